@@ -1,0 +1,307 @@
+//! What differs between agent programs, behind one trait with declared capabilities.
+//!
+//! A driver does no input or output while a session runs. It says how to start its program ([`Driver::launch`]) and gives a
+//! [`Protocol`]: a small machine that gets the program's lines and returns what to write back and what happened. The keeper
+//! owns the process and the pipes. So the same protocol runs against a live program, a recorded transcript or the simulator.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use agentops_core::ceiling::Window;
+use agentops_core::usage::Usage;
+use serde::{Deserialize, Serialize};
+
+/// When a program says what its calls used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UsageReports {
+    /// With or right after every call, while the session runs.
+    EveryCall,
+    /// Only when the session has ended: too late to stop anything, so such a program may not run with a model.
+    AtEnd,
+    /// Never.
+    Never,
+    /// It calls no model.
+    NoModel,
+}
+
+/// How a program can be asked to hand over without ending it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HandOver {
+    /// In band: the same conversation writes its own hand-over.
+    InBand,
+    /// Never: the hand-over is mechanical.
+    Mechanical,
+}
+
+/// What a driver can do. Declared, shown by `doctor` and `--dry-run`, and held to by the conformance suite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// How and when usage is known.
+    pub usage: UsageReports,
+    /// How it hands over.
+    pub hand_over: HandOver,
+    /// It says its window before the first call.
+    pub window_before_first_call: bool,
+    /// It can be held to a list of tools.
+    pub allow_list: bool,
+    /// A turn can be interrupted while the program goes on living.
+    pub interrupt: bool,
+    /// Thinking + output of a call can be capped.
+    pub output_cap: bool,
+}
+
+/// What kind of work a session does, as far as the program's permissions go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// May change files of the lane.
+    Write,
+    /// May read, and write only below `.agentops-out/`.
+    Artifacts,
+}
+
+/// All that a driver needs to start a session. No workflow words in it.
+#[derive(Debug, Clone)]
+pub struct SessionRequest {
+    /// The lane's work tree: the program's working directory.
+    pub work_tree: PathBuf,
+    /// A folder of this session alone, outside the work tree, for the driver's own files. Exists.
+    pub scratch: PathBuf,
+    /// The agent's prompt: goes where the program keeps its standing instructions.
+    pub instructions: String,
+    /// The first user message: task, bundle, findings.
+    pub prompt: String,
+    /// The model as the program names it; `None`: the program's own default.
+    pub model: Option<String>,
+    /// The window of that model as the table or the agent file says; `None`: unknown so far.
+    pub window: Option<Window>,
+    /// Tools the agent file allows, in Claude Code's names; `None`: those that `access` allows.
+    pub tools: Option<Vec<String>>,
+    /// What the session may change.
+    pub access: Access,
+    /// Driver settings of the agent file (`program`, `args`, `script` …), checked by the driver.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A program to start: an argument vector, never a shell.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    /// The program; absolute.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Variables set on top of the user's own environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Variables of the user's environment that the program must not see.
+    pub env_remove: Vec<OsString>,
+    /// Close the program's stdin once the first lines are written.
+    pub close_stdin: bool,
+}
+
+/// Which program answers, found before anything is started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Where it lies.
+    pub program: PathBuf,
+    /// The version it printed.
+    pub version: String,
+}
+
+/// One end of a session as the program told it. A claim: the engine decides what it is worth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Finish {
+    /// The agent says that it is done.
+    Completed,
+    /// It wrote its hand-over when it was asked to.
+    HandedOver,
+    /// The program or its provider failed.
+    Failed {
+        /// What class of failure, for the decision to retry.
+        failure: Failure,
+        /// The program's own words, untrusted.
+        message: String,
+    },
+}
+
+/// Classes of failure that are treated differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failure {
+    /// No login, or a key that was refused: a person must act.
+    NotLoggedIn,
+    /// The provider is overloaded, limits the rate, or dropped the connection: try again later.
+    Provider,
+    /// The provider said that the prompt is too long.
+    PromptTooLong,
+    /// The program compacted its context although it was told not to: what it knew is lost.
+    Compacted,
+    /// The program ended without a result, or broke its own protocol.
+    Program,
+}
+
+/// What happened in a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentEvent {
+    /// The program is up and knows its model. Sent before the first prompt where the program allows it.
+    Ready {
+        /// The model's id as the program names it.
+        model: Option<String>,
+        /// The program's version.
+        version: Option<String>,
+        /// The window it believes in.
+        window: Option<Window>,
+        /// Its own prompt and tools, in tokens.
+        base_tokens: Option<u64>,
+    },
+    /// A model call began or ended. `usage` is `None` when the program said nothing: unknown, not zero.
+    Call {
+        /// Stable within the session; repeated reports of one call carry the same id, and the last one counts.
+        id: String,
+        /// What it used so far.
+        usage: Option<Usage>,
+        /// The call has ended; no more reports of it will come.
+        last: bool,
+        /// The call belongs to a sub-agent's conversation, not to the session's own.
+        sub_agent: bool,
+        /// The window the program names with this report.
+        window: Option<Window>,
+    },
+    /// Text entered the conversation besides the first prompt: a tool's result or the model's output.
+    Grew {
+        /// Bytes of text.
+        bytes: u64,
+    },
+    /// The agent said something.
+    Said(String),
+    /// A tool was used: its name and a short, untrusted description.
+    Tool {
+        /// Name of the tool.
+        name: String,
+        /// Path, command or the like; cut to 200 characters.
+        detail: String,
+    },
+    /// A tool was refused by the allow-list or by policy.
+    Refused {
+        /// Name of the tool.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The program reported something that a person may want to see.
+    Note(String),
+    /// The session's work is over. Comes at most once; the process may still live.
+    Finished(Finish),
+}
+
+/// What the engine must do for the protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Write this line (without its newline) to the program's stdin.
+    Send(String),
+    /// Close the program's stdin.
+    CloseStdin,
+    /// Something happened.
+    Event(AgentEvent),
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exit {
+    /// By itself, with this code. A claim like any other: agents exit 0 after they were interrupted.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// The conversation with one running program: lines in, effects out. No clock, no disk.
+pub trait Protocol: Send {
+    /// The program was started: what to write first. A program that tells its window before its first call is only asked
+    /// for it here; the prompt goes out with [`Protocol::begin`].
+    fn started(&mut self) -> Vec<Effect>;
+    /// The engine has checked window and base prompt: send the prompt.
+    fn begin(&mut self) -> Vec<Effect>;
+    /// A whole line from the program's stdout.
+    fn line(&mut self, line: &str) -> Vec<Effect>;
+    /// Ask for the hand-over in band, with these words. A protocol that cannot returns nothing, and the engine stops the
+    /// session and hands over mechanically.
+    fn hand_over(&mut self, prompt: &str) -> Vec<Effect>;
+    /// Ask the program to stop what it does. The engine ends the process tree afterwards in any case.
+    fn interrupt(&mut self) -> Vec<Effect>;
+    /// The process has ended.
+    fn exited(&mut self, exit: Exit) -> Vec<Effect>;
+}
+
+/// Why a program cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DriverError {
+    /// No such driver.
+    #[error("there is no driver `{given}`")]
+    Unknown {
+        /// What was asked for.
+        given: String,
+    },
+    /// The agent program is not installed.
+    #[error("the agent program `{program}` was not found")]
+    Missing {
+        /// Its name.
+        program: String,
+        /// How to get it.
+        hint: String,
+    },
+    /// The program was found and did not answer as it should.
+    #[error("`{program}` did not answer: {reason}")]
+    Broken {
+        /// Its path.
+        program: PathBuf,
+        /// What it did.
+        reason: String,
+    },
+    /// A setting of the agent file does not fit this driver.
+    #[error("driver setting `{key}`: {reason}")]
+    Setting {
+        /// The key.
+        key: String,
+        /// What is wrong, and what is allowed.
+        reason: String,
+    },
+    /// A file of the driver's own could not be written.
+    #[error("cannot prepare the session's folder {path}")]
+    Scratch {
+        /// The path.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// One kind of agent program.
+pub trait Driver: Send + Sync {
+    /// The driver's name as agent files spell it.
+    fn name(&self) -> &'static str;
+    /// What it can do.
+    fn capabilities(&self, settings: &BTreeMap<String, String>) -> Capabilities;
+    /// Finds the program and asks for its version. Starts nothing else.
+    fn probe(&self, settings: &BTreeMap<String, String>) -> Result<Probe, DriverError>;
+    /// How to start a session. May write files below `request.scratch`, nowhere else.
+    fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError>;
+    /// The conversation for that session.
+    fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol>;
+}
+
+/// Where agents put what they hand on, below the lane's work tree. Git-excluded.
+pub const OUT_DIR: &str = ".agentops-out";
+/// The hand-over document below [`OUT_DIR`].
+pub const HANDOVER_FILE: &str = "handover.md";
+
+/// The path of a file below [`OUT_DIR`] of a work tree.
+#[must_use]
+pub fn out_file(work_tree: &Path, name: &str) -> PathBuf {
+    work_tree.join(OUT_DIR).join(name)
+}

@@ -1,0 +1,5 @@
+//! How agent programs are run: drivers, the keeper, the scripted agent.
+//!
+//! Events in, events out. This crate knows no workflow, no phase and no gate; it never decides what happens next.
+
+pub mod driver;
