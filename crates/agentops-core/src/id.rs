@@ -128,6 +128,167 @@ impl fmt::Display for Name {
     }
 }
 
+/// A git commit by its full hexadecimal object id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+pub struct Commit(String);
+
+impl Commit {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Commit {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let ok = matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if ok { Ok(Self(text.to_owned())) } else { Err(InvalidId::new("commit id", text, "40 or 64 of 0-9 a-f")) }
+    }
+}
+
+impl TryFrom<String> for Commit {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<Commit> for String {
+    fn from(id: Commit) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A blob of the run's blob store by its SHA-256. Events carry blobs, never text: what the text says is data of this host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+pub struct BlobId(String);
+
+impl BlobId {
+    /// The id as text: 64 hexadecimal digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for BlobId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let ok = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if ok { Ok(Self(text.to_owned())) } else { Err(InvalidId::new("blob id", text, "64 of 0-9 a-f")) }
+    }
+}
+
+impl TryFrom<String> for BlobId {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<BlobId> for String {
+    fn from(id: BlobId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for BlobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A lane: the phase and the lane's name in it. Printed as `implement/flag`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+pub struct LaneId {
+    /// The phase.
+    pub phase: Name,
+    /// The lane within it; a review gate's lane is named after the gate and its attempt.
+    pub lane: Name,
+}
+
+impl fmt::Display for LaneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.phase, self.lane)
+    }
+}
+
+impl FromStr for LaneId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let rule = "`phase/lane`, two names";
+        let (phase, lane) = text.split_once('/').ok_or_else(|| InvalidId::new("lane id", text, rule))?;
+        Ok(Self { phase: phase.parse()?, lane: lane.parse()? })
+    }
+}
+
+impl TryFrom<String> for LaneId {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<LaneId> for String {
+    fn from(id: LaneId) -> Self {
+        id.to_string()
+    }
+}
+
+/// A session: its lane and its place in the lane's chain, from 1. Printed as `implement/flag/2`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+pub struct SessionId {
+    /// The lane.
+    pub lane: LaneId,
+    /// The place in the chain, from 1.
+    pub ordinal: u32,
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.lane, self.ordinal)
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let rule = "`phase/lane/number`";
+        let (lane, ordinal) = text.rsplit_once('/').ok_or_else(|| InvalidId::new("session id", text, rule))?;
+        let ordinal = ordinal.parse().map_err(|_| InvalidId::new("session id", text, rule))?;
+        Ok(Self { lane: lane.parse()?, ordinal })
+    }
+}
+
+impl TryFrom<String> for SessionId {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<SessionId> for String {
+    fn from(id: SessionId) -> Self {
+        id.to_string()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,10 @@
 //! function of its arguments: no disk, no clock, no network, no async, no randomness. That is what lets the simulator
 //! drive the real machine through thousands of crashes a second.
 
+pub mod agent;
 pub mod ceiling;
 pub mod id;
+pub mod laws;
+pub mod run;
 pub mod usage;
+pub mod workflow;

@@ -1,0 +1,351 @@
+//! What can happen in a run. The ledger is a list of these.
+//!
+//! Adding a variant or a field is a change of format: see `FORMAT`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::agent::AgentRef;
+use crate::ceiling::{Enforcement, StopReason};
+use crate::id::{BlobId, Commit, LaneId, Name, RunId, SessionId};
+use crate::run::action::Key;
+use crate::usage::Usage;
+use crate::workflow::Workflow;
+
+/// Version of the event format. An older one is read; a newer one is refused by name. It is raised in the commit that adds
+/// a variant or a field, not when that is first used.
+pub const FORMAT: u32 = 1;
+
+/// One entry of a run's ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Event {
+    /// The run exists, with everything that was fixed at its start.
+    Created(Box<Created>),
+    /// An action is about to start. Durable before it does.
+    Began {
+        /// Its idempotency key.
+        key: Key,
+    },
+    /// A new supervisor took the run over: what was under way there is under way no more.
+    Orphaned,
+    /// A lane's work tree is ready.
+    LaneOpened {
+        /// The lane.
+        lane: LaneId,
+        /// The commit its work tree holds.
+        base: Commit,
+    },
+    /// A lane's work tree could not be made or set up.
+    LaneFailed {
+        /// The lane.
+        lane: LaneId,
+        /// What happened, for a person.
+        detail: BlobId,
+    },
+    /// The agent program is up and has been checked.
+    SessionReady {
+        /// The session.
+        session: SessionId,
+        /// Where the session's facts stand.
+        facts: SessionFacts,
+    },
+    /// A model call was reported.
+    Call {
+        /// The session.
+        session: SessionId,
+        /// What the provider counted; `None`: not said.
+        usage: Option<Usage>,
+        /// The context after the call, in tokens: the larger of report and own count.
+        context: u64,
+        /// The window it is measured against, in tokens.
+        window: u64,
+        /// The call belongs to a sub-agent.
+        sub_agent: bool,
+        /// Set when the session must be stopped whatever the context.
+        stop: Option<StopReason>,
+    },
+    /// A session is over and its lane's state is kept.
+    SessionEnded {
+        /// The session.
+        session: SessionId,
+        /// How.
+        end: SessionEnd,
+        /// The lane as a commit; `None` in a lane that writes only artifacts.
+        checkpoint: Option<Commit>,
+        /// Files that differ from where the session began.
+        changed: u32,
+        /// Changes that were dropped because the lane writes only artifacts.
+        dropped: u32,
+        /// Documents in `.agentops-out/`, by name.
+        artifacts: BTreeMap<String, BlobId>,
+        /// The hand-over the next session starts from.
+        hand_over: Option<BlobId>,
+        /// The session's transcript, redacted.
+        transcript: Option<BlobId>,
+        /// What a person should know, e.g. the program's own error.
+        detail: Option<BlobId>,
+    },
+    /// The lanes of a phase were merged in their order.
+    Merged {
+        /// The phase.
+        phase: Name,
+        /// The result.
+        commit: Commit,
+        /// Files that differ from the phase's base.
+        changed: u32,
+    },
+    /// A lane does not merge.
+    Conflict {
+        /// The lane.
+        lane: LaneId,
+        /// What the lanes before it came to, merged.
+        onto: Commit,
+        /// The paths, for a person and for the next session.
+        detail: BlobId,
+    },
+    /// A gate ended.
+    GateEnded {
+        /// The phase.
+        phase: Name,
+        /// The gate.
+        gate: Name,
+        /// What it found.
+        verdict: Verdict,
+        /// Findings for the next session, or what broke.
+        detail: Option<BlobId>,
+        /// What the gate's program printed.
+        output: Option<BlobId>,
+        /// Lanes that must do it again; empty: the phase's first.
+        lanes: Vec<Name>,
+    },
+    /// A gate waits for a person.
+    ApprovalAsked {
+        /// The phase.
+        phase: Name,
+        /// The gate.
+        gate: Name,
+        /// What is shown; an approval is for this and nothing else.
+        shown: BlobId,
+    },
+    /// What a phase hands on was put together.
+    Bundled {
+        /// The phase.
+        phase: Name,
+        /// The bundle.
+        bundle: BlobId,
+        /// Estimated tokens of its sources.
+        before: u64,
+        /// Estimated tokens of the bundle.
+        after: u64,
+    },
+    /// The laws were checked by code.
+    LawsChecked {
+        /// Each law in order: held or not.
+        held: [bool; 5],
+        /// What is missing, for the next session.
+        detail: Option<BlobId>,
+    },
+    /// Learning, improvement and context record are committed.
+    Recorded {
+        /// The commit.
+        commit: Commit,
+    },
+    /// The result's branch points at the last commit.
+    Published {
+        /// The commit.
+        commit: Commit,
+    },
+    /// The work trees are gone.
+    LanesClosed,
+    /// A person, or a flag a person typed, wants something.
+    Intent(Intent),
+    /// A timer fired.
+    TimerFired {
+        /// Its key.
+        key: Key,
+    },
+    /// The run is over.
+    Ended {
+        /// How.
+        outcome: Outcome,
+    },
+    /// What became of the result.
+    Closed {
+        /// How.
+        closing: Closing,
+    },
+}
+
+/// What is fixed when a run starts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Created {
+    /// The run.
+    pub run: RunId,
+    /// Version of the event format.
+    pub format: u32,
+    /// The task's text.
+    pub task: BlobId,
+    /// The commit it starts from.
+    pub base: Commit,
+    /// The profile the workflow comes from.
+    pub profile: Name,
+    /// Hash over the profile's files.
+    pub profile_hash: BlobId,
+    /// Hash of the workflow's file.
+    pub workflow_hash: BlobId,
+    /// The workflow.
+    pub workflow: Workflow,
+    /// Its agents.
+    pub agents: BTreeMap<Name, AgentRef>,
+    /// Which approvals a person gave beforehand.
+    pub approve: Approve,
+    /// Other workflows that were shown as possible (law 5).
+    pub alternatives: Vec<Name>,
+    /// Hash of what was trusted when the run started; `None`: nothing of the repository's would run.
+    pub trust: Option<BlobId>,
+}
+
+/// Approvals given beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Approve {
+    /// Every approval is asked.
+    #[default]
+    None,
+    /// The approval of plans is given; others are asked.
+    Plan,
+    /// Every approval is given.
+    All,
+}
+
+impl Approve {
+    /// Whether the approval of this phase is given beforehand.
+    #[must_use]
+    pub fn covers(self, phase: &Name) -> bool {
+        match self {
+            Approve::None => false,
+            Approve::Plan => phase.as_str() == "plan",
+            Approve::All => true,
+        }
+    }
+}
+
+/// What is known of a session once its program is up; week 8 is measured from these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionFacts {
+    /// The model's id; `None`: unknown.
+    pub model: Option<String>,
+    /// The agent program's version; `None`: unknown.
+    pub version: Option<String>,
+    /// The window in tokens; `None`: it calls no model.
+    pub window: Option<u64>,
+    /// The program's own prompt and tools, in tokens; `None`: unknown.
+    pub base_tokens: Option<u64>,
+    /// The start context, in estimated tokens.
+    pub start_tokens: u64,
+    /// How the ceiling is enforced.
+    pub enforcement: Enforcement,
+    /// Hash of the agent's prompt as it was sent.
+    pub prompt: BlobId,
+}
+
+/// How a session ended, as the supervisor saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionEnd {
+    /// The agent said it was done and its program ended in order.
+    Completed,
+    /// It handed over when it was asked to.
+    HandedOver,
+    /// Stopped at the ceiling; the hand-over is mechanical.
+    Ceiling,
+    /// It did not answer the request to hand over in time; the hand-over is mechanical.
+    HandOverTimeout,
+    /// It made a call and did not say what it used.
+    UsageUnknown,
+    /// Window or base prompt do not allow a session.
+    Refused,
+    /// The supervisor died while it ran.
+    Interrupted,
+    /// No sign of life for its limit.
+    Hung,
+    /// It took longer than its limit.
+    TimeLimit,
+    /// A person must log in.
+    NotLoggedIn,
+    /// The provider failed; tried again later.
+    Provider,
+    /// The program compacted its context or its provider refused the prompt as too long.
+    ContextLost,
+    /// The program failed.
+    Failed,
+    /// The run was cancelled.
+    Cancelled,
+    /// It changed files with content filters, which cannot be kept outside a sandbox.
+    Filtered,
+}
+
+/// What a gate found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It holds.
+    Passed,
+    /// It does not hold.
+    Refused,
+    /// It could not be checked.
+    Broke,
+}
+
+/// What a person wants of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "intent")]
+pub enum Intent {
+    /// Approve what was shown.
+    Approve {
+        /// The hash of what was shown.
+        shown: BlobId,
+    },
+    /// Refuse it, with words for the next session.
+    Reject {
+        /// The hash of what was shown.
+        shown: BlobId,
+        /// The words.
+        message: BlobId,
+    },
+    /// Try again after a decision was needed.
+    Resume,
+    /// End the run.
+    Cancel,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Gates and laws held; the branch is there.
+    Done,
+    /// It cannot go on.
+    Failed,
+    /// A person ended it.
+    Cancelled,
+}
+
+/// What became of a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "closing")]
+pub enum Closing {
+    /// Merged into a branch of the user.
+    Merged {
+        /// The merge.
+        commit: Commit,
+    },
+    /// Put away; kept under `refs/agentops/discarded/`.
+    Discarded {
+        /// What is kept.
+        commit: Commit,
+    },
+}

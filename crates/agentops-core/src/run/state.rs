@@ -1,0 +1,424 @@
+//! The fold of a run's ledger.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::action::Key;
+use super::event::{Closing, Created, Outcome, SessionEnd, SessionFacts, Verdict};
+use crate::ceiling::StopReason;
+use crate::id::{BlobId, Commit, LaneId, Name, SessionId};
+use crate::usage::Usage;
+use crate::workflow::{Phase, Writes};
+
+/// A run as its ledger tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// What was fixed at the start.
+    pub created: Created,
+    /// When it started, in Unix milliseconds.
+    pub created_at_ms: u64,
+    /// When the last event came, in Unix milliseconds.
+    pub last_at_ms: u64,
+    /// Events folded so far.
+    pub events: u64,
+    /// One entry a phase of the workflow, in order.
+    pub phases: Vec<PhaseState>,
+    /// Actions that were begun and have not ended.
+    pub begun: BTreeSet<Key>,
+    /// What a person must decide before it goes on.
+    pub decision: Option<Decision>,
+    /// A person wants it to end.
+    pub cancelled: bool,
+    /// Why it cannot go on.
+    pub failure: Option<Failure>,
+    /// The close-out commit.
+    pub recorded: Option<Commit>,
+    /// The commit the branch points at.
+    pub published: Option<Commit>,
+    /// The laws, as last checked.
+    pub laws: Option<[bool; 5]>,
+    /// Work trees are gone.
+    pub lanes_closed: bool,
+    /// How it ended, and when.
+    pub outcome: Option<(Outcome, u64)>,
+    /// What became of the result.
+    pub closing: Option<Closing>,
+    /// Times a supervisor took the run over from a dead one.
+    pub takeovers: u32,
+}
+
+/// One phase of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhaseState {
+    /// The commit it starts from; set when its first lane is opened.
+    pub base: Option<Commit>,
+    /// Work lanes, in the workflow's order.
+    pub lanes: Vec<LaneState>,
+    /// Review lanes of every round, oldest first, each named after its gate and round.
+    pub reviews: Vec<LaneState>,
+    /// Rounds through the gates: 1, and one more for every refusal.
+    pub round: u32,
+    /// Rounds a person allowed on top of the workflow's.
+    pub extra_rounds: u32,
+    /// The lanes' work merged, with the round it is of.
+    pub merged: Option<Commit>,
+    /// Files that differ from the base.
+    pub changed: u32,
+    /// What was merged in any round so far: later rounds build on it.
+    pub integrated: Option<Commit>,
+    /// Gates that ended in this round.
+    pub gates: BTreeMap<Name, GateState>,
+    /// Every refusal so far: the gate, the round, and who must do it again with which findings.
+    pub refusals: Vec<Refusal>,
+    /// Merges that ended in a conflict.
+    pub conflicts: u32,
+    /// What is waiting for a person.
+    pub approval: Option<Approval>,
+    /// What it hands on.
+    pub bundle: Option<Bundle>,
+    /// When its first lane opened and when its bundle was made, in Unix milliseconds.
+    pub started_at_ms: Option<u64>,
+    /// See `started_at_ms`.
+    pub ended_at_ms: Option<u64>,
+}
+
+/// What a phase hands on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// Its blob.
+    pub blob: BlobId,
+    /// Estimated tokens of the sources.
+    pub before: u64,
+    /// Estimated tokens of the bundle.
+    pub after: u64,
+}
+
+/// A gate that ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateState {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Findings.
+    pub detail: Option<BlobId>,
+    /// The program's output.
+    pub output: Option<BlobId>,
+    /// How often it broke in this round.
+    pub broke: u32,
+}
+
+/// A gate's refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The gate.
+    pub gate: Name,
+    /// The round it refused in.
+    pub round: u32,
+    /// Lanes that must do it again; empty: the phase's first.
+    pub lanes: Vec<Name>,
+    /// What they must know.
+    pub findings: Option<BlobId>,
+}
+
+/// Something that a person must approve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// The gate.
+    pub gate: Name,
+    /// What is shown.
+    pub shown: BlobId,
+    /// Since when, in Unix milliseconds.
+    pub since_ms: u64,
+}
+
+/// One lane: a chain of sessions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaneState {
+    /// The lane.
+    pub id: LaneId,
+    /// Its agent.
+    pub agent: Name,
+    /// What it may change.
+    pub writes: Writes,
+    /// The commit its work tree was opened with.
+    pub opened: Option<Commit>,
+    /// How often its work tree could not be made.
+    pub open_failures: u32,
+    /// Its sessions, oldest first.
+    pub sessions: Vec<SessionState>,
+    /// The newest checkpoint.
+    pub head: Option<Commit>,
+    /// Nothing more to do in this round.
+    pub done: bool,
+    /// It worked in this round, so its head must be merged.
+    pub worked: bool,
+    /// What the next session starts from.
+    pub next: Next,
+    /// Documents as of the newest session.
+    pub artifacts: BTreeMap<String, BlobId>,
+    /// Hand-overs in a row without a changed file or a new finding.
+    pub idle_hand_overs: u32,
+    /// Failed sessions in a row.
+    pub failures: u32,
+    /// Sessions before this index do not count towards the limit: a person allowed more.
+    pub counted_from: usize,
+    /// It waits, since and for how long, in milliseconds: the provider failed.
+    pub backoff: Option<Backoff>,
+}
+
+/// A lane waits for its provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backoff {
+    /// Since, in Unix milliseconds.
+    pub since_ms: u64,
+    /// How long, in milliseconds.
+    pub wait_ms: u64,
+    /// How many times in a row the provider has failed.
+    pub tries: u32,
+    /// The wait is over.
+    pub over: bool,
+}
+
+/// What the next session of a lane starts from besides task and bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Next {
+    /// The hand-over of the session before.
+    pub hand_over: Option<BlobId>,
+    /// Findings of a gate that refused.
+    pub findings: Option<BlobId>,
+    /// The lane's files are set to this commit first.
+    pub reset_to: Option<Commit>,
+}
+
+/// One session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionState {
+    /// The session.
+    pub id: SessionId,
+    /// When it began, in Unix milliseconds.
+    pub began_at_ms: u64,
+    /// When it ended.
+    pub ended_at_ms: Option<u64>,
+    /// The supervisor that ran it died: its lane must be salvaged.
+    pub orphaned: bool,
+    /// What is known of it once its program is up.
+    pub facts: Option<SessionFacts>,
+    /// Largest context of a call of its own, in tokens.
+    pub largest: u64,
+    /// The smallest window any call was measured against.
+    pub window: Option<u64>,
+    /// Calls whose usage is known, summed; sub-agents included.
+    pub usage: Usage,
+    /// Calls reported.
+    pub calls: u64,
+    /// When it was told to hand over.
+    pub hand_over_since_ms: Option<u64>,
+    /// It must be stopped.
+    pub stop: Option<Stop>,
+    /// How it ended.
+    pub end: Option<SessionEnd>,
+    /// Files that it changed.
+    pub changed: u32,
+    /// Changes that were dropped.
+    pub dropped: u32,
+    /// Transcript.
+    pub transcript: Option<BlobId>,
+    /// The hand-over it wrote or that was made of it.
+    pub hand_over: Option<BlobId>,
+    /// What a person should know.
+    pub detail: Option<BlobId>,
+}
+
+/// Why a session must be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The meter says so.
+    Meter(StopReason),
+    /// It did not hand over in time.
+    HandOverTimeout,
+    /// The run was cancelled.
+    Cancelled,
+}
+
+/// What a person must decide.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Decision {
+    /// What about.
+    pub kind: DecisionKind,
+    /// The phase.
+    pub phase: Name,
+    /// The lane or the gate, where there is one.
+    pub place: Option<Name>,
+    /// More about it.
+    pub detail: Option<BlobId>,
+}
+
+/// Questions a run can stop at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecisionKind {
+    /// Two hand-overs in a row changed and found nothing.
+    NoProgress,
+    /// The lane has used up its sessions.
+    TooManySessions,
+    /// A gate refused more often than the workflow allows.
+    GateRefused,
+    /// A gate could not be checked, twice.
+    GateBroke,
+    /// A lane does not merge.
+    Conflict,
+    /// A session changed files with content filters.
+    FilteredFiles,
+    /// The agent program is not logged in.
+    NotLoggedIn,
+    /// The provider failed again and again.
+    Provider,
+    /// The agent program failed again and again.
+    AgentFailed,
+    /// The lane could not be set up.
+    LaneFailed,
+}
+
+/// Why a run cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Failure {
+    /// What.
+    pub kind: FailureKind,
+    /// The session.
+    pub session: SessionId,
+    /// More about it.
+    pub detail: Option<BlobId>,
+}
+
+/// Reasons for which going on would break a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The agent does not say what its calls use, so the ceiling cannot be held.
+    UsageUnknown,
+    /// Window unknown or too small.
+    Refused,
+}
+
+impl PhaseState {
+    pub(super) fn new(phase: &Phase) -> Self {
+        let lanes = phase
+            .lanes
+            .iter()
+            .map(|lane| LaneState::new(LaneId { phase: phase.name.clone(), lane: lane.name.clone() }, lane.agent.clone(), phase.writes))
+            .collect();
+        Self {
+            base: None,
+            lanes,
+            reviews: Vec::new(),
+            round: 1,
+            extra_rounds: 0,
+            merged: None,
+            changed: 0,
+            integrated: None,
+            gates: BTreeMap::new(),
+            refusals: Vec::new(),
+            conflicts: 0,
+            approval: None,
+            bundle: None,
+            started_at_ms: None,
+            ended_at_ms: None,
+        }
+    }
+
+    /// The name of a review gate's lane in the present round.
+    #[must_use]
+    pub fn review_lane(&self, gate: &Name) -> String {
+        format!("{gate}-{}", self.round)
+    }
+
+    /// Work lanes and review lanes.
+    pub fn all_lanes(&self) -> impl Iterator<Item = &LaneState> {
+        self.lanes.iter().chain(&self.reviews)
+    }
+}
+
+impl LaneState {
+    pub(super) fn new(id: LaneId, agent: Name, writes: Writes) -> Self {
+        Self {
+            id,
+            agent,
+            writes,
+            opened: None,
+            open_failures: 0,
+            sessions: Vec::new(),
+            head: None,
+            done: false,
+            worked: false,
+            next: Next::default(),
+            artifacts: BTreeMap::new(),
+            idle_hand_overs: 0,
+            failures: 0,
+            counted_from: 0,
+            backoff: None,
+        }
+    }
+
+    /// The session that has not ended.
+    #[must_use]
+    pub fn live(&self) -> Option<&SessionState> {
+        self.sessions.last().filter(|session| session.end.is_none())
+    }
+}
+
+impl SessionState {
+    /// Largest share of the window in thousandths; `None`: no call was measured.
+    #[must_use]
+    pub fn permille(&self) -> Option<u64> {
+        let window = crate::ceiling::Window::new(self.window?)?;
+        (self.calls > 0).then(|| window.permille(self.largest))
+    }
+}
+
+impl State {
+    /// The index of the phase that is under way; the number of phases when all are over.
+    #[must_use]
+    pub fn current(&self) -> usize {
+        self.phases.iter().position(|phase| phase.bundle.is_none()).unwrap_or(self.phases.len())
+    }
+
+    /// The newest commit that passed its phase: what the next phase starts from.
+    #[must_use]
+    pub fn tip(&self) -> &Commit {
+        let over = self.phases.iter().rev().filter(|phase| phase.bundle.is_some());
+        over.filter_map(|phase| phase.merged.as_ref()).next().unwrap_or(&self.created.base)
+    }
+
+    /// Every session of the run, oldest lane first.
+    pub fn sessions(&self) -> impl Iterator<Item = (&LaneState, &SessionState)> {
+        self.phases.iter().flat_map(PhaseState::all_lanes).flat_map(|lane| lane.sessions.iter().map(move |session| (lane, session)))
+    }
+
+    /// Whether anything had to be done again: a refusal, a hand-over or a failed session. Then "nothing new" is no learning.
+    #[must_use]
+    pub fn had_rework(&self) -> bool {
+        self.phases.iter().any(|phase| !phase.refusals.is_empty())
+            || self.sessions().any(|(_, session)| !matches!(session.end, None | Some(SessionEnd::Completed | SessionEnd::Interrupted)))
+    }
+
+    /// All tokens of all calls.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let mut total = Usage::default();
+        for (_, session) in self.sessions() {
+            total.add(session.usage);
+        }
+        total
+    }
+
+    pub(super) fn lane_mut(&mut self, id: &LaneId) -> Option<&mut LaneState> {
+        let index = self.created.workflow.phases.iter().position(|phase| phase.name == id.phase)?;
+        let phase = &mut self.phases[index];
+        phase.lanes.iter_mut().chain(&mut phase.reviews).find(|lane| lane.id == *id)
+    }
+
+    pub(super) fn phase_mut(&mut self, name: &Name) -> Option<(usize, &mut PhaseState)> {
+        let index = self.created.workflow.phases.iter().position(|phase| phase.name == *name)?;
+        Some((index, &mut self.phases[index]))
+    }
+}

@@ -1,0 +1,100 @@
+//! States that a person understands.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::event::Outcome;
+use super::state::{Decision, Failure, State};
+use crate::id::{BlobId, LaneId, Name, RunId};
+
+/// The state of a run in a person's words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "status")]
+pub enum Status {
+    /// Something is under way. Only true while a supervisor holds the lock.
+    Running,
+    /// Nothing is under way until something comes.
+    Waiting {
+        /// For what.
+        waiting: Waiting,
+    },
+    /// A person must decide.
+    NeedsDecision {
+        /// What about.
+        decision: Decision,
+    },
+    /// The branch is there; gates and laws held.
+    Done,
+    /// It could not go on.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+    /// A person ended it.
+    Cancelled,
+}
+
+/// What a run waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "for")]
+pub enum Waiting {
+    /// A person's approval.
+    Approval {
+        /// The phase.
+        phase: Name,
+        /// What is to be approved.
+        shown: BlobId,
+        /// Since when, Unix milliseconds.
+        since_ms: u64,
+    },
+    /// A provider that failed; tried again at this time.
+    Provider {
+        /// Unix milliseconds.
+        until_ms: u64,
+    },
+    /// A supervisor: none runs; `agentops resume` starts one.
+    Supervisor,
+}
+
+/// The largest share of one session, for the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Share {
+    /// The run.
+    pub run: RunId,
+    /// The lane.
+    pub lane: LaneId,
+    /// Thousandths of the window; `None`: unknown.
+    pub permille: Option<u64>,
+}
+
+impl State {
+    /// The status. `supervised`: a supervisor holds the repository's lock.
+    #[must_use]
+    pub fn status(&self, supervised: bool) -> Status {
+        match (&self.outcome, &self.failure) {
+            (Some((Outcome::Done, _)), _) => return Status::Done,
+            (Some((Outcome::Cancelled, _)), _) => return Status::Cancelled,
+            (Some((Outcome::Failed, _)), Some(failure)) => return Status::Failed { failure: failure.clone() },
+            _ => {}
+        }
+        let phase = self.phases.get(self.current());
+        let live = phase.is_some_and(|phase| phase.all_lanes().any(|lane| lane.live().is_some()));
+        if let Some(decision) = self.decision.as_ref().filter(|_| !live) {
+            return Status::NeedsDecision { decision: decision.clone() };
+        }
+        if let (false, Some(phase)) = (live, phase) {
+            if let Some(approval) = &phase.approval {
+                let (shown, since_ms) = (approval.shown.clone(), approval.since_ms);
+                let name = self.created.workflow.phases[self.current()].name.clone();
+                return Status::Waiting { waiting: Waiting::Approval { phase: name, shown, since_ms } };
+            }
+            let waits = phase.all_lanes().filter_map(|lane| lane.backoff.as_ref()).filter(|backoff| !backoff.over);
+            if let (true, Some(until_ms)) =
+                (self.actions().is_empty() && self.begun.is_empty(), waits.map(|backoff| backoff.since_ms + backoff.wait_ms).min())
+            {
+                return Status::Waiting { waiting: Waiting::Provider { until_ms } };
+            }
+        }
+        if supervised { Status::Running } else { Status::Waiting { waiting: Waiting::Supervisor } }
+    }
+}

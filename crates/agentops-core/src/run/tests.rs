@@ -1,0 +1,312 @@
+//! The machine against worlds that do as they are told, and against worlds that do not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::agent::AgentRef;
+use crate::ceiling::Enforcement;
+use crate::id::{BlobId, Commit, Name, RunId};
+use crate::usage::Usage;
+use crate::workflow::raw::RawWorkflow;
+
+/// A workflow with everything in it: several lanes, every kind of gate but a person's.
+const FULL: &str = r#"{
+  "name": "full", "phase": [
+    {"name": "research", "writes": "artifacts", "lane": [{"name": "code", "agent": "scout"}, {"name": "tests", "agent": "scout"}],
+     "gate": [{"kind": "artifact", "file": "findings.md"}]},
+    {"name": "plan", "writes": "artifacts", "agent": "planner",
+     "gate": [{"kind": "artifact", "file": "plan.md"}, {"kind": "approval", "file": "plan.md"}]},
+    {"name": "implement", "writes": "files", "lane": [{"name": "one", "agent": "maker"}, {"name": "two", "agent": "maker"}],
+     "gate": [{"kind": "command", "argv": ["true"]}, {"kind": "review", "agent": "judge"}]},
+    {"name": "close-out", "writes": "artifacts", "agent": "closer",
+     "gate": [{"kind": "artifact", "file": "close-out.json", "schema": "close-out"}]}
+  ]}"#;
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn blob(n: u64) -> BlobId {
+    format!("{n:064x}").parse().expect("a blob id")
+}
+
+fn commit(n: u64) -> Commit {
+    format!("{n:040x}").parse().expect("a commit id")
+}
+
+fn created(approve: Approve) -> Created {
+    let raw: RawWorkflow = serde_json::from_str(FULL).expect("a workflow");
+    let workflow = raw.check(None).expect("a sound workflow").workflow;
+    let agent = AgentRef {
+        hash: blob(1),
+        prompt: blob(2),
+        driver: name("scripted"),
+        model: None,
+        window: None,
+        tools: None,
+        settings: BTreeMap::new(),
+    };
+    let agents = workflow.agents().into_iter().map(|agent_name| (agent_name.clone(), agent.clone())).collect();
+    Created {
+        run: RunId::from_bits(7),
+        format: FORMAT,
+        task: blob(3),
+        base: commit(1),
+        profile: name("product-dev"),
+        profile_hash: blob(4),
+        workflow_hash: blob(5),
+        workflow,
+        agents,
+        approve,
+        alternatives: vec![name("quick")],
+        trust: None,
+    }
+}
+
+/// A world that performs actions by choosing among their possible outcomes.
+struct World {
+    state: State,
+    log: Vec<Event>,
+    now: u64,
+    next_id: u64,
+    started: BTreeSet<Key>,
+    choices: Vec<u8>,
+}
+
+impl World {
+    fn new(approve: Approve, choices: Vec<u8>) -> Self {
+        let first = Event::Created(Box::new(created(approve)));
+        let state = State::first(&first, 1).expect("a first event");
+        Self { state, log: vec![first], now: 1, next_id: 100, started: BTreeSet::new(), choices }
+    }
+
+    fn append(&mut self, event: Event) {
+        self.now += 1;
+        self.state.apply(&event, self.now).unwrap_or_else(|e| panic!("{e}: {event:?}"));
+        self.log.push(event);
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// The next choice; 0, the good outcome, once the choices are used up.
+    fn choose(&mut self, among: u8) -> u8 {
+        self.choices.pop().map_or(0, |choice| choice % among)
+    }
+
+    fn session_end(&mut self, session: &crate::id::SessionId, end: SessionEnd, writes: bool) {
+        let (changed, id) = (u32::from(self.choose(3) != 1), self.fresh());
+        let artifacts = if changed > 0 { BTreeMap::from([("findings.md".to_owned(), blob(id))]) } else { BTreeMap::new() };
+        self.append(Event::SessionEnded {
+            session: session.clone(),
+            end,
+            checkpoint: writes.then(|| commit(id)),
+            changed,
+            dropped: 0,
+            artifacts,
+            hand_over: end.is_hand_over().then(|| blob(id)),
+            transcript: None,
+            detail: None,
+        });
+    }
+
+    /// Lets the machine go on until nothing is left to do; false when it did not stop within the bound.
+    fn go(&mut self) -> bool {
+        for _ in 0..2_000 {
+            let actions = self.state.actions();
+            let Some((key, action)) = actions.into_iter().next() else {
+                if let Some(timer) = self.state.timers().into_iter().next() {
+                    self.append(Event::TimerFired { key: timer.key });
+                    continue;
+                }
+                return true;
+            };
+            if !matches!(key, Key::StopWork) {
+                assert!(self.started.insert(key.clone()), "{key} was started twice");
+            }
+            if let Action::End { outcome } = action {
+                self.append(Event::Began { key });
+                self.append(Event::Ended { outcome });
+                continue;
+            }
+            self.append(Event::Began { key });
+            if self.choose(12) == 11 {
+                // The supervisor dies: sessions must be salvaged, everything else may be repeated.
+                self.append(Event::Orphaned);
+                self.started.retain(|key| matches!(key, Key::Session { .. }));
+                continue;
+            }
+            self.perform(action);
+        }
+        false
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::OpenLane { lane, base } => match self.choose(8) {
+                7 => self.append(Event::LaneFailed { lane, detail: blob(9) }),
+                _ => self.append(Event::LaneOpened { lane, base }),
+            },
+            Action::StartSession { session, writes, .. } => self.session(&session, writes == crate::workflow::Writes::Files),
+            Action::Salvage { session, writes, .. } => {
+                self.session_end(&session, SessionEnd::Interrupted, writes == crate::workflow::Writes::Files)
+            }
+            Action::Merge { phase, onto, heads, .. } => match (self.choose(6), heads.first()) {
+                (5, Some((lane, _))) => self.append(Event::Conflict { lane: lane.clone(), onto, detail: blob(8) }),
+                _ => {
+                    let id = self.fresh();
+                    self.append(Event::Merged { phase, commit: commit(id), changed: 2 });
+                }
+            },
+            Action::RunGate { phase, gate, .. } => self.gate(phase, &gate),
+            Action::Bundle { phase } => self.append(Event::Bundled { phase, bundle: blob(6), before: 10, after: 2 }),
+            Action::Record { .. } => self.append(Event::Recorded { commit: commit(77) }),
+            Action::Publish { commit } => self.append(Event::Published { commit }),
+            Action::CloseLanes => self.append(Event::LanesClosed),
+            Action::StopWork | Action::AskHandOver { .. } | Action::StopSession { .. } | Action::End { .. } => {}
+        }
+    }
+
+    fn session(&mut self, session: &crate::id::SessionId, writes: bool) {
+        let facts = SessionFacts {
+            model: None,
+            version: None,
+            window: Some(1000),
+            base_tokens: None,
+            start_tokens: 1,
+            enforcement: Enforcement::Stopped,
+            prompt: blob(2),
+        };
+        self.append(Event::SessionReady { session: session.clone(), facts });
+        let usage = Some(Usage { input: 100, ..Usage::default() });
+        let context = [100, 300, 500][usize::from(self.choose(3))];
+        self.append(Event::Call { session: session.clone(), usage, context, window: 1000, sub_agent: false, stop: None });
+        let ends = [
+            SessionEnd::Completed,
+            SessionEnd::Completed,
+            SessionEnd::HandedOver,
+            SessionEnd::Ceiling,
+            SessionEnd::Hung,
+            SessionEnd::Provider,
+            SessionEnd::NotLoggedIn,
+            SessionEnd::Failed,
+            SessionEnd::ContextLost,
+            SessionEnd::Filtered,
+            SessionEnd::UsageUnknown,
+        ];
+        let end = ends[usize::from(self.choose(11))];
+        self.session_end(session, end, writes);
+    }
+
+    fn gate(&mut self, phase: Name, gate: &crate::workflow::Gate) {
+        let choice = self.choose(6);
+        match &gate.check {
+            crate::workflow::Check::Laws => self.append(Event::LawsChecked { held: [choice != 5, true, true, true, true], detail: None }),
+            crate::workflow::Check::Approval { .. } => {
+                self.append(Event::ApprovalAsked { phase, gate: gate.name.clone(), shown: blob(40) })
+            }
+            _ => {
+                let verdict = [Verdict::Passed, Verdict::Passed, Verdict::Passed, Verdict::Passed, Verdict::Refused, Verdict::Broke]
+                    [usize::from(choice)];
+                let detail = (verdict != Verdict::Passed).then(|| blob(41));
+                let gate = gate.name.clone();
+                self.append(Event::GateEnded { phase, gate, verdict, detail, output: None, lanes: Vec::new() });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_in_a_good_world_ends_as_done() {
+    let mut world = World::new(Approve::All, Vec::new());
+    assert!(world.go());
+    assert_eq!(world.state.status(true), Status::Done);
+    assert_eq!(world.state.sessions().count(), 2 + 1 + 2 + 1 + 1, "one session a lane, and one for the review");
+}
+
+#[test]
+fn an_approval_is_for_what_was_shown_and_nothing_else() {
+    let mut world = World::new(Approve::None, Vec::new());
+    assert!(world.go());
+    assert!(matches!(world.state.status(true), Status::Waiting { waiting: Waiting::Approval { .. } }));
+    let mut other = world.state.clone();
+    assert!(other.apply(&Event::Intent(Intent::Approve { shown: blob(99) }), 50).is_err());
+    world.append(Event::Intent(Intent::Approve { shown: blob(40) }));
+    assert!(world.go());
+    assert_eq!(world.state.status(true), Status::Done);
+}
+
+#[test]
+fn a_rejection_sends_a_fresh_session_in_with_the_words() {
+    let mut world = World::new(Approve::None, Vec::new());
+    world.go();
+    world.append(Event::Intent(Intent::Reject { shown: blob(40), message: blob(50) }));
+    let (_, action) = world.state.actions().remove(0);
+    assert!(matches!(action, Action::StartSession { next, .. } if next.findings == Some(blob(50))));
+}
+
+#[test]
+fn done_cannot_be_reached_around_the_laws() {
+    let mut world = World::new(Approve::All, Vec::new());
+    world.go();
+    // The same ledger without the laws' check, or with a law that did not hold, never gets to `done`.
+    for broken in [None, Some([true, true, true, true, false])] {
+        let mut state = State::first(&world.log[0], 1).expect("a first event");
+        let mut refused = false;
+        for event in &world.log[1..] {
+            let event = match (event, broken) {
+                (Event::LawsChecked { .. }, None) => continue,
+                (Event::LawsChecked { .. }, Some(held)) => Event::LawsChecked { held, detail: None },
+                _ => event.clone(),
+            };
+            if state.apply(&event, 1).is_err() {
+                refused = true;
+                break;
+            }
+        }
+        assert!(refused && state.outcome.is_none());
+    }
+}
+
+#[test]
+fn no_action_begins_twice() {
+    let mut world = World::new(Approve::All, Vec::new());
+    let (key, _) = world.state.actions().remove(0);
+    world.append(Event::Began { key: key.clone() });
+    assert!(world.state.clone().apply(&Event::Began { key }, 3).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// R11 in the machine: in any world every run stops somewhere, and where it stops it says what it waits for; a person who
+    /// goes on answering brings it to an end. Folding the ledger again gives the same state (R1).
+    #[test]
+    fn r11_every_run_ends_or_says_what_it_waits_for(choices in prop::collection::vec(any::<u8>(), 0..200), cancel in any::<bool>()) {
+        let mut world = World::new(Approve::None, choices);
+        for answer in 0.. {
+            prop_assert!(world.go(), "the run does not come to rest");
+            let status = world.state.status(true);
+            match &status {
+                Status::Done | Status::Failed { .. } | Status::Cancelled => break,
+                Status::NeedsDecision { .. } if cancel && answer > 2 => world.append(Event::Intent(Intent::Cancel)),
+                Status::NeedsDecision { .. } => world.append(Event::Intent(Intent::Resume)),
+                Status::Waiting { waiting: Waiting::Approval { shown, .. } } => {
+                    let shown = shown.clone();
+                    world.append(Event::Intent(Intent::Approve { shown }));
+                }
+                other => prop_assert!(false, "{other:?} with nothing to do"),
+            }
+            prop_assert!(answer < 400);
+        }
+        let mut again = State::first(&world.log[0], 1).expect("a first event");
+        for (index, event) in world.log.iter().enumerate().skip(1) {
+            again.apply(event, 1 + index as u64).expect("what was folded once folds again");
+        }
+        prop_assert_eq!(again, world.state);
+    }
+}

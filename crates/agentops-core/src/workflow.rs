@@ -1,0 +1,185 @@
+//! What a run does: phases, lanes, gates, limits.
+//!
+//! Three levels, three types. [`raw::Workflow`] is what a file says, with no rule checked. [`Workflow`] is checked: it can be
+//! run. The running one is the fold of a ledger, in [`crate::run`].
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::Name;
+
+pub mod raw;
+
+/// A checked workflow. Phases are in the order in which they run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workflow {
+    /// Its name.
+    pub name: Name,
+    /// One sentence for people and for routing.
+    pub description: String,
+    /// At least one; the last one closes the run out.
+    pub phases: Vec<Phase>,
+    /// Limits of every session.
+    pub limits: Limits,
+    /// How a lane is set up.
+    pub lane: LaneSetup,
+}
+
+/// One phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phase {
+    /// Its name.
+    pub name: Name,
+    /// What its lanes may change.
+    pub writes: Writes,
+    /// At least one, merged in this order.
+    pub lanes: Vec<Lane>,
+    /// Checked in this order.
+    pub gates: Vec<Gate>,
+    /// How often a refused gate or a failed session sends a fresh session in, per phase.
+    pub retries: u32,
+}
+
+/// What the lanes of a phase may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Writes {
+    /// Files of the repository.
+    Files,
+    /// Only documents below `.agentops-out/`; other changes are dropped and reported.
+    Artifacts,
+}
+
+/// One lane of a phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lane {
+    /// Its name, unique in the phase.
+    pub name: Name,
+    /// The agent that works in it.
+    pub agent: Name,
+    /// What this lane looks at, added to the prompt; empty for the whole task.
+    pub focus: String,
+}
+
+/// What must hold before the next phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    /// Its name, unique in the phase and different from its lanes'.
+    pub name: Name,
+    /// What is checked.
+    pub check: Check,
+}
+
+/// What a gate checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Check {
+    /// A program ends with 0 in a fresh work tree of the merged result.
+    Command {
+        /// The argument vector; never a shell.
+        argv: Vec<String>,
+        /// Time limit in seconds.
+        seconds_max: u64,
+    },
+    /// A document exists in every lane and has what it must have.
+    Artifact {
+        /// Its name below `.agentops-out/`.
+        file: String,
+        /// Markdown headings that it must contain.
+        headings: Vec<String>,
+        /// A built-in schema that it must match.
+        schema: Option<Schema>,
+    },
+    /// Another agent, in a fresh context, judges the merged result.
+    Review {
+        /// That agent.
+        agent: Name,
+    },
+    /// A person approves what is shown.
+    Approval {
+        /// The document that is shown.
+        file: String,
+    },
+    /// The five laws. Every workflow ends with it.
+    Laws,
+}
+
+/// Schemas that an artifact can be held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schema {
+    /// `agentops schema close-out`.
+    CloseOut,
+    /// `agentops schema verdict`.
+    Verdict,
+}
+
+/// Limits of sessions and lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Sessions of one lane before a person is asked.
+    pub sessions_max: u32,
+    /// Seconds without any output after which a session counts as hung.
+    pub silence_seconds_max: u64,
+    /// Seconds a session may take.
+    pub session_seconds_max: u64,
+    /// Seconds that an agent gets to write its hand-over.
+    pub hand_over_seconds_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { sessions_max: 8, silence_seconds_max: 600, session_seconds_max: 5400, hand_over_seconds_max: 180 }
+    }
+}
+
+/// How a lane's work tree is made ready.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LaneSetup {
+    /// Programs run in a new lane, in order; argument vectors.
+    pub setup: Vec<Vec<String>>,
+    /// Untracked files copied from the user's checkout into a new lane, repository paths.
+    pub copy: Vec<String>,
+    /// Seconds that each set-up program may take.
+    pub seconds_max: u64,
+}
+
+impl Workflow {
+    /// A phase by its name.
+    #[must_use]
+    pub fn phase(&self, name: &Name) -> Option<&Phase> {
+        self.phases.iter().find(|phase| phase.name == *name)
+    }
+
+    /// Every agent the workflow names, each once, in order of appearance.
+    #[must_use]
+    pub fn agents(&self) -> Vec<&Name> {
+        let mut names = Vec::new();
+        for phase in &self.phases {
+            let reviewers = phase.gates.iter().filter_map(|gate| match &gate.check {
+                Check::Review { agent } => Some(agent),
+                _ => None,
+            });
+            for name in phase.lanes.iter().map(|lane| &lane.agent).chain(reviewers) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        names
+    }
+
+    /// Every argument vector the workflow would run, with what it is for.
+    #[must_use]
+    pub fn commands(&self) -> Vec<(String, &[String])> {
+        let mut all: Vec<(String, &[String])> = self.lane.setup.iter().map(|argv| ("lane set-up".to_owned(), argv.as_slice())).collect();
+        for phase in &self.phases {
+            for gate in &phase.gates {
+                if let Check::Command { argv, .. } = &gate.check {
+                    all.push((format!("gate {}/{}", phase.name, gate.name), argv));
+                }
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,396 @@
+//! A workflow as a file says it, and the check that turns it into one that can be run.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Check, Gate, Lane, LaneSetup, Limits, Phase, Schema, Workflow, Writes};
+use crate::id::{InvalidId, Name};
+
+/// A workflow file. Nothing in it is checked yet but its shape.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(rename = "workflow")]
+pub struct RawWorkflow {
+    /// Its name: 1 to 64 of a-z, 0-9 and -.
+    pub name: String,
+    /// One sentence that says what it is for.
+    #[serde(default)]
+    pub description: String,
+    /// Its phases. They run in the order of the file unless `after` says otherwise.
+    #[serde(default, rename = "phase")]
+    pub phases: Vec<RawPhase>,
+    /// Limits of its sessions.
+    #[serde(default)]
+    pub limits: RawLimits,
+    /// How a lane's work tree is made ready.
+    #[serde(default)]
+    pub lane: RawLaneSetup,
+}
+
+/// A phase in a workflow file.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawPhase {
+    /// Its name.
+    pub name: String,
+    /// What its lanes may change: `files`, or `artifacts` for documents only.
+    pub writes: Writes,
+    /// Phases that must have passed before.
+    #[serde(default)]
+    pub after: Vec<String>,
+    /// The agent, where the phase has one lane.
+    pub agent: Option<String>,
+    /// Its lanes, where it has several; merged in this order.
+    #[serde(default, rename = "lane")]
+    pub lanes: Vec<RawLane>,
+    /// Its gates, checked in this order.
+    #[serde(default, rename = "gate")]
+    pub gates: Vec<RawGate>,
+    /// How often a refused gate sends a fresh session in: 0 to 8, default 2.
+    pub retries: Option<u32>,
+}
+
+/// A lane in a workflow file.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawLane {
+    /// Its name.
+    pub name: String,
+    /// The agent that works in it.
+    pub agent: String,
+    /// What this lane looks at.
+    #[serde(default)]
+    pub focus: String,
+}
+
+/// A gate in a workflow file.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
+pub enum RawGate {
+    /// A program that must end with 0.
+    #[serde(rename_all = "kebab-case")]
+    Command {
+        /// Its name; default `command`, or `tests`.
+        name: Option<String>,
+        /// The argument vector.
+        argv: Option<Vec<String>>,
+        /// A command of the repository by name instead: `test`.
+        #[serde(rename = "use")]
+        named: Option<NamedCommand>,
+        /// Time limit in minutes; default 20.
+        minutes_max: Option<u64>,
+    },
+    /// A document that must exist.
+    Artifact {
+        /// Its name; default `artifact`.
+        name: Option<String>,
+        /// The document below `.agentops-out/`.
+        file: String,
+        /// Markdown headings it must have.
+        #[serde(default)]
+        headings: Vec<String>,
+        /// A built-in schema it must match.
+        schema: Option<Schema>,
+    },
+    /// Another agent's judgement.
+    Review {
+        /// Its name; default `review`.
+        name: Option<String>,
+        /// The agent.
+        agent: String,
+    },
+    /// A person's approval.
+    Approval {
+        /// Its name; default `approval`.
+        name: Option<String>,
+        /// The document that is shown.
+        file: String,
+    },
+}
+
+/// Commands of a repository that a workflow can name without knowing them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NamedCommand {
+    /// Runs the tests: from `.agentops/config.toml`, else proposed from build and lock files.
+    Test,
+}
+
+/// Limits in a workflow file.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawLimits {
+    /// Sessions of one lane before a person is asked: 1 to 8, default 8.
+    pub sessions_max: Option<u32>,
+    /// Seconds without output after which a session counts as hung: default 600.
+    pub silence_seconds_max: Option<u64>,
+    /// Minutes a session may take: default 90.
+    pub session_minutes_max: Option<u64>,
+    /// Seconds to write a hand-over: default 180.
+    pub hand_over_seconds_max: Option<u64>,
+}
+
+/// Lane set-up in a workflow file or in `.agentops/config.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawLaneSetup {
+    /// Programs to run in a new lane; argument vectors.
+    #[serde(default)]
+    pub setup: Vec<Vec<String>>,
+    /// Untracked files to copy from the checkout into a new lane.
+    #[serde(default)]
+    pub copy: Vec<String>,
+    /// Minutes each program may take: default 15.
+    pub minutes_max: Option<u64>,
+}
+
+/// What is wrong with a workflow. `key` is where, in the file's own words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct WorkflowError {
+    /// The key, e.g. `phase.plan.gate`.
+    pub key: String,
+    /// What is wrong and what is allowed.
+    pub problem: String,
+}
+
+fn wrong(key: impl Into<String>, problem: impl Into<String>) -> WorkflowError {
+    WorkflowError { key: key.into(), problem: problem.into() }
+}
+
+fn name(key: &str, text: &str) -> Result<Name, WorkflowError> {
+    text.parse().map_err(|e: InvalidId| wrong(key, e.to_string()))
+}
+
+/// The workflow as checked, and what had to be left out.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The workflow.
+    pub workflow: Workflow,
+    /// Gates that were left out because the repository has no such command, in words.
+    pub left_out: Vec<String>,
+}
+
+impl RawWorkflow {
+    /// Checks every rule. `test` is the repository's test command; a gate that names it is left out, and said, when there
+    /// is none.
+    ///
+    /// # Errors
+    /// The first rule that is broken, with the key it stands at.
+    pub fn check(&self, test: Option<&[String]>) -> Result<Checked, WorkflowError> {
+        let mut left_out = Vec::new();
+        let mut phases = Vec::new();
+        if self.phases.is_empty() {
+            return Err(wrong("phase", "a workflow needs at least one [[phase]]"));
+        }
+        for raw in self.in_order()? {
+            phases.push(raw.check(test, &mut left_out)?);
+        }
+        check_last(&mut phases)?;
+        let workflow = Workflow {
+            name: name("name", &self.name)?,
+            description: self.description.clone(),
+            phases,
+            limits: self.limits.check()?,
+            lane: self.lane.check()?,
+        };
+        Ok(Checked { workflow, left_out })
+    }
+
+    /// The phases in running order: the file's order, moved only as far as `after` demands.
+    fn in_order(&self) -> Result<Vec<&RawPhase>, WorkflowError> {
+        let mut seen = BTreeSet::new();
+        for phase in &self.phases {
+            if !seen.insert(phase.name.as_str()) {
+                return Err(wrong(format!("phase.{}", phase.name), "this name is used twice"));
+            }
+        }
+        for phase in &self.phases {
+            if let Some(missing) = phase.after.iter().find(|after| !seen.contains(after.as_str())) {
+                let known = seen.iter().copied().collect::<Vec<_>>().join(", ");
+                let problem = format!("there is no phase `{missing}`; there are: {known}");
+                return Err(wrong(format!("phase.{}.after", phase.name), problem));
+            }
+        }
+        let mut left: Vec<&RawPhase> = self.phases.iter().collect();
+        let mut ordered: Vec<&RawPhase> = Vec::new();
+        while !left.is_empty() {
+            let done = |after: &String| ordered.iter().any(|phase| phase.name == *after);
+            match left.iter().position(|phase| phase.after.iter().all(done)) {
+                Some(index) => ordered.push(left.remove(index)),
+                None => return Err(wrong("phase.after", format!("these phases wait for each other: {}", cycle(&left)))),
+            }
+        }
+        Ok(ordered)
+    }
+}
+
+/// The last phase closes the run out: it writes a document of that schema, and the laws are added behind it.
+fn check_last(phases: &mut [Phase]) -> Result<(), WorkflowError> {
+    let Some(last) = phases.last_mut() else { return Ok(()) };
+    let close_out =
+        |gate: &Gate| matches!(&gate.check, Check::Artifact { schema: Some(Schema::CloseOut), file, .. } if file == CLOSE_OUT_FILE);
+    if last.writes != Writes::Artifacts || last.lanes.len() != 1 || !last.gates.iter().any(close_out) {
+        return Err(wrong(
+            format!("phase.{}", last.name),
+            format!(
+                "the last phase must close the run out: `writes = \"artifacts\"`, one lane, and a gate `kind = \"artifact\"` with \
+                 `file = \"{CLOSE_OUT_FILE}\"` and `schema = \"close-out\"`; without it the laws cannot be checked and no run could end"
+            ),
+        ));
+    }
+    last.gates.push(Gate { name: name("laws", "laws")?, check: Check::Laws });
+    if !phases.iter().any(|phase| phase.writes == Writes::Files) {
+        return Err(wrong("phase", "no phase has `writes = \"files\"`: this workflow could not change anything"));
+    }
+    Ok(())
+}
+
+/// The document that closes a run out.
+pub const CLOSE_OUT_FILE: &str = "close-out.json";
+
+/// One cycle among phases that all wait, as `a -> b -> a`.
+fn cycle(left: &[&RawPhase]) -> String {
+    let mut path: Vec<&str> = Vec::new();
+    let mut at = left[0];
+    loop {
+        if let Some(start) = path.iter().position(|seen| *seen == at.name) {
+            let mut names = path[start..].to_vec();
+            names.push(&at.name);
+            return names.join(" -> ");
+        }
+        path.push(&at.name);
+        // Every phase in `left` waits for at least one phase in `left`, so the walk can always go on and must close.
+        match at.after.iter().find_map(|after| left.iter().find(|phase| phase.name == *after)) {
+            Some(next) => at = next,
+            None => return path.join(" -> "),
+        }
+    }
+}
+
+impl RawPhase {
+    fn check(&self, test: Option<&[String]>, left_out: &mut Vec<String>) -> Result<Phase, WorkflowError> {
+        let at = |key: &str| format!("phase.{}.{key}", self.name);
+        let phase = name("phase.name", &self.name)?;
+        let lanes = match (&self.agent, self.lanes.as_slice()) {
+            (Some(agent), []) => vec![Lane { name: phase.clone(), agent: name(&at("agent"), agent)?, focus: String::new() }],
+            (None, [_, ..]) => self.lanes.iter().map(|lane| lane.check(&at("lane"))).collect::<Result<_, _>>()?,
+            _ => return Err(wrong(at("agent"), "name either one `agent`, or one or more [[phase.lane]], not both")),
+        };
+        let mut gates: Vec<Gate> = Vec::new();
+        for raw in &self.gates {
+            match raw.check(&at("gate"), test)? {
+                Some(gate) => gates.push(gate),
+                None => left_out.push(format!("{}: this repository has no test command that we know", self.name)),
+            }
+        }
+        let mut names = BTreeSet::new();
+        for used in lanes.iter().map(|lane| &lane.name).chain(gates.iter().map(|gate| &gate.name)) {
+            if !names.insert(used) {
+                let problem = format!("`{used}` is used twice in this phase; lanes and gates need names of their own");
+                return Err(wrong(at("gate.name"), problem));
+            }
+        }
+        for (index, gate) in gates.iter().enumerate() {
+            let Check::Approval { file } = &gate.check else { continue };
+            let makes = |before: &Gate| matches!(&before.check, Check::Artifact { file: made, .. } if made == file);
+            if !gates[..index].iter().any(makes) {
+                let problem = format!("put a gate `kind = \"artifact\"` with `file = \"{file}\"` before it: there must be something to show");
+                return Err(wrong(at("gate.approval"), problem));
+            }
+        }
+        let retries = self.retries.unwrap_or(2);
+        if retries > 8 {
+            return Err(wrong(at("retries"), format!("{retries} is too many; 0 to 8 are allowed")));
+        }
+        Ok(Phase { name: phase, writes: self.writes, lanes, gates, retries })
+    }
+}
+
+impl RawLane {
+    fn check(&self, at: &str) -> Result<Lane, WorkflowError> {
+        let lane = name(&format!("{at}.name"), &self.name)?;
+        Ok(Lane { name: lane, agent: name(&format!("{at}.agent"), &self.agent)?, focus: self.focus.clone() })
+    }
+}
+
+impl RawGate {
+    /// `None`: the gate names a command that the repository does not have.
+    fn check(&self, at: &str, test: Option<&[String]>) -> Result<Option<Gate>, WorkflowError> {
+        let named = |given: &Option<String>, default: &str| name(&format!("{at}.name"), given.as_deref().unwrap_or(default));
+        Ok(Some(match self {
+            RawGate::Command { name: given, argv, named: by_name, minutes_max } => {
+                let (argv, default) = match (argv, by_name) {
+                    (Some(argv), None) if argv.first().is_some_and(|program| !program.is_empty()) => (argv.clone(), "command"),
+                    (None, Some(NamedCommand::Test)) => match test {
+                        Some(argv) => (argv.to_vec(), "tests"),
+                        None => return Ok(None),
+                    },
+                    _ => return Err(wrong(at, "name either `argv = [\"program\", \"argument\"]` or `use = \"test\"`")),
+                };
+                let minutes = minutes_max.unwrap_or(20).clamp(1, 24 * 60);
+                Gate { name: named(given, default)?, check: Check::Command { argv, seconds_max: minutes * 60 } }
+            }
+            RawGate::Artifact { name: given, file, headings, schema } => {
+                let check = Check::Artifact { file: out_file(at, file)?, headings: headings.clone(), schema: *schema };
+                Gate { name: named(given, "artifact")?, check }
+            }
+            RawGate::Review { name: given, agent } => {
+                let check = Check::Review { agent: name(&format!("{at}.agent"), agent)? };
+                Gate { name: named(given, "review")?, check }
+            }
+            RawGate::Approval { name: given, file } => {
+                Gate { name: named(given, "approval")?, check: Check::Approval { file: out_file(at, file)? } }
+            }
+        }))
+    }
+}
+
+fn out_file(at: &str, file: &str) -> Result<String, WorkflowError> {
+    let known = file.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if !file.is_empty() && file.len() <= 64 && !file.starts_with('.') && known {
+        Ok(file.to_owned())
+    } else {
+        Err(wrong(format!("{at}.file"), format!("`{file}` must be a plain file name such as findings.md")))
+    }
+}
+
+impl RawLimits {
+    fn check(&self) -> Result<Limits, WorkflowError> {
+        let default = Limits::default();
+        let between = |key: &str, given: Option<u64>, default: u64, most: u64| match given {
+            None => Ok(default),
+            Some(value) if (1..=most).contains(&value) => Ok(value),
+            Some(value) => Err(wrong(format!("limits.{key}"), format!("{value} is not allowed; 1 to {most} are"))),
+        };
+        let sessions = between("sessions-max", self.sessions_max.map(u64::from), u64::from(default.sessions_max), 8)?;
+        let minutes = between("session-minutes-max", self.session_minutes_max, default.session_seconds_max / 60, 1440)?;
+        Ok(Limits {
+            sessions_max: u32::try_from(sessions).unwrap_or(default.sessions_max),
+            silence_seconds_max: between("silence-seconds-max", self.silence_seconds_max, default.silence_seconds_max, 86_400)?,
+            session_seconds_max: minutes * 60,
+            hand_over_seconds_max: between(
+                "hand-over-seconds-max",
+                self.hand_over_seconds_max,
+                default.hand_over_seconds_max,
+                3600,
+            )?,
+        })
+    }
+}
+
+impl RawLaneSetup {
+    /// Checks the set-up part on its own; `.agentops/config.toml` uses it too.
+    ///
+    /// # Errors
+    /// An empty argument vector.
+    pub fn check(&self) -> Result<LaneSetup, WorkflowError> {
+        if self.setup.iter().any(|argv| argv.first().is_none_or(String::is_empty)) {
+            return Err(wrong("lane.setup", "each entry is an argument vector such as [\"npm\", \"ci\"]"));
+        }
+        let seconds_max = self.minutes_max.unwrap_or(15).clamp(1, 240) * 60;
+        Ok(LaneSetup { setup: self.setup.clone(), copy: self.copy.clone(), seconds_max })
+    }
+}
