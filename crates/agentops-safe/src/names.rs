@@ -203,10 +203,51 @@ mod tests {
         let kilobytes = "x".repeat(4096);
         let commit = "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3";
         let hostile = [
-            "", "-", "-x", "--upload-pack=x", "a/-x", "a..b", "a.lock", "a.LOCK/b", "/a", "a/", "a//b", "a@{1}", "@", "HEAD",
-            "$(id)", "`id`", "a;b", "a;touch${IFS}x", "a b", "a\nb", "a\0b", "a\u{3000}b", "a\u{202e}b", "a\u{200b}", "ä", ".",
-            "..", ".a", "a/.b", "a.", "a./b", "a~1", "a^", "a:b", "a?", "a*", "a[", "a\\b", "a\x1b[31m", "a\x7f", "+a",
-            "refs/heads/x.lock", &long, &kilobytes, commit,
+            "",
+            "-",
+            "-x",
+            "--upload-pack=x",
+            "a/-x",
+            "a..b",
+            "a.lock",
+            "a.LOCK/b",
+            "/a",
+            "a/",
+            "a//b",
+            "a@{1}",
+            "@",
+            "HEAD",
+            "$(id)",
+            "`id`",
+            "a;b",
+            "a;touch${IFS}x",
+            "a b",
+            "a\nb",
+            "a\0b",
+            "a\u{3000}b",
+            "a\u{202e}b",
+            "a\u{200b}",
+            "ä",
+            ".",
+            "..",
+            ".a",
+            "a/.b",
+            "a.",
+            "a./b",
+            "a~1",
+            "a^",
+            "a:b",
+            "a?",
+            "a*",
+            "a[",
+            "a\\b",
+            "a\x1b[31m",
+            "a\x7f",
+            "+a",
+            "refs/heads/x.lock",
+            &long,
+            &kilobytes,
+            commit,
         ];
         for name in hostile {
             assert!(!branch(name), "{name:?}");
@@ -215,7 +256,16 @@ mod tests {
 
     #[test]
     fn s4_usual_branch_names_are_taken() {
-        for name in ["main", "agentops/r-7f3k", "feature/JIRA-12_x.y", "v1.2.3", "a", "release-2026.07", "x--y", &"a".repeat(200)] {
+        for name in [
+            "main",
+            "agentops/r-7f3k",
+            "feature/JIRA-12_x.y",
+            "v1.2.3",
+            "a",
+            "release-2026.07",
+            "x--y",
+            &"a".repeat(200),
+        ] {
             assert!(branch(name), "{name:?}");
         }
     }
@@ -224,9 +274,34 @@ mod tests {
     fn s4_hostile_paths_are_refused() {
         let long = "a".repeat(4097);
         let hostile = [
-            "", "/etc/passwd", "..", "../x", "a/../b", "a/..", ".", "./a", "a/./b", "a//b", "a/", ".git", ".git/config",
-            ".GIT/hooks/x", "a/.Git/x", "git~1", "sub/GIT~1/config", "a\0b", "\\x", "\\\\server\\x", "a\\..\\b", "a\\.git\\c",
-            ".git.", ".git ", ".git::$INDEX_ALLOCATION/x", ".g\u{200c}it/config", "\u{feff}.git", &long,
+            "",
+            "/etc/passwd",
+            "..",
+            "../x",
+            "a/../b",
+            "a/..",
+            ".",
+            "./a",
+            "a/./b",
+            "a//b",
+            "a/",
+            ".git",
+            ".git/config",
+            ".GIT/hooks/x",
+            "a/.Git/x",
+            "git~1",
+            "sub/GIT~1/config",
+            "a\0b",
+            "\\x",
+            "\\\\server\\x",
+            "a\\..\\b",
+            "a\\.git\\c",
+            ".git.",
+            ".git ",
+            ".git::$INDEX_ALLOCATION/x",
+            ".g\u{200c}it/config",
+            "\u{feff}.git",
+            &long,
         ];
         for name in hostile {
             assert!(!path(name), "{name:?}");
@@ -235,7 +310,19 @@ mod tests {
 
     #[test]
     fn s4_usual_paths_are_taken() {
-        for name in ["a", "src/main.rs", ".gitignore", ".github/ci.yml", "a b/ü.txt", "-x", "...", "a..b", "git", "x.git", "c:d"] {
+        for name in [
+            "a",
+            "src/main.rs",
+            ".gitignore",
+            ".github/ci.yml",
+            "a b/ü.txt",
+            "-x",
+            "...",
+            "a..b",
+            "git",
+            "x.git",
+            "c:d",
+        ] {
             assert!(path(name), "{name:?}");
         }
     }

@@ -2,27 +2,121 @@
 
 /// Parts of a name (between `_`, `-`, `.`) that announce a secret.
 const SECRET_WORDS: &[&str] = &[
-    "KEY", "KEYS", "TOKEN", "TOKENS", "SECRET", "SECRETS", "PASSWORD", "PASSWORDS", "PASSWD", "PASSPHRASE", "PASS", "PWD",
-    "PASSCODE", "CREDENTIAL", "CREDENTIALS", "CREDS", "AUTH", "COOKIE", "COOKIES", "DSN", "PAT", "JWT", "BEARER", "WEBHOOK",
+    "KEY",
+    "KEYS",
+    "TOKEN",
+    "TOKENS",
+    "SECRET",
+    "SECRETS",
+    "PASSWORD",
+    "PASSWORDS",
+    "PASSWD",
+    "PASSPHRASE",
+    "PASS",
+    "PWD",
+    "PASSCODE",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "CREDS",
+    "AUTH",
+    "COOKIE",
+    "COOKIES",
+    "DSN",
+    "PAT",
+    "JWT",
+    "BEARER",
+    "WEBHOOK",
 ];
 /// Ends of a part that announce one when words are written together, as in `PGPASSWORD` or `GITHUBTOKEN`.
-const SECRET_ENDS: &[&str] =
-    &["TOKEN", "SECRET", "PASSWORD", "PASSWD", "APIKEY", "ACCESSKEY", "SECRETKEY", "PRIVATEKEY", "CREDENTIALS", "COOKIE"];
+const SECRET_ENDS: &[&str] = &[
+    "TOKEN",
+    "SECRET",
+    "PASSWORD",
+    "PASSWD",
+    "APIKEY",
+    "ACCESSKEY",
+    "SECRETKEY",
+    "PRIVATEKEY",
+    "CREDENTIALS",
+    "COOKIE",
+];
 /// Last parts that say the value is about a secret and not one.
 const ABOUT_WORDS: &[&str] = &[
-    "SOCK", "SOCKET", "FILE", "PATH", "DIR", "HOME", "NAME", "HOST", "PORT", "TYPE", "METHOD", "MODE", "TTL", "TIMEOUT", "LIMIT",
-    "COUNT", "MAX", "MIN", "ENABLED", "DISABLED", "FORMAT", "ALGORITHM", "LAYOUT", "SIZE", "LENGTH", "HELPER", "PROVIDER",
-    "USER", "USERNAME", "REGION", "VERSION", "COMMAND", "CMD", "PROGRAM", "ASKPASS",
+    "SOCK",
+    "SOCKET",
+    "FILE",
+    "PATH",
+    "DIR",
+    "HOME",
+    "NAME",
+    "HOST",
+    "PORT",
+    "TYPE",
+    "METHOD",
+    "MODE",
+    "TTL",
+    "TIMEOUT",
+    "LIMIT",
+    "COUNT",
+    "MAX",
+    "MIN",
+    "ENABLED",
+    "DISABLED",
+    "FORMAT",
+    "ALGORITHM",
+    "LAYOUT",
+    "SIZE",
+    "LENGTH",
+    "HELPER",
+    "PROVIDER",
+    "USER",
+    "USERNAME",
+    "REGION",
+    "VERSION",
+    "COMMAND",
+    "CMD",
+    "PROGRAM",
+    "ASKPASS",
 ];
 /// Values that stand where a secret could and are none. Taking them would redact ordinary words everywhere.
 const PLAIN_VALUES: &[&str] = &[
-    "password", "changeme", "disabled", "required", "optional", "localhost", "undefined", "anonymous", "production",
-    "development", "keychain", "keyring", "automatic", "username", "xxxxxxxx",
+    "password",
+    "changeme",
+    "disabled",
+    "required",
+    "optional",
+    "localhost",
+    "undefined",
+    "anonymous",
+    "production",
+    "development",
+    "keychain",
+    "keyring",
+    "automatic",
+    "username",
+    "xxxxxxxx",
 ];
 /// First directories of an absolute path; a value below them names a file and is not a secret itself.
 const ROOTS: &[&str] = &[
-    "home", "usr", "etc", "var", "tmp", "run", "opt", "root", "mnt", "Users", "private", "dev", "proc", "srv", "work", "app",
-    "workspace", "data", "Library",
+    "home",
+    "usr",
+    "etc",
+    "var",
+    "tmp",
+    "run",
+    "opt",
+    "root",
+    "mnt",
+    "Users",
+    "private",
+    "dev",
+    "proc",
+    "srv",
+    "work",
+    "app",
+    "workspace",
+    "data",
+    "Library",
 ];
 
 /// Whether a variable of this name holds a secret as its value.
@@ -46,7 +140,10 @@ pub(super) fn is_secret_value(value: &str) -> bool {
     }
     let is_path = value.starts_with("~/")
         || value.starts_with("./")
-        || value.strip_prefix('/').and_then(|rest| rest.split_once('/')).is_some_and(|(first, _)| ROOTS.contains(&first));
+        || value
+            .strip_prefix('/')
+            .and_then(|rest| rest.split_once('/'))
+            .is_some_and(|(first, _)| ROOTS.contains(&first));
     !is_path
 }
 
@@ -71,7 +168,10 @@ fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let code = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let code = tail
+            .get(..2)
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match code {
             Some(byte) if *first == b'%' => {
                 bytes.push(byte);
@@ -93,14 +193,40 @@ mod tests {
     #[test]
     fn s6_secret_variables_are_told_by_name() {
         for name in [
-            "ANTHROPIC_API_KEY", "GITHUB_TOKEN", "aws_secret_access_key", "PGPASSWORD", "DB_PASSWD", "SENTRY_DSN", "NPM_AUTH",
-            "SESSION_COOKIE", "APIKEY", "OPENAI-KEY", "MYSQL_PWD", "GOOGLE_CREDENTIALS", "GITHUBTOKEN",
+            "ANTHROPIC_API_KEY",
+            "GITHUB_TOKEN",
+            "aws_secret_access_key",
+            "PGPASSWORD",
+            "DB_PASSWD",
+            "SENTRY_DSN",
+            "NPM_AUTH",
+            "SESSION_COOKIE",
+            "APIKEY",
+            "OPENAI-KEY",
+            "MYSQL_PWD",
+            "GOOGLE_CREDENTIALS",
+            "GITHUBTOKEN",
         ] {
             assert!(is_secret_name(name), "{name}");
         }
         for name in [
-            "PATH", "KEYBOARD", "XKB_KEYBOARD", "SSH_AUTH_SOCK", "PWD", "OLDPWD", "HOME", "GIT_AUTHOR_NAME", "MONKEY", "SSH_ASKPASS",
-            "TOKENIZERS_PARALLELISM", "AWS_CREDENTIALS_FILE", "XAUTHORITY", "PASSENGER", "KEY_PATH", "AUTH_TYPE", "COMPASS",
+            "PATH",
+            "KEYBOARD",
+            "XKB_KEYBOARD",
+            "SSH_AUTH_SOCK",
+            "PWD",
+            "OLDPWD",
+            "HOME",
+            "GIT_AUTHOR_NAME",
+            "MONKEY",
+            "SSH_ASKPASS",
+            "TOKENIZERS_PARALLELISM",
+            "AWS_CREDENTIALS_FILE",
+            "XAUTHORITY",
+            "PASSENGER",
+            "KEY_PATH",
+            "AUTH_TYPE",
+            "COMPASS",
         ] {
             assert!(!is_secret_name(name), "{name}");
         }

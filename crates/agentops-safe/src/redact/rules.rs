@@ -105,9 +105,22 @@ fn address(found: &Found<'_>) -> bool {
 fn is_placeholder(value: &[u8]) -> bool {
     let text = String::from_utf8_lossy(value).to_ascii_lowercase();
     text.starts_with(['$', '<', '{', '%'])
-        || ["${", "$(", "{{", "example", "placeholder", "changeme", "your_", "your-", "redacted", "xxxx", "****", "process.env"]
-            .iter()
-            .any(|word| text.contains(word))
+        || [
+            "${",
+            "$(",
+            "{{",
+            "example",
+            "placeholder",
+            "changeme",
+            "your_",
+            "your-",
+            "redacted",
+            "xxxx",
+            "****",
+            "process.env",
+        ]
+        .iter()
+        .any(|word| text.contains(word))
 }
 
 /// Shannon's entropy in bits per byte, 0 for an empty value.
@@ -117,13 +130,21 @@ fn entropy(value: &[u8]) -> f64 {
         counts[usize::from(byte)] += 1;
     }
     let total = f64::from(u32::try_from(value.len()).unwrap_or(u32::MAX));
-    counts.iter().filter(|count| **count > 0).map(|count| f64::from(*count) / total).map(|share| -share * share.log2()).sum()
+    counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| f64::from(*count) / total)
+        .map(|share| -share * share.log2())
+        .sum()
 }
 
 fn assignment(found: &Found<'_>) -> bool {
     let head = String::from_utf8_lossy(found.head).to_ascii_lowercase();
     let name = head.split(['"', '\'', ':', '=', ' ', '\\', '%']).next().unwrap_or_default();
-    let about = ["count", "len", "length", "limit", "type", "name", "file", "path", "url", "uri", "format", "ttl", "hash", "size"];
+    let about = [
+        "count", "len", "length", "limit", "type", "name", "file", "path", "url", "uri", "format", "ttl", "hash",
+        "size",
+    ];
     if about.iter().any(|word| name.ends_with(word)) {
         return false;
     }
@@ -136,10 +157,12 @@ fn assignment(found: &Found<'_>) -> bool {
     if !has_letter || !has_other || is_placeholder(value) {
         return false;
     }
-    let is_address_or_path = text.contains("://") || ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start));
+    let is_address_or_path =
+        text.contains("://") || ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start));
     let is_file = text.contains('/') && text.rsplit_once('.').is_some_and(|(_, end)| end.len() <= 4 && !end.is_empty());
     // What is called, indexed or a path of a program's names is code and not a value.
-    let is_code = text.contains("::") || found.next.is_some_and(|byte| matches!(byte, b'(' | b'[' | b'{' | b'<') && !is_quoted);
+    let is_code =
+        text.contains("::") || found.next.is_some_and(|byte| matches!(byte, b'(' | b'[' | b'{' | b'<') && !is_quoted);
     if is_address_or_path || is_file || is_code {
         return false;
     }
@@ -158,11 +181,13 @@ const fn key(name: &'static str, keywords: &'static [&'static str], edge: Edge, 
 
 /// The names before `=` or `:` after which a value counts as secret; what may follow in the name; the separator.
 const ASSIGNMENT: &str = concat!(
-    r#"(?:pass(?:word|wd|phrase)|pwd|secret|token|api[_-]?key|(?:access|private|auth|signing|encryption)[_-]?key|credentials?)"#,
+    r#"(?:pass(?:word|wd|phrase)|pwd|secret|token|credentials?"#,
+    r#"|(?:api|access|private|auth|signing|encryption)[_-]?key)"#,
     r#"(?:s|[0-9]{1,3}|[_.-][A-Za-z0-9_.-]{0,32}|(?-i:[A-Z])[A-Za-z0-9]{0,32})?"#,
     r#"(?:"#,
     // An opening quote of a JSON string, or of code: what follows it cannot be what follows a closing one.
-    r#"["']?\s{0,8}(?:[!=]?={1,2}|=>|:=?)\s{0,8}"((?:[^"\\\s,:\]}]|\\["\\/bfnrt])(?:[^"\\\s]|\\["\\/bfnrt]|\\u[0-9a-f]{4}){7,})"#,
+    r#"["']?\s{0,8}(?:[!=]?={1,2}|=>|:=?)\s{0,8}""#,
+    r#"((?:[^"\\\s,:\]}]|\\["\\/bfnrt])(?:[^"\\\s]|\\["\\/bfnrt]|\\u[0-9a-f]{4}){7,})"#,
     // Quotes that are escaped or single: no backslash, no quote inside.
     r#"|\\*["']?\s{0,8}(?:[!=]?={1,2}|=>|:=?)\s{0,8}(?:\\+["']|['`])([^"'`\\\s]{8,})"#,
     // No quotes at all.
@@ -172,7 +197,8 @@ const ASSIGNMENT: &str = concat!(
 
 const PRIVATE_KEY: &str = concat!(
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----",
-    r"(?:(?:[A-Za-z0-9+/=\s:,.()>|-]|\xE2\x86\x92|\\+[nrt]|\\+u00[0-9A-Fa-f]{2})*?-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----",
+    r"(?:(?:[A-Za-z0-9+/=\s:,.()>|-]|\xE2\x86\x92|\\+[nrt]|\\+u00[0-9A-Fa-f]{2})*?",
+    r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----",
     // The end was cut off: lines of base64, which no prose looks like.
     r"|(?:(?:[\s>|+]|\\+[nrt])*[A-Za-z0-9+/=]{16,})*)",
 );
@@ -180,14 +206,29 @@ const PRIVATE_KEY: &str = concat!(
 /// All rules. The names are safe inside JSON and never change, since they are written into ledgers.
 pub(super) const RULES: &[Rule] = &[
     key("anthropic-key", &["sk-ant-"], Edge::Any, r"sk-ant-[A-Za-z0-9_-]{16}"),
-    key("openai-key", &["sk-proj-", "sk-svcacct-", "sk-admin-", "sk-or-v1-"], Edge::Any, r"sk-[a-z0-9-]{4,8}-[A-Za-z0-9_-]{20}"),
+    key(
+        "openai-key",
+        &["sk-proj-", "sk-svcacct-", "sk-admin-", "sk-or-v1-"],
+        Edge::Any,
+        r"sk-[a-z0-9-]{4,8}-[A-Za-z0-9_-]{20}",
+    ),
     Rule { check: mixed, ..key("openai-key", &["sk-"], Edge::Alnum, r"sk-[A-Za-z0-9]{20}") },
     key("google-api-key", &["aiza"], Edge::Alnum, r"AIza[A-Za-z0-9_-]{35}"),
     key("google-oauth", &["ya29.", "gocspx-"], Edge::Alnum, r"(?:ya29\.|GOCSPX-)[A-Za-z0-9_-]{20}"),
     key("github-token", &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"], Edge::Any, r"gh[pousr]_[A-Za-z0-9]{30}"),
     key("github-token", &["github_pat_"], Edge::Any, r"github_pat_[A-Za-z0-9_]{22}"),
-    key("gitlab-token", &["glpat-", "gldt-", "glrt-", "glcbt-", "glptt-"], Edge::Any, r"gl[a-z]{2,3}-[A-Za-z0-9_-]{20}"),
-    Rule { check: ends, strict: true, tail: None, ..key("aws-access-key-id", &["akia", "asia"], Edge::Alnum, r"A[KS]IA[A-Z0-9]{16}") },
+    key(
+        "gitlab-token",
+        &["glpat-", "gldt-", "glrt-", "glcbt-", "glptt-"],
+        Edge::Any,
+        r"gl[a-z]{2,3}-[A-Za-z0-9_-]{20}",
+    ),
+    Rule {
+        check: ends,
+        strict: true,
+        tail: None,
+        ..key("aws-access-key-id", &["akia", "asia"], Edge::Alnum, r"A[KS]IA[A-Z0-9]{16}")
+    },
     Rule {
         check: ends,
         strict: true,
@@ -229,7 +270,10 @@ pub(super) const RULES: &[Rule] = &[
             "authorization",
             &["authorization"],
             Edge::Any,
-            r#"(?i)authorization\\*["']?\s{0,8}(?:=>|[:=,]|%3a)(?:\s|%20|\+){0,8}\\*["']?(?:bearer|basic|token|digest|apikey)(?:\s|%20|\+){1,8}([A-Za-z0-9._~+/=%-]{6,})"#,
+            concat!(
+                r#"(?i)authorization\\*["']?\s{0,8}(?:=>|[:=,]|%3a)(?:\s|%20|\+){0,8}\\*["']?"#,
+                r#"(?:bearer|basic|token|digest|apikey)(?:\s|%20|\+){1,8}([A-Za-z0-9._~+/=%-]{6,})"#,
+            ),
         )
     },
     Rule {
@@ -240,7 +284,12 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         tail: Some(Tail::Cookie),
-        ..key("cookie", &["cookie"], Edge::Any, r#"(?i)cookie\\*["']?\s{0,8}:\s{0,8}\\*["']?([A-Za-z0-9_.-]{1,64}=[^;"'\\\s]{8})"#)
+        ..key(
+            "cookie",
+            &["cookie"],
+            Edge::Any,
+            r#"(?i)cookie\\*["']?\s{0,8}:\s{0,8}\\*["']?([A-Za-z0-9_.-]{1,64}=[^;"'\\\s]{8})"#,
+        )
     },
     Rule {
         tail: None,
@@ -255,9 +304,29 @@ pub(super) const RULES: &[Rule] = &[
         ..key(
             "assignment",
             &[
-                "password", "passwd", "passphrase", "pwd", "secret", "token", "api_key", "api-key", "apikey", "access_key",
-                "access-key", "accesskey", "private_key", "private-key", "privatekey", "auth_key", "auth-key", "authkey",
-                "signing_key", "signing-key", "encryption_key", "encryption-key", "credential",
+                "password",
+                "passwd",
+                "passphrase",
+                "pwd",
+                "secret",
+                "token",
+                "api_key",
+                "api-key",
+                "apikey",
+                "access_key",
+                "access-key",
+                "accesskey",
+                "private_key",
+                "private-key",
+                "privatekey",
+                "auth_key",
+                "auth-key",
+                "authkey",
+                "signing_key",
+                "signing-key",
+                "encryption_key",
+                "encryption-key",
+                "credential",
             ],
             Edge::Any,
             ASSIGNMENT,
@@ -278,7 +347,9 @@ impl Rule {
     /// The run that goes on after the expression: for an unquoted assignment it is narrower than for a quoted one.
     pub(super) fn tail_after(&self, head: &[u8]) -> Option<Tail> {
         match self.tail {
-            Some(Tail::Quoted) if !head.ends_with(b"\"") && !head.ends_with(b"'") && !head.ends_with(b"`") => Some(Tail::Plain),
+            Some(Tail::Quoted) if !head.ends_with(b"\"") && !head.ends_with(b"'") && !head.ends_with(b"`") => {
+                Some(Tail::Plain)
+            }
             tail => tail,
         }
     }

@@ -86,19 +86,30 @@ pub(super) struct Exact {
 impl Exact {
     /// Panics only where the forms exceed 2 GiB: going on without them would leak what they name.
     pub(super) fn new(markers: &[String], forms: &[(Vec<u8>, usize)]) -> Self {
-        let mut sorted: Vec<Vec<u8>> =
-            markers.iter().map(|marker| marker.as_bytes().to_vec()).chain(forms.iter().map(|(form, _)| form.clone())).collect();
+        let mut sorted: Vec<Vec<u8>> = markers
+            .iter()
+            .map(|marker| marker.as_bytes().to_vec())
+            .chain(forms.iter().map(|(form, _)| form.clone()))
+            .collect();
         let automaton = AhoCorasick::new(&sorted).expect("the forms of all known values stay below 2 GiB");
         sorted.sort_unstable();
         let longest = sorted.iter().map(Vec::len).max().unwrap_or(0);
-        Self { automaton, markers: markers.len(), owners: forms.iter().map(|(_, owner)| *owner).collect(), sorted, longest }
+        Self {
+            automaton,
+            markers: markers.len(),
+            owners: forms.iter().map(|(_, owner)| *owner).collect(),
+            sorted,
+            longest,
+        }
     }
 
     /// The first position from which the text could go on to become a marker, a known form or a keyword.
     fn begun_at(&self, text: &[u8], from: usize) -> usize {
         let rules = rules();
         let first = text.len().saturating_sub(self.longest.max(rules.longest)).max(from);
-        (first..text.len()).find(|at| self.begins(&text[*at..]) || begins_keyword(rules, &text[*at..])).unwrap_or(text.len())
+        (first..text.len())
+            .find(|at| self.begins(&text[*at..]) || begins_keyword(rules, &text[*at..]))
+            .unwrap_or(text.len())
     }
 
     fn begins(&self, end: &[u8]) -> bool {
@@ -164,7 +175,10 @@ impl Exact {
 }
 
 fn begins_keyword(rules: &CompiledRules, end: &[u8]) -> bool {
-    rules.owners.iter().any(|(keyword, _)| end.len() < keyword.len() && keyword.as_bytes()[..end.len()].eq_ignore_ascii_case(end))
+    rules
+        .owners
+        .iter()
+        .any(|(keyword, _)| end.len() < keyword.len() && keyword.as_bytes()[..end.len()].eq_ignore_ascii_case(end))
 }
 
 /// Markers do not overlap and come in order.

@@ -6,7 +6,7 @@ use super::scan::{LOOK_BEHIND, Span, run_end};
 /// Redacts a stream of bytes, with the same outcome as redacting the whole at once, wherever the chunks are cut.
 ///
 /// It holds back only what could still become part of a secret: usually nothing or a few bytes, after a word like `token`
-/// up to 512 bytes, and never more than 16 KiB (the size of the largest private key that a rule takes, and more than the
+/// up to 512 bytes, after the beginning of a private key up to 16 KiB, and never more than 16 KiB (the size of the largest private key that a rule takes, and more than the
 /// longest form of any known value) and a few bytes. So a terminal shows text as it comes, and memory is bounded by that
 /// and one chunk. What is held back comes out with [`RedactStream::finish`]; dropping the stream loses it.
 pub struct RedactStream {
@@ -82,7 +82,8 @@ impl State {
         self.marker_end = scan.marker_end;
         // Of spans with one start the name of a known value wins (their markers come last), then the longest.
         self.pending.sort_unstable_by(|a, b| {
-            let order = |span: &Span| (span.start, std::cmp::Reverse((redactor.is_known(span.marker), span.end)), span.marker);
+            let order =
+                |span: &Span| (span.start, std::cmp::Reverse((redactor.is_known(span.marker), span.end)), span.marker);
             order(a).cmp(&order(b))
         });
         for span in self.pending.iter().take_while(|span| span.start < scan.settled) {
