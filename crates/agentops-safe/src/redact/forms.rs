@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
 /// Values longer than this are known piece by piece, so that no form of any value outgrows the stream's window.
-/// In bytes; the longest form takes twelve times as much.
+/// In bytes; the longest form takes seven times as much.
 pub(super) const PIECE_BYTES_MAX: usize = 1024;
 /// No form is shorter than this: shorter ones would hit by chance.
 const FORM_BYTES_MIN: usize = 8;

@@ -5,10 +5,11 @@ use super::scan::{LOOK_BEHIND, Span, run_end};
 
 /// Redacts a stream of bytes, with the same outcome as redacting the whole at once, wherever the chunks are cut.
 ///
-/// It holds back only what could still become part of a secret: usually nothing or a few bytes, after a word like `token`
-/// up to 512 bytes, after the beginning of a private key up to 16 KiB, and never more than 16 KiB (the size of the largest private key that a rule takes, and more than the
-/// longest form of any known value) and a few bytes. So a terminal shows text as it comes, and memory is bounded by that
-/// and one chunk. What is held back comes out with [`RedactStream::finish`]; dropping the stream loses it.
+/// It holds back only what could still become part of a secret: usually nothing or a few bytes, after a word like
+/// `token` up to 512 bytes, after the beginning of a private key up to 16 KiB. That is also the bound for everything
+/// (give or take an escape), since the forms of known values are shorter. So a terminal shows text as it comes, and
+/// memory is bounded by that and one chunk. What is held back comes out with [`RedactStream::finish`]; dropping the
+/// stream loses it.
 pub struct RedactStream {
     redactor: Redactor,
     text: Vec<u8>,
