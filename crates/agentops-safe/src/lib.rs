@@ -1,1 +1,17 @@
-//! TODO
+//! What stands between untrusted or secret text and the places it could reach.
+//!
+//! Four things: values that cannot be printed by accident ([`Secret`]), text without its secrets ([`Redactor`]), text
+//! that cannot steer a terminal ([`inert`]), and names that are data and never an option, a shell word or a way out of
+//! the repository ([`BranchName`], [`RepoPath`]).
+//!
+//! Everything is a function of its arguments: no disk, no clock, no environment. The caller passes the variables in.
+
+pub mod names;
+pub mod redact;
+pub mod secret;
+pub mod terminal;
+
+pub use names::{BranchName, InvalidName, RepoPath};
+pub use redact::{RedactStream, Redactor};
+pub use secret::Secret;
+pub use terminal::{inert, inert_line};

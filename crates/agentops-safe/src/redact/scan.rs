@@ -1,0 +1,307 @@
+//! Finds what has to be hidden in a piece of text, and how much of the text is too young to tell.
+
+use std::sync::OnceLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use regex::bytes::Regex;
+
+use super::rules::{Edge, Found, RULES, Rule, Tail};
+
+/// Bytes before a position that decide about it: the escape or colour code that may stand directly before a secret.
+pub(super) const LOOK_BEHIND: usize = 16;
+/// The longest escape of a JSON string, `\u0041`, in bytes.
+const ESCAPE_BYTES_MAX: usize = 6;
+
+/// A stretch to be replaced, in positions of the scanned text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub start: usize,
+    pub end: usize,
+    /// Index of the marker that replaces it: rules first, then known values.
+    pub marker: usize,
+    /// What would go on the span if it ends where the text ends.
+    pub tail: Option<Tail>,
+}
+
+/// What was found in a text.
+pub(super) struct Scan {
+    pub spans: Vec<Span>,
+    /// Everything that starts before this position is final, whatever text follows.
+    pub settled: usize,
+    /// Where the last marker that stood in the text ends.
+    pub marker_end: Option<usize>,
+}
+
+/// The part of the text between two markers that it already has.
+#[derive(Clone, Copy)]
+struct Segment {
+    start: usize,
+    is_after_marker: bool,
+    end: usize,
+    is_before_marker: bool,
+}
+
+/// The rules, compiled once per process: they are the same for every redactor.
+struct CompiledRules {
+    keywords: AhoCorasick,
+    /// For each keyword its text and its rules.
+    owners: Vec<(&'static str, Vec<usize>)>,
+    shapes: Vec<Regex>,
+    longest: usize,
+}
+
+fn rules() -> &'static CompiledRules {
+    static COMPILED: OnceLock<CompiledRules> = OnceLock::new();
+    COMPILED.get_or_init(|| {
+        let mut owners: Vec<(&'static str, Vec<usize>)> = Vec::new();
+        for (index, rule) in RULES.iter().enumerate() {
+            for keyword in rule.keywords {
+                match owners.iter_mut().find(|(known, _)| known == keyword) {
+                    Some((_, rules)) => rules.push(index),
+                    None => owners.push((keyword, vec![index])),
+                }
+            }
+        }
+        let keywords = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(owners.iter().map(|(keyword, _)| keyword))
+            .expect("a few dozen short keywords fit every limit");
+        let longest = owners.iter().map(|(keyword, _)| keyword.len()).max().unwrap_or(0);
+        CompiledRules { keywords, owners, shapes: RULES.iter().map(Rule::compiled).collect(), longest }
+    })
+}
+
+/// The exact texts of one redactor, ready to be searched: its markers, then the forms of its known values.
+pub(super) struct Exact {
+    automaton: AhoCorasick,
+    markers: usize,
+    /// For each form the marker that replaces it.
+    owners: Vec<usize>,
+    /// All texts in order, to ask whether one of them begins like the end of a chunk.
+    sorted: Vec<Vec<u8>>,
+    longest: usize,
+}
+
+impl Exact {
+    /// Panics only where the forms exceed 2 GiB: going on without them would leak what they name.
+    pub(super) fn new(markers: &[String], forms: &[(Vec<u8>, usize)]) -> Self {
+        let mut sorted: Vec<Vec<u8>> = markers
+            .iter()
+            .map(|marker| marker.as_bytes().to_vec())
+            .chain(forms.iter().map(|(form, _)| form.clone()))
+            .collect();
+        let automaton = AhoCorasick::new(&sorted).expect("the forms of all known values stay below 2 GiB");
+        sorted.sort_unstable();
+        let longest = sorted.iter().map(Vec::len).max().unwrap_or(0);
+        Self {
+            automaton,
+            markers: markers.len(),
+            owners: forms.iter().map(|(_, owner)| *owner).collect(),
+            sorted,
+            longest,
+        }
+    }
+
+    /// The first position from which the text could go on to become a marker, a known form or a keyword.
+    fn begun_at(&self, text: &[u8], from: usize) -> usize {
+        let rules = rules();
+        let first = text.len().saturating_sub(self.longest.max(rules.longest)).max(from);
+        (first..text.len())
+            .find(|at| self.begins(&text[*at..]) || begins_keyword(rules, &text[*at..]))
+            .unwrap_or(text.len())
+    }
+
+    fn begins(&self, end: &[u8]) -> bool {
+        let index = self.sorted.partition_point(|known| known.as_slice() <= end);
+        self.sorted.get(index).is_some_and(|known| known.starts_with(end))
+    }
+
+    /// Scans `text` from `from`; what lies before is only looked at, never found again. `marker_end` is where a marker
+    /// ended before `from`, if one did. With `is_last` nothing follows and everything is settled.
+    pub(super) fn scan(&self, text: &[u8], from: usize, marker_end: Option<usize>, is_last: bool) -> Scan {
+        let mut spans = Vec::new();
+        let mut markers = Vec::new();
+        for hit in self.automaton.find_overlapping_iter(&text[from..]) {
+            let (start, end) = (from + hit.start(), from + hit.end());
+            match hit.pattern().as_usize().checked_sub(self.markers) {
+                None => markers.push((start, end)),
+                Some(form) => spans.push(Span { start, end, marker: self.owners[form], tail: None }),
+            }
+        }
+        // A marker is ours: nothing inside it is a secret, and nothing reaches across it.
+        spans.retain(|span| !touches(&markers, span.start, span.end));
+        let mut begun = if is_last { text.len() } else { self.begun_at(text, from) };
+        while let Some(&(_, end)) = markers.iter().find(|(start, end)| (*start..*end).contains(&begun)) {
+            begun = self.begun_at(text, end);
+        }
+        let mut settled = begun;
+        for span in &mut spans {
+            if !is_last && span.end + ESCAPE_BYTES_MAX > text.len() {
+                settled = settled.min(span.start);
+            }
+            widen_over_escapes(text, span);
+        }
+        let rules = rules();
+        let mut runs = Runs::default();
+        for hit in rules.keywords.find_overlapping_iter(&text[from..]) {
+            let at = from + hit.start();
+            if touches(&markers, at, from + hit.end()) {
+                continue;
+            }
+            let segment = segment_at(text, &markers, marker_end, at);
+            for &index in &rules.owners[hit.pattern().as_usize()].1 {
+                let rule = &RULES[index];
+                if !is_last && !segment.is_before_marker && at + rule.window > begun {
+                    if edge_before(rule.edge, text, segment, at) {
+                        settled = settled.min(at);
+                    }
+                    continue;
+                }
+                if let Some(mut span) = judge(index, &rules.shapes[index], text, at, segment, &mut runs) {
+                    widen_over_escapes(text, &mut span);
+                    spans.push(span);
+                }
+            }
+        }
+        if !is_last {
+            // A span may widen to the left over an escape that stands directly before it.
+            let near = settled.saturating_sub(ESCAPE_BYTES_MAX).max(from);
+            settled = text[near..settled].iter().position(|byte| *byte == b'\\').map_or(settled, |index| near + index);
+        }
+        let marker_end = markers.last().map(|(_, end)| *end).or(marker_end);
+        Scan { spans, settled, marker_end }
+    }
+}
+
+fn begins_keyword(rules: &CompiledRules, end: &[u8]) -> bool {
+    rules
+        .owners
+        .iter()
+        .any(|(keyword, _)| end.len() < keyword.len() && keyword.as_bytes()[..end.len()].eq_ignore_ascii_case(end))
+}
+
+/// Markers do not overlap and come in order.
+fn touches(markers: &[(usize, usize)], start: usize, end: usize) -> bool {
+    let next = markers.partition_point(|(_, marker_end)| *marker_end <= start);
+    markers.get(next).is_some_and(|(marker_start, _)| *marker_start < end)
+}
+
+fn segment_at(text: &[u8], markers: &[(usize, usize)], before: Option<usize>, at: usize) -> Segment {
+    let next = markers.partition_point(|(_, marker_end)| *marker_end <= at);
+    let start = next.checked_sub(1).map(|last| markers[last].1).or(before);
+    let end = markers.get(next).map(|(marker_start, _)| *marker_start);
+    Segment {
+        start: start.unwrap_or(0),
+        is_after_marker: start.is_some(),
+        end: end.unwrap_or(text.len()),
+        is_before_marker: end.is_some(),
+    }
+}
+
+/// Where runs of tail characters end, remembered so that a text made of nothing but keywords costs no square of its size.
+#[derive(Default)]
+struct Runs([Option<(usize, usize)>; Tail::COUNT]);
+
+impl Runs {
+    fn end(&mut self, tail: Tail, text: &[u8], from: usize, limit: usize) -> usize {
+        let run = &mut self.0[tail as usize];
+        match *run {
+            Some((start, end)) if (start..end).contains(&from) => end,
+            _ => {
+                let end = run_end(tail, text, from, limit);
+                *run = Some((from, end));
+                end
+            }
+        }
+    }
+}
+
+/// The end of the run of tail characters that starts at `from`.
+pub(super) fn run_end(tail: Tail, text: &[u8], from: usize, limit: usize) -> usize {
+    text[from..limit].iter().position(|byte| !tail.takes(*byte)).map_or(limit, |length| from + length)
+}
+
+fn judge(index: usize, shape: &Regex, text: &[u8], at: usize, segment: Segment, runs: &mut Runs) -> Option<Span> {
+    let rule = &RULES[index];
+    if !edge_before(rule.edge, text, segment, at) {
+        return None;
+    }
+    let sight = (at + rule.window).min(segment.end);
+    let captures = shape.captures(&text[at..sight])?;
+    let secret = captures.iter().skip(1).flatten().next().or_else(|| captures.get(0))?;
+    let (start, mut end) = (at + secret.start(), at + secret.end());
+    let tail = rule.tail_after(&text[at..start]);
+    if let Some(tail) = tail {
+        end = runs.end(tail, text, end, segment.end);
+    }
+    let is_cut_by_marker = segment.is_before_marker && end == segment.end && end < at + rule.window;
+    if rule.strict && is_cut_by_marker {
+        return None;
+    }
+    let seen = end.min(sight);
+    let next = (end < sight).then(|| text[end]);
+    let found = Found { head: &text[at..start], value: &text[start..seen], next };
+    (rule.check)(&found).then_some(Span { start, end, marker: index, tail })
+}
+
+/// Whether a match may start at `at`. Directly after a marker it may not: what the marker hides is not known, and taking
+/// it for an edge would find on a second pass what the first one had left.
+fn edge_before(edge: Edge, text: &[u8], segment: Segment, at: usize) -> bool {
+    if edge == Edge::Any {
+        return true;
+    }
+    if at == segment.start {
+        return !segment.is_after_marker;
+    }
+    let before = &text[segment.start.max(at.saturating_sub(LOOK_BEHIND))..at];
+    let is_open = match before {
+        [b'_' | b'-'] if edge == Edge::Word => !segment.is_after_marker,
+        [.., byte, b'_' | b'-'] if edge == Edge::Word => !byte.is_ascii_alphanumeric() && !b"_-".contains(byte),
+        [.., byte] => !byte.is_ascii_alphanumeric(),
+        [] => true,
+    };
+    is_open || ends_with_escape(before)
+}
+
+/// `\n` and the like, `\u000a`, `%3D`, or a colour code such as `ESC[0;31m` (its `[0;31m`, however ESC was written).
+fn ends_with_escape(before: &[u8]) -> bool {
+    let hex = |count: usize| before[before.len() - count..].iter().all(u8::is_ascii_hexdigit);
+    match before {
+        [.., b'\\', b'n' | b'r' | b't' | b'b' | b'f'] => true,
+        [.., b'\\', b'u', _, _, _, _] => hex(4),
+        [.., b'%', _, _] => hex(2),
+        [code @ .., b'm'] => {
+            let digits = code.iter().rev().take_while(|byte| byte.is_ascii_digit() || **byte == b';').count();
+            code[..code.len() - digits].last() == Some(&b'[')
+        }
+        _ => false,
+    }
+}
+
+/// Widens a span that begins or ends inside an escape of a JSON string, so that the string stays one.
+fn widen_over_escapes(text: &[u8], span: &mut Span) {
+    let first = span.start.saturating_sub(ESCAPE_BYTES_MAX - 1);
+    if let Some(start) = (first..span.start).find(|at| escape_end(text, *at).is_some_and(|end| end > span.start)) {
+        span.start = start;
+    }
+    let first = span.end.saturating_sub(ESCAPE_BYTES_MAX - 1).max(span.start);
+    if let Some(end) = (first..span.end).filter_map(|at| escape_end(text, at)).find(|end| *end > span.end) {
+        span.end = end;
+    }
+}
+
+/// Where the escape that starts at `at` ends; `None` if none starts there. A backslash starts one if an even number of
+/// backslashes stands before it, counted no further than [`LOOK_BEHIND`].
+fn escape_end(text: &[u8], at: usize) -> Option<usize> {
+    let before = &text[at.saturating_sub(LOOK_BEHIND - ESCAPE_BYTES_MAX)..at];
+    if text[at] != b'\\' || before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1 {
+        return None;
+    }
+    let follows = text.get(at + 1..)?;
+    match follows {
+        [b'u', hex @ ..] if hex.len() >= 4 && hex[..4].iter().all(u8::is_ascii_hexdigit) => Some(at + 6),
+        [byte, ..] if byte.is_ascii() => Some(at + 2),
+        _ => None,
+    }
+}
