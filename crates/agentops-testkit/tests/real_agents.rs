@@ -1,6 +1,7 @@
 //! One script, both real programs. Runs only where `AGENTOPS_REAL_AGENTS` names a folder that holds
 //! `node_modules/.bin/claude` and `node_modules/.bin/codex`.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -16,7 +17,11 @@ const SCRIPT: &str = r#"{"conversations": [{"when": "PHASE-ONE", "turns": [
 /// The program, or `None` with the reason printed.
 fn agent(name: &str) -> Option<PathBuf> {
     let Some(folder) = std::env::var_os(VARIABLE) else {
-        println!("SKIPPED: {VARIABLE} is not set, so the real {name} was not run");
+        // Straight to stderr: the test runner would swallow what a passing test prints.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: {VARIABLE} is not set, so the real {name} was not run"
+        );
         return None;
     };
     let program = Path::new(&folder).join("node_modules/.bin").join(name);

@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn the_working_directory_is_read_from_the_environment_block() {
         let request = Request::messages(&json!({"messages": [
-            {"role": "user", "content": [{"type": "text", "text": "# Environment\n - Primary working directory: /w/x\n - y"}]},
+            {"role": "user", "content": [{"type": "text", "text": "# Env\n - Primary working directory: /w/x\n - y"}]},
         ]}));
         assert_eq!(request.cwd().as_deref(), Some("/w/x"));
     }
