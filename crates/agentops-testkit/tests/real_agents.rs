@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use agentops_testkit::model::{ModelServer, Protocol, Script};
+use agentops_testkit::model::{HttpError, ModelServer, Protocol, Script, Turn};
 
 const VARIABLE: &str = "AGENTOPS_REAL_AGENTS";
 
@@ -88,14 +88,8 @@ fn check(output: &Output, server: &ModelServer, protocol: Protocol, work: &Path)
     );
 }
 
-#[test]
-fn claude_follows_the_script() {
-    let Some(program) = agent("claude") else {
-        return;
-    };
-    let (_root, home, work) = folders();
-    let server = ModelServer::start(Script::parse(SCRIPT).unwrap()).unwrap();
-    let output = command(&program, &home, &work)
+fn run_claude(program: &Path, home: &Path, work: &Path, server: &ModelServer) -> Output {
+    command(program, home, work)
         .env(
             "ANTHROPIC_BASE_URL",
             format!("{}/lane/T", server.base_url()),
@@ -135,24 +129,18 @@ fn claude_follows_the_script() {
             "Bash",
         ])
         .output()
-        .unwrap();
-    check(&output, &server, Protocol::Messages, &work);
+        .unwrap()
 }
 
-#[test]
-fn codex_follows_the_script() {
-    let Some(program) = agent("codex") else {
-        return;
-    };
-    let (_root, home, work) = folders();
-    let server = ModelServer::start(Script::parse(SCRIPT).unwrap()).unwrap();
+fn run_codex(program: &Path, home: &Path, work: &Path, server: &ModelServer) -> Output {
     let provider = format!(
-        r#"model_providers.scripted={{name="scripted",base_url="{}/lane/T/v1",wire_api="responses",env_key="KEY",
-        request_max_retries=1,stream_max_retries=1}}"#,
+        concat!(
+            r#"model_providers.scripted={{name="scripted",base_url="{}/lane/T/v1",wire_api="responses","#,
+            r#"env_key="KEY",request_max_retries=1,stream_max_retries=1}}"#
+        ),
         server.base_url()
-    )
-    .replace('\n', "");
-    let output = command(&program, &home, &work)
+    );
+    command(program, home, work)
         .env("KEY", "test")
         .args([
             "exec",
@@ -177,6 +165,47 @@ fn codex_follows_the_script() {
         ])
         .args(["-m", "gpt-scripted", "PHASE-ONE: do the task."])
         .output()
-        .unwrap();
+        .unwrap()
+}
+
+#[test]
+fn claude_follows_the_script() {
+    let Some(program) = agent("claude") else {
+        return;
+    };
+    let (_root, home, work) = folders();
+    let server = ModelServer::start(Script::parse(SCRIPT).unwrap()).unwrap();
+    let output = run_claude(&program, &home, &work, &server);
+    check(&output, &server, Protocol::Messages, &work);
+}
+
+#[test]
+fn codex_follows_the_script() {
+    let Some(program) = agent("codex") else {
+        return;
+    };
+    let (_root, home, work) = folders();
+    let server = ModelServer::start(Script::parse(SCRIPT).unwrap()).unwrap();
+    let output = run_codex(&program, &home, &work, &server);
     check(&output, &server, Protocol::Responses, &work);
+}
+
+#[test]
+fn a_prompt_that_is_too_long_is_understood_by_both() {
+    let error = HttpError::prompt_too_long(210_000, 200_000);
+    for (name, words) in [("claude", "prompt_too_long"), ("codex", "context window")] {
+        let Some(program) = agent(name) else { continue };
+        let (_root, home, work) = folders();
+        let script = Script::of(vec![Turn::fail(error.clone())]);
+        let server = ModelServer::start(script).unwrap();
+        let output = match name {
+            "claude" => run_claude(&program, &home, &work, &server),
+            _ => run_codex(&program, &home, &work, &server),
+        };
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            !output.status.success() && said.contains(words),
+            "{name}: {said}"
+        );
+    }
 }

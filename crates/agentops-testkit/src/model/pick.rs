@@ -2,7 +2,9 @@
 
 use super::record::Served;
 use super::request::{Request, Role};
-use super::script::{Conversation, Growth, Lie, Script, Turn, TurnUsage, UsageNumbers, at};
+use super::script::{
+    Conversation, Growth, Lie, Reaction, Script, Turn, TurnUsage, UsageNumbers, at,
+};
 
 /// More than any window.
 const HUGE: u64 = 9_000_000_000;
@@ -90,28 +92,37 @@ fn reaction<'a>(
     conversation: &'a Conversation,
     request: &Request,
 ) -> Option<(String, usize, Option<&'a Turn>)> {
+    let called_for = |text: &str| {
+        conversation
+            .on
+            .iter()
+            .find(|reaction| text.contains(&reaction.says))
+    };
+    let turn = |reaction: &'a Reaction, after| {
+        Some((reaction.says.clone(), after, at(&reaction.turns, after)))
+    };
+    let mut model_messages_after = 0;
     let first_model = request
         .messages
         .iter()
-        .position(|message| message.role == Role::Model)?;
-    let mut model_messages_after = 0;
-    for message in request.messages[first_model..].iter().rev() {
+        .position(|message| message.role == Role::Model);
+    for message in request.messages[first_model.unwrap_or(0)..].iter().rev() {
         match message.role {
             Role::Model => model_messages_after += 1,
-            Role::System => {}
-            Role::User => {
-                let found = conversation
-                    .on
-                    .iter()
-                    .find(|reaction| message.text.contains(&reaction.says));
-                if let Some(reaction) = found {
-                    let turn = at(&reaction.turns, model_messages_after);
-                    return Some((reaction.says.clone(), model_messages_after, turn));
+            Role::User if first_model.is_some() => {
+                if let Some(reaction) = called_for(&message.text) {
+                    return turn(reaction, model_messages_after);
                 }
             }
+            Role::User | Role::System => {}
         }
     }
-    None
+    let early = request
+        .typed_after_task()
+        .into_iter()
+        .rev()
+        .find_map(called_for)?;
+    turn(early, model_messages_after)
 }
 
 fn reported(turn: &Turn, growth: Growth, turn_index: usize) -> Report {
@@ -219,6 +230,38 @@ mod tests {
                 json!([{"role": "user", "content": "PLAN: you may have to HAND OVER later"}])
             )),
             "one"
+        );
+    }
+
+    #[test]
+    fn what_is_said_while_the_first_call_runs_calls_for_a_reaction() {
+        let parts = |texts: &[&str]| {
+            let blocks: Vec<_> = texts
+                .iter()
+                .map(|text| json!({"type": "text", "text": text}))
+                .collect();
+            json!({"role": "user", "content": blocks})
+        };
+        let task = [
+            "<system-reminder>HAND OVER</system-reminder>",
+            "PLAN, and later HAND OVER",
+        ];
+        assert_eq!(text(&ask(json!([parts(&task)]))), "one");
+        assert_eq!(
+            text(&ask(json!([parts(&task), parts(&["HAND OVER"])]))),
+            "wrote it"
+        );
+        let model = json!({"role": "assistant", "content": "x"});
+        let result =
+            json!({"role": "user", "content": [{"type": "tool_result", "content": "written"}]});
+        assert_eq!(
+            text(&ask(json!([
+                parts(&task),
+                parts(&["HAND OVER"]),
+                model,
+                result
+            ]))),
+            "bye"
         );
     }
 

@@ -18,6 +18,23 @@ pub(super) enum Role {
 pub(super) struct Message {
     pub(super) role: Role,
     pub(super) text: String,
+    /// The same text, one piece per block of content.
+    pub(super) parts: Vec<String>,
+}
+
+impl Message {
+    fn new(role: Role, content: &Value) -> Self {
+        let parts: Vec<String> = match content {
+            Value::Array(blocks) => blocks.iter().map(text_of).collect(),
+            other => vec![text_of(other)],
+        };
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        Self {
+            role,
+            text: parts.join("\n"),
+            parts,
+        }
+    }
 }
 
 /// A tool that the client offers.
@@ -42,6 +59,9 @@ pub(super) struct Request {
     pub(super) tools: Vec<Offered>,
 }
 
+/// How text begins that a client puts before the task on its own: reminders, the environment, standing files.
+const CLIENTS_OWN: [&str; 2] = ["<", "# AGENTS.md instructions"];
+
 /// Words of Claude Code's own compaction prompt: it carries the session's tools and still wants only text.
 const SUMMARY_PROMPT: [&str; 2] = ["Respond with TEXT ONLY", "create a detailed summary"];
 
@@ -49,12 +69,8 @@ impl Request {
     /// Reads an Anthropic Messages body.
     pub(super) fn messages(body: &Value) -> Self {
         let mut messages = Vec::new();
-        let system = text_of(&body["system"]);
-        if !system.is_empty() {
-            messages.push(Message {
-                role: Role::System,
-                text: system,
-            });
+        if !body["system"].is_null() {
+            messages.push(Message::new(Role::System, &body["system"]));
         }
         for message in list(&body["messages"]) {
             let role = match message["role"].as_str() {
@@ -62,10 +78,7 @@ impl Request {
                 Some("user") => Role::User,
                 _ => Role::System,
             };
-            messages.push(Message {
-                role,
-                text: text_of(&message["content"]),
-            });
+            messages.push(Message::new(role, &message["content"]));
         }
         Self::new(body, messages)
     }
@@ -73,34 +86,29 @@ impl Request {
     /// Reads an OpenAI Responses body. Items of one model call follow each other; they count as one message.
     pub(super) fn responses(body: &Value) -> Self {
         let mut messages: Vec<Message> = Vec::new();
-        let instructions = text_of(&body["instructions"]);
-        if !instructions.is_empty() {
-            messages.push(Message {
-                role: Role::System,
-                text: instructions,
-            });
+        if !body["instructions"].is_null() {
+            messages.push(Message::new(Role::System, &body["instructions"]));
         }
-        if let Some(text) = body["input"].as_str() {
-            messages.push(Message {
-                role: Role::User,
-                text: text.into(),
-            });
+        if body["input"].is_string() {
+            messages.push(Message::new(Role::User, &body["input"]));
         }
         for item in list(&body["input"]) {
             let kind = item["type"].as_str().unwrap_or("message");
-            let (role, text) = match (kind, item["role"].as_str()) {
-                ("message", Some("assistant")) => (Role::Model, text_of(&item["content"])),
-                ("message", Some("user")) => (Role::User, text_of(&item["content"])),
-                ("message", _) => (Role::System, text_of(&item["content"])),
-                (kind, _) if kind.ends_with("_output") => (Role::User, text_of(&item["output"])),
-                _ => (Role::Model, text_of(&item["arguments"])),
+            let (role, content) = match (kind, item["role"].as_str()) {
+                ("message", Some("assistant")) => (Role::Model, &item["content"]),
+                ("message", Some("user")) => (Role::User, &item["content"]),
+                ("message", _) => (Role::System, &item["content"]),
+                (kind, _) if kind.ends_with("_output") => (Role::User, &item["output"]),
+                _ => (Role::Model, &item["arguments"]),
             };
+            let message = Message::new(role, content);
             match messages.last_mut() {
                 Some(last) if last.role == Role::Model && role == Role::Model => {
                     last.text.push('\n');
-                    last.text.push_str(&text);
+                    last.text.push_str(&message.text);
+                    last.parts.extend(message.parts);
                 }
-                _ => messages.push(Message { role, text }),
+                _ => messages.push(message),
             }
         }
         Self::new(body, messages)
@@ -133,6 +141,21 @@ impl Request {
             .map(|message| message.text.as_str())
             .collect::<Vec<_>>()
             .join("\n")
+    }
+
+    /// What the user typed after the task and before the model's first message: a client that is told something while its
+    /// first call runs drops that call and asks again. What clients add on their own does not count as typed.
+    pub(super) fn typed_after_task(&self) -> Vec<&str> {
+        let before = self
+            .messages
+            .iter()
+            .take_while(|message| message.role != Role::Model);
+        let typed = before
+            .filter(|message| message.role == Role::User)
+            .flat_map(|message| &message.parts)
+            .map(String::as_str)
+            .filter(|part| !CLIENTS_OWN.iter().any(|start| part.starts_with(start)));
+        typed.skip(1).collect()
     }
 
     /// How many model messages there already are.

@@ -64,8 +64,9 @@ pub struct Conversation {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reaction {
-    /// Must be part of a user message or a tool's result (clients put late user messages there). The last one counts, and
-    /// the turn is chosen by how many model messages came after it. Never looked for in the first user message.
+    /// Must be part of a user message or a tool's result (clients put late user messages there), but never of the task
+    /// itself, which may well mention it. The last such message counts, and the turn is chosen by how many model messages
+    /// came after it.
     pub says: String,
     /// What to do, in order; after the last one it is repeated.
     pub turns: Vec<Turn>,
