@@ -1,1 +1,46 @@
-//! TODO
+//! The only crate that starts git: lanes, checkpoints, merges, refs and records.
+//!
+//! # How a hostile repository is kept from starting programs
+//!
+//! Git starts programs that a repository names: hooks, filters, file-system monitors, diff, merge and signing programs.
+//! Switching them off one by one leaves the next one that git invents. So there are three kinds of calls:
+//!
+//! - **plain** ([`plain`]): everything that looks at contents (trees, files of a work tree, diffs, merges, commits) runs in
+//!   a git directory of our own that borrows only the objects and the `info` folder. The repository's configuration is
+//!   not read at all, so an attribute such as `filter=x` or `merge=x` names a driver that nobody defined.
+//! - **bare-handed** ([`lanes`]): worktrees are made and removed by writing the few documented files, not by git.
+//! - **guarded** ([`repo`]): discovery, revisions and refs need the real git directory. Those commands read no attributes;
+//!   hooks are off, protocols are forbidden and the directory is always named, never discovered.
+//!
+//! One operation is none of these on purpose: [`Repo::merge_into_checkout`] is the user's own merge.
+//!
+//! Blocking, std threads only. Paths in a tree are bytes for git and [`std::path::PathBuf`] here.
+
+mod checkpoint;
+mod diff;
+mod error;
+pub mod lanes;
+mod lock;
+mod merge;
+mod names;
+mod objects;
+mod oid;
+mod plain;
+mod refs;
+mod remove;
+mod repo;
+mod reset;
+mod run;
+mod user_merge;
+
+pub use checkpoint::{Checkpoint, Skipped, Why};
+pub use diff::{DiffStat, FileChange, Status};
+pub use error::{Error, Result};
+pub use lanes::Lane;
+pub use merge::MergeResult;
+pub use objects::{Author, TreeEntry};
+pub use oid::{Hash, Oid};
+pub use refs::Expect;
+pub use repo::{Head, Identity, Repo, WorkStatus};
+pub use run::{Git, Version};
+pub use user_merge::UserMerge;

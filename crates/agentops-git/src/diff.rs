@@ -1,0 +1,116 @@
+//! What changed between two trees. Renames are shown as they are stored: one path gone, one path new.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::names;
+use crate::oid::Oid;
+use crate::repo::Repo;
+
+/// What happened to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// New.
+    Added,
+    /// Other content or rights.
+    Modified,
+    /// Gone.
+    Deleted,
+    /// Another kind of thing: a file became a link, say.
+    TypeChanged,
+}
+
+/// One changed path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileChange {
+    /// Path from the root.
+    pub path: PathBuf,
+    /// What happened.
+    pub status: Status,
+    /// Lines added; 0 for binary content.
+    pub added: u64,
+    /// Lines removed; 0 for binary content.
+    pub removed: u64,
+    /// Whether lines could not be counted.
+    pub binary: bool,
+    /// Mode of what is there now, 0 when gone.
+    pub mode: u32,
+}
+
+/// All changed paths between two trees, in git's order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DiffStat {
+    /// The paths.
+    pub files: Vec<FileChange>,
+}
+
+impl DiffStat {
+    /// Lines added in all.
+    #[must_use]
+    pub fn added(&self) -> u64 {
+        self.files.iter().map(|f| f.added).sum()
+    }
+
+    /// Lines removed in all.
+    #[must_use]
+    pub fn removed(&self) -> u64 {
+        self.files.iter().map(|f| f.removed).sum()
+    }
+}
+
+const ARGS: [&str; 6] = ["diff-tree", "-r", "--no-renames", "--no-ext-diff", "--no-textconv", "--end-of-options"];
+
+impl Repo {
+    /// What changed from `a` to `b`, commits or trees.
+    pub fn diff(&self, a: &Oid, b: &Oid) -> Result<DiffStat> {
+        let [command, options @ ..] = ARGS;
+        let call = self.plain_with_attributes(b)?.args([command, "-z", "--raw", "--numstat"]);
+        let out = call.args(options).args([a.as_str(), b.as_str()]).long().ok()?;
+        parse(&out).ok_or_else(|| Error::Unexpected { what: "diff-tree".to_owned() })
+    }
+
+    /// The difference as a patch, cut after `max_bytes`.
+    pub fn patch(&self, a: &Oid, b: &Oid, max_bytes: usize) -> Result<Vec<u8>> {
+        let [command, options @ ..] = ARGS;
+        let call = self.plain_with_attributes(b)?.args([command, "-p", "--full-index"]).args(options);
+        call.args([a.as_str(), b.as_str()]).long().cut_at(max_bytes).ok()
+    }
+}
+
+/// First come rows of `:old new oid oid S\0path\0`, then rows of `added\tremoved\tpath\0` in the same order.
+fn parse(out: &[u8]) -> Option<DiffStat> {
+    let mut files = Vec::new();
+    let mut fields = out.split(|b| *b == 0).filter(|f| !f.is_empty());
+    let mut counted = 0;
+    while let Some(field) = fields.next() {
+        if field.first() == Some(&b':') && counted == 0 {
+            let head = std::str::from_utf8(field).ok()?;
+            let status = match head.as_bytes().last()? {
+                b'A' => Status::Added,
+                b'D' => Status::Deleted,
+                b'T' => Status::TypeChanged,
+                _ => Status::Modified,
+            };
+            let mode = u32::from_str_radix(head.split(' ').nth(1)?, 8).ok()?;
+            let path = names::path(fields.next()?);
+            files.push(FileChange { path, status, added: 0, removed: 0, binary: false, mode });
+        } else {
+            let mut columns = field.splitn(3, |b| *b == b'\t');
+            let (added, removed, path) = (columns.next()?, columns.next()?, columns.next()?);
+            let file = files.get_mut(counted)?;
+            if file.path != names::path(path) {
+                return None;
+            }
+            let number = |b: &[u8]| std::str::from_utf8(b).ok()?.parse().ok();
+            match (number(added), number(removed)) {
+                (Some(added), Some(removed)) => (file.added, file.removed) = (added, removed),
+                _ => file.binary = true,
+            }
+            counted += 1;
+        }
+    }
+    (counted == files.len()).then_some(DiffStat { files })
+}

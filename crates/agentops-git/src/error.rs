@@ -1,0 +1,193 @@
+//! What can go wrong, as kinds that a command line can give a hint for.
+
+use std::path::PathBuf;
+
+use crate::oid::Oid;
+use crate::run::Version;
+
+/// The result of an operation of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation did not happen. Messages are lowercase fragments; hints belong to the command line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No git repository at this place or above it.
+    #[error("{} is not in a git repository", path.display())]
+    NotARepository {
+        /// Where the search began.
+        path: PathBuf,
+    },
+    /// A repository without a work tree.
+    #[error("{} is a bare repository", path.display())]
+    Bare {
+        /// Where the search began.
+        path: PathBuf,
+    },
+    /// The repository belongs to another user, and git was not told that this is fine.
+    #[error("{} belongs to another user", path.display())]
+    NotOwned {
+        /// Where the search began.
+        path: PathBuf,
+    },
+    /// There is no first commit yet.
+    #[error("{} has no commits", path.display())]
+    NoCommits {
+        /// The work tree.
+        path: PathBuf,
+    },
+    /// No git program on `PATH`.
+    #[error("git was not found on PATH")]
+    GitMissing,
+    /// The git program is older than what the guards need.
+    #[error("git {found} is too old, {needed} is needed")]
+    GitTooOld {
+        /// What is installed.
+        found: Version,
+        /// The oldest that works.
+        needed: Version,
+    },
+    /// Git did not end in time and was stopped.
+    #[error("git {what} took longer than {seconds} s")]
+    Timeout {
+        /// The command.
+        what: String,
+        /// The limit.
+        seconds: u64,
+    },
+    /// Git printed more than the limit.
+    #[error("git {what} printed more than {limit_bytes} bytes")]
+    TooMuchOutput {
+        /// The command.
+        what: String,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// Git ended with an error.
+    #[error("git {args} failed ({}): {stderr}", code.map_or_else(|| "by signal".to_owned(), |c| c.to_string()))]
+    Failed {
+        /// The command without configuration, messages and contents.
+        args: String,
+        /// Its exit code, none when a signal ended it.
+        code: Option<i32>,
+        /// The first lines of what it said.
+        stderr: String,
+    },
+    /// Git printed something that this crate does not understand.
+    #[error("git {what} printed something unexpected")]
+    Unexpected {
+        /// The command.
+        what: String,
+    },
+    /// A revision that names no commit.
+    #[error("no commit is named {rev:?}")]
+    UnknownRevision {
+        /// What was asked for.
+        rev: String,
+    },
+    /// A ref does not point where it was expected to.
+    #[error("{name} moved: expected {expected}, found {}", found.as_ref().map_or_else(|| "nothing".to_owned(), Oid::to_string))]
+    RefMoved {
+        /// The ref.
+        name: String,
+        /// What the caller knew.
+        expected: Oid,
+        /// What is there.
+        found: Option<Oid>,
+    },
+    /// A ref that should have been new is already there.
+    #[error("{name} already exists at {found}")]
+    RefExists {
+        /// The ref.
+        name: String,
+        /// What it points to.
+        found: Oid,
+    },
+    /// A ref that this crate never writes.
+    #[error("{name:?} is not one of our refs")]
+    NotOurs {
+        /// The ref.
+        name: String,
+    },
+    /// A name that breaks the rules for its kind.
+    #[error("{value:?} is not a valid {kind}")]
+    BadName {
+        /// What it should have been.
+        kind: &'static str,
+        /// What it was.
+        value: String,
+    },
+    /// The folder for a lane is in use by something that is not a lane of ours.
+    #[error("{} is not empty and not a lane", path.display())]
+    LanePathTaken {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A lane of this name or place exists and differs.
+    #[error("lane {name} already exists")]
+    LaneExists {
+        /// Its name.
+        name: String,
+    },
+    /// Another process is making or removing this lane.
+    #[error("lane {name} is being made or removed by another process")]
+    LaneBusy {
+        /// Its name.
+        name: String,
+    },
+    /// No complete lane at this place.
+    #[error("{} is not a lane of this repository", path.display())]
+    NotALane {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Files in a lane could not be made equal to the commit.
+    #[error("{count} paths in the lane at {} cannot be reset", path.display())]
+    LaneNotReset {
+        /// The lane.
+        path: PathBuf,
+        /// How many paths still differ.
+        count: usize,
+    },
+    /// Another process held the lanes' lock for too long.
+    #[error("{} was locked for {seconds} s", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// How long this process waited.
+        seconds: u64,
+    },
+    /// The user's own git refused a merge; nothing changed.
+    #[error("git refused to merge: {words}")]
+    MergeRefused {
+        /// Git's words.
+        words: String,
+    },
+    /// The user is in the middle of a merge, rebase, cherry-pick or revert.
+    #[error("{what} is in progress in {}", path.display())]
+    InProgress {
+        /// What is in progress.
+        what: &'static str,
+        /// The work tree.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("cannot {what} {}", path.display())]
+    Io {
+        /// A verb.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Turns an operating system error into ours, for `map_err`.
+    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { what, path, source }
+    }
+}

@@ -1,0 +1,154 @@
+//! Reading and writing objects with no checkout touched. Written objects are on disk when their name is returned.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::names;
+use crate::oid::Oid;
+use crate::repo::Repo;
+use crate::run::Call;
+
+/// Who a commit is by. Author and committer are the same, so that equal inputs give equal commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    /// Name.
+    pub name: String,
+    /// Mail address.
+    pub email: String,
+}
+
+/// One entry of a tree, folders expanded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeEntry {
+    /// Path from the root.
+    pub path: PathBuf,
+    /// Git's mode: `0o100644`, `0o100755`, `0o120000` (link) or `0o160000` (submodule).
+    pub mode: u32,
+    /// The content.
+    pub oid: Oid,
+}
+
+impl Repo {
+    /// A file of a commit; none when there is no such file. A link gives its target.
+    pub fn read_file(&self, commit: &Oid, path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
+        let path = names::check_path(path.as_ref())?;
+        let asked = [commit.as_str().as_bytes(), b":", path, b"\0"].concat();
+        let mut out = self.plain()?.args(["cat-file", "--batch", "-z"]).stdin(asked).ok()?;
+        let unexpected = || Error::Unexpected { what: "cat-file".to_owned() };
+        if out.starts_with(commit.as_str().as_bytes()) && out.get(commit.as_str().len()) == Some(&b':') {
+            // No such path, or no such commit: the second is an error.
+            self.plain()?.args(["cat-file", "-e", commit.as_str()]).ok()?;
+            return Ok(None);
+        }
+        let end = out.iter().position(|b| *b == b'\n').ok_or_else(unexpected)?;
+        let head = String::from_utf8_lossy(&out[..end]).into_owned();
+        let (kind, size) = head.split_once(' ').and_then(|(_, rest)| rest.split_once(' ')).ok_or_else(unexpected)?;
+        if kind != "blob" {
+            return Ok(None);
+        }
+        let size: usize = size.parse().map_err(|_| unexpected())?;
+        out.drain(..=end);
+        out.truncate(size);
+        if out.len() == size { Ok(Some(out)) } else { Err(unexpected()) }
+    }
+
+    /// The files of a commit or tree, all of them or those below a folder.
+    pub fn list_tree(&self, commit: &Oid, under: Option<&Path>) -> Result<Vec<TreeEntry>> {
+        let mut call = self.plain()?.args(["ls-tree", "-r", "-z", "--full-tree", commit.as_str()]);
+        if let Some(under) = under {
+            call = call.arg("--").arg(names::joined(&[names::check_path(under)?, b"/"]));
+        }
+        let out = call.ok()?;
+        let unexpected = || Error::Unexpected { what: "ls-tree".to_owned() };
+        let entries = out.split(|b| *b == 0).filter(|row| !row.is_empty()).map(|row| {
+            let tab = row.iter().position(|b| *b == b'\t').ok_or_else(unexpected)?;
+            let head = String::from_utf8_lossy(&row[..tab]);
+            let mut words = head.split(' ');
+            let mode = words.next().and_then(|m| u32::from_str_radix(m, 8).ok()).ok_or_else(unexpected)?;
+            let oid = words.nth(1).ok_or_else(unexpected)?.parse()?;
+            Ok(TreeEntry { path: names::path(&row[tab + 1..]), mode, oid })
+        });
+        entries.collect()
+    }
+
+    /// The tree of a commit.
+    pub fn tree_of(&self, commit: &Oid) -> Result<Oid> {
+        let out = self.plain()?.args(["rev-parse", "--verify", "--end-of-options", &format!("{commit}^{{tree}}")]).ok()?;
+        Oid::parse(&out, "rev-parse")
+    }
+
+    /// Stores bytes.
+    pub fn write_blob(&self, bytes: &[u8]) -> Result<Oid> {
+        let out = self.plain()?.args(["hash-object", "-w", "--no-filters", "--stdin"]).stdin(bytes.to_vec()).ok()?;
+        Oid::parse(&out, "hash-object")
+    }
+
+    /// Stores a commit of a tree. No parents makes a root.
+    pub fn commit_tree(&self, tree: &Oid, parents: &[&Oid], message: &str, author: &Author, at: u64) -> Result<Oid> {
+        let mut call = self.plain()?.args(["commit-tree", "--no-gpg-sign"]);
+        for parent in parents {
+            call = call.args(["-p", parent.as_str()]);
+        }
+        // An empty message would leave standard input closed, which reads the same.
+        let call = signed_by(call.args(["-F", "-", tree.as_str()]), author, at);
+        Oid::parse(&call.stdin(message.as_bytes().to_vec()).ok()?, "commit-tree")
+    }
+
+    /// Stores a commit that adds or replaces these files in the tree of `parent`, or in nothing. `scratch` is a folder of
+    /// the caller's for what is needed meanwhile. Equal inputs give the same commit.
+    pub fn commit_files<P: AsRef<Path>>(
+        &self,
+        parent: Option<&Oid>,
+        files: &[(P, Vec<u8>)],
+        message: &str,
+        author: &Author,
+        at: u64,
+        scratch: &Path,
+    ) -> Result<Oid> {
+        let paths = files.iter().map(|(path, _)| names::check_path(path.as_ref())).collect::<Result<Vec<_>>>()?;
+        let room = tempfile::tempdir_in(scratch).map_err(Error::io("make a folder in", scratch))?;
+        let index = room.path().join("index");
+        let with_index = |args: &[&str]| Ok::<_, Error>(self.plain()?.env("GIT_INDEX_FILE", &index).args(args.iter().copied()));
+
+        // All contents in one call: git reads files of ours whose names are numbers.
+        let mut list = Vec::new();
+        for (n, (_, bytes)) in files.iter().enumerate() {
+            let file = room.path().join(n.to_string());
+            fs::write(&file, bytes).map_err(Error::io("write", &file))?;
+            list.extend(format!("{n}\n").bytes());
+        }
+        let blobs = if files.is_empty() {
+            Vec::new()
+        } else {
+            // Paths are read from the folder where git stands.
+            let call = self.plain_on(room.path(), &index)?;
+            call.args(["hash-object", "-w", "--no-filters", "--stdin-paths"]).stdin(list).ok()?
+        };
+        let mut entries = Vec::new();
+        for (blob, path) in String::from_utf8_lossy(&blobs).lines().zip(&paths) {
+            entries.extend(format!("100644 {blob}\t").bytes());
+            entries.extend_from_slice(path);
+            entries.push(0);
+        }
+        if let Some(parent) = parent {
+            with_index(&["read-tree", parent.as_str()])?.ok()?;
+        }
+        if !entries.is_empty() {
+            with_index(&["update-index", "--add", "--replace", "-z", "--index-info"])?.stdin(entries).ok()?;
+        }
+        let tree = Oid::parse(&with_index(&["write-tree"])?.ok()?, "write-tree")?;
+        self.commit_tree(&tree, parent.as_slice(), message, author, at)
+    }
+}
+
+/// Names author, committer and time, so that nothing of the machine enters the commit.
+fn signed_by(call: Call, author: &Author, at: u64) -> Call {
+    let time = format!("@{at} +0000");
+    call.env("GIT_AUTHOR_NAME", &author.name)
+        .env("GIT_AUTHOR_EMAIL", &author.email)
+        .env("GIT_AUTHOR_DATE", &time)
+        .env("GIT_COMMITTER_NAME", &author.name)
+        .env("GIT_COMMITTER_EMAIL", &author.email)
+        .env("GIT_COMMITTER_DATE", &time)
+}

@@ -1,0 +1,156 @@
+//! A git directory of our own, for everything that looks at contents.
+//!
+//! It borrows the repository's objects (by `GIT_OBJECT_DIRECTORY`) and its `info` folder (ignore rules and attributes, by
+//! a link), and nothing else: no configuration, hooks, refs, index or `config.worktree`. So attributes keep their harmless
+//! meaning (line ends, binary, `merge=union`), and a filter, diff or merge driver that they name does not exist here.
+//! What a lane does to its `.git` or to its administrative folder is never read.
+//!
+//! The few harmless settings that decide what a file's content is are copied, after a check of their values.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::error::{Error, Result};
+use crate::oid::{Hash, Oid};
+
+/// Settings that are copied when their value is one of these.
+const COPIED: [(&str, &[&str]); 6] = [
+    ("core.filemode", &["true", "false"]),
+    ("core.symlinks", &["true", "false"]),
+    ("core.ignorecase", &["true", "false"]),
+    ("core.precomposeunicode", &["true", "false"]),
+    ("core.autocrlf", &["true", "false", "input"]),
+    ("core.eol", &["lf", "crlf", "native"]),
+];
+
+#[derive(Debug)]
+pub(crate) struct Plain {
+    dir: TempDir,
+    common_dir: PathBuf,
+    config: Vec<u8>,
+}
+
+impl Plain {
+    pub(crate) fn new(common_dir: &Path, hash: Hash, settings: &[(String, Vec<u8>)]) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("agentops-git-").tempdir();
+        let dir = dir.map_err(Error::io("make a folder in", std::env::temp_dir()))?;
+        let plain = Self { dir, common_dir: common_dir.to_owned(), config: config(hash, settings) };
+        plain.ensure()?;
+        Ok(plain)
+    }
+
+    /// Another one whose `HEAD` is this commit, for `git status` with this index folder.
+    pub(crate) fn at(&self, head: Option<&Oid>, git_dir: &Path) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("agentops-git-").tempdir();
+        let dir = dir.map_err(Error::io("make a folder in", std::env::temp_dir()))?;
+        let plain = Self { dir, common_dir: self.common_dir.clone(), config: self.config.clone() };
+        if let Some(head) = head {
+            plain.write("HEAD", format!("{head}\n").as_bytes())?;
+        }
+        plain.ensure()?;
+        // A split index keeps its larger half beside the index.
+        for entry in fs::read_dir(git_dir).map_err(Error::io("read", git_dir))?.flatten() {
+            if entry.file_name().as_bytes().starts_with(b"sharedindex.") {
+                link(&entry.path(), &plain.path().join(entry.file_name()))?;
+            }
+        }
+        Ok(plain)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Makes it as it should be, before each use: a cleaner of temporary folders may have been here, and a changed
+    /// configuration must not be believed.
+    pub(crate) fn ensure(&self) -> Result<()> {
+        let dir = self.path();
+        if fs::read(dir.join("config")).is_ok_and(|c| c == self.config) && dir.join("refs").is_dir() && dir.join("HEAD").is_file() {
+            return Ok(());
+        }
+        fs::create_dir_all(dir.join("refs")).map_err(Error::io("make", dir))?;
+        fs::create_dir_all(dir.join("objects")).map_err(Error::io("make", dir))?;
+        link(&self.common_dir.join("info"), &dir.join("info"))?;
+        link(&self.common_dir.join("shallow"), &dir.join("shallow"))?;
+        if !dir.join("HEAD").exists() {
+            self.write("HEAD", b"ref: refs/heads/none\n")?;
+        }
+        self.write("config", &self.config)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        write_whole(&self.path().join(name), bytes)
+    }
+}
+
+/// Writes a small file by renaming, so that a reader sees all of it or the old one, and a link at its place is replaced
+/// and not followed. Survives a crash of this process; a power cut may lose it.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let parent = path.parent().unwrap_or(path);
+    let file = tempfile::NamedTempFile::new_in(parent).map_err(Error::io("write in", parent))?;
+    fs::write(file.path(), bytes).map_err(Error::io("write", file.path()))?;
+    file.persist(path).map_err(|e| Error::Io { what: "write", path: path.to_owned(), source: e.error })?;
+    Ok(())
+}
+
+fn link(target: &Path, at: &Path) -> Result<()> {
+    match std::os::unix::fs::symlink(target, at) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(Error::io("link", at)(e)),
+        _ => Ok(()),
+    }
+}
+
+fn config(hash: Hash, settings: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut text = b"[core]\n\trepositoryformatversion = 1\n\tbare = false\n".to_vec();
+    for (key, value) in settings {
+        let copied = COPIED.iter().any(|(k, values)| k == key && values.iter().any(|v| v.as_bytes() == value));
+        let is_file = matches!(key.as_str(), "core.excludesfile" | "core.attributesfile");
+        if (copied || is_file)
+            && let Some((_, name)) = key.split_once('.')
+        {
+            text.extend_from_slice(format!("\t{name} = ").as_bytes());
+            text.extend(quoted(value));
+            text.push(b'\n');
+        }
+    }
+    if hash == Hash::Sha256 {
+        text.extend_from_slice(b"[extensions]\n\tobjectFormat = sha256\n");
+    }
+    text
+}
+
+fn quoted(value: &[u8]) -> Vec<u8> {
+    let mut text = vec![b'"'];
+    for byte in value {
+        match byte {
+            b'"' | b'\\' => text.extend([b'\\', *byte]),
+            b'\n' => text.extend(b"\\n"),
+            other => text.push(*other),
+        }
+    }
+    text.push(b'"');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_harmless_settings_are_copied() {
+        let given = [
+            ("core.fsmonitor", "/evil"),
+            ("core.autocrlf", "true\"\n[alias]"),
+            ("core.eol", "lf"),
+            ("filter.x.clean", "/evil"),
+            ("core.excludesfile", "~/a\"b\\c\nd"),
+        ];
+        let given: Vec<_> = given.map(|(k, v)| (k.to_owned(), v.as_bytes().to_vec())).into();
+        let text = String::from_utf8(config(Hash::Sha1, &given)).unwrap();
+        assert!(!text.contains("evil") && !text.contains("alias"), "{text}");
+        assert!(text.contains("\teol = \"lf\"\n") && text.contains("\"~/a\\\"b\\\\c\\nd\""), "{text}");
+    }
+}

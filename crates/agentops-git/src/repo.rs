@@ -1,0 +1,382 @@
+//! One repository and one work tree of it: who it is, where it stands, what is not committed.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::names;
+use crate::oid::{Hash, Oid};
+use crate::plain::Plain;
+use crate::run::{Call, Git};
+
+/// Where `HEAD` is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The commit.
+    pub commit: Oid,
+    /// The short name of the branch, none when detached.
+    pub branch: Option<String>,
+}
+
+/// What a work tree holds that no commit does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WorkStatus {
+    /// Anything at all.
+    pub dirty: bool,
+    /// Paths that differ between commit and index.
+    pub staged: usize,
+    /// Paths that differ between index and files, conflicts among them.
+    pub unstaged: usize,
+    /// Untracked files; a folder that is wholly untracked counts once.
+    pub untracked: usize,
+}
+
+/// The user's name as configured for this repository.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// `user.name`.
+    pub name: Option<String>,
+    /// `user.email`.
+    pub email: Option<String>,
+}
+
+/// A repository seen from one of its work trees. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Repo(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    git: Git,
+    git_dir: PathBuf,
+    common_dir: PathBuf,
+    work_tree: PathBuf,
+    id: String,
+    hash: Hash,
+    reftable: bool,
+    /// Hooks that the configuration defines by name; new versions of git know these.
+    hooks: Vec<Vec<u8>>,
+    plain: Plain,
+}
+
+/// Settings for every call that sees the repository's own configuration.
+const GUARDS: [&str; 12] = [
+    "core.fsmonitor=false",
+    "core.hooksPath=/dev/null",
+    "core.untrackedCache=false",
+    "core.pager=cat",
+    "core.logAllRefUpdates=false",
+    "commit.gpgSign=false",
+    "tag.gpgSign=false",
+    "diff.external=",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "protocol.allow=never",
+    "safe.bareRepository=explicit",
+];
+
+/// What must be on disk before the name of an object or a ref is handed out. Git's own default leaves single objects to
+/// the page cache, so that a ledger could name a commit that a power cut took away.
+const DURABLE: [&str; 2] = ["core.fsync=objects,derived-metadata,reference", "core.fsyncMethod=batch"];
+
+const SETTINGS: &str = "^(core\\.(filemode|symlinks|ignorecase|precomposeunicode|autocrlf|eol|excludesfile|attributesfile)\
+                        |extensions\\.refstorage|hook\\..*|user\\.(name|email))$";
+
+impl Repo {
+    /// Finds the repository that `start` is in. Everything later names it explicitly.
+    pub fn discover(git: &Git, start: &Path) -> Result<Self> {
+        let start = start.canonicalize().map_err(Error::io("open", start))?;
+        let found = discover(git, &start)?;
+        let call = found.guard(git.call(["--no-pager"]), git, &[]);
+        let settings = read_settings(call)?;
+        let hooks = settings.iter().filter_map(|(k, _)| hook_name(k)).collect();
+        let reftable = settings.iter().any(|(k, v)| k == "extensions.refstorage" && v == b"reftable");
+        let plain = Plain::new(&found.common_dir, found.hash, &settings)?;
+        let digest = Sha256::digest(found.common_dir.as_os_str().as_bytes());
+        let id = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let Found { git_dir, common_dir, work_tree, hash } = found;
+        Ok(Self(Arc::new(Inner { git: git.clone(), git_dir, common_dir, work_tree, id, hash, reftable, hooks, plain })))
+    }
+
+    /// 16 hex digits, the same through every link and every linked worktree.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// The git directory of this work tree.
+    #[must_use]
+    pub fn git_dir(&self) -> &Path {
+        &self.0.git_dir
+    }
+
+    /// The git directory that all work trees share.
+    #[must_use]
+    pub fn common_dir(&self) -> &Path {
+        &self.0.common_dir
+    }
+
+    /// The work tree.
+    #[must_use]
+    pub fn work_tree(&self) -> &Path {
+        &self.0.work_tree
+    }
+
+    /// How objects are named.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        self.0.hash
+    }
+
+    pub(crate) fn uses_reftable(&self) -> bool {
+        self.0.reftable
+    }
+
+    /// A guarded call in the repository's own git directory: only for commands that look at no contents.
+    pub(crate) fn guarded(&self) -> Call {
+        self.guarded_in(&self.0.git_dir, &self.0.work_tree)
+    }
+
+    /// The same for a linked worktree.
+    pub(crate) fn guarded_in(&self, git_dir: &Path, work_tree: &Path) -> Call {
+        let at = Found {
+            git_dir: git_dir.to_owned(),
+            common_dir: self.0.common_dir.clone(),
+            work_tree: work_tree.to_owned(),
+            hash: self.0.hash,
+        };
+        at.guard(self.0.git.call(["--no-pager"]), &self.0.git, &self.0.hooks)
+    }
+
+    /// A call in the git directory of our own, without a work tree.
+    pub(crate) fn plain(&self) -> Result<Call> {
+        self.0.plain.ensure()?;
+        Ok(self.plain_in(&self.0.plain).cwd(self.0.plain.path()).preamble())
+    }
+
+    /// The same, reading attributes from this tree or commit.
+    pub(crate) fn plain_with_attributes(&self, tree: &Oid) -> Result<Call> {
+        Ok(self.plain()?.arg(format!("--attr-source={tree}")).preamble())
+    }
+
+    /// A call in the git directory of our own, on these files with this index.
+    pub(crate) fn plain_on(&self, work_tree: &Path, index: &Path) -> Result<Call> {
+        self.0.plain.ensure()?;
+        let call = self.plain_in(&self.0.plain);
+        Ok(call.env("GIT_WORK_TREE", work_tree).env("GIT_INDEX_FILE", index).cwd(work_tree).preamble())
+    }
+
+    fn plain_in(&self, plain: &Plain) -> Call {
+        let mut call = self.0.git.call(["--no-pager"]);
+        for setting in DURABLE.iter().chain(&["core.fsmonitor=false", "core.hooksPath=/dev/null"]) {
+            call = call.arg("-c").arg(*setting);
+        }
+        call.env("GIT_DIR", plain.path())
+            .env("GIT_OBJECT_DIRECTORY", self.0.common_dir.join("objects"))
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+    }
+
+    /// The user's own git in the user's own checkout. Nothing but the user's merge may use it.
+    pub(crate) fn as_user(&self) -> Call {
+        self.0.git.call::<&str>([]).cwd(&*self.0.work_tree).users_own()
+    }
+
+    /// The commit and branch of this work tree.
+    pub fn head(&self) -> Result<Head> {
+        let args = ["rev-parse", "--revs-only", "HEAD^{commit}", "--symbolic-full-name", "HEAD"];
+        let out = self.guarded().args(args).output()?;
+        let text = String::from_utf8_lossy(&out.stdout);
+        let mut lines = text.lines();
+        let Some(commit) = lines.next().and_then(|l| l.parse().ok()) else {
+            let unborn = self.guarded().args(["symbolic-ref", "--quiet", "HEAD"]).output()?;
+            if unborn.code == Some(0) {
+                return Err(Error::NoCommits { path: self.0.work_tree.clone() });
+            }
+            return Err(out.failed("rev-parse HEAD".to_owned()));
+        };
+        let branch = lines.next().and_then(|l| l.strip_prefix("refs/heads/")).map(str::to_owned);
+        Ok(Head { commit, branch })
+    }
+
+    /// The commit that a person named.
+    pub fn resolve(&self, rev: &str) -> Result<Oid> {
+        let unknown = || Error::UnknownRevision { rev: rev.chars().take(200).collect() };
+        if rev.is_empty() || rev.contains('\0') {
+            return Err(unknown());
+        }
+        let args = ["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{rev}^{{commit}}")];
+        let out = self.guarded().args(args).output()?;
+        // With a leading caret git answers "not this commit", which is no commit to start from.
+        Oid::parse(&out.stdout, "rev-parse").map_err(|_| unknown())
+    }
+
+    /// What is not committed here. Content of submodules is not looked at: that would start git inside them.
+    pub fn status(&self) -> Result<WorkStatus> {
+        let head = match self.head() {
+            Ok(head) => Some(head.commit),
+            Err(Error::NoCommits { .. }) => None,
+            Err(e) => return Err(e),
+        };
+        let plain = self.0.plain.at(head.as_ref(), &self.0.git_dir)?;
+        let call = self.plain_in(&plain);
+        let call = call.env("GIT_WORK_TREE", &self.0.work_tree).env("GIT_INDEX_FILE", self.0.git_dir.join("index"));
+        let call = call.cwd(&*self.0.work_tree).preamble().long();
+        let args = ["status", "--porcelain=v2", "-z", "--no-renames", "--untracked-files=normal"];
+        Ok(count(&call.args(args).arg("--ignore-submodules=dirty").ok()?))
+    }
+
+    /// Where submodules are in a commit.
+    pub fn submodules(&self, commit: &Oid) -> Result<Vec<PathBuf>> {
+        let entries = self.list_tree(commit, None)?;
+        Ok(entries.into_iter().filter(|e| e.mode == 0o160_000).map(|e| e.path).collect())
+    }
+
+    /// Whether files of this commit are meant to pass a content filter such as LFS, and which ones.
+    pub fn filtered(&self, commit: &Oid) -> Result<Vec<PathBuf>> {
+        let entries = self.list_tree(commit, None)?;
+        let files = entries.iter().filter(|e| e.mode != 0o160_000 && e.mode != 0o120_000);
+        self.with_filter(commit, files.map(|e| e.path.as_path()))
+    }
+
+    /// Those of these paths that have a filter by the attributes of the tree and of the repository.
+    pub(crate) fn with_filter<'a>(&self, tree: &Oid, paths: impl Iterator<Item = &'a Path>) -> Result<Vec<PathBuf>> {
+        let mut stdin = Vec::new();
+        for path in paths {
+            stdin.extend_from_slice(path.as_os_str().as_bytes());
+            stdin.push(0);
+        }
+        if stdin.is_empty() {
+            return Ok(Vec::new());
+        }
+        let source = format!("--source={tree}");
+        let out = self.plain()?.args(["check-attr", &source, "-z", "--stdin", "filter"]).stdin(stdin).ok()?;
+        let fields: Vec<_> = out.split(|b| *b == 0).collect();
+        let (rows, _) = fields.as_chunks::<3>();
+        let named = rows.iter().filter(|[_, _, value]| ![&b"unspecified"[..], b"unset", b"set"].contains(value));
+        Ok(named.map(|[path, ..]| names::path(path)).collect())
+    }
+
+    /// The user's name and address, as far as configured.
+    pub fn user_identity(&self) -> Result<Identity> {
+        let settings = read_settings(self.guarded())?;
+        let last = |key| settings.iter().rev().find(|(k, _)| k == key).map(|(_, v)| String::from_utf8_lossy(v).into_owned());
+        Ok(Identity { name: last("user.name"), email: last("user.email") })
+    }
+}
+
+/// What discovery learned.
+struct Found {
+    git_dir: PathBuf,
+    common_dir: PathBuf,
+    work_tree: PathBuf,
+    hash: Hash,
+}
+
+impl Found {
+    fn guard(&self, call: Call, git: &Git, hooks: &[Vec<u8>]) -> Call {
+        debug_assert!(git.version().major >= 2);
+        let mut call = call.arg(names::joined(&[b"--git-dir=", self.git_dir.as_os_str().as_bytes()]));
+        call = call.arg(names::joined(&[b"--work-tree=", self.work_tree.as_os_str().as_bytes()]));
+        call = call.arg(format!("--attr-source={}", self.hash.empty_tree()));
+        for setting in GUARDS.iter().chain(&DURABLE) {
+            call = call.arg("-c").arg(*setting);
+        }
+        for hook in hooks {
+            call = call.arg("-c").arg(names::joined(&[b"hook.", hook, b".enabled=false"]));
+        }
+        call.env("GIT_COMMON_DIR", &self.common_dir)
+            .env("GIT_COMMITTER_NAME", "agentops")
+            .env("GIT_COMMITTER_EMAIL", "agentops@localhost")
+            .cwd(&*self.work_tree)
+            .preamble()
+    }
+}
+
+fn discover(git: &Git, start: &Path) -> Result<Found> {
+    const ASKED: [&str; 5] =
+        ["--is-inside-work-tree", "--show-object-format", "--git-dir", "--git-common-dir", "--show-toplevel"];
+    let ask = |questions: &[&str]| {
+        let call = git.call(["--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
+        let call = call.args(["-c", "safe.bareRepository=explicit"]).preamble().cwd(start);
+        call.args(["rev-parse", "--path-format=absolute"]).args(questions.iter().copied()).output()
+    };
+    let out = ask(&ASKED)?;
+    let path = start.to_owned();
+    if out.code != Some(0) {
+        let says = |words: &str| out.stderr.contains(words);
+        return Err(if says("dubious ownership") {
+            Error::NotOwned { path }
+        } else if says("cannot use bare repository") || bare(git, start)? {
+            Error::Bare { path }
+        } else if says("not a git repository") || says("must be run in a work tree") {
+            Error::NotARepository { path }
+        } else {
+            out.failed("rev-parse".to_owned())
+        });
+    }
+    let mut answers: Vec<Vec<u8>> = out.stdout.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
+    if answers.len() != ASKED.len() + 1 {
+        // A line end inside a path: ask one by one.
+        answers.clear();
+        for question in ASKED {
+            let mut answer = ask(&[question])?.stdout;
+            answer.pop();
+            answers.push(answer);
+        }
+    }
+    let [inside, hash, git_dir, common_dir, work_tree, ..] = answers.as_slice() else {
+        return Err(Error::Unexpected { what: "rev-parse".to_owned() });
+    };
+    if inside != b"true" {
+        return Err(Error::NotARepository { path });
+    }
+    let real = |bytes: &[u8]| fs::canonicalize(names::path(bytes)).map_err(Error::io("open", names::path(bytes)));
+    let hash = match hash.as_slice() {
+        b"sha1" => Hash::Sha1,
+        b"sha256" => Hash::Sha256,
+        _ => return Err(Error::Unexpected { what: "rev-parse --show-object-format".to_owned() }),
+    };
+    Ok(Found { git_dir: real(git_dir)?, common_dir: real(common_dir)?, work_tree: real(work_tree)?, hash })
+}
+
+fn bare(git: &Git, start: &Path) -> Result<bool> {
+    let call = git.call(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "rev-parse"]);
+    Ok(call.arg("--is-bare-repository").cwd(start).output()?.stdout == b"true\n")
+}
+
+fn read_settings(call: Call) -> Result<Vec<(String, Vec<u8>)>> {
+    let out = call.args(["config", "--null", "--get-regexp", SETTINGS]).ok_or_code(&[1])?;
+    let rows = out.stdout.split(|b| *b == 0).filter(|r| !r.is_empty()).map(|row| {
+        // A key without a value means true.
+        let (key, value) = row.iter().position(|b| *b == b'\n').map_or((row, &b"true"[..]), |i| (&row[..i], &row[i + 1..]));
+        (String::from_utf8_lossy(key).into_owned(), value.to_vec())
+    });
+    Ok(rows.collect())
+}
+
+fn hook_name(key: &str) -> Option<Vec<u8>> {
+    let (name, _) = key.strip_prefix("hook.")?.rsplit_once('.')?;
+    // A line end or an equals sign cannot be said on a command line; git reads the key up to the first equals sign.
+    (!name.contains(['=', '\n'])).then(|| name.as_bytes().to_vec())
+}
+
+fn count(porcelain: &[u8]) -> WorkStatus {
+    let mut status = WorkStatus::default();
+    for row in porcelain.split(|b| *b == 0) {
+        match row {
+            [b'1', b' ', x, y, ..] => {
+                status.staged += usize::from(*x != b'.');
+                status.unstaged += usize::from(*y != b'.');
+            }
+            [b'u', ..] => status.unstaged += 1,
+            [b'?', ..] => status.untracked += 1,
+            _ => {}
+        }
+    }
+    status.dirty = status.staged + status.unstaged + status.untracked > 0;
+    status
+}

@@ -1,0 +1,425 @@
+//! Starting git, once and in one way: an argument vector, a cleaned environment, a deadline and a limit on output.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::error::{Error, Result};
+
+/// What one call may print.
+const OUTPUT_BYTES_MAX: usize = 64 << 20;
+/// What is kept of its complaints.
+const STDERR_BYTES_MAX: usize = 64 << 10;
+/// What of them goes into an error.
+const STDERR_SHOWN_CHARS: usize = 2000;
+/// `--attr-source` came with this version; `merge-tree --write-tree` is older.
+const NEEDED: Version = Version { major: 2, minor: 41 };
+
+/// The part of git's version that matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// First number.
+    pub major: u32,
+    /// Second number.
+    pub minor: u32,
+}
+
+impl Version {
+    /// Reads the answer of `git --version`, whatever a vendor adds to it.
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.trim().strip_prefix("git version ")?.split('.');
+        let major = parts.next()?.parse().ok()?;
+        let minor: String = parts.next()?.chars().take_while(char::is_ascii_digit).collect();
+        Some(Self { major, minor: minor.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// The git program of this machine, found and checked once. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Git {
+    program: Arc<Path>,
+    version: Version,
+}
+
+impl Git {
+    /// Finds git on `PATH` and checks its version.
+    pub fn find() -> Result<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        // A relative entry would let the current folder, perhaps a hostile repository, choose the program.
+        let program = std::env::split_paths(&path)
+            .filter(|dir| dir.is_absolute())
+            .map(|dir| dir.join("git"))
+            .find(|p| is_program(p))
+            .ok_or(Error::GitMissing)?;
+        let mut git = Self { program: program.into(), version: NEEDED };
+        let out = git.call(["--version"]).ok()?;
+        let found = Version::parse(&String::from_utf8_lossy(&out))
+            .ok_or_else(|| Error::Unexpected { what: "--version".to_owned() })?;
+        git.version = check_version(found)?;
+        Ok(git)
+    }
+
+    /// The version that was found.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    pub(crate) fn call<A: Into<OsString>>(&self, args: impl IntoIterator<Item = A>) -> Call {
+        Call::new(self.program.clone()).args(args)
+    }
+}
+
+fn check_version(found: Version) -> Result<Version> {
+    if found < NEEDED { Err(Error::GitTooOld { found, needed: NEEDED }) } else { Ok(found) }
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+/// What a call gave.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+/// One start of git, not yet started.
+#[derive(Debug)]
+pub(crate) struct Call {
+    program: Arc<Path>,
+    args: Vec<OsString>,
+    shown_from: usize,
+    env: Vec<(&'static str, OsString)>,
+    cwd: Option<PathBuf>,
+    stdin: Vec<u8>,
+    timeout: Duration,
+    limit_bytes: usize,
+    cut: bool,
+    users: bool,
+}
+
+impl Call {
+    fn new(program: Arc<Path>) -> Self {
+        Self {
+            program,
+            args: Vec::new(),
+            shown_from: 0,
+            env: Vec::new(),
+            cwd: None,
+            stdin: Vec::new(),
+            timeout: Duration::from_secs(60),
+            limit_bytes: OUTPUT_BYTES_MAX,
+            cut: false,
+            users: false,
+        }
+    }
+
+    pub(crate) fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    pub(crate) fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// What was added so far is plumbing that no error message should show.
+    pub(crate) fn preamble(mut self) -> Self {
+        self.shown_from = self.args.len();
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &'static str, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((name, value.as_ref().to_owned()));
+        self
+    }
+
+    pub(crate) fn cwd(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.cwd = Some(dir.into());
+        self
+    }
+
+    pub(crate) fn stdin(mut self, bytes: Vec<u8>) -> Self {
+        self.stdin = bytes;
+        self
+    }
+
+    /// For calls that touch many files.
+    pub(crate) fn long(mut self) -> Self {
+        self.timeout = Duration::from_secs(600);
+        self
+    }
+
+    /// Output beyond the limit is dropped instead of being an error.
+    pub(crate) fn cut_at(mut self, limit_bytes: usize) -> Self {
+        self.limit_bytes = limit_bytes.min(OUTPUT_BYTES_MAX);
+        self.cut = true;
+        self
+    }
+
+    /// The user's own call: keeps the user's environment but for what would choose another repository.
+    pub(crate) fn users_own(mut self) -> Self {
+        self.users = true;
+        self
+    }
+
+    pub(crate) fn what(&self) -> String {
+        let shown: Vec<_> = self.args.iter().skip(self.shown_from).map(|a| a.to_string_lossy()).collect();
+        shown.join(" ").chars().take(200).collect()
+    }
+
+    /// Runs it; any exit code is an answer.
+    pub(crate) fn output(self) -> Result<Output> {
+        self.run().map(|(out, _)| out)
+    }
+
+    /// Runs it; an exit code other than 0 is an error.
+    pub(crate) fn ok(self) -> Result<Vec<u8>> {
+        self.ok_or_code(&[]).map(|out| out.stdout)
+    }
+
+    /// Runs it; exit codes other than 0 and these are errors.
+    pub(crate) fn ok_or_code(self, fine: &[i32]) -> Result<Output> {
+        let what = self.what();
+        let (out, was_cut) = self.run()?;
+        if was_cut || out.code.is_some_and(|c| c == 0 || fine.contains(&c)) {
+            return Ok(out);
+        }
+        Err(out.failed(what))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place of this crate where git is started")]
+    fn command(&self) -> Command {
+        let mut cmd = Command::new(&*self.program);
+        cmd.args(&self.args);
+        for (name, _) in std::env::vars_os() {
+            let gits = name.as_encoded_bytes().starts_with(b"GIT_");
+            if gits && (!self.users || names_a_repository(&name)) {
+                cmd.env_remove(name);
+            }
+        }
+        cmd.env("GIT_TERMINAL_PROMPT", "0");
+        if !self.users {
+            cmd.env("LC_ALL", "C")
+                .env("GIT_OPTIONAL_LOCKS", "0")
+                .env("GIT_NO_REPLACE_OBJECTS", "1")
+                .env("GIT_NO_LAZY_FETCH", "1")
+                .env("GIT_LITERAL_PATHSPECS", "1")
+                .env("GIT_ALLOW_PROTOCOL", "")
+                .env("GIT_ADVICE", "0");
+            // Own group, so that a timeout ends git and whatever it started.
+            cmd.process_group(0);
+        }
+        cmd.envs(self.env.iter().map(|(k, v)| (k, v)));
+        if let Some(dir) = &self.cwd {
+            cmd.current_dir(dir);
+        }
+        cmd.stdin(if self.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
+        cmd.stdout(Stdio::piped()).stderr(Stdio::piped());
+        cmd
+    }
+
+    fn run(self) -> Result<(Output, bool)> {
+        let mut child = self.command().spawn().map_err(Error::io("start", &*self.program))?;
+        let result = self.pump(&mut child);
+        if !matches!(result, Ok((_, false))) {
+            stop(&mut child, !self.users);
+        }
+        let (mut out, was_cut) = result?;
+        if !was_cut {
+            out.code = child.wait().map_err(Error::io("wait for", &*self.program))?.code();
+        }
+        Ok((out, was_cut))
+    }
+
+    /// Moves bytes until git is done; true when the output was cut and git may still run.
+    fn pump(&self, child: &mut Child) -> Result<(Output, bool)> {
+        let deadline = Instant::now() + self.timeout;
+        let io = |e: std::io::Error| Error::Io { what: "talk to", path: self.program.to_path_buf(), source: e };
+        let (mut stdin, mut stdout, mut stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        unblock(&stdin).and(unblock(&stdout)).and(unblock(&stderr)).map_err(io)?;
+        let (mut out, mut err, mut written) = (Vec::new(), Vec::new(), 0);
+        let mut exited = false;
+        loop {
+            if let Some(pipe) = &mut stdin
+                && !feed(pipe, &self.stdin, &mut written).map_err(io)?
+            {
+                stdin = None;
+            }
+            if let Some(pipe) = &mut stdout
+                && !drain(pipe, &mut out, self.limit_bytes.saturating_add(1)).map_err(io)?
+            {
+                stdout = None;
+            }
+            if let Some(pipe) = &mut stderr
+                && !drain(pipe, &mut err, usize::MAX).map_err(io)?
+            {
+                stderr = None;
+            }
+            err.truncate(STDERR_BYTES_MAX);
+            let too_much = out.len() > self.limit_bytes;
+            if too_much && !self.cut {
+                return Err(Error::TooMuchOutput { what: self.what(), limit_bytes: self.limit_bytes });
+            }
+            let closed = stdout.is_none() && stderr.is_none();
+            if too_much || exited {
+                out.truncate(self.limit_bytes);
+                let stderr = String::from_utf8_lossy(&err).into_owned();
+                return Ok((Output { code: None, stdout: out, stderr }, too_much));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::Timeout { what: self.what(), seconds: self.timeout.as_secs() });
+            }
+            if closed {
+                // Both pipes end with the process but for a moment.
+                exited = child.try_wait().map_err(io)?.is_some();
+                if !exited {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            } else if !wait_ready(&stdin, &stdout, &stderr, left).map_err(io)? {
+                // Something that git left in the background may hold the pipes for ever.
+                exited = child.try_wait().map_err(io)?.is_some();
+            }
+        }
+    }
+}
+
+impl Output {
+    pub(crate) fn failed(self, what: String) -> Error {
+        let stderr = self.stderr.trim().chars().take(STDERR_SHOWN_CHARS).collect();
+        Error::Failed { args: what, code: self.code, stderr }
+    }
+}
+
+/// The variables by which a parent git tells its children which repository they are in, and its settings.
+fn names_a_repository(name: &OsStr) -> bool {
+    const NAMES: [&str; 17] = [
+        "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT", "GIT_GRAFT_FILE",
+        "GIT_SHALLOW_FILE", "GIT_REPLACE_REF_BASE", "GIT_NO_REPLACE_OBJECTS", "GIT_INTERNAL_SUPER_PREFIX",
+        "GIT_IMPLICIT_WORK_TREE",
+    ];
+    NAMES.iter().any(|n| name == *n)
+}
+
+fn unblock(pipe: &Option<impl AsFd>) -> std::io::Result<()> {
+    if let Some(pipe) = pipe {
+        let flags = rustix::fs::fcntl_getfl(pipe)?;
+        rustix::fs::fcntl_setfl(pipe, flags | rustix::fs::OFlags::NONBLOCK)?;
+    }
+    Ok(())
+}
+
+/// True while there is more to write.
+fn feed(pipe: &mut impl Write, bytes: &[u8], written: &mut usize) -> std::io::Result<bool> {
+    while *written < bytes.len() {
+        match pipe.write(&bytes[*written..]) {
+            Ok(n) => *written += n,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(true),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => return Ok(false),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(false)
+}
+
+/// True while there may be more to read.
+fn drain(pipe: &mut impl Read, into: &mut Vec<u8>, most: usize) -> std::io::Result<bool> {
+    let mut buf = [0; 32 << 10];
+    while into.len() < most {
+        match pipe.read(&mut buf) {
+            Ok(0) => return Ok(false),
+            Ok(n) => into.extend_from_slice(&buf[..n]),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(true),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+        if most == usize::MAX && into.len() > STDERR_BYTES_MAX {
+            return Ok(true);
+        }
+    }
+    Ok(true)
+}
+
+/// Waits a moment for any pipe; false when none moved.
+fn wait_ready(
+    stdin: &Option<impl AsFd>,
+    stdout: &Option<impl AsFd>,
+    stderr: &Option<impl AsFd>,
+    left: Duration,
+) -> std::io::Result<bool> {
+    let mut fds = Vec::with_capacity(3);
+    fds.extend(stdin.as_ref().map(|f| PollFd::new(f, PollFlags::OUT)));
+    fds.extend(stdout.as_ref().map(|f| PollFd::new(f, PollFlags::IN)));
+    fds.extend(stderr.as_ref().map(|f| PollFd::new(f, PollFlags::IN)));
+    let wait = left.min(Duration::from_millis(50));
+    let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
+    match poll(&mut fds, Some(&wait)) {
+        Ok(n) => Ok(n > 0),
+        Err(rustix::io::Errno::INTR) => Ok(true),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn stop(child: &mut Child, group: bool) {
+    if group && let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        // Not yet waited for, so the number still belongs to this child.
+        let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_all_vendors_are_read() {
+        let v = |s| Version::parse(s).map(|v| (v.major, v.minor));
+        assert_eq!(v("git version 2.47.3\n"), Some((2, 47)));
+        assert_eq!(v("git version 2.39.5 (Apple Git-154)"), Some((2, 39)));
+        assert_eq!(v("git version 2.50.0.windows.1"), Some((2, 50)));
+        assert_eq!(v("git version 3.0-rc1"), Some((3, 0)));
+        assert_eq!(v("not git"), None);
+        let old = check_version(Version { major: 2, minor: 40 }).unwrap_err();
+        assert_eq!(old.to_string(), "git 2.40 is too old, 2.41 is needed");
+        assert!(check_version(Version { major: 3, minor: 0 }).is_ok());
+    }
+
+    #[test]
+    fn output_is_bounded_and_time_is_too() {
+        let git = Git::find().unwrap();
+        let cut = git.call(["help", "-a"]).cut_at(10).ok().unwrap();
+        assert_eq!(cut.len(), 10);
+        let mut call = git.call(["help", "-a"]);
+        call.limit_bytes = 10;
+        assert!(matches!(call.ok(), Err(Error::TooMuchOutput { .. })));
+        let mut call = git.call(["hash-object", "--stdin"]).stdin(vec![b'x'; 1 << 20]);
+        call.timeout = Duration::ZERO;
+        assert!(matches!(call.ok(), Err(Error::Timeout { .. })));
+        let big = git.call(["hash-object", "--stdin"]).stdin(vec![b'x'; 8 << 20]).ok().unwrap();
+        assert_eq!(big.len(), 41);
+    }
+}

@@ -1,0 +1,120 @@
+//! A sealed room for tests: a home of its own, real git, repositories that cannot see this machine's settings.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use agentops_git::{Author, Git, Oid, Repo};
+use tempfile::TempDir;
+
+pub struct Room {
+    dir: TempDir,
+}
+
+pub fn author() -> Author {
+    Author { name: "Lane".into(), email: "lane@example.org".into() }
+}
+
+impl Room {
+    pub fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// A room with a repository `repo` that has one commit.
+    pub fn with_repo() -> (Self, Repo) {
+        Self::with_repo_of(&[])
+    }
+
+    pub fn with_repo_of(init: &[&str]) -> (Self, Repo) {
+        let room = Self::new();
+        let path = room.path("repo");
+        fs::create_dir(&path).unwrap();
+        let mut args = vec!["init", "-q", "-b", "main"];
+        args.extend(init);
+        room.git(&path, &args);
+        room.git(&path, &["config", "user.name", "User"]);
+        room.git(&path, &["config", "user.email", "user@example.org"]);
+        write(&path.join("a.txt"), "one\ntwo\nthree\n");
+        write(&path.join("dir/b.txt"), "b\n");
+        write(&path.join(".gitignore"), "target/\n");
+        room.git(&path, &["add", "."]);
+        room.git(&path, &["commit", "-q", "-m", "first"]);
+        let repo = room.repo();
+        (room, repo)
+    }
+
+    pub fn repo(&self) -> Repo {
+        Repo::discover(&Git::find().unwrap(), &self.path("repo")).unwrap()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().canonicalize().unwrap().join(name)
+    }
+
+    pub fn scratch(&self) -> PathBuf {
+        let path = self.path("scratch");
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the test plays the user and the agent")]
+    pub fn try_git(&self, at: &Path, args: &[&str]) -> (bool, String) {
+        let out = Command::new("git")
+            .args(args)
+            .current_dir(at)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.dir.path())
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .output()
+            .unwrap();
+        let text = [out.stdout, out.stderr].concat();
+        (out.status.success(), String::from_utf8_lossy(&text).trim().to_owned())
+    }
+
+    pub fn git(&self, at: &Path, args: &[&str]) -> String {
+        let (ok, text) = self.try_git(at, args);
+        assert!(ok, "git {args:?}: {text}");
+        text
+    }
+
+    pub fn oid(&self, at: &Path, rev: &str) -> Oid {
+        self.git(at, &["rev-parse", rev]).parse().unwrap()
+    }
+}
+
+pub fn write(path: &Path, text: impl AsRef<[u8]>) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+pub fn program(path: &Path, text: &str) {
+    write(path, text);
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Every path below with kind, mode, time of change and content.
+pub fn picture(root: &Path, skip: &dyn Fn(&Path) -> bool) -> BTreeMap<PathBuf, String> {
+    let mut all = BTreeMap::new();
+    let mut todo = vec![root.to_owned()];
+    while let Some(path) = todo.pop() {
+        if skip(&path) {
+            continue;
+        }
+        let meta = fs::symlink_metadata(&path).unwrap();
+        let content = if meta.is_symlink() {
+            fs::read_link(&path).unwrap().to_string_lossy().into_owned()
+        } else if meta.is_dir() {
+            todo.extend(fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
+            String::new()
+        } else {
+            format!("{} {:?}", meta.mtime_nsec(), fs::read(&path).unwrap())
+        };
+        all.insert(path, format!("{:o} {content}", meta.mode()));
+    }
+    all
+}
