@@ -1,0 +1,37 @@
+//! Who asks: does a process descend from a keeper? If so it is an agent, a gate or their child, and may not approve.
+
+use crate::keeper::{PROCESS_NAME, SUBCOMMAND};
+use crate::process::Stat;
+
+/// More parents than this are no sane process tree.
+const DEPTH_MAX: usize = 4096;
+
+/// Whether a process is a keeper or descends from one. Orphans stay below their keeper, because it is their subreaper.
+///
+/// Whatever cannot be known counts as yes: a pid that is gone, a parent that vanished while we looked.
+#[must_use]
+pub fn descends_from_keeper(pid: i32) -> bool {
+    let (mut pid, mut child_start) = (pid, u64::MAX);
+    for _ in 0..DEPTH_MAX {
+        let Some(stat) = Stat::read(pid) else { return true };
+        // A parent is older than its child; a younger one is somebody else who got the pid.
+        if stat.start_time > child_start || is_keeper(pid, &stat) {
+            return true;
+        }
+        // The parent of 1, and of what entered from outside our pid namespace, is 0.
+        if stat.parent == 0 {
+            return false;
+        }
+        (pid, child_start) = (stat.parent, stat.start_time);
+    }
+    true
+}
+
+/// A keeper has the keeper's name and was started as one. An empty command line (it is ending) speaks for it.
+fn is_keeper(pid: i32, stat: &Stat) -> bool {
+    if stat.comm.as_bytes() != PROCESS_NAME.to_bytes() {
+        return false;
+    }
+    let Ok(line) = std::fs::read(format!("/proc/{pid}/cmdline")) else { return true };
+    line.is_empty() || line.split(|byte| *byte == 0).nth(1) == Some(SUBCOMMAND.as_bytes())
+}
