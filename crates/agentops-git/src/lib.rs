@@ -25,6 +25,7 @@ mod merge;
 mod names;
 mod objects;
 mod oid;
+mod pipes;
 mod plain;
 mod refs;
 mod remove;

@@ -26,20 +26,53 @@ fn arm_config(room: &Room, config: &Path, trip: &Path) {
     let trip = trip.to_str().unwrap();
     let file = config.to_str().unwrap();
     for key in [
-        "core.fsmonitor", "core.pager", "core.editor", "core.sshCommand", "core.gitProxy", "core.askPass",
-        "core.alternateRefsCommand", "filter.evil.clean", "filter.evil.smudge", "filter.evil.process", "diff.external",
-        "diff.evil.command", "diff.evil.textconv", "merge.evil.driver", "gpg.program", "gpg.ssh.program", "sequence.editor",
-        "credential.helper", "hook.evil.command", "pager.diff", "pager.status", "interactive.diffFilter",
-        "uploadpack.packObjectsHook", "trailer.x.command", "alias.status", "submodule.s.update", "remote.origin.vcs",
+        "core.fsmonitor",
+        "core.pager",
+        "core.editor",
+        "core.sshCommand",
+        "core.gitProxy",
+        "core.askPass",
+        "core.alternateRefsCommand",
+        "filter.evil.clean",
+        "filter.evil.smudge",
+        "filter.evil.process",
+        "diff.external",
+        "diff.evil.command",
+        "diff.evil.textconv",
+        "merge.evil.driver",
+        "gpg.program",
+        "gpg.ssh.program",
+        "sequence.editor",
+        "credential.helper",
+        "hook.evil.command",
+        "pager.diff",
+        "pager.status",
+        "interactive.diffFilter",
+        "uploadpack.packObjectsHook",
+        "trailer.x.command",
+        "alias.status",
+        "submodule.s.update",
+        "remote.origin.vcs",
     ] {
         room.git(&room.path(""), &["config", "-f", file, key, trip]);
     }
     for (key, value) in [
-        ("filter.evil.required", "true"), ("commit.gpgSign", "true"), ("tag.gpgSign", "true"), ("log.showSignature", "true"),
-        ("merge.default", "evil"), ("extensions.worktreeConfig", "true"), ("core.repositoryFormatVersion", "1"),
-        ("core.untrackedCache", "true"), ("core.splitIndex", "true"), ("diff.submodule", "log"), ("status.submoduleSummary", "true"),
-        ("core.logAllRefUpdates", "always"), ("extensions.partialClone", "origin"), ("remote.origin.promisor", "true"),
-        ("remote.origin.url", "ext::sh -c touch% tripped"), ("merge.verifySignatures", "true"),
+        ("filter.evil.required", "true"),
+        ("commit.gpgSign", "true"),
+        ("tag.gpgSign", "true"),
+        ("log.showSignature", "true"),
+        ("merge.default", "evil"),
+        ("extensions.worktreeConfig", "true"),
+        ("core.repositoryFormatVersion", "1"),
+        ("core.untrackedCache", "true"),
+        ("core.splitIndex", "true"),
+        ("diff.submodule", "log"),
+        ("status.submoduleSummary", "true"),
+        ("core.logAllRefUpdates", "always"),
+        ("extensions.partialClone", "origin"),
+        ("remote.origin.promisor", "true"),
+        ("remote.origin.url", "ext::sh -c touch% tripped"),
+        ("merge.verifySignatures", "true"),
     ] {
         room.git(&room.path(""), &["config", "-f", file, key, value]);
     }
@@ -50,8 +83,18 @@ fn arm_config(room: &Room, config: &Path, trip: &Path) {
 
 const ATTRIBUTES: &str = "* filter=evil diff=evil merge=evil\n";
 const HOOKS: [&str; 12] = [
-    "post-checkout", "post-index-change", "reference-transaction", "pre-commit", "prepare-commit-msg", "commit-msg", "post-commit",
-    "pre-merge-commit", "post-merge", "fsmonitor-watchman", "pre-auto-gc", "post-rewrite",
+    "post-checkout",
+    "post-index-change",
+    "reference-transaction",
+    "pre-commit",
+    "prepare-commit-msg",
+    "commit-msg",
+    "post-commit",
+    "pre-merge-commit",
+    "post-merge",
+    "fsmonitor-watchman",
+    "pre-auto-gc",
+    "post-rewrite",
 ];
 
 fn armed() -> (Room, Repo) {

@@ -95,6 +95,21 @@ fn p5_a_crash_inside_creation_leaves_nothing_that_matters() {
 }
 
 #[test]
+fn p5_a_torn_record_is_cleared_away_without_its_folder() {
+    let (room, repo) = Room::with_repo();
+    for torn in ["path", "base"] {
+        let half = lane(&room, &repo, "half");
+        write(&half.path().join("work"), "kept");
+        fs::write(repo.common_dir().join("agentops/lanes/half").join(torn), "").unwrap();
+        let other = lane(&room, &repo, "other");
+        assert!(half.path().join("work").exists() && !half.git_dir().exists());
+        assert_eq!(lanes::list(&repo, &room.path("lanes")).unwrap().len(), 1);
+        lanes::remove(&repo, &other).unwrap();
+        fs::remove_dir_all(half.path()).unwrap();
+    }
+}
+
+#[test]
 fn creating_again_is_harmless_and_takes_nobodys_folder() {
     let (room, repo) = Room::with_repo();
     let base = repo.head().unwrap().commit;
@@ -142,8 +157,12 @@ fn a_checkpoint_holds_the_files_and_nothing_else() {
     fs::set_permissions(at.join("unreadable"), fs::Permissions::from_mode(0o000)).unwrap();
     let first = point(&base);
     let changed: Vec<_> = first.changed.iter().map(|c| (c.path.to_str().unwrap(), c.status)).collect();
-    let mut expected =
-        vec![("a.txt", Status::Modified), ("dir/b.txt", Status::Deleted), ("link", Status::Added), ("new/deep/file", Status::Added)];
+    let mut expected = vec![
+        ("a.txt", Status::Modified),
+        ("dir/b.txt", Status::Deleted),
+        ("link", Status::Added),
+        ("new/deep/file", Status::Added),
+    ];
     let mut skipped = vec![("nested", Why::NestedRepository), ("unreadable", Why::Unreadable)];
     if fs::File::open(at.join("unreadable")).is_ok() {
         // Root reads everything.
@@ -227,8 +246,29 @@ fn s4_names_are_data() {
     let lane = lane(&room, &repo, "one");
     let long = vec!["d".repeat(200); 19].join("/");
     let names = [
-        "-leading", "--help", "$(id)", "`id`", "a;touch${IFS}x", " space ", "new\nline", "tab\t", "\u{3000}", "\u{202e}bidi",
-        "*", "?", "[a]", ":(exclude)a.txt", ":(top)x", "!x", "\"quoted\"", "back\\slash", "é", "%s", "HEAD", "@{-1}", &long,
+        "-leading",
+        "--help",
+        "$(id)",
+        "`id`",
+        "a;touch${IFS}x",
+        " space ",
+        "new\nline",
+        "tab\t",
+        "\u{3000}",
+        "\u{202e}bidi",
+        "*",
+        "?",
+        "[a]",
+        ":(exclude)a.txt",
+        ":(top)x",
+        "!x",
+        "\"quoted\"",
+        "back\\slash",
+        "é",
+        "%s",
+        "HEAD",
+        "@{-1}",
+        &long,
     ];
     let odd = Path::new(std::ffi::OsStr::from_bytes(b"not\xffutf8"));
     let mut paths: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
@@ -353,8 +393,8 @@ proptest! {
     fn p6_no_operation_touches_the_users_work(
         messes in prop::collection::vec(
             prop::sample::select(vec![
-                Mess::Dirty, Mess::Staged, Mess::StagedThenDirty, Mess::Untracked, Mess::Ignored, Mess::Deleted, Mess::Nested,
-                Mess::Detached, Mess::Stash,
+                Mess::Dirty, Mess::Staged, Mess::StagedThenDirty, Mess::Untracked, Mess::Ignored, Mess::Deleted,
+                Mess::Nested, Mess::Detached, Mess::Stash,
             ]),
             0..5,
         )
