@@ -115,7 +115,8 @@ impl Lane {
                 Do::Add => &mut add,
                 Do::Remove => &mut remove,
                 Do::Skip(why) => {
-                    let path = names::path(path.as_os_str().as_bytes().strip_suffix(b"/").unwrap_or(path.as_os_str().as_bytes()));
+                    let path =
+                        names::path(path.as_os_str().as_bytes().strip_suffix(b"/").unwrap_or(path.as_os_str().as_bytes()));
                     skipped.push(Skipped { path, why });
                     continue;
                 }

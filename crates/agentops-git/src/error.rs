@@ -86,7 +86,7 @@ pub enum Error {
         rev: String,
     },
     /// A ref does not point where it was expected to.
-    #[error("{name} moved: expected {expected}, found {}", found.as_ref().map_or_else(|| "nothing".to_owned(), Oid::to_string))]
+    #[error("{name} moved: expected {expected}, found {}", found.as_ref().map_or("nothing", Oid::as_str))]
     RefMoved {
         /// The ref.
         name: String,

@@ -119,7 +119,7 @@ impl Lane {
 pub fn create(repo: &Repo, path: &Path, base: &Oid, name: &str) -> Result<Lane> {
     names::check_lane(name)?;
     let path = absolute(path)?;
-    let git_dir = repo.common_dir().join("worktrees").join(admin_id(name));
+    let git_dir = admin_of(repo, name);
     let lane = Lane { repo: repo.clone(), name: name.to_owned(), path, git_dir, base: base.clone() };
     let record = lane.record();
 
@@ -216,12 +216,12 @@ fn records(repo: &Repo) -> PathBuf {
 }
 
 /// With a dot in front of the name no folder that git names after a user's worktree is likely to be the same.
-fn admin_id(name: &str) -> String {
-    format!("agentops.lane.{name}")
+fn admin_of(repo: &Repo, name: &str) -> PathBuf {
+    repo.common_dir().join("worktrees").join(format!("agentops.lane.{name}"))
 }
 
-/// Every recorded lane, complete or not.
-fn all(repo: &Repo) -> Result<Vec<Lane>> {
+/// Every record: a lane, or the name of one whose record a crash tore.
+fn recorded(repo: &Repo) -> Result<Vec<Result<Lane, String>>> {
     let dir = records(repo);
     let entries = match fs::read_dir(&dir) {
         Ok(entries) => entries,
@@ -230,18 +230,35 @@ fn all(repo: &Repo) -> Result<Vec<Lane>> {
     };
     let lanes = entries.flatten().filter_map(|entry| {
         let name = entry.file_name().into_string().ok().filter(|n| names::check_lane(n).is_ok())?;
-        let path = names::path(&fs::read(entry.path().join("path")).ok()?);
-        let base = fs::read_to_string(entry.path().join("base")).ok()?.parse().ok()?;
-        let git_dir = repo.common_dir().join("worktrees").join(admin_id(&name));
-        Some(Lane { repo: repo.clone(), name, path, git_dir, base })
+        let path = fs::read(entry.path().join("path")).ok().map(|p| names::path(&p)).filter(|p| p.is_absolute());
+        let base = fs::read_to_string(entry.path().join("base")).ok().and_then(|b| b.parse().ok());
+        let git_dir = admin_of(repo, &name);
+        match (path, base) {
+            (Some(path), Some(base)) => Some(Ok(Lane { repo: repo.clone(), name, path, git_dir, base })),
+            _ => Some(Err(name)),
+        }
     });
     Ok(lanes.collect())
+}
+
+/// Every lane whose record can be read, complete or not.
+fn all(repo: &Repo) -> Result<Vec<Lane>> {
+    Ok(recorded(repo)?.into_iter().flatten().collect())
 }
 
 /// Removes what crashes left: lanes that were never completed or whose removal was not, and records of lanes whose folder
 /// someone deleted. Only under the lanes' lock.
 fn clear_leftovers(repo: &Repo) -> Result<()> {
-    for lane in all(repo)? {
+    for lane in recorded(repo)? {
+        let lane = match lane {
+            Ok(lane) => lane,
+            // Records are written and removed under the lock, so nobody is at this one. Its folder is unknown and stays.
+            Err(torn) => {
+                remove_all(&admin_of(repo, &torn))?;
+                remove_all(&records(repo).join(&torn))?;
+                continue;
+            }
+        };
         let gone = |p: &Path| fs::symlink_metadata(p).is_err_and(|e| e.kind() == ErrorKind::NotFound);
         let folder_deleted = gone(&lane.path) && lane.path.parent().is_some_and(|p| !gone(p));
         if lane.is_ready() && !folder_deleted {

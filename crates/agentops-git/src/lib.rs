@@ -5,11 +5,11 @@
 //! Git starts programs that a repository names: hooks, filters, file-system monitors, diff, merge and signing programs.
 //! Switching them off one by one leaves the next one that git invents. So there are three kinds of calls:
 //!
-//! - **plain** ([`plain`]): everything that looks at contents (trees, files of a work tree, diffs, merges, commits) runs in
+//! - **plain** (`plain.rs`): everything that looks at contents (trees, files of a work tree, diffs, merges, commits) runs in
 //!   a git directory of our own that borrows only the objects and the `info` folder. The repository's configuration is
 //!   not read at all, so an attribute such as `filter=x` or `merge=x` names a driver that nobody defined.
 //! - **bare-handed** ([`lanes`]): worktrees are made and removed by writing the few documented files, not by git.
-//! - **guarded** ([`repo`]): discovery, revisions and refs need the real git directory. Those commands read no attributes;
+//! - **guarded** (`repo.rs`): discovery, revisions and refs need the real git directory. Those commands read no attributes;
 //!   hooks are off, protocols are forbidden and the directory is always named, never discovered.
 //!
 //! One operation is none of these on purpose: [`Repo::merge_into_checkout`] is the user's own merge.
@@ -25,6 +25,7 @@ mod merge;
 mod names;
 mod objects;
 mod oid;
+mod pipes;
 mod plain;
 mod refs;
 mod remove;

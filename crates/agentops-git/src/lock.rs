@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// A held lock.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -31,9 +31,17 @@ impl Lock {
     pub(crate) fn try_take(path: &Path) -> Result<Option<Self>> {
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("open", path))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(e)) => Err(Error::io("lock", path)(e)),
         }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread is just starting still shares the open file until it is
+        // another program, and would keep the lock for that moment.
+        let _ = self.file.unlock();
     }
 }

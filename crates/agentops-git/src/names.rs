@@ -77,8 +77,24 @@ mod tests {
             assert!(check_ref(good).is_ok(), "{good}");
         }
         for bad in [
-            "", "HEAD", "refs", "refs/", "refs//a", "refs/a..b", "refs/a b", "refs/a\nb", "refs/.a", "refs/a.lock", "refs/a/",
-            "refs/a^{}", "refs/a@{1}", "refs/a:b", "refs/a\0", "refs/a.", "-x", "refs/a\\b",
+            "",
+            "HEAD",
+            "refs",
+            "refs/",
+            "refs//a",
+            "refs/a..b",
+            "refs/a b",
+            "refs/a\nb",
+            "refs/.a",
+            "refs/a.lock",
+            "refs/a/",
+            "refs/a^{}",
+            "refs/a@{1}",
+            "refs/a:b",
+            "refs/a\0",
+            "refs/a.",
+            "-x",
+            "refs/a\\b",
         ] {
             assert!(check_ref(bad).is_err(), "{bad}");
         }

@@ -109,7 +109,8 @@ impl Repo {
         let paths = files.iter().map(|(path, _)| names::check_path(path.as_ref())).collect::<Result<Vec<_>>>()?;
         let room = tempfile::tempdir_in(scratch).map_err(Error::io("make a folder in", scratch))?;
         let index = room.path().join("index");
-        let with_index = |args: &[&str]| Ok::<_, Error>(self.plain()?.env("GIT_INDEX_FILE", &index).args(args.iter().copied()));
+        let with_index =
+            |args: &[&str]| Ok::<_, Error>(self.plain()?.env("GIT_INDEX_FILE", &index).args(args.iter().copied()));
 
         // All contents in one call: git reads files of ours whose names are numbers.
         let mut list = Vec::new();

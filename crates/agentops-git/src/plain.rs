@@ -68,7 +68,10 @@ impl Plain {
     /// configuration must not be believed.
     pub(crate) fn ensure(&self) -> Result<()> {
         let dir = self.path();
-        if fs::read(dir.join("config")).is_ok_and(|c| c == self.config) && dir.join("refs").is_dir() && dir.join("HEAD").is_file() {
+        if fs::read(dir.join("config")).is_ok_and(|c| c == self.config)
+            && dir.join("refs").is_dir()
+            && dir.join("HEAD").is_file()
+        {
             return Ok(());
         }
         fs::create_dir_all(dir.join("refs")).map_err(Error::io("make", dir))?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, openat};
@@ -33,32 +33,41 @@ pub(crate) fn remove_all(path: &Path) -> Result<()> {
 /// Gives the owner all rights on the folders below.
 pub(crate) fn make_writable(path: &Path) -> Result<()> {
     let open = || -> io::Result<()> {
-        let dir = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let dir =
+            rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         descend(&dir)
     };
     open().map_err(Error::io("make writable", path))
 }
 
-/// Walks by handles, so that a folder swapped for a link meanwhile leads nowhere. Iterative: depth is the agent's choice.
+/// Walks by handles, so that a folder swapped for a link meanwhile leads nowhere. Not recursive and one handle per level:
+/// depth and width are the agent's choice.
 fn descend(top: &OwnedFd) -> io::Result<()> {
-    let mut todo = vec![top.try_clone()?];
-    while let Some(handle) = todo.pop() {
-        // A handle for the path alone cannot change modes; its name under /proc can.
-        rustix::fs::chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), Mode::RWXU)?;
-        let readable = openat(handle.as_fd(), ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        for entry in Dir::read_from(&readable)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if entry.file_type() != FileType::Directory || name == c"." || name == c".." {
-                continue;
-            }
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            if let Ok(below) = openat(&readable, name, flags, Mode::empty()) {
-                todo.push(below);
-            }
+    let mut levels = vec![opened(top)?];
+    while let Some(level) = levels.last_mut() {
+        let Some(entry) = level.next() else {
+            levels.pop();
+            continue;
+        };
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type() != FileType::Directory || name == c"." || name == c".." {
+            continue;
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // Gone or swapped meanwhile: not ours to open.
+        if let Ok(below) = openat(level.fd()?, name, flags, Mode::empty()) {
+            levels.push(opened(&below)?);
         }
     }
     Ok(())
+}
+
+/// A folder made accessible. A handle for the path alone cannot change modes; its name under /proc can.
+fn opened(handle: &OwnedFd) -> io::Result<Dir> {
+    rustix::fs::chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), Mode::RWXU)?;
+    let readable = openat(handle, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(Dir::new(readable)?)
 }
 
 #[cfg(test)]

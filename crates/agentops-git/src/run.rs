@@ -2,17 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use crate::error::{Error, Result};
+use crate::pipes::{drain, feed, stop, unblock, wait_ready};
 
 /// What one call may print.
 const OUTPUT_BYTES_MAX: usize = 64 << 20;
@@ -114,6 +111,7 @@ pub(crate) struct Call {
     limit_bytes: usize,
     cut: bool,
     users: bool,
+    named: Option<&'static str>,
 }
 
 impl Call {
@@ -129,6 +127,7 @@ impl Call {
             limit_bytes: OUTPUT_BYTES_MAX,
             cut: false,
             users: false,
+            named: None,
         }
     }
 
@@ -182,7 +181,16 @@ impl Call {
         self
     }
 
+    /// What an error says instead of the arguments, when they hold a person's text.
+    pub(crate) fn named(mut self, name: &'static str) -> Self {
+        self.named = Some(name);
+        self
+    }
+
     pub(crate) fn what(&self) -> String {
+        if let Some(name) = self.named {
+            return name.to_owned();
+        }
         let shown: Vec<_> = self.args.iter().skip(self.shown_from).map(|a| a.to_string_lossy()).collect();
         shown.join(" ").chars().take(200).collect()
     }
@@ -271,7 +279,7 @@ impl Call {
                 stdout = None;
             }
             if let Some(pipe) = &mut stderr
-                && !drain(pipe, &mut err, usize::MAX).map_err(io)?
+                && !drain(pipe, &mut err, STDERR_BYTES_MAX * 2).map_err(io)?
             {
                 stderr = None;
             }
@@ -314,81 +322,25 @@ impl Output {
 /// The variables by which a parent git tells its children which repository they are in, and its settings.
 fn names_a_repository(name: &OsStr) -> bool {
     const NAMES: [&str; 17] = [
-        "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX",
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT", "GIT_GRAFT_FILE",
-        "GIT_SHALLOW_FILE", "GIT_REPLACE_REF_BASE", "GIT_NO_REPLACE_OBJECTS", "GIT_INTERNAL_SUPER_PREFIX",
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_COMMON_DIR",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_NAMESPACE",
+        "GIT_PREFIX",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_CONFIG",
+        "GIT_CONFIG_PARAMETERS",
+        "GIT_CONFIG_COUNT",
+        "GIT_GRAFT_FILE",
+        "GIT_SHALLOW_FILE",
+        "GIT_REPLACE_REF_BASE",
+        "GIT_NO_REPLACE_OBJECTS",
+        "GIT_INTERNAL_SUPER_PREFIX",
         "GIT_IMPLICIT_WORK_TREE",
     ];
     NAMES.iter().any(|n| name == *n)
-}
-
-fn unblock(pipe: &Option<impl AsFd>) -> std::io::Result<()> {
-    if let Some(pipe) = pipe {
-        let flags = rustix::fs::fcntl_getfl(pipe)?;
-        rustix::fs::fcntl_setfl(pipe, flags | rustix::fs::OFlags::NONBLOCK)?;
-    }
-    Ok(())
-}
-
-/// True while there is more to write.
-fn feed(pipe: &mut impl Write, bytes: &[u8], written: &mut usize) -> std::io::Result<bool> {
-    while *written < bytes.len() {
-        match pipe.write(&bytes[*written..]) {
-            Ok(n) => *written += n,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(true),
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) if e.kind() == ErrorKind::BrokenPipe => return Ok(false),
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(false)
-}
-
-/// True while there may be more to read.
-fn drain(pipe: &mut impl Read, into: &mut Vec<u8>, most: usize) -> std::io::Result<bool> {
-    let mut buf = [0; 32 << 10];
-    while into.len() < most {
-        match pipe.read(&mut buf) {
-            Ok(0) => return Ok(false),
-            Ok(n) => into.extend_from_slice(&buf[..n]),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(true),
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-        if most == usize::MAX && into.len() > STDERR_BYTES_MAX {
-            return Ok(true);
-        }
-    }
-    Ok(true)
-}
-
-/// Waits a moment for any pipe; false when none moved.
-fn wait_ready(
-    stdin: &Option<impl AsFd>,
-    stdout: &Option<impl AsFd>,
-    stderr: &Option<impl AsFd>,
-    left: Duration,
-) -> std::io::Result<bool> {
-    let mut fds = Vec::with_capacity(3);
-    fds.extend(stdin.as_ref().map(|f| PollFd::new(f, PollFlags::OUT)));
-    fds.extend(stdout.as_ref().map(|f| PollFd::new(f, PollFlags::IN)));
-    fds.extend(stderr.as_ref().map(|f| PollFd::new(f, PollFlags::IN)));
-    let wait = left.min(Duration::from_millis(50));
-    let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
-    match poll(&mut fds, Some(&wait)) {
-        Ok(n) => Ok(n > 0),
-        Err(rustix::io::Errno::INTR) => Ok(true),
-        Err(e) => Err(e.into()),
-    }
-}
-
-fn stop(child: &mut Child, group: bool) {
-    if group && let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-        // Not yet waited for, so the number still belongs to this child.
-        let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-    }
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl Repo {
         let before = self.head()?.commit;
 
         let flags = ["merge", "--no-ff", "--no-squash", "--commit", "--no-edit", "--no-autostash", "--no-progress"];
-        let call = self.as_user().args(flags).args(["-m", message, "--end-of-options", &full]).long();
+        let call = self.as_user().args(flags).args(["-m", message, "--end-of-options", &full]).named("merge").long();
         let out = match call.output() {
             Ok(out) => out,
             Err(e) => {

@@ -136,7 +136,8 @@ fn objects_round_trip(room: &Room, repo: &Repo) {
     assert_eq!(paths, ["-x", ".gitignore", "a.txt/now a folder", "dir/b.txt", "records/r1.json"].map(PathBuf::from));
     assert_eq!(repo.list_tree(&commit, Some(Path::new("dir"))).unwrap().len(), 1);
     let diff = repo.diff(&head, &commit).unwrap();
-    let shown: Vec<_> = diff.files.iter().map(|f| (f.path.to_str().unwrap(), f.status, f.added, f.removed, f.binary)).collect();
+    let shown: Vec<_> =
+        diff.files.iter().map(|f| (f.path.to_str().unwrap(), f.status, f.added, f.removed, f.binary)).collect();
     assert_eq!(
         shown,
         [
@@ -205,7 +206,9 @@ fn the_users_merge_is_theirs_and_takes_itself_back() {
     room::program(&at.join(".git/hooks/commit-msg"), "#!/bin/sh\necho ran >> .git/hook-ran\n");
     let good = offer("good", &commit(&room, &repo, &base, "new", "x"));
     write(&at.join("dir/b.txt"), "dirty\n");
-    let UserMerge::Merged { commit: merged } = repo.merge_into_checkout(&good, "-m is no option here").unwrap() else { panic!() };
+    let UserMerge::Merged { commit: merged } = repo.merge_into_checkout(&good, "-m is no option here").unwrap() else {
+        panic!()
+    };
     assert_eq!(room.git(at, &["log", "-1", "--format=%s|%an"]), "-m is no option here|User");
     assert_eq!(room.oid(at, "HEAD"), merged);
     assert!(at.join(".git/hook-ran").exists() && at.join("new").exists());

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use agentops_git::{Author, Git, Oid, Repo};
+use agentops_git::{Author, Expect, Git, MergeResult, Oid, Repo, lanes};
 use tempfile::TempDir;
 
 pub struct Room {
@@ -117,4 +117,49 @@ pub fn picture(root: &Path, skip: &dyn Fn(&Path) -> bool) -> BTreeMap<PathBuf, S
         all.insert(path, format!("{:o} {content}", meta.mode()));
     }
     all
+}
+
+/// Every public operation but the user's merge, on a repository with one commit that has `a.txt`.
+pub fn every_operation(room: &Room, repo: &Repo) {
+    let scratch = room.scratch();
+    let repo = &Repo::discover(&Git::find().unwrap(), repo.work_tree()).unwrap();
+    let head = repo.head().unwrap().commit;
+    assert_eq!(repo.resolve("HEAD").unwrap(), head);
+    repo.status().unwrap();
+    repo.submodules(&head).unwrap();
+    repo.filtered(&head).unwrap();
+    repo.user_identity().unwrap();
+    repo.list_tree(&head, None).unwrap();
+    repo.read_file(&head, "a.txt").unwrap().unwrap();
+    repo.tree_of(&head).unwrap();
+    repo.write_blob(b"blob").unwrap();
+    let record = repo.commit_files(Some(&head), &[("rec/r", b"r".to_vec())], "r", &author(), 1, &scratch).unwrap();
+    let name = "refs/agentops/test";
+    repo.update_ref(name, &head, &Expect::Absent).unwrap();
+    repo.update_ref(name, &record, &Expect::Is(head.clone())).unwrap();
+    repo.update_ref("refs/heads/agentops/records", &record, &Expect::Absent).unwrap();
+    repo.list_refs("refs").unwrap();
+    repo.read_ref("refs/heads/main").unwrap();
+
+    let place = room.path("work of lanes/one");
+    let lane = lanes::create(repo, &place, &head, "one").unwrap();
+    write(&lane.path().join("a.txt"), "by the agent\ntwo\nthree\n");
+    write(&lane.path().join("more.dat"), "new");
+    let point = lane.checkpoint(&head, "lane", &author(), 2, &scratch).unwrap();
+    let lane = lanes::open(repo, &place).unwrap();
+    write(&lane.path().join("a.txt"), "other words\ntwo\nthree\n");
+    let other = lane.checkpoint(&head, "lane", &author(), 2, &scratch).unwrap();
+    lane.reset_to(&record).unwrap();
+    lane.reset_to(&point.commit).unwrap();
+    repo.diff(&head, &point.commit).unwrap();
+    assert!(!repo.patch(&head, &point.commit, 1000).unwrap().is_empty());
+    repo.merge_base(&record, &point.commit).unwrap();
+    let MergeResult::Clean { tree } = repo.merge(&record, &point.commit, None).unwrap() else { panic!("conflict") };
+    repo.commit_tree(&tree, &[&record, &point.commit], "merged", &author(), 3).unwrap();
+    let result = repo.merge(&other.commit, &point.commit, None).unwrap();
+    assert!(matches!(result, MergeResult::Conflict { .. }), "{result:?}");
+    assert_eq!(lanes::list(repo, &room.path("work of lanes")).unwrap().len(), 1);
+    lanes::remove(repo, &lane).unwrap();
+    repo.delete_ref(name, &Expect::Is(record.clone())).unwrap();
+    repo.delete_ref("refs/heads/agentops/records", &Expect::Is(record)).unwrap();
 }
