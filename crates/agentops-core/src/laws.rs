@@ -91,7 +91,6 @@ pub struct Facts {
 pub type LawVerdict = Result<(), String>;
 
 /// Checks the five laws.
-#[must_use]
 pub fn check(close_out: &CloseOut, facts: &Facts) -> [LawVerdict; 5] {
     [
         insight("learning", &close_out.learning, facts),

@@ -1,1 +1,19 @@
-//! TODO
+//! The supervisor: appends events to the ledger and performs the actions that the state machine asks for.
+//!
+//! It decides nothing. What happens next is in `agentops-core`; this crate gives the machine its world: the ledger, blobs,
+//! git, agent programs, gates, and the socket over which every command is its client.
+
+pub mod blobs;
+pub mod client;
+pub mod conductor;
+pub mod crash;
+pub mod files;
+pub mod ledger;
+pub mod paths;
+pub mod perform;
+pub mod plan;
+pub mod supervisor;
+pub mod trust;
+pub mod view;
+pub mod wire;
+pub mod world;

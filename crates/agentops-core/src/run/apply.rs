@@ -155,6 +155,15 @@ impl State {
                 self.ended(|key| *key == Key::Publish, "published")?;
                 self.published = Some(commit.clone());
             }
+            Event::ActionFailed { key, detail } => {
+                self.ended(|begun| begun == key, "action-failed")?;
+                let index = self.current().min(self.phases.len().saturating_sub(1));
+                let phase = self.created.workflow.phases[index].name.clone();
+                if !self.cancelled {
+                    let detail = Some(detail.clone());
+                    self.decision = Some(Decision { kind: DecisionKind::ActionFailed, phase, place: None, detail });
+                }
+            }
             Event::LanesClosed => {
                 self.ended(|key| *key == Key::CloseLanes, "lanes-closed")?;
                 self.lanes_closed = true;

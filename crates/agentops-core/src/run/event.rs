@@ -158,6 +158,13 @@ pub enum Event {
         /// The commit.
         commit: Commit,
     },
+    /// An action failed for a reason of this machine; a person must look.
+    ActionFailed {
+        /// Its key.
+        key: Key,
+        /// What happened.
+        detail: BlobId,
+    },
     /// The work trees are gone.
     LanesClosed,
     /// A person, or a flag a person typed, wants something.

@@ -277,6 +277,8 @@ pub enum DecisionKind {
     AgentFailed,
     /// The lane could not be set up.
     LaneFailed,
+    /// Git or the disk refused something.
+    ActionFailed,
 }
 
 /// Why a run cannot go on.

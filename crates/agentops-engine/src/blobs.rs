@@ -1,0 +1,98 @@
+//! The blob store: texts that events name by hash. Redacted before the first write.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use agentops_core::id::BlobId;
+use agentops_safe::redact::Redactor;
+use sha2::{Digest, Sha256};
+
+use crate::crash::boundary;
+
+/// A folder of files named by the SHA-256 of their content.
+#[derive(Clone)]
+pub struct Blobs {
+    folder: PathBuf,
+    redactor: Redactor,
+}
+
+/// The hash of some bytes.
+#[must_use]
+pub fn hash(bytes: &[u8]) -> BlobId {
+    let digest = Sha256::digest(bytes);
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    hex.parse().unwrap_or_else(|_| unreachable!("64 hexadecimal digits are a blob id"))
+}
+
+impl Blobs {
+    /// Opens the store, making its folder.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn open(folder: &Path, redactor: Redactor) -> std::io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        Ok(Self { folder: folder.to_owned(), redactor })
+    }
+
+    /// Redacts and keeps `bytes`. When it returns, content and name survive a power failure: the file is synced before it gets
+    /// its name, and the folder after. A crash before leaves a file that nothing names.
+    ///
+    /// # Errors
+    /// The disk is full or cannot be written.
+    pub fn put(&self, bytes: &[u8]) -> std::io::Result<BlobId> {
+        let clean = self.redactor.redact_bytes(bytes);
+        let id = hash(&clean);
+        let path = self.path(&id);
+        if path.exists() {
+            return Ok(id);
+        }
+        let part = self.folder.join(format!("{}.{}.part", id.as_str(), rustix::process::getpid().as_raw_nonzero()));
+        let mut file = std::fs::File::create(&part)?;
+        file.write_all(&clean)?;
+        file.sync_all()?;
+        boundary("blob-before-rename");
+        std::fs::rename(&part, &path)?;
+        std::fs::File::open(&self.folder)?.sync_all()?;
+        boundary("blob-after-rename");
+        Ok(id)
+    }
+
+    /// Keeps a text.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_text(&self, text: &str) -> std::io::Result<BlobId> {
+        self.put(text.as_bytes())
+    }
+
+    /// Reads a blob and checks that it is what its name says.
+    ///
+    /// # Errors
+    /// It is missing, unreadable or damaged.
+    pub fn get(&self, id: &BlobId) -> std::io::Result<Vec<u8>> {
+        let bytes = std::fs::read(self.path(id))?;
+        if hash(&bytes) == *id {
+            Ok(bytes)
+        } else {
+            Err(std::io::Error::new(std::io::ErrorKind::InvalidData, format!("blob {id} is damaged")))
+        }
+    }
+
+    /// Reads a blob as text; bytes that are not UTF-8 are replaced.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn text(&self, id: &BlobId) -> std::io::Result<String> {
+        Ok(String::from_utf8_lossy(&self.get(id)?).into_owned())
+    }
+
+    /// The redactor that every write passes.
+    #[must_use]
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    fn path(&self, id: &BlobId) -> PathBuf {
+        self.folder.join(id.as_str())
+    }
+}

@@ -1,0 +1,147 @@
+//! A client of the supervisor: connects, starts one where none is, asks.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::paths::Paths;
+use crate::supervisor::Lock;
+use crate::wire::{Reply, Request};
+
+/// Why a supervisor could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// None runs, and none was to be started.
+    #[error("no supervisor runs for this repository")]
+    None,
+    /// One holds the lock and does not answer.
+    #[error("the supervisor (process {pid}) does not answer")]
+    Silent {
+        /// Its process.
+        pid: String,
+    },
+    /// It could not be started.
+    #[error("the supervisor could not be started: {reason}")]
+    NotStarted {
+        /// What it said.
+        reason: String,
+    },
+    /// The connection broke.
+    #[error("the connection to the supervisor broke")]
+    Broken(#[from] std::io::Error),
+    /// It answered something that this client does not know.
+    #[error("the supervisor answered something that this program does not know: {0}")]
+    Unknown(String),
+}
+
+/// How a supervisor is started.
+pub struct Starter {
+    /// This program.
+    pub exe: PathBuf,
+    /// Arguments that make it the repository's supervisor.
+    pub args: Vec<std::ffi::OsString>,
+}
+
+/// A Unix socket's path may have 107 bytes, and a state folder may lie deeper: then it is reached through a descriptor of its
+/// folder.
+pub(crate) fn short<T>(path: &Path, use_it: impl FnOnce(&Path) -> std::io::Result<T>) -> std::io::Result<T> {
+    use std::os::fd::AsRawFd;
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return use_it(path) };
+    if path.as_os_str().len() < 100 {
+        return use_it(path);
+    }
+    let folder = std::fs::File::open(folder)?;
+    use_it(&Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name))
+}
+
+/// Connects to the supervisor of this state folder, starting one if there is none.
+///
+/// # Errors
+/// There is none and it cannot be started, or it does not answer.
+pub fn connect(paths: &Paths, starter: Option<&Starter>) -> Result<UnixStream, ClientError> {
+    let connected = || short(&paths.socket(), |path| UnixStream::connect(path)).ok();
+    if let Some(stream) = connected() {
+        return Ok(stream);
+    }
+    let Some(starter) = starter else { return Err(ClientError::None) };
+    let deadline = Instant::now() + Duration::from_secs(15);
+    let mut child: Option<std::process::Child> = None;
+    loop {
+        if child.is_none() && Lock::holder(&paths.lock()).is_none() {
+            child = Some(start(paths, starter)?);
+        }
+        if let Some(stream) = connected() {
+            // The supervisor outlives us; it is not ours to wait for.
+            return Ok(stream);
+        }
+        if let Some(Ok(Some(status))) = child.as_mut().map(std::process::Child::try_wait) {
+            // Another client's supervisor may have been faster; only with nobody there is it a failure.
+            if Lock::holder(&paths.lock()).is_none() && connected().is_none() {
+                let reason = last_words(&paths.log()).unwrap_or_else(|| format!("it ended with {status}"));
+                return Err(ClientError::NotStarted { reason });
+            }
+        }
+        if Instant::now() > deadline {
+            return Err(match Lock::holder(&paths.lock()) {
+                Some(pid) => ClientError::Silent { pid },
+                None => ClientError::NotStarted { reason: last_words(&paths.log()).unwrap_or_else(|| "it did not come up".into()) },
+            });
+        }
+        // The socket's appearance cannot be awaited portably; a start takes some 20 ms.
+        std::thread::sleep(Duration::from_millis(4));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the supervisor is this program itself")]
+fn start(paths: &Paths, starter: &Starter) -> Result<std::process::Child, ClientError> {
+    let failed = |e: std::io::Error| ClientError::NotStarted { reason: format!("{}: {e}", paths.root().display()) };
+    paths.make().map_err(failed)?;
+    let log = std::fs::File::create(paths.log()).map_err(failed)?;
+    std::process::Command::new(&starter.exe)
+        .args(&starter.args)
+        .current_dir("/")
+        // Its own process group: a Ctrl-C in the terminal is for the client.
+        .process_group(0)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(log)
+        .spawn()
+        .map_err(failed)
+}
+
+fn last_words(log: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(log).ok()?;
+    text.lines().rev().find(|line| !line.trim().is_empty()).map(|line| agentops_safe::inert_line(line, 500))
+}
+
+/// Asks one question.
+///
+/// # Errors
+/// The connection broke, or the answer is of another version.
+pub fn ask(mut stream: UnixStream, request: &Request) -> Result<Reply, ClientError> {
+    send(&mut stream, request)?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    if line.is_empty() {
+        return Err(ClientError::Broken(std::io::ErrorKind::UnexpectedEof.into()));
+    }
+    serde_json::from_str(&line).map_err(|e| ClientError::Unknown(e.to_string()))
+}
+
+/// Asks to be told when the ledger grows; the stream gives a line each time, and ends with the supervisor.
+///
+/// # Errors
+/// The connection broke.
+pub fn follow(mut stream: UnixStream) -> Result<BufReader<UnixStream>, ClientError> {
+    send(&mut stream, &Request::Follow)?;
+    Ok(BufReader::new(stream))
+}
+
+fn send(stream: &mut UnixStream, request: &Request) -> Result<(), ClientError> {
+    let mut line = serde_json::to_vec(request).map_err(std::io::Error::other)?;
+    line.push(b'\n');
+    Ok(stream.write_all(&line)?)
+}

@@ -1,0 +1,230 @@
+//! The one owner of the truth: takes in what happened, appends it, and starts what is due.
+//!
+//! Order is everything here. An outcome and the beginnings of the actions that follow from it are appended in one durable
+//! transaction; only then are those actions started. Whoever waits for an acknowledgement gets it after that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agentops_core::id::RunId;
+use agentops_core::run::{Action, Created, Event, Illegal, Intent, Key, State};
+
+use crate::world::{Clock, Processes, Row, Storage, StorageError};
+
+/// What comes in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// A new run.
+    Create(Box<Created>),
+    /// The world reports something.
+    Happened(RunId, Event),
+    /// A person wants something.
+    Intent(RunId, Intent),
+}
+
+/// Why an input was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// There is no such run.
+    #[error("there is no run {0}")]
+    NoRun(RunId),
+    /// The id is in use.
+    #[error("there is a run {0} already")]
+    Exists(RunId),
+    /// It does not fit the run's state.
+    #[error(transparent)]
+    Illegal(#[from] Illegal),
+}
+
+/// The conductor over a world.
+pub struct Conductor<C, S, P> {
+    /// Time.
+    pub clock: C,
+    /// The ledger.
+    pub storage: S,
+    /// What performs actions.
+    pub processes: P,
+    runs: BTreeMap<RunId, State>,
+    /// Monotonic time at which each timer fires. Kept apart from wall time, so that a jump of the clock neither fires nor
+    /// loses one.
+    armed: BTreeMap<(RunId, Key), u64>,
+}
+
+impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
+    /// Opens the ledger, takes over what another supervisor left, and starts what is due.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or its events do not fold: then it is damaged.
+    pub fn start(clock: C, mut storage: S, processes: P) -> Result<Self, StorageError> {
+        let mut runs: BTreeMap<RunId, State> = BTreeMap::new();
+        for entry in storage.load_open()? {
+            fold(&mut runs, &entry.run, &entry.event, entry.at_ms)
+                .map_err(|e| StorageError::Corrupt { path: "ledger".into(), reason: format!("entry {}: {e}", entry.seq) })?;
+        }
+        let mut conductor = Self { clock, storage, processes, runs, armed: BTreeMap::new() };
+        let at_ms = conductor.clock.now_ms();
+        let mut rows = Vec::new();
+        for (run, state) in &mut conductor.runs {
+            let live = state.sessions().any(|(_, session)| session.end.is_none() && !session.orphaned);
+            if live || !state.begun.is_empty() {
+                let row = Row { run: run.clone(), at_ms, event: Event::Orphaned };
+                state.apply(&row.event, at_ms).map_err(|e| StorageError::Corrupt { path: "ledger".into(), reason: e.to_string() })?;
+                rows.push(row);
+            }
+        }
+        let touched = conductor.runs.keys().cloned().collect();
+        conductor.go_on(rows, touched)?;
+        Ok(conductor)
+    }
+
+    /// Takes a batch in with one durable append. Each input is answered: taken, or refused and why.
+    ///
+    /// # Errors
+    /// The ledger failed: this conductor must not be used any more, and nothing of the batch may be acknowledged.
+    pub fn take(&mut self, inputs: Vec<Input>) -> Result<Vec<Result<(), Refusal>>, StorageError> {
+        let at_ms = self.clock.now_ms();
+        let (mut rows, mut touched, mut answers) = (Vec::new(), BTreeSet::new(), Vec::new());
+        for input in inputs {
+            let (run, event) = match input {
+                Input::Create(created) => (created.run.clone(), Event::Created(created)),
+                Input::Happened(run, event) => (run, event),
+                Input::Intent(run, intent) => (run, Event::Intent(intent)),
+            };
+            let answer = self.try_apply(&run, &event, at_ms)?;
+            if answer.is_ok() {
+                touched.insert(run.clone());
+                rows.push(Row { run, at_ms, event });
+            }
+            answers.push(answer);
+        }
+        self.go_on(rows, touched)?;
+        Ok(answers)
+    }
+
+    /// Fires every timer that is due.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn fire(&mut self) -> Result<(), StorageError> {
+        let (now, at_ms) = (self.clock.mono_ms(), self.clock.now_ms());
+        let due: Vec<(RunId, Key)> = self.armed.iter().filter(|(_, at)| **at <= now).map(|(timer, _)| timer.clone()).collect();
+        let (mut rows, mut touched) = (Vec::new(), BTreeSet::new());
+        for (run, key) in due {
+            self.armed.remove(&(run.clone(), key.clone()));
+            let event = Event::TimerFired { key };
+            if self.try_apply(&run, &event, at_ms)?.is_ok() {
+                touched.insert(run.clone());
+                rows.push(Row { run, at_ms, event });
+            }
+        }
+        self.go_on(rows, touched)
+    }
+
+    /// When the next timer fires, in monotonic milliseconds.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<u64> {
+        self.armed.values().min().copied()
+    }
+
+    /// A run's state, loaded when it has ended.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn state(&mut self, run: &RunId) -> Result<Option<&State>, StorageError> {
+        if !self.runs.contains_key(run) {
+            for entry in self.storage.load_run(run)? {
+                fold(&mut self.runs, run, &entry.event, entry.at_ms)
+                    .map_err(|e| StorageError::Corrupt { path: "ledger".into(), reason: format!("entry {}: {e}", entry.seq) })?;
+            }
+        }
+        Ok(self.runs.get(run))
+    }
+
+    /// Every run that this conductor has in memory.
+    pub fn runs(&self) -> impl Iterator<Item = (&RunId, &State)> {
+        self.runs.iter()
+    }
+
+    /// Whether anything is under way or will be by itself: a session, an action, a timer.
+    #[must_use]
+    pub fn busy(&self) -> bool {
+        !self.armed.is_empty()
+            || self.runs.values().any(|state| {
+                let live = state.sessions().any(|(_, session)| session.end.is_none());
+                state.outcome.is_none() && (live || state.begun.iter().any(|key| *key != Key::StopWork))
+            })
+    }
+
+    /// Applies an event to its run, or leaves the run as it was.
+    fn try_apply(&mut self, run: &RunId, event: &Event, at_ms: u64) -> Result<Result<(), Refusal>, StorageError> {
+        let known = self.state(run)?.cloned();
+        Ok(match (event, known) {
+            (Event::Created(_), Some(_)) => Err(Refusal::Exists(run.clone())),
+            (Event::Created(_), None) => fold(&mut self.runs, run, event, at_ms).map_err(Refusal::from),
+            (_, None) => Err(Refusal::NoRun(run.clone())),
+            (_, Some(mut state)) => match state.apply(event, at_ms) {
+                Ok(()) => {
+                    self.runs.insert(run.clone(), state);
+                    Ok(())
+                }
+                Err(illegal) => Err(illegal.into()),
+            },
+        })
+    }
+
+    /// Appends `rows` together with the beginning of everything that is due now, then starts it.
+    fn go_on(&mut self, mut rows: Vec<Row>, touched: BTreeSet<RunId>) -> Result<(), StorageError> {
+        let at_ms = self.clock.now_ms();
+        let mut start: Vec<(RunId, Key, Action)> = Vec::new();
+        for run in &touched {
+            let Some(state) = self.runs.get_mut(run) else { continue };
+            for (key, action) in state.actions() {
+                let mut events = vec![Event::Began { key: key.clone() }];
+                match action {
+                    Action::End { outcome } => events.push(Event::Ended { outcome }),
+                    action => start.push((run.clone(), key, action)),
+                }
+                for event in events {
+                    state
+                        .apply(&event, at_ms)
+                        .map_err(|e| StorageError::Corrupt { path: "ledger".into(), reason: format!("run {run}: {e}") })?;
+                    rows.push(Row { run: run.clone(), at_ms, event });
+                }
+            }
+        }
+        if !rows.is_empty() {
+            self.storage.append(&rows)?;
+        }
+        for (run, key, action) in start {
+            if let Some(state) = self.runs.get(&run) {
+                self.processes.perform(&run, state, &key, &action);
+            }
+        }
+        self.arm(&touched);
+        Ok(())
+    }
+
+    fn arm(&mut self, touched: &BTreeSet<RunId>) {
+        let (now, mono) = (self.clock.now_ms(), self.clock.mono_ms());
+        for run in touched {
+            let timers = self.runs.get(run).map(State::timers).unwrap_or_default();
+            self.armed.retain(|(of, key), _| of != run || timers.iter().any(|timer| timer.key == *key));
+            for timer in timers {
+                // A clock that was set back must not make anyone wait longer than the timer's own length.
+                let passed = now.saturating_sub(timer.since_ms).min(timer.wait_ms);
+                let due = mono + timer.wait_ms - passed;
+                self.armed.entry((run.clone(), timer.key)).or_insert(due);
+            }
+        }
+    }
+}
+
+fn fold(runs: &mut BTreeMap<RunId, State>, run: &RunId, event: &Event, at_ms: u64) -> Result<(), Illegal> {
+    match runs.get_mut(run) {
+        Some(state) => state.apply(event, at_ms),
+        None => {
+            runs.insert(run.clone(), State::first(event, at_ms)?);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The ledger in SQLite: append-only, durable, fenced by epoch.
+//!
+//! WAL with `synchronous=FULL`: a transaction that was acknowledged survives power loss. One connection writes. Every append
+//! checks the epoch in its own transaction, so a supervisor that was paused and taken over from can write nothing. The table
+//! `runs` is a cache for lists: it may be deleted and is made again from `events`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use agentops_core::id::{BlobId, Name, RunId};
+use agentops_core::run::{Closing, Event, FORMAT, Outcome, State};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+
+use crate::crash::boundary;
+use crate::world::{Entry, Row, Storage, StorageError};
+
+/// A run in a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// The run.
+    pub run: RunId,
+    /// When it started, Unix milliseconds.
+    pub started_ms: u64,
+    /// The task's text.
+    pub task: BlobId,
+    /// The workflow.
+    pub workflow: Name,
+    /// When it ended.
+    pub ended_ms: Option<u64>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// What became of it.
+    pub closing: Option<Closing>,
+}
+
+/// An open ledger.
+pub struct Ledger {
+    db: Connection,
+    path: PathBuf,
+    /// `None`: opened for reading.
+    epoch: Option<u64>,
+}
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    run TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    body TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS events_by_run ON events (run, seq);
+CREATE TABLE IF NOT EXISTS runs (
+    run TEXT PRIMARY KEY,
+    first_seq INTEGER NOT NULL,
+    started_ms INTEGER NOT NULL,
+    task TEXT NOT NULL,
+    workflow TEXT NOT NULL,
+    ended INTEGER NOT NULL DEFAULT 0,
+    ended_ms INTEGER,
+    outcome TEXT,
+    closing TEXT
+) STRICT;
+";
+
+impl Ledger {
+    /// Opens the ledger for the supervisor: takes the next epoch, so that any older supervisor is fenced from now on.
+    ///
+    /// # Errors
+    /// It cannot be opened or made, is damaged, or is of a newer format.
+    pub fn open(path: &Path) -> Result<Self, StorageError> {
+        let mut ledger = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        let fail = |e| failed(path, "opened", &e);
+        ledger.db.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+        ledger.db.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
+        ledger.check_format()?;
+        let tx = ledger.db.transaction().map_err(fail)?;
+        tx.execute_batch(SCHEMA).map_err(fail)?;
+        let kept = "INSERT INTO meta (key, value) VALUES ('format', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1";
+        tx.execute(kept, [FORMAT]).map_err(fail)?;
+        let next = "INSERT INTO meta (key, value) VALUES ('epoch', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1 RETURNING value";
+        let epoch: u64 = tx.query_row(next, [], |row| row.get(0)).map_err(fail)?;
+        tx.commit().map_err(fail)?;
+        ledger.epoch = Some(epoch);
+        Ok(ledger)
+    }
+
+    /// Opens it for reading, beside a supervisor; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn read(path: &Path) -> Result<Option<Self>, StorageError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        // Reading a WAL database needs its shared-memory file, hence write access; `query_only` keeps us to reading.
+        let ledger = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        ledger.db.pragma_update(None, "query_only", true).map_err(|e| failed(path, "opened", &e))?;
+        ledger.check_format()?;
+        Ok(Some(ledger))
+    }
+
+    fn connect(path: &Path, flags: OpenFlags) -> Result<Self, StorageError> {
+        let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(|e| failed(path, "opened", &e))?;
+        db.busy_timeout(Duration::from_secs(10)).map_err(|e| failed(path, "opened", &e))?;
+        Ok(Self { db, path: path.to_owned(), epoch: None })
+    }
+
+    fn check_format(&self) -> Result<(), StorageError> {
+        let fail = |e| failed(&self.path, "opened", &e);
+        let table: Option<String> = self
+            .db
+            .query_row("SELECT name FROM sqlite_master WHERE name = 'meta'", [], |row| row.get(0))
+            .optional()
+            .map_err(fail)?;
+        if table.is_none() {
+            return Ok(());
+        }
+        let found: Option<u32> =
+            self.db.query_row("SELECT value FROM meta WHERE key = 'format'", [], |row| row.get(0)).optional().map_err(fail)?;
+        match found {
+            Some(found) if found > FORMAT => Err(StorageError::Newer { found, known: FORMAT }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs, newest first, at most `limit`; runs that have not ended are always among them.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn runs(&self, limit: u32) -> Result<Vec<Line>, StorageError> {
+        let sql = "SELECT run, started_ms, task, workflow, ended_ms, outcome, closing FROM runs \
+                   WHERE ended = 0 OR run IN (SELECT run FROM runs ORDER BY first_seq DESC LIMIT ?1) ORDER BY first_seq DESC";
+        let rows = self.query(sql, [limit], |row| {
+            let text = |index: usize| row.get::<_, Option<String>>(index);
+            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get::<_, String>(2)?, row.get::<_, String>(3)?, row.get(4)?, text(5)?, text(6)?))
+        })?;
+        let parse = |text: Option<String>| text.and_then(|text| serde_json::from_str(&text).ok());
+        rows.into_iter()
+            .map(|(run, started_ms, task, workflow, ended_ms, outcome, closing)| {
+                Ok(Line {
+                    run: self.run_id(&run)?,
+                    started_ms,
+                    task: task.parse().map_err(|e| self.corrupt(format!("{e}")))?,
+                    workflow: workflow.parse().map_err(|e| self.corrupt(format!("{e}")))?,
+                    ended_ms,
+                    outcome: outcome.and_then(|text| serde_json::from_str(&text).ok()),
+                    closing: parse(closing),
+                })
+            })
+            .collect()
+    }
+
+    /// Entries after `seq`, of one run or of all, at most `limit`.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or an entry is damaged.
+    pub fn entries_after(&self, run: Option<&RunId>, seq: u64, limit: u32) -> Result<Vec<Entry>, StorageError> {
+        let sql = "SELECT seq, run, at_ms, body FROM events WHERE seq > ?1 AND (?2 IS NULL OR run = ?2) ORDER BY seq LIMIT ?3";
+        self.entries(sql, params![seq, run.map(RunId::as_str), limit])
+    }
+
+    /// The state of one run; `None` when there is none of that id.
+    ///
+    /// # Errors
+    /// The ledger cannot be read or is damaged.
+    pub fn state(&mut self, run: &RunId) -> Result<Option<State>, StorageError> {
+        let mut state: Option<State> = None;
+        for entry in self.load_run(run)? {
+            let folded = match &mut state {
+                None => State::first(&entry.event, entry.at_ms).map(|first| state = Some(first)),
+                Some(state) => state.apply(&entry.event, entry.at_ms),
+            };
+            folded.map_err(|e| self.corrupt(format!("entry {}: {e}", entry.seq)))?;
+        }
+        Ok(state)
+    }
+
+    /// Checks the whole file.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn check(&self) -> Result<(), StorageError> {
+        let found: Vec<String> = self.query("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        match found.first().map(String::as_str) {
+            Some("ok") => Ok(()),
+            other => Err(self.corrupt(other.unwrap_or("no answer").to_owned())),
+        }
+    }
+
+    fn corrupt(&self, reason: String) -> StorageError {
+        StorageError::Corrupt { path: self.path.display().to_string(), reason }
+    }
+
+    fn run_id(&self, text: &str) -> Result<RunId, StorageError> {
+        text.parse().map_err(|e| self.corrupt(format!("{e}")))
+    }
+
+    fn query<T, P: rusqlite::Params>(
+        &self,
+        sql: &str,
+        params: P,
+        read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StorageError> {
+        let fail = |e| failed(&self.path, "read", &e);
+        let mut statement = self.db.prepare_cached(sql).map_err(fail)?;
+        let rows = statement.query_map(params, read).map_err(fail)?;
+        rows.collect::<rusqlite::Result<Vec<T>>>().map_err(fail)
+    }
+
+    fn entries<P: rusqlite::Params>(&self, sql: &str, params: P) -> Result<Vec<Entry>, StorageError> {
+        let rows = self.query(sql, params, |row| {
+            Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?, row.get::<_, u64>(2)?, row.get::<_, String>(3)?))
+        })?;
+        let entry = |(seq, run, at_ms, body): (u64, String, u64, String)| {
+            let event: Event = serde_json::from_str(&body).map_err(|e| self.corrupt(format!("entry {seq}: {e}")))?;
+            Ok(Entry { seq, run: self.run_id(&run)?, at_ms, event })
+        };
+        rows.into_iter().map(entry).collect()
+    }
+}
+
+impl Storage for Ledger {
+    fn load_open(&mut self) -> Result<Vec<Entry>, StorageError> {
+        let sql = "SELECT seq, run, at_ms, body FROM events WHERE run IN (SELECT run FROM runs WHERE ended = 0) ORDER BY seq";
+        self.entries(sql, [])
+    }
+
+    fn load_run(&mut self, run: &RunId) -> Result<Vec<Entry>, StorageError> {
+        self.entries("SELECT seq, run, at_ms, body FROM events WHERE run = ?1 ORDER BY seq", [run.as_str()])
+    }
+
+    fn append(&mut self, rows: &[Row]) -> Result<(), StorageError> {
+        let fail = |e| failed(&self.path, "written", &e);
+        let ours = self.epoch.unwrap_or(0);
+        let tx = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fail)?;
+        let found: u64 = tx.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0)).map_err(fail)?;
+        if found != ours {
+            return Err(StorageError::Fenced { ours, found });
+        }
+        {
+            let mut insert =
+                tx.prepare_cached("INSERT INTO events (run, at_ms, epoch, body) VALUES (?1, ?2, ?3, ?4) RETURNING seq").map_err(fail)?;
+            for row in rows {
+                let body = json(&row.event)?;
+                let seq: u64 =
+                    insert.query_row(params![row.run.as_str(), row.at_ms, ours, body], |got| got.get(0)).map_err(fail)?;
+                match &row.event {
+                    Event::Created(created) => {
+                        let sql = "INSERT INTO runs (run, first_seq, started_ms, task, workflow) VALUES (?1, ?2, ?3, ?4, ?5)";
+                        let (task, workflow) = (created.task.as_str(), created.workflow.name.as_str());
+                        tx.execute(sql, params![row.run.as_str(), seq, row.at_ms, task, workflow]).map_err(fail)?;
+                    }
+                    Event::Ended { outcome } => {
+                        let sql = "UPDATE runs SET ended = 1, ended_ms = ?2, outcome = ?3 WHERE run = ?1";
+                        tx.execute(sql, params![row.run.as_str(), row.at_ms, json(outcome)?]).map_err(fail)?;
+                    }
+                    Event::Closed { closing } => {
+                        let sql = "UPDATE runs SET closing = ?2 WHERE run = ?1";
+                        tx.execute(sql, params![row.run.as_str(), json(closing)?]).map_err(fail)?;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        boundary("ledger-before-commit");
+        tx.commit().map_err(fail)?;
+        boundary("ledger-after-commit");
+        Ok(())
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, StorageError> {
+    serde_json::to_string(value).map_err(|e| StorageError::Failed { doing: "written", reason: e.to_string() })
+}
+
+fn failed(path: &Path, doing: &'static str, error: &rusqlite::Error) -> StorageError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StorageError::Full,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            StorageError::Corrupt { path: path.display().to_string(), reason: error.to_string() }
+        }
+        _ => StorageError::Failed { doing, reason: format!("{}: {error}", path.display()) },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Where things lie on disk. The rest of the engine never joins a path of its own.
+
+use std::path::{Path, PathBuf};
+
+use agentops_core::id::{LaneId, RunId, SessionId};
+
+/// The user's two folders: settings, and state.
+#[derive(Debug, Clone)]
+pub struct Home {
+    /// `<config>/agentops`.
+    pub config: PathBuf,
+    /// `<state>/agentops`.
+    pub state: PathBuf,
+}
+
+impl Home {
+    /// The folder of a user's profile.
+    #[must_use]
+    pub fn profile(&self, name: &str) -> PathBuf {
+        self.config.join("profiles").join(name)
+    }
+
+    /// What the user trusts.
+    #[must_use]
+    pub fn trust_file(&self) -> PathBuf {
+        self.config.join("trust.toml")
+    }
+
+    /// The state of one repository.
+    #[must_use]
+    pub fn repository(&self, id: &str) -> Paths {
+        Paths { root: self.state.join(id) }
+    }
+}
+
+/// The private state of one repository. Never in git.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    root: PathBuf,
+}
+
+impl Paths {
+    /// Makes the folders, readable by this user alone.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn make(&self) -> std::io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        for folder in [self.root.clone(), self.blobs(), self.root.join("lanes"), self.root.join("transcripts"), self.scratch()] {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        Ok(())
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn ledger(&self) -> PathBuf {
+        self.root.join("ledger.db")
+    }
+
+    /// Blobs by hash.
+    #[must_use]
+    pub fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    /// The supervisor's lock.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("supervisor.lock")
+    }
+
+    /// The supervisor's socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.root.join("supervisor.sock")
+    }
+
+    /// What the supervisor says.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.root.join("supervisor.log")
+    }
+
+    /// Work trees of a run.
+    #[must_use]
+    pub fn lanes(&self, run: &RunId) -> PathBuf {
+        self.root.join("lanes").join(run.as_str())
+    }
+
+    /// One work tree.
+    #[must_use]
+    pub fn lane(&self, run: &RunId, lane: &LaneId) -> PathBuf {
+        self.lanes(run).join(format!("{}.{}", lane.phase, lane.lane))
+    }
+
+    /// The transcript of a session, while it runs and after.
+    #[must_use]
+    pub fn transcript(&self, run: &RunId, session: &SessionId) -> PathBuf {
+        let name = format!("{}.{}.{}.log", session.lane.phase, session.lane.lane, session.ordinal);
+        self.root.join("transcripts").join(run.as_str()).join(name)
+    }
+
+    /// Files that nobody misses after a restart.
+    #[must_use]
+    pub fn scratch(&self) -> PathBuf {
+        self.root.join("scratch")
+    }
+
+    /// The mark in the environment of a session's processes.
+    #[must_use]
+    pub fn mark(&self, run: &RunId, what: &str) -> String {
+        let id = self.root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        format!("{id}/{run}/{what}")
+    }
+}

@@ -1,0 +1,367 @@
+//! The real world's side of an action: git, processes, agents. Each action runs on a thread of its own and reports with the
+//! event that ends it. What it does may be done again after a crash, except for a session.
+
+mod gate;
+pub mod prompt;
+pub mod records;
+mod session;
+mod work;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::time::{Duration, Instant};
+
+use agentops_agents::keeper::{FromKeeper, KeeperSpec, StdinKind};
+use agentops_agents::keeper::client::{Keeper, KeeperHandle};
+use agentops_core::id::{BlobId, Commit, RunId, SessionId};
+use agentops_core::run::{Action, Event, Key, State, Stop};
+use agentops_git::{Author, Oid, Repo};
+
+use crate::blobs::Blobs;
+use crate::conductor::Input;
+use crate::paths::Paths;
+use crate::world::{Clock, Processes, SystemClock};
+
+/// Something for the supervisor's loop.
+pub struct Report {
+    /// What happened.
+    pub input: Input,
+    /// Told once it is durable and everything that follows was started; false when it was refused.
+    pub taken: Option<SyncSender<bool>>,
+}
+
+/// What the supervisor's loop gets.
+pub enum Msg {
+    /// From an action or a client.
+    Report(Report),
+    /// A client needs a state or wants to stop the supervisor; see the supervisor.
+    Client(Box<dyn FnOnce(&mut crate::supervisor::Loop) + Send>),
+    /// Nothing can be believed any more: end with these words. What is under way is resumed by the next supervisor.
+    Fatal(String),
+}
+
+/// What every action needs.
+pub struct Ctx {
+    /// The repository.
+    pub repo: Repo,
+    /// Its private state.
+    pub paths: Paths,
+    /// The blob store.
+    pub blobs: Blobs,
+    /// Time.
+    pub clock: SystemClock,
+    /// This program, for keepers and the scripted agent.
+    pub exe: PathBuf,
+    /// The environment of agents and gates.
+    pub env: Vec<(OsString, OsString)>,
+    /// The loop.
+    pub tell: Sender<Msg>,
+}
+
+/// How an action failed that has no outcome of its own for it.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    /// Git refused.
+    #[error(transparent)]
+    Git(#[from] agentops_git::Error),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// A commit id was not one.
+    #[error(transparent)]
+    Id(#[from] agentops_core::id::InvalidId),
+}
+
+type Act<T> = Result<T, ActError>;
+
+/// Performs actions for the conductor.
+pub struct Performer {
+    ctx: Arc<Ctx>,
+    sessions: BTreeMap<(RunId, SessionId), Sender<Incoming>>,
+    gates: BTreeMap<RunId, Vec<Sender<Incoming>>>,
+}
+
+/// What comes to a running session or gate.
+pub(crate) enum Incoming {
+    Keeper(FromKeeper),
+    AskHandOver,
+    Stop(Stop),
+}
+
+impl Performer {
+    /// A performer over this context.
+    #[must_use]
+    pub fn new(ctx: Arc<Ctx>) -> Self {
+        Self { ctx, sessions: BTreeMap::new(), gates: BTreeMap::new() }
+    }
+
+    /// The context.
+    #[must_use]
+    pub fn ctx(&self) -> &Arc<Ctx> {
+        &self.ctx
+    }
+
+    fn spawn(&self, name: String, work: impl FnOnce(&Arc<Ctx>) + Send + 'static) {
+        let ctx = Arc::clone(&self.ctx);
+        let tell = self.ctx.tell.clone();
+        if let Err(e) = std::thread::Builder::new().name(name).stack_size(512 * 1024).spawn(move || work(&ctx)) {
+            let _loop_gone = tell.send(Msg::Fatal(format!("cannot start a thread: {e}")));
+        }
+    }
+
+    /// Runs an action whose failure is an event of its own.
+    fn act(&self, run: &RunId, key: &Key, work: impl FnOnce(&Arc<Ctx>) -> Act<Event> + Send + 'static) {
+        let (run, key) = (run.clone(), key.clone());
+        self.spawn(key.to_string(), move |ctx| {
+            let event = work(ctx).or_else(|e| Ok::<_, std::io::Error>(Event::ActionFailed { key, detail: ctx.blobs.put_text(&chain(&e))? }));
+            match event {
+                Ok(event) => ctx.report(&run, event),
+                Err(e) => ctx.fatal(format!("the state folder cannot be written: {e}")),
+            }
+        });
+    }
+}
+
+impl Processes for Performer {
+    fn perform(&mut self, run: &RunId, state: &State, key: &Key, action: &Action) {
+        match action.clone() {
+            Action::OpenLane { lane, base } => {
+                let (run_id, setup) = (run.clone(), state.created.workflow.lane.clone());
+                self.act(run, key, move |ctx| work::open_lane(ctx, &run_id, &lane, &base, &setup));
+            }
+            Action::StartSession { session, agent, writes, parent, next } => {
+                let (tx, rx) = channel();
+                self.sessions.insert((run.clone(), session.clone()), tx.clone());
+                let Some(agent) = state.created.agents.get(&agent).cloned() else { return };
+                let job = session::Job { run: run.clone(), state: state.clone(), session, agent, writes, parent, next };
+                self.spawn(key.to_string(), move |ctx| session::run(ctx, &job, tx, rx));
+            }
+            Action::AskHandOver { session } => self.tell_session(run, session, Incoming::AskHandOver),
+            Action::StopSession { session, why } => self.tell_session(run, session, Incoming::Stop(why)),
+            Action::Salvage { session, writes, parent } => {
+                let job = session::Salvage { run: run.clone(), state: state.clone(), session, writes, parent };
+                self.act(run, key, move |ctx| session::salvage(ctx, &job));
+            }
+            Action::Merge { phase, onto, base, heads } => self.act(run, key, move |ctx| work::merge(ctx, &phase, &onto, &base, &heads)),
+            Action::RunGate { phase, gate, commit } => {
+                let (tx, rx) = channel();
+                self.gates.entry(run.clone()).or_default().push(tx.clone());
+                let (run_id, state) = (run.clone(), state.clone());
+                self.act(run, key, move |ctx| gate::check(ctx, &run_id, &state, &phase, &gate, &commit, (tx, rx)));
+            }
+            Action::Bundle { phase } => {
+                let state = state.clone();
+                self.act(run, key, move |ctx| work::bundle(ctx, &state, &phase));
+            }
+            Action::Record { onto } => {
+                let state = state.clone();
+                self.act(run, key, move |ctx| work::record(ctx, &state, &onto));
+            }
+            Action::Publish { commit } => {
+                let run_id = run.clone();
+                self.act(run, key, move |ctx| work::publish(ctx, &run_id, &commit));
+            }
+            Action::StopWork => {
+                for gate in self.gates.remove(run).unwrap_or_default() {
+                    let _ended_already = gate.send(Incoming::Stop(Stop::Cancelled));
+                }
+            }
+            Action::CloseLanes => {
+                self.sessions.retain(|(of, _), _| of != run);
+                self.gates.remove(run);
+                let run_id = run.clone();
+                self.act(run, key, move |ctx| Ok(work::close_lanes(ctx, &run_id)));
+            }
+            Action::End { .. } => {}
+        }
+    }
+}
+
+impl Performer {
+    fn tell_session(&mut self, run: &RunId, session: SessionId, what: Incoming) {
+        if let Some(tx) = self.sessions.get(&(run.clone(), session)) {
+            let _ended_already = tx.send(what);
+        }
+    }
+}
+
+impl Ctx {
+    /// Reports an event without waiting.
+    fn report(&self, run: &RunId, event: Event) {
+        let input = Input::Happened(run.clone(), event);
+        let _loop_gone = self.tell.send(Msg::Report(Report { input, taken: None }));
+    }
+
+    /// Reports an event and waits until it is durable and what follows from it was started; false when it was refused.
+    fn report_and_wait(&self, run: &RunId, event: Event) -> bool {
+        let (taken, answer) = sync_channel(1);
+        let input = Input::Happened(run.clone(), event);
+        self.tell.send(Msg::Report(Report { input, taken: Some(taken) })).is_ok() && answer.recv().unwrap_or(false)
+    }
+
+    fn fatal(&self, words: String) {
+        let _loop_gone = self.tell.send(Msg::Fatal(words));
+    }
+
+    fn author(&self) -> Author {
+        Author { name: "AgentOps".into(), email: "agentops@localhost".into() }
+    }
+
+    fn now_seconds(&self) -> u64 {
+        self.clock.now_ms() / 1000
+    }
+
+    fn put(&self, text: &str) -> std::io::Result<BlobId> {
+        self.blobs.put_text(text)
+    }
+
+    /// Runs a program under a keeper to its end, output bounded.
+    fn run_program(&self, what: &Program<'_>, stop: Option<(Sender<Incoming>, Receiver<Incoming>)>) -> std::io::Result<Ran> {
+        let (tx, rx) = stop.unwrap_or_else(channel);
+        let spec = KeeperSpec {
+            program: find_program(&what.argv[0], &self.env, what.cwd),
+            args: what.argv[1..].iter().map(OsString::from).collect(),
+            env: what.env.clone(),
+            cwd: what.cwd.as_os_str().to_owned(),
+            mark: what.mark.clone(),
+            line_bytes_max: 64 * 1024,
+            output_bytes_max: 4 * 1024 * 1024,
+            silence_ms: 0,
+            time_limit_ms: what.seconds_max * 1000,
+            grace_ms: 2_000,
+            stdin: StdinKind::Null,
+        };
+        let mut ran = Ran { output: Tail::new(256 * 1024), ended: None, not_started: None, stopped: false };
+        let keeper = Keeper::spawn(&self.exe, &spec, move |message| {
+            let _ended_already = tx.send(Incoming::Keeper(message));
+        })?;
+        while let Ok(incoming) = rx.recv() {
+            match incoming {
+                Incoming::Keeper(FromKeeper::Out { line } | FromKeeper::Err { line }) => ran.output.push(&line),
+                Incoming::Keeper(FromKeeper::Ended(ended)) => {
+                    ran.ended = Some(ended);
+                    break;
+                }
+                Incoming::Keeper(FromKeeper::NotStarted { message }) => {
+                    ran.not_started = Some(message);
+                    break;
+                }
+                Incoming::Keeper(FromKeeper::Gone) => {
+                    ran.not_started = Some("the keeper vanished".into());
+                    break;
+                }
+                Incoming::Stop(_) => {
+                    ran.stopped = true;
+                    keeper.stop(false);
+                }
+                Incoming::Keeper(_) | Incoming::AskHandOver => {}
+            }
+        }
+        Ok(ran)
+    }
+}
+
+/// A program to run to its end.
+pub(crate) struct Program<'a> {
+    argv: &'a [String],
+    cwd: &'a std::path::Path,
+    env: Vec<(OsString, OsString)>,
+    mark: String,
+    seconds_max: u64,
+}
+
+/// How it went.
+pub(crate) struct Ran {
+    output: Tail,
+    ended: Option<agentops_agents::keeper::Ended>,
+    not_started: Option<String>,
+    stopped: bool,
+}
+
+/// Lines with bounded memory: head and tail.
+pub(crate) struct Tail {
+    head: String,
+    tail: VecDeque<String>,
+    tail_bytes: usize,
+    bytes_max: usize,
+    cut: usize,
+}
+
+impl Tail {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { head: String::new(), tail: VecDeque::new(), tail_bytes: 0, bytes_max, cut: 0 }
+    }
+
+    pub(crate) fn push(&mut self, line: &str) {
+        if self.tail.is_empty() && self.head.len() + line.len() < self.bytes_max / 2 {
+            self.head.push_str(line);
+            self.head.push('\n');
+            return;
+        }
+        self.tail_bytes += line.len() + 1;
+        self.tail.push_back(line.to_owned());
+        while self.tail_bytes > self.bytes_max / 2 {
+            let Some(gone) = self.tail.pop_front() else { break };
+            self.tail_bytes -= gone.len() + 1;
+            self.cut += gone.len() + 1;
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let mut text = self.head.clone();
+        if self.cut > 0 {
+            text.push_str(&format!("[… {} bytes cut …]\n", self.cut));
+        }
+        for line in &self.tail {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut at = error.source();
+    while let Some(cause) = at {
+        text.push_str(&format!(": {cause}"));
+        at = cause.source();
+    }
+    text
+}
+
+pub(crate) fn oid(commit: &Commit) -> Act<Oid> {
+    Ok(commit.as_str().parse::<Oid>()?)
+}
+
+pub(crate) fn commit(oid: &Oid) -> Act<Commit> {
+    Ok(oid.as_str().parse()?)
+}
+
+/// The program of an argument vector: a path is taken from the working directory, a name from PATH.
+fn find_program(name: &str, env: &[(OsString, OsString)], cwd: &std::path::Path) -> OsString {
+    if name.contains('/') {
+        return cwd.join(name).into_os_string();
+    }
+    let path = env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.clone()).unwrap_or_default();
+    let found = std::env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(name)).find(|p| p.is_file());
+    found.map_or_else(|| name.into(), PathBuf::into_os_string)
+}
+
+/// Waits for the next message, at most until `deadline`.
+pub(crate) fn recv_until(rx: &Receiver<Incoming>, deadline: Option<Instant>) -> Result<Incoming, RecvTimeoutError> {
+    match deadline {
+        None => rx.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        Some(at) => rx.recv_timeout(at.saturating_duration_since(Instant::now())),
+    }
+}
+
+/// How long a finished program may take to exit before it is ended.
+pub(crate) const EXIT_WAIT: Duration = Duration::from_secs(10);
+
+/// Used by sessions: the handle's type, so that they need not know the client's module.
+pub(crate) type Held = KeeperHandle;

@@ -1,0 +1,173 @@
+//! Gates: outside the judged lane, in a fresh work tree of what is judged.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+use agentops_core::id::{Commit, LaneId, Name, RunId};
+use agentops_core::laws::{self, LAWS, ReviewVerdict};
+use agentops_core::run::{Event, State, Verdict};
+use agentops_core::workflow::{Check, Gate};
+
+use super::{Act, Ctx, Incoming, Program, prompt, records, work};
+
+/// What of a program's output goes into the findings of a refusal, in bytes.
+const FINDINGS_BYTES_MAX: usize = 12 * 1024;
+
+pub(super) fn check(
+    ctx: &Arc<Ctx>,
+    run: &RunId,
+    state: &State,
+    phase: &Name,
+    gate: &Gate,
+    judged: &Commit,
+    stop: (Sender<Incoming>, Receiver<Incoming>),
+) -> Act<Event> {
+    match &gate.check {
+        Check::Command { argv, seconds_max } => command(ctx, run, state, phase, gate, judged, argv, *seconds_max, stop),
+        Check::Artifact { file, headings, schema } => {
+            let mut wrong = Vec::new();
+            let mut lanes = Vec::new();
+            let Some(of) = state.phases.get(state.current()) else { return ended(ctx, phase, gate, Verdict::Passed, None, None, vec![]) };
+            for lane in &of.lanes {
+                let problem = match lane.artifacts.get(file) {
+                    None => Some(format!("`{file}` was not written")),
+                    Some(blob) => {
+                        let text = ctx.blobs.text(blob)?;
+                        let missing = laws::missing_headings(&text, headings);
+                        let form = schema.and_then(|schema| prompt::schema_error(schema, &text));
+                        match (text.trim().is_empty(), missing.is_empty(), form) {
+                            (true, ..) => Some(format!("`{file}` is empty")),
+                            (_, false, _) => Some(format!("`{file}` lacks the headings {}", missing.join(", "))),
+                            (.., Some(form)) => Some(format!("`{file}` has not the form that was asked for: {form}")),
+                            _ => None,
+                        }
+                    }
+                };
+                if let Some(problem) = problem {
+                    wrong.push(format!("lane {}: {problem}", lane.id.lane));
+                    lanes.push(lane.id.lane.clone());
+                }
+            }
+            let verdict = if wrong.is_empty() { Verdict::Passed } else { Verdict::Refused };
+            ended(ctx, phase, gate, verdict, (!wrong.is_empty()).then(|| wrong.join("\n")), None, lanes)
+        }
+        Check::Review { .. } => review(ctx, state, phase, gate),
+        Check::Approval { file } => {
+            let lanes = state.phases.get(state.current()).map(|phase| phase.lanes.as_slice()).unwrap_or_default();
+            match lanes.iter().find_map(|lane| lane.artifacts.get(file)) {
+                Some(shown) => Ok(Event::ApprovalAsked { phase: phase.clone(), gate: gate.name.clone(), shown: shown.clone() }),
+                None => ended(ctx, phase, gate, Verdict::Broke, Some(format!("there is no `{file}` to show")), None, vec![]),
+            }
+        }
+        Check::Laws => laws_check(ctx, state, judged),
+    }
+}
+
+fn ended(
+    ctx: &Ctx,
+    phase: &Name,
+    gate: &Gate,
+    verdict: Verdict,
+    detail: Option<String>,
+    output: Option<&str>,
+    lanes: Vec<Name>,
+) -> Act<Event> {
+    let detail = detail.map(|text| ctx.put(&text)).transpose()?;
+    let output = output.map(|text| ctx.put(text)).transpose()?;
+    Ok(Event::GateEnded { phase: phase.clone(), gate: gate.name.clone(), verdict, detail, output, lanes })
+}
+
+#[expect(clippy::too_many_arguments, reason = "one caller, and each of them is a part of one gate")]
+fn command(
+    ctx: &Arc<Ctx>,
+    run: &RunId,
+    state: &State,
+    phase: &Name,
+    gate: &Gate,
+    judged: &Commit,
+    argv: &[String],
+    seconds_max: u64,
+    stop: (Sender<Incoming>, Receiver<Incoming>),
+) -> Act<Event> {
+    let lane = LaneId { phase: phase.clone(), lane: format!("{}-gate", gate.name).parse()? };
+    let path = ctx.paths.lane(run, &lane);
+    work::drop_lane(ctx, &path)?;
+    let made = work::make_lane(ctx, run, &lane, judged)?;
+    if let Some(words) = work::set_up(ctx, run, &lane, &made, &state.created.workflow.lane)? {
+        return ended(ctx, phase, gate, Verdict::Broke, Some(words), None, vec![]);
+    }
+    let mut env = work::lane_env(ctx, run, &lane);
+    // What runs here was written by an agent: it gets no key of a model provider.
+    env.retain(|(name, _)| !name.to_str().is_some_and(|name| PROVIDER_KEYS.contains(&name)));
+    let mark = ctx.paths.mark(run, &format!("{lane}/gate"));
+    let ran = ctx.run_program(&Program { argv, cwd: made.path(), env, mark, seconds_max }, Some(stop))?;
+    work::drop_lane(ctx, &path)?;
+    let output = ran.output.text();
+    let named = format!("`{}` {}", argv.join(" "), ran.how());
+    if ran.stopped || ran.not_started.is_some() {
+        return ended(ctx, phase, gate, Verdict::Broke, Some(named), Some(&output), vec![]);
+    }
+    if ran.succeeded() {
+        return ended(ctx, phase, gate, Verdict::Passed, None, Some(&output), vec![]);
+    }
+    let mut from = output.len().saturating_sub(FINDINGS_BYTES_MAX);
+    while !output.is_char_boundary(from) {
+        from += 1;
+    }
+    let words = format!("{named}. The end of its output:\n\n```\n{}\n```", output[from..].trim_end());
+    ended(ctx, phase, gate, Verdict::Refused, Some(words), Some(&output), vec![])
+}
+
+/// Keys that agents need and code under test does not.
+const PROVIDER_KEYS: [&str; 8] = [
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "OPENAI_API_KEY",
+    "CODEX_API_KEY",
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "OPENROUTER_API_KEY",
+];
+
+fn review(ctx: &Ctx, state: &State, phase: &Name, gate: &Gate) -> Act<Event> {
+    let Some(of) = state.phases.get(state.current()) else { return ended(ctx, phase, gate, Verdict::Broke, None, None, vec![]) };
+    let name = of.review_lane(&gate.name);
+    let lane = of.reviews.iter().find(|lane| lane.id.lane.as_str() == name);
+    let Some(blob) = lane.and_then(|lane| lane.artifacts.get("verdict.json")) else {
+        return ended(ctx, phase, gate, Verdict::Broke, Some("the reviewer wrote no verdict.json".into()), None, vec![]);
+    };
+    let text = ctx.blobs.text(blob)?;
+    match serde_json::from_str::<ReviewVerdict>(&text) {
+        Err(e) => ended(ctx, phase, gate, Verdict::Broke, Some(format!("the verdict has not the form that was asked for: {e}")), None, vec![]),
+        Ok(verdict) if verdict.passed => ended(ctx, phase, gate, Verdict::Passed, None, Some(&text), vec![]),
+        Ok(verdict) if verdict.findings.is_empty() => {
+            ended(ctx, phase, gate, Verdict::Broke, Some("the reviewer refused and named no finding".into()), None, vec![])
+        }
+        Ok(verdict) => {
+            let words: String = verdict.findings.iter().map(|finding| format!("- {finding}\n")).collect();
+            ended(ctx, phase, gate, Verdict::Refused, Some(words), Some(&text), vec![])
+        }
+    }
+}
+
+fn laws_check(ctx: &Ctx, state: &State, judged: &Commit) -> Act<Event> {
+    let current = state.phases.get(state.current());
+    let close_out = current.and_then(|phase| phase.lanes.first()).and_then(|lane| lane.artifacts.get("close-out.json"));
+    let text = close_out.map(|blob| ctx.blobs.text(blob)).transpose()?.unwrap_or_default();
+    let facts = records::facts(state, &ctx.blobs, work::changed_files(ctx, state, judged)?)?;
+    let close_out = match serde_json::from_str(&text) {
+        Ok(close_out) => close_out,
+        Err(e) => return Ok(Event::LawsChecked { held: [false; 5], detail: Some(ctx.put(&format!("close-out.json: {e}"))?) }),
+    };
+    let verdicts = laws::check(&close_out, &facts);
+    let mut missing = String::new();
+    for (law, verdict) in LAWS.iter().zip(&verdicts) {
+        if let Err(words) = verdict {
+            missing.push_str(&format!("- law \"{law}\": {words}\n"));
+        }
+    }
+    let held = [0, 1, 2, 3, 4].map(|index: usize| verdicts[index].is_ok());
+    let detail = if missing.is_empty() { None } else { Some(ctx.put(&missing)?) };
+    Ok(Event::LawsChecked { held, detail })
+}

@@ -1,0 +1,226 @@
+//! What a run leaves in git: learning, improvement, context, run record. One record a file, so that they merge.
+
+use std::collections::BTreeSet;
+
+use agentops_core::id::RunId;
+use agentops_core::laws::{CloseOut, Facts, LAWS, finding_ids};
+use agentops_core::run::{Event, State, Verdict};
+use agentops_core::workflow::Check;
+use serde::Serialize;
+
+use crate::blobs::Blobs;
+
+/// What is true of the run, for the laws. `changed` are the files that differ between base and result.
+///
+/// # Errors
+/// A blob cannot be read.
+pub fn facts(state: &State, blobs: &Blobs, changed: BTreeSet<String>) -> std::io::Result<Facts> {
+    let mut facts = Facts { changed_files: changed, rework: state.had_rework(), ..Facts::default() };
+    facts.options_shown = !state.created.alternatives.is_empty();
+    for phase in &state.created.workflow.phases {
+        for gate in &phase.gates {
+            facts.gates.insert(gate.name.to_string());
+            if let Check::Command { argv, .. } = &gate.check {
+                facts.commands.insert(argv.join(" "));
+            }
+        }
+    }
+    for lane in state.phases.iter().flat_map(|phase| &phase.lanes) {
+        for (name, blob) in &lane.artifacts {
+            if name.ends_with(".md") {
+                facts.findings.extend(finding_ids(&blobs.text(blob)?));
+            }
+        }
+    }
+    Ok(facts)
+}
+
+/// The run as its record in git keeps it. Everything in it comes from the ledger; times are Unix milliseconds.
+#[derive(Debug, Serialize)]
+struct RunRecord<'a> {
+    format: u32,
+    run: &'a RunId,
+    task: &'a str,
+    base: &'a str,
+    profile: &'a str,
+    profile_hash: &'a str,
+    workflow: &'a str,
+    workflow_hash: &'a str,
+    started_at_ms: u64,
+    sessions: Vec<SessionRecord>,
+    refusals: Vec<String>,
+    bundles: Vec<BundleRecord>,
+    laws: Vec<&'static str>,
+    enforcement: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct SessionRecord {
+    session: String,
+    agent: String,
+    agent_hash: String,
+    driver: String,
+    model: Option<String>,
+    version: Option<String>,
+    end: Option<agentops_core::run::SessionEnd>,
+    calls: u64,
+    largest_permille: Option<u64>,
+    window: Option<u64>,
+    tokens: agentops_core::usage::Usage,
+}
+
+#[derive(Debug, Serialize)]
+struct BundleRecord {
+    phase: String,
+    hash: String,
+    tokens_before: u64,
+    tokens_after: u64,
+    counted: &'static str,
+}
+
+/// The files of the record commit: path and content. The same state gives the same bytes.
+///
+/// # Errors
+/// A blob cannot be read, or the close-out document is not what its gate let pass.
+pub fn files(state: &State, blobs: &Blobs) -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    let run = &state.created.run;
+    let close_out = close_out(state, blobs)?;
+    let date = date(state.created_at_ms);
+    let task = blobs.text(&state.created.task)?;
+    let title = task.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
+    let mut files = vec![(".agentops/.gitattributes".to_owned(), b"memory/** linguist-generated\nruns/** linguist-generated\n".to_vec())];
+    for (kind, insight) in [("learnings", &close_out.learning), ("improvements", &close_out.improvement)] {
+        if !insight.nothing_new {
+            let text = format!(
+                "---\nrun: {run}\ndate: {date}\nevidence:\n{}---\n\n{}\n",
+                insight.evidence.iter().map(|item| format!("  - {}\n", serde_json::to_string(item).unwrap_or_default())).collect::<String>(),
+                insight.text.trim()
+            );
+            files.push((format!(".agentops/memory/{kind}/{date}-{run}.md"), text.into_bytes()));
+        }
+    }
+    let list = |items: &[String]| items.iter().map(|item| format!("- {}\n", item.trim())).collect::<String>();
+    let mut context = format!("---\nrun: {run}\ndate: {date}\n---\n\n# {title}\n\n{}\n", close_out.context.summary.trim());
+    for (heading, items) in [("Decisions", &close_out.context.decisions), ("Open", &close_out.context.open)] {
+        if !items.is_empty() {
+            context.push_str(&format!("\n## {heading}\n\n{}", list(items)));
+        }
+    }
+    files.push((format!(".agentops/memory/context/{date}-{run}.md"), context.into_bytes()));
+    let record = serde_json::to_vec_pretty(&record(state, &task)).map_err(std::io::Error::other)?;
+    files.push((format!(".agentops/runs/{run}.json"), [record, b"\n".to_vec()].concat()));
+    Ok(files)
+}
+
+/// The close-out document that the laws were checked on.
+///
+/// # Errors
+/// It is missing or is not of its schema.
+pub fn close_out(state: &State, blobs: &Blobs) -> std::io::Result<CloseOut> {
+    let lane = state.phases.last().and_then(|phase| phase.lanes.first());
+    let blob = lane.and_then(|lane| lane.artifacts.get(agentops_core::workflow::raw::CLOSE_OUT_FILE));
+    let blob = blob.ok_or_else(|| std::io::Error::other("the run has no close-out document"))?;
+    serde_json::from_slice(&blobs.get(blob)?).map_err(std::io::Error::other)
+}
+
+fn record<'a>(state: &'a State, task: &'a str) -> RunRecord<'a> {
+    let sessions = state.sessions().map(|(lane, session)| {
+        let agent = state.created.agents.get(&lane.agent);
+        let facts = session.facts.as_ref();
+        SessionRecord {
+            session: session.id.to_string(),
+            agent: lane.agent.to_string(),
+            agent_hash: agent.map(|agent| agent.hash.to_string()).unwrap_or_default(),
+            driver: agent.map(|agent| agent.driver.to_string()).unwrap_or_default(),
+            model: facts.and_then(|facts| facts.model.clone()),
+            version: facts.and_then(|facts| facts.version.clone()),
+            end: session.end,
+            calls: session.calls,
+            largest_permille: session.permille(),
+            window: session.window,
+            tokens: session.usage,
+        }
+    });
+    let phases = || state.created.workflow.phases.iter().zip(&state.phases);
+    let refusals = phases().flat_map(|(phase, state)| {
+        state.refusals.iter().map(move |refusal| format!("{}/{} in round {}", phase.name, refusal.gate, refusal.round))
+    });
+    let bundles = phases().filter_map(|(phase, state)| {
+        let bundle = state.bundle.as_ref()?;
+        let (hash, counted) = (bundle.blob.to_string(), "estimated, 3 bytes a token");
+        Some(BundleRecord { phase: phase.name.to_string(), hash, tokens_before: bundle.before, tokens_after: bundle.after, counted })
+    });
+    RunRecord {
+        format: agentops_core::run::FORMAT,
+        run: &state.created.run,
+        task,
+        base: state.created.base.as_str(),
+        profile: state.created.profile.as_str(),
+        profile_hash: state.created.profile_hash.as_str(),
+        workflow: state.created.workflow.name.as_str(),
+        workflow_hash: state.created.workflow_hash.as_str(),
+        started_at_ms: state.created_at_ms,
+        sessions: sessions.collect(),
+        refusals: refusals.collect(),
+        bundles: bundles.collect(),
+        laws: LAWS.iter().zip(state.laws.unwrap_or([false; 5])).filter(|(_, held)| *held).map(|(law, _)| *law).collect(),
+        enforcement: "stopped",
+    }
+}
+
+/// What a close-out agent is told about the run: facts only, each from the ledger.
+#[must_use]
+pub fn digest(state: &State, facts: &Facts) -> String {
+    let list = |items: &BTreeSet<String>| items.iter().take(60).map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ");
+    let mut text = format!("Changed files: {}\n\n", if facts.changed_files.is_empty() { "none".into() } else { list(&facts.changed_files) });
+    text.push_str(&format!("Gates: {}\n\n", list(&facts.gates)));
+    if !facts.commands.is_empty() {
+        text.push_str(&format!("Commands of gates: {}\n\n", list(&facts.commands)));
+    }
+    if !facts.findings.is_empty() {
+        text.push_str(&format!("Findings: {}\n\n", list(&facts.findings)));
+    }
+    for (phase, phase_state) in state.created.workflow.phases.iter().zip(&state.phases) {
+        for refusal in &phase_state.refusals {
+            text.push_str(&format!("- gate {}/{} refused in round {}\n", phase.name, refusal.gate, refusal.round));
+        }
+    }
+    for (_, session) in state.sessions() {
+        if let Some(end) = session.end {
+            let share = session.permille().map_or("unknown".into(), |permille| format!("{}.{} %", permille / 10, permille % 10));
+            let end = serde_json::to_value(end).ok().and_then(|end| end.as_str().map(str::to_owned)).unwrap_or_default();
+            text.push_str(&format!("- session {} ended {end}, largest share of the window {share}\n", session.id));
+        }
+    }
+    let new = if facts.rework { "There was rework or a hand-over, so `nothing-new` is not an answer." } else { "There was no rework: `nothing-new` is allowed." };
+    text.push_str(&format!("\n{new}\n"));
+    text
+}
+
+/// The commit message of the record.
+#[must_use]
+pub fn message(state: &State, task: &str) -> String {
+    let title: String = task.lines().find(|line| !line.trim().is_empty()).unwrap_or("run").trim().chars().take(60).collect();
+    let run = &state.created.run;
+    format!("Record of {run}: {title}\n\nLearning, improvement and context of this run.\n\nAgentops-Run: {run}\n")
+}
+
+/// `YYYY-MM-DD` of Unix milliseconds, UTC.
+#[must_use]
+pub fn date(at_ms: u64) -> String {
+    let seconds = i64::try_from(at_ms / 1000).unwrap_or(0);
+    jiff::Timestamp::from_second(seconds).map(|at| at.to_string().chars().take(10).collect()).unwrap_or_default()
+}
+
+/// The time that the record's commit carries: the last event before it, so that doing it twice gives one commit.
+#[must_use]
+pub fn commit_seconds(state: &State, entries: &[crate::world::Entry]) -> u64 {
+    let last = entries.iter().rev().find(|entry| matches!(entry.event, Event::LawsChecked { .. }));
+    last.map_or(state.created_at_ms, |entry| entry.at_ms) / 1000
+}
+
+/// Whether a gate's verdict is one that a person counts as held.
+#[must_use]
+pub fn held(verdict: Verdict) -> bool {
+    verdict == Verdict::Passed
+}

@@ -1,0 +1,683 @@
+//! One session: an agent program under a keeper, measured call by call, and what it leaves in its lane.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Instant;
+
+use agentops_agents::driver::{
+    Access, AgentEvent, Capabilities, Effect, Failure, Finish, HANDOVER_FILE, OUT_DIR, Protocol, SessionRequest, UsageReports,
+};
+use agentops_agents::keeper::{EndReason, Ended, FromKeeper, Keeper, KeeperSpec, StdinKind};
+use agentops_agents::{models, registry, strays};
+use agentops_core::agent::AgentRef;
+use agentops_core::ceiling::{Enforcement, Meter, Preflight, StopReason, Verdict, Window, estimate_tokens};
+use agentops_core::id::{BlobId, Commit, RunId, SessionId};
+use agentops_core::run::{Event, Next, SessionEnd, SessionFacts, State, Stop};
+use agentops_core::usage::Usage;
+use agentops_core::workflow::{Check, Writes};
+use agentops_git::{Expect, Lane, lanes};
+
+use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, Tail, chain, commit, oid, prompt, records, recv_until, work};
+use crate::crash::boundary;
+
+/// A session to run.
+pub(super) struct Job {
+    pub run: RunId,
+    pub state: State,
+    pub session: SessionId,
+    pub agent: AgentRef,
+    pub writes: Writes,
+    pub parent: Commit,
+    pub next: Next,
+}
+
+/// A session whose supervisor died.
+pub(super) struct Salvage {
+    pub run: RunId,
+    pub state: State,
+    pub session: SessionId,
+    pub writes: Writes,
+    pub parent: Commit,
+}
+
+/// Tokens that an agent program's own prompt and tools are counted as when it does not say. Claude Code says (17k to 19k with
+/// its usual tools); programs that do not are counted as that.
+const BASE_TOKENS_UNKNOWN: u64 = 19_000;
+/// What of a transcript is kept, in bytes: head and tail.
+const TRANSCRIPT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Documents taken from a lane: how many, and how large each.
+const ARTIFACTS_MAX: usize = 32;
+const ARTIFACT_BYTES_MAX: u64 = 1024 * 1024;
+
+pub(super) fn run(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>) {
+    let ended = start(ctx, job, tx, rx).and_then(|left| wrap_up(ctx, &job.run, &job.state, &job.session, job.writes, &job.parent, left));
+    let event = ended.or_else(|e| {
+        let detail = Some(ctx.put(&chain(&e))?);
+        Ok::<_, std::io::Error>(over(&job.session, SessionEnd::Failed, detail))
+    });
+    match event {
+        Ok(event) => ctx.report(&job.run, event),
+        Err(e) => ctx.fatal(format!("the state folder cannot be written: {e}")),
+    }
+}
+
+/// A session that left nothing.
+fn over(session: &SessionId, end: SessionEnd, detail: Option<BlobId>) -> Event {
+    Event::SessionEnded {
+        session: session.clone(),
+        end,
+        checkpoint: None,
+        changed: 0,
+        dropped: 0,
+        artifacts: BTreeMap::new(),
+        hand_over: None,
+        transcript: None,
+        detail,
+    }
+}
+
+/// Keeps what is in the lane of an interrupted session, after ending what may still run there.
+pub(super) fn salvage(ctx: &Arc<Ctx>, job: &Salvage) -> Act<Event> {
+    strays::end_strays(&ctx.paths.mark(&job.run, &job.session.to_string()));
+    let left = Left { end: SessionEnd::Interrupted, ..Left::default() };
+    wrap_up(ctx, &job.run, &job.state, &job.session, job.writes, &job.parent, left)
+}
+
+/// What a session leaves besides its lane.
+struct Left {
+    end: SessionEnd,
+    detail: Option<String>,
+    last_said: String,
+    /// What it did last, for a mechanical hand-over.
+    trail: VecDeque<String>,
+}
+
+impl Default for Left {
+    fn default() -> Self {
+        Self { end: SessionEnd::Failed, detail: None, last_said: String::new(), trail: VecDeque::new() }
+    }
+}
+
+fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>) -> Act<Left> {
+    let refused = |words: String| Ok(Left { end: SessionEnd::Refused, detail: Some(words), ..Left::default() });
+    let lane = lanes::open(&ctx.repo, &ctx.paths.lane(&job.run, &job.session.lane))?;
+    if let Some(commit) = &job.next.reset_to {
+        lane.reset_to(&oid(commit)?)?;
+    }
+    let driver = match registry::driver(job.agent.driver.as_str()) {
+        Ok(driver) => driver,
+        Err(e) => return refused(chain(&e)),
+    };
+    let capabilities = driver.capabilities(&job.agent.settings);
+    let known = job.agent.window.and_then(Window::new);
+    let table = job.agent.model.as_deref().and_then(models::window_of);
+    let window = [known, table].into_iter().flatten().min();
+    if let Some(words) = cannot_be_held(&capabilities, window, job) {
+        return refused(words);
+    }
+    let parts = parts(ctx, job)?;
+    let prompt = prompt::compose(&job.state, &job.session, &parts, window);
+    let scratch = ctx.paths.scratch().join(format!("{}.{}", work::lane_name(&job.run, &job.session.lane), job.session.ordinal));
+    std::fs::create_dir_all(&scratch)?;
+    let request = SessionRequest {
+        work_tree: lane.path().to_owned(),
+        scratch: scratch.clone(),
+        instructions: ctx.blobs.text(&job.agent.prompt)?,
+        prompt,
+        model: job.agent.model.clone(),
+        window,
+        tools: job.agent.tools.clone(),
+        access: if job.writes == Writes::Files { Access::Write } else { Access::Artifacts },
+        settings: job.agent.settings.clone(),
+    };
+    let launch = match driver.launch(&request) {
+        Ok(launch) => launch,
+        Err(e) => return Ok(Left { detail: Some(chain(&e)), ..Left::default() }),
+    };
+    let mut env = work::lane_env(ctx, &job.run, &job.session.lane);
+    env.retain(|(name, _)| !launch.env_remove.contains(name) && !launch.env.iter().any(|(set, _)| set == name));
+    env.extend(launch.env.clone());
+    let limits = job.state.created.workflow.limits;
+    let spec = KeeperSpec {
+        program: launch.program.into_os_string(),
+        args: launch.args,
+        env,
+        cwd: lane.path().as_os_str().to_owned(),
+        mark: ctx.paths.mark(&job.run, &job.session.to_string()),
+        line_bytes_max: 4 * 1024 * 1024,
+        output_bytes_max: 256 * 1024 * 1024,
+        silence_ms: limits.silence_seconds_max * 1000,
+        time_limit_ms: limits.session_seconds_max * 1000,
+        grace_ms: 3_000,
+        stdin: StdinKind::Open,
+    };
+    let transcript = Transcript::create(ctx, &ctx.paths.transcript(&job.run, &job.session))?;
+    let keeper = Keeper::spawn(&ctx.exe, &spec, move |message| {
+        let _ended_already = tx.send(Incoming::Keeper(message));
+    })?;
+    let start_tokens = estimate_tokens((request.instructions.len() + request.prompt.len()) as u64);
+    let mut running = Running {
+        ctx,
+        job,
+        keeper,
+        rx,
+        inbox: VecDeque::new(),
+        protocol: driver.protocol(&request),
+        capabilities,
+        window,
+        meter: None,
+        start_tokens,
+        prompt: ctx.put(&format!("{}\n\n{}", request.instructions, request.prompt))?,
+        reported: BTreeMap::new(),
+        finish: None,
+        stop: None,
+        deadline: None,
+        transcript,
+        left: Left::default(),
+    };
+    if launch.close_stdin {
+        let _gone = running.keeper.close_stdin();
+    }
+    running.drive();
+    let left = running.close();
+    let _best_effort = std::fs::remove_dir_all(&scratch);
+    Ok(left)
+}
+
+/// Why the ceiling could not be held in this session; `None` when it can.
+fn cannot_be_held(capabilities: &Capabilities, window: Option<Window>, job: &Job) -> Option<String> {
+    match capabilities.usage {
+        UsageReports::NoModel => None,
+        UsageReports::Never | UsageReports::AtEnd => Some(format!(
+            "driver `{}` does not say what its calls use while it runs, so the ceiling cannot be held; use a driver that does, or set \
+             `model = none` if the program calls no model",
+            job.agent.driver
+        )),
+        UsageReports::EveryCall if window.is_none() && !capabilities.window_before_first_call => Some(format!(
+            "the context window of model `{}` is not known; set `window: <tokens>` in the agent's file",
+            job.agent.model.as_deref().unwrap_or("(the program's default)")
+        )),
+        UsageReports::EveryCall => None,
+    }
+}
+
+fn parts(ctx: &Ctx, job: &Job) -> Act<prompt::Parts> {
+    let text = |blob: &Option<BlobId>| blob.as_ref().map(|blob| ctx.blobs.text(blob)).transpose();
+    let mut parts = prompt::Parts {
+        task: ctx.blobs.text(&job.state.created.task)?,
+        hand_over: text(&job.next.hand_over)?,
+        findings: text(&job.next.findings)?,
+        ..prompt::Parts::default()
+    };
+    for (phase, state) in job.state.created.workflow.phases.iter().zip(&job.state.phases) {
+        if let Some(bundle) = &state.bundle {
+            parts.bundles.push((phase.name.to_string(), ctx.blobs.text(&bundle.blob)?));
+        }
+    }
+    let Some(phase) = job.state.created.workflow.phase(&job.session.lane.phase) else { return Ok(parts) };
+    let state = &job.state.phases[job.state.current().min(job.state.phases.len() - 1)];
+    if let (false, Some(base), Some(merged)) =
+        (phase.lanes.iter().any(|lane| lane.name == job.session.lane.lane), &state.base, &state.merged)
+    {
+        let patch = ctx.repo.patch(&oid(base)?, &oid(merged)?, 96 * 1024)?;
+        parts.change = Some(format!("```diff\n{}\n```", String::from_utf8_lossy(&patch)));
+    }
+    if phase.gates.iter().any(|gate| gate.check == Check::Laws) {
+        let facts = records::facts(&job.state, &ctx.blobs, work::changed_files(ctx, &job.state, job.state.tip())?)?;
+        parts.record = Some(records::digest(&job.state, &facts));
+    }
+    Ok(parts)
+}
+
+/// The session while its program runs.
+struct Running<'a> {
+    ctx: &'a Arc<Ctx>,
+    job: &'a Job,
+    keeper: Held,
+    rx: Receiver<Incoming>,
+    inbox: VecDeque<Incoming>,
+    protocol: Box<dyn Protocol>,
+    capabilities: Capabilities,
+    window: Option<Window>,
+    meter: Option<Meter>,
+    start_tokens: u64,
+    prompt: BlobId,
+    /// Largest context reported to the ledger so far, by call, so that a call is one row unless it crosses a mark.
+    reported: BTreeMap<String, Usage>,
+    finish: Option<Finish>,
+    stop: Option<SessionEnd>,
+    deadline: Option<Instant>,
+    transcript: Transcript,
+    left: Left,
+}
+
+impl Running<'_> {
+    fn drive(&mut self) {
+        let effects = self.protocol.started();
+        self.perform(effects);
+        loop {
+            let incoming = match self.inbox.pop_front() {
+                Some(incoming) => incoming,
+                None => match recv_until(&self.rx, self.deadline) {
+                    Ok(incoming) => incoming,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.deadline = None;
+                        self.end_program();
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return,
+                },
+            };
+            match incoming {
+                Incoming::Keeper(FromKeeper::Out { line }) => {
+                    self.transcript.write("", &line);
+                    let effects = self.protocol.line(&line);
+                    self.perform(effects);
+                }
+                Incoming::Keeper(FromKeeper::Err { line }) => self.transcript.write("! ", &line),
+                Incoming::Keeper(FromKeeper::OutputFull) => {
+                    // From here on nothing that the program reports is seen, so its use is unknown.
+                    self.left.detail = Some("the program put out more than a session may".into());
+                    self.stop.get_or_insert(SessionEnd::UsageUnknown);
+                    self.end_program();
+                }
+                Incoming::Keeper(FromKeeper::Ended(ended)) => return self.ended(&ended),
+                Incoming::Keeper(FromKeeper::NotStarted { message }) => {
+                    self.left.detail = Some(format!("the agent program could not be started: {message}"));
+                    return;
+                }
+                Incoming::Keeper(FromKeeper::Gone) => {
+                    self.left.detail = Some("the keeper of this session was killed".into());
+                    strays::end_strays(&self.ctx.paths.mark(&self.job.run, &self.job.session.to_string()));
+                    return;
+                }
+                Incoming::Keeper(FromKeeper::Started { .. } | FromKeeper::InputFull) => {}
+                command => self.command(command),
+            }
+        }
+    }
+
+    fn command(&mut self, command: Incoming) {
+        match command {
+            Incoming::AskHandOver => {
+                let effects = self.protocol.hand_over(&prompt::hand_over_request());
+                if effects.is_empty() {
+                    self.stop.get_or_insert(SessionEnd::Ceiling);
+                    self.end_program();
+                }
+                self.perform(effects);
+            }
+            Incoming::Stop(why) => {
+                self.stop.get_or_insert(match why {
+                    Stop::Meter(StopReason::Ceiling) => SessionEnd::Ceiling,
+                    Stop::Meter(StopReason::UsageUnknown) => SessionEnd::UsageUnknown,
+                    Stop::HandOverTimeout => SessionEnd::HandOverTimeout,
+                    Stop::Cancelled => SessionEnd::Cancelled,
+                });
+                let effects = self.protocol.interrupt();
+                self.perform(effects);
+                self.end_program();
+            }
+            Incoming::Keeper(_) => self.inbox.push_back(command),
+        }
+    }
+
+    fn end_program(&mut self) {
+        let _gone = self.keeper.stop(false);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Send(line) => {
+                    let _gone = self.keeper.send_line(&line);
+                }
+                Effect::CloseStdin => {
+                    let _gone = self.keeper.close_stdin();
+                }
+                Effect::Event(event) => self.event(event),
+            }
+        }
+    }
+
+    fn event(&mut self, event: AgentEvent) {
+        match event {
+            AgentEvent::Ready { model, version, window, base_tokens } => self.ready(model, version, window, base_tokens),
+            AgentEvent::Call { id, usage, last, sub_agent, window } => self.call(id, usage, last, sub_agent, window),
+            AgentEvent::Grew { bytes } => {
+                if let Some(meter) = &mut self.meter {
+                    meter.saw(bytes);
+                }
+            }
+            AgentEvent::Said(text) => {
+                self.trail(format!("said: {}", text.lines().next().unwrap_or_default()));
+                self.left.last_said = text;
+            }
+            AgentEvent::Tool { name, detail } => self.trail(format!("{name} {detail}")),
+            AgentEvent::Refused { name, reason } => self.trail(format!("{name} was refused: {reason}")),
+            AgentEvent::Note(text) => self.trail(text),
+            AgentEvent::Finished(finish) => {
+                self.finish.get_or_insert(finish);
+                let _gone = self.keeper.close_stdin();
+                self.deadline.get_or_insert(Instant::now() + EXIT_WAIT);
+            }
+        }
+    }
+
+    fn trail(&mut self, line: String) {
+        self.left.trail.push_back(agentops_safe::inert_line(&line, 200));
+        if self.left.trail.len() > 40 {
+            self.left.trail.pop_front();
+        }
+    }
+
+    fn refuse(&mut self, words: String) {
+        self.left.detail = Some(words);
+        self.stop.get_or_insert(SessionEnd::Refused);
+        self.end_program();
+    }
+
+    /// Window and base prompt are checked before the first token is spent.
+    fn ready(&mut self, model: Option<String>, version: Option<String>, window: Option<Window>, base_tokens: Option<u64>) {
+        let no_model = self.capabilities.usage == UsageReports::NoModel;
+        let table = model.as_deref().and_then(models::window_of);
+        self.window = [self.window, window, table].into_iter().flatten().min();
+        if !no_model {
+            let Some(window) = self.window else {
+                return self.refuse(format!(
+                    "the context window of model `{}` is not known; set `window: <tokens>` in the agent's file",
+                    model.as_deref().unwrap_or("(unknown)")
+                ));
+            };
+            let preflight = Preflight::new(window, base_tokens.unwrap_or(BASE_TOKENS_UNKNOWN), self.start_tokens);
+            if !preflight.fits() {
+                return self.refuse(format!(
+                    "a window of {} tokens is too small: the program's own prompt ({}{}) and the start context ({}) with room to answer and \
+                     to hand over need {}, and half the ceiling is {}; a window of {} would do",
+                    preflight.window,
+                    preflight.base,
+                    if base_tokens.is_none() { ", assumed" } else { "" },
+                    preflight.start,
+                    preflight.needed,
+                    preflight.allowed,
+                    preflight.smallest_window()
+                ));
+            }
+            self.meter = Some(Meter::new(window, self.start_tokens + base_tokens.unwrap_or(0)));
+        }
+        let facts = SessionFacts {
+            model,
+            version,
+            window: self.window.filter(|_| !no_model).map(Window::tokens),
+            base_tokens,
+            start_tokens: self.start_tokens,
+            enforcement: if no_model { Enforcement::NoModel } else { Enforcement::Stopped },
+            prompt: self.prompt.clone(),
+        };
+        self.report(Event::SessionReady { session: self.job.session.clone(), facts });
+        if self.stop.is_none() {
+            let effects = self.protocol.begin();
+            self.perform(effects);
+        }
+    }
+
+    fn call(&mut self, id: String, usage: Option<Usage>, last: bool, sub_agent: bool, window: Option<Window>) {
+        let Some(meter) = &mut self.meter else {
+            // A call before the program said which model it uses, or from one that declared that it uses none.
+            return self.refuse("the program called a model although it had not said, or had denied, that it would".into());
+        };
+        if let Some(window) = window {
+            meter.narrow(window);
+        }
+        let window = meter.window();
+        let (context, stop) = if sub_agent {
+            let known = usage.filter(|usage| usage.context() > usage.output);
+            (known.map_or(0, |usage| usage.context()), known.is_none().then_some(StopReason::UsageUnknown))
+        } else {
+            let verdict = meter.call(usage);
+            let stop = match verdict {
+                Verdict::Stop(reason) => Some(reason),
+                _ => None,
+            };
+            if !last && verdict == Verdict::GoOn {
+                return;
+            }
+            (meter.context(), stop)
+        };
+        // Usage is the call's, not the report's: what was told of this call before is not counted twice.
+        let before = self.reported.insert(id, usage.unwrap_or_default()).unwrap_or_default();
+        let usage = usage.map(|usage| Usage {
+            input: usage.input.saturating_sub(before.input),
+            cache_read: usage.cache_read.saturating_sub(before.cache_read),
+            cache_write: usage.cache_write.saturating_sub(before.cache_write),
+            output: usage.output.saturating_sub(before.output),
+        });
+        let session = self.job.session.clone();
+        self.report(Event::Call { session, usage, context, window: window.tokens(), sub_agent, stop });
+    }
+
+    /// Reports, waits until it is durable, and obeys at once what came of it.
+    fn report(&mut self, event: Event) {
+        self.ctx.report_and_wait(&self.job.run, event);
+        while let Ok(incoming) = self.rx.try_recv() {
+            match incoming {
+                Incoming::Keeper(_) => self.inbox.push_back(incoming),
+                command => self.command(command),
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: &Ended) {
+        if let Some(exit) = ended.exit {
+            let effects = self.protocol.exited(exit);
+            self.perform(effects);
+        }
+        let by_keeper = match ended.reason {
+            EndReason::Silent => Some((SessionEnd::Hung, "no sign of life for the workflow's limit")),
+            EndReason::TimeLimit => Some((SessionEnd::TimeLimit, "the session took longer than the workflow allows")),
+            _ => None,
+        };
+        if let Some((end, words)) = by_keeper {
+            self.stop.get_or_insert(end);
+            self.left.detail.get_or_insert(words.into());
+        }
+        if ended.leftovers > 0 {
+            self.trail(format!("{} processes outlived the program and were ended", ended.leftovers));
+        }
+    }
+
+    fn close(mut self) -> Left {
+        self.transcript.finish();
+        self.left.end = match (self.stop, self.finish.take()) {
+            (Some(end), _) => end,
+            (None, Some(Finish::Completed)) => SessionEnd::Completed,
+            (None, Some(Finish::HandedOver)) => SessionEnd::HandedOver,
+            (None, Some(Finish::Failed { failure, message })) => {
+                self.left.detail.get_or_insert(message);
+                match failure {
+                    Failure::NotLoggedIn => SessionEnd::NotLoggedIn,
+                    Failure::Provider => SessionEnd::Provider,
+                    Failure::PromptTooLong | Failure::Compacted => SessionEnd::ContextLost,
+                    Failure::Program => SessionEnd::Failed,
+                }
+            }
+            (None, None) => {
+                self.left.detail.get_or_insert("the agent program ended without a result".into());
+                SessionEnd::Failed
+            }
+        };
+        self.left
+    }
+}
+
+/// Takes what is in the lane: documents, changes, the hand-over.
+fn wrap_up(ctx: &Ctx, run: &RunId, state: &State, session: &SessionId, writes: Writes, parent: &Commit, mut left: Left) -> Act<Event> {
+    let lane = lanes::open(&ctx.repo, &ctx.paths.lane(run, &session.lane))?;
+    let out = lane.path().join(OUT_DIR);
+    if left.end == SessionEnd::Completed {
+        answer_as_document(state, session, &out, &left.last_said)?;
+    }
+    let mut artifacts = documents(ctx, &out)?;
+    let written = artifacts.remove(HANDOVER_FILE);
+    let _absent = std::fs::remove_file(out.join(HANDOVER_FILE));
+
+    let parent = oid(parent)?;
+    let message = format!("{} of session {session} of {run}\n", if left.end == SessionEnd::Completed { "Work" } else { "Checkpoint" });
+    let kept = lane.checkpoint(&parent, &message, &ctx.author(), ctx.now_seconds(), &ctx.paths.scratch())?;
+    let (mut checkpoint, mut changed, mut dropped) = (None, 0, 0);
+    let count = u32::try_from(kept.changed.len()).unwrap_or(u32::MAX);
+    let changes: Vec<String> = kept.changed.iter().map(|file| format!("{} +{} −{}", file.path.display(), file.added, file.removed)).collect();
+    match writes {
+        Writes::Files => {
+            if !kept.filtered.is_empty() {
+                let paths = kept.filtered.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+                left.end = SessionEnd::Filtered;
+                left.detail = Some(format!("these files pass a content filter (such as Git LFS), which is not run outside a sandbox: {paths}"));
+            }
+            let name = format!("refs/agentops/runs/{run}/{}/{}", session.lane, session.ordinal);
+            keep_ref(ctx, &name, &kept.commit)?;
+            checkpoint = Some(commit(&kept.commit)?);
+            changed = count;
+        }
+        Writes::Artifacts if count > 0 => {
+            lane.reset_to(&parent)?;
+            dropped = count;
+            left.detail.get_or_insert(format!("changes outside {OUT_DIR}/ were dropped: {}", changes.join(", ")));
+        }
+        Writes::Artifacts => {}
+    }
+    let hand_over = match left.end {
+        SessionEnd::Completed | SessionEnd::Refused | SessionEnd::NotLoggedIn => None,
+        SessionEnd::HandedOver if written.is_some() => written,
+        SessionEnd::HandedOver if !left.last_said.trim().is_empty() => Some(ctx.put(&left.last_said)?),
+        _ => Some(ctx.put(&mechanical(&left, &changes, written.as_ref().and_then(|blob| ctx.blobs.text(blob).ok())))?),
+    };
+    let path = ctx.paths.transcript(run, session);
+    let transcript = if path.exists() { Some(ctx.blobs.put(&std::fs::read(&path)?)?) } else { None };
+    Ok(Event::SessionEnded {
+        session: session.clone(),
+        end: left.end,
+        checkpoint,
+        changed,
+        dropped,
+        artifacts,
+        hand_over,
+        transcript,
+        detail: left.detail.map(|words| ctx.put(&words)).transpose()?,
+    })
+}
+
+/// Sets a ref that keeps a checkpoint from being collected. A repetition after a crash may find its own earlier one, made at
+/// another second: then the newer one counts.
+fn keep_ref(ctx: &Ctx, name: &str, commit: &agentops_git::Oid) -> Act<()> {
+    let expect = ctx.repo.read_ref(name)?.map_or(Expect::Absent, Expect::Is);
+    boundary("ref-before-update");
+    ctx.repo.update_ref(name, commit, &expect)?;
+    boundary("ref-after-update");
+    Ok(())
+}
+
+/// An agent that cannot write files answers with its document. It is taken only where the first document is missing.
+fn answer_as_document(state: &State, session: &SessionId, out: &Path, said: &str) -> Act<()> {
+    let Some(phase) = state.created.workflow.phase(&session.lane.phase) else { return Ok(()) };
+    let review = !phase.lanes.iter().any(|lane| lane.name == session.lane.lane);
+    let wanted = phase.gates.iter().find_map(|gate| match &gate.check {
+        Check::Artifact { file, .. } if !review => Some(file.as_str()),
+        Check::Review { .. } if review => Some("verdict.json"),
+        _ => None,
+    });
+    let Some(file) = wanted.filter(|file| !out.join(file).exists() && !said.trim().is_empty()) else { return Ok(()) };
+    let text = if file.ends_with(".json") { json_in(said).unwrap_or(said) } else { said };
+    std::fs::create_dir_all(out)?;
+    let mut made = std::fs::File::options().write(true).create_new(true).open(out.join(file))?;
+    made.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// The JSON object in an answer that has words or a fence around it.
+fn json_in(text: &str) -> Option<&str> {
+    let (start, end) = (text.find('{')?, text.rfind('}')?);
+    text.get(start..=end)
+}
+
+/// Plain files directly in the out folder. The folder is the agent's: links are not followed, and sizes are bounded.
+fn documents(ctx: &Ctx, out: &Path) -> Act<BTreeMap<String, BlobId>> {
+    let mut found = BTreeMap::new();
+    if !std::fs::symlink_metadata(out).is_ok_and(|meta| meta.is_dir()) {
+        return Ok(found);
+    }
+    let mut names: Vec<_> = std::fs::read_dir(out)?.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    names.sort();
+    for name in names.iter().filter_map(|name| name.to_str()).filter(|name| !name.starts_with('.')).take(ARTIFACTS_MAX) {
+        let path = out.join(name);
+        if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() <= ARTIFACT_BYTES_MAX) {
+            found.insert(name.to_owned(), ctx.blobs.put(&std::fs::read(&path)?)?);
+        }
+    }
+    Ok(found)
+}
+
+/// A hand-over that no agent wrote, with what it lacks.
+fn mechanical(left: &Left, changes: &[String], draft: Option<String>) -> String {
+    let mut text = String::from("This hand-over was put together by the supervisor; the session did not write one itself.\n");
+    text.push_str(&format!("\nIt ended: {}.\n", serde_json::to_value(left.end).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()));
+    text.push_str("\n## Changed files\n\n");
+    if changes.is_empty() {
+        text.push_str("None.\n");
+    }
+    for change in changes.iter().take(100) {
+        text.push_str(&format!("- {change}\n"));
+    }
+    if !left.trail.is_empty() {
+        text.push_str("\n## What it did last\n\n");
+        for line in &left.trail {
+            text.push_str(&format!("- {line}\n"));
+        }
+    }
+    if let Some(draft) = draft {
+        text.push_str(&format!("\n## A draft it left\n\n{}\n", draft.trim()));
+    }
+    text.push_str("\n## Lost\n\nDecisions and their reasons, dead ends, and what it had read but not written down.\n");
+    text
+}
+
+/// A session's transcript on disk: redacted, inert, bounded.
+struct Transcript {
+    file: std::fs::File,
+    stream: Option<agentops_safe::RedactStream>,
+    written: u64,
+    tail: Option<Tail>,
+}
+
+impl Transcript {
+    fn create(ctx: &Ctx, path: &Path) -> std::io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let file = std::fs::File::create(path)?;
+        Ok(Self { file, stream: Some(ctx.blobs.redactor().stream()), written: 0, tail: None })
+    }
+
+    /// A transcript that cannot be written must not end a session: what counts is in the ledger.
+    fn write(&mut self, mark: &str, line: &str) {
+        if let Some(tail) = &mut self.tail {
+            return tail.push(line);
+        }
+        let Some(stream) = &mut self.stream else { return };
+        let clean = stream.push(format!("{mark}{line}\n").as_bytes());
+        self.written += clean.len() as u64;
+        let _best_effort = self.file.write_all(&clean);
+        if self.written > TRANSCRIPT_BYTES_MAX / 2 {
+            self.tail = Some(Tail::new(usize::try_from(TRANSCRIPT_BYTES_MAX / 2).unwrap_or(usize::MAX)));
+        }
+    }
+
+    fn finish(&mut self) {
+        let Some(mut stream) = self.stream.take() else { return };
+        let tail = self.tail.take().map(|tail| stream.push(tail.text().as_bytes())).unwrap_or_default();
+        let _best_effort = self.file.write_all(&[tail, stream.finish()].concat());
+    }
+}

@@ -1,0 +1,224 @@
+//! Lanes, merges, bundles, records and the branch.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use agentops_core::ceiling::estimate_tokens;
+use agentops_core::id::{Commit, LaneId, Name, RunId};
+use agentops_core::run::{Event, State};
+use agentops_core::workflow::{LaneSetup, Writes};
+use agentops_git::{Error as GitError, Expect, Lane, MergeResult, lanes};
+
+use super::{Act, ActError, Ctx, Program, Ran, chain, commit, oid, records};
+use crate::crash::boundary;
+
+/// A lane's name in the repository: unique over runs.
+pub(super) fn lane_name(run: &RunId, lane: &LaneId) -> String {
+    format!("{run}.{}.{}", lane.phase, lane.lane)
+}
+
+pub(super) fn open_lane(ctx: &Arc<Ctx>, run: &RunId, lane: &LaneId, base: &Commit, setup: &LaneSetup) -> Act<Event> {
+    let opened = || -> Act<Option<String>> {
+        let made = make_lane(ctx, run, lane, base)?;
+        set_up(ctx, run, lane, &made, setup)
+    };
+    Ok(match opened() {
+        Ok(None) => Event::LaneOpened { lane: lane.clone(), base: base.clone() },
+        Ok(Some(words)) => Event::LaneFailed { lane: lane.clone(), detail: ctx.put(&words)? },
+        Err(e) => Event::LaneFailed { lane: lane.clone(), detail: ctx.put(&chain(&e))? },
+    })
+}
+
+/// Makes the work tree, or takes the one that a supervisor before us made.
+pub(super) fn make_lane(ctx: &Ctx, run: &RunId, lane: &LaneId, base: &Commit) -> Act<Lane> {
+    let path = ctx.paths.lane(run, lane);
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let made = lanes::create(&ctx.repo, &path, &oid(base)?, &lane_name(run, lane))?;
+    boundary("lane-after-open");
+    Ok(made)
+}
+
+/// Copies files and runs the set-up programs; `Some` says what went wrong.
+pub(super) fn set_up(ctx: &Ctx, run: &RunId, lane: &LaneId, made: &Lane, setup: &LaneSetup) -> Act<Option<String>> {
+    for copied in &setup.copy {
+        let Ok(path) = copied.parse::<agentops_safe::RepoPath>() else {
+            return Ok(Some(format!("`{copied}` is not a path inside the repository")));
+        };
+        let (from, to) = (ctx.repo.work_tree().join(path.as_str()), made.path().join(path.as_str()));
+        if !std::fs::symlink_metadata(&from).is_ok_and(|meta| meta.is_file()) {
+            return Ok(Some(format!("`{copied}` is named in the lane's set-up and is not a plain file of your checkout")));
+        }
+        if let Some(folder) = to.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::copy(&from, &to)?;
+    }
+    for argv in &setup.setup {
+        let mark = ctx.paths.mark(run, &format!("{lane}/set-up"));
+        let program = Program { argv, cwd: made.path(), env: lane_env(ctx, run, lane), mark, seconds_max: setup.seconds_max };
+        let ran = ctx.run_program(&program, None)?;
+        if !ran.succeeded() {
+            return Ok(Some(format!("set-up `{}` {}\n\n{}", argv.join(" "), ran.how(), ran.output.text())));
+        }
+    }
+    Ok(None)
+}
+
+/// The environment of what runs in a lane: the user's own, the lane's name, and ports that no other lane uses.
+pub(super) fn lane_env(ctx: &Ctx, run: &RunId, lane: &LaneId) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+    let name = lane_name(run, lane);
+    // Places of 20 ports from 20000 up; names hash into 2,000 of them, below the kernel's ephemeral range.
+    let place = name.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))) % 600;
+    let mut env = ctx.env.clone();
+    env.push(("AGENTOPS_LANE".into(), name.into()));
+    env.push(("AGENTOPS_PORT_FIRST".into(), (20_000 + place * 20).to_string().into()));
+    env.push(("AGENTOPS_PORT_LAST".into(), (20_000 + place * 20 + 19).to_string().into()));
+    env
+}
+
+impl Ran {
+    pub(super) fn succeeded(&self) -> bool {
+        use agentops_agents::driver::Exit;
+        use agentops_agents::keeper::EndReason;
+        matches!(&self.ended, Some(ended) if ended.reason == EndReason::Exited && ended.exit == Some(Exit::Code(0)))
+    }
+
+    /// How it ended, in words that follow the command's name.
+    pub(super) fn how(&self) -> String {
+        use agentops_agents::driver::Exit;
+        use agentops_agents::keeper::EndReason;
+        if let Some(words) = &self.not_started {
+            return format!("could not be started: {words}");
+        }
+        match &self.ended {
+            Some(ended) if ended.reason == EndReason::TimeLimit => "took longer than its limit and was ended".into(),
+            Some(ended) => match ended.exit {
+                Some(Exit::Code(code)) => format!("ended with {code}"),
+                Some(Exit::Signal(signal)) => format!("was ended by signal {signal}"),
+                None => "could not be ended".into(),
+            },
+            None => "vanished".into(),
+        }
+    }
+}
+
+pub(super) fn merge(ctx: &Ctx, phase: &Name, onto: &Commit, base: &Commit, heads: &[(LaneId, Commit)]) -> Act<Event> {
+    let mut merged = oid(onto)?;
+    for (lane, head) in heads {
+        let head = oid(head)?;
+        if head == merged {
+            continue;
+        }
+        let ancestor = ctx.repo.merge_base(&merged, &head)?;
+        if ancestor.as_ref() == Some(&head) {
+            continue;
+        }
+        if ancestor.as_ref() == Some(&merged) {
+            merged = head;
+            continue;
+        }
+        match ctx.repo.merge(&merged, &head, None)? {
+            MergeResult::Clean { tree } => {
+                let message = format!("Merge lane {lane}\n");
+                // The time of the lane's own commit would do as well; zero drift matters more: the same merge is the same commit.
+                merged = ctx.repo.commit_tree(&tree, &[&merged, &head], &message, &ctx.author(), 0)?;
+            }
+            MergeResult::Conflict { paths } => {
+                let paths: String = paths.iter().map(|path| format!("- {}\n", path.display())).collect();
+                let patch = ctx.repo.patch(&oid(base)?, &head, 48 * 1024)?;
+                let words = format!(
+                    "Lane {lane} changed the same places as the lanes before it:\n{paths}\nThese files now hold what the others did. \
+                     Bring your change in again on top of it. Your change was:\n\n```diff\n{}\n```\n",
+                    String::from_utf8_lossy(&patch)
+                );
+                return Ok(Event::Conflict { lane: lane.clone(), onto: commit(&merged)?, detail: ctx.put(&words)? });
+            }
+        }
+    }
+    let changed = ctx.repo.diff(&oid(base)?, &merged)?.files.len();
+    Ok(Event::Merged { phase: phase.clone(), commit: commit(&merged)?, changed: u32::try_from(changed).unwrap_or(u32::MAX) })
+}
+
+/// What a phase hands on: its documents as they are, and the list of what changed. Until there are compressors, what does not
+/// fit is cut when a session starts, and said there.
+pub(super) fn bundle(ctx: &Ctx, state: &State, phase: &Name) -> Act<Event> {
+    let Some(index) = state.created.workflow.phases.iter().position(|known| known.name == *phase) else {
+        return Err(ActError::Io(std::io::Error::other("no such phase")));
+    };
+    let (spec, run_phase) = (&state.created.workflow.phases[index], &state.phases[index]);
+    let (mut text, mut sources) = (String::new(), 0u64);
+    for lane in &run_phase.lanes {
+        for (name, blob) in lane.artifacts.iter().filter(|(name, _)| *name != agentops_agents::driver::HANDOVER_FILE) {
+            let body = ctx.blobs.text(blob)?;
+            text.push_str(&format!("## {name} of lane {}\n\n{}\n\n", lane.id.lane, body.trim()));
+        }
+        for session in &lane.sessions {
+            if let Some(transcript) = &session.transcript {
+                sources += ctx.blobs.get(transcript)?.len() as u64;
+            }
+        }
+    }
+    if let (Writes::Files, Some(base), Some(merged)) = (spec.writes, &run_phase.base, &run_phase.merged) {
+        let diff = ctx.repo.diff(&oid(base)?, &oid(merged)?)?;
+        text.push_str("## Changed files\n\n");
+        for file in &diff.files {
+            text.push_str(&format!("- {} +{} −{}\n", file.path.display(), file.added, file.removed));
+        }
+    }
+    let after = estimate_tokens(text.len() as u64);
+    let before = estimate_tokens(sources).max(after);
+    Ok(Event::Bundled { phase: phase.clone(), bundle: ctx.put(&text)?, before, after })
+}
+
+/// Paths that differ between the run's base and a commit.
+pub(super) fn changed_files(ctx: &Ctx, state: &State, result: &Commit) -> Act<BTreeSet<String>> {
+    let diff = ctx.repo.diff(&oid(&state.created.base)?, &oid(result)?)?;
+    Ok(diff.files.iter().map(|file| file.path.display().to_string()).collect())
+}
+
+pub(super) fn record(ctx: &Ctx, state: &State, onto: &Commit) -> Act<Event> {
+    let files: Vec<(String, Vec<u8>)> = records::files(state, &ctx.blobs)?;
+    let task = ctx.blobs.text(&state.created.task)?;
+    // The state's last event is the one that made this action due, so a repetition carries the same time.
+    let at = state.phases.last().and_then(|phase| phase.ended_at_ms).unwrap_or(state.created_at_ms) / 1000;
+    let message = records::message(state, &task);
+    let made = ctx.repo.commit_files(Some(&oid(onto)?), &files, &message, &ctx.author(), at, &ctx.paths.scratch())?;
+    Ok(Event::Recorded { commit: commit(&made)? })
+}
+
+pub(super) fn publish(ctx: &Ctx, run: &RunId, result: &Commit) -> Act<Event> {
+    let name = format!("refs/heads/{}", run.branch());
+    boundary("ref-before-update");
+    ctx.repo.update_ref(&name, &oid(result)?, &Expect::Absent)?;
+    boundary("ref-after-update");
+    Ok(Event::Published { commit: result.clone() })
+}
+
+/// Removes the run's work trees. What cannot be removed stays and is told in the log: it must not keep a run from ending.
+pub(super) fn close_lanes(ctx: &Ctx, run: &RunId) -> Event {
+    let folder = ctx.paths.lanes(run);
+    let removed = || -> Result<(), GitError> {
+        for lane in lanes::list(&ctx.repo, &folder)? {
+            lanes::remove(&ctx.repo, &lane)?;
+            boundary("lane-after-remove");
+        }
+        Ok(())
+    };
+    if let Err(e) = removed() {
+        crate::supervisor::log(&format!("run {run}: work trees stay in {}: {}", folder.display(), chain(&e)));
+    }
+    let _not_empty = std::fs::remove_dir(&folder);
+    Event::LanesClosed
+}
+
+/// Removes one lane, wherever its creation got to.
+pub(super) fn drop_lane(ctx: &Ctx, path: &Path) -> Act<()> {
+    match lanes::open(&ctx.repo, path) {
+        Ok(lane) => Ok(lanes::remove(&ctx.repo, &lane)?),
+        Err(_) if !path.exists() => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}

@@ -1,0 +1,290 @@
+//! From what a person asked for to a run that can start: everything is looked up, checked and fixed here, and nothing is
+//! started.
+
+use std::collections::BTreeMap;
+
+use agentops_agents::driver::{Capabilities, DriverError, Probe, UsageReports};
+use agentops_core::agent::AgentRef;
+use agentops_core::id::{Commit, InvalidId, Name, RunId};
+use agentops_core::run::{Approve, Created, FORMAT};
+use agentops_core::workflow::Workflow;
+use agentops_git::Repo;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::blobs::{self, Blobs};
+use crate::files::profile::{Found, Origin, Places};
+use crate::files::{self, FileError, config, testcmd};
+use crate::paths::Home;
+use crate::trust::{self, Item, Subject};
+
+/// What a person asked for. Only words; nothing in it was looked up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunRequest {
+    /// The task.
+    pub task: String,
+    /// The workflow; absent: the repository's, else `full`.
+    pub workflow: Option<String>,
+    /// One agent for every phase that changes files.
+    pub agent: Option<String>,
+    /// The driver of agents that name none.
+    pub driver: Option<String>,
+    /// The model of agents that name none.
+    pub model: Option<String>,
+    /// What the run starts from; absent: HEAD.
+    pub base: Option<String>,
+    /// Approvals given beforehand.
+    pub approve: Approve,
+    /// Settings for every agent's driver, over those of its file.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+    /// A hash a machine trusts, as `--trust` gave it.
+    pub trust: Option<String>,
+}
+
+/// Longest task that is taken, in bytes. A task is read by every session; a document belongs into the repository.
+pub const TASK_BYTES_MAX: usize = 64 * 1024;
+
+/// Why a run cannot be planned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The task says nothing.
+    #[error("the task is empty")]
+    EmptyTask,
+    /// The task is too long.
+    #[error("the task has {bytes} bytes; {TASK_BYTES_MAX} are the most that fit beside the work in an agent's context")]
+    LongTask {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A file of the workflow, an agent or the settings is wrong.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A name is not one.
+    #[error(transparent)]
+    Name(#[from] InvalidId),
+    /// No workflow of that name.
+    #[error("there is no workflow `{given}`; there are: {known}")]
+    NoWorkflow {
+        /// What was asked for.
+        given: String,
+        /// What there is.
+        known: String,
+    },
+    /// No agent program was found.
+    #[error("no agent program was found")]
+    NoProgram,
+    /// A driver cannot be used.
+    #[error("agent `{agent}`")]
+    Driver {
+        /// The agent.
+        agent: Name,
+        /// Why.
+        #[source]
+        source: DriverError,
+    },
+    /// Its use of the window cannot be known while it runs, so the ceiling could not be held.
+    #[error("agent `{agent}`: driver `{driver}` does not say what its model calls use, so the ceiling cannot be held")]
+    UsageUnknown {
+        /// The agent.
+        agent: Name,
+        /// The driver.
+        driver: String,
+    },
+    /// Submodules need programs of the repository's choosing.
+    #[error("the repository has submodules ({paths}), which lanes do not hold")]
+    Submodules {
+        /// Their paths.
+        paths: String,
+    },
+    /// Git refuses.
+    #[error(transparent)]
+    Git(#[from] agentops_git::Error),
+    /// The blob store fails.
+    #[error("the state folder cannot be written")]
+    Store(#[source] std::io::Error),
+}
+
+/// One agent of a plan with the program behind it.
+#[derive(Debug, Clone)]
+pub struct PlannedAgent {
+    /// What the run fixes of it.
+    pub agent: AgentRef,
+    /// The program; `None` for one that is not looked for in a dry run.
+    pub probe: Probe,
+    /// What its driver can do.
+    pub capabilities: Capabilities,
+}
+
+/// A run that can start.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What would be fixed; its id is not drawn yet.
+    pub created: Created,
+    /// The agents with their programs.
+    pub agents: BTreeMap<Name, PlannedAgent>,
+    /// What would run, for trust.
+    pub subject: Subject,
+    /// Gates that were left out, and why.
+    pub left_out: Vec<String>,
+    /// Where the test command was proposed from; `None`: configured, or none.
+    pub test_from: Option<String>,
+    /// Things a person should know, e.g. that uncommitted changes are not part of it.
+    pub notes: Vec<String>,
+}
+
+/// Looks everything up. `blobs` keeps the task and the prompts; a dry run gives a store in a temporary folder.
+///
+/// # Errors
+/// See [`PlanError`]; nothing was started.
+pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, request: &RunRequest) -> Result<Plan, PlanError> {
+    if request.task.trim().is_empty() {
+        return Err(PlanError::EmptyTask);
+    }
+    if request.task.len() > TASK_BYTES_MAX {
+        return Err(PlanError::LongTask { bytes: request.task.len() });
+    }
+    let root = repo.work_tree();
+    let head = match &request.base {
+        Some(rev) => repo.resolve(rev)?,
+        None => repo.head()?.commit,
+    };
+    let submodules = repo.submodules(&head)?;
+    if !submodules.is_empty() {
+        let paths = submodules.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        return Err(PlanError::Submodules { paths });
+    }
+    let base: Commit = head.as_str().parse()?;
+    let config = config::read(root)?;
+    let places = Places { root: root.to_owned(), user: home.profile(files::profile::BUILT_IN) };
+    let proposal = if config.commands.test.is_none() { testcmd::propose(root) } else { None };
+    let test = config.commands.test.clone().or_else(|| proposal.as_ref().map(|proposal| proposal.argv.clone()));
+
+    let mut workflows = places.workflows()?;
+    let name = request.workflow.clone().or_else(|| config.workflow.clone()).unwrap_or_else(|| "full".into());
+    let known = workflows.keys().cloned().collect::<Vec<_>>();
+    let Some(found) = workflows.remove(&name) else { return Err(PlanError::NoWorkflow { given: name, known: known.join(", ") }) };
+    let raw = files::parse_workflow(&found.path, &found.text)?;
+    let checked = raw.check(test.as_deref()).map_err(|e| files::workflow_error(&found.path, &found.text, &e))?;
+    let mut workflow = checked.workflow;
+    let lane = config.lane.check().map_err(|e| files::workflow_error(&root.join(config::CONFIG_PATH), "", &e))?;
+    if config.lane != Default::default() {
+        workflow.lane = lane;
+    }
+    if let Some(agent) = &request.agent {
+        let agent: Name = agent.parse()?;
+        for phase in workflow.phases.iter_mut().filter(|phase| phase.writes == agentops_core::workflow::Writes::Files) {
+            phase.lanes.iter_mut().for_each(|lane| lane.agent = agent.clone());
+        }
+    }
+
+    let default_driver = request.driver.clone().or_else(|| config.driver.clone());
+    let mut agents = BTreeMap::new();
+    let mut sources = vec![("workflow", found.clone())];
+    for name in workflow.agents() {
+        let (planned, found) = plan_agent(&places, blobs, name, default_driver.as_deref(), request)?;
+        agents.insert(name.clone(), planned);
+        sources.push(("agent", found));
+    }
+    let subject = subject(root, &workflow, &agents, &sources, proposal.as_ref())?;
+    let mut notes = Vec::new();
+    let status = repo.status()?;
+    if status.dirty {
+        notes.push("your uncommitted changes are not part of this run: it starts from the commit".to_owned());
+    }
+    let (mut profile_text, mut sorted) = (String::new(), sources);
+    sorted.sort_by(|a, b| a.1.path.cmp(&b.1.path));
+    for (_, found) in &sorted {
+        profile_text.push_str(&found.text);
+    }
+    let created = Created {
+        run: RunId::from_bits(0),
+        format: FORMAT,
+        task: blobs.put_text(&request.task).map_err(PlanError::Store)?,
+        base,
+        profile: files::profile::BUILT_IN.parse()?,
+        profile_hash: blobs::hash(profile_text.as_bytes()),
+        workflow_hash: blobs::hash(found.text.as_bytes()),
+        agents: agents.iter().map(|(name, planned)| (name.clone(), planned.agent.clone())).collect(),
+        approve: request.approve,
+        alternatives: known.iter().filter(|other| **other != name).filter_map(|other| other.parse().ok()).collect(),
+        trust: Some(subject.hash.clone()),
+        workflow,
+    };
+    let test_from = proposal.map(|proposal| proposal.from);
+    Ok(Plan { created, agents, subject, left_out: checked.left_out, test_from, notes })
+}
+
+fn plan_agent(
+    places: &Places,
+    blobs: &Blobs,
+    name: &Name,
+    default_driver: Option<&str>,
+    request: &RunRequest,
+) -> Result<(PlannedAgent, Found), PlanError> {
+    let (file, found) = places.agent(name)?;
+    let driver_name = match file.front.driver.as_deref().or(default_driver) {
+        Some(driver) => driver.to_owned(),
+        None => detect_driver().ok_or(PlanError::NoProgram)?,
+    };
+    let failed = |source| PlanError::Driver { agent: name.clone(), source };
+    let driver = agentops_agents::registry::driver(&driver_name).map_err(failed)?;
+    let mut settings = file.front.settings.clone();
+    settings.extend(request.settings.clone());
+    let capabilities = driver.capabilities(&settings);
+    if matches!(capabilities.usage, UsageReports::Never | UsageReports::AtEnd) {
+        return Err(PlanError::UsageUnknown { agent: name.clone(), driver: driver_name });
+    }
+    let probe = driver.probe(&settings).map_err(failed)?;
+    let model = file.front.model.clone().filter(|model| model != "inherit").or_else(|| request.model.clone());
+    let agent = AgentRef {
+        hash: blobs::hash(found.text.as_bytes()),
+        prompt: blobs.put_text(&file.prompt).map_err(PlanError::Store)?,
+        driver: driver_name.parse()?,
+        model,
+        window: file.front.window,
+        tools: file.front.tools.as_ref().map(agentops_core::agent::Tools::names),
+        settings,
+    };
+    Ok((PlannedAgent { agent, probe, capabilities }, found))
+}
+
+/// The first agent program that is installed.
+#[must_use]
+pub fn detect_driver() -> Option<String> {
+    let found = |name: &&&str| agentops_agents::registry::driver(name).is_ok_and(|driver| driver.probe(&BTreeMap::new()).is_ok());
+    ["claude", "codex"].iter().find(found).map(|name| (*name).to_owned())
+}
+
+/// Everything that trust covers for this workflow in this repository.
+fn subject(
+    root: &std::path::Path,
+    workflow: &Workflow,
+    agents: &BTreeMap<Name, PlannedAgent>,
+    sources: &[(&str, Found)],
+    proposal: Option<&testcmd::Proposal>,
+) -> Result<Subject, FileError> {
+    let mut items = trust::settings_in(root)?;
+    for (place, argv) in workflow.commands() {
+        let from = proposal.filter(|proposal| proposal.argv == argv).map(|proposal| format!(" (proposed from {})", proposal.from));
+        let kind = if place == "lane set-up" { "lane set-up" } else { "gate command" };
+        items.push(Item { kind: kind.into(), place: place + &from.unwrap_or_default(), what: argv.join(" "), used: true });
+    }
+    for copied in &workflow.lane.copy {
+        items.push(Item { kind: "file copied into lanes".into(), place: copied.clone(), what: copied.clone(), used: true });
+    }
+    for (kind, found) in sources.iter().filter(|(_, found)| found.origin == Origin::Repository) {
+        let place = found.path.strip_prefix(root).unwrap_or(&found.path).display().to_string();
+        items.push(Item { kind: (*kind).into(), place, what: blobs::hash(found.text.as_bytes()).to_string(), used: true });
+    }
+    for (name, planned) in agents {
+        let mut what = planned.agent.driver.to_string();
+        for (key, value) in &planned.agent.settings {
+            what.push_str(&format!(" {key}={value}"));
+        }
+        items.push(Item { kind: "agent program".into(), place: format!("agent {name}"), what, used: true });
+    }
+    Ok(Subject::new(items))
+}

@@ -1,0 +1,242 @@
+//! The one process per repository that owns its runs: a loop, a ledger, a socket.
+//!
+//! The loop takes in everything in one order and is the only writer. Clients and actions run on threads of their own and
+//! talk to it by messages. It sleeps until something comes or a timer is due; it polls nothing.
+
+mod serve;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel};
+use std::time::Duration;
+
+use agentops_agents::strays;
+use agentops_git::Repo;
+use agentops_safe::Redactor;
+
+use crate::blobs::Blobs;
+use crate::conductor::{Conductor, Input, Refusal};
+use crate::ledger::Ledger;
+use crate::paths::Home;
+use crate::perform::{Ctx, Msg, Performer, Report, chain};
+use crate::world::{Clock, StorageError, SystemClock};
+
+/// What a supervisor needs to know. Everything from outside is handed in here, once.
+pub struct Options {
+    /// The repository.
+    pub repo: Repo,
+    /// The user's folders.
+    pub home: Home,
+    /// This program.
+    pub exe: PathBuf,
+    /// The environment of agents and gates.
+    pub env: Vec<(OsString, OsString)>,
+    /// How long it stays when nothing is under way and nobody is connected.
+    pub idle: Duration,
+}
+
+/// Why a supervisor ended in disorder.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SupervisorError {
+    /// Another one is there.
+    #[error("another supervisor (process {pid}) owns this repository")]
+    Taken {
+        /// Its process, as it wrote it down.
+        pid: String,
+    },
+    /// The state folder cannot be used.
+    #[error("the state folder {path} cannot be used")]
+    State {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// An action found that nothing can be believed any more.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// Tells the supervisor's log. It must never fail.
+pub fn log(words: &str) {
+    let _nobody_listens = writeln!(std::io::stderr(), "{}", agentops_safe::inert_line(words, 2_000));
+}
+
+/// The lock that makes a supervisor the only one. The file stays; the kernel drops the lock with the process.
+pub struct Lock(#[expect(dead_code, reason = "held, not read: the lock lives as long as the file is open")] File);
+
+impl Lock {
+    /// Takes the lock of this state folder.
+    ///
+    /// # Errors
+    /// Another supervisor holds it, or the file cannot be made.
+    pub fn take(path: &Path) -> Result<Self, SupervisorError> {
+        let state = |source| SupervisorError::State { path: path.to_owned(), source };
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(state)?;
+        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut pid = String::new();
+            let _unknown = file.read_to_string(&mut pid);
+            return Err(SupervisorError::Taken { pid: pid.trim().to_owned() });
+        }
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id())).map_err(state)?;
+        Ok(Self(file))
+    }
+
+    /// Whether a supervisor holds the lock, and which.
+    #[must_use]
+    pub fn holder(path: &Path) -> Option<String> {
+        let mut file = File::options().read(true).open(path).ok()?;
+        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared).is_ok() {
+            return None;
+        }
+        let mut pid = String::new();
+        file.read_to_string(&mut pid).ok()?;
+        Some(pid.trim().to_owned())
+    }
+}
+
+/// The loop's state; closures of clients run on it.
+pub struct Loop {
+    conductor: Conductor<SystemClock, Ledger, Performer>,
+    followers: Vec<SyncSender<()>>,
+    fatal: Option<SupervisorError>,
+}
+
+impl Loop {
+    /// Takes inputs in. `None`: the ledger failed, and the loop ends.
+    pub(crate) fn take(&mut self, inputs: Vec<Input>) -> Option<Vec<Result<(), Refusal>>> {
+        match self.conductor.take(inputs) {
+            Ok(answers) => {
+                self.followers.retain(|follower| !matches!(follower.try_send(()), Err(std::sync::mpsc::TrySendError::Disconnected(()))));
+                Some(answers)
+            }
+            Err(e) => {
+                self.fatal.get_or_insert(e.into());
+                None
+            }
+        }
+    }
+
+    /// Adds somebody who wants to know when the ledger grows.
+    pub(crate) fn follow(&mut self, follower: SyncSender<()>) {
+        self.followers.push(follower);
+    }
+}
+
+/// Most reports that are made durable together.
+const BATCH_MAX: usize = 256;
+
+/// Runs the supervisor until nothing is left to do.
+///
+/// # Errors
+/// It cannot start, or the ledger failed: everything acknowledged is kept, and the next supervisor goes on.
+pub fn run(options: Options) -> Result<(), SupervisorError> {
+    let paths = options.home.repository(options.repo.id());
+    let state = |source| SupervisorError::State { path: paths.root().to_owned(), source };
+    paths.make().map_err(state)?;
+    let _lock = Lock::take(&paths.lock())?;
+    // What another supervisor left behind must not write beside what we start.
+    strays::end_strays(&format!("{}/", options.repo.id()));
+    let redactor = Redactor::from_env(options.env.iter().filter_map(|(name, value)| Some((name.to_str()?.into(), value.to_str()?.into()))));
+    let blobs = Blobs::open(&paths.blobs(), redactor).map_err(state)?;
+    let ledger = Ledger::open(&paths.ledger())?;
+    let (tell, messages) = channel();
+    let clock = SystemClock::default();
+    let ctx = Arc::new(Ctx {
+        repo: options.repo.clone(),
+        paths: paths.clone(),
+        blobs,
+        clock: clock.clone(),
+        exe: options.exe.clone(),
+        env: options.env,
+        tell,
+    });
+    let conductor = Conductor::start(clock, ledger, Performer::new(Arc::clone(&ctx)))?;
+    let clients = Arc::new(AtomicUsize::new(0));
+    serve::listen(&ctx, &options.home, &clients).map_err(state)?;
+    let mut state = Loop { conductor, followers: Vec::new(), fatal: None };
+    let ended = turn(&mut state, &messages, &clients, options.idle);
+    let _best_effort = std::fs::remove_file(paths.socket());
+    ended
+}
+
+fn turn(state: &mut Loop, messages: &Receiver<Msg>, clients: &AtomicUsize, idle: Duration) -> Result<(), SupervisorError> {
+    let mut quiet_since = state.conductor.clock.mono_ms();
+    loop {
+        let now = state.conductor.clock.mono_ms();
+        let at_rest = !state.conductor.busy() && clients.load(Ordering::SeqCst) == 0;
+        if !at_rest {
+            quiet_since = now;
+        }
+        let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+        if at_rest && now.saturating_sub(quiet_since) >= idle_ms {
+            return Ok(());
+        }
+        let rest = at_rest.then(|| quiet_since + idle_ms);
+        let until = [state.conductor.next_timer(), rest].into_iter().flatten().min();
+        // A client that leaves sends nothing, so while one is connected we look now and then whether it is gone.
+        let wait = until.map_or(Duration::from_secs(60), |at| Duration::from_millis(at.saturating_sub(now).max(1)));
+        let mut batch = Vec::new();
+        match messages.recv_timeout(wait) {
+            Ok(message) => batch.push(message),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+        while let (true, Ok(message)) = (batch.len() < BATCH_MAX, messages.try_recv()) {
+            batch.push(message);
+        }
+        handle(state, batch);
+        if state.conductor.next_timer().is_some_and(|at| at <= state.conductor.clock.mono_ms())
+            && let Err(e) = state.conductor.fire()
+        {
+            state.fatal.get_or_insert(e.into());
+        }
+        if let Some(error) = state.fatal.take() {
+            log(&chain(&error));
+            return Err(error);
+        }
+    }
+}
+
+/// Reports that came together are made durable together.
+fn handle(state: &mut Loop, batch: Vec<Msg>) {
+    let mut reports: Vec<Report> = Vec::new();
+    for message in batch {
+        match message {
+            Msg::Report(report) => reports.push(report),
+            Msg::Client(ask) => {
+                settle(state, std::mem::take(&mut reports));
+                ask(state);
+            }
+            Msg::Fatal(words) => {
+                state.fatal.get_or_insert(SupervisorError::Fatal(words));
+            }
+        }
+    }
+    settle(state, reports);
+}
+
+fn settle(state: &mut Loop, reports: Vec<Report>) {
+    if reports.is_empty() || state.fatal.is_some() {
+        return;
+    }
+    let inputs = reports.iter().map(|report| report.input.clone()).collect();
+    let Some(answers) = state.take(inputs) else { return };
+    for (report, answer) in reports.into_iter().zip(answers) {
+        if let Err(refusal) = &answer {
+            log(&format!("dropped: {refusal}"));
+        }
+        if let Some(taken) = report.taken {
+            let _gone = taken.send(answer.is_ok());
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The socket: who may ask, and what is answered.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use agentops_agents::ancestry::descends_from_keeper;
+use agentops_core::id::RunId;
+use agentops_core::run::{Event, Intent};
+
+use super::{Loop, log};
+use crate::conductor::Input;
+use crate::paths::Home;
+use crate::perform::{Ctx, Msg, chain};
+use crate::plan::{self, RunRequest};
+use crate::trust::Trusted;
+use crate::wire::{RefusalKind, Reply, Request};
+
+/// The longest request, in bytes: a task and its words.
+const REQUEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Binds the socket and answers on threads of their own.
+pub(super) fn listen(ctx: &Arc<Ctx>, home: &Home, clients: &Arc<AtomicUsize>) -> std::io::Result<()> {
+    let path = ctx.paths.socket();
+    // We hold the lock, so whatever lies here is a dead supervisor's.
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = crate::client::short(&path, |short| UnixListener::bind(short))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let (ctx, home, clients) = (Arc::clone(ctx), home.clone(), Arc::clone(clients));
+    std::thread::Builder::new().name("listener".into()).spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (ctx, home, clients) = (Arc::clone(&ctx), home.clone(), Arc::clone(&clients));
+            clients.fetch_add(1, Ordering::SeqCst);
+            let spawned = std::thread::Builder::new().name("client".into()).stack_size(1024 * 1024).spawn(move || {
+                serve(&ctx, &home, stream);
+                clients.fetch_sub(1, Ordering::SeqCst);
+                // Wakes the loop, so that it sees that the client is gone.
+                let _loop_gone = ctx.tell.send(Msg::Client(Box::new(|_| ())));
+            });
+            if let Err(e) = spawned {
+                log(&format!("cannot serve a client: {e}"));
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn serve(ctx: &Arc<Ctx>, home: &Home, mut stream: UnixStream) {
+    let _unlimited = stream.set_read_timeout(Some(Duration::from_secs(30)));
+    let Ok(reading) = stream.try_clone() else { return };
+    let mut line = String::new();
+    if BufReader::new(reading.take(REQUEST_BYTES_MAX)).read_line(&mut line).is_err() {
+        return;
+    }
+    let reply = match serde_json::from_str::<Request>(&line) {
+        Err(e) => refused(RefusalKind::BadRequest, format!("the request is not one this supervisor knows: {e}"), OTHER_VERSION),
+        Ok(Request::Follow) => return follow(ctx, stream),
+        Ok(Request::Ping) => Reply::Here { pid: std::process::id(), version: env!("CARGO_PKG_VERSION").into() },
+        Ok(request) => match peer_may(&stream) {
+            Err(words) => refused(RefusalKind::NotAllowed, words, "a person does this, from a terminal of their own"),
+            Ok(()) => answer(ctx, home, request),
+        },
+    };
+    say(&mut stream, &reply);
+}
+
+const OTHER_VERSION: &str = "a supervisor of another version may be running; it ends by itself when nothing is under way";
+
+fn say(stream: &mut UnixStream, reply: &Reply) -> bool {
+    let mut line = serde_json::to_vec(reply).unwrap_or_default();
+    line.push(b'\n');
+    stream.write_all(&line).is_ok()
+}
+
+/// Agents, gates and whatever they started may not steer runs. The kernel tells who connected; a descendant of a keeper stays
+/// one, however often it forks or starts a session, because its keeper is its subreaper.
+fn peer_may(stream: &UnixStream) -> Result<(), String> {
+    let peer = rustix::net::sockopt::socket_peercred(stream).map_err(|e| format!("the asker cannot be identified: {e}"))?;
+    if peer.uid != rustix::process::getuid() {
+        return Err("this repository's runs belong to another user".into());
+    }
+    if descends_from_keeper(peer.pid.as_raw_nonzero().get()) {
+        return Err("agents and what they start may not start, approve, answer, merge or end runs".into());
+    }
+    Ok(())
+}
+
+fn refused(kind: RefusalKind, message: String, hint: &str) -> Reply {
+    Reply::Refused { kind, message, hint: hint.into(), subject: None }
+}
+
+fn answer(ctx: &Arc<Ctx>, home: &Home, request: Request) -> Reply {
+    match request {
+        Request::Start { request } => start(ctx, home, &request),
+        Request::Approve { run, shown } => intent(ctx, run, Intent::Approve { shown }),
+        Request::Reject { run, shown, message } => match ctx.blobs.put_text(&message) {
+            Ok(message) => intent(ctx, run, Intent::Reject { shown, message }),
+            Err(e) => refused(RefusalKind::Failed, format!("the state folder cannot be written: {e}"), "free some space and try again"),
+        },
+        Request::Resume { run } => intent(ctx, run, Intent::Resume),
+        Request::Cancel { run } => intent(ctx, run, Intent::Cancel),
+        Request::Close { run, closing } => tell(ctx, Input::Happened(run, Event::Closed { closing })),
+        Request::Ping | Request::Follow => Reply::Done,
+    }
+}
+
+fn intent(ctx: &Arc<Ctx>, run: RunId, intent: Intent) -> Reply {
+    tell(ctx, Input::Intent(run, intent))
+}
+
+/// Gives an input to the loop and waits until it is durable.
+fn tell(ctx: &Arc<Ctx>, input: Input) -> Reply {
+    match ask(ctx, |state| state.take(vec![input]).and_then(|mut answers| answers.pop())) {
+        Some(Some(Ok(()))) => Reply::Done,
+        Some(Some(Err(refusal))) => refused(RefusalKind::NotNow, refusal.to_string(), "`agentops status` shows what each run waits for"),
+        _ => refused(RefusalKind::Failed, "the ledger could not be written".into(), "`agentops doctor` says what is wrong"),
+    }
+}
+
+fn ask<T: Send + 'static>(ctx: &Arc<Ctx>, question: impl FnOnce(&mut Loop) -> T + Send + 'static) -> Option<T> {
+    let (tell, answer) = sync_channel(1);
+    let ask = Box::new(move |state: &mut Loop| {
+        let _gone = tell.send(question(state));
+    });
+    ctx.tell.send(Msg::Client(ask)).ok()?;
+    answer.recv().ok()
+}
+
+fn start(ctx: &Arc<Ctx>, home: &Home, request: &RunRequest) -> Reply {
+    let planned = match plan::plan(&ctx.repo, home, &ctx.blobs, request) {
+        Ok(planned) => planned,
+        Err(e) => return refused(RefusalKind::BadRequest, chain(&e), ""),
+    };
+    let trusted = match Trusted::read(&home.trust_file()) {
+        Ok(trusted) => trusted,
+        Err(e) => return refused(RefusalKind::BadRequest, e.to_string(), &e.hint),
+    };
+    let hash = &planned.subject.hash;
+    if !trusted.covers(ctx.repo.id(), hash) && request.trust.as_deref() != Some(hash.as_str()) {
+        return Reply::Refused {
+            kind: RefusalKind::TrustRequired,
+            message: "this repository is not trusted as it is now".into(),
+            hint: "`agentops trust show` lists what would run; `agentops trust add` agrees to it".into(),
+            subject: Some(Box::new(planned.subject)),
+        };
+    }
+    for _ in 0..16 {
+        let mut created = planned.created.clone();
+        created.run = RunId::from_bits(random());
+        let run = created.run.clone();
+        match tell(ctx, Input::Create(Box::new(created))) {
+            Reply::Done => return Reply::Started { run, notes: planned.notes },
+            // The id is in use: draw another.
+            Reply::Refused { kind: RefusalKind::NotNow, .. } => {}
+            other => return other,
+        }
+    }
+    refused(RefusalKind::Failed, "no free run id was found".into(), "try again")
+}
+
+/// Random bits for an id; they need not be secret.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+fn follow(ctx: &Arc<Ctx>, mut stream: UnixStream) {
+    let (grew, changes) = sync_channel(1);
+    if ask(ctx, move |state| state.follow(grew)).is_none() {
+        return;
+    }
+    // A first word, so that the follower reads whatever came before it was heard.
+    if !say(&mut stream, &Reply::Changed) {
+        return;
+    }
+    loop {
+        match changes.recv_timeout(Duration::from_secs(5)) {
+            Ok(()) | Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+                if !say(&mut stream, &Reply::Changed) {
+                    return;
+                }
+            }
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! What commands show of runs: one type for screens and for `--json`.
+
+use agentops_core::ceiling::Enforcement;
+use agentops_core::id::{Commit, Name, RunId};
+use agentops_core::laws::LAWS;
+use agentops_core::run::{Closing, Outcome, SessionEnd, State, Status, Verdict};
+use agentops_core::usage::Usage;
+use agentops_core::workflow::{Check, Writes};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::blobs::Blobs;
+use crate::ledger::{Ledger, Line};
+use crate::world::StorageError;
+
+/// One run, whole.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RunView {
+    /// Version of this format.
+    pub format: u32,
+    /// The run.
+    pub run: RunId,
+    /// What it is doing or how it ended.
+    pub status: Status,
+    /// More about it in words; absent when there is nothing more to say.
+    pub detail: Option<String>,
+    /// The task's first line.
+    pub title: String,
+    /// The task.
+    pub task: String,
+    /// The profile.
+    pub profile: Name,
+    /// The workflow.
+    pub workflow: Name,
+    /// Other workflows that could do it.
+    pub alternatives: Vec<Name>,
+    /// The commit it started from.
+    pub base: Commit,
+    /// The branch with its result, once there is one.
+    pub branch: Option<String>,
+    /// The newest commit of its work.
+    pub tip: Commit,
+    /// When it started, Unix milliseconds.
+    pub started_at_ms: u64,
+    /// When it ended.
+    pub ended_at_ms: Option<u64>,
+    /// What became of its result.
+    pub closing: Option<Closing>,
+    /// Its phases, in order.
+    pub phases: Vec<PhaseView>,
+    /// The laws, as far as they were checked.
+    pub laws: Vec<LawView>,
+    /// Tokens of all calls.
+    pub tokens: Usage,
+    /// Largest share of a window in any session, in thousandths; absent: none was measured.
+    pub largest_permille: Option<u64>,
+    /// How often a supervisor took it over from a dead one.
+    pub takeovers: u32,
+    /// What to type next.
+    pub next: Vec<String>,
+}
+
+/// One phase.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct PhaseView {
+    /// Its name.
+    pub name: Name,
+    /// Where it is.
+    pub state: PhaseStateView,
+    /// Rounds through its gates so far.
+    pub round: u32,
+    /// Its lanes, review lanes included.
+    pub lanes: Vec<LaneView>,
+    /// Its gates.
+    pub gates: Vec<GateView>,
+    /// What it hands on.
+    pub bundle: Option<BundleView>,
+    /// Files that it changed; absent for a phase that writes documents only, or before its lanes are merged.
+    pub changed: Option<u32>,
+    /// How long it took so far, in milliseconds; absent before it began.
+    pub took_ms: Option<u64>,
+}
+
+/// Where a phase is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PhaseStateView {
+    /// Not begun.
+    Pending,
+    /// Under way.
+    Running,
+    /// Its gates passed.
+    Done,
+}
+
+/// One lane.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LaneView {
+    /// Its name.
+    pub name: Name,
+    /// Its agent.
+    pub agent: Name,
+    /// It judges the work of others.
+    pub review: bool,
+    /// Its sessions.
+    pub sessions: Vec<SessionView>,
+    /// Names of its documents.
+    pub documents: Vec<String>,
+}
+
+/// One session.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SessionView {
+    /// Its place in the lane.
+    pub ordinal: u32,
+    /// How it ended; absent while it runs.
+    pub end: Option<SessionEnd>,
+    /// What a person should know of it.
+    pub detail: Option<String>,
+    /// Model; absent: unknown.
+    pub model: Option<String>,
+    /// The program's version; absent: unknown.
+    pub version: Option<String>,
+    /// How the ceiling is enforced; absent until the program is up.
+    pub enforcement: Option<Enforcement>,
+    /// The window in tokens.
+    pub window: Option<u64>,
+    /// Largest share of it, in thousandths; absent: unknown.
+    pub largest_permille: Option<u64>,
+    /// Calls whose end was reported.
+    pub calls: u64,
+    /// Tokens of its calls.
+    pub tokens: Usage,
+    /// Files it changed.
+    pub changed: u32,
+    /// Changes that were dropped.
+    pub dropped: u32,
+    /// It was asked to hand over.
+    pub handing_over: bool,
+}
+
+/// One gate.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct GateView {
+    /// Its name.
+    pub name: Name,
+    /// What it checks: `command`, `artifact`, `review`, `approval`, `laws`.
+    pub kind: String,
+    /// Verdict of this round; absent: not checked yet.
+    pub verdict: Option<Verdict>,
+    /// Refusals in earlier rounds.
+    pub refusals: u32,
+    /// Findings, or what broke.
+    pub detail: Option<String>,
+}
+
+/// A bundle in figures.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct BundleView {
+    /// Its hash.
+    pub hash: String,
+    /// Estimated tokens of its sources.
+    pub tokens_before: u64,
+    /// Estimated tokens of the bundle.
+    pub tokens_after: u64,
+}
+
+/// A law.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LawView {
+    /// Its words.
+    pub law: String,
+    /// Whether it held when it was last checked.
+    pub held: bool,
+}
+
+/// All runs, newest first.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct StatusView {
+    /// Version of this format.
+    pub format: u32,
+    /// The supervisor's process; absent: none runs.
+    pub supervisor: Option<String>,
+    /// The runs.
+    pub runs: Vec<RunLine>,
+}
+
+/// One run in a list.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RunLine {
+    /// The run.
+    pub run: RunId,
+    /// What it is doing or how it ended: the same words as in `show`.
+    pub status: String,
+    /// More about it, e.g. the phase or what it waits for.
+    pub about: String,
+    /// The task's first line.
+    pub title: String,
+    /// The workflow.
+    pub workflow: Name,
+    /// When it started, Unix milliseconds.
+    pub started_at_ms: u64,
+    /// When it ended.
+    pub ended_at_ms: Option<u64>,
+    /// What became of its result.
+    pub closing: Option<Closing>,
+}
+
+/// Version of the formats in this module.
+pub const VIEW_FORMAT: u32 = 1;
+
+/// The first line of a task that says something.
+#[must_use]
+pub fn title(task: &str) -> String {
+    let line = task.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    agentops_safe::inert_line(line.trim(), 100)
+}
+
+/// The view of one run. Texts that cannot be read are named as such: a missing blob must not hide a run.
+#[must_use]
+pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunView {
+    let text = |blob: &Option<agentops_core::id::BlobId>| {
+        let words = |blob| blobs.text(blob).unwrap_or_else(|e| format!("(cannot be read: {e})"));
+        blob.as_ref().map(|blob| agentops_safe::inert(&words(blob)).into_owned())
+    };
+    let task = text(&Some(state.created.task.clone())).unwrap_or_default();
+    let status = state.status(supervised);
+    let detail = match &status {
+        Status::NeedsDecision { decision } => text(&decision.detail),
+        Status::Failed { failure } => text(&failure.detail),
+        _ => None,
+    };
+    let current = state.current();
+    let ended_at_ms = state.outcome.map(|(_, at)| at);
+    let phases = state.created.workflow.phases.iter().zip(&state.phases).enumerate().map(|(index, (spec, phase))| {
+        let lane = |lane: &agentops_core::run::LaneState, review: bool| LaneView {
+            name: lane.id.lane.clone(),
+            agent: lane.agent.clone(),
+            review,
+            documents: lane.artifacts.keys().cloned().collect(),
+            sessions: lane
+                .sessions
+                .iter()
+                .map(|session| SessionView {
+                    ordinal: session.id.ordinal,
+                    end: session.end,
+                    detail: text(&session.detail),
+                    model: session.facts.as_ref().and_then(|facts| facts.model.clone()),
+                    version: session.facts.as_ref().and_then(|facts| facts.version.clone()),
+                    enforcement: session.facts.as_ref().map(|facts| facts.enforcement),
+                    window: session.window,
+                    largest_permille: session.permille(),
+                    calls: session.calls,
+                    tokens: session.usage,
+                    changed: session.changed,
+                    dropped: session.dropped,
+                    handing_over: session.hand_over_since_ms.is_some(),
+                })
+                .collect(),
+        };
+        let gates = spec.gates.iter().map(|gate| GateView {
+            name: gate.name.clone(),
+            kind: kind(&gate.check).into(),
+            verdict: phase.gates.get(&gate.name).map(|gate| gate.verdict),
+            refusals: u32::try_from(phase.refusals.iter().filter(|refusal| refusal.gate == gate.name).count()).unwrap_or(u32::MAX),
+            detail: phase.gates.get(&gate.name).filter(|gate| gate.verdict != Verdict::Passed).and_then(|gate| text(&gate.detail)),
+        });
+        PhaseView {
+            name: spec.name.clone(),
+            state: match (phase.bundle.is_some(), index == current && phase.started_at_ms.is_some()) {
+                (true, _) => PhaseStateView::Done,
+                (false, true) => PhaseStateView::Running,
+                _ => PhaseStateView::Pending,
+            },
+            round: phase.round,
+            lanes: phase.lanes.iter().map(|l| lane(l, false)).chain(phase.reviews.iter().map(|l| lane(l, true))).collect(),
+            gates: gates.collect(),
+            bundle: phase.bundle.as_ref().map(|bundle| BundleView {
+                hash: bundle.blob.to_string(),
+                tokens_before: bundle.before,
+                tokens_after: bundle.after,
+            }),
+            changed: (spec.writes == Writes::Files && phase.merged.is_some()).then_some(phase.changed),
+            took_ms: phase.started_at_ms.map(|from| phase.ended_at_ms.or(ended_at_ms).unwrap_or(now_ms).saturating_sub(from)),
+        }
+    });
+    let laws = state.laws.iter().flat_map(|held| LAWS.iter().zip(held)).map(|(law, held)| LawView { law: (*law).into(), held: *held });
+    RunView {
+        format: VIEW_FORMAT,
+        run: state.created.run.clone(),
+        next: next(state, &status),
+        detail,
+        title: title(&task),
+        task,
+        profile: state.created.profile.clone(),
+        workflow: state.created.workflow.name.clone(),
+        alternatives: state.created.alternatives.clone(),
+        base: state.created.base.clone(),
+        branch: state.published.as_ref().map(|_| state.created.run.branch()),
+        tip: state.recorded.clone().unwrap_or_else(|| state.tip().clone()),
+        started_at_ms: state.created_at_ms,
+        ended_at_ms,
+        closing: state.closing.clone(),
+        phases: phases.collect(),
+        laws: laws.collect(),
+        tokens: state.usage(),
+        largest_permille: state.sessions().filter_map(|(_, session)| session.permille()).max(),
+        takeovers: state.takeovers,
+        status,
+    }
+}
+
+fn kind(check: &Check) -> &'static str {
+    match check {
+        Check::Command { .. } => "command",
+        Check::Artifact { .. } => "artifact",
+        Check::Review { .. } => "review",
+        Check::Approval { .. } => "approval",
+        Check::Laws => "laws",
+    }
+}
+
+/// What to type next, most likely first.
+fn next(state: &State, status: &Status) -> Vec<String> {
+    use agentops_core::run::Waiting;
+    let run = &state.created.run;
+    let with = |commands: &[&str]| commands.iter().map(|command| command.replace("RUN", run.as_str())).collect();
+    match status {
+        Status::Done if state.closing.is_none() => with(&["agentops merge RUN", "agentops show RUN --diff", "agentops discard RUN"]),
+        Status::Waiting { waiting: Waiting::Approval { .. } } => {
+            with(&["agentops approve RUN", "agentops reject RUN -m \"…\"", "agentops show RUN"])
+        }
+        Status::Waiting { waiting: Waiting::Supervisor } => with(&["agentops resume RUN", "agentops cancel RUN"]),
+        Status::NeedsDecision { .. } => with(&["agentops show RUN", "agentops resume RUN", "agentops cancel RUN"]),
+        Status::Running | Status::Waiting { .. } => with(&["agentops logs RUN --follow", "agentops cancel RUN"]),
+        Status::Failed { .. } | Status::Cancelled if state.closing.is_none() => with(&["agentops show RUN", "agentops logs RUN"]),
+        _ => with(&["agentops show RUN"]),
+    }
+}
+
+/// The list of runs.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub fn status(ledger: &mut Ledger, blobs: &Blobs, supervisor: Option<String>, limit: u32) -> Result<StatusView, StorageError> {
+    let mut runs = Vec::new();
+    for line in ledger.runs(limit)? {
+        let (status, about) = match line.outcome {
+            Some(outcome) => (outcome_word(outcome).to_owned(), closing_words(&line)),
+            None => match ledger.state(&line.run)? {
+                Some(state) => words(&state, &state.status(supervisor.is_some())),
+                None => ("unknown".into(), String::new()),
+            },
+        };
+        let task = blobs.text(&line.task).unwrap_or_else(|e| format!("(cannot be read: {e})"));
+        runs.push(RunLine {
+            run: line.run,
+            status,
+            about,
+            title: title(&task),
+            workflow: line.workflow,
+            started_at_ms: line.started_ms,
+            ended_at_ms: line.ended_ms,
+            closing: line.closing,
+        });
+    }
+    Ok(StatusView { format: VIEW_FORMAT, supervisor, runs })
+}
+
+fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Failed => "failed",
+        Outcome::Cancelled => "cancelled",
+    }
+}
+
+fn closing_words(line: &Line) -> String {
+    match (&line.closing, line.outcome) {
+        (Some(Closing::Merged { .. }), _) => "merged".into(),
+        (Some(Closing::Discarded { .. }), _) => "discarded".into(),
+        (None, Some(Outcome::Done)) => format!("branch {}", line.run.branch()),
+        _ => String::new(),
+    }
+}
+
+/// A status in one word, and more about it in a few.
+#[must_use]
+pub fn words(state: &State, status: &Status) -> (String, String) {
+    use agentops_core::run::Waiting;
+    let phase = state.created.workflow.phases.get(state.current()).map_or("close", |phase| phase.name.as_str());
+    let kebab = |value: serde_json::Value| value.as_str().map(str::to_owned).unwrap_or_default();
+    match status {
+        Status::Running => ("running".into(), phase.to_owned()),
+        Status::Waiting { waiting } => (
+            "waiting".into(),
+            match waiting {
+                Waiting::Approval { phase, .. } => format!("for you to approve {phase}"),
+                Waiting::Provider { .. } => "for the model provider; tried again by itself".into(),
+                Waiting::Supervisor => "for a supervisor; none runs".into(),
+            },
+        ),
+        Status::NeedsDecision { decision } => {
+            let place = decision.place.as_ref().map(|place| format!("/{place}")).unwrap_or_default();
+            let kind = kebab(serde_json::to_value(decision.kind).unwrap_or_default());
+            ("needs-decision".into(), format!("{kind} in {}{place}", decision.phase))
+        }
+        Status::Done => ("done".into(), String::new()),
+        Status::Failed { failure } => {
+            let kind = kebab(serde_json::to_value(failure.kind).unwrap_or_default());
+            ("failed".into(), format!("{kind} in {}", failure.session))
+        }
+        Status::Cancelled => ("cancelled".into(), String::new()),
+    }
+}

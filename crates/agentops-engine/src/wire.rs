@@ -1,0 +1,108 @@
+//! What clients and the supervisor say to each other over the socket: one JSON object a line.
+
+use agentops_core::id::{BlobId, RunId};
+use agentops_core::run::Closing;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::RunRequest;
+use crate::trust::Subject;
+
+/// What a client asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "ask")]
+pub enum Request {
+    /// Who is there?
+    Ping,
+    /// Start a run.
+    Start {
+        /// What was asked for.
+        request: RunRequest,
+    },
+    /// Approve what was shown.
+    Approve {
+        /// The run.
+        run: RunId,
+        /// The hash of what was shown.
+        shown: BlobId,
+    },
+    /// Refuse it.
+    Reject {
+        /// The run.
+        run: RunId,
+        /// The hash of what was shown.
+        shown: BlobId,
+        /// Words for the next session.
+        message: String,
+    },
+    /// Try again after a decision was needed. Without a run: just go on with what is there.
+    Resume {
+        /// The run.
+        run: RunId,
+    },
+    /// End a run.
+    Cancel {
+        /// The run.
+        run: RunId,
+    },
+    /// Say what became of a result.
+    Close {
+        /// The run.
+        run: RunId,
+        /// What.
+        closing: Closing,
+    },
+    /// Answer `changed` whenever the ledger grew, until the connection is closed.
+    Follow,
+}
+
+/// What the supervisor answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "answer")]
+pub enum Reply {
+    /// It is there.
+    Here {
+        /// Its process.
+        pid: u32,
+        /// Its version.
+        version: String,
+    },
+    /// The run is durable and under way.
+    Started {
+        /// The run.
+        run: RunId,
+        /// Things a person should know.
+        notes: Vec<String>,
+    },
+    /// Done, and durable.
+    Done,
+    /// The ledger grew.
+    Changed,
+    /// Not done.
+    Refused {
+        /// What kind of refusal.
+        kind: RefusalKind,
+        /// Why.
+        message: String,
+        /// What to do.
+        hint: String,
+        /// What would have to be trusted.
+        #[serde(default)]
+        subject: Option<Box<Subject>>,
+    },
+}
+
+/// Kinds of refusal that a client treats differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalKind {
+    /// The repository is not trusted as it is.
+    TrustRequired,
+    /// The asker is an agent, a gate, or another user.
+    NotAllowed,
+    /// What was asked for cannot be done as it was asked.
+    BadRequest,
+    /// It does not fit the run's state, or there is no such run.
+    NotNow,
+    /// The machine does not let us.
+    Failed,
+}
