@@ -198,6 +198,10 @@ pub enum AgentEvent {
 }
 
 /// What the engine must do for the protocol.
+///
+/// Effects are performed in their order, and what an event causes (a hand-over asked for, a session stopped) is done before
+/// the next effect; once a session is stopped the rest is dropped. A program that waits for an answer to its report of a
+/// call is so held at the very call that was one too many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Write this line (without its newline) to the program's stdin.
@@ -216,6 +220,15 @@ pub enum Exit {
     Code(i32),
     /// By this signal.
     Signal(i32),
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
 }
 
 /// The conversation with one running program: lines in, effects out. No clock, no disk.

@@ -6,4 +6,7 @@ pub mod ancestry;
 pub mod driver;
 pub mod keeper;
 pub mod process;
+pub mod scripted;
+mod settings;
 pub mod strays;
+mod text;

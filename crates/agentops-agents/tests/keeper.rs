@@ -115,7 +115,8 @@ fn a_program_gets_exactly_its_environment_and_three_descriptors() {
     let tree = Tree::start(&KeeperSpec { env: vec![("A".into(), "b c".into())], ..spec(&["env"]) });
     tree.program();
     let (lines, _) = tree.all();
-    let mut lines: Vec<String> = lines.into_iter().map(|line| if let FromKeeper::Out { line } = line { line } else { panic!("{line:?}") }).collect();
+    let mut lines: Vec<String> =
+        lines.into_iter().map(|line| if let FromKeeper::Out { line } = line { line } else { panic!("{line:?}") }).collect();
     lines.sort();
     // The fourth descriptor is the one that reads the list.
     assert_eq!(lines, ["A=b c", &format!("{MARK_VARIABLE}=test"), "cwd /", "descriptors 3"]);
@@ -214,7 +215,8 @@ fn p3_a_dropped_handle_ends_the_tree_at_once() {
 fn p3_nobody_is_left_after_kill_9_of_the_supervisor() {
     use std::io::BufRead;
     let mut command = std::process::Command::new(FIXTURE);
-    let mut supervisor = command.args(["supervise", "fork-away", "hang"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut supervisor =
+        command.args(["supervise", "fork-away", "hang"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufReader::new(supervisor.stdout.take().unwrap()).lines();
     let (mut keeper, mut program, mut away) = (None, None, None);
     while keeper.is_none() || program.is_none() || away.is_none() {
@@ -324,7 +326,8 @@ fn p4_bytes_that_are_no_text_do_no_harm() {
     let tree = Tree::start(&spec(&["garbage"]));
     tree.program();
     let (messages, ended) = tree.all();
-    let lines: Vec<&str> = messages.iter().filter_map(|m| if let FromKeeper::Out { line } = m { Some(line.as_str()) } else { None }).collect();
+    let lines: Vec<&str> =
+        messages.iter().filter_map(|m| if let FromKeeper::Out { line } = m { Some(line.as_str()) } else { None }).collect();
     assert_eq!(lines, ["nul\0nul", "\u{fffd}\u{fffd}\u{fffd}", "", "\u{fffd}"]);
     assert!(messages.contains(&FromKeeper::Err { line: "\u{fffd} bad".to_owned() }));
     assert_eq!(ended.exit, Some(Exit::Code(0)));

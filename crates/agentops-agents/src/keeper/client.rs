@@ -29,7 +29,11 @@ impl Keeper {
     /// # Errors
     /// When the keeper itself cannot be started. That the program could not is told as `NotStarted`.
     #[expect(clippy::disallowed_methods, reason = "this is the one place where keepers are started")]
-    pub fn spawn(exe: &Path, spec: &KeeperSpec, mut on: impl FnMut(FromKeeper) + Send + 'static) -> io::Result<KeeperHandle> {
+    pub fn spawn(
+        exe: &Path,
+        spec: &KeeperSpec,
+        mut on: impl FnMut(FromKeeper) + Send + 'static,
+    ) -> io::Result<KeeperHandle> {
         // The keeper needs none of the supervisor's environment, folder or process group: a Ctrl-C is not for it.
         let mut child = Command::new(exe)
             .arg(super::SUBCOMMAND)

@@ -34,11 +34,18 @@ const KILL_PASS: Duration = Duration::from_millis(20);
 enum Stage {
     Running,
     /// SIGINT was sent; SIGTERM follows at `term`, SIGKILL at `kill`.
-    Interrupted { term: Instant, kill: Instant },
+    Interrupted {
+        term: Instant,
+        kill: Instant,
+    },
     /// SIGTERM was sent; SIGKILL follows.
-    Terminated { kill: Instant },
+    Terminated {
+        kill: Instant,
+    },
     /// SIGKILL is sent until nobody is left, at most until then.
-    Killing { until: Instant },
+    Killing {
+        until: Instant,
+    },
 }
 
 struct Hold {
