@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::time::{Duration, Instant};
 
 use agentops_agents::keeper::{FromKeeper, KeeperSpec, StdinKind};
-use agentops_agents::keeper::client::{Keeper, KeeperHandle};
+use agentops_agents::keeper::{Keeper, KeeperHandle};
 use agentops_core::id::{BlobId, Commit, RunId, SessionId};
 use agentops_core::run::{Action, Event, Key, State, Stop};
 use agentops_git::{Author, Oid, Repo};
@@ -188,6 +188,27 @@ impl Performer {
     }
 }
 
+/// Runs the command gates of a finished run on another commit, under a keeper: a merge's re-test. `Some` says what does not
+/// hold.
+///
+/// # Errors
+/// A work tree cannot be made, or a blob not written.
+pub fn test_commit(
+    repo: &Repo,
+    paths: &Paths,
+    blobs: &Blobs,
+    exe: &std::path::Path,
+    env: Vec<(OsString, OsString)>,
+    state: &State,
+    merged: &Oid,
+) -> Result<Option<String>, ActError> {
+    // Nobody listens: what a gate reports here goes to the caller, not to a ledger.
+    let (tell, _) = channel();
+    let (repo, paths, blobs) = (repo.clone(), paths.clone(), blobs.clone());
+    let ctx = Ctx { repo, paths, blobs, clock: SystemClock::default(), exe: exe.to_owned(), env, tell };
+    gate::test(&Arc::new(ctx), state, &commit(merged)?)
+}
+
 impl Ctx {
     /// Reports an event without waiting.
     fn report(&self, run: &RunId, event: Event) {
@@ -255,7 +276,7 @@ impl Ctx {
                 }
                 Incoming::Stop(_) => {
                     ran.stopped = true;
-                    keeper.stop(false);
+                    let _gone = keeper.stop(false);
                 }
                 Incoming::Keeper(_) | Incoming::AskHandOver => {}
             }

@@ -171,3 +171,21 @@ fn laws_check(ctx: &Ctx, state: &State, judged: &Commit) -> Act<Event> {
     let detail = if missing.is_empty() { None } else { Some(ctx.put(&missing)?) };
     Ok(Event::LawsChecked { held, detail })
 }
+
+/// Runs the command gates of a run on another commit: the merge's re-test. `Some` says which one does not hold.
+///
+/// # Errors
+/// A work tree cannot be made.
+pub(super) fn test(ctx: &Arc<Ctx>, state: &State, commit: &Commit) -> Act<Option<String>> {
+    for phase in &state.created.workflow.phases {
+        for gate in &phase.gates {
+            let Check::Command { argv, seconds_max } = &gate.check else { continue };
+            let stop = std::sync::mpsc::channel();
+            let ended = command(ctx, &state.created.run, state, &phase.name, gate, commit, argv, *seconds_max, stop)?;
+            if let Event::GateEnded { verdict: Verdict::Refused | Verdict::Broke, detail, .. } = ended {
+                return Ok(Some(detail.map(|blob| ctx.blobs.text(&blob)).transpose()?.unwrap_or_default()));
+            }
+        }
+    }
+    Ok(None)
+}

@@ -18,7 +18,7 @@ use agentops_core::id::{BlobId, Commit, RunId, SessionId};
 use agentops_core::run::{Event, Next, SessionEnd, SessionFacts, State, Stop};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
-use agentops_git::{Expect, Lane, lanes};
+use agentops_git::{Expect, lanes};
 
 use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, Tail, chain, commit, oid, prompt, records, recv_until, work};
 use crate::crash::boundary;

@@ -1,0 +1,277 @@
+//! What may be typed. Plain data: nothing here looks at the machine.
+
+use std::path::PathBuf;
+
+use agentops_core::id::RunId;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Run AI agents reliably: research, plan, implement; every phase in a fresh context, never more than 40 % of the window
+#[derive(Debug, Parser)]
+#[command(name = "agentops", version, max_term_width = 110, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Flags of every command
+    #[command(flatten)]
+    pub global: Global,
+    /// The command
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// The repository; default: where you are
+    #[arg(long, global = true, value_name = "DIR")]
+    pub repo: Option<PathBuf>,
+    /// Folder of private state
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Print JSON; `agentops schema` has its form
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing but data and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// The commands, the daily ones first.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take a task through its phases
+    Run(RunArgs),
+    /// Show every run and what it waits for
+    Status(StatusArgs),
+    /// Show one run whole
+    Show(ShowArgs),
+    /// Show what agents said and did
+    Logs(LogsArgs),
+    /// Approve what a run shows
+    Approve(ApproveArgs),
+    /// Refuse it, with words for the next session
+    Reject(RejectArgs),
+    /// Go on after a decision or a crash
+    Resume(RunArg),
+    /// End a run; its work is kept
+    Cancel(RunArg),
+    /// Merge a result into your branch, tested again first
+    Merge(MergeArgs),
+    /// Put a result away; it can be brought back
+    Discard(RunArg),
+    /// See and agree to what a repository would run
+    Trust(TrustArgs),
+    /// Check this machine and repository
+    Doctor,
+    /// See the whole work on an example, without any agent installed
+    Demo(DemoArgs),
+    /// Print the JSON Schema of a file or an output
+    Schema(SchemaArgs),
+    /// Print a completion script for your shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// The repository's supervisor
+    #[command(hide = true)]
+    Supervise,
+}
+
+/// `agentops run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// What is to be done, in plain words
+    #[arg(value_name = "TASK", required_unless_present = "file")]
+    pub task: Option<String>,
+    /// Read the task from a file; `-` is stdin
+    #[arg(long, short, value_name = "FILE", conflicts_with = "task")]
+    pub file: Option<PathBuf>,
+    /// The workflow: full, quick, or one of yours
+    #[arg(long, short)]
+    pub workflow: Option<String>,
+    /// The agent for phases that change files
+    #[arg(long)]
+    pub agent: Option<String>,
+    /// The agent program: claude, codex, command
+    #[arg(long)]
+    pub driver: Option<String>,
+    /// The model, as the agent program names it
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Start from this commit instead of HEAD
+    #[arg(long, value_name = "REV")]
+    pub base: Option<String>,
+    /// Approve beforehand
+    #[arg(long, value_enum, default_value_t = ApproveArg::None)]
+    pub approve: ApproveArg,
+    /// Trust the repository if it has this hash (for machines)
+    #[arg(long, value_name = "HASH")]
+    pub trust: Option<String>,
+    /// A setting of the agents' driver, such as script=FILE
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// Start nothing; show what would happen
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+    /// Do not wait for the end
+    #[arg(long, short)]
+    pub detach: bool,
+}
+
+/// Approvals given beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ApproveArg {
+    /// Ask for each
+    None,
+    /// Plans
+    Plan,
+    /// All
+    All,
+}
+
+/// A run.
+#[derive(Debug, Args)]
+pub struct RunArg {
+    /// The run; default: the newest
+    #[arg(value_name = "RUN")]
+    pub run: Option<RunId>,
+}
+
+/// `agentops status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// How many runs
+    #[arg(long, short = 'l', default_value_t = 20)]
+    pub limit: u32,
+}
+
+/// `agentops show`
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The run
+    #[command(flatten)]
+    pub run: RunArg,
+    /// Show its change as a patch
+    #[arg(long)]
+    pub diff: bool,
+    /// Show a document of it, such as plan.md
+    #[arg(long, value_name = "NAME")]
+    pub document: Option<String>,
+}
+
+/// `agentops logs`
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The run
+    #[command(flatten)]
+    pub run: RunArg,
+    /// Go on until the run rests
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Show the agents' raw transcripts
+    #[arg(long)]
+    pub raw: bool,
+}
+
+/// `agentops approve`
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    /// The run
+    #[command(flatten)]
+    pub run: RunArg,
+    /// Only if what waits has this hash, or begins with it
+    #[arg(long, value_name = "HASH")]
+    pub shown: Option<String>,
+}
+
+/// `agentops reject`
+#[derive(Debug, Args)]
+pub struct RejectArgs {
+    /// The run
+    #[command(flatten)]
+    pub run: RunArg,
+    /// What must change
+    #[arg(long, short)]
+    pub message: String,
+}
+
+/// `agentops merge`
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// The run
+    #[command(flatten)]
+    pub run: RunArg,
+    /// Agree to changes of what trust covers
+    #[arg(long)]
+    pub trust_changes: bool,
+    /// Do not run the test on the merged result
+    #[arg(long)]
+    pub no_test: bool,
+}
+
+/// `agentops trust`
+#[derive(Debug, Args)]
+pub struct TrustArgs {
+    /// What to do; default: show
+    #[command(subcommand)]
+    pub what: Option<TrustWhat>,
+    /// The workflow it is about
+    #[arg(long, short, global = true)]
+    pub workflow: Option<String>,
+    /// The agent program it is about
+    #[arg(long, global = true)]
+    pub driver: Option<String>,
+}
+
+/// What `agentops trust` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum TrustWhat {
+    /// Show what would run
+    Show,
+    /// Agree to it as it is now
+    Add,
+    /// Take trust back
+    Revoke,
+}
+
+/// `agentops demo`
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Kill the supervisor in the middle of it, and resume
+    #[arg(long)]
+    pub kill: bool,
+    /// Keep the example's folder
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `agentops schema`
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Of what
+    #[arg(value_enum)]
+    pub of: SchemaOf,
+}
+
+/// What has a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// A workflow file
+    Workflow,
+    /// An agent file's front matter
+    Agent,
+    /// .agentops/config.toml
+    Config,
+    /// The document that closes a run out
+    CloseOut,
+    /// A reviewer's verdict
+    Verdict,
+    /// Output of `show --json` and `run --json`
+    Show,
+    /// Output of `status --json`
+    Status,
+    /// Output of `trust show --json`
+    Trust,
+    /// Output of `run --dry-run --json`
+    DryRun,
+    /// Output of `doctor --json`
+    Doctor,
+}

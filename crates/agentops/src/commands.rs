@@ -1,0 +1,111 @@
+//! One module a command.
+
+mod answer;
+mod demo;
+mod doctor;
+mod finish;
+mod look;
+mod run;
+mod schema;
+mod trust;
+
+use std::time::Duration;
+
+use agentops_core::run::Status;
+use agentops_engine::supervisor;
+use agentops_engine::view::RunView;
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Command};
+use crate::context::{self, Context};
+use crate::error::{self, CommandError};
+use crate::printer::Printer;
+use crate::{env, screen};
+
+/// Runs a command; gives its exit code.
+pub fn dispatch(cli: &Cli, printer: &Printer) -> Result<u8, CommandError> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Run(args) => run::run(&Context::find(global)?, args, printer),
+        Command::Status(args) => look::status(&Context::find(global)?, args, printer),
+        Command::Show(args) => look::show(&Context::find(global)?, args, printer),
+        Command::Logs(args) => look::logs(&Context::find(global)?, args, printer),
+        Command::Approve(args) => answer::approve(&Context::find(global)?, args, printer),
+        Command::Reject(args) => answer::reject(&Context::find(global)?, args, printer),
+        Command::Resume(args) => answer::resume(&Context::find(global)?, args, printer),
+        Command::Cancel(args) => answer::cancel(&Context::find(global)?, args, printer),
+        Command::Merge(args) => finish::merge(&Context::find(global)?, args, printer),
+        Command::Discard(args) => finish::discard(&Context::find(global)?, args, printer),
+        Command::Trust(args) => trust::trust(&Context::find(global)?, args, printer),
+        Command::Doctor => doctor::doctor(global, printer),
+        Command::Demo(args) => demo::demo(args, printer),
+        Command::Schema(args) => schema::schema(args, printer),
+        Command::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "agentops", &mut out);
+            printer.data(String::from_utf8_lossy(&out).trim_end());
+            Ok(error::SUCCESS)
+        }
+        Command::Supervise => {
+            let context = Context::find(global)?;
+            let options = supervisor::Options {
+                repo: context.repo,
+                home: context.home,
+                exe: context::exe()?,
+                env: env::for_agents(),
+                idle: Duration::from_secs(2),
+            };
+            supervisor::run(options).map(|()| error::SUCCESS).map_err(|e| CommandError::new(error::FAILED, chain(&e)))
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut at = error.source();
+    while let Some(cause) = at {
+        text.push_str(&format!(": {cause}"));
+        at = cause.source();
+    }
+    text
+}
+
+/// Prints a run at rest and gives the exit code of its state.
+fn report(view: &RunView, printer: &Printer) -> u8 {
+    if printer.json() {
+        printer.value(view);
+    } else {
+        printer.data(&screen::run(view, printer, crate::live::now()).join("\n"));
+    }
+    match view.status {
+        Status::Done => error::SUCCESS,
+        Status::Failed { .. } => error::RUN_FAILED,
+        Status::Cancelled => error::RUN_CANCELLED,
+        Status::NeedsDecision { .. } => error::NEEDS_DECISION,
+        Status::Running | Status::Waiting { .. } => error::WAITING,
+    }
+}
+
+/// Refuses what only a person may do when an agent or a gate asks.
+fn person_only() -> Result<(), CommandError> {
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    if agentops_agents::ancestry::descends_from_keeper(own) {
+        return Err(CommandError::new(error::NOT_ALLOWED, "agents and what they start may not do this")
+            .hint("a person does this, from a terminal of their own"));
+    }
+    Ok(())
+}
+
+/// Asks a question on the terminal; `None` when there is nobody to ask.
+fn ask(question: &str) -> Result<Option<String>, CommandError> {
+    use std::io::{IsTerminal, Write};
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Ok(None);
+    }
+    let mut err = std::io::stderr();
+    write!(err, "{question} ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(Some(answer.trim().to_owned()))
+}

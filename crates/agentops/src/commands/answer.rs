@@ -1,0 +1,100 @@
+//! `approve`, `reject`, `resume`, `cancel`: what a person says to a run.
+
+use agentops_core::id::{BlobId, RunId};
+use agentops_core::run::{Status, Waiting};
+use agentops_engine::wire::Request;
+
+use crate::cli::{ApproveArgs, RejectArgs, RunArg};
+use crate::context::Context;
+use crate::error::{self, CommandError, NOT_NOW, accepted};
+use crate::live;
+use crate::printer::Printer;
+
+/// The run and what it waits for approval of.
+fn asked(context: &Context, named: Option<&RunId>) -> Result<(RunId, BlobId), CommandError> {
+    let mut ledger = context.ledger()?;
+    let run = match named {
+        Some(run) => run.clone(),
+        None => {
+            // Without a name it is the newest run that waits for one.
+            let mut waiting = None;
+            for line in ledger.runs(20)? {
+                let state = context.state(&mut ledger, &line.run)?;
+                if matches!(state.status(true), Status::Waiting { waiting: Waiting::Approval { .. } }) {
+                    waiting = Some(line.run);
+                    break;
+                }
+            }
+            waiting.ok_or_else(|| CommandError::new(NOT_NOW, "no run waits for an approval").hint("`agentops status` shows what each waits for"))?
+        }
+    };
+    match context.state(&mut ledger, &run)?.status(true) {
+        Status::Waiting { waiting: Waiting::Approval { shown, .. } } => Ok((run, shown)),
+        _ => Err(CommandError::new(NOT_NOW, format!("run {run} does not wait for an approval")).hint(format!("agentops show {run}"))),
+    }
+}
+
+/// `agentops approve`
+pub fn approve(context: &Context, args: &ApproveArgs, printer: &Printer) -> Result<u8, CommandError> {
+    super::person_only()?;
+    let (run, shown) = asked(context, args.run.run.as_ref())?;
+    if args.shown.as_ref().is_some_and(|wanted| !shown.as_str().starts_with(wanted.as_str())) {
+        return Err(CommandError::new(NOT_NOW, format!("what waits for approval is {shown} now")).hint(format!("agentops show {run} --document plan.md")));
+    }
+    accepted(context.ask(&Request::Approve { run: run.clone(), shown: shown.clone() })?)?;
+    done(printer, &run, &format!("approved {}", &shown.as_str()[..12]))
+}
+
+/// `agentops reject`
+pub fn reject(context: &Context, args: &RejectArgs, printer: &Printer) -> Result<u8, CommandError> {
+    super::person_only()?;
+    if args.message.trim().is_empty() {
+        return Err(CommandError::new(error::USAGE, "the words are empty").hint("say what must change: agentops reject -m \"…\""));
+    }
+    let (run, shown) = asked(context, args.run.run.as_ref())?;
+    accepted(context.ask(&Request::Reject { run: run.clone(), shown, message: args.message.clone() })?)?;
+    done(printer, &run, "rejected; a fresh session starts with your words")
+}
+
+/// `agentops resume`
+pub fn resume(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8, CommandError> {
+    super::person_only()?;
+    let mut ledger = context.ledger()?;
+    let run = context.run(&ledger, args.run.as_ref())?;
+    let status = context.state(&mut ledger, &run)?.status(context.supervisor().is_some());
+    match status {
+        Status::NeedsDecision { .. } => {
+            accepted(context.ask(&Request::Resume { run: run.clone() })?)?;
+        }
+        Status::Done | Status::Failed { .. } | Status::Cancelled => {
+            return Err(CommandError::new(NOT_NOW, format!("run {run} has ended")).hint(format!("agentops show {run}")));
+        }
+        // A supervisor takes up whatever is there as soon as it runs.
+        _ => {
+            context.ask(&Request::Ping)?;
+        }
+    }
+    super::run::attend(context, &run, printer)
+}
+
+/// `agentops cancel`
+pub fn cancel(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8, CommandError> {
+    super::person_only()?;
+    let ledger = context.ledger()?;
+    let run = context.run(&ledger, args.run.as_ref())?;
+    accepted(context.ask(&Request::Cancel { run: run.clone() })?)?;
+    let rest = live::follow(context, &context.blobs()?, &run, &Printer::new(false, true))?;
+    match rest.view.status {
+        Status::Cancelled => done(printer, &run, "cancelled; checkpoints are kept under refs/agentops/"),
+        _ => Ok(super::report(&rest.view, printer)),
+    }
+}
+
+fn done(printer: &Printer, run: &RunId, words: &str) -> Result<u8, CommandError> {
+    if printer.json() {
+        printer.value(&serde_json::json!({ "run": run, "did": words }));
+    } else {
+        printer.data(&format!("{run} {words}"));
+    }
+    Ok(error::SUCCESS)
+}

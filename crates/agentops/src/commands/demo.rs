@@ -1,0 +1,108 @@
+//! `agentops demo`: the main job on an example, with a scripted agent in place of a real one. Everything else is real: git,
+//! the supervisor, lanes, gates, the example's own tests.
+
+mod script;
+
+use std::path::Path;
+
+use agentops_core::run::{Approve, Outcome};
+use agentops_engine::plan::{self, RunRequest};
+use agentops_engine::trust::Trusted;
+use agentops_engine::{client, view};
+
+use crate::cli::{DemoArgs, Global};
+use crate::context::Context;
+use crate::error::{self, CommandError, FAILED};
+use crate::live;
+use crate::printer::Printer;
+
+const TASK: &str = "Add a JSON export beside the CSV export, with tests";
+
+/// `agentops demo`
+pub fn demo(args: &DemoArgs, printer: &Printer) -> Result<u8, CommandError> {
+    let folder = std::env::temp_dir().join(format!("agentops-demo-{}", std::process::id()));
+    let result = play(&folder, args, printer);
+    if args.keep {
+        printer.note(&format!("kept in {}", folder.display()));
+    } else {
+        let _best_effort = std::fs::remove_dir_all(&folder);
+    }
+    result
+}
+
+fn play(folder: &Path, args: &DemoArgs, printer: &Printer) -> Result<u8, CommandError> {
+    let root = folder.join("notes");
+    std::fs::create_dir_all(root.join("src"))?;
+    std::fs::write(root.join("Cargo.toml"), include_str!("../../demo/Cargo.toml.txt"))?;
+    std::fs::write(root.join("src/lib.rs"), include_str!("../../demo/src/lib.rs"))?;
+    std::fs::write(root.join(".gitignore"), "/target\nCargo.lock\n")?;
+    agentops_git::begin(&root, "The notes example")?;
+    std::fs::write(folder.join("script.json"), script::script())?;
+    printer.note(&format!("A small Rust project in {}, and one task for it:\n\n    {TASK}\n", root.display()));
+    printer.note("The agent is scripted: it plays a part that is written down. Git, lanes, gates, tests and records are real.\n");
+
+    let global = Global { repo: Some(root), state_dir: Some(folder.join("state")), json: printer.json(), quiet: false };
+    let mut context = Context::find(&global)?;
+    context.home.config = folder.join("config");
+    let settings = [("script".to_owned(), folder.join("script.json").display().to_string())].into();
+    let request =
+        RunRequest { task: TASK.into(), workflow: Some("full".into()), driver: Some("scripted".into()), approve: Approve::All, settings, ..RunRequest::default() };
+    let blobs = context.blobs()?;
+    let subject = plan::plan(&context.repo, &context.home, &blobs, &request)?.subject;
+    let mut trusted = Trusted::default();
+    trusted.add(context.repo.id(), context.repo.work_tree(), &subject.hash);
+    trusted.write(&context.home.trust_file())?;
+    let trust = Some(subject.hash.to_string());
+    let Some(run) = super::run::start(&context, RunRequest { trust, ..request }, printer)? else { return Ok(error::TRUST_REQUIRED) };
+    if args.kill {
+        kill(&context, &run, printer)?;
+    }
+    let rest = live::follow(&context, &blobs, &run, printer)?;
+    let code = super::report(&rest.view, printer);
+    if !matches!(rest.state.outcome, Some((Outcome::Done, _))) {
+        return Ok(if code == error::SUCCESS { FAILED } else { code });
+    }
+    if !printer.json() {
+        show_records(&context, &rest.view, printer)?;
+    }
+    Ok(code)
+}
+
+/// Waits until work is under way, and kills the supervisor that runs it.
+fn kill(context: &Context, run: &agentops_core::id::RunId, printer: &Printer) -> Result<(), CommandError> {
+    use std::io::BufRead;
+    let stream = client::connect(&context.paths, Some(&context.starter()?))?;
+    let mut changes = client::follow(stream)?;
+    let mut word = String::new();
+    while changes.read_line(&mut word).is_ok_and(|bytes| bytes > 0) {
+        word.clear();
+        let state = context.state(&mut context.ledger()?, run)?;
+        let working = state.phases.get(2).is_some_and(|phase| phase.lanes.iter().any(|lane| lane.live().is_some_and(|s| s.calls > 0)));
+        if working {
+            break;
+        }
+    }
+    let state = context.state(&mut context.ledger()?, run)?;
+    let pid = context.supervisor().and_then(|pid| pid.parse::<i32>().ok()).and_then(rustix::process::Pid::from_raw);
+    let Some(pid) = pid else { return Err(CommandError::new(FAILED, "there is no supervisor to kill")) };
+    let (word, about) = view::words(&state, &state.status(true));
+    printer.note(&format!("The run is {word} in {about}. Killing its supervisor now: kill -9 {}", pid.as_raw_nonzero()));
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).map_err(std::io::Error::from)?;
+    printer.note("Gone, and the agent with it. Resuming: a new supervisor takes over from the ledger.\n");
+    Ok(())
+}
+
+/// What the run left in git, from git itself.
+fn show_records(context: &Context, view: &view::RunView, printer: &Printer) -> Result<(), CommandError> {
+    let Some(branch) = &view.branch else { return Ok(()) };
+    let tip = context.repo.resolve(&format!("refs/heads/{branch}"))?;
+    printer.data(&format!("\nOn {branch}:"));
+    for entry in context.repo.list_tree(&tip, Some(Path::new(".agentops")))? {
+        printer.data(&format!("  {}", entry.path.display()));
+    }
+    let takeovers = if view.takeovers > 0 { format!(" It survived {} kill -9.", view.takeovers) } else { String::new() };
+    printer.data(&format!(
+        "\nThe agent was scripted; the branch, its tests and these records are real.{takeovers}\nIn your own repository: agentops run \"what is to be done\""
+    ));
+    Ok(())
+}

@@ -1,0 +1,309 @@
+//! `agentops run`: plan, trust, start, follow.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use agentops_core::id::RunId;
+use agentops_core::run::{Approve, Status, Waiting};
+use agentops_core::workflow::{Check, Writes};
+use agentops_engine::blobs::Blobs;
+use agentops_engine::plan::{self, Plan, RunRequest};
+use agentops_engine::trust::{Subject, Trusted};
+use agentops_engine::wire::{RefusalKind, Reply, Request};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::cli::{ApproveArg, RunArgs};
+use crate::context::Context;
+use crate::error::{self, CommandError, accepted};
+use crate::live;
+use crate::printer::Printer;
+
+/// `agentops run`
+pub fn run(context: &Context, args: &RunArgs, printer: &Printer) -> Result<u8, CommandError> {
+    let request = request(args)?;
+    if args.dry_run {
+        return dry_run(context, &request, printer);
+    }
+    super::person_only()?;
+    let Some(run) = start(context, request, printer)? else { return Ok(error::TRUST_REQUIRED) };
+    if args.detach {
+        if printer.json() {
+            printer.value(&serde_json::json!({ "run": run }));
+        } else {
+            printer.data(run.as_str());
+            printer.note(&format!("follow it with: agentops logs {run} --follow"));
+        }
+        return Ok(error::SUCCESS);
+    }
+    attend(context, &run, printer)
+}
+
+fn request(args: &RunArgs) -> Result<RunRequest, CommandError> {
+    let task = match (&args.task, &args.file) {
+        (Some(task), _) => task.clone(),
+        (None, Some(file)) => read_task(file)?,
+        (None, None) => String::new(),
+    };
+    let mut settings = BTreeMap::new();
+    for setting in &args.settings {
+        let Some((key, value)) = setting.split_once('=') else {
+            return Err(CommandError::new(error::USAGE, format!("`--set {setting}` has no `=`")).hint("--set KEY=VALUE"));
+        };
+        settings.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(RunRequest {
+        task,
+        workflow: args.workflow.clone(),
+        agent: args.agent.clone(),
+        driver: args.driver.clone(),
+        model: args.model.clone(),
+        base: args.base.clone(),
+        approve: match args.approve {
+            ApproveArg::None => Approve::None,
+            ApproveArg::Plan => Approve::Plan,
+            ApproveArg::All => Approve::All,
+        },
+        settings,
+        trust: args.trust.clone(),
+    })
+}
+
+fn read_task(file: &std::path::Path) -> Result<String, CommandError> {
+    // One byte more than may be: then the length is refused with its reason, not cut in silence.
+    let most = u64::try_from(plan::TASK_BYTES_MAX).unwrap_or(u64::MAX) + 1;
+    let mut bytes = Vec::new();
+    let read = if file.as_os_str() == "-" {
+        std::io::stdin().take(most).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes))
+    };
+    let name = file.display();
+    read.map_err(|e| CommandError::new(error::USAGE, format!("the task cannot be read from {name}: {e}")))?;
+    String::from_utf8(bytes).map_err(|_| CommandError::new(error::USAGE, format!("the task in {name} is not UTF-8 text")))
+}
+
+/// Starts the run, asking for trust where that is needed. `None`: trust is required and nobody could be asked, or refused.
+pub fn start(context: &Context, mut request: RunRequest, printer: &Printer) -> Result<Option<RunId>, CommandError> {
+    loop {
+        match context.ask(&Request::Start { request: request.clone() })? {
+            Reply::Started { run, notes } => {
+                for note in notes {
+                    printer.note(&format!("note: {note}"));
+                }
+                return Ok(Some(run));
+            }
+            Reply::Refused { kind: RefusalKind::TrustRequired, message, hint, subject: Some(subject) } => {
+                if !agree(context, &subject, &message, &hint, printer)? {
+                    return Ok(None);
+                }
+                // Trusted is what was shown; if it changed meanwhile, it is asked again.
+                request.trust = Some(subject.hash.to_string());
+            }
+            other => {
+                accepted(other)?;
+                return Err(CommandError::new(error::FAILED, "the supervisor answered something unexpected"));
+            }
+        }
+    }
+}
+
+/// Shows what would run and asks. Says so, and gives false, where nobody can be asked.
+fn agree(context: &Context, subject: &Subject, message: &str, hint: &str, printer: &Printer) -> Result<bool, CommandError> {
+    if printer.json() {
+        let code = error::TRUST_REQUIRED;
+        printer.value(&serde_json::json!({ "error": error::code_name(code), "code": code, "subject": subject }));
+        return Ok(false);
+    }
+    printer.note(&format!("This is the first run here with these programs. It would use, as you:\n\n{}", super::trust::lines(subject)));
+    match super::ask("Trust this repository as it is now? [y/N]")? {
+        Some(answer) if matches!(answer.as_str(), "y" | "Y" | "yes") => {
+            let mut trusted = Trusted::read(&context.home.trust_file())?;
+            trusted.add(context.repo.id(), context.repo.work_tree(), &subject.hash);
+            trusted.write(&context.home.trust_file())?;
+            Ok(true)
+        }
+        Some(_) => Ok(false),
+        None => Err(CommandError::new(error::TRUST_REQUIRED, message.to_owned())
+            .hint(hint.to_owned())
+            .hint(format!("for a machine: agentops run --trust {} …", subject.hash))),
+    }
+}
+
+/// Follows a run; on a terminal asks for approvals as they come.
+pub fn attend(context: &Context, run: &RunId, printer: &Printer) -> Result<u8, CommandError> {
+    let blobs = context.blobs()?;
+    loop {
+        let rest = live::follow(context, &blobs, run, printer)?;
+        let Status::Waiting { waiting: Waiting::Approval { phase, shown, .. } } = &rest.view.status else {
+            return Ok(super::report(&rest.view, printer));
+        };
+        if !printer.live {
+            return Ok(super::report(&rest.view, printer));
+        }
+        printer.note(&format!("\n{}\n", agentops_safe::inert(&blobs.text(shown)?)));
+        let question = format!("Approve the result of {phase}? [y]es, [n]ot now, or words that say what must change:");
+        let request = match super::ask(&question)?.as_deref() {
+            Some("y" | "Y" | "yes") => Request::Approve { run: run.clone(), shown: shown.clone() },
+            None | Some("" | "n" | "N" | "no") => return Ok(super::report(&rest.view, printer)),
+            Some(words) => Request::Reject { run: run.clone(), shown: shown.clone(), message: words.to_owned() },
+        };
+        accepted(context.ask(&request)?)?;
+    }
+}
+
+/// What a run would do.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DryRun {
+    /// The workflow.
+    workflow: String,
+    /// The commit it would start from.
+    base: String,
+    /// Whether the repository is trusted for it.
+    trusted: bool,
+    /// What trust covers.
+    subject: Subject,
+    /// Its phases.
+    phases: Vec<DryPhase>,
+    /// Its agents.
+    agents: Vec<DryAgent>,
+    /// Gates that are left out, and why.
+    left_out: Vec<String>,
+    /// Where the test command was proposed from; absent: configured, or none.
+    test_from: Option<String>,
+    /// Sessions a lane may take before you are asked.
+    sessions_max: u32,
+    /// The ceiling, in thousandths of the window.
+    ceiling_permille: u64,
+    /// How agents are kept apart from the rest of the machine.
+    isolation: String,
+    /// Tokens that earlier runs of this workflow took, least and most; absent: unknown.
+    tokens_before: Option<(u64, u64)>,
+    /// Things to know.
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct DryPhase {
+    name: String,
+    writes: Writes,
+    lanes: Vec<String>,
+    gates: Vec<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct DryAgent {
+    name: String,
+    driver: String,
+    program: String,
+    version: String,
+    model: Option<String>,
+    enforcement: String,
+}
+
+fn dry_run(context: &Context, request: &RunRequest, printer: &Printer) -> Result<u8, CommandError> {
+    // Nothing of a dry run is kept: its blobs go to a folder that is removed.
+    let folder = context.home.state.join("dry-run").join(std::process::id().to_string());
+    let vars = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let blobs = Blobs::open(&folder, agentops_safe::Redactor::from_env(vars))?;
+    let planned = plan::plan(&context.repo, &context.home, &blobs, request);
+    let _best_effort = std::fs::remove_dir_all(&folder);
+    let planned = planned?;
+    let dry = describe(context, &planned)?;
+    if printer.json() {
+        printer.value(&dry);
+    } else {
+        printer.data(&screen(&dry));
+    }
+    Ok(error::SUCCESS)
+}
+
+fn describe(context: &Context, planned: &Plan) -> Result<DryRun, CommandError> {
+    let workflow = &planned.created.workflow;
+    let phases = workflow.phases.iter().map(|phase| DryPhase {
+        name: phase.name.to_string(),
+        writes: phase.writes,
+        lanes: phase.lanes.iter().map(|lane| format!("{} ({})", lane.name, lane.agent)).collect(),
+        gates: phase
+            .gates
+            .iter()
+            .map(|gate| match &gate.check {
+                Check::Command { argv, .. } => format!("{}: {}", gate.name, argv.join(" ")),
+                Check::Artifact { file, .. } => format!("{}: {file}", gate.name),
+                Check::Review { agent } => format!("{}: by {agent}", gate.name),
+                Check::Approval { file } => format!("{}: yours, of {file}", gate.name),
+                Check::Laws => format!("{}: by code", gate.name),
+            })
+            .collect(),
+    });
+    let agents = planned.agents.iter().map(|(name, agent)| DryAgent {
+        name: name.to_string(),
+        driver: agent.agent.driver.to_string(),
+        program: agent.probe.program.display().to_string(),
+        version: agent.probe.version.clone(),
+        model: agent.agent.model.clone(),
+        enforcement: match agent.capabilities.usage {
+            agentops_agents::driver::UsageReports::NoModel => "no model".into(),
+            _ => "stopped: an overshoot of one call is possible and would be shown".into(),
+        },
+    });
+    let trusted = Trusted::read(&context.home.trust_file())?.covers(context.repo.id(), &planned.subject.hash);
+    Ok(DryRun {
+        workflow: format!("{} / {}", planned.created.profile, workflow.name),
+        base: planned.created.base.to_string(),
+        trusted,
+        subject: planned.subject.clone(),
+        phases: phases.collect(),
+        agents: agents.collect(),
+        left_out: planned.left_out.clone(),
+        test_from: planned.test_from.clone(),
+        sessions_max: workflow.limits.sessions_max,
+        ceiling_permille: agentops_core::ceiling::CEILING_PERMILLE,
+        isolation: "own work tree and process tree; no sandbox yet: agents run with your rights".into(),
+        tokens_before: tokens_before(context, workflow.name.as_str())?,
+        notes: planned.notes.clone(),
+    })
+}
+
+/// The range of tokens that earlier runs of a workflow took.
+fn tokens_before(context: &Context, workflow: &str) -> Result<Option<(u64, u64)>, CommandError> {
+    let Some(mut ledger) = agentops_engine::ledger::Ledger::read(&context.paths.ledger())? else { return Ok(None) };
+    let lines = ledger.runs(50)?;
+    let mut range: Option<(u64, u64)> = None;
+    for line in lines.iter().filter(|line| line.workflow.as_str() == workflow && line.outcome.is_some()) {
+        let used = ledger.state(&line.run)?.map_or(0, |state| state.usage().context());
+        if used > 0 {
+            range = Some(range.map_or((used, used), |(least, most)| (least.min(used), most.max(used))));
+        }
+    }
+    Ok(range)
+}
+
+fn screen(dry: &DryRun) -> String {
+    let mut text = format!("workflow    {}\nbase        {}\n", dry.workflow, &dry.base[..12.min(dry.base.len())]);
+    for phase in &dry.phases {
+        let gates = if phase.gates.is_empty() { "no gate".into() } else { phase.gates.join(" · ") };
+        text.push_str(&format!("{:<11} {}   {gates}\n", phase.name, phase.lanes.join(" · ")));
+    }
+    for agent in &dry.agents {
+        let model = agent.model.as_deref().unwrap_or("its default model");
+        text.push_str(&format!("agent       {}: {} {} ({model})   {}\n", agent.name, agent.driver, agent.version, agent.enforcement));
+    }
+    for left_out in &dry.left_out {
+        text.push_str(&format!("left out    {left_out}; set [commands] test in .agentops/config.toml\n"));
+    }
+    if let Some(from) = &dry.test_from {
+        text.push_str(&format!("tests       proposed from {from}; set [commands] test in .agentops/config.toml to change it\n"));
+    }
+    let tokens = dry.tokens_before.map_or("unknown".to_owned(), |(least, most)| {
+        format!("{} to {} tokens in earlier runs", crate::screen::thousands(least), crate::screen::thousands(most))
+    });
+    text.push_str(&format!("limits      40 % of the window a session; {} sessions a lane before you are asked\n", dry.sessions_max));
+    text.push_str(&format!("cost        {tokens}\nisolation   {}\n", dry.isolation));
+    text.push_str(&format!("trust       {}\n", if dry.trusted { "given".to_owned() } else { format!("needed for {}", dry.subject.hash) }));
+    for note in &dry.notes {
+        text.push_str(&format!("note        {note}\n"));
+    }
+    text.push_str("nothing was started");
+    agentops_safe::inert(&text).into_owned()
+}

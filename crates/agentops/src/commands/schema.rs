@@ -1,0 +1,29 @@
+//! `agentops schema`: the JSON Schemas of files and outputs, made from the types themselves.
+
+use agentops_core::agent::FrontMatter;
+use agentops_core::laws::{CloseOut, ReviewVerdict};
+use agentops_core::workflow::raw::RawWorkflow;
+use agentops_engine::files::config::Config;
+use agentops_engine::view::{RunView, StatusView};
+use schemars::schema_for;
+
+use crate::cli::{SchemaArgs, SchemaOf};
+use crate::error::{self, CommandError};
+use crate::printer::Printer;
+
+/// `agentops schema`
+pub fn schema(args: &SchemaArgs, printer: &Printer) -> Result<u8, CommandError> {
+    printer.value(&match args.of {
+        SchemaOf::Workflow => schema_for!(RawWorkflow),
+        SchemaOf::Agent => schema_for!(FrontMatter),
+        SchemaOf::Config => schema_for!(Config),
+        SchemaOf::CloseOut => schema_for!(CloseOut),
+        SchemaOf::Verdict => schema_for!(ReviewVerdict),
+        SchemaOf::Show => schema_for!(RunView),
+        SchemaOf::Status => schema_for!(StatusView),
+        SchemaOf::Trust => schema_for!(super::trust::TrustView),
+        SchemaOf::DryRun => schema_for!(super::run::DryRun),
+        SchemaOf::Doctor => schema_for!(super::doctor::DoctorView),
+    });
+    Ok(error::SUCCESS)
+}

@@ -1,0 +1,79 @@
+//! `agentops trust`: what a repository would run, and agreeing to it.
+
+use agentops_engine::blobs::Blobs;
+use agentops_engine::plan::{self, RunRequest};
+use agentops_engine::trust::{Subject, Trusted};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::cli::{TrustArgs, TrustWhat};
+use crate::context::Context;
+use crate::error::{self, CommandError};
+use crate::printer::Printer;
+
+/// Trust as it stands.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct TrustView {
+    /// Whether the repository is trusted as it is now.
+    trusted: bool,
+    /// What would run, and its hash.
+    subject: Subject,
+}
+
+/// `agentops trust`
+pub fn trust(context: &Context, args: &TrustArgs, printer: &Printer) -> Result<u8, CommandError> {
+    let file = context.home.trust_file();
+    let mut trusted = Trusted::read(&file)?;
+    match args.what.unwrap_or(TrustWhat::Show) {
+        TrustWhat::Revoke => {
+            super::person_only()?;
+            let had = trusted.revoke(context.repo.id());
+            trusted.write(&file)?;
+            printer.data(if had { "trust taken back" } else { "it was not trusted" });
+        }
+        TrustWhat::Show => {
+            let subject = subject(context, args)?;
+            let view = TrustView { trusted: trusted.covers(context.repo.id(), &subject.hash), subject };
+            if printer.json() {
+                printer.value(&view);
+            } else {
+                let word = if view.trusted { "trusted" } else { "not trusted; agree with: agentops trust add" };
+                printer.data(&format!("{}\nhash {}\n{word}", lines(&view.subject), view.subject.hash));
+            }
+        }
+        TrustWhat::Add => {
+            super::person_only()?;
+            let subject = subject(context, args)?;
+            printer.note(&lines(&subject));
+            trusted.add(context.repo.id(), context.repo.work_tree(), &subject.hash);
+            trusted.write(&file)?;
+            printer.data(&format!("trusted as it is now: {}", subject.hash));
+        }
+    }
+    Ok(error::SUCCESS)
+}
+
+/// What trust would cover now. Looks, and starts nothing but the agent programs' `--version`.
+fn subject(context: &Context, args: &TrustArgs) -> Result<Subject, CommandError> {
+    let request =
+        RunRequest { task: "trust".into(), workflow: args.workflow.clone(), driver: args.driver.clone(), ..RunRequest::default() };
+    let folder = context.home.state.join("dry-run").join(std::process::id().to_string());
+    let blobs = Blobs::open(&folder, agentops_safe::Redactor::new([]))?;
+    let planned = plan::plan(&context.repo, &context.home, &blobs, &request);
+    let _best_effort = std::fs::remove_dir_all(&folder);
+    Ok(planned?.subject)
+}
+
+/// The items for people, those that are used first.
+pub fn lines(subject: &Subject) -> String {
+    let mut text = String::new();
+    for item in subject.items.iter().filter(|item| item.used) {
+        let what = agentops_safe::inert_line(&item.what, 160);
+        text.push_str(&format!("  {:<24} {:<28} {what}\n", item.kind, agentops_safe::inert_line(&item.place, 60)));
+    }
+    let off: Vec<_> = subject.items.iter().filter(|item| !item.used).map(|item| agentops_safe::inert_line(&item.place, 60)).collect();
+    if !off.is_empty() {
+        text.push_str(&format!("  {:<24} {}\n", "stays off", off.join(", ")));
+    }
+    text
+}

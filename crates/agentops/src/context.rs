@@ -1,0 +1,122 @@
+//! What a command needs of the machine, looked up once.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use agentops_core::id::RunId;
+use agentops_core::run::State;
+use agentops_engine::blobs::Blobs;
+use agentops_engine::client::{self, Starter};
+use agentops_engine::ledger::Ledger;
+use agentops_engine::paths::{Home, Paths};
+use agentops_engine::supervisor::Lock;
+use agentops_engine::wire::{Reply, Request};
+use agentops_git::{Git, Repo};
+use agentops_safe::Redactor;
+
+use crate::cli::Global;
+use crate::env;
+use crate::error::{CommandError, FAILED, NOT_NOW, USAGE};
+
+/// The user's folders, from flags and environment.
+pub fn home(global: &Global) -> Result<Home, CommandError> {
+    let missing = |what| CommandError::new(USAGE, format!("neither HOME nor {what} is set to an absolute path"));
+    let config = env::config_dir().ok_or_else(|| missing(env::CONFIG_DIR))?;
+    let state = match &global.state_dir {
+        Some(folder) => std::path::absolute(folder)?,
+        None => env::state_dir().ok_or_else(|| missing(env::STATE_DIR))?,
+    };
+    Ok(Home { config, state })
+}
+
+/// A repository and its state.
+pub struct Context {
+    /// The repository.
+    pub repo: Repo,
+    /// The user's folders.
+    pub home: Home,
+    /// The repository's private state.
+    pub paths: Paths,
+}
+
+impl Context {
+    /// Finds the repository.
+    pub fn find(global: &Global) -> Result<Self, CommandError> {
+        let start = match &global.repo {
+            Some(folder) => std::path::absolute(folder)?,
+            None => std::env::current_dir()?,
+        };
+        let home = home(global)?;
+        let git = Git::find()?;
+        let repo = Repo::discover(&git, &start)?;
+        let paths = home.repository(repo.id());
+        Ok(Self { repo, home, paths })
+    }
+
+    /// The blob store.
+    pub fn blobs(&self) -> Result<Blobs, CommandError> {
+        self.paths.make().map_err(|e| unwritable(&self.paths, &e))?;
+        let vars = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Ok(Blobs::open(&self.paths.blobs(), Redactor::from_env(vars)).map_err(|e| unwritable(&self.paths, &e))?)
+    }
+
+    /// The ledger, for reading.
+    pub fn ledger(&self) -> Result<Ledger, CommandError> {
+        match Ledger::read(&self.paths.ledger())? {
+            Some(ledger) => Ok(ledger),
+            None => Err(no_runs()),
+        }
+    }
+
+    /// The run that was named, else the newest.
+    pub fn run(&self, ledger: &Ledger, named: Option<&RunId>) -> Result<RunId, CommandError> {
+        match named {
+            Some(run) => Ok(run.clone()),
+            None => ledger.runs(1)?.into_iter().next().map(|line| line.run).ok_or_else(no_runs),
+        }
+    }
+
+    /// A run's state.
+    pub fn state(&self, ledger: &mut Ledger, run: &RunId) -> Result<State, CommandError> {
+        let missing = || CommandError::new(NOT_NOW, format!("there is no run {run} in this repository")).hint("`agentops status` lists them");
+        ledger.state(run)?.ok_or_else(missing)
+    }
+
+    /// The process that holds the supervisor's lock.
+    pub fn supervisor(&self) -> Option<String> {
+        Lock::holder(&self.paths.lock())
+    }
+
+    /// How a supervisor of this repository is started.
+    pub fn starter(&self) -> Result<Starter, CommandError> {
+        let args: Vec<OsString> = vec![
+            "supervise".into(),
+            "--repo".into(),
+            self.repo.work_tree().into(),
+            "--state-dir".into(),
+            self.home.state.clone().into(),
+        ];
+        Ok(Starter { exe: exe()?, args })
+    }
+
+    /// Asks the supervisor, starting one where none runs.
+    pub fn ask(&self, request: &Request) -> Result<Reply, CommandError> {
+        self.paths.make().map_err(|e| unwritable(&self.paths, &e))?;
+        let stream = client::connect(&self.paths, Some(&self.starter()?))?;
+        Ok(client::ask(stream, request)?)
+    }
+}
+
+/// This program's own path.
+pub fn exe() -> Result<PathBuf, CommandError> {
+    std::env::current_exe().map_err(|e| CommandError::new(FAILED, format!("this program's own path is unknown: {e}")))
+}
+
+fn no_runs() -> CommandError {
+    CommandError::new(NOT_NOW, "there are no runs in this repository yet").hint("agentops run \"what is to be done\"")
+}
+
+fn unwritable(paths: &Paths, error: &std::io::Error) -> CommandError {
+    CommandError::new(FAILED, format!("the state folder {} cannot be written: {error}", paths.root().display()))
+        .hint("name another with --state-dir, or mend its permissions")
+}

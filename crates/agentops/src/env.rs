@@ -1,0 +1,46 @@
+//! Every environment variable that this program reads, in one place.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Folder of the user's settings: `config.toml`, `trust.toml`, `profiles/`. Default `$XDG_CONFIG_HOME/agentops`, else
+/// `~/.config/agentops`.
+pub const CONFIG_DIR: &str = "AGENTOPS_CONFIG_DIR";
+/// Folder of private state: ledgers, blobs, lanes. Default `$XDG_STATE_HOME/agentops`, else `~/.local/state/agentops`.
+pub const STATE_DIR: &str = "AGENTOPS_STATE_DIR";
+/// No colours when set and not empty. See <https://no-color.org>.
+pub const NO_COLOR: &str = "NO_COLOR";
+/// In debug builds: the process kills itself at this durable boundary. For crash tests.
+pub const CRASH_AT: &str = "AGENTOPS_CRASH_AT";
+/// In debug builds: each durable boundary's name is appended to this file. For crash tests.
+pub const CRASH_LOG: &str = "AGENTOPS_CRASH_LOG";
+/// Set for agents and gates: the lane they run in.
+pub const LANE: &str = "AGENTOPS_LANE";
+/// Set for every process of a session or gate, so that strays can be found.
+pub const SESSION: &str = "AGENTOPS_SESSION";
+
+fn folder(own: &str, xdg: &str, home: &str) -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute(own)
+        .or_else(|| absolute(xdg).map(|path| path.join("agentops")))
+        .or_else(|| absolute("HOME").map(|path| path.join(home).join("agentops")))
+}
+
+/// The user's settings folder; `None` when neither the variable nor HOME is set.
+#[must_use]
+pub fn config_dir() -> Option<PathBuf> {
+    folder(CONFIG_DIR, "XDG_CONFIG_HOME", ".config")
+}
+
+/// The state folder.
+#[must_use]
+pub fn state_dir() -> Option<PathBuf> {
+    folder(STATE_DIR, "XDG_STATE_HOME", ".local/state")
+}
+
+/// The environment for agents and gates: the user's own, without our own settings.
+#[must_use]
+pub fn for_agents() -> Vec<(OsString, OsString)> {
+    let ours = [CONFIG_DIR, STATE_DIR, CRASH_AT, CRASH_LOG, LANE, SESSION];
+    std::env::vars_os().filter(|(name, _)| !ours.iter().any(|our| name == our)).collect()
+}

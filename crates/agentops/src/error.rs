@@ -1,0 +1,197 @@
+//! Errors as people read them: a kind that decides the exit code, a chain of causes, and what to type next.
+
+use agentops_engine::client::ClientError;
+use agentops_engine::files::FileError;
+use agentops_engine::wire::{RefusalKind, Reply};
+use agentops_engine::world::StorageError;
+
+/// It worked.
+pub const SUCCESS: u8 = 0;
+/// It did not work for a reason of this machine.
+pub const FAILED: u8 = 1;
+/// The arguments, a file or a name are wrong.
+pub const USAGE: u8 = 2;
+/// The repository must be trusted first.
+pub const TRUST_REQUIRED: u8 = 3;
+/// The run waits for a person's decision.
+pub const NEEDS_DECISION: u8 = 4;
+/// The asker may not do this.
+pub const NOT_ALLOWED: u8 = 5;
+/// The run waits: for an approval, a provider, a supervisor.
+pub const WAITING: u8 = 6;
+/// The run, or what was named, is not there or is not in a state for this.
+pub const NOT_NOW: u8 = 7;
+/// The run failed.
+pub const RUN_FAILED: u8 = 8;
+/// The run was cancelled.
+pub const RUN_CANCELLED: u8 = 9;
+/// The merge does not fit, or what was merged does not pass its test.
+pub const MERGE_REFUSED: u8 = 10;
+
+/// Every exit code with its name, for the docs and their test.
+pub const EXIT_CODES: [(u8, &str); 11] = [
+    (SUCCESS, "success"),
+    (FAILED, "failed"),
+    (USAGE, "usage"),
+    (TRUST_REQUIRED, "trust-required"),
+    (NEEDS_DECISION, "needs-decision"),
+    (NOT_ALLOWED, "not-allowed"),
+    (WAITING, "waiting"),
+    (NOT_NOW, "not-now"),
+    (RUN_FAILED, "run-failed"),
+    (RUN_CANCELLED, "run-cancelled"),
+    (MERGE_REFUSED, "merge-refused"),
+];
+
+/// The name of an exit code.
+#[must_use]
+pub fn code_name(code: u8) -> &'static str {
+    EXIT_CODES.iter().find(|(known, _)| *known == code).map_or("failed", |(_, name)| name)
+}
+
+/// A failed command.
+#[derive(Debug)]
+pub struct CommandError {
+    /// The exit code.
+    pub code: u8,
+    /// What happened, one fragment a cause.
+    pub causes: Vec<String>,
+    /// What to do.
+    pub hints: Vec<String>,
+}
+
+impl CommandError {
+    /// An error with this code and words.
+    pub fn new(code: u8, what: impl Into<String>) -> Self {
+        Self { code, causes: vec![what.into()], hints: Vec::new() }
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        let hint = hint.into();
+        if !hint.is_empty() {
+            self.hints.push(hint);
+        }
+        self
+    }
+
+    fn of(code: u8, error: &dyn std::error::Error) -> Self {
+        let mut causes = vec![error.to_string()];
+        let mut at = error.source();
+        while let Some(cause) = at {
+            causes.push(cause.to_string());
+            at = cause.source();
+        }
+        Self { code, causes, hints: Vec::new() }
+    }
+}
+
+impl From<std::io::Error> for CommandError {
+    fn from(error: std::io::Error) -> Self {
+        Self::of(FAILED, &error)
+    }
+}
+
+impl From<FileError> for CommandError {
+    fn from(error: FileError) -> Self {
+        let hint = error.hint.clone();
+        Self::of(USAGE, &error).hint(hint)
+    }
+}
+
+impl From<agentops_core::id::InvalidId> for CommandError {
+    fn from(error: agentops_core::id::InvalidId) -> Self {
+        Self::of(USAGE, &error)
+    }
+}
+
+impl From<StorageError> for CommandError {
+    fn from(error: StorageError) -> Self {
+        let hint = match &error {
+            StorageError::Full => "free some space; what was acknowledged is kept, and `agentops resume` goes on from there",
+            StorageError::Newer { .. } => "a newer agentops wrote it: install that version, or name another folder with --state-dir",
+            StorageError::Corrupt { .. } => {
+                "nothing was changed; keep a copy of that file; branches and refs/agentops/ in your repository hold the work itself"
+            }
+            StorageError::Fenced { .. } => "run the command again: the newer supervisor answers",
+            _ => "`agentops doctor` says what is wrong with the state folder",
+        };
+        Self::of(FAILED, &error).hint(hint)
+    }
+}
+
+impl From<ClientError> for CommandError {
+    fn from(error: ClientError) -> Self {
+        let hint = match &error {
+            ClientError::Silent { pid } => format!("if it hangs, end it with `kill -9 {pid}` and run the command again: nothing is lost"),
+            ClientError::NotStarted { .. } => "`agentops doctor` says what is wrong".to_owned(),
+            ClientError::Broken(_) => "`agentops status` shows what was kept; run the command again".to_owned(),
+            _ => String::new(),
+        };
+        Self::of(FAILED, &error).hint(hint)
+    }
+}
+
+impl From<agentops_git::Error> for CommandError {
+    fn from(error: agentops_git::Error) -> Self {
+        use agentops_git::Error as Git;
+        let hint = match &error {
+            Git::NotARepository { .. } => "go into your repository, name it with --repo, or begin one with `git init` and a first commit",
+            Git::Bare { .. } => "run this in a clone that has a work tree",
+            Git::NoCommits { .. } => "make a first commit: a run starts from one",
+            Git::GitMissing => "install git",
+            Git::GitTooOld { .. } => "install a newer git: older ones cannot be kept from running a repository's programs",
+            Git::UnknownRevision { .. } => "`git log --oneline` shows what there is",
+            Git::NotOwned { .. } => "only your own repositories are worked in",
+            Git::InProgress { .. } => "finish or abort it first",
+            _ => "",
+        };
+        let code = if matches!(error, Git::GitMissing | Git::Io { .. } | Git::Timeout { .. }) { FAILED } else { USAGE };
+        Self::of(code, &error).hint(hint)
+    }
+}
+
+impl From<agentops_engine::plan::PlanError> for CommandError {
+    fn from(error: agentops_engine::plan::PlanError) -> Self {
+        use agentops_agents::driver::DriverError;
+        use agentops_engine::plan::PlanError as Plan;
+        let hint = match &error {
+            Plan::EmptyTask => "say what is to be done: agentops run \"add a --json flag to the export command\"".to_owned(),
+            Plan::LongTask { .. } => "put the long part into a file of the repository and name that file in the task".to_owned(),
+            Plan::File(file) => file.hint.clone(),
+            Plan::NoProgram => "install one (`npm install -g @anthropic-ai/claude-code` or `npm install -g @openai/codex`) and log in, or try \
+                                `agentops demo`, which needs none"
+                .to_owned(),
+            Plan::Driver { source: DriverError::Missing { hint, .. }, .. } => hint.clone(),
+            Plan::Driver { source: DriverError::Unknown { .. }, .. } => {
+                let known = agentops_agents::registry::all().iter().map(|driver| driver.name()).collect::<Vec<_>>().join(", ");
+                format!("there are: {known}")
+            }
+            Plan::UsageUnknown { .. } => "use a driver that does; a program that calls no model says so with `model: none` in its settings".to_owned(),
+            Plan::Submodules { .. } => "runs in repositories with submodules are not supported yet".to_owned(),
+            Plan::Git(_) => String::new(),
+            _ => String::new(),
+        };
+        match error {
+            Plan::Git(git) => git.into(),
+            other => Self::of(USAGE, &other).hint(hint),
+        }
+    }
+}
+
+/// Turns a refusal into an error; any other answer is fine.
+///
+/// # Errors
+/// The refusal.
+pub fn accepted(reply: Reply) -> Result<Reply, CommandError> {
+    let Reply::Refused { kind, message, hint, .. } = reply else { return Ok(reply) };
+    let code = match kind {
+        RefusalKind::TrustRequired => TRUST_REQUIRED,
+        RefusalKind::NotAllowed => NOT_ALLOWED,
+        RefusalKind::BadRequest => USAGE,
+        RefusalKind::NotNow => NOT_NOW,
+        RefusalKind::Failed => FAILED,
+    };
+    Err(CommandError::new(code, message).hint(hint))
+}

@@ -1,0 +1,40 @@
+//! The command line of AgentOps: arguments → checked request → library → printer.
+
+mod cli;
+mod commands;
+mod context;
+pub mod env;
+pub mod error;
+mod live;
+mod printer;
+mod screen;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::error::CommandError;
+use crate::printer::Printer;
+
+/// Runs the command that the process's arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    // Keepers and scripted agents are started by the dozen: nothing is parsed or read for them.
+    match std::env::args_os().nth(1).as_deref().and_then(|name| name.to_str()) {
+        Some(agentops_agents::keeper::SUBCOMMAND) => return agentops_agents::keeper::main(),
+        Some(agentops_agents::scripted::SUBCOMMAND) => return agentops_agents::scripted::main(),
+        _ => {}
+    }
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are answers, not errors; clap knows where each goes and colours it.
+            let code = if e.use_stderr() { error::USAGE } else { error::SUCCESS };
+            let _closed = e.print();
+            return ExitCode::from(code);
+        }
+    };
+    let printer = Printer::new(cli.global.json, cli.global.quiet);
+    let result = commands::dispatch(&cli, &printer);
+    ExitCode::from(result.unwrap_or_else(|e: CommandError| printer.error(&e)))
+}

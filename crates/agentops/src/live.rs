@@ -1,0 +1,134 @@
+//! Following a run: a live tree on a terminal, plain lines in a pipe.
+
+use std::io::BufRead;
+
+use agentops_core::id::RunId;
+use agentops_core::run::{SessionEnd, State, Status, Waiting};
+use agentops_engine::blobs::Blobs;
+use agentops_engine::client;
+use agentops_engine::ledger::Ledger;
+use agentops_engine::view::{self, RunView};
+use agentops_engine::wire::Reply;
+use agentops_engine::world::{Clock, SystemClock};
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::printer::Printer;
+use crate::screen;
+
+/// Where a run came to rest.
+pub struct Rest {
+    /// The run.
+    pub view: RunView,
+    /// Its state.
+    pub state: State,
+}
+
+/// Follows a run until it ends or waits for a person. Starts a supervisor where none runs.
+pub fn follow(context: &Context, blobs: &Blobs, run: &RunId, printer: &Printer) -> Result<Rest, CommandError> {
+    let bar = printer.live.then(tree);
+    let mut told = Told::default();
+    // The supervisor may die under us: then the next one goes on, a bounded number of times.
+    for _ in 0..5 {
+        let stream = client::connect(&context.paths, Some(&context.starter()?))?;
+        let mut changes = client::follow(stream)?;
+        let mut line = String::new();
+        while changes.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+            let known = matches!(serde_json::from_str(&line), Ok(Reply::Changed));
+            line.clear();
+            if !known {
+                break;
+            }
+            let mut ledger = context.ledger()?;
+            let (state, view) = look(context, &mut ledger, blobs, run, true)?;
+            match &bar {
+                Some(bar) => bar.set_message(screen::run(&view, printer, now()).join("\n")),
+                None => told.tell(&view, printer),
+            }
+            if at_rest(&view.status) {
+                if let Some(bar) = bar {
+                    bar.finish_and_clear();
+                }
+                return Ok(Rest { view, state });
+            }
+        }
+    }
+    let mut ledger = context.ledger()?;
+    let (state, view) = look(context, &mut ledger, blobs, run, context.supervisor().is_some())?;
+    Ok(Rest { view, state })
+}
+
+/// A run as it is now.
+pub fn look(
+    context: &Context,
+    ledger: &mut Ledger,
+    blobs: &Blobs,
+    run: &RunId,
+    supervised: bool,
+) -> Result<(State, RunView), CommandError> {
+    let state = context.state(ledger, run)?;
+    let view = view::run(&state, blobs, supervised, now());
+    Ok((state, view))
+}
+
+/// Now, for durations on screens.
+pub fn now() -> u64 {
+    SystemClock::default().now_ms()
+}
+
+/// Whether nothing happens any more until a person acts.
+pub fn at_rest(status: &Status) -> bool {
+    !matches!(status, Status::Running | Status::Waiting { waiting: Waiting::Provider { .. } | Waiting::Supervisor })
+}
+
+fn tree() -> indicatif::ProgressBar {
+    let bar = indicatif::ProgressBar::new_spinner();
+    if let Ok(style) = indicatif::ProgressStyle::with_template("{msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// What was said already, so that a pipe gets each thing once.
+#[derive(Default)]
+struct Told {
+    lines: std::collections::BTreeSet<String>,
+}
+
+impl Told {
+    fn tell(&mut self, view: &RunView, printer: &Printer) {
+        for phase in &view.phases {
+            for lane in &phase.lanes {
+                for session in &lane.sessions {
+                    let place = format!("{}/{}/{}", phase.name, lane.name, session.ordinal);
+                    self.once(printer, format!("{place} started ({})", lane.agent));
+                    if let Some(end) = session.end {
+                        let share = session.largest_permille.map_or("share unknown".into(), screen::percent);
+                        let word = serde_json::to_value(end).ok().and_then(|end| end.as_str().map(str::to_owned)).unwrap_or_default();
+                        let about = session.detail.as_deref().filter(|_| end != SessionEnd::Completed);
+                        let about = about.and_then(|text| text.lines().next()).map(|text| format!(": {text}")).unwrap_or_default();
+                        self.once(printer, format!("{place} {word}, {share}{about}"));
+                    }
+                }
+            }
+            for gate in &phase.gates {
+                if let Some(verdict) = gate.verdict {
+                    let word = serde_json::to_value(verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+                    self.once(printer, format!("{}/{} {word} (round {})", phase.name, gate.name, phase.round));
+                }
+                for refusal in 1..=gate.refusals {
+                    self.once(printer, format!("{}/{} refused, {refusal} so far", phase.name, gate.name));
+                }
+            }
+            if let Some(bundle) = &phase.bundle {
+                self.once(printer, format!("{} done, hands on ~{} tokens", phase.name, screen::thousands(bundle.tokens_after)));
+            }
+        }
+    }
+
+    fn once(&mut self, printer: &Printer, line: String) {
+        if self.lines.insert(line.clone()) {
+            printer.note(&line);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The one place that writes to stdout and stderr. Data goes to stdout, everything else to stderr.
+
+use std::io::{IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::error::{self, CommandError};
+
+/// Decided once, carried as a value.
+#[derive(Debug, Clone)]
+pub struct Printer {
+    json: bool,
+    quiet: bool,
+    colour: bool,
+    /// stderr is a terminal.
+    pub live: bool,
+}
+
+impl Printer {
+    /// A printer for these flags.
+    #[must_use]
+    pub fn new(json: bool, quiet: bool) -> Self {
+        let live = std::io::stderr().is_terminal() && std::io::stdout().is_terminal() && !json && !quiet;
+        let colour = std::io::stdout().is_terminal() && std::env::var_os(crate::env::NO_COLOR).is_none_or(|value| value.is_empty());
+        Self { json, quiet, colour, live }
+    }
+
+    /// Whether output is for programs.
+    #[must_use]
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Text as data; a closed pipe is no failure.
+    pub fn data(&self, text: &str) {
+        let _closed = writeln!(std::io::stdout(), "{text}");
+    }
+
+    /// A value as one JSON document.
+    pub fn value(&self, value: &impl Serialize) {
+        match serde_json::to_string_pretty(value) {
+            Ok(text) => self.data(&text),
+            Err(e) => self.note(&format!("cannot be shown as JSON: {e}")),
+        }
+    }
+
+    /// Words beside the data.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            let _closed = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+
+    /// A failed command; gives its exit code.
+    pub fn error(&self, error: &CommandError) -> u8 {
+        if self.json {
+            let causes = serde_json::json!({ "error": error::code_name(error.code), "code": error.code, "causes": error.causes, "hints": error.hints });
+            self.data(&causes.to_string());
+            return error.code;
+        }
+        let mut text = format!("{} {}", self.paint("31;1", "error:"), inert(&error.causes.join(": ")));
+        for hint in &error.hints {
+            text.push_str(&format!("\n\n{} {}", self.paint("36", "hint:"), inert(hint)));
+        }
+        let _closed = writeln!(std::io::stderr(), "{text}");
+        error.code
+    }
+
+    /// Text in a colour, where colours are wanted.
+    #[must_use]
+    pub fn paint(&self, colour: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+fn inert(text: &str) -> String {
+    agentops_safe::inert(text).into_owned()
+}

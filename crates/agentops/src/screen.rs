@@ -1,0 +1,208 @@
+//! A run as lines for people: one a phase, short, plain words, the next command last.
+
+use agentops_core::run::{SessionEnd, Status, Verdict, Waiting};
+use agentops_engine::view::{GateView, LaneView, PhaseStateView, PhaseView, RunView, SessionView};
+
+use crate::printer::Printer;
+
+/// The whole run.
+pub fn run(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
+    let others = view.alternatives.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let also = if others.is_empty() { String::new() } else { format!("      also: {others}") };
+    let mut lines = vec![line(printer, "1", view.run.as_str(), &view.title)];
+    lines.push(line(printer, "", "workflow", &format!("{} / {}{also}", view.profile, view.workflow)));
+    lines.extend(view.phases.iter().map(|phase| line(printer, phase_colour(phase), phase.name.as_str(), &self::phase(phase))));
+    lines.extend(ending(view, printer, now_ms));
+    lines
+}
+
+fn line(printer: &Printer, colour: &str, head: &str, rest: &str) -> String {
+    let padded = format!("{head:<11}");
+    let head = if colour.is_empty() { padded } else { printer.paint(colour, &padded) };
+    format!("{head} {rest}").trim_end().to_owned()
+}
+
+fn phase_colour(phase: &PhaseView) -> &'static str {
+    match phase.state {
+        PhaseStateView::Pending => "2",
+        PhaseStateView::Running => "36",
+        PhaseStateView::Done => "32",
+    }
+}
+
+/// One phase: its lanes with their shares, its gates, what it hands on.
+pub fn phase(phase: &PhaseView) -> String {
+    if phase.state == PhaseStateView::Pending {
+        return String::new();
+    }
+    let work: Vec<String> = phase.lanes.iter().filter(|lane| !lane.review).map(self::lane).collect();
+    let mut parts = vec![format!("{:<44}", work.join(" · "))];
+    parts.extend(phase.gates.iter().map(|gate| self::gate(gate, &phase.lanes)));
+    if let Some(bundle) = phase.bundle.as_ref().filter(|bundle| bundle.tokens_after > 0) {
+        let ratio = bundle.tokens_before as f64 / bundle.tokens_after as f64;
+        parts.push(format!("bundle ~{} → ~{}  {ratio:.1}:1", thousands(bundle.tokens_before), thousands(bundle.tokens_after)));
+    }
+    if let Some(took) = phase.took_ms {
+        parts.push(duration(took));
+    }
+    parts.join("  ").trim_end().to_owned()
+}
+
+fn lane(lane: &LaneView) -> String {
+    let sessions: Vec<String> = lane.sessions.iter().map(session).collect();
+    format!("{} {}", lane.name, if sessions.is_empty() { "…".into() } else { sessions.join(" ") }).trim_end().to_owned()
+}
+
+fn session(session: &SessionView) -> String {
+    let share = match (session.largest_permille, session.enforcement) {
+        (Some(permille), _) => percent(permille),
+        (None, Some(agentops_core::ceiling::Enforcement::NoModel)) => "no model".into(),
+        _ => "? %".into(),
+    };
+    let end = match session.end {
+        None if session.handing_over => " ⇢",
+        None => " …",
+        Some(SessionEnd::Completed) => "",
+        Some(SessionEnd::HandedOver) => " ⇢ handed over ⇢",
+        Some(SessionEnd::Ceiling) => " ⇥ stopped at the ceiling ⇢",
+        Some(SessionEnd::HandOverTimeout) => " ⇥ no hand-over in time ⇢",
+        Some(SessionEnd::ContextLost) => " ⇥ context lost ⇢",
+        Some(SessionEnd::Interrupted) => " ⇥ interrupted ⇢",
+        Some(SessionEnd::Hung) => " ✗ hung",
+        Some(SessionEnd::TimeLimit) => " ✗ time limit",
+        Some(SessionEnd::NotLoggedIn) => " ✗ not logged in",
+        Some(SessionEnd::Provider) => " ✗ provider failed ⇢",
+        Some(SessionEnd::UsageUnknown) => " ✗ usage unknown",
+        Some(SessionEnd::Refused) => " ✗ refused",
+        Some(SessionEnd::Failed) => " ✗ failed",
+        Some(SessionEnd::Cancelled) => " ✗ cancelled",
+        Some(SessionEnd::Filtered) => " ✗ filtered files",
+    };
+    format!("{share}{end}")
+}
+
+fn gate(gate: &GateView, lanes: &[LaneView]) -> String {
+    let mark = match gate.verdict {
+        Some(Verdict::Passed) => "✓",
+        Some(Verdict::Refused) => "✗",
+        Some(Verdict::Broke) => "broke",
+        None => "…",
+    };
+    let before = "✗ → ".repeat(gate.refusals.saturating_sub(u32::from(gate.verdict == Some(Verdict::Refused))) as usize);
+    let by = lanes.iter().filter(|lane| lane.review && lane.name.as_str().starts_with(&format!("{}-", gate.name))).next_back();
+    let share = by.and_then(|lane| lane.sessions.iter().filter_map(|s| s.largest_permille).max()).map(|p| format!(" ({})", percent(p)));
+    format!("{} {before}{mark}{}", gate.name, share.unwrap_or_default())
+}
+
+fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
+    let took = duration(view.ended_at_ms.unwrap_or(now_ms).saturating_sub(view.started_at_ms));
+    let tokens = view.tokens.context();
+    let cached = (view.tokens.cache_read * 100).checked_div(view.tokens.context() - view.tokens.output.min(tokens));
+    let tokens = match (tokens, cached) {
+        (0, _) => "tokens unknown".to_owned(),
+        (all, Some(cached)) => format!("{} tokens, {cached} % cached", thousands(all)),
+        (all, None) => format!("{} tokens", thousands(all)),
+    };
+    let changed: u32 = view.phases.iter().filter_map(|phase| phase.changed).sum();
+    let share = view.largest_permille.map_or("unknown".into(), percent);
+    let detail = view.detail.as_deref().map(|text| text.lines().take(12).map(|l| format!("            {l}")).collect::<Vec<_>>().join("\n"));
+    let mut lines = match &view.status {
+        Status::Done => {
+            let kept = view.laws.iter().filter(|law| law.held).count();
+            vec![
+                line(printer, "32;1", "done", &format!("branch {}   {changed} files   {took}   {tokens}", view.branch.as_deref().unwrap_or("?"))),
+                line(printer, "", "", &format!("largest share of a window {share} (ceiling 40 %)   {kept} of 5 laws held")),
+            ]
+        }
+        Status::Running => vec![line(printer, "36", "running", &format!("{took}   {tokens}"))],
+        Status::Waiting { waiting: Waiting::Approval { phase, .. } } => {
+            vec![line(printer, "33;1", "waiting", &format!("for you to approve the result of {phase}"))]
+        }
+        Status::Waiting { waiting: Waiting::Provider { until_ms } } => {
+            let wait = duration(until_ms.saturating_sub(now_ms));
+            vec![line(printer, "33", "waiting", &format!("for the model provider; next try in {wait}"))]
+        }
+        Status::Waiting { waiting: Waiting::Supervisor } => vec![line(printer, "33", "waiting", "for a supervisor; none runs now")],
+        Status::NeedsDecision { decision } => {
+            let place = decision.place.as_ref().map(|place| format!("/{place}")).unwrap_or_default();
+            vec![line(printer, "33;1", "needs you", &format!("{}: {} in {}{place}", "decision", decision_words(decision), decision.phase))]
+        }
+        Status::Failed { failure } => {
+            vec![line(printer, "31;1", "failed", &format!("session {}: {}", failure.session, failure_words(failure)))]
+        }
+        Status::Cancelled => vec![line(printer, "31", "cancelled", &format!("{took}   {tokens}"))],
+    };
+    lines.extend(detail);
+    if let Some(closing) = &view.closing {
+        let word = match closing {
+            agentops_core::run::Closing::Merged { commit } => format!("merged as {}", &commit.as_str()[..10]),
+            agentops_core::run::Closing::Discarded { commit } => format!("discarded; `git branch NAME {}` brings it back", &commit.as_str()[..10]),
+        };
+        lines.push(line(printer, "", "", &word));
+    }
+    lines.push(line(printer, "1", "next", &view.next.join("  ·  ")));
+    lines
+}
+
+fn decision_words(decision: &agentops_core::run::Decision) -> &'static str {
+    use agentops_core::run::DecisionKind as Kind;
+    match decision.kind {
+        Kind::NoProgress => "two hand-overs in a row changed and found nothing",
+        Kind::TooManySessions => "the lane has used up its sessions",
+        Kind::GateRefused => "the gate refused more often than the workflow allows",
+        Kind::GateBroke => "the gate could not be checked",
+        Kind::Conflict => "the lane does not merge with the others",
+        Kind::FilteredFiles => "files with a content filter were changed",
+        Kind::NotLoggedIn => "the agent program is not logged in",
+        Kind::Provider => "the model provider fails again and again",
+        Kind::AgentFailed => "the agent program fails again and again",
+        Kind::LaneFailed => "the lane could not be set up",
+        Kind::ActionFailed => "git or the disk refused something",
+    }
+}
+
+fn failure_words(failure: &agentops_core::run::Failure) -> &'static str {
+    match failure.kind {
+        agentops_core::run::FailureKind::UsageUnknown => "the agent did not say what its calls use, so the ceiling could not be held",
+        agentops_core::run::FailureKind::Refused => "the session was refused before it started",
+    }
+}
+
+/// Thousandths as per cent.
+pub fn percent(permille: u64) -> String {
+    format!("{} %", permille.div_ceil(10))
+}
+
+/// A number of tokens in a few characters.
+pub fn thousands(number: u64) -> String {
+    match number {
+        0..1_000 => number.to_string(),
+        1_000..100_000 => format!("{:.1}k", number as f64 / 1_000.0),
+        100_000..1_000_000 => format!("{}k", number / 1_000),
+        _ => format!("{:.1}M", number as f64 / 1_000_000.0),
+    }
+}
+
+/// A time span in a few characters.
+pub fn duration(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        0..10 => format!("{:.1} s", ms as f64 / 1_000.0),
+        10..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} m {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} m", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_short() {
+        assert_eq!([thousands(999), thousands(48_200), thousands(412_000), thousands(2_500_000)], ["999", "48.2k", "412k", "2.5M"]);
+        assert_eq!([duration(900), duration(41_000), duration(372_000), duration(90_000_000)], ["0.9 s", "41 s", "6 m 12 s", "1 d 1 h"]);
+        assert_eq!(percent(281), "29 %", "a share is never shown smaller than it is");
+    }
+}
