@@ -157,7 +157,8 @@ pub enum AgentEvent {
         /// Its own prompt and tools, in tokens.
         base_tokens: Option<u64>,
     },
-    /// A model call began or ended. `usage` is `None` when the program said nothing: unknown, not zero.
+    /// A model call began or ended. `usage` is `None` when the program said nothing: unknown, not zero. Where a call has
+    /// only begun (`last` is false) unknown is no verdict yet; at its end it is.
     Call {
         /// Stable within the session; repeated reports of one call carry the same id, and the last one counts.
         id: String,
@@ -240,8 +241,8 @@ pub trait Protocol: Send {
     fn begin(&mut self) -> Vec<Effect>;
     /// A whole line from the program's stdout.
     fn line(&mut self, line: &str) -> Vec<Effect>;
-    /// Ask for the hand-over in band, with these words. A protocol that cannot returns nothing, and the engine stops the
-    /// session and hands over mechanically.
+    /// Ask for the hand-over in band, with these words. Nothing is returned when it cannot be asked for (a program without
+    /// such a way, a session that is over): then the engine stops the session and hands over mechanically.
     fn hand_over(&mut self, prompt: &str) -> Vec<Effect>;
     /// Ask the program to stop what it does. The engine ends the process tree afterwards in any case.
     fn interrupt(&mut self) -> Vec<Effect>;
@@ -254,10 +255,12 @@ pub trait Protocol: Send {
 #[non_exhaustive]
 pub enum DriverError {
     /// No such driver.
-    #[error("there is no driver `{given}`")]
+    #[error("there is no driver `{given}`; there are {known}")]
     Unknown {
         /// What was asked for.
         given: String,
+        /// What there is.
+        known: String,
     },
     /// The agent program is not installed.
     #[error("the agent program `{program}` was not found")]

@@ -3,9 +3,12 @@
 //! Events in, events out. This crate knows no workflow, no phase and no gate; it never decides what happens next.
 
 pub mod ancestry;
+pub mod claude;
 pub mod driver;
 pub mod keeper;
+pub mod models;
 pub mod process;
+pub mod registry;
 pub mod scripted;
 mod settings;
 pub mod strays;

@@ -1,0 +1,122 @@
+//! The driver `claude`: Claude Code, JSON lines both ways, with its control protocol.
+//!
+//! The user's login is used as it is. Personal and project settings, hooks, plugins and MCP servers are off; what the
+//! session may do is the program's own allow-list, and a request outside it is refused by the program without asking.
+
+mod protocol;
+mod tools;
+mod wire;
+
+use agentops_core::ceiling::Window;
+
+use crate::driver::{Capabilities, Driver, DriverError, HandOver, Launch, Probe, Protocol, SessionRequest, UsageReports};
+use crate::settings::{Settings, ask_version, check_keys, find_program, number, refuse};
+
+const HINT: &str = "npm install -g @anthropic-ai/claude-code";
+/// What Linux takes as one argument, less some room.
+const ARGUMENT_BYTES_MAX: usize = 120 << 10;
+
+/// The driver. Settings: `program` (default: `claude` on the PATH), `retries` (how often the program repeats a call that
+/// the provider refused).
+#[derive(Debug)]
+pub struct Claude;
+
+/// Thinking and output of a call together stay within the output cap of the window: the program's output limit holds
+/// both, and thinking may take at most half of it.
+fn output_limits(window: Window) -> (u64, u64) {
+    let cap = window.output_cap();
+    // The provider refuses a thinking budget below 1024.
+    let thinking = if cap / 2 >= 1024 { cap / 2 } else { 0 };
+    (cap, thinking)
+}
+
+impl Driver for Claude {
+    fn name(&self) -> &'static str {
+        "claude"
+    }
+
+    fn capabilities(&self, _settings: &Settings) -> Capabilities {
+        Capabilities {
+            usage: UsageReports::EveryCall,
+            hand_over: HandOver::InBand,
+            window_before_first_call: true,
+            allow_list: true,
+            interrupt: true,
+            output_cap: true,
+        }
+    }
+
+    fn probe(&self, settings: &Settings) -> Result<Probe, DriverError> {
+        let program = find_program(settings, "claude", HINT)?;
+        let version = ask_version(&program)?;
+        Ok(Probe { program, version })
+    }
+
+    fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError> {
+        let settings = &request.settings;
+        check_keys(settings, &["program", "retries"])?;
+        let retries = number(settings, "retries")?;
+        if request.instructions.len() > ARGUMENT_BYTES_MAX {
+            return Err(refuse("instructions", format!("the agent's prompt is longer than {ARGUMENT_BYTES_MAX} bytes")));
+        }
+        let program = find_program(settings, "claude", HINT)?;
+        let tools = tools::tools(request.tools.as_deref(), request.access);
+
+        let mut args: Vec<String> = Vec::new();
+        let mut put = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
+        put(&["-p", "--verbose", "--output-format", "stream-json", "--input-format", "stream-json"]);
+        put(&["--include-partial-messages", "--no-session-persistence"]);
+        // What is not allowed is refused; nobody is asked.
+        put(&["--permission-mode", "dontAsk", "--tools", &tools.known.join(","), "--allowedTools"]);
+        put(&tools.allowed.iter().map(String::as_str).collect::<Vec<_>>());
+        put(&["--setting-sources", "", "--strict-mcp-config", "--settings", r#"{"autoCompactEnabled":false}"#]);
+        if let Some(model) = &request.model {
+            put(&["--model", model]);
+        }
+        if !request.instructions.is_empty() {
+            put(&["--append-system-prompt", &request.instructions]);
+        }
+
+        let window = request.window.or_else(|| Window::new(200_000));
+        let mut env = vec![
+            ("DISABLE_AUTO_COMPACT", "1".to_owned()),
+            ("DISABLE_COMPACT", "1".to_owned()),
+            ("DISABLE_AUTOUPDATER", "1".to_owned()),
+            ("DISABLE_TELEMETRY", "1".to_owned()),
+            ("DISABLE_ERROR_REPORTING", "1".to_owned()),
+            ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".to_owned()),
+            // Its own notes about the project would reach later sessions beside our memory.
+            ("CLAUDE_CODE_DISABLE_AUTO_MEMORY", "1".to_owned()),
+        ];
+        if let Some((output, thinking)) = window.map(output_limits) {
+            env.push(("CLAUDE_CODE_MAX_OUTPUT_TOKENS", output.to_string()));
+            env.push(("MAX_THINKING_TOKENS", thinking.to_string()));
+        }
+        if let Some(retries) = retries {
+            env.push(("CLAUDE_CODE_MAX_RETRIES", retries.to_string()));
+        }
+        Ok(Launch {
+            program,
+            args: args.into_iter().map(Into::into).collect(),
+            env: env.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            // Set when we ourselves run inside the program: a session of ours is nobody's child session.
+            env_remove: ["CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT"].iter().map(Into::into).collect(),
+            close_stdin: false,
+        })
+    }
+
+    fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol> {
+        Box::new(protocol::Conversation::new(request.prompt.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thinking_is_part_of_the_output_cap() {
+        assert_eq!(output_limits(Window::new(200_000).unwrap()), (16_000, 8_000));
+        assert_eq!(output_limits(Window::new(10_000).unwrap()), (800, 0), "too small a budget is none");
+    }
+}
