@@ -19,6 +19,7 @@
 mod checkpoint;
 mod diff;
 mod error;
+mod example;
 pub mod lanes;
 mod lock;
 mod merge;
@@ -37,6 +38,7 @@ mod user_merge;
 pub use checkpoint::{Checkpoint, Skipped, Why};
 pub use diff::{DiffStat, FileChange, Status};
 pub use error::{Error, Result};
+pub use example::begin;
 pub use lanes::Lane;
 pub use merge::MergeResult;
 pub use objects::{Author, TreeEntry};

@@ -164,10 +164,6 @@ impl From<agentops_engine::plan::PlanError> for CommandError {
                                 `agentops demo`, which needs none"
                 .to_owned(),
             Plan::Driver { source: DriverError::Missing { hint, .. }, .. } => hint.clone(),
-            Plan::Driver { source: DriverError::Unknown { .. }, .. } => {
-                let known = agentops_agents::registry::all().iter().map(|driver| driver.name()).collect::<Vec<_>>().join(", ");
-                format!("there are: {known}")
-            }
             Plan::UsageUnknown { .. } => "use a driver that does; a program that calls no model says so with `model: none` in its settings".to_owned(),
             Plan::Submodules { .. } => "runs in repositories with submodules are not supported yet".to_owned(),
             Plan::Git(_) => String::new(),

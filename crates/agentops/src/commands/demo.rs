@@ -32,11 +32,13 @@ pub fn demo(args: &DemoArgs, printer: &Printer) -> Result<u8, CommandError> {
 
 fn play(folder: &Path, args: &DemoArgs, printer: &Printer) -> Result<u8, CommandError> {
     let root = folder.join("notes");
-    std::fs::create_dir_all(root.join("src"))?;
-    std::fs::write(root.join("Cargo.toml"), include_str!("../../demo/Cargo.toml.txt"))?;
-    std::fs::write(root.join("src/lib.rs"), include_str!("../../demo/src/lib.rs"))?;
-    std::fs::write(root.join(".gitignore"), "/target\nCargo.lock\n")?;
-    agentops_git::begin(&root, "The notes example")?;
+    std::fs::create_dir_all(&root)?;
+    let files: [(&str, &[u8]); 3] = [
+        ("Cargo.toml", include_bytes!("../../demo/Cargo.toml.txt")),
+        ("src/lib.rs", include_bytes!("../../demo/src/lib.rs")),
+        (".gitignore", b"/target\nCargo.lock\n"),
+    ];
+    agentops_git::begin(&root, &files, "The notes example\n")?;
     std::fs::write(folder.join("script.json"), script::script())?;
     printer.note(&format!("A small Rust project in {}, and one task for it:\n\n    {TASK}\n", root.display()));
     printer.note("The agent is scripted: it plays a part that is written down. Git, lanes, gates, tests and records are real.\n");
