@@ -92,7 +92,10 @@ mod tests {
 
     #[test]
     fn both_spellings_of_tools() {
-        assert_eq!(Tools::Line("Read, Grep,Bash(git log, git show) ,".into()).names(), ["Read", "Grep", "Bash(git log, git show)"]);
+        assert_eq!(
+            Tools::Line("Read, Grep,Bash(git log, git show) ,".into()).names(),
+            ["Read", "Grep", "Bash(git log, git show)"]
+        );
         assert_eq!(Tools::List(vec![" Read".into(), String::new()]).names(), ["Read"]);
     }
 }

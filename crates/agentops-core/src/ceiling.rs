@@ -198,7 +198,13 @@ impl Preflight {
         // An eighth of the output cap is enough room to say something useful; the cap itself is an upper bound.
         let floor = window.output_cap() / 8;
         let reserve = window.part(HANDOVER_RESERVE_PERMILLE);
-        Self { window: window.0, base, start, needed: base.saturating_add(start).saturating_add(reserve).saturating_add(floor), allowed: window.ceiling() / 2 }
+        Self {
+            window: window.0,
+            base,
+            start,
+            needed: base.saturating_add(start).saturating_add(reserve).saturating_add(floor),
+            allowed: window.ceiling() / 2,
+        }
     }
 
     /// Whether the session may start.

@@ -61,8 +61,13 @@ impl FromStr for RunId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let ok = text.strip_prefix("r-").is_some_and(|rest| rest.len() == 6 && rest.bytes().all(|b| ID_ALPHABET.contains(&b)));
-        if ok { Ok(Self(text.to_owned())) } else { Err(InvalidId::new("run id", text, "`r-` and six letters or digits, as `agentops status` prints it")) }
+        let ok =
+            text.strip_prefix("r-").is_some_and(|rest| rest.len() == 6 && rest.bytes().all(|b| ID_ALPHABET.contains(&b)));
+        if ok {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidId::new("run id", text, "`r-` and six letters or digits, as `agentops status` prints it"))
+        }
     }
 }
 
@@ -105,7 +110,11 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
         let rest = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if first && rest { Ok(Self(text.to_owned())) } else { Err(InvalidId::new("name", text, "1 to 64 of a-z, 0-9 and -, starting with a letter")) }
+        if first && rest {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidId::new("name", text, "1 to 64 of a-z, 0-9 and -, starting with a letter"))
+        }
     }
 }
 

@@ -6,13 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The laws, in their order.
-pub const LAWS: [&str; 5] = [
-    "extract learnings",
-    "improve the system",
-    "document context",
-    "prevent hook loops",
-    "guide with workflows",
-];
+pub const LAWS: [&str; 5] =
+    ["extract learnings", "improve the system", "document context", "prevent hook loops", "guide with workflows"];
 
 /// What the close-out agent writes to `.agentops-out/close-out.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -96,7 +91,11 @@ pub fn check(close_out: &CloseOut, facts: &Facts) -> [LawVerdict; 5] {
         insight("learning", &close_out.learning, facts),
         insight("improvement", &close_out.improvement, facts),
         context(&close_out.context, facts),
-        if facts.hook_loops == 0 { Ok(()) } else { Err(format!("{} hook chains came back to themselves", facts.hook_loops)) },
+        if facts.hook_loops == 0 {
+            Ok(())
+        } else {
+            Err(format!("{} hook chains came back to themselves", facts.hook_loops))
+        },
         if facts.options_shown { Ok(()) } else { Err("no other workflow was shown when the run started".into()) },
     ]
 }
@@ -106,7 +105,9 @@ const TEXT_CHARS_MIN: usize = 30;
 fn insight(what: &str, insight: &Insight, facts: &Facts) -> LawVerdict {
     if insight.nothing_new {
         return match facts.rework {
-            true => Err(format!("{what}: this run had a refusal, a hand-over or a failed session, so there is something to say about it")),
+            true => Err(format!(
+                "{what}: this run had a refusal, a hand-over or a failed session, so there is something to say about it"
+            )),
             false => Ok(()),
         };
     }
@@ -115,7 +116,10 @@ fn insight(what: &str, insight: &Insight, facts: &Facts) -> LawVerdict {
     }
     let unknown: Vec<&str> = insight.evidence.iter().map(String::as_str).filter(|item| !facts.knows(item)).collect();
     match (insight.evidence.is_empty(), unknown.is_empty()) {
-        (true, _) => Err(format!("{what}: `evidence` must name a changed file, a gate, a gate's command or a finding; {}", facts.examples())),
+        (true, _) => Err(format!(
+            "{what}: `evidence` must name a changed file, a gate, a gate's command or a finding; {}",
+            facts.examples()
+        )),
         (_, false) => Err(format!("{what}: this run knows nothing of {}; {}", unknown.join(", "), facts.examples())),
         _ => Ok(()),
     }
@@ -126,7 +130,11 @@ fn context(record: &ContextRecord, facts: &Facts) -> LawVerdict {
         return Err("context: `summary` must say in a sentence or two what was done and why".into());
     }
     let named = facts.changed_files.iter().any(|file| record.summary.contains(file.rsplit('/').next().unwrap_or(file)));
-    if facts.changed_files.is_empty() || named { Ok(()) } else { Err(format!("context: `summary` names none of the changed files; {}", facts.examples())) }
+    if facts.changed_files.is_empty() || named {
+        Ok(())
+    } else {
+        Err(format!("context: `summary` names none of the changed files; {}", facts.examples()))
+    }
 }
 
 impl Facts {
@@ -194,7 +202,11 @@ mod tests {
             nothing_new: false,
         };
         let summary = "Added the flag in export.rs and covered it with a test.".to_owned();
-        CloseOut { learning: said.clone(), improvement: said, context: ContextRecord { summary, decisions: vec![], open: vec![] } }
+        CloseOut {
+            learning: said.clone(),
+            improvement: said,
+            context: ContextRecord { summary, decisions: vec![], open: vec![] },
+        }
     }
 
     #[test]

@@ -172,7 +172,8 @@ impl Workflow {
     /// Every argument vector the workflow would run, with what it is for.
     #[must_use]
     pub fn commands(&self) -> Vec<(String, &[String])> {
-        let mut all: Vec<(String, &[String])> = self.lane.setup.iter().map(|argv| ("lane set-up".to_owned(), argv.as_slice())).collect();
+        let mut all: Vec<(String, &[String])> =
+            self.lane.setup.iter().map(|argv| ("lane set-up".to_owned(), argv.as_slice())).collect();
         for phase in &self.phases {
             for gate in &phase.gates {
                 if let Check::Command { argv, .. } = &gate.check {

@@ -87,7 +87,9 @@ pub fn connect(paths: &Paths, starter: Option<&Starter>) -> Result<UnixStream, C
         if Instant::now() > deadline {
             return Err(match Lock::holder(&paths.lock()) {
                 Some(pid) => ClientError::Silent { pid },
-                None => ClientError::NotStarted { reason: last_words(&paths.log()).unwrap_or_else(|| "it did not come up".into()) },
+                None => ClientError::NotStarted {
+                    reason: last_words(&paths.log()).unwrap_or_else(|| "it did not come up".into()),
+                },
             });
         }
         // The socket's appearance cannot be awaited portably; a start takes some 20 ms.

@@ -68,7 +68,9 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
             let live = state.sessions().any(|(_, session)| session.end.is_none() && !session.orphaned);
             if live || !state.begun.is_empty() {
                 let row = Row { run: run.clone(), at_ms, event: Event::Orphaned };
-                state.apply(&row.event, at_ms).map_err(|e| StorageError::Corrupt { path: "ledger".into(), reason: e.to_string() })?;
+                state
+                    .apply(&row.event, at_ms)
+                    .map_err(|e| StorageError::Corrupt { path: "ledger".into(), reason: e.to_string() })?;
                 rows.push(row);
             }
         }
@@ -107,7 +109,8 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
     /// As [`Self::take`].
     pub fn fire(&mut self) -> Result<(), StorageError> {
         let (now, at_ms) = (self.clock.mono_ms(), self.clock.now_ms());
-        let due: Vec<(RunId, Key)> = self.armed.iter().filter(|(_, at)| **at <= now).map(|(timer, _)| timer.clone()).collect();
+        let due: Vec<(RunId, Key)> =
+            self.armed.iter().filter(|(_, at)| **at <= now).map(|(timer, _)| timer.clone()).collect();
         let (mut rows, mut touched) = (Vec::new(), BTreeSet::new());
         for (run, key) in due {
             self.armed.remove(&(run.clone(), key.clone()));
@@ -133,8 +136,10 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
     pub fn state(&mut self, run: &RunId) -> Result<Option<&State>, StorageError> {
         if !self.runs.contains_key(run) {
             for entry in self.storage.load_run(run)? {
-                fold(&mut self.runs, run, &entry.event, entry.at_ms)
-                    .map_err(|e| StorageError::Corrupt { path: "ledger".into(), reason: format!("entry {}: {e}", entry.seq) })?;
+                fold(&mut self.runs, run, &entry.event, entry.at_ms).map_err(|e| StorageError::Corrupt {
+                    path: "ledger".into(),
+                    reason: format!("entry {}: {e}", entry.seq),
+                })?;
             }
         }
         Ok(self.runs.get(run))

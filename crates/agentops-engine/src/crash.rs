@@ -33,7 +33,8 @@ pub fn boundary(name: &'static str) {
         return;
     }
     let passed = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
-    if let Some(mut file) = log.as_ref().and_then(|path| std::fs::File::options().append(true).create(true).open(path).ok()) {
+    if let Some(mut file) = log.as_ref().and_then(|path| std::fs::File::options().append(true).create(true).open(path).ok())
+    {
         // One write of one short line: lines of several processes do not mix.
         let _written = file.write_all(format!("{name}\n").as_bytes());
     }

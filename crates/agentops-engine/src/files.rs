@@ -38,7 +38,11 @@ impl FileError {
     /// A file that cannot be read.
     #[must_use]
     pub fn unreadable(path: &Path, error: &std::io::Error) -> Self {
-        Self { place: path.display().to_string(), problem: format!("cannot be read: {error}"), hint: "check its permissions".into() }
+        Self {
+            place: path.display().to_string(),
+            problem: format!("cannot be read: {error}"),
+            hint: "check its permissions".into(),
+        }
     }
 }
 
@@ -47,7 +51,8 @@ impl FileError {
 /// # Errors
 /// With line and column.
 pub fn from_toml<T: serde::de::DeserializeOwned>(path: &Path, text: &str, hint: &str) -> Result<T, FileError> {
-    toml::from_str(text).map_err(|e| FileError::at(path, text, e.span().map(|span| span.start), e.message().to_owned(), hint))
+    toml::from_str(text)
+        .map_err(|e| FileError::at(path, text, e.span().map(|span| span.start), e.message().to_owned(), hint))
 }
 
 /// Reads a workflow file. Its rules are checked later, against the repository.

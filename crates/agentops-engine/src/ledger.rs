@@ -102,7 +102,8 @@ impl Ledger {
     }
 
     fn connect(path: &Path, flags: OpenFlags) -> Result<Self, StorageError> {
-        let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(|e| failed(path, "opened", &e))?;
+        let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .map_err(|e| failed(path, "opened", &e))?;
         db.busy_timeout(Duration::from_secs(10)).map_err(|e| failed(path, "opened", &e))?;
         Ok(Self { db, path: path.to_owned(), epoch: None })
     }
@@ -117,8 +118,11 @@ impl Ledger {
         if table.is_none() {
             return Ok(());
         }
-        let found: Option<u32> =
-            self.db.query_row("SELECT value FROM meta WHERE key = 'format'", [], |row| row.get(0)).optional().map_err(fail)?;
+        let found: Option<u32> = self
+            .db
+            .query_row("SELECT value FROM meta WHERE key = 'format'", [], |row| row.get(0))
+            .optional()
+            .map_err(fail)?;
         match found {
             Some(found) if found > FORMAT => Err(StorageError::Newer { found, known: FORMAT }),
             _ => Ok(()),
@@ -134,7 +138,15 @@ impl Ledger {
                    WHERE ended = 0 OR run IN (SELECT run FROM runs ORDER BY first_seq DESC LIMIT ?1) ORDER BY first_seq DESC";
         let rows = self.query(sql, [limit], |row| {
             let text = |index: usize| row.get::<_, Option<String>>(index);
-            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get::<_, String>(2)?, row.get::<_, String>(3)?, row.get(4)?, text(5)?, text(6)?))
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get(1)?,
+                row.get::<_, String>(2)?,
+                row.get::<_, String>(3)?,
+                row.get(4)?,
+                text(5)?,
+                text(6)?,
+            ))
         })?;
         let parse = |text: Option<String>| text.and_then(|text| serde_json::from_str(&text).ok());
         rows.into_iter()
@@ -157,7 +169,8 @@ impl Ledger {
     /// # Errors
     /// The ledger cannot be read, or an entry is damaged.
     pub fn entries_after(&self, run: Option<&RunId>, seq: u64, limit: u32) -> Result<Vec<Entry>, StorageError> {
-        let sql = "SELECT seq, run, at_ms, body FROM events WHERE seq > ?1 AND (?2 IS NULL OR run = ?2) ORDER BY seq LIMIT ?3";
+        let sql =
+            "SELECT seq, run, at_ms, body FROM events WHERE seq > ?1 AND (?2 IS NULL OR run = ?2) ORDER BY seq LIMIT ?3";
         self.entries(sql, params![seq, run.map(RunId::as_str), limit])
     }
 
@@ -223,7 +236,8 @@ impl Ledger {
 
 impl Storage for Ledger {
     fn load_open(&mut self) -> Result<Vec<Entry>, StorageError> {
-        let sql = "SELECT seq, run, at_ms, body FROM events WHERE run IN (SELECT run FROM runs WHERE ended = 0) ORDER BY seq";
+        let sql =
+            "SELECT seq, run, at_ms, body FROM events WHERE run IN (SELECT run FROM runs WHERE ended = 0) ORDER BY seq";
         self.entries(sql, [])
     }
 
@@ -240,15 +254,17 @@ impl Storage for Ledger {
             return Err(StorageError::Fenced { ours, found });
         }
         {
-            let mut insert =
-                tx.prepare_cached("INSERT INTO events (run, at_ms, epoch, body) VALUES (?1, ?2, ?3, ?4) RETURNING seq").map_err(fail)?;
+            let mut insert = tx
+                .prepare_cached("INSERT INTO events (run, at_ms, epoch, body) VALUES (?1, ?2, ?3, ?4) RETURNING seq")
+                .map_err(fail)?;
             for row in rows {
                 let body = json(&row.event)?;
                 let seq: u64 =
                     insert.query_row(params![row.run.as_str(), row.at_ms, ours, body], |got| got.get(0)).map_err(fail)?;
                 match &row.event {
                     Event::Created(created) => {
-                        let sql = "INSERT INTO runs (run, first_seq, started_ms, task, workflow) VALUES (?1, ?2, ?3, ?4, ?5)";
+                        let sql =
+                            "INSERT INTO runs (run, first_seq, started_ms, task, workflow) VALUES (?1, ?2, ?3, ?4, ?5)";
                         let (task, workflow) = (created.task.as_str(), created.workflow.name.as_str());
                         tx.execute(sql, params![row.run.as_str(), seq, row.at_ms, task, workflow]).map_err(fail)?;
                     }

@@ -46,7 +46,9 @@ impl Paths {
     /// They cannot be made.
     pub fn make(&self) -> std::io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
-        for folder in [self.root.clone(), self.blobs(), self.root.join("lanes"), self.root.join("transcripts"), self.scratch()] {
+        for folder in
+            [self.root.clone(), self.blobs(), self.root.join("lanes"), self.root.join("transcripts"), self.scratch()]
+        {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         Ok(())

@@ -36,7 +36,7 @@ pub struct Report {
 /// What the supervisor's loop gets.
 pub enum Msg {
     /// From an action or a client.
-    Report(Report),
+    Report(Box<Report>),
     /// A client needs a state or wants to stop the supervisor; see the supervisor.
     Client(Box<dyn FnOnce(&mut crate::supervisor::Loop) + Send>),
     /// Nothing can be believed any more: end with these words. What is under way is resumed by the next supervisor.
@@ -116,7 +116,8 @@ impl Performer {
     fn act(&self, run: &RunId, key: &Key, work: impl FnOnce(&Arc<Ctx>) -> Act<Event> + Send + 'static) {
         let (run, key) = (run.clone(), key.clone());
         self.spawn(key.to_string(), move |ctx| {
-            let event = work(ctx).or_else(|e| Ok::<_, std::io::Error>(Event::ActionFailed { key, detail: ctx.blobs.put_text(&chain(&e))? }));
+            let event = work(ctx)
+                .or_else(|e| Ok::<_, std::io::Error>(Event::ActionFailed { key, detail: ctx.blobs.put_text(&chain(&e))? }));
             match event {
                 Ok(event) => ctx.report(&run, event),
                 Err(e) => ctx.fatal(format!("the state folder cannot be written: {e}")),
@@ -145,7 +146,9 @@ impl Processes for Performer {
                 let job = session::Salvage { run: run.clone(), state: state.clone(), session, writes, parent };
                 self.act(run, key, move |ctx| session::salvage(ctx, &job));
             }
-            Action::Merge { phase, onto, base, heads } => self.act(run, key, move |ctx| work::merge(ctx, &phase, &onto, &base, &heads)),
+            Action::Merge { phase, onto, base, heads } => {
+                self.act(run, key, move |ctx| work::merge(ctx, &phase, &onto, &base, &heads))
+            }
             Action::RunGate { phase, gate, commit } => {
                 let (tx, rx) = channel();
                 self.gates.entry(run.clone()).or_default().push(tx.clone());
@@ -213,14 +216,14 @@ impl Ctx {
     /// Reports an event without waiting.
     fn report(&self, run: &RunId, event: Event) {
         let input = Input::Happened(run.clone(), event);
-        let _loop_gone = self.tell.send(Msg::Report(Report { input, taken: None }));
+        let _loop_gone = self.tell.send(Msg::Report(Box::new(Report { input, taken: None })));
     }
 
     /// Reports an event and waits until it is durable and what follows from it was started; false when it was refused.
     fn report_and_wait(&self, run: &RunId, event: Event) -> bool {
         let (taken, answer) = sync_channel(1);
         let input = Input::Happened(run.clone(), event);
-        self.tell.send(Msg::Report(Report { input, taken: Some(taken) })).is_ok() && answer.recv().unwrap_or(false)
+        self.tell.send(Msg::Report(Box::new(Report { input, taken: Some(taken) }))).is_ok() && answer.recv().unwrap_or(false)
     }
 
     fn fatal(&self, words: String) {
@@ -369,7 +372,10 @@ fn find_program(name: &str, env: &[(OsString, OsString)], cwd: &std::path::Path)
         return cwd.join(name).into_os_string();
     }
     let path = env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.clone()).unwrap_or_default();
-    let found = std::env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(name)).find(|p| p.is_file());
+    let found = std::env::split_paths(&path)
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(name))
+        .find(|p| p.is_file());
     found.map_or_else(|| name.into(), PathBuf::into_os_string)
 }
 

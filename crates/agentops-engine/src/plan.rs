@@ -165,7 +165,9 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, request: &RunRequest) -> Re
     let mut workflows = places.workflows()?;
     let name = request.workflow.clone().or_else(|| config.workflow.clone()).unwrap_or_else(|| "full".into());
     let known = workflows.keys().cloned().collect::<Vec<_>>();
-    let Some(found) = workflows.remove(&name) else { return Err(PlanError::NoWorkflow { given: name, known: known.join(", ") }) };
+    let Some(found) = workflows.remove(&name) else {
+        return Err(PlanError::NoWorkflow { given: name, known: known.join(", ") });
+    };
     let raw = files::parse_workflow(&found.path, &found.text)?;
     let checked = raw.check(test.as_deref()).map_err(|e| files::workflow_error(&found.path, &found.text, &e))?;
     let mut workflow = checked.workflow;
@@ -254,7 +256,8 @@ fn plan_agent(
 /// The first agent program that is installed.
 #[must_use]
 pub fn detect_driver() -> Option<String> {
-    let found = |name: &&&str| agentops_agents::registry::driver(name).is_ok_and(|driver| driver.probe(&BTreeMap::new()).is_ok());
+    let found =
+        |name: &&&str| agentops_agents::registry::driver(name).is_ok_and(|driver| driver.probe(&BTreeMap::new()).is_ok());
     ["claude", "codex"].iter().find(found).map(|name| (*name).to_owned())
 }
 
@@ -268,7 +271,8 @@ fn subject(
 ) -> Result<Subject, FileError> {
     let mut items = trust::settings_in(root)?;
     for (place, argv) in workflow.commands() {
-        let from = proposal.filter(|proposal| proposal.argv == argv).map(|proposal| format!(" (proposed from {})", proposal.from));
+        let from =
+            proposal.filter(|proposal| proposal.argv == argv).map(|proposal| format!(" (proposed from {})", proposal.from));
         let kind = if place == "lane set-up" { "lane set-up" } else { "gate command" };
         items.push(Item { kind: kind.into(), place: place + &from.unwrap_or_default(), what: argv.join(" "), used: true });
     }

@@ -116,7 +116,9 @@ impl Loop {
     pub(crate) fn take(&mut self, inputs: Vec<Input>) -> Option<Vec<Result<(), Refusal>>> {
         match self.conductor.take(inputs) {
             Ok(answers) => {
-                self.followers.retain(|follower| !matches!(follower.try_send(()), Err(std::sync::mpsc::TrySendError::Disconnected(()))));
+                self.followers.retain(|follower| {
+                    !matches!(follower.try_send(()), Err(std::sync::mpsc::TrySendError::Disconnected(())))
+                });
                 Some(answers)
             }
             Err(e) => {
@@ -146,7 +148,9 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
     let _lock = Lock::take(&paths.lock())?;
     // What another supervisor left behind must not write beside what we start.
     strays::end_strays(&format!("{}/", options.repo.id()));
-    let redactor = Redactor::from_env(options.env.iter().filter_map(|(name, value)| Some((name.to_str()?.into(), value.to_str()?.into()))));
+    let redactor = Redactor::from_env(
+        options.env.iter().filter_map(|(name, value)| Some((name.to_str()?.into(), value.to_str()?.into()))),
+    );
     let blobs = Blobs::open(&paths.blobs(), redactor).map_err(state)?;
     let ledger = Ledger::open(&paths.ledger())?;
     let (tell, messages) = channel();
@@ -212,7 +216,7 @@ fn handle(state: &mut Loop, batch: Vec<Msg>) {
     let mut reports: Vec<Report> = Vec::new();
     for message in batch {
         match message {
-            Msg::Report(report) => reports.push(report),
+            Msg::Report(report) => reports.push(*report),
             Msg::Client(ask) => {
                 settle(state, std::mem::take(&mut reports));
                 ask(state);

@@ -159,7 +159,11 @@ impl Trusted {
     /// Trusts a state in addition to others: each workflow has its own.
     pub fn add(&mut self, id: &str, path: &Path, hash: &BlobId) {
         if !self.covers(id, hash) {
-            self.repositories.push(TrustedRepository { id: id.into(), path: path.display().to_string(), hash: hash.clone() });
+            self.repositories.push(TrustedRepository {
+                id: id.into(),
+                path: path.display().to_string(),
+                hash: hash.clone(),
+            });
         }
     }
 
@@ -220,7 +224,13 @@ mod tests {
 
     #[test]
     fn pinned_paths() {
-        for pinned in [".claude/settings.json", ".agentops/workflows/x.toml", ".gitattributes", "sub/.gitattributes", ".husky/pre-commit"] {
+        for pinned in [
+            ".claude/settings.json",
+            ".agentops/workflows/x.toml",
+            ".gitattributes",
+            "sub/.gitattributes",
+            ".husky/pre-commit",
+        ] {
             assert!(is_pinned(pinned), "{pinned}");
         }
         for free in ["src/main.rs", ".claudette/x", ".agentops/memory/a.md", "claude/settings.json"] {

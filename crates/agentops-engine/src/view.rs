@@ -262,8 +262,13 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
             name: gate.name.clone(),
             kind: kind(&gate.check).into(),
             verdict: phase.gates.get(&gate.name).map(|gate| gate.verdict),
-            refusals: u32::try_from(phase.refusals.iter().filter(|refusal| refusal.gate == gate.name).count()).unwrap_or(u32::MAX),
-            detail: phase.gates.get(&gate.name).filter(|gate| gate.verdict != Verdict::Passed).and_then(|gate| text(&gate.detail)),
+            refusals: u32::try_from(phase.refusals.iter().filter(|refusal| refusal.gate == gate.name).count())
+                .unwrap_or(u32::MAX),
+            detail: phase
+                .gates
+                .get(&gate.name)
+                .filter(|gate| gate.verdict != Verdict::Passed)
+                .and_then(|gate| text(&gate.detail)),
         });
         PhaseView {
             name: spec.name.clone(),
@@ -281,10 +286,16 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
                 tokens_after: bundle.after,
             }),
             changed: (spec.writes == Writes::Files && phase.merged.is_some()).then_some(phase.changed),
-            took_ms: phase.started_at_ms.map(|from| phase.ended_at_ms.or(ended_at_ms).unwrap_or(now_ms).saturating_sub(from)),
+            took_ms: phase
+                .started_at_ms
+                .map(|from| phase.ended_at_ms.or(ended_at_ms).unwrap_or(now_ms).saturating_sub(from)),
         }
     });
-    let laws = state.laws.iter().flat_map(|held| LAWS.iter().zip(held)).map(|(law, held)| LawView { law: (*law).into(), held: *held });
+    let laws = state
+        .laws
+        .iter()
+        .flat_map(|held| LAWS.iter().zip(held))
+        .map(|(law, held)| LawView { law: (*law).into(), held: *held });
     RunView {
         format: VIEW_FORMAT,
         run: state.created.run.clone(),
@@ -326,14 +337,18 @@ fn next(state: &State, status: &Status) -> Vec<String> {
     let run = &state.created.run;
     let with = |commands: &[&str]| commands.iter().map(|command| command.replace("RUN", run.as_str())).collect();
     match status {
-        Status::Done if state.closing.is_none() => with(&["agentops merge RUN", "agentops show RUN --diff", "agentops discard RUN"]),
+        Status::Done if state.closing.is_none() => {
+            with(&["agentops merge RUN", "agentops show RUN --diff", "agentops discard RUN"])
+        }
         Status::Waiting { waiting: Waiting::Approval { .. } } => {
             with(&["agentops approve RUN", "agentops reject RUN -m \"…\"", "agentops show RUN"])
         }
         Status::Waiting { waiting: Waiting::Supervisor } => with(&["agentops resume RUN", "agentops cancel RUN"]),
         Status::NeedsDecision { .. } => with(&["agentops show RUN", "agentops resume RUN", "agentops cancel RUN"]),
         Status::Running | Status::Waiting { .. } => with(&["agentops logs RUN --follow", "agentops cancel RUN"]),
-        Status::Failed { .. } | Status::Cancelled if state.closing.is_none() => with(&["agentops show RUN", "agentops logs RUN"]),
+        Status::Failed { .. } | Status::Cancelled if state.closing.is_none() => {
+            with(&["agentops show RUN", "agentops logs RUN"])
+        }
         _ => with(&["agentops show RUN"]),
     }
 }
@@ -342,7 +357,12 @@ fn next(state: &State, status: &Status) -> Vec<String> {
 ///
 /// # Errors
 /// The ledger cannot be read.
-pub fn status(ledger: &mut Ledger, blobs: &Blobs, supervisor: Option<String>, limit: u32) -> Result<StatusView, StorageError> {
+pub fn status(
+    ledger: &mut Ledger,
+    blobs: &Blobs,
+    supervisor: Option<String>,
+    limit: u32,
+) -> Result<StatusView, StorageError> {
     let mut runs = Vec::new();
     for line in ledger.runs(limit)? {
         let (status, about) = match line.outcome {

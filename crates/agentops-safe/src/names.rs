@@ -256,16 +256,9 @@ mod tests {
 
     #[test]
     fn s4_usual_branch_names_are_taken() {
-        for name in [
-            "main",
-            "agentops/r-7f3k",
-            "feature/JIRA-12_x.y",
-            "v1.2.3",
-            "a",
-            "release-2026.07",
-            "x--y",
-            &"a".repeat(200),
-        ] {
+        for name in
+            ["main", "agentops/r-7f3k", "feature/JIRA-12_x.y", "v1.2.3", "a", "release-2026.07", "x--y", &"a".repeat(200)]
+        {
             assert!(branch(name), "{name:?}");
         }
     }
@@ -310,19 +303,9 @@ mod tests {
 
     #[test]
     fn s4_usual_paths_are_taken() {
-        for name in [
-            "a",
-            "src/main.rs",
-            ".gitignore",
-            ".github/ci.yml",
-            "a b/ü.txt",
-            "-x",
-            "...",
-            "a..b",
-            "git",
-            "x.git",
-            "c:d",
-        ] {
+        for name in
+            ["a", "src/main.rs", ".gitignore", ".github/ci.yml", "a b/ü.txt", "-x", "...", "a..b", "git", "x.git", "c:d"]
+        {
             assert!(path(name), "{name:?}");
         }
     }

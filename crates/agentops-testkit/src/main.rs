@@ -23,11 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     let server = ModelServer::start_with(Script::load(&args.script)?, Options { log: args.log })?;
     let mut stdout = std::io::stdout();
-    writeln!(
-        stdout,
-        "{}",
-        serde_json::json!({"base_url": server.base_url()})
-    )?;
+    writeln!(stdout, "{}", serde_json::json!({"base_url": server.base_url()}))?;
     stdout.flush()?;
     let mut rest = [0; 4096];
     while std::io::stdin().read(&mut rest)? > 0 {}

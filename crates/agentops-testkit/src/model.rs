@@ -19,7 +19,6 @@ mod tools;
 
 pub use record::{Protocol, Record, Served};
 pub use script::{
-    Conversation, Growth, HttpError, Lie, Reaction, Script, ScriptError, ToolCall, Turn, TurnUsage,
-    UsageNumbers,
+    Conversation, Growth, HttpError, Lie, Reaction, Script, ScriptError, ToolCall, Turn, TurnUsage, UsageNumbers,
 };
 pub use server::{ModelServer, Options, StartError};

@@ -18,18 +18,11 @@ const SCRIPT: &str = r#"{"conversations": [{"when": "PHASE-ONE", "turns": [
 fn agent(name: &str) -> Option<PathBuf> {
     let Some(folder) = std::env::var_os(VARIABLE) else {
         // Straight to stderr: the test runner would swallow what a passing test prints.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: {VARIABLE} is not set, so the real {name} was not run"
-        );
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {VARIABLE} is not set, so the real {name} was not run");
         return None;
     };
     let program = Path::new(&folder).join("node_modules/.bin").join(name);
-    assert!(
-        program.exists(),
-        "{VARIABLE} is set and {} does not exist",
-        program.display()
-    );
+    assert!(program.exists(), "{VARIABLE} is set and {} does not exist", program.display());
     Some(program)
 }
 
@@ -42,92 +35,35 @@ fn folders() -> (tempfile::TempDir, PathBuf, PathBuf) {
     (root, home, work)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the kit stands below the crate that may start agents"
-)]
+#[expect(clippy::disallowed_methods, reason = "the kit stands below the crate that may start agents")]
 fn command(program: &Path, home: &Path, work: &Path) -> Command {
     let mut command = Command::new(program);
-    command
-        .env_clear()
-        .env("HOME", home)
-        .current_dir(work)
-        .stdin(Stdio::null());
+    command.env_clear().env("HOME", home).current_dir(work).stdin(Stdio::null());
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command
 }
 
 fn check(output: &Output, server: &ModelServer, protocol: Protocol, work: &Path) {
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{said}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("All done."), "{said}");
     let written = std::fs::read_to_string(work.join("out/written.md")).unwrap();
     assert_eq!(written, "it's 100% \"here\"\n");
-    assert_eq!(
-        std::fs::read_to_string(work.join("shell.txt")).unwrap(),
-        "by-shell\n"
-    );
-    let main: Vec<_> = server
-        .requests()
-        .into_iter()
-        .filter(|record| record.main())
-        .collect();
-    assert_eq!(
-        main.iter()
-            .map(|record| record.turn_index)
-            .collect::<Vec<_>>(),
-        [0, 1, 2]
-    );
-    assert!(
-        main.iter()
-            .all(|record| record.protocol == protocol && record.path.starts_with("/lane/T/v1/"))
-    );
+    assert_eq!(std::fs::read_to_string(work.join("shell.txt")).unwrap(), "by-shell\n");
+    let main: Vec<_> = server.requests().into_iter().filter(|record| record.main()).collect();
+    assert_eq!(main.iter().map(|record| record.turn_index).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(main.iter().all(|record| record.protocol == protocol && record.path.starts_with("/lane/T/v1/")));
 }
 
 fn run_claude(program: &Path, home: &Path, work: &Path, server: &ModelServer) -> Output {
     command(program, home, work)
-        .env(
-            "ANTHROPIC_BASE_URL",
-            format!("{}/lane/T", server.base_url()),
-        )
+        .env("ANTHROPIC_BASE_URL", format!("{}/lane/T", server.base_url()))
         .env("ANTHROPIC_API_KEY", "test")
-        .envs([
-            ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
-            ("DISABLE_AUTOUPDATER", "1"),
-        ])
-        .envs([
-            ("DISABLE_TELEMETRY", "1"),
-            ("DISABLE_ERROR_REPORTING", "1"),
-            ("CLAUDE_CODE_MAX_RETRIES", "1"),
-        ])
-        .args([
-            "-p",
-            "Do the task.",
-            "--output-format",
-            "stream-json",
-            "--verbose",
-            "--setting-sources",
-            "",
-        ])
-        .args([
-            "--append-system-prompt",
-            "PHASE-ONE",
-            "--permission-mode",
-            "dontAsk",
-            "--no-session-persistence",
-        ])
-        .args([
-            "--tools",
-            "Read,Write,Edit,Bash",
-            "--allowedTools",
-            "Read",
-            "Write",
-            "Bash",
-        ])
+        .envs([("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"), ("DISABLE_AUTOUPDATER", "1")])
+        .envs([("DISABLE_TELEMETRY", "1"), ("DISABLE_ERROR_REPORTING", "1"), ("CLAUDE_CODE_MAX_RETRIES", "1")])
+        .args(["-p", "Do the task.", "--output-format", "stream-json", "--verbose", "--setting-sources", ""])
+        .args(["--append-system-prompt", "PHASE-ONE", "--permission-mode", "dontAsk", "--no-session-persistence"])
+        .args(["--tools", "Read,Write,Edit,Bash", "--allowedTools", "Read", "Write", "Bash"])
         .output()
         .unwrap()
 }
@@ -142,27 +78,9 @@ fn run_codex(program: &Path, home: &Path, work: &Path, server: &ModelServer) -> 
     );
     command(program, home, work)
         .env("KEY", "test")
-        .args([
-            "exec",
-            "--json",
-            "--skip-git-repo-check",
-            "-s",
-            "danger-full-access",
-        ])
-        .args([
-            "-c",
-            r#"model_provider="scripted""#,
-            "-c",
-            &provider,
-            "-c",
-            "model_context_window=100000",
-        ])
-        .args([
-            "-c",
-            "analytics.enabled=false",
-            "-c",
-            "check_for_update_on_startup=false",
-        ])
+        .args(["exec", "--json", "--skip-git-repo-check", "-s", "danger-full-access"])
+        .args(["-c", r#"model_provider="scripted""#, "-c", &provider, "-c", "model_context_window=100000"])
+        .args(["-c", "analytics.enabled=false", "-c", "check_for_update_on_startup=false"])
         .args(["-m", "gpt-scripted", "PHASE-ONE: do the task."])
         .output()
         .unwrap()
@@ -203,9 +121,6 @@ fn a_prompt_that_is_too_long_is_understood_by_both() {
             _ => run_codex(&program, &home, &work, &server),
         };
         let said = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            !output.status.success() && said.contains(words),
-            "{name}: {said}"
-        );
+        assert!(!output.status.success() && said.contains(words), "{name}: {said}");
     }
 }

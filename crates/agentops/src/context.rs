@@ -56,8 +56,9 @@ impl Context {
     /// The blob store.
     pub fn blobs(&self) -> Result<Blobs, CommandError> {
         self.paths.make().map_err(|e| unwritable(&self.paths, &e))?;
-        let vars = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Ok(Blobs::open(&self.paths.blobs(), Redactor::from_env(vars)).map_err(|e| unwritable(&self.paths, &e))?)
+        let vars =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Blobs::open(&self.paths.blobs(), Redactor::from_env(vars)).map_err(|e| unwritable(&self.paths, &e))
     }
 
     /// The ledger, for reading.
@@ -78,7 +79,10 @@ impl Context {
 
     /// A run's state.
     pub fn state(&self, ledger: &mut Ledger, run: &RunId) -> Result<State, CommandError> {
-        let missing = || CommandError::new(NOT_NOW, format!("there is no run {run} in this repository")).hint("`agentops status` lists them");
+        let missing = || {
+            CommandError::new(NOT_NOW, format!("there is no run {run} in this repository"))
+                .hint("`agentops status` lists them")
+        };
         ledger.state(run)?.ok_or_else(missing)
     }
 

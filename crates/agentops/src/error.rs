@@ -110,7 +110,9 @@ impl From<StorageError> for CommandError {
     fn from(error: StorageError) -> Self {
         let hint = match &error {
             StorageError::Full => "free some space; what was acknowledged is kept, and `agentops resume` goes on from there",
-            StorageError::Newer { .. } => "a newer agentops wrote it: install that version, or name another folder with --state-dir",
+            StorageError::Newer { .. } => {
+                "a newer agentops wrote it: install that version, or name another folder with --state-dir"
+            }
             StorageError::Corrupt { .. } => {
                 "nothing was changed; keep a copy of that file; branches and refs/agentops/ in your repository hold the work itself"
             }
@@ -124,7 +126,9 @@ impl From<StorageError> for CommandError {
 impl From<ClientError> for CommandError {
     fn from(error: ClientError) -> Self {
         let hint = match &error {
-            ClientError::Silent { pid } => format!("if it hangs, end it with `kill -9 {pid}` and run the command again: nothing is lost"),
+            ClientError::Silent { pid } => {
+                format!("if it hangs, end it with `kill -9 {pid}` and run the command again: nothing is lost")
+            }
             ClientError::NotStarted { .. } => "`agentops doctor` says what is wrong".to_owned(),
             ClientError::Broken(_) => "`agentops status` shows what was kept; run the command again".to_owned(),
             _ => String::new(),
@@ -137,7 +141,9 @@ impl From<agentops_git::Error> for CommandError {
     fn from(error: agentops_git::Error) -> Self {
         use agentops_git::Error as Git;
         let hint = match &error {
-            Git::NotARepository { .. } => "go into your repository, name it with --repo, or begin one with `git init` and a first commit",
+            Git::NotARepository { .. } => {
+                "go into your repository, name it with --repo, or begin one with `git init` and a first commit"
+            }
             Git::Bare { .. } => "run this in a clone that has a work tree",
             Git::NoCommits { .. } => "make a first commit: a run starts from one",
             Git::GitMissing => "install git",

@@ -104,16 +104,21 @@ impl Told {
                     self.once(printer, format!("{place} started ({})", lane.agent));
                     if let Some(end) = session.end {
                         let share = session.largest_permille.map_or("share unknown".into(), screen::percent);
-                        let word = serde_json::to_value(end).ok().and_then(|end| end.as_str().map(str::to_owned)).unwrap_or_default();
+                        let word = serde_json::to_value(end)
+                            .ok()
+                            .and_then(|end| end.as_str().map(str::to_owned))
+                            .unwrap_or_default();
                         let about = session.detail.as_deref().filter(|_| end != SessionEnd::Completed);
-                        let about = about.and_then(|text| text.lines().next()).map(|text| format!(": {text}")).unwrap_or_default();
+                        let about =
+                            about.and_then(|text| text.lines().next()).map(|text| format!(": {text}")).unwrap_or_default();
                         self.once(printer, format!("{place} {word}, {share}{about}"));
                     }
                 }
             }
             for gate in &phase.gates {
                 if let Some(verdict) = gate.verdict {
-                    let word = serde_json::to_value(verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+                    let word =
+                        serde_json::to_value(verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
                     self.once(printer, format!("{}/{} {word} (round {})", phase.name, gate.name, phase.round));
                 }
                 for refusal in 1..=gate.refusals {
@@ -121,7 +126,10 @@ impl Told {
                 }
             }
             if let Some(bundle) = &phase.bundle {
-                self.once(printer, format!("{} done, hands on ~{} tokens", phase.name, screen::thousands(bundle.tokens_after)));
+                self.once(
+                    printer,
+                    format!("{} done, hands on ~{} tokens", phase.name, screen::thousands(bundle.tokens_after)),
+                );
             }
         }
     }

@@ -21,7 +21,8 @@ impl Printer {
     #[must_use]
     pub fn new(json: bool, quiet: bool) -> Self {
         let live = std::io::stderr().is_terminal() && std::io::stdout().is_terminal() && !json && !quiet;
-        let colour = std::io::stdout().is_terminal() && std::env::var_os(crate::env::NO_COLOR).is_none_or(|value| value.is_empty());
+        let colour =
+            std::io::stdout().is_terminal() && std::env::var_os(crate::env::NO_COLOR).is_none_or(|value| value.is_empty());
         Self { json, quiet, colour, live }
     }
 

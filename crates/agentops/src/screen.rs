@@ -11,7 +11,9 @@ pub fn run(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
     let also = if others.is_empty() { String::new() } else { format!("      also: {others}") };
     let mut lines = vec![line(printer, "1", view.run.as_str(), &view.title)];
     lines.push(line(printer, "", "workflow", &format!("{} / {}{also}", view.profile, view.workflow)));
-    lines.extend(view.phases.iter().map(|phase| line(printer, phase_colour(phase), phase.name.as_str(), &self::phase(phase))));
+    lines.extend(
+        view.phases.iter().map(|phase| line(printer, phase_colour(phase), phase.name.as_str(), &self::phase(phase))),
+    );
     lines.extend(ending(view, printer, now_ms));
     lines
 }
@@ -40,7 +42,11 @@ pub fn phase(phase: &PhaseView) -> String {
     parts.extend(phase.gates.iter().map(|gate| self::gate(gate, &phase.lanes)));
     if let Some(bundle) = phase.bundle.as_ref().filter(|bundle| bundle.tokens_after > 0) {
         let ratio = bundle.tokens_before as f64 / bundle.tokens_after as f64;
-        parts.push(format!("bundle ~{} → ~{}  {ratio:.1}:1", thousands(bundle.tokens_before), thousands(bundle.tokens_after)));
+        parts.push(format!(
+            "bundle ~{} → ~{}  {ratio:.1}:1",
+            thousands(bundle.tokens_before),
+            thousands(bundle.tokens_after)
+        ));
     }
     if let Some(took) = phase.took_ms {
         parts.push(duration(took));
@@ -89,8 +95,10 @@ fn gate(gate: &GateView, lanes: &[LaneView]) -> String {
         None => "…",
     };
     let before = "✗ → ".repeat(gate.refusals.saturating_sub(u32::from(gate.verdict == Some(Verdict::Refused))) as usize);
-    let by = lanes.iter().filter(|lane| lane.review && lane.name.as_str().starts_with(&format!("{}-", gate.name))).next_back();
-    let share = by.and_then(|lane| lane.sessions.iter().filter_map(|s| s.largest_permille).max()).map(|p| format!(" ({})", percent(p)));
+    let by = lanes.iter().rfind(|lane| lane.review && lane.name.as_str().starts_with(&format!("{}-", gate.name)));
+    let share = by
+        .and_then(|lane| lane.sessions.iter().filter_map(|s| s.largest_permille).max())
+        .map(|p| format!(" ({})", percent(p)));
     format!("{} {before}{mark}{}", gate.name, share.unwrap_or_default())
 }
 
@@ -105,12 +113,20 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
     };
     let changed: u32 = view.phases.iter().filter_map(|phase| phase.changed).sum();
     let share = view.largest_permille.map_or("unknown".into(), percent);
-    let detail = view.detail.as_deref().map(|text| text.lines().take(12).map(|l| format!("            {l}")).collect::<Vec<_>>().join("\n"));
+    let detail = view
+        .detail
+        .as_deref()
+        .map(|text| text.lines().take(12).map(|l| format!("            {l}")).collect::<Vec<_>>().join("\n"));
     let mut lines = match &view.status {
         Status::Done => {
             let kept = view.laws.iter().filter(|law| law.held).count();
             vec![
-                line(printer, "32;1", "done", &format!("branch {}   {changed} files   {took}   {tokens}", view.branch.as_deref().unwrap_or("?"))),
+                line(
+                    printer,
+                    "32;1",
+                    "done",
+                    &format!("branch {}   {changed} files   {took}   {tokens}", view.branch.as_deref().unwrap_or("?")),
+                ),
                 line(printer, "", "", &format!("largest share of a window {share} (ceiling 40 %)   {kept} of 5 laws held")),
             ]
         }
@@ -122,10 +138,17 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
             let wait = duration(until_ms.saturating_sub(now_ms));
             vec![line(printer, "33", "waiting", &format!("for the model provider; next try in {wait}"))]
         }
-        Status::Waiting { waiting: Waiting::Supervisor } => vec![line(printer, "33", "waiting", "for a supervisor; none runs now")],
+        Status::Waiting { waiting: Waiting::Supervisor } => {
+            vec![line(printer, "33", "waiting", "for a supervisor; none runs now")]
+        }
         Status::NeedsDecision { decision } => {
             let place = decision.place.as_ref().map(|place| format!("/{place}")).unwrap_or_default();
-            vec![line(printer, "33;1", "needs you", &format!("{}: {} in {}{place}", "decision", decision_words(decision), decision.phase))]
+            vec![line(
+                printer,
+                "33;1",
+                "needs you",
+                &format!("{}: {} in {}{place}", "decision", decision_words(decision), decision.phase),
+            )]
         }
         Status::Failed { failure } => {
             vec![line(printer, "31;1", "failed", &format!("session {}: {}", failure.session, failure_words(failure)))]
@@ -136,7 +159,9 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
     if let Some(closing) = &view.closing {
         let word = match closing {
             agentops_core::run::Closing::Merged { commit } => format!("merged as {}", &commit.as_str()[..10]),
-            agentops_core::run::Closing::Discarded { commit } => format!("discarded; `git branch NAME {}` brings it back", &commit.as_str()[..10]),
+            agentops_core::run::Closing::Discarded { commit } => {
+                format!("discarded; `git branch NAME {}` brings it back", &commit.as_str()[..10])
+            }
         };
         lines.push(line(printer, "", "", &word));
     }
@@ -163,7 +188,9 @@ fn decision_words(decision: &agentops_core::run::Decision) -> &'static str {
 
 fn failure_words(failure: &agentops_core::run::Failure) -> &'static str {
     match failure.kind {
-        agentops_core::run::FailureKind::UsageUnknown => "the agent did not say what its calls use, so the ceiling could not be held",
+        agentops_core::run::FailureKind::UsageUnknown => {
+            "the agent did not say what its calls use, so the ceiling could not be held"
+        }
         agentops_core::run::FailureKind::Refused => "the session was refused before it started",
     }
 }
@@ -201,8 +228,14 @@ mod tests {
 
     #[test]
     fn figures_are_short() {
-        assert_eq!([thousands(999), thousands(48_200), thousands(412_000), thousands(2_500_000)], ["999", "48.2k", "412k", "2.5M"]);
-        assert_eq!([duration(900), duration(41_000), duration(372_000), duration(90_000_000)], ["0.9 s", "41 s", "6 m 12 s", "1 d 1 h"]);
+        assert_eq!(
+            [thousands(999), thousands(48_200), thousands(412_000), thousands(2_500_000)],
+            ["999", "48.2k", "412k", "2.5M"]
+        );
+        assert_eq!(
+            [duration(900), duration(41_000), duration(372_000), duration(90_000_000)],
+            ["0.9 s", "41 s", "6 m 12 s", "1 d 1 h"]
+        );
         assert_eq!(percent(281), "29 %", "a share is never shown smaller than it is");
     }
 }

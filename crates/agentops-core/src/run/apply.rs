@@ -3,8 +3,8 @@
 use super::action::Key;
 use super::event::{Created, Event, Intent, Outcome, SessionEnd, Verdict};
 use super::state::{
-    Approval, Backoff, Bundle, Decision, DecisionKind, Failure, FailureKind, GateState, LaneState, Next, PhaseState, Refusal,
-    SessionState, State, Stop,
+    Approval, Backoff, Bundle, Decision, DecisionKind, Failure, FailureKind, GateState, LaneState, Next, PhaseState,
+    Refusal, SessionState, State, Stop,
 };
 use crate::ceiling::{StopReason, Window};
 use crate::id::{BlobId, LaneId, Name, SessionId};
@@ -132,7 +132,9 @@ impl State {
                 }
             }
             Event::LawsChecked { held, detail } => {
-                let Some((phase, gate)) = self.laws_gate() else { return illegal("laws-checked", "no gate checks the laws now") };
+                let Some((phase, gate)) = self.laws_gate() else {
+                    return illegal("laws-checked", "no gate checks the laws now");
+                };
                 self.gate_ended(&phase, &gate, "laws-checked")?;
                 self.laws = Some(*held);
                 if held.iter().all(|held| *held) {
@@ -235,12 +237,15 @@ impl State {
     }
 
     fn session_ended(&mut self, event: &Event, at_ms: u64) -> Result<(), Illegal> {
-        let Event::SessionEnded { session: id, end, checkpoint, changed, dropped, artifacts, hand_over, transcript, detail } = event
+        let Event::SessionEnded { session: id, end, checkpoint, changed, dropped, artifacts, hand_over, transcript, detail } =
+            event
         else {
             return illegal("session-ended", "another event");
         };
         self.begun.retain(|key| match key {
-            Key::Session { session } | Key::HandOver { session } | Key::Stop { session } | Key::Salvage { session, .. } => session != id,
+            Key::Session { session } | Key::HandOver { session } | Key::Stop { session } | Key::Salvage { session, .. } => {
+                session != id
+            }
             _ => true,
         });
         let session = self.live(id, "session-ended")?;
@@ -262,7 +267,8 @@ impl State {
         lane.artifacts.extend(artifacts.clone());
         lane.next.reset_to = None;
         lane.next.hand_over.clone_from(hand_over);
-        let counted = lane.sessions[lane.counted_from..].iter().filter(|session| session.end != Some(SessionEnd::Interrupted)).count();
+        let counted =
+            lane.sessions[lane.counted_from..].iter().filter(|session| session.end != Some(SessionEnd::Interrupted)).count();
         let mut decision = None;
         match end {
             SessionEnd::Completed => {
@@ -313,21 +319,34 @@ impl State {
         }
         // Where nothing is merged, a phase's result is its base.
         let tip = self.tip().clone();
-        let (_, phase) = self.phase_mut(&id.lane.phase).ok_or(Illegal { event: "session-ended", why: "no such phase".into() })?;
+        let (_, phase) =
+            self.phase_mut(&id.lane.phase).ok_or(Illegal { event: "session-ended", why: "no such phase".into() })?;
         if phase.lanes.iter().all(|lane| lane.done && lane.writes == Writes::Artifacts) {
             phase.merged = Some(tip);
         }
         Ok(())
     }
 
-    fn gate_passed(&mut self, phase: &Name, gate: &Name, detail: Option<BlobId>, output: Option<BlobId>) -> Result<(), Illegal> {
+    fn gate_passed(
+        &mut self,
+        phase: &Name,
+        gate: &Name,
+        detail: Option<BlobId>,
+        output: Option<BlobId>,
+    ) -> Result<(), Illegal> {
         let state = self.phase(phase, "gate-ended")?;
         let broke = state.gates.get(gate).map_or(0, |gate| gate.broke);
         state.gates.insert(gate.clone(), GateState { verdict: Verdict::Passed, detail, output, broke });
         Ok(())
     }
 
-    fn gate_broke(&mut self, phase: &Name, gate: &Name, detail: Option<BlobId>, output: Option<BlobId>) -> Result<(), Illegal> {
+    fn gate_broke(
+        &mut self,
+        phase: &Name,
+        gate: &Name,
+        detail: Option<BlobId>,
+        output: Option<BlobId>,
+    ) -> Result<(), Illegal> {
         let state = self.phase(phase, "gate-ended")?;
         let broke = state.gates.get(gate).map_or(0, |gate| gate.broke) + 1;
         state.gates.insert(gate.clone(), GateState { verdict: Verdict::Broke, detail: detail.clone(), output, broke });
@@ -367,14 +386,18 @@ impl State {
             Intent::Approve { shown } | Intent::Reject { shown, .. } => {
                 let index = self.current();
                 let asked = self.phases.get(index).and_then(|phase| phase.approval.clone());
-                let Some(approval) = asked.filter(|_| !self.cancelled) else { return illegal("the answer", "nothing waits for an approval") };
+                let Some(approval) = asked.filter(|_| !self.cancelled) else {
+                    return illegal("the answer", "nothing waits for an approval");
+                };
                 if approval.shown != *shown {
                     return illegal("the answer", "what waits for approval has changed since it was shown");
                 }
                 self.phases[index].approval = None;
                 let phase = self.created.workflow.phases[index].name.clone();
                 match intent {
-                    Intent::Reject { message, .. } => self.gate_refused(&phase, &approval.gate, Some(message.clone()), None, &[])?,
+                    Intent::Reject { message, .. } => {
+                        self.gate_refused(&phase, &approval.gate, Some(message.clone()), None, &[])?
+                    }
                     _ => self.gate_passed(&phase, &approval.gate, Some(approval.shown), None)?,
                 }
             }
@@ -386,7 +409,9 @@ impl State {
                 self.stop_live(Stop::Cancelled);
             }
             Intent::Resume => {
-                let Some(decision) = self.decision.take() else { return illegal("resume", "the run does not wait for a decision") };
+                let Some(decision) = self.decision.take() else {
+                    return illegal("resume", "the run does not wait for a decision");
+                };
                 self.resume(&decision)?;
             }
         }
@@ -465,7 +490,9 @@ impl State {
 
     /// Takes out the one begun key that an outcome belongs to.
     fn ended(&mut self, of: impl Fn(&Key) -> bool, event: &'static str) -> Result<(), Illegal> {
-        let Some(key) = self.begun.iter().find(|key| of(key)).cloned() else { return illegal(event, "no such action is under way") };
+        let Some(key) = self.begun.iter().find(|key| of(key)).cloned() else {
+            return illegal(event, "no such action is under way");
+        };
         self.begun.remove(&key);
         Ok(())
     }
@@ -533,7 +560,8 @@ impl PhaseState {
         let first = self.lanes.first().map(|lane| lane.id.lane.clone());
         for lane in &mut self.lanes {
             lane.worked = false;
-            let again = refusal.lanes.contains(&lane.id.lane) || (refusal.lanes.is_empty() && Some(&lane.id.lane) == first.as_ref());
+            let again =
+                refusal.lanes.contains(&lane.id.lane) || (refusal.lanes.is_empty() && Some(&lane.id.lane) == first.as_ref());
             if again {
                 lane.done = false;
                 lane.counted_from = lane.sessions.len();

@@ -307,7 +307,13 @@ impl PhaseState {
         let lanes = phase
             .lanes
             .iter()
-            .map(|lane| LaneState::new(LaneId { phase: phase.name.clone(), lane: lane.name.clone() }, lane.agent.clone(), phase.writes))
+            .map(|lane| {
+                LaneState::new(
+                    LaneId { phase: phase.name.clone(), lane: lane.name.clone() },
+                    lane.agent.clone(),
+                    phase.writes,
+                )
+            })
             .collect();
         Self {
             base: None,
@@ -393,14 +399,19 @@ impl State {
 
     /// Every session of the run, oldest lane first.
     pub fn sessions(&self) -> impl Iterator<Item = (&LaneState, &SessionState)> {
-        self.phases.iter().flat_map(PhaseState::all_lanes).flat_map(|lane| lane.sessions.iter().map(move |session| (lane, session)))
+        self.phases
+            .iter()
+            .flat_map(PhaseState::all_lanes)
+            .flat_map(|lane| lane.sessions.iter().map(move |session| (lane, session)))
     }
 
     /// Whether anything had to be done again: a refusal, a hand-over or a failed session. Then "nothing new" is no learning.
     #[must_use]
     pub fn had_rework(&self) -> bool {
         self.phases.iter().any(|phase| !phase.refusals.is_empty())
-            || self.sessions().any(|(_, session)| !matches!(session.end, None | Some(SessionEnd::Completed | SessionEnd::Interrupted)))
+            || self
+                .sessions()
+                .any(|(_, session)| !matches!(session.end, None | Some(SessionEnd::Completed | SessionEnd::Interrupted)))
     }
 
     /// All tokens of all calls.

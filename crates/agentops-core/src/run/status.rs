@@ -89,9 +89,10 @@ impl State {
                 return Status::Waiting { waiting: Waiting::Approval { phase: name, shown, since_ms } };
             }
             let waits = phase.all_lanes().filter_map(|lane| lane.backoff.as_ref()).filter(|backoff| !backoff.over);
-            if let (true, Some(until_ms)) =
-                (self.actions().is_empty() && self.begun.is_empty(), waits.map(|backoff| backoff.since_ms + backoff.wait_ms).min())
-            {
+            if let (true, Some(until_ms)) = (
+                self.actions().is_empty() && self.begun.is_empty(),
+                waits.map(|backoff| backoff.since_ms + backoff.wait_ms).min(),
+            ) {
                 return Status::Waiting { waiting: Waiting::Provider { until_ms } };
             }
         }

@@ -205,13 +205,16 @@ impl World {
     fn gate(&mut self, phase: Name, gate: &crate::workflow::Gate) {
         let choice = self.choose(6);
         match &gate.check {
-            crate::workflow::Check::Laws => self.append(Event::LawsChecked { held: [choice != 5, true, true, true, true], detail: None }),
+            crate::workflow::Check::Laws => {
+                self.append(Event::LawsChecked { held: [choice != 5, true, true, true, true], detail: None })
+            }
             crate::workflow::Check::Approval { .. } => {
                 self.append(Event::ApprovalAsked { phase, gate: gate.name.clone(), shown: blob(40) })
             }
             _ => {
-                let verdict = [Verdict::Passed, Verdict::Passed, Verdict::Passed, Verdict::Passed, Verdict::Refused, Verdict::Broke]
-                    [usize::from(choice)];
+                let verdict =
+                    [Verdict::Passed, Verdict::Passed, Verdict::Passed, Verdict::Passed, Verdict::Refused, Verdict::Broke]
+                        [usize::from(choice)];
                 let detail = (verdict != Verdict::Passed).then(|| blob(41));
                 let gate = gate.name.clone();
                 self.append(Event::GateEnded { phase, gate, verdict, detail, output: None, lanes: Vec::new() });

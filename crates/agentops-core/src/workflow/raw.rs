@@ -230,8 +230,7 @@ impl RawWorkflow {
 /// The last phase closes the run out: it writes a document of that schema, and the laws are added behind it.
 fn check_last(phases: &mut [Phase]) -> Result<(), WorkflowError> {
     let Some(last) = phases.last_mut() else { return Ok(()) };
-    let close_out =
-        |gate: &Gate| matches!(&gate.check, Check::Artifact { schema: Some(Schema::CloseOut), file, .. } if file == CLOSE_OUT_FILE);
+    let close_out = |gate: &Gate| matches!(&gate.check, Check::Artifact { schema: Some(Schema::CloseOut), file, .. } if file == CLOSE_OUT_FILE);
     if last.writes != Writes::Artifacts || last.lanes.len() != 1 || !last.gates.iter().any(close_out) {
         return Err(wrong(
             format!("phase.{}", last.name),
@@ -297,7 +296,9 @@ impl RawPhase {
             let Check::Approval { file } = &gate.check else { continue };
             let makes = |before: &Gate| matches!(&before.check, Check::Artifact { file: made, .. } if made == file);
             if !gates[..index].iter().any(makes) {
-                let problem = format!("put a gate `kind = \"artifact\"` with `file = \"{file}\"` before it: there must be something to show");
+                let problem = format!(
+                    "put a gate `kind = \"artifact\"` with `file = \"{file}\"` before it: there must be something to show"
+                );
                 return Err(wrong(at("gate.approval"), problem));
             }
         }
@@ -323,7 +324,9 @@ impl RawGate {
         Ok(Some(match self {
             RawGate::Command { name: given, argv, named: by_name, minutes_max } => {
                 let (argv, default) = match (argv, by_name) {
-                    (Some(argv), None) if argv.first().is_some_and(|program| !program.is_empty()) => (argv.clone(), "command"),
+                    (Some(argv), None) if argv.first().is_some_and(|program| !program.is_empty()) => {
+                        (argv.clone(), "command")
+                    }
                     (None, Some(NamedCommand::Test)) => match test {
                         Some(argv) => (argv.to_vec(), "tests"),
                         None => return Ok(None),
@@ -369,7 +372,12 @@ impl RawLimits {
         let minutes = between("session-minutes-max", self.session_minutes_max, default.session_seconds_max / 60, 1440)?;
         Ok(Limits {
             sessions_max: u32::try_from(sessions).unwrap_or(default.sessions_max),
-            silence_seconds_max: between("silence-seconds-max", self.silence_seconds_max, default.silence_seconds_max, 86_400)?,
+            silence_seconds_max: between(
+                "silence-seconds-max",
+                self.silence_seconds_max,
+                default.silence_seconds_max,
+                86_400,
+            )?,
             session_seconds_max: minutes * 60,
             hand_over_seconds_max: between(
                 "hand-over-seconds-max",

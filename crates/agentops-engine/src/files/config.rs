@@ -50,7 +50,13 @@ pub fn read(root: &Path) -> Result<Config, FileError> {
     let config: Config = super::from_toml(&path, &text, "`agentops schema config` prints every key that is allowed")?;
     if config.commands.test.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
         let problem = "commands.test: is an argument vector such as [\"cargo\", \"test\"]".to_owned();
-        return Err(FileError::at(&path, &text, text.find("test"), problem, "`agentops schema config` prints what is allowed"));
+        return Err(FileError::at(
+            &path,
+            &text,
+            text.find("test"),
+            problem,
+            "`agentops schema config` prints what is allowed",
+        ));
     }
     Ok(config)
 }

@@ -122,7 +122,9 @@ fn files(folder: &Path, ending: &str) -> Result<Vec<(String, PathBuf)>, FileErro
         let entry = entry.map_err(|e| FileError::unreadable(folder, &e))?;
         let path = entry.path();
         let plain = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if let (true, Some(stem), true) = (plain, path.file_stem().and_then(|s| s.to_str()), path.extension().is_some_and(|e| e == ending)) {
+        if let (true, Some(stem), true) =
+            (plain, path.file_stem().and_then(|s| s.to_str()), path.extension().is_some_and(|e| e == ending))
+        {
             found.push((stem.to_owned(), path.clone()));
         }
     }

@@ -16,7 +16,9 @@ pub struct Proposal {
 #[must_use]
 pub fn propose(root: &Path) -> Option<Proposal> {
     let has = |name: &str| root.join(name).is_file();
-    let proposal = |argv: &[&str], from: &str| Some(Proposal { argv: argv.iter().map(ToString::to_string).collect(), from: from.into() });
+    let proposal = |argv: &[&str], from: &str| {
+        Some(Proposal { argv: argv.iter().map(ToString::to_string).collect(), from: from.into() })
+    };
     if has("Cargo.toml") {
         return proposal(&["cargo", "test", "--workspace"], "Cargo.toml");
     }
@@ -34,7 +36,8 @@ pub fn propose(root: &Path) -> Option<Proposal> {
     if let Some(from) = ["pyproject.toml", "setup.py", "setup.cfg"].into_iter().find(|name| has(name)) {
         let text = std::fs::read_to_string(root.join(from)).unwrap_or_default();
         let pytest = text.contains("pytest");
-        let argv: &[&str] = if pytest { &["python3", "-m", "pytest", "-q"] } else { &["python3", "-m", "unittest", "discover"] };
+        let argv: &[&str] =
+            if pytest { &["python3", "-m", "pytest", "-q"] } else { &["python3", "-m", "unittest", "discover"] };
         return proposal(argv, from);
     }
     let makefile = ["Makefile", "makefile", "GNUmakefile"].into_iter().find(|name| has(name))?;
@@ -57,7 +60,8 @@ mod tests {
 
     #[test]
     fn each_kind_of_project_gets_its_command() {
-        let cases: [(&[(&str, &str)], Option<&str>); 9] = [
+        type Files = &'static [(&'static str, &'static str)];
+        let cases: [(Files, Option<&str>); 9] = [
             (&[("Cargo.toml", "")], Some("cargo test --workspace")),
             (&[("package.json", r#"{"scripts":{"test":"vitest"}}"#), ("pnpm-lock.yaml", "")], Some("pnpm test")),
             (&[("package.json", r#"{"scripts":{"test":"echo \"Error: no test specified\" && exit 1"}}"#)], None),

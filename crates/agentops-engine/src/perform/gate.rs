@@ -27,7 +27,9 @@ pub(super) fn check(
         Check::Artifact { file, headings, schema } => {
             let mut wrong = Vec::new();
             let mut lanes = Vec::new();
-            let Some(of) = state.phases.get(state.current()) else { return ended(ctx, phase, gate, Verdict::Passed, None, None, vec![]) };
+            let Some(of) = state.phases.get(state.current()) else {
+                return ended(ctx, phase, gate, Verdict::Passed, None, None, vec![]);
+            };
             for lane in &of.lanes {
                 let problem = match lane.artifacts.get(file) {
                     None => Some(format!("`{file}` was not written")),
@@ -55,7 +57,9 @@ pub(super) fn check(
         Check::Approval { file } => {
             let lanes = state.phases.get(state.current()).map(|phase| phase.lanes.as_slice()).unwrap_or_default();
             match lanes.iter().find_map(|lane| lane.artifacts.get(file)) {
-                Some(shown) => Ok(Event::ApprovalAsked { phase: phase.clone(), gate: gate.name.clone(), shown: shown.clone() }),
+                Some(shown) => {
+                    Ok(Event::ApprovalAsked { phase: phase.clone(), gate: gate.name.clone(), shown: shown.clone() })
+                }
                 None => ended(ctx, phase, gate, Verdict::Broke, Some(format!("there is no `{file}` to show")), None, vec![]),
             }
         }
@@ -131,7 +135,9 @@ const PROVIDER_KEYS: [&str; 8] = [
 ];
 
 fn review(ctx: &Ctx, state: &State, phase: &Name, gate: &Gate) -> Act<Event> {
-    let Some(of) = state.phases.get(state.current()) else { return ended(ctx, phase, gate, Verdict::Broke, None, None, vec![]) };
+    let Some(of) = state.phases.get(state.current()) else {
+        return ended(ctx, phase, gate, Verdict::Broke, None, None, vec![]);
+    };
     let name = of.review_lane(&gate.name);
     let lane = of.reviews.iter().find(|lane| lane.id.lane.as_str() == name);
     let Some(blob) = lane.and_then(|lane| lane.artifacts.get("verdict.json")) else {
@@ -139,7 +145,15 @@ fn review(ctx: &Ctx, state: &State, phase: &Name, gate: &Gate) -> Act<Event> {
     };
     let text = ctx.blobs.text(blob)?;
     match serde_json::from_str::<ReviewVerdict>(&text) {
-        Err(e) => ended(ctx, phase, gate, Verdict::Broke, Some(format!("the verdict has not the form that was asked for: {e}")), None, vec![]),
+        Err(e) => ended(
+            ctx,
+            phase,
+            gate,
+            Verdict::Broke,
+            Some(format!("the verdict has not the form that was asked for: {e}")),
+            None,
+            vec![],
+        ),
         Ok(verdict) if verdict.passed => ended(ctx, phase, gate, Verdict::Passed, None, Some(&text), vec![]),
         Ok(verdict) if verdict.findings.is_empty() => {
             ended(ctx, phase, gate, Verdict::Broke, Some("the reviewer refused and named no finding".into()), None, vec![])
@@ -158,7 +172,9 @@ fn laws_check(ctx: &Ctx, state: &State, judged: &Commit) -> Act<Event> {
     let facts = records::facts(state, &ctx.blobs, work::changed_files(ctx, state, judged)?)?;
     let close_out = match serde_json::from_str(&text) {
         Ok(close_out) => close_out,
-        Err(e) => return Ok(Event::LawsChecked { held: [false; 5], detail: Some(ctx.put(&format!("close-out.json: {e}"))?) }),
+        Err(e) => {
+            return Ok(Event::LawsChecked { held: [false; 5], detail: Some(ctx.put(&format!("close-out.json: {e}"))?) });
+        }
     };
     let verdicts = laws::check(&close_out, &facts);
     let mut missing = String::new();

@@ -62,7 +62,8 @@ pub fn compose(state: &State, session: &SessionId, parts: &Parts, window: Option
 
 fn part(state: &State, phase: &Phase, session: &SessionId) -> String {
     let mut text = format!("Phase `{}`, lane `{}`, session {}.", phase.name, session.lane.lane, session.ordinal);
-    if let Some(lane) = phase.lanes.iter().find(|lane| lane.name == session.lane.lane).filter(|lane| !lane.focus.is_empty()) {
+    if let Some(lane) = phase.lanes.iter().find(|lane| lane.name == session.lane.lane).filter(|lane| !lane.focus.is_empty())
+    {
         text.push_str(&format!(" Look at this and leave the rest to others: {}", lane.focus));
     }
     text.push_str("\nYou work in a copy of the repository of your own. CLAUDE.md and AGENTS.md, where they exist, are its rules: read them first.\n");
@@ -70,7 +71,13 @@ fn part(state: &State, phase: &Phase, session: &SessionId) -> String {
     if phase.writes == Writes::Artifacts || review {
         text.push_str(&format!("Change no file outside `{OUT_DIR}/`: such changes are thrown away.\n"));
     }
-    if let Some(retries) = state.phases.iter().find(|p| p.lanes.iter().any(|l| l.id.phase == phase.name)).map(|p| p.round).filter(|round| *round > 1) {
+    if let Some(retries) = state
+        .phases
+        .iter()
+        .find(|p| p.lanes.iter().any(|l| l.id.phase == phase.name))
+        .map(|p| p.round)
+        .filter(|round| *round > 1)
+    {
         text.push_str(&format!("This is round {retries} of this phase.\n"));
     }
     text
@@ -79,7 +86,9 @@ fn part(state: &State, phase: &Phase, session: &SessionId) -> String {
 /// What must be there when the session ends, from the phase's own gates.
 fn deliver(phase: &Phase, lane: &LaneId) -> String {
     let mut text = String::from("\n# What to deliver\n\n");
-    let review = phase.gates.iter().any(|gate| lane.lane.as_str().starts_with(&format!("{}-", gate.name)) && matches!(gate.check, Check::Review { .. }));
+    let review = phase.gates.iter().any(|gate| {
+        lane.lane.as_str().starts_with(&format!("{}-", gate.name)) && matches!(gate.check, Check::Review { .. })
+    });
     if review {
         text.push_str(&document("verdict.json", &[], Some(Schema::Verdict)));
         return text;
@@ -88,8 +97,13 @@ fn deliver(phase: &Phase, lane: &LaneId) -> String {
     for gate in &phase.gates {
         match &gate.check {
             Check::Artifact { file, headings, schema } => text.push_str(&document(file, headings, *schema)),
-            Check::Command { argv, .. } => text.push_str(&format!("- `{}` must succeed when you are done. It is run for you afterwards, in a fresh copy.\n", argv.join(" "))),
-            Check::Review { .. } => text.push_str("- Another engineer, who sees only the task and the result, must let it pass.\n"),
+            Check::Command { argv, .. } => text.push_str(&format!(
+                "- `{}` must succeed when you are done. It is run for you afterwards, in a fresh copy.\n",
+                argv.join(" ")
+            )),
+            Check::Review { .. } => {
+                text.push_str("- Another engineer, who sees only the task and the result, must let it pass.\n")
+            }
             Check::Approval { .. } | Check::Laws => {}
         }
     }
@@ -100,9 +114,14 @@ fn deliver(phase: &Phase, lane: &LaneId) -> String {
 }
 
 fn document(file: &str, headings: &[String], schema: Option<Schema>) -> String {
-    let mut text = format!("- `{OUT_DIR}/{file}`. If you cannot write files, answer with the whole document as your last message, and nothing else.\n");
+    let mut text = format!(
+        "- `{OUT_DIR}/{file}`. If you cannot write files, answer with the whole document as your last message, and nothing else.\n"
+    );
     if !headings.is_empty() {
-        text.push_str(&format!("  Markdown with these headings: {}.\n", headings.iter().map(|h| format!("`## {h}`")).collect::<Vec<_>>().join(", ")));
+        text.push_str(&format!(
+            "  Markdown with these headings: {}.\n",
+            headings.iter().map(|h| format!("`## {h}`")).collect::<Vec<_>>().join(", ")
+        ));
     }
     if let Some(schema) = schema {
         text.push_str(&format!("  JSON of this form:\n\n```json\n{}\n```\n", example(schema)));
@@ -135,7 +154,9 @@ fn cut(text: &str, tokens: u64) -> (String, u64) {
     if need <= tokens {
         return (text.to_owned(), need);
     }
-    let mut end = usize::try_from(tokens.saturating_mul(agentops_core::ceiling::BYTES_PER_TOKEN)).unwrap_or(usize::MAX).min(text.len());
+    let mut end = usize::try_from(tokens.saturating_mul(agentops_core::ceiling::BYTES_PER_TOKEN))
+        .unwrap_or(usize::MAX)
+        .min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;
     }

@@ -10,6 +10,10 @@ use serde::Serialize;
 
 use crate::blobs::Blobs;
 
+/// The attributes file of the records, and its content: it marks them as generated and does nothing else.
+pub const ATTRIBUTES: (&str, &str) =
+    (".agentops/.gitattributes", "memory/** linguist-generated\nruns/** linguist-generated\n");
+
 /// What is true of the run, for the laws. `changed` are the files that differ between base and result.
 ///
 /// # Errors
@@ -88,12 +92,16 @@ pub fn files(state: &State, blobs: &Blobs) -> std::io::Result<Vec<(String, Vec<u
     let date = date(state.created_at_ms);
     let task = blobs.text(&state.created.task)?;
     let title = task.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
-    let mut files = vec![(".agentops/.gitattributes".to_owned(), b"memory/** linguist-generated\nruns/** linguist-generated\n".to_vec())];
+    let mut files = vec![(ATTRIBUTES.0.to_owned(), ATTRIBUTES.1.into())];
     for (kind, insight) in [("learnings", &close_out.learning), ("improvements", &close_out.improvement)] {
         if !insight.nothing_new {
             let text = format!(
                 "---\nrun: {run}\ndate: {date}\nevidence:\n{}---\n\n{}\n",
-                insight.evidence.iter().map(|item| format!("  - {}\n", serde_json::to_string(item).unwrap_or_default())).collect::<String>(),
+                insight
+                    .evidence
+                    .iter()
+                    .map(|item| format!("  - {}\n", serde_json::to_string(item).unwrap_or_default()))
+                    .collect::<String>(),
                 insight.text.trim()
             );
             files.push((format!(".agentops/memory/{kind}/{date}-{run}.md"), text.into_bytes()));
@@ -148,7 +156,13 @@ fn record<'a>(state: &'a State, task: &'a str) -> RunRecord<'a> {
     let bundles = phases().filter_map(|(phase, state)| {
         let bundle = state.bundle.as_ref()?;
         let (hash, counted) = (bundle.blob.to_string(), "estimated, 3 bytes a token");
-        Some(BundleRecord { phase: phase.name.to_string(), hash, tokens_before: bundle.before, tokens_after: bundle.after, counted })
+        Some(BundleRecord {
+            phase: phase.name.to_string(),
+            hash,
+            tokens_before: bundle.before,
+            tokens_after: bundle.after,
+            counted,
+        })
     });
     RunRecord {
         format: agentops_core::run::FORMAT,
@@ -171,8 +185,12 @@ fn record<'a>(state: &'a State, task: &'a str) -> RunRecord<'a> {
 /// What a close-out agent is told about the run: facts only, each from the ledger.
 #[must_use]
 pub fn digest(state: &State, facts: &Facts) -> String {
-    let list = |items: &BTreeSet<String>| items.iter().take(60).map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ");
-    let mut text = format!("Changed files: {}\n\n", if facts.changed_files.is_empty() { "none".into() } else { list(&facts.changed_files) });
+    let list =
+        |items: &BTreeSet<String>| items.iter().take(60).map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ");
+    let mut text = format!(
+        "Changed files: {}\n\n",
+        if facts.changed_files.is_empty() { "none".into() } else { list(&facts.changed_files) }
+    );
     text.push_str(&format!("Gates: {}\n\n", list(&facts.gates)));
     if !facts.commands.is_empty() {
         text.push_str(&format!("Commands of gates: {}\n\n", list(&facts.commands)));
@@ -187,12 +205,17 @@ pub fn digest(state: &State, facts: &Facts) -> String {
     }
     for (_, session) in state.sessions() {
         if let Some(end) = session.end {
-            let share = session.permille().map_or("unknown".into(), |permille| format!("{}.{} %", permille / 10, permille % 10));
+            let share =
+                session.permille().map_or("unknown".into(), |permille| format!("{}.{} %", permille / 10, permille % 10));
             let end = serde_json::to_value(end).ok().and_then(|end| end.as_str().map(str::to_owned)).unwrap_or_default();
             text.push_str(&format!("- session {} ended {end}, largest share of the window {share}\n", session.id));
         }
     }
-    let new = if facts.rework { "There was rework or a hand-over, so `nothing-new` is not an answer." } else { "There was no rework: `nothing-new` is allowed." };
+    let new = if facts.rework {
+        "There was rework or a hand-over, so `nothing-new` is not an answer."
+    } else {
+        "There was no rework: `nothing-new` is allowed."
+    };
     text.push_str(&format!("\n{new}\n"));
     text
 }

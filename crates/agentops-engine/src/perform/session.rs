@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Instant;
 
 use agentops_agents::driver::{
-    Access, AgentEvent, Capabilities, Effect, Failure, Finish, HANDOVER_FILE, OUT_DIR, Protocol, SessionRequest, UsageReports,
+    Access, AgentEvent, Capabilities, Effect, Failure, Finish, HANDOVER_FILE, OUT_DIR, Protocol, SessionRequest,
+    UsageReports,
 };
 use agentops_agents::keeper::{EndReason, Ended, FromKeeper, Keeper, KeeperSpec, StdinKind};
 use agentops_agents::{models, registry, strays};
@@ -53,7 +54,8 @@ const ARTIFACTS_MAX: usize = 32;
 const ARTIFACT_BYTES_MAX: u64 = 1024 * 1024;
 
 pub(super) fn run(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>) {
-    let ended = start(ctx, job, tx, rx).and_then(|left| wrap_up(ctx, &job.run, &job.state, &job.session, job.writes, &job.parent, left));
+    let ended = start(ctx, job, tx, rx)
+        .and_then(|left| wrap_up(ctx, &job.run, &job.state, &job.session, job.writes, &job.parent, left));
     let event = ended.or_else(|e| {
         let detail = Some(ctx.put(&chain(&e))?);
         Ok::<_, std::io::Error>(over(&job.session, SessionEnd::Failed, detail))
@@ -120,7 +122,8 @@ fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>
     }
     let parts = parts(ctx, job)?;
     let prompt = prompt::compose(&job.state, &job.session, &parts, window);
-    let scratch = ctx.paths.scratch().join(format!("{}.{}", work::lane_name(&job.run, &job.session.lane), job.session.ordinal));
+    let scratch =
+        ctx.paths.scratch().join(format!("{}.{}", work::lane_name(&job.run, &job.session.lane), job.session.ordinal));
     std::fs::create_dir_all(&scratch)?;
     let request = SessionRequest {
         work_tree: lane.path().to_owned(),
@@ -514,7 +517,15 @@ impl Running<'_> {
 }
 
 /// Takes what is in the lane: documents, changes, the hand-over.
-fn wrap_up(ctx: &Ctx, run: &RunId, state: &State, session: &SessionId, writes: Writes, parent: &Commit, mut left: Left) -> Act<Event> {
+fn wrap_up(
+    ctx: &Ctx,
+    run: &RunId,
+    state: &State,
+    session: &SessionId,
+    writes: Writes,
+    parent: &Commit,
+    mut left: Left,
+) -> Act<Event> {
     let lane = lanes::open(&ctx.repo, &ctx.paths.lane(run, &session.lane))?;
     let out = lane.path().join(OUT_DIR);
     if left.end == SessionEnd::Completed {
@@ -525,17 +536,21 @@ fn wrap_up(ctx: &Ctx, run: &RunId, state: &State, session: &SessionId, writes: W
     let _absent = std::fs::remove_file(out.join(HANDOVER_FILE));
 
     let parent = oid(parent)?;
-    let message = format!("{} of session {session} of {run}\n", if left.end == SessionEnd::Completed { "Work" } else { "Checkpoint" });
+    let message =
+        format!("{} of session {session} of {run}\n", if left.end == SessionEnd::Completed { "Work" } else { "Checkpoint" });
     let kept = lane.checkpoint(&parent, &message, &ctx.author(), ctx.now_seconds(), &ctx.paths.scratch())?;
     let (mut checkpoint, mut changed, mut dropped) = (None, 0, 0);
     let count = u32::try_from(kept.changed.len()).unwrap_or(u32::MAX);
-    let changes: Vec<String> = kept.changed.iter().map(|file| format!("{} +{} −{}", file.path.display(), file.added, file.removed)).collect();
+    let changes: Vec<String> =
+        kept.changed.iter().map(|file| format!("{} +{} −{}", file.path.display(), file.added, file.removed)).collect();
     match writes {
         Writes::Files => {
             if !kept.filtered.is_empty() {
                 let paths = kept.filtered.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
                 left.end = SessionEnd::Filtered;
-                left.detail = Some(format!("these files pass a content filter (such as Git LFS), which is not run outside a sandbox: {paths}"));
+                left.detail = Some(format!(
+                    "these files pass a content filter (such as Git LFS), which is not run outside a sandbox: {paths}"
+                ));
             }
             let name = format!("refs/agentops/runs/{run}/{}/{}", session.lane, session.ordinal);
             keep_ref(ctx, &name, &kept.commit)?;
@@ -622,8 +637,12 @@ fn documents(ctx: &Ctx, out: &Path) -> Act<BTreeMap<String, BlobId>> {
 
 /// A hand-over that no agent wrote, with what it lacks.
 fn mechanical(left: &Left, changes: &[String], draft: Option<String>) -> String {
-    let mut text = String::from("This hand-over was put together by the supervisor; the session did not write one itself.\n");
-    text.push_str(&format!("\nIt ended: {}.\n", serde_json::to_value(left.end).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()));
+    let mut text =
+        String::from("This hand-over was put together by the supervisor; the session did not write one itself.\n");
+    text.push_str(&format!(
+        "\nIt ended: {}.\n",
+        serde_json::to_value(left.end).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    ));
     text.push_str("\n## Changed files\n\n");
     if changes.is_empty() {
         text.push_str("None.\n");

@@ -58,7 +58,8 @@ pub(super) fn set_up(ctx: &Ctx, run: &RunId, lane: &LaneId, made: &Lane, setup: 
     }
     for argv in &setup.setup {
         let mark = ctx.paths.mark(run, &format!("{lane}/set-up"));
-        let program = Program { argv, cwd: made.path(), env: lane_env(ctx, run, lane), mark, seconds_max: setup.seconds_max };
+        let program =
+            Program { argv, cwd: made.path(), env: lane_env(ctx, run, lane), mark, seconds_max: setup.seconds_max };
         let ran = ctx.run_program(&program, None)?;
         if !ran.succeeded() {
             return Ok(Some(format!("set-up `{}` {}\n\n{}", argv.join(" "), ran.how(), ran.output.text())));

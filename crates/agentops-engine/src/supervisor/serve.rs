@@ -60,7 +60,9 @@ fn serve(ctx: &Arc<Ctx>, home: &Home, mut stream: UnixStream) {
         return;
     }
     let reply = match serde_json::from_str::<Request>(&line) {
-        Err(e) => refused(RefusalKind::BadRequest, format!("the request is not one this supervisor knows: {e}"), OTHER_VERSION),
+        Err(e) => {
+            refused(RefusalKind::BadRequest, format!("the request is not one this supervisor knows: {e}"), OTHER_VERSION)
+        }
         Ok(Request::Follow) => return follow(ctx, stream),
         Ok(Request::Ping) => Reply::Here { pid: std::process::id(), version: env!("CARGO_PKG_VERSION").into() },
         Ok(request) => match peer_may(&stream) {
@@ -102,7 +104,11 @@ fn answer(ctx: &Arc<Ctx>, home: &Home, request: Request) -> Reply {
         Request::Approve { run, shown } => intent(ctx, run, Intent::Approve { shown }),
         Request::Reject { run, shown, message } => match ctx.blobs.put_text(&message) {
             Ok(message) => intent(ctx, run, Intent::Reject { shown, message }),
-            Err(e) => refused(RefusalKind::Failed, format!("the state folder cannot be written: {e}"), "free some space and try again"),
+            Err(e) => refused(
+                RefusalKind::Failed,
+                format!("the state folder cannot be written: {e}"),
+                "free some space and try again",
+            ),
         },
         Request::Resume { run } => intent(ctx, run, Intent::Resume),
         Request::Cancel { run } => intent(ctx, run, Intent::Cancel),
@@ -119,7 +125,9 @@ fn intent(ctx: &Arc<Ctx>, run: RunId, intent: Intent) -> Reply {
 fn tell(ctx: &Arc<Ctx>, input: Input) -> Reply {
     match ask(ctx, |state| state.take(vec![input]).and_then(|mut answers| answers.pop())) {
         Some(Some(Ok(()))) => Reply::Done,
-        Some(Some(Err(refusal))) => refused(RefusalKind::NotNow, refusal.to_string(), "`agentops status` shows what each run waits for"),
+        Some(Some(Err(refusal))) => {
+            refused(RefusalKind::NotNow, refusal.to_string(), "`agentops status` shows what each run waits for")
+        }
         _ => refused(RefusalKind::Failed, "the ledger could not be written".into(), "`agentops doctor` says what is wrong"),
     }
 }

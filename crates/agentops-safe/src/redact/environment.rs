@@ -28,18 +28,8 @@ const SECRET_WORDS: &[&str] = &[
     "WEBHOOK",
 ];
 /// Ends of a part that announce one when words are written together, as in `PGPASSWORD` or `GITHUBTOKEN`.
-const SECRET_ENDS: &[&str] = &[
-    "TOKEN",
-    "SECRET",
-    "PASSWORD",
-    "PASSWD",
-    "APIKEY",
-    "ACCESSKEY",
-    "SECRETKEY",
-    "PRIVATEKEY",
-    "CREDENTIALS",
-    "COOKIE",
-];
+const SECRET_ENDS: &[&str] =
+    &["TOKEN", "SECRET", "PASSWORD", "PASSWD", "APIKEY", "ACCESSKEY", "SECRETKEY", "PRIVATEKEY", "CREDENTIALS", "COOKIE"];
 /// Last parts that say the value is about a secret and not one.
 const ABOUT_WORDS: &[&str] = &[
     "SOCK",
@@ -140,10 +130,7 @@ pub(super) fn is_secret_value(value: &str) -> bool {
     }
     let is_path = value.starts_with("~/")
         || value.starts_with("./")
-        || value
-            .strip_prefix('/')
-            .and_then(|rest| rest.split_once('/'))
-            .is_some_and(|(first, _)| ROOTS.contains(&first));
+        || value.strip_prefix('/').and_then(|rest| rest.split_once('/')).is_some_and(|(first, _)| ROOTS.contains(&first));
     !is_path
 }
 
@@ -168,10 +155,8 @@ fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let code = tail
-            .get(..2)
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let code =
+            tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match code {
             Some(byte) if *first == b'%' => {
                 bytes.push(byte);

@@ -21,8 +21,7 @@ pub(super) fn forms(value: &str) -> BTreeSet<Vec<u8>> {
         piece_forms(piece, &mut all);
     }
     if value.contains('\n') {
-        let lines =
-            value.lines().map(str::trim).filter(|line| line.len() >= LINE_BYTES_MIN && !line.starts_with("-----"));
+        let lines = value.lines().map(str::trim).filter(|line| line.len() >= LINE_BYTES_MIN && !line.starts_with("-----"));
         for piece in lines.flat_map(pieces) {
             piece_forms(piece, &mut all);
         }

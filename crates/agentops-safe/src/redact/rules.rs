@@ -130,21 +130,14 @@ fn entropy(value: &[u8]) -> f64 {
         counts[usize::from(byte)] += 1;
     }
     let total = f64::from(u32::try_from(value.len()).unwrap_or(u32::MAX));
-    counts
-        .iter()
-        .filter(|count| **count > 0)
-        .map(|count| f64::from(*count) / total)
-        .map(|share| -share * share.log2())
-        .sum()
+    counts.iter().filter(|count| **count > 0).map(|count| f64::from(*count) / total).map(|share| -share * share.log2()).sum()
 }
 
 fn assignment(found: &Found<'_>) -> bool {
     let head = String::from_utf8_lossy(found.head).to_ascii_lowercase();
     let name = head.split(['"', '\'', ':', '=', ' ', '\\', '%']).next().unwrap_or_default();
-    let about = [
-        "count", "len", "length", "limit", "type", "name", "file", "path", "url", "uri", "format", "ttl", "hash",
-        "size",
-    ];
+    let about =
+        ["count", "len", "length", "limit", "type", "name", "file", "path", "url", "uri", "format", "ttl", "hash", "size"];
     if about.iter().any(|word| name.ends_with(word)) {
         return false;
     }
@@ -157,8 +150,7 @@ fn assignment(found: &Found<'_>) -> bool {
     if !has_letter || !has_other || is_placeholder(value) {
         return false;
     }
-    let is_address_or_path =
-        text.contains("://") || ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start));
+    let is_address_or_path = text.contains("://") || ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start));
     let is_file = text.contains('/') && text.rsplit_once('.').is_some_and(|(_, end)| end.len() <= 4 && !end.is_empty());
     // What is called, indexed or a path of a program's names is code and not a value.
     let is_code =
@@ -217,12 +209,7 @@ pub(super) const RULES: &[Rule] = &[
     key("google-oauth", &["ya29.", "gocspx-"], Edge::Alnum, r"(?:ya29\.|GOCSPX-)[A-Za-z0-9_-]{20}"),
     key("github-token", &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"], Edge::Any, r"gh[pousr]_[A-Za-z0-9]{30}"),
     key("github-token", &["github_pat_"], Edge::Any, r"github_pat_[A-Za-z0-9_]{22}"),
-    key(
-        "gitlab-token",
-        &["glpat-", "gldt-", "glrt-", "glcbt-", "glptt-"],
-        Edge::Any,
-        r"gl[a-z]{2,3}-[A-Za-z0-9_-]{20}",
-    ),
+    key("gitlab-token", &["glpat-", "gldt-", "glrt-", "glcbt-", "glptt-"], Edge::Any, r"gl[a-z]{2,3}-[A-Za-z0-9_-]{20}"),
     Rule {
         check: ends,
         strict: true,

@@ -94,22 +94,14 @@ impl Exact {
         let automaton = AhoCorasick::new(&sorted).expect("the forms of all known values stay below 2 GiB");
         sorted.sort_unstable();
         let longest = sorted.iter().map(Vec::len).max().unwrap_or(0);
-        Self {
-            automaton,
-            markers: markers.len(),
-            owners: forms.iter().map(|(_, owner)| *owner).collect(),
-            sorted,
-            longest,
-        }
+        Self { automaton, markers: markers.len(), owners: forms.iter().map(|(_, owner)| *owner).collect(), sorted, longest }
     }
 
     /// The first position from which the text could go on to become a marker, a known form or a keyword.
     fn begun_at(&self, text: &[u8], from: usize) -> usize {
         let rules = rules();
         let first = text.len().saturating_sub(self.longest.max(rules.longest)).max(from);
-        (first..text.len())
-            .find(|at| self.begins(&text[*at..]) || begins_keyword(rules, &text[*at..]))
-            .unwrap_or(text.len())
+        (first..text.len()).find(|at| self.begins(&text[*at..]) || begins_keyword(rules, &text[*at..])).unwrap_or(text.len())
     }
 
     fn begins(&self, end: &[u8]) -> bool {

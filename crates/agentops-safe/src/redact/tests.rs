@@ -89,11 +89,7 @@ fn generators() -> Vec<(&'static str, &'static str, &'static str)> {
         ("assignment", "[a-f][0-9][A-Zg-w]{7}[2-9][a-z]{8}[A-Z]{5}", "DB_PASSWORD=@\n"),
         ("assignment", "[a-f][0-9][A-Zg-w]{7}[2-9][a-z]{8}[A-Z]{5}", "{\\\"token\\\":\\\"@\\\"}"),
         ("private-key", "[A-Za-z0-9+/]{64}", "-----BEGIN PRIVATE KEY-----\n@\n@\n-----END PRIVATE KEY-----\n"),
-        (
-            "private-key",
-            "[A-Za-z0-9+/]{64}",
-            "\"-----BEGIN RSA PRIVATE KEY-----\\n@\\n-----END RSA PRIVATE KEY-----\\n\"",
-        ),
+        ("private-key", "[A-Za-z0-9+/]{64}", "\"-----BEGIN RSA PRIVATE KEY-----\\n@\\n-----END RSA PRIVATE KEY-----\\n\""),
         ("private-key", "[A-Za-z0-9+/]{64}", "-----BEGIN EC PRIVATE KEY-----\n  @\n  @"),
     ]
 }
@@ -125,22 +121,17 @@ fn s6_ordinary_text_is_not_touched() {
 
 #[test]
 fn s6_this_crate_s_own_code_is_not_touched() {
-    for code in [
-        include_str!("scan.rs"),
-        include_str!("stream.rs"),
-        include_str!("../names.rs"),
-        include_str!("../terminal.rs"),
-    ] {
+    for code in
+        [include_str!("scan.rs"), include_str!("stream.rs"), include_str!("../names.rs"), include_str!("../terminal.rs")]
+    {
         assert_eq!(plain().redact(code), code);
     }
 }
 
 #[test]
 fn s6_a_secret_is_found_wherever_the_stream_is_cut() {
-    let key = format!(
-        "-----BEGIN PRIVATE KEY-----\n{}-----END PRIVATE KEY-----",
-        "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n".repeat(8)
-    );
+    let key =
+        format!("-----BEGIN PRIVATE KEY-----\n{}-----END PRIVATE KEY-----", "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n".repeat(8));
     let redactor = knowing("kn0wn \"value\"\\of/one");
     let quoted = serde_json::to_string("kn0wn \"value\"\\of/one").expect("a string");
     let base64 = STANDARD.encode("user:kn0wn \"value\"\\of/one");
@@ -232,16 +223,11 @@ fn json_documents() -> impl Strategy<Value = Value> {
     let text = proptest::string::string_regex("[ -~\\n\\t\\\\\"é🙂]{0,20}").expect("an expression");
     let text = (text.boxed(), 0..generators().len(), any::<bool>()).prop_map(|(text, index, plant)| {
         let (_, _, form) = generators()[index];
-        if plant {
-            format!("{text}{}{text}", with_secret(form, "a1B2c3D4e5F6g7H8i9J0kLmNoPqRsTuVwXyZaB12"))
-        } else {
-            text
-        }
+        if plant { format!("{text}{}{text}", with_secret(form, "a1B2c3D4e5F6g7H8i9J0kLmNoPqRsTuVwXyZaB12")) } else { text }
     });
     let text = text.boxed();
     let known = Just(Value::from("n1\\234\"5678"));
-    let leaf =
-        prop_oneof![text.clone().prop_map(Value::from), known, any::<i64>().prop_map(Value::from), Just(Value::Null)];
+    let leaf = prop_oneof![text.clone().prop_map(Value::from), known, any::<i64>().prop_map(Value::from), Just(Value::Null)];
     leaf.prop_recursive(3, 24, 4, move |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

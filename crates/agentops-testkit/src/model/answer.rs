@@ -36,22 +36,13 @@ impl Answer {
         for tool in &pick.turn.tools {
             match translate(tool, request) {
                 Ok(call) => calls.push(call),
-                Err(words) => {
-                    text = Some(text.map_or(words.clone(), |text| format!("{text}\n{words}")))
-                }
+                Err(words) => text = Some(text.map_or(words.clone(), |text| format!("{text}\n{words}"))),
             }
         }
         if text.is_none() && calls.is_empty() {
             text = Some(String::new());
         }
-        Self {
-            id,
-            model: request.model.clone(),
-            text,
-            calls,
-            usage: pick.usage,
-            repeat_usage: pick.turn.repeat_usage,
-        }
+        Self { id, model: request.model.clone(), text, calls, usage: pick.usage, repeat_usage: pick.turn.repeat_usage }
     }
 
     /// The text in the pieces in which it is streamed.
@@ -62,27 +53,15 @@ impl Answer {
 
 /// An event that is no piece.
 pub(super) fn event(name: &'static str, data: Value) -> Event {
-    Event {
-        name,
-        data,
-        piece: false,
-    }
+    Event { name, data, piece: false }
 }
 
 /// An event that carries a piece.
 pub(super) fn piece(name: &'static str, data: Value) -> Event {
-    Event {
-        name,
-        data,
-        piece: true,
-    }
+    Event { name, data, piece: true }
 }
 
 /// The error's type: its own, or the usual one.
 pub(super) fn kind_or(error: &HttpError, usual: &str) -> String {
-    if error.kind.is_empty() {
-        usual.into()
-    } else {
-        error.kind.clone()
-    }
+    if error.kind.is_empty() { usual.into() } else { error.kind.clone() }
 }

@@ -12,14 +12,8 @@ pub(super) fn events(answer: &Answer) -> Vec<Event> {
     message.insert("content".into(), json!([]));
     message.insert("stop_reason".into(), Value::Null);
     // The call has produced next to nothing when it begins; the real service says 1.
-    put_usage(&mut message, answer.usage, |numbers| UsageNumbers {
-        output: numbers.output.min(1),
-        ..numbers
-    });
-    let mut events = vec![event(
-        "message_start",
-        json!({"type": "message_start", "message": message}),
-    )];
+    put_usage(&mut message, answer.usage, |numbers| UsageNumbers { output: numbers.output.min(1), ..numbers });
+    let mut events = vec![event("message_start", json!({"type": "message_start", "message": message}))];
     for (index, block) in blocks(answer).into_iter().enumerate() {
         let is_text = block["type"] == "text";
         let (mut start, full) = (block.clone(), block);
@@ -31,10 +25,7 @@ pub(super) fn events(answer: &Answer) -> Vec<Event> {
         let start = json!({"type": "content_block_start", "index": index, "content_block": start});
         events.push(event("content_block_start", start));
         let deltas: Vec<Value> = if is_text {
-            answer
-                .pieces()
-                .map(|text| json!({"type": "text_delta", "text": text}))
-                .collect()
+            answer.pieces().map(|text| json!({"type": "text_delta", "text": text})).collect()
         } else {
             vec![json!({"type": "input_json_delta", "partial_json": full["input"].to_string()})]
         };
@@ -42,23 +33,15 @@ pub(super) fn events(answer: &Answer) -> Vec<Event> {
             let delta = json!({"type": "content_block_delta", "index": index, "delta": delta});
             events.push(piece("content_block_delta", delta));
         }
-        events.push(event(
-            "content_block_stop",
-            json!({"type": "content_block_stop", "index": index}),
-        ));
+        events.push(event("content_block_stop", json!({"type": "content_block_stop", "index": index})));
     }
     let mut last = Map::new();
     last.insert("type".into(), json!("message_delta"));
-    last.insert(
-        "delta".into(),
-        json!({"stop_reason": stop_reason(answer), "stop_sequence": null}),
-    );
+    last.insert("delta".into(), json!({"stop_reason": stop_reason(answer), "stop_sequence": null}));
     match answer.usage {
         Report::Omit => {}
         Report::Null => drop(last.insert("usage".into(), Value::Null)),
-        Report::Numbers(numbers) => {
-            drop(last.insert("usage".into(), json!({"output_tokens": numbers.output})))
-        }
+        Report::Numbers(numbers) => drop(last.insert("usage".into(), json!({"output_tokens": numbers.output}))),
     }
     for _ in 0..1 + usize::from(answer.repeat_usage) {
         events.push(event("message_delta", Value::Object(last.clone())));
@@ -102,10 +85,7 @@ fn head(answer: &Answer) -> Map<String, Value> {
 }
 
 fn blocks(answer: &Answer) -> Vec<Value> {
-    let text = answer
-        .text
-        .iter()
-        .map(|text| json!({"type": "text", "text": text}));
+    let text = answer.text.iter().map(|text| json!({"type": "text", "text": text}));
     let calls = answer.calls.iter().enumerate().map(|(index, call)| {
         json!({"type": "tool_use", "id": format!("toolu_{}_{index}", answer.id), "name": call.name, "input": call.input})
     });
@@ -113,18 +93,10 @@ fn blocks(answer: &Answer) -> Vec<Value> {
 }
 
 fn stop_reason(answer: &Answer) -> &'static str {
-    if answer.calls.is_empty() {
-        "end_turn"
-    } else {
-        "tool_use"
-    }
+    if answer.calls.is_empty() { "end_turn" } else { "tool_use" }
 }
 
-fn put_usage(
-    message: &mut Map<String, Value>,
-    usage: Report,
-    at_this_point: impl Fn(UsageNumbers) -> UsageNumbers,
-) {
+fn put_usage(message: &mut Map<String, Value>, usage: Report, at_this_point: impl Fn(UsageNumbers) -> UsageNumbers) {
     let usage = match usage {
         Report::Omit => return,
         Report::Null => Value::Null,

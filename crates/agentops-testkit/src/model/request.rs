@@ -29,11 +29,7 @@ impl Message {
             other => vec![text_of(other)],
         };
         let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        Self {
-            role,
-            text: parts.join("\n"),
-            parts,
-        }
+        Self { role, text: parts.join("\n"), parts }
     }
 }
 
@@ -126,30 +122,16 @@ impl Request {
     /// The text in which a conversation's `when` is looked for: standing instructions and the first user message. Clients
     /// put reminders and the user's words in separate items before the model's first, so all of these count as the first.
     pub(super) fn opening(&self) -> String {
-        let first_model = self
-            .messages
-            .iter()
-            .position(|message| message.role == Role::Model);
+        let first_model = self.messages.iter().position(|message| message.role == Role::Model);
         let head = &self.messages[..first_model.unwrap_or(self.messages.len())];
-        let later = self
-            .messages
-            .iter()
-            .skip(head.len())
-            .filter(|message| message.role == Role::System);
-        head.iter()
-            .chain(later)
-            .map(|message| message.text.as_str())
-            .collect::<Vec<_>>()
-            .join("\n")
+        let later = self.messages.iter().skip(head.len()).filter(|message| message.role == Role::System);
+        head.iter().chain(later).map(|message| message.text.as_str()).collect::<Vec<_>>().join("\n")
     }
 
     /// What the user typed after the task and before the model's first message: a client that is told something while its
     /// first call runs drops that call and asks again. What clients add on their own does not count as typed.
     pub(super) fn typed_after_task(&self) -> Vec<&str> {
-        let before = self
-            .messages
-            .iter()
-            .take_while(|message| message.role != Role::Model);
+        let before = self.messages.iter().take_while(|message| message.role != Role::Model);
         let typed = before
             .filter(|message| message.role == Role::User)
             .flat_map(|message| &message.parts)
@@ -160,35 +142,24 @@ impl Request {
 
     /// How many model messages there already are.
     pub(super) fn model_messages(&self) -> usize {
-        self.messages
-            .iter()
-            .filter(|message| message.role == Role::Model)
-            .count()
+        self.messages.iter().filter(|message| message.role == Role::Model).count()
     }
 
     /// The last user message or tool result.
     pub(super) fn last_user(&self) -> &str {
-        self.messages
-            .iter()
-            .rfind(|message| message.role == Role::User)
-            .map_or("", |message| &message.text)
+        self.messages.iter().rfind(|message| message.role == Role::User).map_or("", |message| &message.text)
     }
 
     /// Not a step of the session's own work: a title, a summary, a compaction.
     pub(super) fn side(&self) -> bool {
-        self.tools.is_empty()
-            || SUMMARY_PROMPT
-                .iter()
-                .all(|words| self.last_user().contains(words))
+        self.tools.is_empty() || SUMMARY_PROMPT.iter().all(|words| self.last_user().contains(words))
     }
 
     /// The session's working directory, as the client tells it to the model.
     pub(super) fn cwd(&self) -> Option<String> {
         let text = self.opening();
         if let Some((_, rest)) = text.split_once("<cwd>") {
-            return rest
-                .split_once("</cwd>")
-                .map(|(path, _)| path.trim().to_owned());
+            return rest.split_once("</cwd>").map(|(path, _)| path.trim().to_owned());
         }
         let (_, rest) = text.split_once("orking directory: ")?;
         Some(rest.lines().next()?.trim().to_owned()).filter(|path| path.starts_with('/'))
@@ -203,12 +174,7 @@ fn list(value: &Value) -> &[Value] {
 fn text_of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Array(blocks) => blocks
-            .iter()
-            .map(text_of)
-            .filter(|text| !text.is_empty())
-            .collect::<Vec<_>>()
-            .join("\n"),
+        Value::Array(blocks) => blocks.iter().map(text_of).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n"),
         Value::Object(block) => match (block.get("text"), block.get("content")) {
             (Some(text), _) => text_of(text),
             (None, Some(content)) => text_of(content),
@@ -224,12 +190,7 @@ fn offered(tools: &Value) -> Vec<Offered> {
         let kind = tool["type"].as_str().unwrap_or_default();
         let name = tool["name"].as_str().unwrap_or(kind);
         if kind != "namespace" {
-            found.push(Offered {
-                name: name.into(),
-                namespace: None,
-                local: name.into(),
-                freeform: kind == "custom",
-            });
+            found.push(Offered { name: name.into(), namespace: None, local: name.into(), freeform: kind == "custom" });
             continue;
         }
         for inner in list(&tool["tools"]) {

@@ -9,10 +9,7 @@ use super::script::HttpError;
 /// The stream's events. The client insists on `response.completed`.
 pub(super) fn events(answer: &Answer) -> Vec<Event> {
     let created = json!({"id": response_id(answer), "object": "response", "status": "in_progress", "output": []});
-    let mut events = vec![event(
-        "response.created",
-        json!({"type": "response.created", "response": created}),
-    )];
+    let mut events = vec![event("response.created", json!({"type": "response.created", "response": created}))];
     for (index, item) in items(answer).into_iter().enumerate() {
         let mut added = item.clone();
         added["status"] = json!("in_progress");
@@ -35,13 +32,8 @@ pub(super) fn events(answer: &Answer) -> Vec<Event> {
                 events.push(piece("response.output_text.delta", delta));
             }
         }
-        let done =
-            json!({"type": "response.output_item.done", "output_index": index, "item": item});
-        events.push(Event {
-            name: "response.output_item.done",
-            data: done,
-            piece: !is_text,
-        });
+        let done = json!({"type": "response.output_item.done", "output_index": index, "item": item});
+        events.push(Event { name: "response.output_item.done", data: done, piece: !is_text });
     }
     let completed = json!({"type": "response.completed", "response": whole(answer)});
     for _ in 0..1 + usize::from(answer.repeat_usage) {
@@ -63,10 +55,7 @@ pub(super) fn whole(answer: &Answer) -> Value {
         Report::Null => drop(response.insert("usage".into(), Value::Null)),
         Report::Numbers(numbers) => {
             // Here the input includes what came from and went to the cache.
-            let input = numbers
-                .input
-                .saturating_add(numbers.cache_read)
-                .saturating_add(numbers.cache_write);
+            let input = numbers.input.saturating_add(numbers.cache_read).saturating_add(numbers.cache_write);
             let usage = json!({
                 "input_tokens": input,
                 "input_tokens_details": {"cached_tokens": numbers.cache_read},
@@ -83,10 +72,7 @@ pub(super) fn whole(answer: &Answer) -> Value {
 /// An error as the service words it.
 pub(super) fn error(error: &HttpError) -> Value {
     let (usual, code) = match error.status {
-        400..=403 => (
-            "invalid_request_error",
-            (error.status == 401).then_some("invalid_api_key"),
-        ),
+        400..=403 => ("invalid_request_error", (error.status == 401).then_some("invalid_api_key")),
         429 => ("rate_limit_error", Some("rate_limit_exceeded")),
         _ => ("server_error", None),
     };
@@ -106,10 +92,7 @@ fn items(answer: &Answer) -> Vec<Value> {
     let calls = answer.calls.iter().enumerate().map(|(index, call)| {
         let mut item = Map::new();
         item.insert("id".into(), json!(format!("fc_{}_{index}", answer.id)));
-        item.insert(
-            "call_id".into(),
-            json!(format!("call_{}_{index}", answer.id)),
-        );
+        item.insert("call_id".into(), json!(format!("call_{}_{index}", answer.id)));
         item.insert("name".into(), json!(call.name));
         item.insert("status".into(), json!("completed"));
         if let Some(namespace) = &call.namespace {
@@ -117,10 +100,7 @@ fn items(answer: &Answer) -> Vec<Value> {
         }
         if call.freeform {
             item.insert("type".into(), json!("custom_tool_call"));
-            let input = call
-                .input
-                .as_str()
-                .map_or_else(|| call.input.to_string(), str::to_owned);
+            let input = call.input.as_str().map_or_else(|| call.input.to_string(), str::to_owned);
             item.insert("input".into(), json!(input));
         } else {
             item.insert("type".into(), json!("function_call"));

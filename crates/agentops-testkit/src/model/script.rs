@@ -146,11 +146,7 @@ pub struct Growth {
 
 impl Default for Growth {
     fn default() -> Self {
-        Self {
-            base: 1_000,
-            step: 100,
-            output: 20,
-        }
+        Self { base: 1_000, step: 100, output: 20 }
     }
 }
 
@@ -240,22 +236,13 @@ impl Script {
     /// A script with one conversation that fits every session.
     #[must_use]
     pub fn of(turns: Vec<Turn>) -> Self {
-        Self {
-            default: Some(Conversation {
-                turns,
-                ..Conversation::default()
-            }),
-            ..Self::default()
-        }
+        Self { default: Some(Conversation { turns, ..Conversation::default() }), ..Self::default() }
     }
 
     /// A script of several conversations and no default.
     #[must_use]
     pub fn from_conversations(conversations: Vec<Conversation>) -> Self {
-        Self {
-            conversations,
-            ..Self::default()
-        }
+        Self { conversations, ..Self::default() }
     }
 
     /// Reads and checks a script.
@@ -275,10 +262,7 @@ impl Script {
     ///
     /// As [`Script::parse`], and when the file cannot be read.
     pub fn load(path: &Path) -> Result<Self, ScriptError> {
-        let json = std::fs::read_to_string(path).map_err(|source| ScriptError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let json = std::fs::read_to_string(path).map_err(|source| ScriptError::Read { path: path.to_owned(), source })?;
         Self::parse(&json)
     }
 
@@ -289,16 +273,8 @@ impl Script {
     /// [`ScriptError::Empty`] names the conversation.
     pub fn check(&self) -> Result<(), ScriptError> {
         for (index, conversation) in self.conversations.iter().chain(&self.default).enumerate() {
-            if conversation.turns.is_empty()
-                || conversation
-                    .on
-                    .iter()
-                    .any(|reaction| reaction.turns.is_empty())
-            {
-                return Err(ScriptError::Empty {
-                    index,
-                    when: conversation.when.clone(),
-                });
+            if conversation.turns.is_empty() || conversation.on.iter().any(|reaction| reaction.turns.is_empty()) {
+                return Err(ScriptError::Empty { index, when: conversation.when.clone() });
             }
         }
         Ok(())
@@ -309,38 +285,25 @@ impl Turn {
     /// A turn that only says something.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
-        Self {
-            text: Some(text.into()),
-            ..Self::default()
-        }
+        Self { text: Some(text.into()), ..Self::default() }
     }
 
     /// A turn that only calls tools.
     #[must_use]
     pub fn call(tools: Vec<ToolCall>) -> Self {
-        Self {
-            tools,
-            ..Self::default()
-        }
+        Self { tools, ..Self::default() }
     }
 
     /// A turn that only fails.
     #[must_use]
     pub fn fail(error: HttpError) -> Self {
-        Self {
-            http_error: Some(error),
-            ..Self::default()
-        }
+        Self { http_error: Some(error), ..Self::default() }
     }
 
     /// The same turn with these numbers.
     #[must_use]
     pub fn using(mut self, input: u64, output: u64) -> Self {
-        self.usage = Some(TurnUsage::Numbers(UsageNumbers {
-            input,
-            output,
-            ..UsageNumbers::default()
-        }));
+        self.usage = Some(TurnUsage::Numbers(UsageNumbers { input, output, ..UsageNumbers::default() }));
         self
     }
 }
@@ -349,18 +312,13 @@ impl ToolCall {
     /// Write a file.
     #[must_use]
     pub fn write(path: impl Into<String>, content: impl Into<String>) -> Self {
-        Self::Write {
-            path: path.into(),
-            content: content.into(),
-        }
+        Self::Write { path: path.into(), content: content.into() }
     }
 
     /// Run a command line.
     #[must_use]
     pub fn shell(command: impl Into<String>) -> Self {
-        Self::Shell {
-            command: command.into(),
-        }
+        Self::Shell { command: command.into() }
     }
 }
 
@@ -368,11 +326,7 @@ impl HttpError {
     /// An error with the provider's usual type for its status.
     #[must_use]
     pub fn new(status: u16, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            message: message.into(),
-            ..Self::default()
-        }
+        Self { status, message: message.into(), ..Self::default() }
     }
 
     /// The provider says that the prompt does not fit: both protocols' words for it, so one script serves both.
@@ -380,10 +334,7 @@ impl HttpError {
     pub fn prompt_too_long(tokens: u64, maximum: u64) -> Self {
         Self {
             code: Some("context_length_exceeded".into()),
-            ..Self::new(
-                400,
-                format!("prompt is too long: {tokens} tokens > {maximum} maximum"),
-            )
+            ..Self::new(400, format!("prompt is too long: {tokens} tokens > {maximum} maximum"))
         }
     }
 }

@@ -105,23 +105,11 @@ impl ModelServer {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let seen = Mutex::new(Seen {
-            log,
-            ..Seen::default()
-        });
-        let shared = Arc::new(Shared {
-            script,
-            port: address.port(),
-            seen,
-            changed: Condvar::new(),
-        });
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let seen = Mutex::new(Seen { log, ..Seen::default() });
+        let shared = Arc::new(Shared { script, port: address.port(), seen, changed: Condvar::new() });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
-        let app = Router::new()
-            .fallback(answer)
-            .with_state(Arc::clone(&shared));
+        let app = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let listener = {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(listener)?
@@ -134,15 +122,8 @@ impl ModelServer {
                 }
             });
         };
-        let thread = std::thread::Builder::new()
-            .name("scripted-model".into())
-            .spawn(serve)?;
-        Ok(Self {
-            address,
-            shared,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("scripted-model".into()).spawn(serve)?;
+        Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
     }
 
     /// `http://127.0.0.1:PORT`, as Claude Code wants it. codex wants `/v1` after it. A prefix may go between.
@@ -160,25 +141,14 @@ impl ModelServer {
     /// How many steps of sessions were asked for; side requests and token counts are left out.
     #[must_use]
     pub fn main_count(&self) -> usize {
-        self.shared
-            .seen()
-            .records
-            .iter()
-            .filter(|record| record.main())
-            .count()
+        self.shared.seen().records.iter().filter(|record| record.main()).count()
     }
 
     /// How many requests each conversation had, by its `when`.
     #[must_use]
     pub fn counts(&self) -> HashMap<String, usize> {
         let mut counts = HashMap::new();
-        for when in self
-            .shared
-            .seen()
-            .records
-            .iter()
-            .filter_map(|record| record.conversation.clone())
-        {
+        for when in self.shared.seen().records.iter().filter_map(|record| record.conversation.clone()) {
             *counts.entry(when).or_insert(0) += 1;
         }
         counts
@@ -193,9 +163,7 @@ impl ModelServer {
     /// Waits until `n` steps of sessions were asked for. False: the time was up first.
     #[must_use]
     pub fn wait_for(&self, n: usize, timeout: Duration) -> bool {
-        self.wait_until(timeout, |records, _| {
-            records.iter().filter(|record| record.main()).count() >= n
-        })
+        self.wait_until(timeout, |records, _| records.iter().filter(|record| record.main()).count() >= n)
     }
 
     /// Waits until the requests so far and the number of disconnects are as wanted. False: the time was up first.
@@ -208,12 +176,7 @@ impl ModelServer {
             if left.is_zero() {
                 return false;
             }
-            seen = self
-                .shared
-                .changed
-                .wait_timeout(seen, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            seen = self.shared.changed.wait_timeout(seen, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
@@ -254,15 +217,10 @@ impl Shared {
     }
 }
 
-async fn answer(
-    State(shared): State<Arc<Shared>>,
-    request: axum::extract::Request,
-) -> Response<Body> {
+async fn answer(State(shared): State<Arc<Shared>>, request: axum::extract::Request) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let post = request.method() == axum::http::Method::POST;
-    let body = to_bytes(request.into_body(), BODY_BYTES_MAX)
-        .await
-        .unwrap_or_default();
+    let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await.unwrap_or_default();
     let parsed = serde_json::from_slice::<Value>(&body).ok().filter(|_| post);
     let protocol = match &parsed {
         Some(_) if path.ends_with("/v1/messages/count_tokens") => Protocol::CountTokens,
@@ -283,101 +241,52 @@ async fn answer(
         path,
         conversation: picked.conversation.clone().filter(|_| call),
         turn_index: picked.turn_index,
-        served: if call {
-            picked.served.clone()
-        } else {
-            Served::NoCall
-        },
+        served: if call { picked.served.clone() } else { Served::NoCall },
         model: request.model.clone(),
         stream: request.stream,
         has_tools: !request.tools.is_empty(),
         tools: request.tools.iter().map(|tool| tool.name.clone()).collect(),
         bytes: body.len(),
-        max_tokens: value["max_tokens"]
-            .as_u64()
-            .or(value["max_output_tokens"].as_u64()),
+        max_tokens: value["max_tokens"].as_u64().or(value["max_output_tokens"].as_u64()),
         last_user: request.last_user().into(),
         opening: request.opening(),
     });
     match protocol {
         Protocol::CountTokens => {
             let guess = u64::try_from(body.len() / 4).unwrap_or(u64::MAX);
-            plain(
-                200,
-                &json!({"input_tokens": shared.script.count_tokens.unwrap_or(guess)}),
-                None,
-            )
+            plain(200, &json!({"input_tokens": shared.script.count_tokens.unwrap_or(guess)}), None)
         }
-        Protocol::Messages | Protocol::Responses => {
-            turn(shared, protocol, &request, &picked, number).await
-        }
-        Protocol::Unknown => plain(
-            404,
-            &messages::error(&HttpError::new(404, "not scripted")),
-            None,
-        ),
+        Protocol::Messages | Protocol::Responses => turn(shared, protocol, &request, &picked, number).await,
+        Protocol::Unknown => plain(404, &messages::error(&HttpError::new(404, "not scripted")), None),
     }
 }
 
-async fn turn(
-    shared: Arc<Shared>,
-    protocol: Protocol,
-    request: &Request,
-    pick: &Pick,
-    number: usize,
-) -> Response<Body> {
+async fn turn(shared: Arc<Shared>, protocol: Protocol, request: &Request, pick: &Pick, number: usize) -> Response<Body> {
     let anthropic = protocol == Protocol::Messages;
     let delay = Duration::from_millis(pick.turn.delay_ms);
     if let Some(error) = &pick.turn.http_error {
         tokio::time::sleep(delay).await;
-        let body = if anthropic {
-            messages::error(error)
-        } else {
-            responses::error(error)
-        };
+        let body = if anthropic { messages::error(error) } else { responses::error(error) };
         return plain(error.status, &body, error.retry_after_s);
     }
     // The port keeps ids apart when a session meets two servers, one after the other.
     let answer = Answer::new(format!("{}x{number}", shared.port), request, pick);
     if !request.stream {
         tokio::time::sleep(delay).await;
-        return plain(
-            200,
-            &if anthropic {
-                messages::whole(&answer)
-            } else {
-                responses::whole(&answer)
-            },
-            None,
-        );
+        return plain(200, &if anthropic { messages::whole(&answer) } else { responses::whole(&answer) }, None);
     }
-    let events = if anthropic {
-        messages::events(&answer)
-    } else {
-        responses::events(&answer)
-    };
+    let events = if anthropic { messages::events(&answer) } else { responses::events(&answer) };
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(send(shared, events, pick.turn.clone(), sender));
     let mut response = Response::new(Body::from_stream(Stream(receiver)));
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("text/event-stream"),
-    );
-    headers.insert(
-        header::CONNECTION,
-        header::HeaderValue::from_static("close"),
-    );
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     response
 }
 
 /// Sends the events at the turn's pace, until they are out, the script cuts them off or the client goes away.
-async fn send(
-    shared: Arc<Shared>,
-    events: Vec<Event>,
-    turn: Turn,
-    sender: mpsc::Sender<Result<Bytes, std::io::Error>>,
-) {
+async fn send(shared: Arc<Shared>, events: Vec<Event>, turn: Turn, sender: mpsc::Sender<Result<Bytes, std::io::Error>>) {
     let pause = async |millis: u64| {
         tokio::select! {
             () = sender.closed() => false,
@@ -389,10 +298,7 @@ async fn send(
     }
     for (index, event) in events.into_iter().enumerate() {
         if turn.cut_after_chunks.is_some_and(|limit| index >= limit) {
-            let cut = std::io::Error::new(
-                std::io::ErrorKind::ConnectionReset,
-                "the script cuts the connection here",
-            );
+            let cut = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "the script cuts the connection here");
             // If the client is gone already, it is as cut off as it can be.
             let _ = sender.send(Err(cut)).await;
             return;
@@ -409,16 +315,10 @@ async fn send(
 
 fn plain(status: u16, body: &Value, retry_after_s: Option<u64>) -> Response<Body> {
     let mut response = Response::new(Body::from(body.to_string()));
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("application/json"),
-    );
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     if let Some(seconds) = retry_after_s {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
+        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
     }
     response
 }

@@ -25,12 +25,16 @@ fn asked(context: &Context, named: Option<&RunId>) -> Result<(RunId, BlobId), Co
                     break;
                 }
             }
-            waiting.ok_or_else(|| CommandError::new(NOT_NOW, "no run waits for an approval").hint("`agentops status` shows what each waits for"))?
+            waiting.ok_or_else(|| {
+                CommandError::new(NOT_NOW, "no run waits for an approval")
+                    .hint("`agentops status` shows what each waits for")
+            })?
         }
     };
     match context.state(&mut ledger, &run)?.status(true) {
         Status::Waiting { waiting: Waiting::Approval { shown, .. } } => Ok((run, shown)),
-        _ => Err(CommandError::new(NOT_NOW, format!("run {run} does not wait for an approval")).hint(format!("agentops show {run}"))),
+        _ => Err(CommandError::new(NOT_NOW, format!("run {run} does not wait for an approval"))
+            .hint(format!("agentops show {run}"))),
     }
 }
 
@@ -39,7 +43,8 @@ pub fn approve(context: &Context, args: &ApproveArgs, printer: &Printer) -> Resu
     super::person_only()?;
     let (run, shown) = asked(context, args.run.run.as_ref())?;
     if args.shown.as_ref().is_some_and(|wanted| !shown.as_str().starts_with(wanted.as_str())) {
-        return Err(CommandError::new(NOT_NOW, format!("what waits for approval is {shown} now")).hint(format!("agentops show {run} --document plan.md")));
+        return Err(CommandError::new(NOT_NOW, format!("what waits for approval is {shown} now"))
+            .hint(format!("agentops show {run} --document plan.md")));
     }
     accepted(context.ask(&Request::Approve { run: run.clone(), shown: shown.clone() })?)?;
     done(printer, &run, &format!("approved {}", &shown.as_str()[..12]))
@@ -49,7 +54,9 @@ pub fn approve(context: &Context, args: &ApproveArgs, printer: &Printer) -> Resu
 pub fn reject(context: &Context, args: &RejectArgs, printer: &Printer) -> Result<u8, CommandError> {
     super::person_only()?;
     if args.message.trim().is_empty() {
-        return Err(CommandError::new(error::USAGE, "the words are empty").hint("say what must change: agentops reject -m \"…\""));
+        return Err(
+            CommandError::new(error::USAGE, "the words are empty").hint("say what must change: agentops reject -m \"…\"")
+        );
     }
     let (run, shown) = asked(context, args.run.run.as_ref())?;
     accepted(context.ask(&Request::Reject { run: run.clone(), shown, message: args.message.clone() })?)?;

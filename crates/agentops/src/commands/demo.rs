@@ -41,21 +41,31 @@ fn play(folder: &Path, args: &DemoArgs, printer: &Printer) -> Result<u8, Command
     agentops_git::begin(&root, &files, "The notes example\n")?;
     std::fs::write(folder.join("script.json"), script::script())?;
     printer.note(&format!("A small Rust project in {}, and one task for it:\n\n    {TASK}\n", root.display()));
-    printer.note("The agent is scripted: it plays a part that is written down. Git, lanes, gates, tests and records are real.\n");
+    printer.note(
+        "The agent is scripted: it plays a part that is written down. Git, lanes, gates, tests and records are real.\n",
+    );
 
     let global = Global { repo: Some(root), state_dir: Some(folder.join("state")), json: printer.json(), quiet: false };
     let mut context = Context::find(&global)?;
     context.home.config = folder.join("config");
     let settings = [("script".to_owned(), folder.join("script.json").display().to_string())].into();
-    let request =
-        RunRequest { task: TASK.into(), workflow: Some("full".into()), driver: Some("scripted".into()), approve: Approve::All, settings, ..RunRequest::default() };
+    let request = RunRequest {
+        task: TASK.into(),
+        workflow: Some("full".into()),
+        driver: Some("scripted".into()),
+        approve: Approve::All,
+        settings,
+        ..RunRequest::default()
+    };
     let blobs = context.blobs()?;
     let subject = plan::plan(&context.repo, &context.home, &blobs, &request)?.subject;
     let mut trusted = Trusted::default();
     trusted.add(context.repo.id(), context.repo.work_tree(), &subject.hash);
     trusted.write(&context.home.trust_file())?;
     let trust = Some(subject.hash.to_string());
-    let Some(run) = super::run::start(&context, RunRequest { trust, ..request }, printer)? else { return Ok(error::TRUST_REQUIRED) };
+    let Some(run) = super::run::start(&context, RunRequest { trust, ..request }, printer)? else {
+        return Ok(error::TRUST_REQUIRED);
+    };
     if args.kill {
         kill(&context, &run, printer)?;
     }
@@ -79,7 +89,10 @@ fn kill(context: &Context, run: &agentops_core::id::RunId, printer: &Printer) ->
     while changes.read_line(&mut word).is_ok_and(|bytes| bytes > 0) {
         word.clear();
         let state = context.state(&mut context.ledger()?, run)?;
-        let working = state.phases.get(2).is_some_and(|phase| phase.lanes.iter().any(|lane| lane.live().is_some_and(|s| s.calls > 0)));
+        // In the second session of the phase that changes files: a hand-over lies before, half a change is in the lane.
+        let second =
+            |lane: &agentops_core::run::LaneState| lane.live().is_some_and(|live| live.id.ordinal == 2 && live.calls > 0);
+        let working = state.phases.get(2).is_some_and(|phase| phase.lanes.iter().any(second));
         if working {
             break;
         }

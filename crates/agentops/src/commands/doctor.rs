@@ -70,11 +70,16 @@ pub fn doctor(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
         let paths = home.repository(repo.id());
         match paths.make() {
             Ok(()) => add("state folder", CheckState::Good, paths.root().display().to_string(), ""),
-            Err(e) => {
-                add("state folder", CheckState::Bad, format!("{}: {e}", paths.root().display()), "name another with --state-dir, or mend its permissions")
-            }
+            Err(e) => add(
+                "state folder",
+                CheckState::Bad,
+                format!("{}: {e}", paths.root().display()),
+                "name another with --state-dir, or mend its permissions",
+            ),
         }
-        match Ledger::read(&paths.ledger()).and_then(|ledger| ledger.map(|ledger| ledger.check().map(|()| ledger)).transpose()) {
+        match Ledger::read(&paths.ledger())
+            .and_then(|ledger| ledger.map(|ledger| ledger.check().map(|()| ledger)).transpose())
+        {
             Ok(None) => add("ledger", CheckState::Good, "none yet".into(), ""),
             Ok(Some(ledger)) => {
                 let runs = ledger.runs(u32::MAX)?.len();
@@ -94,15 +99,35 @@ pub fn doctor(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
             continue;
         }
         match driver.probe(&Default::default()) {
-            Ok(probe) => add(&format!("driver {}", driver.name()), CheckState::Good, format!("{} at {}", probe.version, probe.program.display()), ""),
+            Ok(probe) => add(
+                &format!("driver {}", driver.name()),
+                CheckState::Good,
+                format!("{} at {}", probe.version, probe.program.display()),
+                "",
+            ),
             Err(agentops_agents::driver::DriverError::Missing { program, hint }) => {
                 add(&format!("driver {}", driver.name()), CheckState::Note, format!("{program} is not installed"), &hint)
             }
-            Err(e) => add(&format!("driver {}", driver.name()), CheckState::Bad, e.to_string(), "run the program by hand and see what it says"),
+            Err(e) => add(
+                &format!("driver {}", driver.name()),
+                CheckState::Bad,
+                e.to_string(),
+                "run the program by hand and see what it says",
+            ),
         }
     }
-    add("ceiling", CheckState::Note, "stopped: from the driver's events; an overshoot of one call is possible and shown".into(), "");
-    add("isolation", CheckState::Note, "own work trees and process trees; no sandbox: agents run with your rights".into(), "");
+    add(
+        "ceiling",
+        CheckState::Note,
+        "stopped: from the driver's events; an overshoot of one call is possible and shown".into(),
+        "",
+    );
+    add(
+        "isolation",
+        CheckState::Note,
+        "own work trees and process trees; no sandbox: agents run with your rights".into(),
+        "",
+    );
     let bad = checks.iter().any(|check| check.state == CheckState::Bad);
     if printer.json() {
         printer.value(&DoctorView { checks });

@@ -17,7 +17,8 @@ fn finished(context: &Context, named: &RunArg) -> Result<State, CommandError> {
     let run = context.run(&ledger, named.run.as_ref())?;
     let state = context.state(&mut ledger, &run)?;
     if state.closing.is_some() {
-        return Err(CommandError::new(NOT_NOW, format!("run {run} is merged or discarded already")).hint(format!("agentops show {run}")));
+        return Err(CommandError::new(NOT_NOW, format!("run {run} is merged or discarded already"))
+            .hint(format!("agentops show {run}")));
     }
     if state.outcome.is_none() {
         return Err(CommandError::new(NOT_NOW, format!("run {run} has not ended")).hint(format!("agentops show {run}")));
@@ -35,10 +36,9 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
             .hint(format!("agentops show {run}")));
     };
     let branch = run.branch();
-    let tip: Oid = context
-        .repo
-        .read_ref(&format!("refs/heads/{branch}"))?
-        .ok_or_else(|| CommandError::new(NOT_NOW, format!("the branch {branch} is gone")).hint(format!("git branch {branch} {published}")))?;
+    let tip: Oid = context.repo.read_ref(&format!("refs/heads/{branch}"))?.ok_or_else(|| {
+        CommandError::new(NOT_NOW, format!("the branch {branch} is gone")).hint(format!("git branch {branch} {published}"))
+    })?;
     if tip.as_str() != published.as_str() {
         printer.note(&format!("note: {branch} has moved since the run ended; what it holds now is tested and merged"));
     }
@@ -58,7 +58,15 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
     if !args.no_test {
         let blobs = context.blobs()?;
         printer.note("testing the merged result …");
-        let tested = perform::test_commit(&context.repo, &context.paths, &blobs, &context::exe()?, env::for_agents(), &state, &merged);
+        let tested = perform::test_commit(
+            &context.repo,
+            &context.paths,
+            &blobs,
+            &context::exe()?,
+            env::for_agents(),
+            &state,
+            &merged,
+        );
         match tested.map_err(|e| CommandError::new(error::FAILED, e.to_string()))? {
             None => {}
             Some(words) => {
@@ -88,21 +96,39 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
 }
 
 /// A merge that changes what trust pins asks again, with that difference shown.
-fn agree_to_pinned(context: &Context, args: &MergeArgs, head: &Oid, tip: &Oid, printer: &Printer) -> Result<(), CommandError> {
+fn agree_to_pinned(
+    context: &Context,
+    args: &MergeArgs,
+    head: &Oid,
+    tip: &Oid,
+    printer: &Printer,
+) -> Result<(), CommandError> {
     let base = context.repo.merge_base(head, tip)?.unwrap_or_else(|| head.clone());
     let diff = context.repo.diff(&base, tip)?;
-    let pinned: Vec<String> = diff.files.iter().map(|file| file.path.display().to_string()).filter(|path| trust::is_pinned(path)).collect();
+    let pinned: Vec<String> =
+        diff.files.iter().map(|file| file.path.display().to_string()).filter(|path| trust::is_pinned(path)).collect();
+    // The records' own attributes file steers nothing, as long as it is ours to the byte.
+    let (ours, content) = perform::records::ATTRIBUTES;
+    let is_ours =
+        pinned.iter().any(|path| path == ours) && context.repo.read_file(tip, ours)?.as_deref() == Some(content.as_bytes());
+    let pinned: Vec<String> = pinned.into_iter().filter(|path| !(is_ours && path == ours)).collect();
     if pinned.is_empty() || args.trust_changes {
         return Ok(());
     }
     let patch = context.repo.patch(&base, tip, 1024 * 1024)?;
     let patch = agentops_safe::inert(&String::from_utf8_lossy(&patch)).into_owned();
     let parts = patch.split("\ndiff --git ").filter(|part| pinned.iter().any(|path| part.contains(path.as_str())));
-    printer.note(&format!("This merge changes files that steer agents or run by themselves:\n\n{}", parts.collect::<Vec<_>>().join("\n\n")));
+    printer.note(&format!(
+        "This merge changes files that steer agents or run by themselves:\n\n{}",
+        parts.collect::<Vec<_>>().join("\n\n")
+    ));
     match super::ask("Merge these changes too? [y/N]")? {
         Some(answer) if matches!(answer.as_str(), "y" | "Y" | "yes") => Ok(()),
-        _ => Err(CommandError::new(error::TRUST_REQUIRED, format!("the merge changes what trust covers: {}", pinned.join(", ")))
-            .hint("look at them with `agentops show --diff`, then: agentops merge --trust-changes")),
+        _ => Err(CommandError::new(
+            error::TRUST_REQUIRED,
+            format!("the merge changes what trust covers: {}", pinned.join(", ")),
+        )
+        .hint("look at them with `agentops show --diff`, then: agentops merge --trust-changes")),
     }
 }
 

@@ -61,7 +61,9 @@ pub fn show(context: &Context, args: &ShowArgs, printer: &Printer) -> Result<u8,
             let lanes = state.phases.iter().flat_map(agentops_core::run::PhaseState::all_lanes);
             let known: std::collections::BTreeSet<_> = lanes.flat_map(|lane| lane.artifacts.keys().cloned()).collect();
             let known = known.into_iter().collect::<Vec<_>>().join(", ");
-            return Err(CommandError::new(NOT_NOW, format!("run {run} has no document `{name}`")).hint(format!("it has: {known}")));
+            return Err(
+                CommandError::new(NOT_NOW, format!("run {run} has no document `{name}`")).hint(format!("it has: {known}"))
+            );
         }
         for (lane, blob) in &found {
             if found.len() > 1 {
@@ -168,7 +170,9 @@ fn line(entry: &Entry) -> String {
     let time = jiff::Timestamp::from_millisecond(i64::try_from(entry.at_ms).unwrap_or(0));
     let time = time.map(|time| time.to_string().chars().skip(11).take(8).collect::<String>()).unwrap_or_default();
     let words = match &entry.event {
-        Event::Created(created) => format!("created       workflow {} from {}", created.workflow.name, &created.base.as_str()[..10]),
+        Event::Created(created) => {
+            format!("created       workflow {} from {}", created.workflow.name, &created.base.as_str()[..10])
+        }
         Event::Began { key } => format!("began         {key}"),
         Event::Orphaned => "taken over    from a supervisor that died".into(),
         Event::LaneOpened { lane, .. } => format!("lane opened   {lane}"),
@@ -179,14 +183,21 @@ fn line(entry: &Entry) -> String {
             facts.window.map_or("no window".into(), |window| format!("window {}", screen::thousands(window)))
         ),
         Event::Call { session, context, window, .. } => {
-            let share = agentops_core::ceiling::Window::new(*window).map_or("?".into(), |window| screen::percent(window.permille(*context)));
-            format!("call          {session} context {} of {}, {share}", screen::thousands(*context), screen::thousands(*window))
+            let share = agentops_core::ceiling::Window::new(*window)
+                .map_or("?".into(), |window| screen::percent(window.permille(*context)));
+            format!(
+                "call          {session} context {} of {}, {share}",
+                screen::thousands(*context),
+                screen::thousands(*window)
+            )
         }
         Event::SessionEnded { session, end, changed, dropped, .. } => {
             let dropped = if *dropped > 0 { format!(", {dropped} dropped") } else { String::new() };
             format!("session end   {session} {}, {changed} files changed{dropped}", word(end))
         }
-        Event::Merged { phase, commit, changed } => format!("merged        {phase} as {}, {changed} files", &commit.as_str()[..10]),
+        Event::Merged { phase, commit, changed } => {
+            format!("merged        {phase} as {}, {changed} files", &commit.as_str()[..10])
+        }
         Event::Conflict { lane, .. } => format!("conflict      {lane}"),
         Event::GateEnded { phase, gate, verdict, .. } => format!("gate          {phase}/{gate} {}", word(verdict)),
         Event::ApprovalAsked { phase, gate, .. } => format!("approval      {phase}/{gate} asked"),
@@ -204,7 +215,9 @@ fn line(entry: &Entry) -> String {
         }
         Event::TimerFired { key } => format!("timer         {key}"),
         Event::Ended { outcome } => format!("ended         {}", word(outcome)),
-        Event::Closed { closing } => format!("closed        {}", serde_json::to_value(closing).unwrap_or_default()["closing"].as_str().unwrap_or("?")),
+        Event::Closed { closing } => {
+            format!("closed        {}", serde_json::to_value(closing).unwrap_or_default()["closing"].as_str().unwrap_or("?"))
+        }
     };
     format!("{time}  {words}")
 }

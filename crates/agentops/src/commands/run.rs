@@ -115,7 +115,10 @@ fn agree(context: &Context, subject: &Subject, message: &str, hint: &str, printe
         printer.value(&serde_json::json!({ "error": error::code_name(code), "code": code, "subject": subject }));
         return Ok(false);
     }
-    printer.note(&format!("This is the first run here with these programs. It would use, as you:\n\n{}", super::trust::lines(subject)));
+    printer.note(&format!(
+        "This is the first run here with these programs. It would use, as you:\n\n{}",
+        super::trust::lines(subject)
+    ));
     match super::ask("Trust this repository as it is now? [y/N]")? {
         Some(answer) if matches!(answer.as_str(), "y" | "Y" | "yes") => {
             let mut trusted = Trusted::read(&context.home.trust_file())?;
@@ -287,20 +290,31 @@ fn screen(dry: &DryRun) -> String {
     }
     for agent in &dry.agents {
         let model = agent.model.as_deref().unwrap_or("its default model");
-        text.push_str(&format!("agent       {}: {} {} ({model})   {}\n", agent.name, agent.driver, agent.version, agent.enforcement));
+        text.push_str(&format!(
+            "agent       {}: {} {} ({model})   {}\n",
+            agent.name, agent.driver, agent.version, agent.enforcement
+        ));
     }
     for left_out in &dry.left_out {
         text.push_str(&format!("left out    {left_out}; set [commands] test in .agentops/config.toml\n"));
     }
     if let Some(from) = &dry.test_from {
-        text.push_str(&format!("tests       proposed from {from}; set [commands] test in .agentops/config.toml to change it\n"));
+        text.push_str(&format!(
+            "tests       proposed from {from}; set [commands] test in .agentops/config.toml to change it\n"
+        ));
     }
     let tokens = dry.tokens_before.map_or("unknown".to_owned(), |(least, most)| {
         format!("{} to {} tokens in earlier runs", crate::screen::thousands(least), crate::screen::thousands(most))
     });
-    text.push_str(&format!("limits      40 % of the window a session; {} sessions a lane before you are asked\n", dry.sessions_max));
+    text.push_str(&format!(
+        "limits      40 % of the window a session; {} sessions a lane before you are asked\n",
+        dry.sessions_max
+    ));
     text.push_str(&format!("cost        {tokens}\nisolation   {}\n", dry.isolation));
-    text.push_str(&format!("trust       {}\n", if dry.trusted { "given".to_owned() } else { format!("needed for {}", dry.subject.hash) }));
+    text.push_str(&format!(
+        "trust       {}\n",
+        if dry.trusted { "given".to_owned() } else { format!("needed for {}", dry.subject.hash) }
+    ));
     for note in &dry.notes {
         text.push_str(&format!("note        {note}\n"));
     }

@@ -55,8 +55,12 @@ pub fn trust(context: &Context, args: &TrustArgs, printer: &Printer) -> Result<u
 
 /// What trust would cover now. Looks, and starts nothing but the agent programs' `--version`.
 fn subject(context: &Context, args: &TrustArgs) -> Result<Subject, CommandError> {
-    let request =
-        RunRequest { task: "trust".into(), workflow: args.workflow.clone(), driver: args.driver.clone(), ..RunRequest::default() };
+    let request = RunRequest {
+        task: "trust".into(),
+        workflow: args.workflow.clone(),
+        driver: args.driver.clone(),
+        ..RunRequest::default()
+    };
     let folder = context.home.state.join("dry-run").join(std::process::id().to_string());
     let blobs = Blobs::open(&folder, agentops_safe::Redactor::new([]))?;
     let planned = plan::plan(&context.repo, &context.home, &blobs, &request);
@@ -71,7 +75,8 @@ pub fn lines(subject: &Subject) -> String {
         let what = agentops_safe::inert_line(&item.what, 160);
         text.push_str(&format!("  {:<24} {:<28} {what}\n", item.kind, agentops_safe::inert_line(&item.place, 60)));
     }
-    let off: Vec<_> = subject.items.iter().filter(|item| !item.used).map(|item| agentops_safe::inert_line(&item.place, 60)).collect();
+    let off: Vec<_> =
+        subject.items.iter().filter(|item| !item.used).map(|item| agentops_safe::inert_line(&item.place, 60)).collect();
     if !off.is_empty() {
         text.push_str(&format!("  {:<24} {}\n", "stays off", off.join(", ")));
     }

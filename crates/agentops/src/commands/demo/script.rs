@@ -14,7 +14,11 @@ Decision: no dependency for two fields.\n";
 
 fn first_try(source: &str) -> String {
     // The first attempt forgets to escape: its own test shows it.
-    with_json(source, "        out.push_str(&format!(\"{{\\\"title\\\":\\\"{}\\\",\\\"done\\\":{}}}\", note.title, note.done));\n", "")
+    with_json(
+        source,
+        "        out.push_str(&format!(\"{{\\\"title\\\":\\\"{}\\\",\\\"done\\\":{}}}\", note.title, note.done));\n",
+        "",
+    )
 }
 
 fn second_try(source: &str) -> String {
@@ -66,11 +70,17 @@ pub fn script() -> String {
     let verdict = out("verdict.json", "{\"passed\": true, \"findings\": []}");
     let conversations = vec![
         session("The change that you judge", vec![call(13_000), verdict, call(17_000)]),
-        session("lane `code`", vec![call(12_000), wait.clone(), call(21_000), out("findings.md", FINDINGS_CODE), call(24_000)]),
+        session(
+            "lane `code`",
+            vec![call(12_000), wait.clone(), call(21_000), out("findings.md", FINDINGS_CODE), call(24_000)],
+        ),
         session("lane `tests`", vec![call(11_000), wait.clone(), call(15_000), out("findings.md", FINDINGS_TESTS)]),
         session("lane `plan`", vec![call(14_000), wait.clone(), out("plan.md", PLAN), call(19_000)]),
         session("What was found wrong", vec![call(15_000), wait.clone(), write(second_try(source)), call(22_000)]),
-        session("Hand-over of the session before you", vec![call(16_000), wait.clone(), write(first_try(source)), call(31_000)]),
+        session(
+            "Hand-over of the session before you",
+            vec![call(16_000), wait.clone(), write(first_try(source)), call(31_000)],
+        ),
         json!({
             // Reads on and on until it is asked to hand over, at the soft mark of 28 %.
             "when": "lane `implement`",

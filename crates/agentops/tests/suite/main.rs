@@ -1,0 +1,4 @@
+//! The real program in a sealed room: cleared environment, own home, own repository, real git, real processes.
+
+mod quick;
+mod room;

@@ -1,0 +1,204 @@
+//! The sealed room: a home, a state folder and a repository of its own, and the program run in it with nothing else around.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A room. Its supervisor is ended with it.
+pub struct Room {
+    dir: TempDir,
+    env: Vec<(String, String)>,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// The JSON document on stdout.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON ({e}): {self:?}"))
+    }
+
+    /// Holds the exit code and gives the result on.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:#?}");
+        self
+    }
+}
+
+impl Room {
+    /// A room whose repository has one commit and a test command that any machine has. Nobody trusts it yet.
+    pub fn new() -> Self {
+        let room = Self::empty();
+        room.file("check.sh", "test -f done.txt && ! grep -q broken done.txt\n");
+        room.file(".agentops/config.toml", "[commands]\ntest = [\"sh\", \"check.sh\"]\n");
+        room.file("README.md", "# A project\n");
+        room.git(&["init", "--quiet", "--initial-branch=main", "."]);
+        room.git(&["add", "-A"]);
+        room.git(&["commit", "--quiet", "-m", "begin"]);
+        room
+    }
+
+    /// A room with an empty folder instead of a repository.
+    pub fn empty() -> Self {
+        // Not below the system's temporary folder: some agent programs refuse to work there.
+        let dir = tempfile::Builder::new().prefix("room").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        for folder in ["home", "state", "repo"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        Self { dir, env: Vec::new() }
+    }
+
+    /// Sets a variable for every command from now on.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.env.retain(|(known, _)| known != name);
+        self.env.push((name.into(), value.into()));
+    }
+
+    pub fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn repo(&self) -> PathBuf {
+        self.dir.path().join("repo")
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// Writes a file of the repository.
+    pub fn file(&self, path: &str, content: &str) {
+        let path = self.repo().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    /// Keeps a script for the scripted agent and gives the flag that names it.
+    pub fn script(&self, conversations: Value) -> String {
+        let path = self.dir.path().join("script.json");
+        std::fs::write(&path, json!({ "conversations": conversations }).to_string()).unwrap();
+        format!("--set=script={}", path.display())
+    }
+
+    /// The program, not started yet.
+    #[expect(clippy::disallowed_methods, reason = "the test starts the program that it tests")]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agentops"));
+        command
+            .args(args)
+            .current_dir(self.repo())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.dir.path().join("home"))
+            .env("AGENTOPS_STATE_DIR", self.state())
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("NO_COLOR", "1")
+            .envs(self.env.clone())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program to its end.
+    #[must_use]
+    pub fn run(&self, args: &[&str]) -> Ran {
+        let out = self.command(args).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ran { code: out.status.code().unwrap_or(-1), stdout: text(out.stdout), stderr: text(out.stderr) }
+    }
+
+    /// Runs git in the repository, as the user would.
+    #[expect(clippy::disallowed_methods, reason = "the test looks at the repository as a user would")]
+    #[track_caller]
+    pub fn git(&self, args: &[&str]) -> String {
+        let out = Command::new("git")
+            .args(["-c", "user.name=Test", "-c", "user.email=test@localhost", "-c", "core.hooksPath=/dev/null"])
+            .args(args)
+            .current_dir(self.repo())
+            .env_remove("GIT_DIR")
+            .env("HOME", self.dir.path().join("home"))
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).trim_end().to_owned()
+    }
+
+    /// The process of the supervisor, if one runs.
+    pub fn supervisor(&self) -> Option<i32> {
+        let status = self.run(&["status", "--json"]).expect(0).json();
+        status["supervisor"].as_str().and_then(|pid| pid.parse().ok())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let (Ok(true), Some(pid)) = (self.repo().join(".git").try_exists(), self.quiet_supervisor()) {
+            let pid = rustix::process::Pid::from_raw(pid);
+            if let Some(pid) = pid {
+                let _ended_already = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+impl Room {
+    /// As `supervisor`, without asserting anything: for the end of a test that may have failed.
+    fn quiet_supervisor(&self) -> Option<i32> {
+        let out = self.command(&["status", "--json"]).output().ok()?;
+        let status: Value = serde_json::from_slice(&out.stdout).ok()?;
+        status["supervisor"].as_str()?.parse().ok()
+    }
+}
+
+/// The arguments of a scripted run of this workflow, with the trust that a machine gives by hash.
+pub fn scripted(room: &Room, workflow: &str, conversations: Value) -> Vec<String> {
+    let flag = room.script(conversations);
+    let workflow = format!("--workflow={workflow}");
+    let mut args: Vec<String> = ["run", "write done.txt", &workflow, "--driver=scripted", "--approve=all", "--json", &flag]
+        .map(str::to_owned)
+        .into();
+    let dry = room.run(&[&refs(&args)[..], &["--dry-run"]].concat()).expect(0).json();
+    args.push(format!("--trust={}", dry["subject"]["hash"].as_str().unwrap()));
+    args
+}
+
+/// Strings as the slices that `Room::run` takes.
+pub fn refs(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+/// What the scripted agent writes to close a run out.
+pub fn close_out(evidence: &str) -> String {
+    let insight = json!({ "text": "This project is checked by one script, and it wants done.txt.", "evidence": [evidence] });
+    json!({
+        "learning": insight,
+        "improvement": insight,
+        "context": { "summary": format!("Wrote {evidence} as the task asked, checked by the script."), "decisions": [], "open": [] }
+    })
+    .to_string()
+}
+
+/// Conversations that take `quick` to its end: one session writes `done.txt`, one closes out.
+pub fn quick_script() -> Value {
+    json!([
+        { "when": "lane `implement`", "steps": [
+            { "do": "call", "usage": 20000 },
+            { "do": "write", "path": "done.txt", "content": "done\n" },
+            { "do": "call", "usage": 24000 }
+        ] },
+        { "when": "lane `close-out`", "steps": [
+            { "do": "call", "usage": 9000 },
+            { "do": "out", "file": "close-out.json", "content": close_out("done.txt") }
+        ] }
+    ])
+}
