@@ -279,6 +279,22 @@ fn whatever_the_program_asks_is_answered() {
 }
 
 #[test]
+fn a_turn_that_ends_before_its_next_tool_is_followed_by_the_hand_over() {
+    let recording = RECORDINGS.iter().find(|r| r.driver == "claude" && r.name == "partial").unwrap();
+    let lines: Vec<&str> = recording.text.lines().collect();
+    let mut replay = Replay::new(driver("claude").unwrap(), false);
+    lines[..lines.len() - 1].iter().for_each(|line| replay.line(line));
+    let effects = replay.protocol.hand_over("HAND OVER");
+    replay.perform(effects);
+    replay.line(lines[lines.len() - 1]);
+    assert!(replay.sent.last().unwrap().contains("HAND OVER"));
+    assert!(replay.finishes().is_empty());
+    lines.iter().for_each(|line| replay.line(line));
+    assert_eq!(replay.finishes(), [&Finish::HandedOver]);
+    assert!(replay.protocol.hand_over("AGAIN").is_empty(), "it is over");
+}
+
+#[test]
 fn compaction_is_refused_when_the_program_asks() {
     let mut replay = Replay::new(driver("claude").unwrap(), false);
     replay.line(

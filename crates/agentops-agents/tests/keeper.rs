@@ -111,7 +111,7 @@ fn a_program_talks_through_its_keeper() {
 }
 
 #[test]
-fn a_program_gets_exactly_its_environment_and_three_descriptors() {
+fn a_program_gets_its_environment_three_descriptors_and_no_terminal() {
     let tree = Tree::start(&KeeperSpec { env: vec![("A".into(), "b c".into())], ..spec(&["env"]) });
     tree.program();
     let (lines, _) = tree.all();
@@ -119,7 +119,10 @@ fn a_program_gets_exactly_its_environment_and_three_descriptors() {
         lines.into_iter().map(|line| if let FromKeeper::Out { line } = line { line } else { panic!("{line:?}") }).collect();
     lines.sort();
     // The fourth descriptor is the one that reads the list.
-    assert_eq!(lines, ["A=b c", &format!("{MARK_VARIABLE}=test"), "cwd /", "descriptors 3"]);
+    assert_eq!(
+        lines,
+        ["A=b c", &format!("{MARK_VARIABLE}=test"), "cwd /", "descriptors 3", &format!("session {}", tree.handle.pid())]
+    );
 }
 
 #[test]

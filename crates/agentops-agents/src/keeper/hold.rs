@@ -73,6 +73,9 @@ struct Hold {
 /// Runs the keeper to its end.
 pub(super) fn hold() -> io::Result<()> {
     rustix::thread::set_name(super::PROCESS_NAME)?;
+    // A session of our own: a Ctrl-C at the supervisor's terminal is not for us, and a program that wants to ask at the
+    // terminal (a password, say) finds none and fails, instead of stopping for ever in the background.
+    rustix::process::setsid()?;
     // Only descriptors 0 to 2 were meant for us; whatever else was inherited must not reach the program.
     close_fds::set_fds_cloexec(3, &[]);
     set_child_subreaper(Some(getpid()))?;
