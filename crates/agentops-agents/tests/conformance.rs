@@ -297,9 +297,8 @@ fn a_turn_that_ends_before_its_next_tool_is_followed_by_the_hand_over() {
 #[test]
 fn compaction_is_refused_when_the_program_asks() {
     let mut replay = Replay::new(driver("claude").unwrap(), false);
-    replay.line(
-        r#"{"type":"control_request","request_id":"r","request":{"subtype":"hook_callback","callback_id":"agentops-before-compact","input":{}}}"#,
-    );
+    let asks = r#""subtype":"hook_callback","callback_id":"agentops-before-compact","input":{}"#;
+    replay.line(&format!(r#"{{"type":"control_request","request_id":"r","request":{{{asks}}}}}"#));
     assert!(replay.sent.last().unwrap().contains(r#""decision":"block""#));
 }
 
@@ -369,7 +368,9 @@ proptest! {
 
     /// Recordings with lines cut short, left out, repeated, and values replaced by others of any type.
     #[test]
-    fn broken_recordings_do_no_harm(changes in prop::collection::vec((any::<prop::sample::Index>(), 0u8..5, any::<prop::sample::Index>()), 1..8)) {
+    fn broken_recordings_do_no_harm(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0u8..5, any::<prop::sample::Index>()), 1..8),
+    ) {
         for recording in RECORDINGS.iter().chain(HAND_OVERS) {
             let mut lines: Vec<String> = recording.text.lines().map(str::to_owned).collect();
             for (which, change, at) in &changes {

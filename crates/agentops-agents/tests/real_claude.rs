@@ -105,11 +105,14 @@ fn it_works_and_finishes() {
 
 #[test]
 fn at_the_soft_mark_it_hands_over_in_the_same_conversation() {
-    let script = r#"{"conversations": [{"when": "researcher", "usage": {"base": 20000, "step": 20000, "output": 50}, "turns": [
+    let script = r#"{"conversations": [{"when": "researcher",
+        "usage": {"base": 20000, "step": 20000, "output": 50}, "turns": [
         {"tools": [{"shell": {"command": "echo 1"}}]}, {"tools": [{"shell": {"command": "echo 2"}}]},
-        {"tools": [{"shell": {"command": "echo 3"}}]}, {"tools": [{"write": {"path": "too-late.txt", "content": ""}}]}, {"text": "never"}],
+        {"tools": [{"shell": {"command": "echo 3"}}]}, {"tools": [{"write": {"path": "too-late.txt", "content": ""}}]},
+        {"text": "never"}],
         "on": [{"says": "Write your hand-over now.", "turns": [
-            {"usage": {"input": 65000, "output": 10}, "tools": [{"write": {"path": ".agentops-out/handover.md", "content": "state\n"}}]},
+            {"usage": {"input": 65000, "output": 10}, "tools": [
+                {"write": {"path": ".agentops-out/handover.md", "content": "state\n"}}]},
             {"usage": {"input": 66000, "output": 10}, "text": "handed over"}]}]}]}"#;
     let Some((room, seen)) = session(Access::Write, script, metered(0)) else { return };
     assert_eq!(seen.finish(), &Finish::HandedOver, "{seen:?}");
@@ -120,8 +123,10 @@ fn at_the_soft_mark_it_hands_over_in_the_same_conversation() {
 
 #[test]
 fn at_the_ceiling_it_is_stopped() {
-    let script = r#"{"conversations": [{"when": "researcher", "usage": {"base": 79000, "step": 2000, "output": 50}, "turns": [
-        {"tools": [{"shell": {"command": "echo 1"}}]}, {"tools": [{"shell": {"command": "echo 2"}}]}, {"text": "never"}]}]}"#;
+    let script = r#"{"conversations": [{"when": "researcher",
+        "usage": {"base": 79000, "step": 2000, "output": 50}, "turns": [
+        {"tools": [{"shell": {"command": "echo 1"}}]}, {"tools": [{"shell": {"command": "echo 2"}}]},
+        {"text": "never"}]}]}"#;
     let Some((_room, seen)) = session(Access::Write, script, metered(0)) else { return };
     assert_eq!(seen.ended.reason, EndReason::Stopped, "{seen:?}");
 }
