@@ -148,8 +148,10 @@ fn every_driver_that_reports_usage_has_recordings_of_work_failure_and_hand_over(
             continue;
         }
         let recorded = |list: &[Recording]| list.iter().any(|recording| recording.driver == driver.name());
-        assert!(recorded(RECORDINGS), "{}", driver.name());
-        assert_eq!(capabilities.hand_over == HandOver::InBand, recorded(HAND_OVERS), "{}", driver.name());
+        let name = driver.name();
+        assert!(recorded(RECORDINGS), "{name} reports usage: record its program's output in tests/data/{name}");
+        let in_band = capabilities.hand_over == HandOver::InBand;
+        assert_eq!(in_band, recorded(HAND_OVERS), "{name} hands over in band: record one in tests/data/{name}");
     }
 }
 
