@@ -9,6 +9,7 @@
 mod client;
 mod hold;
 mod lines;
+mod start;
 mod supervisor;
 mod wire;
 

@@ -148,8 +148,10 @@ fn every_driver_that_reports_usage_has_recordings_of_work_failure_and_hand_over(
             continue;
         }
         let recorded = |list: &[Recording]| list.iter().any(|recording| recording.driver == driver.name());
-        assert!(recorded(RECORDINGS), "{}", driver.name());
-        assert_eq!(capabilities.hand_over == HandOver::InBand, recorded(HAND_OVERS), "{}", driver.name());
+        let name = driver.name();
+        assert!(recorded(RECORDINGS), "{name} reports usage: record its program's output in tests/data/{name}");
+        let in_band = capabilities.hand_over == HandOver::InBand;
+        assert_eq!(in_band, recorded(HAND_OVERS), "{name} hands over in band: record one in tests/data/{name}");
     }
 }
 
@@ -279,11 +281,26 @@ fn whatever_the_program_asks_is_answered() {
 }
 
 #[test]
+fn a_turn_that_ends_before_its_next_tool_is_followed_by_the_hand_over() {
+    let recording = RECORDINGS.iter().find(|r| r.driver == "claude" && r.name == "partial").unwrap();
+    let lines: Vec<&str> = recording.text.lines().collect();
+    let mut replay = Replay::new(driver("claude").unwrap(), false);
+    lines[..lines.len() - 1].iter().for_each(|line| replay.line(line));
+    let effects = replay.protocol.hand_over("HAND OVER");
+    replay.perform(effects);
+    replay.line(lines[lines.len() - 1]);
+    assert!(replay.sent.last().unwrap().contains("HAND OVER"));
+    assert!(replay.finishes().is_empty());
+    lines.iter().for_each(|line| replay.line(line));
+    assert_eq!(replay.finishes(), [&Finish::HandedOver]);
+    assert!(replay.protocol.hand_over("AGAIN").is_empty(), "it is over");
+}
+
+#[test]
 fn compaction_is_refused_when_the_program_asks() {
     let mut replay = Replay::new(driver("claude").unwrap(), false);
-    replay.line(
-        r#"{"type":"control_request","request_id":"r","request":{"subtype":"hook_callback","callback_id":"agentops-before-compact","input":{}}}"#,
-    );
+    let asks = r#""subtype":"hook_callback","callback_id":"agentops-before-compact","input":{}"#;
+    replay.line(&format!(r#"{{"type":"control_request","request_id":"r","request":{{{asks}}}}}"#));
     assert!(replay.sent.last().unwrap().contains(r#""decision":"block""#));
 }
 
@@ -353,7 +370,9 @@ proptest! {
 
     /// Recordings with lines cut short, left out, repeated, and values replaced by others of any type.
     #[test]
-    fn broken_recordings_do_no_harm(changes in prop::collection::vec((any::<prop::sample::Index>(), 0u8..5, any::<prop::sample::Index>()), 1..8)) {
+    fn broken_recordings_do_no_harm(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0u8..5, any::<prop::sample::Index>()), 1..8),
+    ) {
         for recording in RECORDINGS.iter().chain(HAND_OVERS) {
             let mut lines: Vec<String> = recording.text.lines().map(str::to_owned).collect();
             for (which, change, at) in &changes {

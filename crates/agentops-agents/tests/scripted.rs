@@ -97,7 +97,8 @@ fn a_call_without_usage_is_unknown_and_not_zero() {
 
 #[test]
 fn hand_over_can_be_waited_for() {
-    let script = r#"{"conversations": [{"steps": [{"do": "call", "usage": 1}, {"do": "wait-hand-over"}, {"do": "exit", "code": 9}],
+    let script = r#"{"conversations": [{"steps": [{"do": "call", "usage": 1}, {"do": "wait-hand-over"},
+        {"do": "exit", "code": 9}],
         "on_hand_over": [{"do": "out", "file": "handover.md", "content": "mine"}, {"do": "finish"}]}]}"#;
     let seen =
         play(&room(), script, |event| if matches!(event, AgentEvent::Call { .. }) { Then::HandOver } else { Then::GoOn });
@@ -160,7 +161,7 @@ fn a_wrong_script_is_refused_before_anything_starts() {
 
 #[test]
 fn a_script_reads_back_as_it_was_written() {
-    let text = r#"{"conversations":[{"when":"a","steps":[{"do":"call","usage":"none","sub_agent":false},{"do":"hang"}],"on_hand_over":null}]}"#;
+    let text = r#"{"conversations":[{"when":"a","steps":[{"do":"hang"}],"on_hand_over":null}]}"#;
     let script: Script = serde_json::from_str(text).unwrap();
     assert_eq!(serde_json::to_string(&script).unwrap(), text);
 }

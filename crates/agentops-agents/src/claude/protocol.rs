@@ -109,9 +109,8 @@ impl Conversation {
     /// The program asks. It is always answered, or it would wait for ever.
     fn asked(&mut self, id: &str, request: &Value) -> Vec<Effect> {
         let reply = |response: Value| {
-            send(
-                &json!({"type": "control_response", "response": {"subtype": "success", "request_id": id, "response": response}}),
-            )
+            let response = json!({"subtype": "success", "request_id": id, "response": response});
+            send(&json!({"type": "control_response", "response": response}))
         };
         match request["subtype"].as_str() {
             Some("hook_callback") if request["callback_id"] == AFTER_TOOL => {

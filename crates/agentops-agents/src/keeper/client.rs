@@ -1,7 +1,6 @@
 //! The supervisor's side of a keeper.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -34,12 +33,11 @@ impl Keeper {
         spec: &KeeperSpec,
         mut on: impl FnMut(FromKeeper) + Send + 'static,
     ) -> io::Result<KeeperHandle> {
-        // The keeper needs none of the supervisor's environment, folder or process group: a Ctrl-C is not for it.
+        // The keeper needs none of the supervisor's environment or folder, and makes a session of its own.
         let mut child = Command::new(exe)
             .arg(super::SUBCOMMAND)
             .env_clear()
             .current_dir("/")
-            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -3,18 +3,17 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Signal, WaitOptions, getpid, set_child_subreaper, wait};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::lines::Lines;
+use super::start::{nonblocking, signals, start};
 use super::supervisor::{CHUNK, Supervisor, timespec};
-use super::wire::{EndReason, Ended, FromKeeper, KeeperSpec, MARK_VARIABLE, StdinKind, ToKeeper};
+use super::wire::{EndReason, Ended, FromKeeper, KeeperSpec, ToKeeper};
 use crate::driver::Exit;
 use crate::process::{ProcessId, descendants};
 
@@ -73,6 +72,9 @@ struct Hold {
 /// Runs the keeper to its end.
 pub(super) fn hold() -> io::Result<()> {
     rustix::thread::set_name(super::PROCESS_NAME)?;
+    // A session of our own: a Ctrl-C at the supervisor's terminal is not for us, and a program that wants to ask at the
+    // terminal (a password, say) finds none and fails, instead of stopping for ever in the background.
+    rustix::process::setsid()?;
     // Only descriptors 0 to 2 were meant for us; whatever else was inherited must not reach the program.
     close_fds::set_fds_cloexec(3, &[]);
     set_child_subreaper(Some(getpid()))?;
@@ -97,30 +99,6 @@ pub(super) fn hold() -> io::Result<()> {
     };
     let mut hold = Hold::new(spec, child, supervisor)?;
     hold.run(&children, &ended)
-}
-
-/// A stream that becomes readable when one of these signals arrives.
-fn signals(which: &[i32]) -> io::Result<UnixStream> {
-    let (read, write) = UnixStream::pair()?;
-    read.set_nonblocking(true)?;
-    for signal in which {
-        signal_hook::low_level::pipe::register(*signal, write.try_clone()?)?;
-    }
-    Ok(read)
-}
-
-fn nonblocking(fd: impl AsFd) -> io::Result<()> {
-    let flags = fcntl_getfl(fd.as_fd())?;
-    Ok(fcntl_setfl(fd, flags | OFlags::NONBLOCK)?)
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is the one place where agents and gates are started")]
-fn start(spec: &KeeperSpec) -> io::Result<Child> {
-    let mut command = Command::new(&spec.program);
-    command.args(&spec.args).env_clear().envs(spec.env.iter().map(|(key, value)| (key, value)));
-    command.env(MARK_VARIABLE, &spec.mark).current_dir(&spec.cwd).process_group(0);
-    command.stdin(if spec.stdin == StdinKind::Open { Stdio::piped() } else { Stdio::null() });
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
 }
 
 /// A descriptor to wait for, if it is wanted now.

@@ -70,8 +70,19 @@ pub struct Session {
 
 /// Runs a session to its end.
 pub fn run(driver: &dyn Driver, request: &SessionRequest, then: impl FnMut(&AgentEvent) -> Then) -> Seen {
+    run_in(driver, request, &[], then)
+}
+
+/// Runs a session to its end, with these variables besides `PATH`.
+pub fn run_in(
+    driver: &dyn Driver,
+    request: &SessionRequest,
+    user_env: &[(&str, &str)],
+    then: impl FnMut(&AgentEvent) -> Then,
+) -> Seen {
     let launch = driver.launch(request).unwrap();
     let mut env: Vec<_> = vec![("PATH".into(), std::env::var_os("PATH").unwrap())];
+    env.extend(user_env.iter().map(|(key, value)| (key.into(), value.into())));
     env.extend(launch.env);
     let spec = KeeperSpec {
         program: launch.program.into(),
