@@ -341,7 +341,14 @@ impl Running<'_> {
                 Effect::CloseStdin => {
                     let _gone = self.keeper.close_stdin();
                 }
-                Effect::Event(event) => self.event(event),
+                Effect::Event(event) => {
+                    let stopped = self.stop.is_some();
+                    self.event(event);
+                    if self.stop.is_some() && !stopped {
+                        // What the protocol meant to send next was meant for a session that goes on.
+                        return;
+                    }
+                }
             }
         }
     }
