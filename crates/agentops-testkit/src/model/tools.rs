@@ -1,0 +1,187 @@
+//! From what the script means to the tool that the asking client offers.
+
+use serde_json::{Value, json};
+
+use super::request::{Offered, Request};
+use super::script::ToolCall;
+
+/// A call in the client's own words.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Call {
+    pub(super) name: String,
+    pub(super) namespace: Option<String>,
+    pub(super) input: Value,
+    /// The client wants plain text for it: `input` is a string.
+    pub(super) freeform: bool,
+}
+
+/// Long enough for a command of a test; codex otherwise answers early and keeps the command running.
+const YIELD_MS: u64 = 20_000;
+
+/// The client's tool for a call, or, when it offers none that could do it, the words to say instead.
+pub(super) fn translate(call: &ToolCall, request: &Request) -> Result<Call, String> {
+    let offer = |name: &str| request.tools.iter().any(|tool| tool.name == name);
+    match call {
+        ToolCall::Write { path, content } => {
+            let path = absolute(path, request);
+            if offer("Write") {
+                return Ok(plain(
+                    "Write",
+                    json!({"file_path": path, "content": content}),
+                ));
+            }
+            shell(&write_command(&path, content), request).ok_or_else(|| {
+                format!("I have no tool to write {path} with this content:\n{content}")
+            })
+        }
+        ToolCall::Read { path } => {
+            let path = absolute(path, request);
+            if offer("Read") {
+                return Ok(plain("Read", json!({"file_path": path})));
+            }
+            shell(&format!("cat -- {}", quoted(&path)), request)
+                .ok_or_else(|| format!("I have no tool to read {path}."))
+        }
+        ToolCall::Shell { command } => shell(command, request)
+            .ok_or_else(|| format!("I have no tool to run this command:\n{command}")),
+        ToolCall::Raw { name, input } => Ok(raw(name, input, &request.tools)),
+    }
+}
+
+fn plain(name: &str, input: Value) -> Call {
+    Call {
+        name: name.into(),
+        namespace: None,
+        input,
+        freeform: false,
+    }
+}
+
+fn shell(command: &str, request: &Request) -> Option<Call> {
+    request
+        .tools
+        .iter()
+        .find_map(|tool| match tool.name.as_str() {
+            "Bash" => Some(plain(
+                "Bash",
+                json!({"command": command, "description": "Scripted command"}),
+            )),
+            "exec_command" => Some(plain(
+                "exec_command",
+                json!({"cmd": command, "yield_time_ms": YIELD_MS}),
+            )),
+            "shell_command" => Some(plain("shell_command", json!({"command": command}))),
+            "shell" => Some(plain("shell", json!({"command": ["sh", "-c", command]}))),
+            _ => None,
+        })
+}
+
+/// A tool by name. One the client does not offer is called all the same: tests of refused tools want that.
+fn raw(name: &str, input: &Value, tools: &[Offered]) -> Call {
+    let input = if input.is_null() {
+        json!({})
+    } else {
+        input.clone()
+    };
+    match tools.iter().find(|tool| tool.name == name) {
+        Some(tool) => Call {
+            name: tool.local.clone(),
+            namespace: tool.namespace.clone(),
+            input,
+            freeform: tool.freeform,
+        },
+        None => plain(name, input),
+    }
+}
+
+fn absolute(path: &str, request: &Request) -> String {
+    match request.cwd() {
+        Some(cwd) if !path.starts_with('/') => format!("{}/{path}", cwd.trim_end_matches('/')),
+        _ => path.into(),
+    }
+}
+
+/// A command line that writes exactly this content. `printf` because a here-document would add a newline and needs a
+/// word that the content does not hold.
+fn write_command(path: &str, content: &str) -> String {
+    let write = format!("printf %s {} > {}", quoted(content), quoted(path));
+    match path.rsplit_once('/') {
+        Some((folder, _)) if !folder.is_empty() => {
+            format!("mkdir -p -- {} && {write}", quoted(folder))
+        }
+        _ => write,
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(tools: Value) -> Request {
+        Request::messages(&json!({"tools": tools, "messages": [
+            {"role": "user", "content": "Primary working directory: /w/x\nmore"}]}))
+    }
+
+    fn names(list: &[&str]) -> Value {
+        list.iter().map(|name| json!({"name": name})).collect()
+    }
+
+    #[test]
+    fn writing_uses_the_clients_own_tool_and_an_absolute_path() {
+        let call = translate(
+            &ToolCall::write("a/b.md", "hi"),
+            &request(names(&["Bash", "Write"])),
+        )
+        .unwrap();
+        assert_eq!(
+            call,
+            plain(
+                "Write",
+                json!({"file_path": "/w/x/a/b.md", "content": "hi"})
+            )
+        );
+    }
+
+    #[test]
+    fn writing_goes_through_the_shell_where_that_is_all_there_is() {
+        let call = translate(
+            &ToolCall::write("b.md", "it's %d\n"),
+            &request(names(&["exec_command"])),
+        )
+        .unwrap();
+        assert_eq!(
+            call.input["cmd"],
+            r"mkdir -p -- '/w/x' && printf %s 'it'\''s %d
+' > '/w/x/b.md'"
+        );
+    }
+
+    #[test]
+    fn without_a_tool_the_content_is_said() {
+        let said = translate(
+            &ToolCall::write("b.md", "the content"),
+            &request(names(&["Grep"])),
+        )
+        .unwrap_err();
+        assert!(said.contains("the content"));
+    }
+
+    #[test]
+    fn a_tool_of_a_namespace_is_called_with_both_names() {
+        let offered =
+            json!([{"type": "namespace", "name": "mcp__kit", "tools": [{"name": "submit"}]}]);
+        let call = ToolCall::Raw {
+            name: "mcp__kit__submit".into(),
+            input: Value::Null,
+        };
+        let call = translate(&call, &request(offered)).unwrap();
+        assert_eq!(
+            (call.namespace.as_deref(), call.name.as_str()),
+            (Some("mcp__kit"), "submit")
+        );
+    }
+}
