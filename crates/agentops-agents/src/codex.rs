@@ -4,6 +4,7 @@
 //! each session has a home of its own, without MCP servers, hooks, notification programs and personal instructions. What a
 //! session may change is held by the program's own sandbox; nobody is asked for more.
 
+mod calls;
 mod config;
 mod failure;
 mod home;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use agentops_core::ceiling::Window;
 use serde_json::{Value, json};
 
+use super::calls::Calls;
 use super::wire::{self, Incoming};
 use super::{failure, items};
 use crate::driver::{Access, AgentEvent, Effect, Exit, Failure, Finish, Protocol, SessionRequest};
@@ -54,11 +55,7 @@ pub(super) struct Conversation {
     interrupting: bool,
     /// The turn ended well while a message to it was under way: its answer decides.
     ended_while_steering: bool,
-    /// Calls reported so far, and how many of them in this turn.
-    calls: u64,
-    calls_in_turn: u64,
-    /// What each thread had used at its last report.
-    totals: BTreeMap<String, u64>,
+    calls: Calls,
     finished: bool,
     unparsed: Unparsed,
     notes_shown: u32,
@@ -95,9 +92,7 @@ impl Conversation {
             handing_over: false,
             interrupting: false,
             ended_while_steering: false,
-            calls: 0,
-            calls_in_turn: 0,
-            totals: BTreeMap::new(),
+            calls: Calls::default(),
             finished: false,
             unparsed: Unparsed::default(),
             notes_shown: 0,
@@ -113,17 +108,19 @@ impl Conversation {
     fn start_turn(&mut self, text: &str) -> Vec<Effect> {
         let Some(thread) = self.thread.clone() else { return Vec::new() };
         self.turn = Turn::Starting;
-        self.calls_in_turn = 0;
+        self.calls.turn_asked();
         self.interrupting = false;
         vec![self.ask(Asked::Turn, "turn/start", json!({"threadId": thread, "input": wire::input(text)}))]
     }
 
     fn steer(&mut self, turn: &str, text: String) -> Effect {
+        self.calls.dropped_by_us();
         let params = json!({"threadId": self.thread, "expectedTurnId": turn, "input": wire::input(&text)});
         self.ask(Asked::Steer(text), "turn/steer", params)
     }
 
     fn stop_turn(&mut self, turn: &str) -> Effect {
+        self.calls.dropped_by_us();
         self.ask(Asked::Interrupt, "turn/interrupt", json!({"threadId": self.thread, "turnId": turn}))
     }
 
@@ -148,12 +145,6 @@ impl Conversation {
             return Vec::new();
         }
         vec![Effect::Event(AgentEvent::Note(cut(text, DETAIL_CHARS)))]
-    }
-
-    fn call(&mut self, counts: &Value, sub_agent: bool, window: Option<Window>) -> Effect {
-        self.calls += 1;
-        let (id, usage) = (format!("call-{}", self.calls), wire::usage(counts));
-        Effect::Event(AgentEvent::Call { id, usage, last: true, sub_agent, window })
     }
 
     fn answered(&mut self, asked: Asked, result: Result<Value, Value>) -> Vec<Effect> {
@@ -221,9 +212,7 @@ impl Conversation {
         self.turn = Turn::None;
         match turn["status"].as_str() {
             Some("completed") => {
-                // A turn makes a call at least; one that nobody reported is one of unknown use.
-                let silent = self.calls_in_turn == 0;
-                let mut effects: Vec<_> = silent.then(|| self.call(&Value::Null, false, None)).into_iter().collect();
+                let mut effects: Vec<_> = self.calls.turn_completed().map(Effect::Event).into_iter().collect();
                 if self.is_steering() {
                     self.ended_while_steering = true;
                     return effects;
@@ -240,21 +229,6 @@ impl Conversation {
         }
     }
 
-    /// The program reports after each call, and once more what it reported before when it drops one.
-    fn used(&mut self, params: &Value) -> Vec<Effect> {
-        let counts = &params["tokenUsage"];
-        let thread = params["threadId"].as_str().unwrap_or_default();
-        let total = wire::total(&counts["total"]);
-        let before = self.totals.insert(thread.to_owned(), total).unwrap_or(0);
-        if total == before && wire::total(&counts["last"]) > 0 {
-            return Vec::new();
-        }
-        let sub_agent = self.thread.as_deref().is_some_and(|own| own != thread);
-        self.calls_in_turn += u64::from(!sub_agent);
-        let window = counts["modelContextWindow"].as_u64().and_then(Window::new);
-        vec![self.call(&counts["last"], sub_agent, window)]
-    }
-
     fn told(&mut self, method: &str, params: &Value) -> Vec<Effect> {
         let is_own = params["threadId"].as_str() == self.thread.as_deref();
         let item = &params["item"];
@@ -262,13 +236,29 @@ impl Conversation {
         match method {
             "thread/compacted" => self.compacted(),
             "item/started" | "item/completed" if item["type"] == "contextCompaction" => self.compacted(),
-            "thread/tokenUsage/updated" => self.used(params),
+            "thread/tokenUsage/updated" => {
+                self.calls.reported(params, self.thread.as_deref()).map(event).unwrap_or_default()
+            }
+            "account/rateLimits/updated" => {
+                self.calls.limits();
+                Vec::new()
+            }
             "turn/started" if is_own => self.turn_is(&params["turn"]["id"]),
             "turn/completed" if is_own => self.turn_ended(&params["turn"]),
+            "item/started" if is_own && item["type"] != "userMessage" => {
+                let tool = items::started(item);
+                let unknown = self.calls.went_on(tool.is_some());
+                unknown.into_iter().chain(tool).map(Effect::Event).collect()
+            }
             "item/started" => items::started(item).map(event).unwrap_or_default(),
             // What a sub-agent says and reads is in its own conversation.
             "item/completed" if is_own => items::completed(item).into_iter().map(Effect::Event).collect(),
-            "error" if params["willRetry"] == true => {
+            "error" if params["willRetry"] != true => {
+                self.calls.lost();
+                Vec::new()
+            }
+            "error" => {
+                self.calls.lost();
                 let message = params["error"]["message"].as_str().unwrap_or_default();
                 self.note(&format!("it tries again: {message}"))
             }

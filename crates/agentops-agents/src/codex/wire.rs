@@ -64,7 +64,7 @@ pub(super) fn usage(counts: &Value) -> Option<Usage> {
 
 /// What a thread used so far, to see whether it grew.
 pub(super) fn total(counts: &Value) -> u64 {
-    tokens(counts, "inputTokens").saturating_add(tokens(counts, "outputTokens")).max(tokens(counts, "totalTokens"))
+    tokens(counts, "inputTokens").saturating_add(tokens(counts, "outputTokens"))
 }
 
 /// What we answer to a request of the program: no, in the words that the request knows. `None`: we do not know it.
