@@ -227,6 +227,7 @@ fn an_artifacts_session_writes_only_its_out_folder() {
     assert!(!room.path("up.md").exists() && !Path::new("/tmp/agentops-codex-real").exists());
 }
 
+/// Without our word against it the program trusts the work tree by itself, and starts this server.
 #[test]
 fn what_the_repository_configures_is_not_started() {
     let Some(room) = room(Script::of(vec![Turn::text("Done.")])) else { return };
