@@ -4,6 +4,8 @@
 
 pub mod ancestry;
 pub mod claude;
+pub mod codex;
+pub mod command;
 pub mod driver;
 pub mod keeper;
 pub mod models;

@@ -1,11 +1,13 @@
 //! The drivers there are.
 
 use crate::claude::Claude;
+use crate::codex::Codex;
+use crate::command::Command;
 use crate::driver::{Driver, DriverError};
 use crate::scripted::Scripted;
 
 /// One line a driver; a name is found in this list alone.
-static DRIVERS: &[&dyn Driver] = &[&Claude, &Scripted];
+static DRIVERS: &[&dyn Driver] = &[&Claude, &Codex, &Command, &Scripted];
 
 /// All drivers, in the order in which they are shown.
 #[must_use]

@@ -76,6 +76,8 @@ pub struct AgentRef {
     pub prompt: BlobId,
     /// The driver it runs under.
     pub driver: Name,
+    /// The version its program printed when the run started.
+    pub version: String,
     /// The model asked for.
     pub model: Option<String>,
     /// The window that the agent file names.

@@ -245,6 +245,7 @@ fn plan_agent(
         hash: blobs::hash(found.text.as_bytes()),
         prompt: blobs.put_text(&file.prompt).map_err(PlanError::Store)?,
         driver: driver_name.parse()?,
+        version: probe.version.clone(),
         model,
         window: file.front.window,
         tools: file.front.tools.as_ref().map(agentops_core::agent::Tools::names),

@@ -43,6 +43,7 @@ fn created(approve: Approve) -> Created {
         hash: blob(1),
         prompt: blob(2),
         driver: name("scripted"),
+        version: "1".into(),
         model: None,
         window: None,
         tools: None,

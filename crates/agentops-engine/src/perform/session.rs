@@ -420,7 +420,8 @@ impl Running<'_> {
         }
         let facts = SessionFacts {
             model,
-            version,
+            // Some programs say their version only with their first answer; what they printed at the start counts then.
+            version: version.or_else(|| Some(self.job.agent.version.clone()).filter(|version| version != "unknown")),
             window: self.window.filter(|_| !no_model).map(Window::tokens),
             base_tokens,
             start_tokens: self.start_tokens,

@@ -1,0 +1,266 @@
+//! The real Claude Code and the real Codex CLI, taken through every phase against the scripted model server on loopback.
+//!
+//! `AGENTOPS_REAL_AGENTS` names a folder with `node_modules/.bin/claude` and `codex`. Without it a person's run says that
+//! these tests are skipped; where `CI` is set a skip is a failure.
+
+use std::path::PathBuf;
+
+use agentops_testkit::model::{Conversation, Growth, ModelServer, Reaction, Script, ToolCall, Turn};
+use serde_json::Value;
+
+use crate::room::{Room, close_out};
+
+/// Which program.
+#[derive(Clone, Copy, PartialEq)]
+enum Program {
+    Claude,
+    Codex,
+}
+
+impl Program {
+    fn name(self) -> &'static str {
+        match self {
+            Program::Claude => "claude",
+            Program::Codex => "codex",
+        }
+    }
+}
+
+/// The folder with the programs, or the word that the test is skipped.
+fn programs() -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os("AGENTOPS_REAL_AGENTS") {
+        return Some(PathBuf::from(folder).join("node_modules/.bin"));
+    }
+    assert!(
+        std::env::var_os("CI").is_none() || std::env::var_os("AGENTOPS_SLOW").is_none(),
+        "in CI the real agents must be there"
+    );
+    println!("SKIPPED: AGENTOPS_REAL_AGENTS names no folder with the real agent programs");
+    None
+}
+
+fn write(path: &str, content: &str) -> Turn {
+    Turn { tools: vec![ToolCall::Write { path: path.into(), content: content.into() }], ..Turn::default() }
+}
+
+fn shell(command: &str) -> Turn {
+    Turn { tools: vec![ToolCall::Shell { command: command.into() }], ..Turn::default() }
+}
+
+fn conversation(when: &str, turns: Vec<Turn>, usage: Growth) -> Conversation {
+    Conversation { when: when.into(), turns, on: Vec::new(), usage: Some(usage) }
+}
+
+const FINDINGS: &str = "## Findings\n\n- F1: check.sh wants done.txt.\n\n## Dead ends\n\n- None.\n";
+const PLAN: &str = "## Goal\n\nDone.\n\n## Steps\n\n1. done.txt\n\n## Tests\n\ncheck.sh\n\n## Risks\n\nNone.\n";
+
+/// What the model says in each phase. `implement` is given: it differs by test.
+fn script(implement: Vec<Conversation>) -> Script {
+    let small = Growth { base: 20_000, step: 1_000, output: 200 };
+    let mut conversations = vec![
+        conversation(
+            "The change that you judge",
+            vec![write(".agentops-out/verdict.json", r#"{"passed": true, "findings": []}"#), Turn::text("Judged.")],
+            small,
+        ),
+        conversation("Phase `research`", vec![write(".agentops-out/findings.md", FINDINGS), Turn::text("Found.")], small),
+        conversation("Phase `plan`", vec![write(".agentops-out/plan.md", PLAN), Turn::text("Planned.")], small),
+        conversation(
+            "Phase `close-out`",
+            vec![write(".agentops-out/close-out.json", &close_out("done.txt")), Turn::text("Closed.")],
+            small,
+        ),
+    ];
+    conversations.extend(implement);
+    Script { conversations, usage: small, count_tokens: Some(200), ..Script::default() }
+}
+
+/// A room in which the program finds the server, with a clean home and a dummy key.
+fn room(program: Program, bin: &std::path::Path, server: &ModelServer) -> Room {
+    let mut room = Room::new();
+    let path = std::env::var("PATH").unwrap_or_default();
+    room.set("PATH", format!("{}:{path}", bin.display()));
+    match program {
+        Program::Claude => {
+            room.set("ANTHROPIC_BASE_URL", server.base_url());
+            room.set("ANTHROPIC_API_KEY", "dummy-key-for-tests");
+            room.set("CLAUDE_CODE_MAX_RETRIES", "1");
+        }
+        Program::Codex => {
+            let config = format!(
+                "model = \"gpt-5-scripted\"\nmodel_provider = \"scripted\"\n[model_providers.scripted]\nname = \"scripted\"\n\
+                 base_url = \"{}/v1\"\nwire_api = \"responses\"\nenv_key = \"SCRIPTED_KEY\"\nrequest_max_retries = 1\nstream_max_retries = 1\n",
+                server.base_url()
+            );
+            let home = room.root().join("home/.codex");
+            std::fs::create_dir_all(&home).unwrap();
+            std::fs::write(home.join("config.toml"), config).unwrap();
+            room.set("SCRIPTED_KEY", "dummy-key-for-tests");
+        }
+    }
+    room
+}
+
+/// The arguments of a run with this program, with the trust that a machine gives.
+fn args(room: &Room, program: Program) -> Vec<String> {
+    let driver = format!("--driver={}", program.name());
+    let model = if program == Program::Claude { "--model=claude-sonnet-4-5" } else { "--model=gpt-5-scripted" };
+    let mut args: Vec<String> =
+        ["run", "write done.txt", "--workflow=full", "--approve=all", "--json", model, &driver].map(str::to_owned).into();
+    let dry = room.run(&[&crate::room::refs(&args)[..], &["--dry-run"]].concat()).expect(0).json();
+    args.push(format!("--trust={}", dry["subject"]["hash"].as_str().unwrap()));
+    args
+}
+
+fn phase<'v>(view: &'v Value, name: &str) -> &'v Value {
+    view["phases"].as_array().unwrap().iter().find(|phase| phase["name"] == name).unwrap()
+}
+
+fn sessions(view: &Value, name: &str) -> Vec<Value> {
+    let lanes = phase(view, name)["lanes"].as_array().unwrap().iter().filter(|lane| lane["review"] == false);
+    lanes.flat_map(|lane| lane["sessions"].as_array().unwrap().clone()).collect()
+}
+
+fn carries_the_task_through(program: Program) {
+    let Some(bin) = programs() else { return };
+    let work = conversation(
+        "Phase `implement`",
+        vec![write("done.txt", "done\n"), shell("cat done.txt"), Turn::text("Done.")],
+        Growth { base: 20_000, step: 2_000, output: 300 },
+    );
+    let server = ModelServer::start(script(vec![work])).unwrap();
+    let room = room(program, &bin, &server);
+    let args = args(&room, program);
+    let view = room.run(&crate::room::refs(&args)).expect(0).json();
+    let branch = view["branch"].as_str().unwrap();
+    assert_eq!(room.git(&["show", &format!("{branch}:done.txt")]), "done");
+    assert!(room.git(&["ls-tree", "-r", "--name-only", branch, ".agentops/runs/"]).contains(".json"));
+    assert!(view["laws"].as_array().unwrap().iter().all(|law| law["held"] == true), "{view:#}");
+    for name in ["research", "plan", "implement", "close-out"] {
+        for session in sessions(&view, name) {
+            assert!(session["largest_permille"].as_u64().is_some_and(|share| share <= 400), "{session:#}");
+            assert!(session["version"].as_str().is_some(), "{session:#}");
+            assert_eq!(session["dropped"], 0, "{session:#}");
+        }
+    }
+    // Each phase was a conversation of its own: its first call held one user turn and nothing of the others.
+    let mains: Vec<_> = server.requests().into_iter().filter(|record| record.main()).collect();
+    assert!(mains.iter().filter(|record| record.turn_index == 0).count() >= 6, "{}", mains.len());
+    assert!(view["tokens"]["input"].as_u64().unwrap() > 0);
+}
+
+fn hands_over_and_is_stopped_at_the_ceiling(program: Program) {
+    let Some(bin) = programs() else { return };
+    let window: u64 = if program == Program::Claude { 200_000 } else { 258_400 };
+    let (soft, ceiling) = (window * 28 / 100 + 2_000, window * 41 / 100);
+    let hand_over = Reaction {
+        says: "AGENTOPS HAND-OVER".into(),
+        turns: vec![
+            write(".agentops-out/handover.md", "# Hand-over\n\nHalf of it is in half.txt.\n"),
+            Turn::text("Handed over."),
+        ],
+    };
+    let implement = vec![
+        // The third session starts from a mechanical hand-over and ends the work.
+        conversation(
+            "put together by the supervisor",
+            vec![write("done.txt", "done\n"), Turn::text("Done.")],
+            Growth { base: 20_000, step: 1_000, output: 200 },
+        ),
+        // The second starts from the first one's hand-over and jumps over the ceiling in one call.
+        Conversation {
+            when: "Half of it is in half.txt".into(),
+            turns: vec![write("more.txt", "more\n").using(30_000, 100), shell("true").using(ceiling, 100), shell("true")],
+            on: Vec::new(),
+            usage: None,
+        },
+        // The first works up to the soft mark and is asked to hand over.
+        Conversation {
+            when: "Phase `implement`".into(),
+            turns: vec![
+                write("half.txt", "half\n").using(30_000, 100),
+                shell("true").using(soft, 100),
+                shell("true").using(soft, 100),
+            ],
+            on: vec![hand_over],
+            usage: Some(Growth { base: soft, step: 100, output: 50 }),
+        },
+    ];
+    let server = ModelServer::start(script(implement)).unwrap();
+    let room = room(program, &bin, &server);
+    let args = args(&room, program);
+    let view = room.run(&crate::room::refs(&args)).expect(0).json();
+    let sessions = sessions(&view, "implement");
+    let ends: Vec<&str> = sessions.iter().map(|session| session["end"].as_str().unwrap()).collect();
+    assert_eq!(ends, ["handed-over", "ceiling", "completed"], "{view:#}");
+    // The overshoot of one call is shown as measured.
+    assert!(sessions[1]["largest_permille"].as_u64().unwrap() >= 400, "{:#}", sessions[1]);
+    let tree = room.git(&["ls-tree", "--name-only", view["branch"].as_str().unwrap()]);
+    for file in ["half.txt", "more.txt", "done.txt"] {
+        assert!(tree.contains(file), "{tree}");
+    }
+}
+
+fn survives_a_kill_of_the_supervisor(program: Program) {
+    let Some(bin) = programs() else { return };
+    let again = conversation(
+        "put together by the supervisor",
+        vec![write("done.txt", "done\n"), Turn::text("Done.")],
+        Growth { base: 20_000, step: 1_000, output: 200 },
+    );
+    let mut slow = shell("true");
+    slow.delay_ms = 30_000;
+    let work = conversation(
+        "Phase `implement`",
+        vec![write("half.txt", "half\n"), slow],
+        Growth { base: 20_000, step: 1_000, output: 200 },
+    );
+    let server = ModelServer::start(script(vec![again, work])).unwrap();
+    let room = room(program, &bin, &server);
+    let args = args(&room, program);
+    let run = room.run(&[&crate::room::refs(&args)[..], &["--detach"]].concat()).expect(0).json();
+    let run = run["run"].as_str().unwrap();
+    // The second call of `implement` waits for its answer: the session has written half of its work.
+    let waits = server.wait_until(std::time::Duration::from_secs(120), |records, _| {
+        records.iter().any(|record| record.conversation.as_deref() == Some("Phase `implement`") && record.turn_index == 1)
+    });
+    assert!(waits, "{}", room.run(&["show", run]).stdout);
+    let pid = room.supervisor().and_then(rustix::process::Pid::from_raw).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let view = room.run(&["resume", run, "--json"]).expect(0).json();
+    let ends: Vec<Value> = sessions(&view, "implement").iter().map(|session| session["end"].clone()).collect();
+    assert_eq!(ends, ["interrupted", "completed"], "{view:#}");
+    assert_eq!(view["takeovers"], 1);
+    let tree = room.git(&["ls-tree", "--name-only", view["branch"].as_str().unwrap()]);
+    assert!(tree.contains("half.txt") && tree.contains("done.txt"), "{tree}");
+}
+
+#[test]
+fn claude_code_carries_the_task_through_all_phases() {
+    carries_the_task_through(Program::Claude);
+}
+
+#[test]
+fn claude_code_hands_over_in_band_and_is_stopped_at_the_ceiling() {
+    hands_over_and_is_stopped_at_the_ceiling(Program::Claude);
+}
+
+#[test]
+fn claude_code_survives_a_kill_of_the_supervisor() {
+    survives_a_kill_of_the_supervisor(Program::Claude);
+}
+
+#[test]
+fn codex_carries_the_task_through_all_phases() {
+    carries_the_task_through(Program::Codex);
+}
+
+#[test]
+fn codex_hands_over_in_band_and_is_stopped_at_the_ceiling() {
+    hands_over_and_is_stopped_at_the_ceiling(Program::Codex);
+}
+
+#[test]
+fn codex_survives_a_kill_of_the_supervisor() {
+    survives_a_kill_of_the_supervisor(Program::Codex);
+}
