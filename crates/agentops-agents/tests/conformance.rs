@@ -54,12 +54,14 @@ const RECORDINGS: &[Recording] = &[
     recording!("claude", "error-connection-dropped", Exit::Code(1), End::Failed(Failure::Provider)),
     recording!("claude", "error-prompt-too-long", Exit::Code(1), End::Failed(Failure::PromptTooLong)),
     recording!("claude", "autocompact", Exit::Code(0), End::Failed(Failure::Compacted)),
+    recording!("codex", "work", Exit::Code(0), End::Completed),
 ];
 
 /// Recordings of a session that was asked to hand over at its first call, and did.
 const HAND_OVERS: &[Recording] = &[
     recording!("scripted", "hand-over", Exit::Code(0), End::Completed),
     recording!("claude", "control", Exit::Code(0), End::Completed),
+    recording!("codex", "hand-over", Exit::Code(0), End::Completed),
 ];
 
 fn protocol(driver: &dyn Driver) -> Box<dyn Protocol> {

@@ -159,7 +159,7 @@ pub struct GateView {
 pub struct BundleView {
     /// Its hash.
     pub hash: String,
-    /// Estimated tokens of its sources.
+    /// Tokens that the phase's sessions held in their contexts, summed, as their providers counted them.
     pub tokens_before: u64,
     /// Estimated tokens of the bundle.
     pub tokens_after: u64,

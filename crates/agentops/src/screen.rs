@@ -41,12 +41,7 @@ pub fn phase(phase: &PhaseView) -> String {
     let mut parts = vec![format!("{:<44}", work.join(" · "))];
     parts.extend(phase.gates.iter().map(|gate| self::gate(gate, &phase.lanes)));
     if let Some(bundle) = phase.bundle.as_ref().filter(|bundle| bundle.tokens_after > 0) {
-        let ratio = bundle.tokens_before as f64 / bundle.tokens_after as f64;
-        parts.push(format!(
-            "bundle ~{} → ~{}  {ratio:.1}:1",
-            thousands(bundle.tokens_before),
-            thousands(bundle.tokens_after)
-        ));
+        parts.push(format!("bundle {} → ~{}", thousands(bundle.tokens_before), thousands(bundle.tokens_after)));
     }
     if let Some(took) = phase.took_ms {
         parts.push(duration(took));

@@ -332,7 +332,8 @@ impl Protocol for Conversation {
             // It goes out as soon as the turn can take it, or has ended.
             Turn::Active(_) | Turn::Starting => {
                 self.next = Some(prompt.to_owned());
-                Vec::new()
+                // Not empty: an empty answer would mean that it cannot be asked at all.
+                vec![Effect::Event(AgentEvent::Note("asked to hand over as soon as its turn can take it".to_owned()))]
             }
         }
     }

@@ -136,7 +136,7 @@ pub enum Event {
         phase: Name,
         /// The bundle.
         bundle: BlobId,
-        /// Estimated tokens of its sources.
+        /// Tokens that the phase's sessions held in their contexts, summed, as their providers counted them.
         before: u64,
         /// Estimated tokens of the bundle.
         after: u64,

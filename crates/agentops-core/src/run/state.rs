@@ -88,7 +88,7 @@ pub struct PhaseState {
 pub struct Bundle {
     /// Its blob.
     pub blob: BlobId,
-    /// Estimated tokens of the sources.
+    /// Tokens that the phase's sessions held in their contexts, summed.
     pub before: u64,
     /// Estimated tokens of the bundle.
     pub after: u64,

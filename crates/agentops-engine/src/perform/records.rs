@@ -155,7 +155,8 @@ fn record<'a>(state: &'a State, task: &'a str) -> RunRecord<'a> {
     });
     let bundles = phases().filter_map(|(phase, state)| {
         let bundle = state.bundle.as_ref()?;
-        let (hash, counted) = (bundle.blob.to_string(), "estimated, 3 bytes a token");
+        let (hash, counted) =
+            (bundle.blob.to_string(), "before: by the provider, summed over sessions; after: estimated, 3 bytes a token");
         Some(BundleRecord {
             phase: phase.name.to_string(),
             hash,

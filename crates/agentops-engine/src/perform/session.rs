@@ -117,7 +117,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>
     let known = job.agent.window.and_then(Window::new);
     let table = job.agent.model.as_deref().and_then(models::window_of);
     let window = [known, table].into_iter().flatten().min();
-    if let Some(words) = cannot_be_held(&capabilities, window, job) {
+    if let Some(words) = cannot_be_held(&capabilities, job) {
         return refused(words);
     }
     let parts = parts(ctx, job)?;
@@ -191,17 +191,13 @@ fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>
 }
 
 /// Why the ceiling could not be held in this session; `None` when it can.
-fn cannot_be_held(capabilities: &Capabilities, window: Option<Window>, job: &Job) -> Option<String> {
+fn cannot_be_held(capabilities: &Capabilities, job: &Job) -> Option<String> {
     match capabilities.usage {
         UsageReports::NoModel => None,
         UsageReports::Never | UsageReports::AtEnd => Some(format!(
             "driver `{}` does not say what its calls use while it runs, so the ceiling cannot be held; use a driver that does, or set \
              `model = none` if the program calls no model",
             job.agent.driver
-        )),
-        UsageReports::EveryCall if window.is_none() && !capabilities.window_before_first_call => Some(format!(
-            "the context window of model `{}` is not known; set `window: <tokens>` in the agent's file",
-            job.agent.model.as_deref().unwrap_or("(the program's default)")
         )),
         UsageReports::EveryCall => None,
     }

@@ -150,16 +150,11 @@ pub(super) fn bundle(ctx: &Ctx, state: &State, phase: &Name) -> Act<Event> {
         return Err(ActError::Io(std::io::Error::other("no such phase")));
     };
     let (spec, run_phase) = (&state.created.workflow.phases[index], &state.phases[index]);
-    let (mut text, mut sources) = (String::new(), 0u64);
+    let mut text = String::new();
     for lane in &run_phase.lanes {
         for (name, blob) in lane.artifacts.iter().filter(|(name, _)| *name != agentops_agents::driver::HANDOVER_FILE) {
             let body = ctx.blobs.text(blob)?;
             text.push_str(&format!("## {name} of lane {}\n\n{}\n\n", lane.id.lane, body.trim()));
-        }
-        for session in &lane.sessions {
-            if let Some(transcript) = &session.transcript {
-                sources += ctx.blobs.get(transcript)?.len() as u64;
-            }
         }
     }
     if let (Writes::Files, Some(base), Some(merged)) = (spec.writes, &run_phase.base, &run_phase.merged) {
@@ -170,7 +165,8 @@ pub(super) fn bundle(ctx: &Ctx, state: &State, phase: &Name) -> Act<Event> {
         }
     }
     let after = estimate_tokens(text.len() as u64);
-    let before = estimate_tokens(sources).max(after);
+    // What the phase's sessions held in their contexts, as their providers counted it: that is what nobody needs to read again.
+    let before = run_phase.all_lanes().flat_map(|lane| &lane.sessions).map(|session| session.largest).sum();
     Ok(Event::Bundled { phase: phase.clone(), bundle: ctx.put(&text)?, before, after })
 }
 

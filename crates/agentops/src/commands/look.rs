@@ -202,7 +202,7 @@ fn line(entry: &Entry) -> String {
         Event::GateEnded { phase, gate, verdict, .. } => format!("gate          {phase}/{gate} {}", word(verdict)),
         Event::ApprovalAsked { phase, gate, .. } => format!("approval      {phase}/{gate} asked"),
         Event::Bundled { phase, before, after, .. } => {
-            format!("bundle        {phase} ~{} → ~{} tokens", screen::thousands(*before), screen::thousands(*after))
+            format!("bundle        {phase} {} → ~{} tokens", screen::thousands(*before), screen::thousands(*after))
         }
         Event::LawsChecked { held, .. } => format!("laws          {} of 5 held", held.iter().filter(|held| **held).count()),
         Event::Recorded { commit } => format!("recorded      {}", &commit.as_str()[..10]),

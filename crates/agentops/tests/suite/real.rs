@@ -27,6 +27,7 @@ impl Program {
 }
 
 /// The folder with the programs, or the word that the test is skipped.
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn programs() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os("AGENTOPS_REAL_AGENTS") {
         return Some(PathBuf::from(folder).join("node_modules/.bin"));
