@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::{ApproveArg, RunArgs};
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::error::{self, CommandError, accepted};
 use crate::live;
 use crate::printer::Printer;
@@ -79,8 +79,9 @@ fn read_task(file: &std::path::Path) -> Result<String, CommandError> {
         std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes))
     };
     let name = file.display();
-    read.map_err(|e| CommandError::new(error::USAGE, format!("the task cannot be read from {name}: {e}")))?;
-    String::from_utf8(bytes).map_err(|_| CommandError::new(error::USAGE, format!("the task in {name} is not UTF-8 text")))
+    let wrong = |words: String| CommandError::new(error::USAGE, words).hint("--file takes a text file, or `-` for stdin");
+    read.map_err(|e| wrong(format!("the task cannot be read from {name}: {e}")))?;
+    String::from_utf8(bytes).map_err(|_| wrong(format!("the task in {name} is not UTF-8 text")))
 }
 
 /// Starts the run, asking for trust where that is needed. `None`: trust is required and nobody could be asked, or refused.
@@ -208,7 +209,8 @@ fn dry_run(context: &Context, request: &RunRequest, printer: &Printer) -> Result
     // Nothing of a dry run is kept: its blobs go to a folder that is removed.
     let folder = context.home.state.join("dry-run").join(std::process::id().to_string());
     let vars = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let blobs = Blobs::open(&folder, agentops_safe::Redactor::from_env(vars))?;
+    let redactor = agentops_safe::Redactor::from_env(vars);
+    let blobs = Blobs::open(&folder, redactor).map_err(|e| context::unwritable(&folder, &e))?;
     let planned = plan::plan(&context.repo, &context.home, &blobs, request);
     let _best_effort = std::fs::remove_dir_all(&folder);
     let planned = planned?;
