@@ -59,9 +59,7 @@ impl Context {
     /// The blob store.
     pub fn blobs(&self) -> Result<Blobs, CommandError> {
         self.paths.make().map_err(|e| unwritable(self.paths.root(), &e))?;
-        let vars =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Blobs::open(&self.paths.blobs(), Redactor::from_env(vars)).map_err(|e| unwritable(self.paths.root(), &e))
+        Blobs::open(&self.paths.blobs(), redactor()).map_err(|e| unwritable(self.paths.root(), &e))
     }
 
     /// The ledger, for reading.
@@ -112,6 +110,17 @@ impl Context {
         let stream = client::connect(&self.paths, Some(&self.starter()?))?;
         Ok(client::ask(stream, request)?)
     }
+}
+
+/// Knows the secrets of this process's environment.
+pub fn redactor() -> Redactor {
+    let vars = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Redactor::from_env(vars)
+}
+
+/// A person's words without the secrets that this terminal knows.
+pub fn redacted(words: &str) -> String {
+    redactor().redact(words).into_owned()
 }
 
 /// This program's own path.

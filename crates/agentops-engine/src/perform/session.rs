@@ -411,9 +411,11 @@ impl Running<'_> {
             }
             self.meter = Some(Meter::new(window, self.start_tokens + base_tokens.unwrap_or(0)));
         }
+        // They are the program's own words.
+        let clean = |words: Option<String>| words.map(|words| self.ctx.word(&words));
         let facts = SessionFacts {
-            model,
-            version,
+            model: clean(model),
+            version: clean(version),
             window: self.window.filter(|_| !no_model).map(Window::tokens),
             base_tokens,
             start_tokens: self.start_tokens,
@@ -629,7 +631,7 @@ fn documents(ctx: &Ctx, out: &Path) -> Act<BTreeMap<String, BlobId>> {
     for name in names.iter().filter_map(|name| name.to_str()).filter(|name| !name.starts_with('.')).take(ARTIFACTS_MAX) {
         let path = out.join(name);
         if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() <= ARTIFACT_BYTES_MAX) {
-            found.insert(name.to_owned(), ctx.blobs.put(&std::fs::read(&path)?)?);
+            found.insert(ctx.word(name), ctx.blobs.put(&std::fs::read(&path)?)?);
         }
     }
     Ok(found)
