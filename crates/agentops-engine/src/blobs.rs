@@ -1,6 +1,7 @@
 //! The blob store: texts that events name by hash. Redacted before the first write.
 
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use agentops_core::id::BlobId;
@@ -30,7 +31,8 @@ impl Blobs {
     /// # Errors
     /// The folder cannot be made.
     pub fn open(folder: &Path, redactor: Redactor) -> std::io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
+        // Texts of tasks and agents: for this user alone, also where nothing has made the folder above yet.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         Ok(Self { folder: folder.to_owned(), redactor })
     }
 

@@ -242,6 +242,11 @@ impl Ctx {
         self.blobs.put_text(text)
     }
 
+    /// A short text of a program's that goes into the ledger itself: without secrets, on one line, bounded.
+    fn word(&self, text: &str) -> String {
+        agentops_safe::inert_line(&self.blobs.redactor().redact(text), 200)
+    }
+
     /// Runs a program under a keeper to its end, output bounded.
     fn run_program(&self, what: &Program<'_>, stop: Option<(Sender<Incoming>, Receiver<Incoming>)>) -> std::io::Result<Ran> {
         let (tx, rx) = stop.unwrap_or_else(channel);

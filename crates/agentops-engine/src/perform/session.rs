@@ -414,10 +414,12 @@ impl Running<'_> {
             }
             self.meter = Some(Meter::new(window, self.start_tokens + base_tokens.unwrap_or(0)));
         }
+        // They are the program's own words.
+        let clean = |words: Option<String>| words.map(|words| self.ctx.word(&words));
         let facts = SessionFacts {
-            model,
+            model: clean(model),
             // Some programs say their version only with their first answer; what they printed at the start counts then.
-            version: version.or_else(|| Some(self.job.agent.version.clone()).filter(|version| version != "unknown")),
+            version: clean(version.or_else(|| Some(self.job.agent.version.clone()).filter(|version| version != "unknown"))),
             window: self.window.filter(|_| !no_model).map(Window::tokens),
             base_tokens,
             start_tokens: self.start_tokens,
@@ -633,7 +635,7 @@ fn documents(ctx: &Ctx, out: &Path) -> Act<BTreeMap<String, BlobId>> {
     for name in names.iter().filter_map(|name| name.to_str()).filter(|name| !name.starts_with('.')).take(ARTIFACTS_MAX) {
         let path = out.join(name);
         if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() <= ARTIFACT_BYTES_MAX) {
-            found.insert(name.to_owned(), ctx.blobs.put(&std::fs::read(&path)?)?);
+            found.insert(ctx.word(name), ctx.blobs.put(&std::fs::read(&path)?)?);
         }
     }
     Ok(found)
