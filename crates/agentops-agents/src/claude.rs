@@ -43,6 +43,8 @@ impl Driver for Claude {
             allow_list: true,
             interrupt: true,
             output_cap: true,
+            resume: true,
+            hooks: true,
         }
     }
 

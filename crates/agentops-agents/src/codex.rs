@@ -82,6 +82,8 @@ impl Driver for Codex {
             allow_list: false,
             interrupt: true,
             output_cap: false,
+            resume: true,
+            hooks: false,
         }
     }
 

@@ -67,6 +67,8 @@ impl Driver for Command {
             allow_list: false,
             interrupt: false,
             output_cap: false,
+            resume: false,
+            hooks: false,
         }
     }
 

@@ -51,6 +51,10 @@ pub struct Capabilities {
     pub interrupt: bool,
     /// Thinking + output of a call can be capped.
     pub output_cap: bool,
+    /// The program could go on with an old conversation. Not used: a session is always a fresh context.
+    pub resume: bool,
+    /// The program asks us before and after it uses a tool, without a program of the user's in between.
+    pub hooks: bool,
 }
 
 /// What kind of work a session does, as far as the program's permissions go.

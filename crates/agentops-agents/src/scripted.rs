@@ -74,6 +74,8 @@ impl Driver for Scripted {
             allow_list: false,
             interrupt: true,
             output_cap: true,
+            resume: false,
+            hooks: false,
         }
     }
 

@@ -68,7 +68,7 @@ impl Tools {
 }
 
 /// An agent as a run uses it: fixed at the start, found again by hash.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentRef {
     /// The agent file's hash.
     pub hash: BlobId,

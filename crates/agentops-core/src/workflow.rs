@@ -11,7 +11,7 @@ use crate::id::Name;
 pub mod raw;
 
 /// A checked workflow. Phases are in the order in which they run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Workflow {
     /// Its name.
     pub name: Name,
@@ -26,7 +26,7 @@ pub struct Workflow {
 }
 
 /// One phase.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Phase {
     /// Its name.
     pub name: Name,
@@ -51,7 +51,7 @@ pub enum Writes {
 }
 
 /// One lane of a phase.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lane {
     /// Its name, unique in the phase.
     pub name: Name,
@@ -62,7 +62,7 @@ pub struct Lane {
 }
 
 /// What must hold before the next phase.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gate {
     /// Its name, unique in the phase and different from its lanes'.
     pub name: Name,
@@ -71,7 +71,7 @@ pub struct Gate {
 }
 
 /// What a gate checks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Check {
     /// A program ends with 0 in a fresh work tree of the merged result.
@@ -115,7 +115,7 @@ pub enum Schema {
 }
 
 /// Limits of sessions and lanes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
     /// Sessions of one lane before a person is asked.
     pub sessions_max: u32,
@@ -134,7 +134,7 @@ impl Default for Limits {
 }
 
 /// How a lane's work tree is made ready.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct LaneSetup {
     /// Programs run in a new lane, in order; argument vectors.
     pub setup: Vec<Vec<String>>,

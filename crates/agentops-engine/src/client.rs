@@ -62,7 +62,12 @@ pub(crate) fn short<T>(path: &Path, use_it: impl FnOnce(&Path) -> std::io::Resul
 /// # Errors
 /// There is none and it cannot be started, or it does not answer.
 pub fn connect(paths: &Paths, starter: Option<&Starter>) -> Result<UnixStream, ClientError> {
-    let connected = || short(&paths.socket(), |path| UnixStream::connect(path)).ok();
+    let connect = || short(&paths.socket(), |path| UnixStream::connect(path)).ok();
+    // A supervisor that was just killed may still have accepted us in the kernel's queue: only one that answers is there.
+    let connected = || {
+        let answers = connect().is_some_and(|stream| matches!(ask(stream, &Request::Ping), Ok(Reply::Here { .. })));
+        if answers { connect() } else { None }
+    };
     if let Some(stream) = connected() {
         return Ok(stream);
     }

@@ -2,6 +2,7 @@
 
 use agentops_core::id::RunId;
 use agentops_core::run::{Action, Event, Key, State};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The only source of time.
@@ -37,7 +38,7 @@ impl Clock for SystemClock {
 }
 
 /// One row of the ledger.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// Its place in the ledger, over all runs; from 1, without gaps.
     pub seq: u64,

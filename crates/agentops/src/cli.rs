@@ -274,4 +274,10 @@ pub enum SchemaOf {
     DryRun,
     /// Output of `doctor --json`
     Doctor,
+    /// A line of `logs --json`
+    Logs,
+    /// Output of every command that changes something, with `--json`
+    Done,
+    /// What a failed command prints with `--json`
+    Error,
 }

@@ -58,12 +58,14 @@ pub struct CommandError {
     pub causes: Vec<String>,
     /// What to do.
     pub hints: Vec<String>,
+    /// What would have to be trusted first.
+    pub subject: Option<agentops_engine::trust::Subject>,
 }
 
 impl CommandError {
     /// An error with this code and words.
     pub fn new(code: u8, what: impl Into<String>) -> Self {
-        Self { code, causes: vec![what.into()], hints: Vec::new() }
+        Self { code, causes: vec![what.into()], hints: Vec::new(), subject: None }
     }
 
     /// Adds what to do.
@@ -83,7 +85,7 @@ impl CommandError {
             causes.push(cause.to_string());
             at = cause.source();
         }
-        Self { code, causes, hints: Vec::new() }
+        Self { code, causes, hints: Vec::new(), subject: None }
     }
 }
 

@@ -2,9 +2,40 @@
 
 use std::io::{IsTerminal, Write};
 
+use agentops_core::id::RunId;
+use agentops_engine::trust::Subject;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::{self, CommandError};
+
+/// What a command did that changes something.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub struct Done {
+    /// The run; absent: it is about the repository.
+    pub run: Option<RunId>,
+    /// What was done, in words.
+    pub did: String,
+    /// The commit it is about.
+    pub commit: Option<String>,
+    /// The command that takes it back.
+    pub undo: Option<String>,
+}
+
+/// A failed command.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ErrorView {
+    /// The exit code's name.
+    pub error: String,
+    /// The exit code.
+    pub code: u8,
+    /// What happened, one fragment a cause.
+    pub causes: Vec<String>,
+    /// What to do.
+    pub hints: Vec<String>,
+    /// What would have to be trusted.
+    pub subject: Option<Subject>,
+}
 
 /// Decided once, carried as a value.
 #[derive(Debug, Clone)]
@@ -45,6 +76,16 @@ impl Printer {
         }
     }
 
+    /// What was done: words for people, a document for programs.
+    pub fn done(&self, done: &Done) {
+        if self.json {
+            return self.value(done);
+        }
+        let run = done.run.as_ref().map(|run| format!("{run} ")).unwrap_or_default();
+        let undo = done.undo.as_ref().map(|undo| format!("; take it back with: {undo}")).unwrap_or_default();
+        self.data(&format!("{run}{}{undo}", done.did));
+    }
+
     /// Words beside the data.
     pub fn note(&self, text: &str) {
         if !self.quiet {
@@ -55,8 +96,13 @@ impl Printer {
     /// A failed command; gives its exit code.
     pub fn error(&self, error: &CommandError) -> u8 {
         if self.json {
-            let causes = serde_json::json!({ "error": error::code_name(error.code), "code": error.code, "causes": error.causes, "hints": error.hints });
-            self.data(&causes.to_string());
+            self.value(&ErrorView {
+                error: error::code_name(error.code).into(),
+                code: error.code,
+                causes: error.causes.clone(),
+                hints: error.hints.clone(),
+                subject: error.subject.clone(),
+            });
             return error.code;
         }
         let mut text = format!("{} {}", self.paint("31;1", "error:"), inert(&error.causes.join(": ")));

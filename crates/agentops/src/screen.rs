@@ -11,11 +11,21 @@ pub fn run(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
     let also = if others.is_empty() { String::new() } else { format!("      also: {others}") };
     let mut lines = vec![line(printer, "1", view.run.as_str(), &view.title)];
     lines.push(line(printer, "", "workflow", &format!("{} / {}{also}", view.profile, view.workflow)));
-    lines.extend(
-        view.phases.iter().map(|phase| line(printer, phase_colour(phase), phase.name.as_str(), &self::phase(phase))),
-    );
+    for (index, phase) in view.phases.iter().enumerate() {
+        // What the laws cost is shown, not guessed.
+        let share = if index + 1 == view.phases.len() { share_of_tokens(view, phase) } else { None };
+        let share = share.map(|share| format!("  {share} of the tokens")).unwrap_or_default();
+        lines.push(line(printer, phase_colour(phase), phase.name.as_str(), &format!("{}{share}", self::phase(phase))));
+    }
     lines.extend(ending(view, printer, now_ms));
     lines
+}
+
+/// The share that a phase's sessions had in the run's tokens.
+fn share_of_tokens(view: &RunView, phase: &PhaseView) -> Option<String> {
+    let own: u64 = phase.lanes.iter().flat_map(|lane| &lane.sessions).map(|session| session.tokens.context()).sum();
+    let all = view.tokens.context();
+    (own > 0 && all > 0).then(|| percent((own * 1000).div_ceil(all)))
 }
 
 fn line(printer: &Printer, colour: &str, head: &str, rest: &str) -> String {
@@ -107,6 +117,7 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
         (all, None) => format!("{} tokens", thousands(all)),
     };
     let changed: u32 = view.phases.iter().filter_map(|phase| phase.changed).sum();
+    let files = if changed == 1 { "1 file".to_owned() } else { format!("{changed} files") };
     let share = view.largest_permille.map_or("unknown".into(), percent);
     let detail = view
         .detail
@@ -120,7 +131,7 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
                     printer,
                     "32;1",
                     "done",
-                    &format!("branch {}   {changed} files   {took}   {tokens}", view.branch.as_deref().unwrap_or("?")),
+                    &format!("branch {}   {files}   {took}   {tokens}", view.branch.as_deref().unwrap_or("?")),
                 ),
                 line(printer, "", "", &format!("largest share of a window {share} (ceiling 40 %)   {kept} of 5 laws held")),
             ]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Outcome, SessionEnd, Verdict};
@@ -11,7 +12,7 @@ use crate::workflow::{Check, Gate, Phase, Writes};
 
 /// An action's idempotency key. Within a run no key is ever begun twice, except after a takeover, and then only for actions
 /// that may be repeated.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "step")]
 pub enum Key {
     /// A lane is opened.

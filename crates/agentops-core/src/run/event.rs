@@ -19,7 +19,7 @@ use crate::workflow::Workflow;
 pub const FORMAT: u32 = 1;
 
 /// One entry of a run's ledger.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 pub enum Event {
     /// The run exists, with everything that was fixed at its start.
@@ -187,7 +187,7 @@ pub enum Event {
 }
 
 /// What is fixed when a run starts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Created {
     /// The run.
     pub run: RunId,
@@ -308,7 +308,7 @@ pub enum Verdict {
 }
 
 /// What a person wants of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "intent")]
 pub enum Intent {
     /// Approve what was shown.

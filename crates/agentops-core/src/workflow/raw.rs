@@ -247,6 +247,9 @@ fn check_last(phases: &mut [Phase]) -> Result<(), WorkflowError> {
     Ok(())
 }
 
+/// Longest name of a phase, lane or gate, in bytes: together they name folders and refs.
+pub const PLACE_CHARS_MAX: usize = 32;
+
 /// The document that closes a run out.
 pub const CLOSE_OUT_FILE: &str = "close-out.json";
 
@@ -284,6 +287,24 @@ impl RawPhase {
                 Some(gate) => gates.push(gate),
                 None => left_out.push(format!("{}: this repository has no test command that we know", self.name)),
             }
+        }
+        let short = |name: &&Name| name.as_str().len() > PLACE_CHARS_MAX;
+        if let Some(long) =
+            [&phase].into_iter().chain(lanes.iter().map(|l| &l.name)).chain(gates.iter().map(|g| &g.name)).find(short)
+        {
+            let problem = format!("`{long}` is too long: phases, lanes and gates have at most {PLACE_CHARS_MAX} characters");
+            return Err(wrong(at("name"), problem));
+        }
+        // A gate's own work trees are named after it: `review-2`, `tests-gate`.
+        let of_gate = |lane: &Lane, gate: &Gate| {
+            let rest = lane.name.as_str().strip_prefix(gate.name.as_str()).and_then(|rest| rest.strip_prefix('-'));
+            rest.is_some_and(|rest| rest == "gate" || rest.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        if let Some(lane) = lanes.iter().find(|lane| gates.iter().any(|gate| of_gate(lane, gate))) {
+            return Err(wrong(
+                at("lane.name"),
+                format!("`{}` is what a gate of this phase calls a lane of its own", lane.name),
+            ));
         }
         let mut names = BTreeSet::new();
         for used in lanes.iter().map(|lane| &lane.name).chain(gates.iter().map(|gate| &gate.name)) {

@@ -8,7 +8,7 @@ use crate::cli::{ApproveArgs, RejectArgs, RunArg};
 use crate::context::Context;
 use crate::error::{self, CommandError, NOT_NOW, accepted};
 use crate::live;
-use crate::printer::Printer;
+use crate::printer::{Done, Printer};
 
 /// The run and what it waits for approval of.
 fn asked(context: &Context, named: Option<&RunId>) -> Result<(RunId, BlobId), CommandError> {
@@ -98,10 +98,6 @@ pub fn cancel(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8,
 }
 
 fn done(printer: &Printer, run: &RunId, words: &str) -> Result<u8, CommandError> {
-    if printer.json() {
-        printer.value(&serde_json::json!({ "run": run, "did": words }));
-    } else {
-        printer.data(&format!("{run} {words}"));
-    }
+    printer.done(&Done { run: Some(run.clone()), did: words.to_owned(), ..Done::default() });
     Ok(error::SUCCESS)
 }

@@ -9,7 +9,7 @@ use agentops_git::{Expect, MergeResult, Oid, UserMerge};
 use crate::cli::{MergeArgs, RunArg};
 use crate::context::{self, Context};
 use crate::error::{self, CommandError, MERGE_REFUSED, NOT_NOW, accepted};
-use crate::printer::Printer;
+use crate::printer::{Done, Printer};
 use crate::{env, live};
 
 fn finished(context: &Context, named: &RunArg) -> Result<State, CommandError> {
@@ -87,11 +87,8 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
     };
     let closing = Closing::Merged { commit: commit.as_str().parse()? };
     accepted(context.ask(&Request::Close { run: run.clone(), closing })?)?;
-    if printer.json() {
-        printer.value(&serde_json::json!({ "run": run, "merged": commit }));
-    } else {
-        printer.data(&format!("{run} merged as {}", &commit.as_str()[..12]));
-    }
+    let did = format!("merged as {}", &commit.as_str()[..12]);
+    printer.done(&Done { run: Some(run.clone()), did, commit: Some(commit.to_string()), undo: None });
     Ok(error::SUCCESS)
 }
 
@@ -152,10 +149,6 @@ pub fn discard(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8
     let closing = Closing::Discarded { commit: tip.as_str().parse()? };
     accepted(context.ask(&Request::Close { run: run.clone(), closing })?)?;
     let back = format!("git branch {} {kept}", run.branch());
-    if printer.json() {
-        printer.value(&serde_json::json!({ "run": run, "discarded": tip, "bring-back": back }));
-    } else {
-        printer.data(&format!("{run} discarded; bring it back with: {back}"));
-    }
+    printer.done(&Done { run: Some(run.clone()), did: "discarded".into(), commit: Some(tip.to_string()), undo: Some(back) });
     Ok(error::SUCCESS)
 }

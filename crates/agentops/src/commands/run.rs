@@ -17,7 +17,7 @@ use crate::cli::{ApproveArg, RunArgs};
 use crate::context::Context;
 use crate::error::{self, CommandError, accepted};
 use crate::live;
-use crate::printer::Printer;
+use crate::printer::{Done, Printer};
 
 /// `agentops run`
 pub fn run(context: &Context, args: &RunArgs, printer: &Printer) -> Result<u8, CommandError> {
@@ -29,7 +29,7 @@ pub fn run(context: &Context, args: &RunArgs, printer: &Printer) -> Result<u8, C
     let Some(run) = start(context, request, printer)? else { return Ok(error::TRUST_REQUIRED) };
     if args.detach {
         if printer.json() {
-            printer.value(&serde_json::json!({ "run": run }));
+            printer.done(&Done { run: Some(run), did: "started".into(), ..Done::default() });
         } else {
             printer.data(run.as_str());
             printer.note(&format!("follow it with: agentops logs {run} --follow"));
@@ -110,10 +110,14 @@ pub fn start(context: &Context, mut request: RunRequest, printer: &Printer) -> R
 
 /// Shows what would run and asks. Says so, and gives false, where nobody can be asked.
 fn agree(context: &Context, subject: &Subject, message: &str, hint: &str, printer: &Printer) -> Result<bool, CommandError> {
+    let required = || CommandError {
+        subject: Some(subject.clone()),
+        ..CommandError::new(error::TRUST_REQUIRED, message.to_owned())
+            .hint(hint.to_owned())
+            .hint(format!("for a machine: agentops run --trust {} …", subject.hash))
+    };
     if printer.json() {
-        let code = error::TRUST_REQUIRED;
-        printer.value(&serde_json::json!({ "error": error::code_name(code), "code": code, "subject": subject }));
-        return Ok(false);
+        return Err(required());
     }
     printer.note(&format!(
         "This is the first run here with these programs. It would use, as you:\n\n{}",
@@ -127,9 +131,7 @@ fn agree(context: &Context, subject: &Subject, message: &str, hint: &str, printe
             Ok(true)
         }
         Some(_) => Ok(false),
-        None => Err(CommandError::new(error::TRUST_REQUIRED, message.to_owned())
-            .hint(hint.to_owned())
-            .hint(format!("for a machine: agentops run --trust {} …", subject.hash))),
+        None => Err(required()),
     }
 }
 

@@ -24,6 +24,9 @@ pub fn schema(args: &SchemaArgs, printer: &Printer) -> Result<u8, CommandError> 
         SchemaOf::Trust => schema_for!(super::trust::TrustView),
         SchemaOf::DryRun => schema_for!(super::run::DryRun),
         SchemaOf::Doctor => schema_for!(super::doctor::DoctorView),
+        SchemaOf::Logs => schema_for!(agentops_engine::world::Entry),
+        SchemaOf::Done => schema_for!(crate::printer::Done),
+        SchemaOf::Error => schema_for!(crate::printer::ErrorView),
     });
     Ok(error::SUCCESS)
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::{TrustArgs, TrustWhat};
 use crate::context::Context;
 use crate::error::{self, CommandError};
-use crate::printer::Printer;
+use crate::printer::{Done, Printer};
 
 /// Trust as it stands.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -29,7 +29,8 @@ pub fn trust(context: &Context, args: &TrustArgs, printer: &Printer) -> Result<u
             super::person_only()?;
             let had = trusted.revoke(context.repo.id());
             trusted.write(&file)?;
-            printer.data(if had { "trust taken back" } else { "it was not trusted" });
+            let did = if had { "trust taken back" } else { "it was not trusted" };
+            printer.done(&Done { did: did.into(), ..Done::default() });
         }
         TrustWhat::Show => {
             let subject = subject(context, args)?;
@@ -47,7 +48,8 @@ pub fn trust(context: &Context, args: &TrustArgs, printer: &Printer) -> Result<u
             printer.note(&lines(&subject));
             trusted.add(context.repo.id(), context.repo.work_tree(), &subject.hash);
             trusted.write(&file)?;
-            printer.data(&format!("trusted as it is now: {}", subject.hash));
+            let undo = Some("agentops trust revoke".to_owned());
+            printer.done(&Done { did: format!("trusted as it is now: {}", subject.hash), undo, ..Done::default() });
         }
     }
     Ok(error::SUCCESS)

@@ -39,7 +39,7 @@ fn merge_tests_the_result_and_discard_can_be_undone() {
     room.git(&["config", "user.name", "Person"]);
     room.git(&["config", "user.email", "person@localhost"]);
     let merged = room.run(&["merge", second["run"].as_str().unwrap(), "--json"]).expect(0).json();
-    assert_eq!(room.git(&["rev-parse", "HEAD"]), merged["merged"].as_str().unwrap());
+    assert_eq!(room.git(&["rev-parse", "HEAD"]), merged["commit"].as_str().unwrap());
     assert_eq!(room.git(&["log", "-1", "--format=%an"]), "Person", "a merge is the user's own");
     room.run(&["merge", second["run"].as_str().unwrap()]).expect(7);
 }

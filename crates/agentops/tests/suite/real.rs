@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use agentops_testkit::model::{Conversation, Growth, ModelServer, Reaction, Script, ToolCall, Turn};
+use agentops_testkit::model::{Conversation, Growth, HttpError, ModelServer, Reaction, Script, ToolCall, Turn};
 use serde_json::Value;
 
 use crate::room::{Room, close_out};
@@ -234,6 +234,37 @@ fn survives_a_kill_of_the_supervisor(program: Program) {
     assert_eq!(view["takeovers"], 1);
     let tree = room.git(&["ls-tree", "--name-only", view["branch"].as_str().unwrap()]);
     assert!(tree.contains("half.txt") && tree.contains("done.txt"), "{tree}");
+}
+
+/// A key that the provider refuses is a person's business, and once they have mended it the run goes on.
+fn a_refused_key_needs_a_decision(program: Program) {
+    let Some(bin) = programs() else { return };
+    let refused = Turn::fail(HttpError {
+        status: 401,
+        kind: "authentication_error".into(),
+        message: "invalid key".into(),
+        code: Some("invalid_api_key".into()),
+        retry_after_s: None,
+    });
+    let mut refusing = script(Vec::new());
+    for conversation in &mut refusing.conversations {
+        conversation.turns = vec![refused.clone()];
+    }
+    let server = ModelServer::start(refusing).unwrap();
+    let room = room(program, &bin, &server);
+    let args = args(&room, program);
+    let view = room.run(&crate::room::refs(&args)).expect(agentops::error::NEEDS_DECISION.into()).json();
+    assert_eq!(view["status"]["decision"]["kind"], "not-logged-in", "{view:#}");
+}
+
+#[test]
+fn claude_code_with_a_refused_key_needs_a_decision() {
+    a_refused_key_needs_a_decision(Program::Claude);
+}
+
+#[test]
+fn codex_with_a_refused_key_needs_a_decision() {
+    a_refused_key_needs_a_decision(Program::Codex);
 }
 
 #[test]
