@@ -84,6 +84,14 @@ fn over(session: &SessionId, end: SessionEnd, detail: Option<BlobId>) -> Event {
 /// Keeps what is in the lane of an interrupted session, after ending what may still run there.
 pub(super) fn salvage(ctx: &Arc<Ctx>, job: &Salvage) -> Act<Event> {
     strays::end_strays(&ctx.paths.mark(&job.run, &job.session.to_string()));
+    // A session that was not up yet had not got its task. Its lane may still hold what it was to be reset from, and that
+    // counted against the new parent would undo the work of other lanes.
+    let sessions = job.state.sessions().find(|(_, session)| session.id == job.session);
+    if let Some((lane, session)) = sessions
+        && let (Some(commit), None) = (&lane.next.reset_to, &session.facts)
+    {
+        lanes::open(&ctx.repo, &ctx.paths.lane(&job.run, &job.session.lane))?.reset_to(&oid(commit)?)?;
+    }
     let left = Left { end: SessionEnd::Interrupted, ..Left::default() };
     wrap_up(ctx, &job.run, &job.state, &job.session, job.writes, &job.parent, left)
 }
