@@ -17,6 +17,9 @@ pub enum Input {
     Create(Box<Created>),
     /// The world reports something.
     Happened(RunId, Event),
+    /// An action ended. It counts only while this key is begun: a report that comes twice or too late cannot end an action of
+    /// another round that looks the same.
+    Outcome(RunId, Key, Event),
     /// A person wants something.
     Intent(RunId, Intent),
 }
@@ -31,6 +34,9 @@ pub enum Refusal {
     /// The id is in use.
     #[error("there is a run {0} already")]
     Exists(RunId),
+    /// The action that it would end is not under way.
+    #[error("{0} is not under way")]
+    NotBegun(Key),
     /// It does not fit the run's state.
     #[error(transparent)]
     Illegal(#[from] Illegal),
@@ -90,6 +96,13 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
             let (run, event) = match input {
                 Input::Create(created) => (created.run.clone(), Event::Created(created)),
                 Input::Happened(run, event) => (run, event),
+                Input::Outcome(run, key, event) => {
+                    if self.state(&run)?.is_some_and(|state| !state.begun.contains(&key)) {
+                        answers.push(Err(Refusal::NotBegun(key)));
+                        continue;
+                    }
+                    (run, event)
+                }
                 Input::Intent(run, intent) => (run, Event::Intent(intent)),
             };
             let answer = self.try_apply(&run, &event, at_ms)?;
@@ -233,3 +246,6 @@ fn fold(runs: &mut BTreeMap<RunId, State>, run: &RunId, event: &Event, at_ms: u6
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
