@@ -81,7 +81,7 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
             }
         }
         let touched = conductor.runs.keys().cloned().collect();
-        conductor.go_on(rows, touched)?;
+        conductor.go_on(rows, touched, at_ms)?;
         Ok(conductor)
     }
 
@@ -112,7 +112,7 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
             }
             answers.push(answer);
         }
-        self.go_on(rows, touched)?;
+        self.go_on(rows, touched, at_ms)?;
         Ok(answers)
     }
 
@@ -133,7 +133,7 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
                 rows.push(Row { run, at_ms, event });
             }
         }
-        self.go_on(rows, touched)
+        self.go_on(rows, touched, at_ms)
     }
 
     /// When the next timer fires, in monotonic milliseconds.
@@ -190,9 +190,9 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
         })
     }
 
-    /// Appends `rows` together with the beginning of everything that is due now, then starts it.
-    fn go_on(&mut self, mut rows: Vec<Row>, touched: BTreeSet<RunId>) -> Result<(), StorageError> {
-        let at_ms = self.clock.now_ms();
+    /// Appends `rows` together with the beginning of everything that is due now, then starts it. The wall clock was looked at
+    /// once for all of it: it may jump between two looks, and a timer would take that for time that has passed.
+    fn go_on(&mut self, mut rows: Vec<Row>, touched: BTreeSet<RunId>, at_ms: u64) -> Result<(), StorageError> {
         let mut start: Vec<(RunId, Key, Action)> = Vec::new();
         for run in &touched {
             let Some(state) = self.runs.get_mut(run) else { continue };
@@ -218,18 +218,18 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
                 self.processes.perform(&run, state, &key, &action);
             }
         }
-        self.arm(&touched);
+        self.arm(&touched, at_ms);
         Ok(())
     }
 
-    fn arm(&mut self, touched: &BTreeSet<RunId>) {
-        let (now, mono) = (self.clock.now_ms(), self.clock.mono_ms());
+    fn arm(&mut self, touched: &BTreeSet<RunId>, at_ms: u64) {
+        let mono = self.clock.mono_ms();
         for run in touched {
             let timers = self.runs.get(run).map(State::timers).unwrap_or_default();
             self.armed.retain(|(of, key), _| of != run || timers.iter().any(|timer| timer.key == *key));
             for timer in timers {
                 // A clock that was set back must not make anyone wait longer than the timer's own length.
-                let passed = now.saturating_sub(timer.since_ms).min(timer.wait_ms);
+                let passed = at_ms.saturating_sub(timer.since_ms).min(timer.wait_ms);
                 let due = mono + timer.wait_ms - passed;
                 self.armed.entry((run.clone(), timer.key)).or_insert(due);
             }

@@ -17,6 +17,12 @@ use crate::world::Entry;
 #[derive(Clone)]
 struct Script(Arc<Mutex<VecDeque<u64>>>);
 
+impl Script {
+    fn next(&self, looks: &[u64]) {
+        *self.0.lock().expect("one thread") = looks.iter().copied().collect();
+    }
+}
+
 impl Clock for Script {
     fn now_ms(&self) -> u64 {
         let mut looks = self.0.lock().expect("one thread");
@@ -162,4 +168,14 @@ fn r2_a_report_that_comes_twice_does_not_end_the_next_attempt() {
     let again = outcome(&mut conductor, key(1), ended(Verdict::Broke));
     assert_eq!(again, Err(Refusal::NotBegun(key(1))));
     outcome(&mut conductor, key(2), ended(Verdict::Passed)).expect("the second attempt counts");
+}
+
+#[test]
+fn r8_a_clock_that_jumps_while_a_timer_is_set_does_not_fire_it() {
+    let (mut conductor, clock) = conductor();
+    let session = open(&mut conductor);
+    // A year between the first look at the clock and every later one.
+    clock.next(&[2_000_000, 31_538_000_000]);
+    end(&mut conductor, &session, SessionEnd::Provider);
+    assert_eq!(conductor.next_timer(), Some(5 + 5_000), "the provider is asked again after its five seconds");
 }
