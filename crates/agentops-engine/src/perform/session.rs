@@ -16,12 +16,13 @@ use agentops_agents::{models, registry, strays};
 use agentops_core::agent::AgentRef;
 use agentops_core::ceiling::{Enforcement, Meter, Preflight, StopReason, Verdict, Window, estimate_tokens};
 use agentops_core::id::{BlobId, Commit, RunId, SessionId};
-use agentops_core::run::{Event, Next, SessionEnd, SessionFacts, State, Stop};
+use agentops_core::run::{Event, Key, Next, SessionEnd, SessionFacts, State, Stop};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 use agentops_git::{Expect, lanes};
 
 use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, Tail, chain, commit, oid, prompt, records, recv_until, work};
+use crate::conductor::Input;
 use crate::crash::boundary;
 
 /// A session to run.
@@ -61,7 +62,7 @@ pub(super) fn run(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<
         Ok::<_, std::io::Error>(over(&job.session, SessionEnd::Failed, detail))
     });
     match event {
-        Ok(event) => ctx.report(&job.run, event),
+        Ok(event) => ctx.report(Input::Outcome(job.run.clone(), Key::Session { session: job.session.clone() }, event)),
         Err(e) => ctx.fatal(format!("the state folder cannot be written: {e}")),
     }
 }
