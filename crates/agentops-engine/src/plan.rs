@@ -196,7 +196,8 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, request: &RunRequest) -> Re
     let trusted = request.trust.as_deref() == Some(subject.hash.as_str())
         || Trusted::read(&home.trust_file())?.covers(repo.id(), &subject.hash);
     for (name, planned) in &mut agents {
-        let repositorys = |found: &Found| found.origin == Origin::Repository && found.path.file_stem() == Some(name.as_str().as_ref());
+        let repositorys =
+            |found: &Found| found.origin == Origin::Repository && found.path.file_stem() == Some(name.as_str().as_ref());
         // Asking a program for its version starts it: not while only the repository says which program that is.
         let chosen_there = sources.iter().any(|(kind, found)| *kind == "agent" && repositorys(found));
         if trusted || !chosen_there || !planned.file_settings {

@@ -1,4 +1,5 @@
 //! The real program in a sealed room: cleared environment, own home, own repository, real git, real processes.
 
+mod bad_input;
 mod quick;
 mod room;

@@ -21,6 +21,12 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// From what a finished process gave.
+    pub fn of(out: std::process::Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { code: out.status.code().unwrap_or(-1), stdout: text(out.stdout), stderr: text(out.stderr) }
+    }
+
     /// The JSON document on stdout.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON ({e}): {self:?}"))
@@ -110,9 +116,7 @@ impl Room {
     /// Runs the program to its end.
     #[must_use]
     pub fn run(&self, args: &[&str]) -> Ran {
-        let out = self.command(args).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ran { code: out.status.code().unwrap_or(-1), stdout: text(out.stdout), stderr: text(out.stderr) }
+        Ran::of(self.command(args).output().unwrap())
     }
 
     /// Runs git in the repository, as the user would.
@@ -201,4 +205,24 @@ pub fn quick_script() -> Value {
             { "do": "out", "file": "close-out.json", "content": close_out("done.txt") }
         ] }
     ])
+}
+
+/// Every file below a folder with its bytes, links by where they point.
+pub fn bytes_of(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+    let (mut all, mut next) = (std::collections::BTreeMap::new(), vec![folder.to_owned()]);
+    while let Some(folder) = next.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let (path, kind) = (entry.path(), entry.file_type().unwrap());
+            if kind.is_dir() {
+                next.push(path);
+            } else if kind.is_symlink() {
+                let to = std::fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes();
+                all.insert(path, to);
+            } else if kind.is_file() {
+                let bytes = std::fs::read(&path).unwrap_or_default();
+                all.insert(path, bytes);
+            }
+        }
+    }
+    all
 }
