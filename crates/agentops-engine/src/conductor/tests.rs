@@ -85,6 +85,7 @@ fn created() -> Created {
         hash: blob(1),
         prompt: blob(1),
         driver: name("scripted"),
+        version: "1".into(),
         model: None,
         window: None,
         tools: None,

@@ -106,8 +106,8 @@ pub fn logs(context: &Context, args: &LogsArgs, printer: &Printer) -> Result<u8,
     let mut ledger = context.ledger()?;
     let run = context.run(&ledger, args.run.run.as_ref())?;
     let blobs = context.blobs()?;
+    let state = context.state(&mut ledger, &run)?;
     if args.raw {
-        let state = context.state(&mut ledger, &run)?;
         for (_, session) in state.sessions() {
             printer.note(&format!("--- {}", session.id));
             let path = context.paths.transcript(&run, &session.id);

@@ -265,3 +265,23 @@ pub fn quick_script() -> Value {
         ] }
     ])
 }
+
+/// Every file below a folder with its bytes, links by where they point.
+pub fn bytes_of(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+    let (mut all, mut next) = (std::collections::BTreeMap::new(), vec![folder.to_owned()]);
+    while let Some(folder) = next.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let (path, kind) = (entry.path(), entry.file_type().unwrap());
+            if kind.is_dir() {
+                next.push(path);
+            } else if kind.is_symlink() {
+                let to = std::fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes();
+                all.insert(path, to);
+            } else if kind.is_file() {
+                let bytes = std::fs::read(&path).unwrap_or_default();
+                all.insert(path, bytes);
+            }
+        }
+    }
+    all
+}
