@@ -2,6 +2,7 @@
 
 mod agents_refused;
 mod bad_input;
+mod hostile_text;
 mod quick;
 mod room;
 mod trust;
