@@ -1,7 +1,10 @@
 //! The real program in a sealed room: cleared environment, own home, own repository, real git, real processes.
 
+mod agents_refused;
 mod bad_input;
 mod crash;
+mod hostile_text;
 mod quick;
 mod real;
 mod room;
+mod trust;
