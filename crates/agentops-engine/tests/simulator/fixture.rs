@@ -47,6 +47,7 @@ pub fn created(bits: u64, workflow: &Workflow, task: BlobId) -> Created {
         hash: task.clone(),
         prompt: task.clone(),
         driver: name("scripted"),
+        version: "1".into(),
         model: None,
         window: None,
         tools: None,

@@ -2,8 +2,10 @@
 
 mod agents_refused;
 mod bad_input;
+mod ceiling;
 mod crash;
 mod hostile_text;
+mod once;
 mod quick;
 mod real;
 mod room;
