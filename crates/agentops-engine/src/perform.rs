@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use agentops_agents::keeper::{FromKeeper, KeeperSpec, StdinKind};
 use agentops_agents::keeper::{Keeper, KeeperHandle};
 use agentops_core::id::{BlobId, Commit, RunId, SessionId};
-use agentops_core::run::{Action, Event, Key, State, Stop};
+use agentops_core::run::{Action, Event, Key, SessionEnd, State, Stop};
 use agentops_git::{Author, Oid, Repo};
 
 use crate::blobs::Blobs;
@@ -104,18 +104,35 @@ impl Performer {
         &self.ctx
     }
 
-    fn spawn(&self, name: String, work: impl FnOnce(&Arc<Ctx>) + Send + 'static) {
+    /// Runs `work` on a thread of its own. A panic there is a fault of this program; it must end the action, not leave a run
+    /// waiting for ever, so `failed` turns its words into an outcome.
+    fn spawn(
+        &self,
+        name: String,
+        work: impl FnOnce(&Arc<Ctx>) + Send + 'static,
+        failed: impl FnOnce(&Arc<Ctx>, BlobId) + Send + 'static,
+    ) {
         let ctx = Arc::clone(&self.ctx);
         let tell = self.ctx.tell.clone();
-        if let Err(e) = std::thread::Builder::new().name(name).stack_size(512 * 1024).spawn(move || work(&ctx)) {
+        let guarded = move || {
+            let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&ctx))) else { return };
+            let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            let words = format!("a fault of agentops itself, please report it: {}", words.unwrap_or("no words"));
+            match ctx.put(&words) {
+                Ok(detail) => failed(&ctx, detail),
+                Err(e) => ctx.fatal(format!("the state folder cannot be written: {e}")),
+            }
+        };
+        if let Err(e) = std::thread::Builder::new().name(name).stack_size(512 * 1024).spawn(guarded) {
             let _loop_gone = tell.send(Msg::Fatal(format!("cannot start a thread: {e}")));
         }
     }
 
     /// Runs an action whose failure is an event of its own.
     fn act(&self, run: &RunId, key: &Key, work: impl FnOnce(&Arc<Ctx>) -> Act<Event> + Send + 'static) {
+        let (of, begun) = (run.clone(), key.clone());
         let (run, key) = (run.clone(), key.clone());
-        self.spawn(key.to_string(), move |ctx| {
+        let run_it = move |ctx: &Arc<Ctx>| {
             let event = work(ctx).or_else(|e| {
                 Ok::<_, std::io::Error>(Event::ActionFailed { key: key.clone(), detail: ctx.blobs.put_text(&chain(&e))? })
             });
@@ -123,6 +140,10 @@ impl Performer {
                 Ok(event) => ctx.report(Input::Outcome(run, key, event)),
                 Err(e) => ctx.fatal(format!("the state folder cannot be written: {e}")),
             }
+        };
+        self.spawn(begun.to_string(), run_it, move |ctx, detail| {
+            let event = Event::ActionFailed { key: begun.clone(), detail };
+            ctx.report(Input::Outcome(of, begun, event));
         });
     }
 }
@@ -139,7 +160,14 @@ impl Processes for Performer {
                 self.sessions.insert((run.clone(), session.clone()), tx.clone());
                 let Some(agent) = state.created.agents.get(&agent).cloned() else { return };
                 let job = session::Job { run: run.clone(), state: state.clone(), session, agent, writes, parent, next };
-                self.spawn(key.to_string(), move |ctx| session::run(ctx, &job, tx, rx));
+                let (of, begun, session) = (run.clone(), key.clone(), job.session.clone());
+                self.spawn(
+                    key.to_string(),
+                    move |ctx| session::run(ctx, &job, tx, rx),
+                    move |ctx, detail| {
+                        ctx.report(Input::Outcome(of, begun, session::over(&session, SessionEnd::Failed, Some(detail))));
+                    },
+                );
             }
             Action::AskHandOver { session } => self.tell_session(run, session, Incoming::AskHandOver),
             Action::StopSession { session, why } => self.tell_session(run, session, Incoming::Stop(why)),

@@ -23,9 +23,10 @@ pub fn run(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
 
 /// The share that a phase's sessions had in the run's tokens.
 fn share_of_tokens(view: &RunView, phase: &PhaseView) -> Option<String> {
-    let own: u64 = phase.lanes.iter().flat_map(|lane| &lane.sessions).map(|session| session.tokens.context()).sum();
-    let all = view.tokens.context();
-    (own > 0 && all > 0).then(|| percent((own * 1000).div_ceil(all)))
+    let tokens = phase.lanes.iter().flat_map(|lane| &lane.sessions).map(|session| session.tokens.context());
+    let own = tokens.fold(0, u64::saturating_add);
+    let all = agentops_core::ceiling::Window::new(view.tokens.context())?;
+    (own > 0).then(|| percent(all.permille(own)))
 }
 
 fn line(printer: &Printer, colour: &str, head: &str, rest: &str) -> String {
@@ -110,7 +111,8 @@ fn gate(gate: &GateView, lanes: &[LaneView]) -> String {
 fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
     let took = duration(view.ended_at_ms.unwrap_or(now_ms).saturating_sub(view.started_at_ms));
     let tokens = view.tokens.context();
-    let cached = (view.tokens.cache_read * 100).checked_div(view.tokens.context() - view.tokens.output.min(tokens));
+    let cached =
+        view.tokens.cache_read.saturating_mul(100).checked_div(view.tokens.context() - view.tokens.output.min(tokens));
     let tokens = match (tokens, cached) {
         (0, _) => "tokens unknown".to_owned(),
         (all, Some(cached)) => format!("{} tokens, {cached} % cached", thousands(all)),

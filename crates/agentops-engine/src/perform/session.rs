@@ -68,7 +68,7 @@ pub(super) fn run(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<
 }
 
 /// A session that left nothing.
-fn over(session: &SessionId, end: SessionEnd, detail: Option<BlobId>) -> Event {
+pub(super) fn over(session: &SessionId, end: SessionEnd, detail: Option<BlobId>) -> Event {
     Event::SessionEnded {
         session: session.clone(),
         end,

@@ -166,7 +166,8 @@ pub(super) fn bundle(ctx: &Ctx, state: &State, phase: &Name) -> Act<Event> {
     }
     let after = estimate_tokens(text.len() as u64);
     // What the phase's sessions held in their contexts, as their providers counted it: that is what nobody needs to read again.
-    let before = run_phase.all_lanes().flat_map(|lane| &lane.sessions).map(|session| session.largest).sum();
+    let contexts = run_phase.all_lanes().flat_map(|lane| &lane.sessions).map(|session| session.largest);
+    let before = contexts.fold(0, u64::saturating_add);
     Ok(Event::Bundled { phase: phase.clone(), bundle: ctx.put(&text)?, before, after })
 }
 
