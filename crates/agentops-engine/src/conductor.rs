@@ -162,18 +162,12 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
 
     /// Applies an event to its run, or leaves the run as it was.
     fn try_apply(&mut self, run: &RunId, event: &Event, at_ms: u64) -> Result<Result<(), Refusal>, StorageError> {
-        let known = self.state(run)?.cloned();
-        Ok(match (event, known) {
+        self.state(run)?;
+        Ok(match (event, self.runs.get_mut(run)) {
             (Event::Created(_), Some(_)) => Err(Refusal::Exists(run.clone())),
             (Event::Created(_), None) => fold(&mut self.runs, run, event, at_ms).map_err(Refusal::from),
             (_, None) => Err(Refusal::NoRun(run.clone())),
-            (_, Some(mut state)) => match state.apply(event, at_ms) {
-                Ok(()) => {
-                    self.runs.insert(run.clone(), state);
-                    Ok(())
-                }
-                Err(illegal) => Err(illegal.into()),
-            },
+            (_, Some(state)) => state.try_apply(event, at_ms).map_err(Refusal::from),
         })
     }
 
