@@ -145,7 +145,7 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
         Ok(self.runs.get(run))
     }
 
-    /// Every run that this conductor has in memory.
+    /// Every run that has not ended, and those that were asked for since.
     pub fn runs(&self) -> impl Iterator<Item = (&RunId, &State)> {
         self.runs.iter()
     }
@@ -200,6 +200,8 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
             }
         }
         self.arm(&touched);
+        // A supervisor may live long and see many runs: what has ended is in the ledger, and read again when asked for.
+        self.runs.retain(|_, state| state.outcome.is_none());
         Ok(())
     }
 
@@ -227,3 +229,6 @@ fn fold(runs: &mut BTreeMap<RunId, State>, run: &RunId, event: &Event, at_ms: u6
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
