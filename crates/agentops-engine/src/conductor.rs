@@ -158,7 +158,7 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
         Ok(self.runs.get(run))
     }
 
-    /// Every run that this conductor has in memory.
+    /// Every run that has not ended, and those that were asked for since.
     pub fn runs(&self) -> impl Iterator<Item = (&RunId, &State)> {
         self.runs.iter()
     }
@@ -175,18 +175,12 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
 
     /// Applies an event to its run, or leaves the run as it was.
     fn try_apply(&mut self, run: &RunId, event: &Event, at_ms: u64) -> Result<Result<(), Refusal>, StorageError> {
-        let known = self.state(run)?.cloned();
-        Ok(match (event, known) {
+        self.state(run)?;
+        Ok(match (event, self.runs.get_mut(run)) {
             (Event::Created(_), Some(_)) => Err(Refusal::Exists(run.clone())),
             (Event::Created(_), None) => fold(&mut self.runs, run, event, at_ms).map_err(Refusal::from),
             (_, None) => Err(Refusal::NoRun(run.clone())),
-            (_, Some(mut state)) => match state.apply(event, at_ms) {
-                Ok(()) => {
-                    self.runs.insert(run.clone(), state);
-                    Ok(())
-                }
-                Err(illegal) => Err(illegal.into()),
-            },
+            (_, Some(state)) => state.try_apply(event, at_ms).map_err(Refusal::from),
         })
     }
 
@@ -219,6 +213,8 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
             }
         }
         self.arm(&touched, at_ms);
+        // A supervisor may live long and see many runs: what has ended is in the ledger, and read again when asked for.
+        self.runs.retain(|_, state| state.outcome.is_none());
         Ok(())
     }
 
@@ -247,5 +243,7 @@ fn fold(runs: &mut BTreeMap<RunId, State>, run: &RunId, event: &Event, at_ms: u6
     }
 }
 
+#[cfg(test)]
+mod ended_tests;
 #[cfg(test)]
 mod tests;

@@ -250,7 +250,10 @@ impl Storage for Ledger {
         let fail = |e| failed(&self.path, "written", &e);
         let ours = self.epoch.unwrap_or(0);
         let tx = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fail)?;
-        let found: u64 = tx.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0)).map_err(fail)?;
+        let found: u64 = tx
+            .prepare_cached("SELECT value FROM meta WHERE key = 'epoch'")
+            .and_then(|mut epoch| epoch.query_row([], |row| row.get(0)))
+            .map_err(fail)?;
         if found != ours {
             return Err(StorageError::Fenced { ours, found });
         }

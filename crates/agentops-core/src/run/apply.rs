@@ -65,11 +65,26 @@ impl State {
         }
     }
 
+    /// Folds one event, or refuses it and is as before.
+    ///
+    /// # Errors
+    /// The event does not fit.
+    pub fn try_apply(&mut self, event: &Event, at_ms: u64) -> Result<(), Illegal> {
+        // Most events are calls, and a call changes nothing before everything about it was checked: no copy for those.
+        if matches!(event, Event::Call { .. }) {
+            return self.apply(event, at_ms);
+        }
+        let mut next = self.clone();
+        next.apply(event, at_ms)?;
+        *self = next;
+        Ok(())
+    }
+
     /// Folds one event.
     ///
     /// # Errors
     /// The event does not fit; the state is as before, except that a partly applied event leaves it unusable, so callers that
-    /// must survive a refusal apply to a clone.
+    /// must survive a refusal use [`Self::try_apply`].
     pub fn apply(&mut self, event: &Event, at_ms: u64) -> Result<(), Illegal> {
         if self.outcome.is_some() && !matches!(event, Event::Closed { .. } | Event::Orphaned) {
             return illegal("an event", "the run has ended");

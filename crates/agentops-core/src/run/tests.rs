@@ -277,6 +277,23 @@ fn done_cannot_be_reached_around_the_laws() {
 }
 
 #[test]
+fn a_refused_event_leaves_the_state_as_it_was() {
+    let mut world = World::new(Approve::All, Vec::new());
+    world.go();
+    // Every event of a whole run, offered again at every moment of it: what is refused leaves no trace.
+    let mut state = State::first(&world.log[0], 1).expect("a first event");
+    for event in &world.log[1..] {
+        for again in world.log.iter().filter(|again| *again != event) {
+            let (before, mut tried) = (state.clone(), state.clone());
+            if tried.try_apply(again, 5).is_err() {
+                assert_eq!(tried, before, "{again:?}");
+            }
+        }
+        state.try_apply(event, 2).expect("what was folded once folds again");
+    }
+}
+
+#[test]
 fn no_action_begins_twice() {
     let mut world = World::new(Approve::All, Vec::new());
     let (key, _) = world.state.actions().remove(0);
