@@ -1,7 +1,9 @@
 //! The blob store: texts that events name by hash. Redacted before the first write.
 
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentops_core::id::BlobId;
 use agentops_safe::redact::Redactor;
@@ -30,7 +32,8 @@ impl Blobs {
     /// # Errors
     /// The folder cannot be made.
     pub fn open(folder: &Path, redactor: Redactor) -> std::io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
+        // Texts of tasks and agents: for this user alone, also where nothing has made the folder above yet.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         Ok(Self { folder: folder.to_owned(), redactor })
     }
 
@@ -46,7 +49,10 @@ impl Blobs {
         if path.exists() {
             return Ok(id);
         }
-        let part = self.folder.join(format!("{}.{}.part", id.as_str(), rustix::process::getpid().as_raw_nonzero()));
+        // Two threads may put the same text at the same moment: each writes a file of its own, and either rename will do.
+        static PARTS: AtomicU64 = AtomicU64::new(0);
+        let (pid, part) = (rustix::process::getpid().as_raw_nonzero(), PARTS.fetch_add(1, Ordering::Relaxed));
+        let part = self.folder.join(format!("{}.{pid}.{part}.part", id.as_str()));
         let mut file = std::fs::File::create(&part)?;
         file.write_all(&clean)?;
         file.sync_all()?;
@@ -94,5 +100,31 @@ impl Blobs {
 
     fn path(&self, id: &BlobId) -> PathBuf {
         self.folder.join(id.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_text_may_be_put_by_many_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path(), Redactor::new([])).unwrap();
+        for round in 0..50 {
+            let start = std::sync::Barrier::new(4);
+            let put = || {
+                start.wait();
+                blobs.put_text(&format!("text {round}")).unwrap()
+            };
+            std::thread::scope(|scope| {
+                let all = [0, 1, 2, 3].map(|_| scope.spawn(put));
+                for one in all {
+                    assert_eq!(blobs.text(&one.join().unwrap()).unwrap(), format!("text {round}"));
+                }
+            });
+        }
+        let parts = std::fs::read_dir(folder.path()).unwrap().flatten();
+        assert_eq!(parts.filter(|entry| entry.path().extension().is_some()).count(), 0);
     }
 }

@@ -121,7 +121,10 @@ fn start(paths: &Paths, starter: &Starter) -> Result<std::process::Child, Client
 
 fn last_words(log: &Path) -> Option<String> {
     let text = std::fs::read_to_string(log).ok()?;
-    text.lines().rev().find(|line| !line.trim().is_empty()).map(|line| agentops_safe::inert_line(line, 500))
+    // Its error as such, else whatever it said last.
+    let words = |line: &&str| !line.trim().is_empty() && !line.starts_with("hint: ");
+    let error = text.lines().rev().find_map(|line| line.strip_prefix("error: "));
+    error.or_else(|| text.lines().rev().find(words)).map(|line| agentops_safe::inert_line(line, 500))
 }
 
 /// Asks one question.

@@ -17,6 +17,9 @@ pub enum Input {
     Create(Box<Created>),
     /// The world reports something.
     Happened(RunId, Event),
+    /// An action ended. It counts only while this key is begun: a report that comes twice or too late cannot end an action of
+    /// another round that looks the same.
+    Outcome(RunId, Key, Event),
     /// A person wants something.
     Intent(RunId, Intent),
 }
@@ -31,6 +34,9 @@ pub enum Refusal {
     /// The id is in use.
     #[error("there is a run {0} already")]
     Exists(RunId),
+    /// The action that it would end is not under way.
+    #[error("{0} is not under way")]
+    NotBegun(Key),
     /// It does not fit the run's state.
     #[error(transparent)]
     Illegal(#[from] Illegal),
@@ -75,7 +81,7 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
             }
         }
         let touched = conductor.runs.keys().cloned().collect();
-        conductor.go_on(rows, touched)?;
+        conductor.go_on(rows, touched, at_ms)?;
         Ok(conductor)
     }
 
@@ -90,6 +96,13 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
             let (run, event) = match input {
                 Input::Create(created) => (created.run.clone(), Event::Created(created)),
                 Input::Happened(run, event) => (run, event),
+                Input::Outcome(run, key, event) => {
+                    if self.state(&run)?.is_some_and(|state| !state.begun.contains(&key)) {
+                        answers.push(Err(Refusal::NotBegun(key)));
+                        continue;
+                    }
+                    (run, event)
+                }
                 Input::Intent(run, intent) => (run, Event::Intent(intent)),
             };
             let answer = self.try_apply(&run, &event, at_ms)?;
@@ -99,7 +112,7 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
             }
             answers.push(answer);
         }
-        self.go_on(rows, touched)?;
+        self.go_on(rows, touched, at_ms)?;
         Ok(answers)
     }
 
@@ -120,7 +133,7 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
                 rows.push(Row { run, at_ms, event });
             }
         }
-        self.go_on(rows, touched)
+        self.go_on(rows, touched, at_ms)
     }
 
     /// When the next timer fires, in monotonic milliseconds.
@@ -177,9 +190,9 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
         })
     }
 
-    /// Appends `rows` together with the beginning of everything that is due now, then starts it.
-    fn go_on(&mut self, mut rows: Vec<Row>, touched: BTreeSet<RunId>) -> Result<(), StorageError> {
-        let at_ms = self.clock.now_ms();
+    /// Appends `rows` together with the beginning of everything that is due now, then starts it. The wall clock was looked at
+    /// once for all of it: it may jump between two looks, and a timer would take that for time that has passed.
+    fn go_on(&mut self, mut rows: Vec<Row>, touched: BTreeSet<RunId>, at_ms: u64) -> Result<(), StorageError> {
         let mut start: Vec<(RunId, Key, Action)> = Vec::new();
         for run in &touched {
             let Some(state) = self.runs.get_mut(run) else { continue };
@@ -205,18 +218,18 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
                 self.processes.perform(&run, state, &key, &action);
             }
         }
-        self.arm(&touched);
+        self.arm(&touched, at_ms);
         Ok(())
     }
 
-    fn arm(&mut self, touched: &BTreeSet<RunId>) {
-        let (now, mono) = (self.clock.now_ms(), self.clock.mono_ms());
+    fn arm(&mut self, touched: &BTreeSet<RunId>, at_ms: u64) {
+        let mono = self.clock.mono_ms();
         for run in touched {
             let timers = self.runs.get(run).map(State::timers).unwrap_or_default();
             self.armed.retain(|(of, key), _| of != run || timers.iter().any(|timer| timer.key == *key));
             for timer in timers {
                 // A clock that was set back must not make anyone wait longer than the timer's own length.
-                let passed = now.saturating_sub(timer.since_ms).min(timer.wait_ms);
+                let passed = at_ms.saturating_sub(timer.since_ms).min(timer.wait_ms);
                 let due = mono + timer.wait_ms - passed;
                 self.armed.entry((run.clone(), timer.key)).or_insert(due);
             }
@@ -233,3 +246,6 @@ fn fold(runs: &mut BTreeMap<RunId, State>, run: &RunId, event: &Event, at_ms: u6
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,9 +72,10 @@ impl Ledger {
     pub fn open(path: &Path) -> Result<Self, StorageError> {
         let mut ledger = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         let fail = |e| failed(path, "opened", &e);
+        // First of all: a newer one is refused before anything of it is changed.
+        ledger.check_format()?;
         ledger.db.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
         ledger.db.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
-        ledger.check_format()?;
         let tx = ledger.db.transaction().map_err(fail)?;
         tx.execute_batch(SCHEMA).map_err(fail)?;
         let kept = "INSERT INTO meta (key, value) VALUES ('format', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1";

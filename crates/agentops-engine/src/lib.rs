@@ -8,6 +8,7 @@ pub mod client;
 pub mod conductor;
 pub mod crash;
 pub mod files;
+pub mod hint;
 pub mod ledger;
 pub mod paths;
 pub mod perform;

@@ -116,10 +116,11 @@ impl Performer {
     fn act(&self, run: &RunId, key: &Key, work: impl FnOnce(&Arc<Ctx>) -> Act<Event> + Send + 'static) {
         let (run, key) = (run.clone(), key.clone());
         self.spawn(key.to_string(), move |ctx| {
-            let event = work(ctx)
-                .or_else(|e| Ok::<_, std::io::Error>(Event::ActionFailed { key, detail: ctx.blobs.put_text(&chain(&e))? }));
+            let event = work(ctx).or_else(|e| {
+                Ok::<_, std::io::Error>(Event::ActionFailed { key: key.clone(), detail: ctx.blobs.put_text(&chain(&e))? })
+            });
             match event {
-                Ok(event) => ctx.report(&run, event),
+                Ok(event) => ctx.report(Input::Outcome(run, key, event)),
                 Err(e) => ctx.fatal(format!("the state folder cannot be written: {e}")),
             }
         });
@@ -213,9 +214,8 @@ pub fn test_commit(
 }
 
 impl Ctx {
-    /// Reports an event without waiting.
-    fn report(&self, run: &RunId, event: Event) {
-        let input = Input::Happened(run.clone(), event);
+    /// Reports without waiting.
+    fn report(&self, input: Input) {
         let _loop_gone = self.tell.send(Msg::Report(Box::new(Report { input, taken: None })));
     }
 
@@ -240,6 +240,11 @@ impl Ctx {
 
     fn put(&self, text: &str) -> std::io::Result<BlobId> {
         self.blobs.put_text(text)
+    }
+
+    /// A short text of a program's that goes into the ledger itself: without secrets, on one line, bounded.
+    fn word(&self, text: &str) -> String {
+        agentops_safe::inert_line(&self.blobs.redactor().redact(text), 200)
     }
 
     /// Runs a program under a keeper to its end, output bounded.

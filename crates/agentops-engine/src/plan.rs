@@ -16,7 +16,7 @@ use crate::blobs::{self, Blobs};
 use crate::files::profile::{Found, Origin, Places};
 use crate::files::{self, FileError, config, testcmd};
 use crate::paths::Home;
-use crate::trust::{self, Item, Subject};
+use crate::trust::{self, Item, Subject, Trusted};
 
 /// What a person asked for. Only words; nothing in it was looked up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -112,8 +112,10 @@ pub enum PlanError {
 pub struct PlannedAgent {
     /// What the run fixes of it.
     pub agent: AgentRef,
-    /// The program; `None` for one that is not looked for in a dry run.
-    pub probe: Probe,
+    /// The program; `None`: a file of the repository chooses it, and nobody trusts that file yet.
+    pub probe: Option<Probe>,
+    /// Its file has settings for its driver, which may name a program.
+    pub file_settings: bool,
     /// What its driver can do.
     pub capabilities: Capabilities,
 }
@@ -191,6 +193,21 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, request: &RunRequest) -> Re
         sources.push(("agent", found));
     }
     let subject = subject(root, &workflow, &agents, &sources, proposal.as_ref())?;
+    let trusted = request.trust.as_deref() == Some(subject.hash.as_str())
+        || Trusted::read(&home.trust_file())?.covers(repo.id(), &subject.hash);
+    for (name, planned) in &mut agents {
+        let repositorys =
+            |found: &Found| found.origin == Origin::Repository && found.path.file_stem() == Some(name.as_str().as_ref());
+        // Asking a program for its version starts it: not while only the repository says which program that is.
+        let chosen_there = sources.iter().any(|(kind, found)| *kind == "agent" && repositorys(found));
+        if trusted || !chosen_there || !planned.file_settings {
+            let failed = |source| PlanError::Driver { agent: name.clone(), source };
+            let driver = agentops_agents::registry::driver(planned.agent.driver.as_str()).map_err(failed)?;
+            let probe = driver.probe(&planned.agent.settings).map_err(failed)?;
+            planned.agent.version.clone_from(&probe.version);
+            planned.probe = Some(probe);
+        }
+    }
     let mut notes = Vec::new();
     let status = repo.status()?;
     if status.dirty {
@@ -239,19 +256,29 @@ fn plan_agent(
     if matches!(capabilities.usage, UsageReports::Never | UsageReports::AtEnd) {
         return Err(PlanError::UsageUnknown { agent: name.clone(), driver: driver_name });
     }
-    let probe = driver.probe(&settings).map_err(failed)?;
     let model = file.front.model.clone().filter(|model| model != "inherit").or_else(|| request.model.clone());
     let agent = AgentRef {
         hash: blobs::hash(found.text.as_bytes()),
         prompt: blobs.put_text(&file.prompt).map_err(PlanError::Store)?,
         driver: driver_name.parse()?,
-        version: probe.version.clone(),
+        // Asked for when the program is: a program that only an untrusted file names is not started.
+        version: "unknown".into(),
         model,
         window: file.front.window,
         tools: file.front.tools.as_ref().map(agentops_core::agent::Tools::names),
         settings,
     };
-    Ok((PlannedAgent { agent, probe, capabilities }, found))
+    let file_settings = !file.front.settings.is_empty();
+    Ok((PlannedAgent { agent, probe: None, file_settings, capabilities }, found))
+}
+
+/// An argument vector in one line that shows where each argument begins and ends.
+fn words(argv: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    let word = |arg: &String| {
+        if !arg.is_empty() && arg.chars().all(plain) { arg.clone() } else { format!("{arg:?}") }
+    };
+    argv.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// The first agent program that is installed.
@@ -271,11 +298,15 @@ fn subject(
     proposal: Option<&testcmd::Proposal>,
 ) -> Result<Subject, FileError> {
     let mut items = trust::settings_in(root)?;
+    if let Ok(bytes) = std::fs::read(root.join(config::CONFIG_PATH)) {
+        let what = blobs::hash(&bytes).to_string();
+        items.push(Item { kind: "settings".into(), place: config::CONFIG_PATH.into(), what, used: true });
+    }
     for (place, argv) in workflow.commands() {
         let from =
             proposal.filter(|proposal| proposal.argv == argv).map(|proposal| format!(" (proposed from {})", proposal.from));
         let kind = if place == "lane set-up" { "lane set-up" } else { "gate command" };
-        items.push(Item { kind: kind.into(), place: place + &from.unwrap_or_default(), what: argv.join(" "), used: true });
+        items.push(Item { kind: kind.into(), place: place + &from.unwrap_or_default(), what: words(argv), used: true });
     }
     for copied in &workflow.lane.copy {
         items.push(Item { kind: "file copied into lanes".into(), place: copied.clone(), what: copied.clone(), used: true });

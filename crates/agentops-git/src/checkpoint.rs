@@ -68,7 +68,7 @@ impl Lane {
     pub fn checkpoint(&self, parent: &Oid, message: &str, author: &Author, at: u64, scratch: &Path) -> Result<Checkpoint> {
         let room = tempfile::tempdir_in(scratch).map_err(Error::io("make a folder in", scratch))?;
         let index = room.path().join("index");
-        let listed = match fs::copy(self.index(), &index) {
+        let listed = match copy_index(&self.index(), &index) {
             // A damaged index of ours is only a lost shortcut.
             Ok(_) => self.differing(&index).or_else(|_| self.read_again(parent, &index))?,
             Err(_) => self.read_again(parent, &index)?,
@@ -189,7 +189,32 @@ impl Lane {
     /// Puts a finished index in the place of ours.
     pub(crate) fn keep(&self, index: &Path) -> Result<()> {
         let new = self.record().join("index.new");
-        fs::copy(index, &new).map_err(Error::io("write", &new))?;
+        copy_index(index, &new).map_err(Error::io("write", &new))?;
         fs::rename(&new, self.index()).map_err(Error::io("write", self.index()))
+    }
+}
+
+/// Copies an index with its time. A file that was changed again in the second in which the index was written is told from an
+/// unchanged one only by that time: with a later one, git would take a change that keeps the size for none.
+fn copy_index(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::copy(from, to)?;
+    let written = fs::metadata(from)?.modified()?;
+    fs::File::options().write(true).open(to)?.set_modified(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn a_copied_index_is_as_old_as_what_it_was_copied_from() {
+        let room = tempfile::tempdir().unwrap();
+        let (from, to) = (room.path().join("from"), room.path().join("to"));
+        fs::write(&from, "index").unwrap();
+        let written = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        fs::File::options().write(true).open(&from).unwrap().set_modified(written).unwrap();
+        copy_index(&from, &to).unwrap();
+        assert_eq!(fs::metadata(&to).unwrap().modified().unwrap(), written);
     }
 }

@@ -96,6 +96,11 @@ impl Lane {
         put(&self.path.join(".git"), &names::joined(&[b"gitdir: ", bytes(&self.git_dir), b"\n"]).into_encoded_bytes())?;
         let index = fs::read(self.index()).map_err(Error::io("read", self.index()))?;
         put(&self.git_dir.join("index"), &index)?;
+        // With the time it was written at, for the same reason as in `copy_index`.
+        let written =
+            fs::metadata(self.index()).and_then(|meta| meta.modified()).map_err(Error::io("read", self.index()))?;
+        let theirs = fs::File::options().write(true).open(self.git_dir.join("index"));
+        theirs.and_then(|file| file.set_modified(written)).map_err(Error::io("write", &self.git_dir))?;
         if self.repo.uses_reftable() {
             let call = self.repo.guarded_in(&self.git_dir, &self.path);
             return call.args(["update-ref", "--no-deref", "HEAD", commit.as_str()]).ok().map(drop);

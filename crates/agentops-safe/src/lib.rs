@@ -14,4 +14,4 @@ pub mod terminal;
 pub use names::{BranchName, InvalidName, RepoPath};
 pub use redact::{RedactStream, Redactor};
 pub use secret::Secret;
-pub use terminal::{inert, inert_line};
+pub use terminal::{inert, inert_json, inert_line};

@@ -77,6 +77,31 @@ pub fn inert_line(text: &str, chars_max: usize) -> String {
     out
 }
 
+/// Makes a JSON document inert without changing what it says: what a terminal would obey or not show becomes `\\uXXXX`.
+///
+/// ```
+/// use agentops_safe::inert_json;
+///
+/// assert_eq!(inert_json("{\n \"a\": \"x\u{9b}31m\u{202e}\"\n}"), "{\n \"a\": \"x\\u009b31m\\u202e\"\n}");
+/// ```
+#[must_use]
+pub fn inert_json(json: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| c != '\n' && c != '\t' && changes(c);
+    if !json.contains(obeyed) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if obeyed(c) {
+            // Outside of its strings a JSON document holds none of them.
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// Whether a character is not passed through as it is, `\n` and `\t` left aside.
 fn changes(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || is_invisible(c)

@@ -12,7 +12,7 @@ mod trust;
 use std::time::Duration;
 
 use agentops_core::run::Status;
-use agentops_engine::supervisor;
+use agentops_engine::supervisor::{self, SupervisorError};
 use agentops_engine::view::RunView;
 use clap::CommandFactory;
 
@@ -47,6 +47,8 @@ pub fn dispatch(cli: &Cli, printer: &Printer) -> Result<u8, CommandError> {
             Ok(error::SUCCESS)
         }
         Command::Supervise => {
+            // One that an agent started would be an agent's: below a keeper, and ended with it.
+            person_only()?;
             let context = Context::find(global)?;
             let options = supervisor::Options {
                 repo: context.repo,
@@ -55,7 +57,13 @@ pub fn dispatch(cli: &Cli, printer: &Printer) -> Result<u8, CommandError> {
                 env: env::for_agents(),
                 idle: Duration::from_secs(2),
             };
-            supervisor::run(options).map(|()| error::SUCCESS).map_err(|e| CommandError::new(error::FAILED, chain(&e)))
+            supervisor::run(options).map(|()| error::SUCCESS).map_err(|e| {
+                let hint = match &e {
+                    SupervisorError::Taken { .. } => "commands find it by themselves; there is nothing to start",
+                    _ => "`agentops doctor` says what is wrong",
+                };
+                CommandError::new(error::FAILED, chain(&e)).hint(hint)
+            })
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a command needs of the machine, looked up once.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agentops_core::id::RunId;
 use agentops_core::run::State;
@@ -20,7 +20,10 @@ use crate::error::{CommandError, FAILED, NOT_NOW, USAGE};
 
 /// The user's folders, from flags and environment.
 pub fn home(global: &Global) -> Result<Home, CommandError> {
-    let missing = |what| CommandError::new(USAGE, format!("neither HOME nor {what} is set to an absolute path"));
+    let missing = |what| {
+        CommandError::new(USAGE, format!("neither HOME nor {what} is set to an absolute path"))
+            .hint(format!("set HOME to your home folder, or {what} to a folder of its own"))
+    };
     let config = env::config_dir().ok_or_else(|| missing(env::CONFIG_DIR))?;
     let state = match &global.state_dir {
         Some(folder) => std::path::absolute(folder)?,
@@ -55,10 +58,8 @@ impl Context {
 
     /// The blob store.
     pub fn blobs(&self) -> Result<Blobs, CommandError> {
-        self.paths.make().map_err(|e| unwritable(&self.paths, &e))?;
-        let vars =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Blobs::open(&self.paths.blobs(), Redactor::from_env(vars)).map_err(|e| unwritable(&self.paths, &e))
+        self.paths.make().map_err(|e| unwritable(self.paths.root(), &e))?;
+        Blobs::open(&self.paths.blobs(), redactor()).map_err(|e| unwritable(self.paths.root(), &e))
     }
 
     /// The ledger, for reading.
@@ -105,10 +106,21 @@ impl Context {
 
     /// Asks the supervisor, starting one where none runs.
     pub fn ask(&self, request: &Request) -> Result<Reply, CommandError> {
-        self.paths.make().map_err(|e| unwritable(&self.paths, &e))?;
+        self.paths.make().map_err(|e| unwritable(self.paths.root(), &e))?;
         let stream = client::connect(&self.paths, Some(&self.starter()?))?;
         Ok(client::ask(stream, request)?)
     }
+}
+
+/// Knows the secrets of this process's environment.
+pub fn redactor() -> Redactor {
+    let vars = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Redactor::from_env(vars)
+}
+
+/// A person's words without the secrets that this terminal knows.
+pub fn redacted(words: &str) -> String {
+    redactor().redact(words).into_owned()
 }
 
 /// This program's own path.
@@ -120,7 +132,8 @@ fn no_runs() -> CommandError {
     CommandError::new(NOT_NOW, "there are no runs in this repository yet").hint("agentops run \"what is to be done\"")
 }
 
-fn unwritable(paths: &Paths, error: &std::io::Error) -> CommandError {
-    CommandError::new(FAILED, format!("the state folder {} cannot be written: {error}", paths.root().display()))
+/// A folder of private state that cannot be used.
+pub fn unwritable(folder: &Path, error: &std::io::Error) -> CommandError {
+    CommandError::new(FAILED, format!("the state folder {} cannot be written: {error}", folder.display()))
         .hint("name another with --state-dir, or mend its permissions")
 }

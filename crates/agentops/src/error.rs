@@ -2,6 +2,7 @@
 
 use agentops_engine::client::ClientError;
 use agentops_engine::files::FileError;
+use agentops_engine::hint;
 use agentops_engine::wire::{RefusalKind, Reply};
 use agentops_engine::world::StorageError;
 
@@ -91,7 +92,7 @@ impl CommandError {
 
 impl From<std::io::Error> for CommandError {
     fn from(error: std::io::Error) -> Self {
-        Self::of(FAILED, &error)
+        Self::of(FAILED, &error).hint("`agentops doctor` checks this machine, this repository and the state folder")
     }
 }
 
@@ -104,7 +105,7 @@ impl From<FileError> for CommandError {
 
 impl From<agentops_core::id::InvalidId> for CommandError {
     fn from(error: agentops_core::id::InvalidId) -> Self {
-        Self::of(USAGE, &error)
+        Self::of(USAGE, &error).hint("`agentops status` lists the runs, `agentops show` their parts")
     }
 }
 
@@ -141,46 +142,15 @@ impl From<ClientError> for CommandError {
 
 impl From<agentops_git::Error> for CommandError {
     fn from(error: agentops_git::Error) -> Self {
-        use agentops_git::Error as Git;
-        let hint = match &error {
-            Git::NotARepository { .. } => {
-                "go into your repository, name it with --repo, or begin one with `git init` and a first commit"
-            }
-            Git::Bare { .. } => "run this in a clone that has a work tree",
-            Git::NoCommits { .. } => "make a first commit: a run starts from one",
-            Git::GitMissing => "install git",
-            Git::GitTooOld { .. } => "install a newer git: older ones cannot be kept from running a repository's programs",
-            Git::UnknownRevision { .. } => "`git log --oneline` shows what there is",
-            Git::NotOwned { .. } => "only your own repositories are worked in",
-            Git::InProgress { .. } => "finish or abort it first",
-            _ => "",
-        };
-        let code = if matches!(error, Git::GitMissing | Git::Io { .. } | Git::Timeout { .. }) { FAILED } else { USAGE };
-        Self::of(code, &error).hint(hint)
+        let code = if hint::of_machine(&error) { FAILED } else { USAGE };
+        Self::of(code, &error).hint(hint::git(&error))
     }
 }
 
 impl From<agentops_engine::plan::PlanError> for CommandError {
     fn from(error: agentops_engine::plan::PlanError) -> Self {
-        use agentops_agents::driver::DriverError;
-        use agentops_engine::plan::PlanError as Plan;
-        let hint = match &error {
-            Plan::EmptyTask => "say what is to be done: agentops run \"add a --json flag to the export command\"".to_owned(),
-            Plan::LongTask { .. } => "put the long part into a file of the repository and name that file in the task".to_owned(),
-            Plan::File(file) => file.hint.clone(),
-            Plan::NoProgram => "install one (`npm install -g @anthropic-ai/claude-code` or `npm install -g @openai/codex`) and log in, or try \
-                                `agentops demo`, which needs none"
-                .to_owned(),
-            Plan::Driver { source: DriverError::Missing { hint, .. }, .. } => hint.clone(),
-            Plan::UsageUnknown { .. } => "use a driver that does; a program that calls no model says so with `model: none` in its settings".to_owned(),
-            Plan::Submodules { .. } => "runs in repositories with submodules are not supported yet".to_owned(),
-            Plan::Git(_) => String::new(),
-            _ => String::new(),
-        };
-        match error {
-            Plan::Git(git) => git.into(),
-            other => Self::of(USAGE, &other).hint(hint),
-        }
+        let code = if hint::kind(&error) == RefusalKind::Failed { FAILED } else { USAGE };
+        Self::of(code, &error).hint(hint::plan(&error))
     }
 }
 

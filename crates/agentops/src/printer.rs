@@ -63,15 +63,15 @@ impl Printer {
         self.json
     }
 
-    /// Text as data; a closed pipe is no failure.
+    /// Text as data, with no control characters but those of our own colours; a closed pipe is no failure.
     pub fn data(&self, text: &str) {
-        let _closed = writeln!(std::io::stdout(), "{text}");
+        let _closed = writeln!(std::io::stdout(), "{}", self.clean(text));
     }
 
     /// A value as one JSON document.
     pub fn value(&self, value: &impl Serialize) {
         match serde_json::to_string_pretty(value) {
-            Ok(text) => self.data(&text),
+            Ok(text) => self.document(&text),
             Err(e) => self.note(&format!("cannot be shown as JSON: {e}")),
         }
     }
@@ -86,11 +86,32 @@ impl Printer {
         self.data(&format!("{run}{}{undo}", done.did));
     }
 
+    /// A JSON document as it is, but for what a terminal would obey: that is escaped.
+    pub fn document(&self, json: &str) {
+        let _closed = writeln!(std::io::stdout(), "{}", agentops_safe::inert_json(json));
+    }
+
     /// Words beside the data.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            let _closed = writeln!(std::io::stderr(), "{text}");
+            let _closed = writeln!(std::io::stderr(), "{}", self.clean(text));
         }
+    }
+
+    /// The last guard before a terminal, whatever was forgotten where a text came from.
+    fn clean(&self, text: &str) -> String {
+        if !self.colour {
+            return inert(text);
+        }
+        let mut pieces = text.split("\x1b[");
+        let mut clean = inert(pieces.next().unwrap_or_default());
+        for piece in pieces {
+            match piece.split_once('m').filter(|(colour, _)| COLOURS.contains(colour)) {
+                Some((colour, rest)) => clean.push_str(&format!("\x1b[{colour}m{}", inert(rest))),
+                None => clean.push_str(&inert(&format!("\x1b[{piece}"))),
+            }
+        }
+        clean
     }
 
     /// A failed command; gives its exit code.
@@ -120,6 +141,23 @@ impl Printer {
     }
 }
 
+/// What [`Printer::paint`] is asked for, and the end of it.
+const COLOURS: [&str; 13] = ["0", "1", "2", "31", "31;1", "32", "32;1", "33", "33;1", "34", "35", "36", "36;1"];
+
 fn inert(text: &str) -> String {
     agentops_safe::inert(text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s10_only_our_own_colours_reach_a_terminal() {
+        let printer = Printer { json: false, quiet: false, colour: true, live: true };
+        let text = format!("{} a\x1b]52;c;eA==\x07b\x1b[8mc\x1b[2Jd\u{9b}31me\rf", printer.paint("33;1", "ours"));
+        assert_eq!(printer.clean(&text), "\x1b[33;1mours\x1b[0m abcde\nf");
+        let plain = Printer { colour: false, ..printer };
+        assert_eq!(plain.clean("\x1b[31mred\u{202e}"), "red");
+    }
 }

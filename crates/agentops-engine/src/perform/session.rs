@@ -16,12 +16,13 @@ use agentops_agents::{models, registry, strays};
 use agentops_core::agent::AgentRef;
 use agentops_core::ceiling::{Enforcement, Meter, Preflight, StopReason, Verdict, Window, estimate_tokens};
 use agentops_core::id::{BlobId, Commit, RunId, SessionId};
-use agentops_core::run::{Event, Next, SessionEnd, SessionFacts, State, Stop};
+use agentops_core::run::{Event, Key, Next, SessionEnd, SessionFacts, State, Stop};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 use agentops_git::{Expect, lanes};
 
 use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, Tail, chain, commit, oid, prompt, records, recv_until, work};
+use crate::conductor::Input;
 use crate::crash::boundary;
 
 /// A session to run.
@@ -61,7 +62,7 @@ pub(super) fn run(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<
         Ok::<_, std::io::Error>(over(&job.session, SessionEnd::Failed, detail))
     });
     match event {
-        Ok(event) => ctx.report(&job.run, event),
+        Ok(event) => ctx.report(Input::Outcome(job.run.clone(), Key::Session { session: job.session.clone() }, event)),
         Err(e) => ctx.fatal(format!("the state folder cannot be written: {e}")),
     }
 }
@@ -84,6 +85,14 @@ fn over(session: &SessionId, end: SessionEnd, detail: Option<BlobId>) -> Event {
 /// Keeps what is in the lane of an interrupted session, after ending what may still run there.
 pub(super) fn salvage(ctx: &Arc<Ctx>, job: &Salvage) -> Act<Event> {
     strays::end_strays(&ctx.paths.mark(&job.run, &job.session.to_string()));
+    // A session that was not up yet had not got its task. Its lane may still hold what it was to be reset from, and that
+    // counted against the new parent would undo the work of other lanes.
+    let sessions = job.state.sessions().find(|(_, session)| session.id == job.session);
+    if let Some((lane, session)) = sessions
+        && let (Some(commit), None) = (&lane.next.reset_to, &session.facts)
+    {
+        lanes::open(&ctx.repo, &ctx.paths.lane(&job.run, &job.session.lane))?.reset_to(&oid(commit)?)?;
+    }
     let left = Left { end: SessionEnd::Interrupted, ..Left::default() };
     wrap_up(ctx, &job.run, &job.state, &job.session, job.writes, &job.parent, left)
 }
@@ -414,10 +423,12 @@ impl Running<'_> {
             }
             self.meter = Some(Meter::new(window, self.start_tokens + base_tokens.unwrap_or(0)));
         }
+        // They are the program's own words.
+        let clean = |words: Option<String>| words.map(|words| self.ctx.word(&words));
         let facts = SessionFacts {
-            model,
+            model: clean(model),
             // Some programs say their version only with their first answer; what they printed at the start counts then.
-            version: version.or_else(|| Some(self.job.agent.version.clone()).filter(|version| version != "unknown")),
+            version: clean(version.or_else(|| Some(self.job.agent.version.clone()).filter(|version| version != "unknown"))),
             window: self.window.filter(|_| !no_model).map(Window::tokens),
             base_tokens,
             start_tokens: self.start_tokens,
@@ -633,7 +644,7 @@ fn documents(ctx: &Ctx, out: &Path) -> Act<BTreeMap<String, BlobId>> {
     for name in names.iter().filter_map(|name| name.to_str()).filter(|name| !name.starts_with('.')).take(ARTIFACTS_MAX) {
         let path = out.join(name);
         if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() <= ARTIFACT_BYTES_MAX) {
-            found.insert(name.to_owned(), ctx.blobs.put(&std::fs::read(&path)?)?);
+            found.insert(ctx.word(name), ctx.blobs.put(&std::fs::read(&path)?)?);
         }
     }
     Ok(found)

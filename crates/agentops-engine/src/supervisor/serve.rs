@@ -14,6 +14,7 @@ use agentops_core::run::{Event, Intent};
 
 use super::{Loop, log};
 use crate::conductor::Input;
+use crate::hint;
 use crate::paths::Home;
 use crate::perform::{Ctx, Msg, chain};
 use crate::plan::{self, RunRequest};
@@ -144,7 +145,7 @@ fn ask<T: Send + 'static>(ctx: &Arc<Ctx>, question: impl FnOnce(&mut Loop) -> T 
 fn start(ctx: &Arc<Ctx>, home: &Home, request: &RunRequest) -> Reply {
     let planned = match plan::plan(&ctx.repo, home, &ctx.blobs, request) {
         Ok(planned) => planned,
-        Err(e) => return refused(RefusalKind::BadRequest, chain(&e), ""),
+        Err(e) => return refused(hint::kind(&e), chain(&e), &hint::plan(&e)),
     };
     let trusted = match Trusted::read(&home.trust_file()) {
         Ok(trusted) => trusted,

@@ -5,7 +5,7 @@ use agentops_core::run::{Status, Waiting};
 use agentops_engine::wire::Request;
 
 use crate::cli::{ApproveArgs, RejectArgs, RunArg};
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::error::{self, CommandError, NOT_NOW, accepted};
 use crate::live;
 use crate::printer::{Done, Printer};
@@ -59,7 +59,8 @@ pub fn reject(context: &Context, args: &RejectArgs, printer: &Printer) -> Result
         );
     }
     let (run, shown) = asked(context, args.run.run.as_ref())?;
-    accepted(context.ask(&Request::Reject { run: run.clone(), shown, message: args.message.clone() })?)?;
+    let message = context::redacted(&args.message);
+    accepted(context.ask(&Request::Reject { run: run.clone(), shown, message })?)?;
     done(printer, &run, "rejected; a fresh session starts with your words")
 }
 

@@ -87,8 +87,8 @@ pub fn show(context: &Context, args: &ShowArgs, printer: &Printer) -> Result<u8,
                 let unknown = || "unknown".to_owned();
                 let facts = format!(
                     "model {}, program {}, window {}, {} calls, {} tokens",
-                    session.model.clone().unwrap_or_else(unknown),
-                    session.version.clone().unwrap_or_else(unknown),
+                    session.model.as_deref().map_or_else(unknown, |model| agentops_safe::inert_line(model, 80)),
+                    session.version.as_deref().map_or_else(unknown, |version| agentops_safe::inert_line(version, 80)),
                     session.window.map_or_else(unknown, screen::thousands),
                     session.calls,
                     screen::thousands(session.tokens.context())
@@ -106,8 +106,8 @@ pub fn logs(context: &Context, args: &LogsArgs, printer: &Printer) -> Result<u8,
     let mut ledger = context.ledger()?;
     let run = context.run(&ledger, args.run.run.as_ref())?;
     let blobs = context.blobs()?;
+    let state = context.state(&mut ledger, &run)?;
     if args.raw {
-        let state = context.state(&mut ledger, &run)?;
         for (_, session) in state.sessions() {
             printer.note(&format!("--- {}", session.id));
             let path = context.paths.transcript(&run, &session.id);
@@ -124,8 +124,8 @@ pub fn logs(context: &Context, args: &LogsArgs, printer: &Printer) -> Result<u8,
             seq = last.seq;
             for entry in &entries {
                 match printer.json() {
-                    true => printer.data(&serde_json::to_string(entry).unwrap_or_default()),
-                    false => printer.data(&line(entry)),
+                    true => printer.document(&serde_json::to_string(entry).unwrap_or_default()),
+                    false => printer.data(&agentops_safe::inert_line(&line(entry), 400)),
                 }
             }
         }

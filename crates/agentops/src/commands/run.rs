@@ -14,14 +14,16 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::{ApproveArg, RunArgs};
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::error::{self, CommandError, accepted};
 use crate::live;
 use crate::printer::{Done, Printer};
 
 /// `agentops run`
 pub fn run(context: &Context, args: &RunArgs, printer: &Printer) -> Result<u8, CommandError> {
-    let request = request(args)?;
+    let mut request = request(args)?;
+    // The supervisor may have been started from another terminal and know other secrets.
+    request.task = context::redacted(&request.task);
     if args.dry_run {
         return dry_run(context, &request, printer);
     }
@@ -79,8 +81,9 @@ fn read_task(file: &std::path::Path) -> Result<String, CommandError> {
         std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes))
     };
     let name = file.display();
-    read.map_err(|e| CommandError::new(error::USAGE, format!("the task cannot be read from {name}: {e}")))?;
-    String::from_utf8(bytes).map_err(|_| CommandError::new(error::USAGE, format!("the task in {name} is not UTF-8 text")))
+    let wrong = |words: String| CommandError::new(error::USAGE, words).hint("--file takes a text file, or `-` for stdin");
+    read.map_err(|e| wrong(format!("the task cannot be read from {name}: {e}")))?;
+    String::from_utf8(bytes).map_err(|_| wrong(format!("the task in {name} is not UTF-8 text")))
 }
 
 /// Starts the run, asking for trust where that is needed. `None`: trust is required and nobody could be asked, or refused.
@@ -151,7 +154,7 @@ pub fn attend(context: &Context, run: &RunId, printer: &Printer) -> Result<u8, C
         let request = match super::ask(&question)?.as_deref() {
             Some("y" | "Y" | "yes") => Request::Approve { run: run.clone(), shown: shown.clone() },
             None | Some("" | "n" | "N" | "no") => return Ok(super::report(&rest.view, printer)),
-            Some(words) => Request::Reject { run: run.clone(), shown: shown.clone(), message: words.to_owned() },
+            Some(words) => Request::Reject { run: run.clone(), shown: shown.clone(), message: context::redacted(words) },
         };
         accepted(context.ask(&request)?)?;
     }
@@ -209,8 +212,7 @@ struct DryAgent {
 fn dry_run(context: &Context, request: &RunRequest, printer: &Printer) -> Result<u8, CommandError> {
     // Nothing of a dry run is kept: its blobs go to a folder that is removed.
     let folder = context.home.state.join("dry-run").join(std::process::id().to_string());
-    let vars = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let blobs = Blobs::open(&folder, agentops_safe::Redactor::from_env(vars))?;
+    let blobs = Blobs::open(&folder, context::redactor()).map_err(|e| context::unwritable(&folder, &e))?;
     let planned = plan::plan(&context.repo, &context.home, &blobs, request);
     let _best_effort = std::fs::remove_dir_all(&folder);
     let planned = planned?;
@@ -241,11 +243,12 @@ fn describe(context: &Context, planned: &Plan) -> Result<DryRun, CommandError> {
             })
             .collect(),
     });
+    let unasked = "not asked before trust".to_owned();
     let agents = planned.agents.iter().map(|(name, agent)| DryAgent {
         name: name.to_string(),
         driver: agent.agent.driver.to_string(),
-        program: agent.probe.program.display().to_string(),
-        version: agent.probe.version.clone(),
+        program: agent.probe.as_ref().map_or_else(|| unasked.clone(), |probe| probe.program.display().to_string()),
+        version: agent.probe.as_ref().map_or_else(|| unasked.clone(), |probe| probe.version.clone()),
         model: agent.agent.model.clone(),
         enforcement: match agent.capabilities.usage {
             agentops_agents::driver::UsageReports::NoModel => "no model".into(),

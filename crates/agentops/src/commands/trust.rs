@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::{TrustArgs, TrustWhat};
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::error::{self, CommandError};
 use crate::printer::{Done, Printer};
 
@@ -64,7 +64,8 @@ fn subject(context: &Context, args: &TrustArgs) -> Result<Subject, CommandError>
         ..RunRequest::default()
     };
     let folder = context.home.state.join("dry-run").join(std::process::id().to_string());
-    let blobs = Blobs::open(&folder, agentops_safe::Redactor::new([]))?;
+    let redactor = agentops_safe::Redactor::new([]);
+    let blobs = Blobs::open(&folder, redactor).map_err(|e| context::unwritable(&folder, &e))?;
     let planned = plan::plan(&context.repo, &context.home, &blobs, &request);
     let _best_effort = std::fs::remove_dir_all(&folder);
     Ok(planned?.subject)

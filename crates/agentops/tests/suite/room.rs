@@ -1,7 +1,7 @@
 //! The sealed room: a home, a state folder and a repository of its own, and the program run in it with nothing else around.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -21,6 +21,12 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// From what the system gives.
+    pub fn of(out: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { code: out.status.code().unwrap_or(-1), stdout: text(&out.stdout), stderr: text(&out.stderr) }
+    }
+
     /// The JSON document on stdout.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON ({e}): {self:?}"))
@@ -41,10 +47,45 @@ impl Room {
         room.file("check.sh", "test -f done.txt && ! grep -q broken done.txt\n");
         room.file(".agentops/config.toml", "[commands]\ntest = [\"sh\", \"check.sh\"]\n");
         room.file("README.md", "# A project\n");
-        room.git(&["init", "--quiet", "--initial-branch=main", "."]);
-        room.git(&["add", "-A"]);
-        room.git(&["commit", "--quiet", "-m", "begin"]);
+        room.begin();
         room
+    }
+
+    /// Makes the folder a repository whose one commit holds what is there.
+    pub fn begin(&self) {
+        self.git(&["init", "--quiet", "--initial-branch=main", "."]);
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "--quiet", "-m", "begin"]);
+    }
+
+    /// Takes another room's repository as its own, the same commit in it.
+    pub fn copy_repo(&self, other: &Room) {
+        for path in everything(&other.repo()) {
+            let to = self.repo().join(path.strip_prefix(other.repo()).unwrap());
+            match path.is_dir() {
+                true => std::fs::create_dir_all(to).unwrap(),
+                false => assert!(std::fs::copy(&path, to).is_ok()),
+            }
+        }
+    }
+
+    /// A path in the private state of the repository; `None` before a supervisor or client made its folder.
+    pub fn private(&self, path: &str) -> Option<PathBuf> {
+        let ours = std::fs::read_dir(self.state()).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+        ours.filter(|folder| folder.join("blobs").is_dir()).map(|folder| folder.join(path)).next()
+    }
+
+    /// The repository's id: the name of its private state.
+    pub fn id(&self) -> String {
+        let private = self.private("").expect("private state");
+        private.file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
+    /// What happened here, for somebody who looks for the reason of a failure.
+    pub fn story(&self) -> String {
+        let log = self.private("supervisor.log").and_then(|path| std::fs::read_to_string(path).ok());
+        let (logs, show) = (self.run(&["logs"]), self.run(&["show"]));
+        format!("{}{}\n{}\nsupervisor: {}", logs.stdout, logs.stderr, show.stdout, log.unwrap_or_default())
     }
 
     /// A room with an empty folder instead of a repository.
@@ -110,9 +151,7 @@ impl Room {
     /// Runs the program to its end.
     #[must_use]
     pub fn run(&self, args: &[&str]) -> Ran {
-        let out = self.command(args).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ran { code: out.status.code().unwrap_or(-1), stdout: text(out.stdout), stderr: text(out.stderr) }
+        Ran::of(&self.command(args).output().unwrap())
     }
 
     /// Runs git in the repository, as the user would.
@@ -160,6 +199,30 @@ impl Room {
     }
 }
 
+/// Every file and folder below a path, folders before what is in them.
+pub fn everything(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        found.push(entry.path());
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(everything(&entry.path()));
+        }
+    }
+    found
+}
+
+/// Processes whose environment carries a session mark that begins so, each with its command line.
+pub fn marked(prefix: &str) -> Vec<String> {
+    let wanted = format!("AGENTOPS_SESSION={prefix}");
+    let pids = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    pids.filter(|path| {
+        let environment = std::fs::read(path.join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(wanted.as_bytes()))
+    })
+    .map(|path| String::from_utf8_lossy(&std::fs::read(path.join("cmdline")).unwrap_or_default()).replace('\0', " "))
+    .collect()
+}
+
 /// The arguments of a scripted run of this workflow, with the trust that a machine gives by hash.
 pub fn scripted(room: &Room, workflow: &str, conversations: Value) -> Vec<String> {
     let flag = room.script(conversations);
@@ -201,4 +264,24 @@ pub fn quick_script() -> Value {
             { "do": "out", "file": "close-out.json", "content": close_out("done.txt") }
         ] }
     ])
+}
+
+/// Every file below a folder with its bytes, links by where they point.
+pub fn bytes_of(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+    let (mut all, mut next) = (std::collections::BTreeMap::new(), vec![folder.to_owned()]);
+    while let Some(folder) = next.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let (path, kind) = (entry.path(), entry.file_type().unwrap());
+            if kind.is_dir() {
+                next.push(path);
+            } else if kind.is_symlink() {
+                let to = std::fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes();
+                all.insert(path, to);
+            } else if kind.is_file() {
+                let bytes = std::fs::read(&path).unwrap_or_default();
+                all.insert(path, bytes);
+            }
+        }
+    }
+    all
 }

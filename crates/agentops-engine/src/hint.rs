@@ -1,0 +1,72 @@
+//! What to type when something was refused, for the command line and for the supervisor's answers alike.
+
+use agentops_agents::driver::DriverError;
+use agentops_git::Error as Git;
+
+use crate::plan::PlanError;
+use crate::wire::RefusalKind;
+
+/// What to do about a refusal of git's.
+#[must_use]
+pub fn git(error: &Git) -> &'static str {
+    match error {
+        Git::NotARepository { .. } => {
+            "go into your repository, name it with --repo, or begin one with `git init` and a first commit"
+        }
+        Git::Bare { .. } => "run this in a clone that has a work tree",
+        Git::NoCommits { .. } => "make a first commit: a run starts from one",
+        Git::GitMissing => "install git",
+        Git::GitTooOld { .. } => "install a newer git: older ones cannot be kept from running a repository's programs",
+        Git::UnknownRevision { .. } | Git::BadName { .. } => "`git log --oneline` shows what there is",
+        Git::NotOwned { .. } => "only your own repositories are worked in",
+        Git::InProgress { .. } => "finish or abort it first",
+        Git::MergeRefused { .. } => "nothing was merged; commit or stash what git names, then merge again",
+        Git::Locked { .. } | Git::LaneBusy { .. } => "another process works here; try again when it has ended",
+        _ => "`agentops doctor` checks git, this repository and the state folder",
+    }
+}
+
+/// Whether a refusal of git's is the machine's fault and not the arguments'.
+#[must_use]
+pub fn of_machine(error: &Git) -> bool {
+    matches!(error, Git::GitMissing | Git::GitTooOld { .. } | Git::Io { .. } | Git::Timeout { .. } | Git::Locked { .. })
+}
+
+/// What to do about a run that cannot be planned.
+#[must_use]
+pub fn plan(error: &PlanError) -> String {
+    let words = match error {
+        PlanError::EmptyTask => "say what is to be done: agentops run \"add a --json flag to the export command\"",
+        PlanError::LongTask { .. } => "put the long part into a file of the repository and name that file in the task",
+        PlanError::File(file) => &file.hint,
+        PlanError::Name(_) => "names are lower-case letters, digits and dashes, as in `agentops run --agent implement`",
+        PlanError::NoWorkflow { .. } => "name one of these with --workflow, or write it to .agentops/workflows/NAME.toml",
+        PlanError::NoProgram => {
+            "install one (`npm install -g @anthropic-ai/claude-code` or `npm install -g @openai/codex`) and log in, or try \
+             `agentops demo`, which needs none"
+        }
+        PlanError::Driver { source: DriverError::Missing { hint, .. }, .. } => hint,
+        PlanError::Driver { source: DriverError::Unknown { .. }, .. } => "name one of these with --driver",
+        PlanError::Driver { source: DriverError::Setting { .. }, .. } => {
+            "mend it in the agent's file, or give another with --set KEY=VALUE"
+        }
+        PlanError::Driver { .. } => "run the program by hand and see what it says; `agentops doctor` checks it too",
+        PlanError::UsageUnknown { .. } => {
+            "use a driver that does; a program that calls no model says so with `model: none` in its settings"
+        }
+        PlanError::Submodules { .. } => "runs in repositories with submodules are not supported yet",
+        PlanError::Git(error) => git(error),
+        PlanError::Store(_) => "free some space or mend the folder's permissions; `agentops doctor` checks it",
+    };
+    words.to_owned()
+}
+
+/// Which kind of refusal a plan's error is.
+#[must_use]
+pub fn kind(error: &PlanError) -> RefusalKind {
+    match error {
+        PlanError::Store(_) => RefusalKind::Failed,
+        PlanError::Git(error) if of_machine(error) => RefusalKind::Failed,
+        _ => RefusalKind::BadRequest,
+    }
+}
