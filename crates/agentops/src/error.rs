@@ -142,7 +142,11 @@ impl From<ClientError> for CommandError {
 
 impl From<agentops_git::Error> for CommandError {
     fn from(error: agentops_git::Error) -> Self {
-        let code = if hint::of_machine(&error) { FAILED } else { USAGE };
+        let code = match &error {
+            agentops_git::Error::MergeRefused { .. } | agentops_git::Error::InProgress { .. } => MERGE_REFUSED,
+            error if hint::of_machine(error) => FAILED,
+            _ => USAGE,
+        };
         Self::of(code, &error).hint(hint::git(&error))
     }
 }

@@ -28,10 +28,14 @@ pub fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
-            // Help and version are answers, not errors; clap knows where each goes and colours it.
-            let code = if e.use_stderr() { error::USAGE } else { error::SUCCESS };
-            let _closed = e.print();
-            return ExitCode::from(code);
+            // Help and version are answers, not errors; clap knows how they look.
+            if !e.use_stderr() {
+                let _closed = e.print();
+                return ExitCode::from(error::SUCCESS);
+            }
+            // An error repeats what was typed, which may have been pasted from anywhere.
+            Printer::new(false, false).note(e.render().to_string().trim_end());
+            return ExitCode::from(error::USAGE);
         }
     };
     let printer = Printer::new(cli.global.json, cli.global.quiet);

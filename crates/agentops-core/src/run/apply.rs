@@ -88,12 +88,12 @@ impl State {
                 self.decide(DecisionKind::LaneFailed, lane, Some(detail));
             }
             Event::SessionReady { session, facts } => {
-                let live = self.live(session, "session-ready")?;
+                let live = self.own(session, "session-ready")?;
                 live.window = facts.window;
                 live.facts = Some(facts.clone());
             }
             Event::Call { session, usage, context, window, sub_agent, stop } => {
-                let live = self.live(session, "call")?;
+                let live = self.own(session, "call")?;
                 measure(live, *usage, *context, *window, *sub_agent, *stop, at_ms);
             }
             Event::SessionEnded { .. } => self.session_ended(event, at_ms)?,
@@ -541,6 +541,13 @@ impl State {
         }
     }
 
+    /// A live session of this supervisor. One of a dead supervisor was ended with it: what it says now is not believed, and
+    /// nothing would come of its calls.
+    fn own(&mut self, id: &SessionId, event: &'static str) -> Result<&mut SessionState, Illegal> {
+        let live = self.live(id, event)?;
+        if live.orphaned { illegal(event, format!("session {id} went with its supervisor")) } else { Ok(live) }
+    }
+
     fn live(&mut self, id: &SessionId, event: &'static str) -> Result<&mut SessionState, Illegal> {
         let lane = self.lane(&id.lane, event)?;
         match lane.sessions.last_mut().filter(|session| session.id == *id && session.end.is_none()) {
@@ -609,12 +616,13 @@ fn measure(
     session.calls += 1;
     session.largest = session.largest.max(context);
     session.usage.add(usage.unwrap_or_default());
-    let window = session.window.map_or(window, |known| known.min(window));
-    session.window = Some(window);
-    let Some(window) = Window::new(window) else { return };
+    // Zero means unknown: it must not take the ceiling away.
+    session.window = [session.window, Some(window)].into_iter().flatten().filter(|window| *window > 0).min();
     if let Some(reason) = stop {
         session.stop.get_or_insert(Stop::Meter(reason));
-    } else if context >= window.ceiling() {
+    }
+    let Some(window) = session.window.and_then(Window::new) else { return };
+    if context >= window.ceiling() {
         session.stop.get_or_insert(Stop::Meter(StopReason::Ceiling));
     } else if context >= window.soft_mark() && !sub_agent {
         session.hand_over_since_ms.get_or_insert(at_ms);

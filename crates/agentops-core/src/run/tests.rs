@@ -284,6 +284,41 @@ fn no_action_begins_twice() {
     assert!(world.state.clone().apply(&Event::Began { key }, 3).is_err());
 }
 
+/// A world in which the first session has begun.
+fn with_a_session() -> (World, crate::id::SessionId) {
+    let mut world = World::new(Approve::All, Vec::new());
+    loop {
+        let (key, action) = world.state.actions().remove(0);
+        world.append(Event::Began { key });
+        if let Action::StartSession { session, .. } = action {
+            return (world, session);
+        }
+        world.perform(action);
+    }
+}
+
+fn call(session: &crate::id::SessionId, context: u64, window: u64) -> Event {
+    let usage = Some(Usage { input: 100, ..Usage::default() });
+    Event::Call { session: session.clone(), usage, context, window, sub_agent: false, stop: None }
+}
+
+#[test]
+fn a_window_of_zero_is_unknown_and_takes_no_ceiling_away() {
+    let (mut world, session) = with_a_session();
+    world.append(call(&session, 100, 1000));
+    world.append(call(&session, 100, 0));
+    world.append(call(&session, 400, 1000));
+    let asked = |(_, action): &(Key, Action)| matches!(action, Action::StopSession { .. });
+    assert!(world.state.actions().iter().any(asked));
+}
+
+#[test]
+fn a_session_of_a_dead_supervisor_makes_no_more_calls() {
+    let (mut world, session) = with_a_session();
+    world.append(Event::Orphaned);
+    assert!(world.state.clone().apply(&call(&session, 500, 1000), 9).is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 

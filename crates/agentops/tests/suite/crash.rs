@@ -3,7 +3,6 @@
 //! SIGKILL of the real process, not a panic. What must hold afterwards is in `Ended::holds`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use agentops_core::run::{Event, Key, SessionEnd, State};
 use agentops_engine::crash::BOUNDARIES;
 use agentops_engine::world::Entry;
-use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 
-use crate::room::{Ran, Room, close_out, marked};
+use crate::room::{Ran, Room, close_out, marked, slow};
 
 /// Three phases and two lanes; the gate of the second phase refuses once.
 const WORKFLOW: &str = r#"
@@ -104,15 +102,8 @@ const RUN: [&str; 6] =
 /// Starts the run in a supervisor that is killed at boundary `n`, and waits until that one is dead.
 fn crash(room: &Room, trust: &str, n: u64) -> Ran {
     let out = room.command(&[&RUN[..], &[trust, "--detach"]].concat()).env("AGENTOPS_CRASH_AT", n.to_string()).output();
-    await_supervisor(room);
+    room.await_supervisor();
     Ran::of(&out.unwrap())
-}
-
-/// Waits until nobody holds the supervisor's lock: the kernel drops it when that process is gone, whatever its pid is now.
-fn await_supervisor(room: &Room) {
-    if let Some(lock) = room.private("supervisor.lock").and_then(|path| File::open(path).ok()) {
-        rustix::fs::flock(&lock, FlockOperation::LockShared).unwrap();
-    }
 }
 
 /// A supervisor that is killed at boundary `n` of its own, or ends because nothing is left to do.
@@ -152,7 +143,7 @@ impl Ended {
     fn look(room: &Room, run: &str) -> Self {
         let view = room.run(&["show", run, "--json"]).expect(0).json();
         assert_eq!(view["status"]["status"], "done");
-        let entries = entries(room, run);
+        let entries = room.entries(run);
         let state = counted_once(&entries);
         let branch = view["branch"].as_str().unwrap();
         let listed = room.git(&["ls-tree", "-r", branch]);
@@ -204,11 +195,6 @@ fn plain(text: &str, run: &str, view: &Value) -> String {
     record.to_string()
 }
 
-fn entries(room: &Room, run: &str) -> Vec<Entry> {
-    let logs = room.run(&["logs", run, "--json"]).expect(0);
-    logs.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 /// Folds the ledger again: no key ends twice, none begins after it ended, and no session begins twice.
 fn counted_once(entries: &[Entry]) -> State {
     let mut state = State::first(&entries[0].event, entries[0].at_ms).unwrap();
@@ -233,7 +219,7 @@ fn counted_once(entries: &[Entry]) -> State {
 
 /// No process, no work tree, no torn object, and the user's checkout as it was.
 fn nothing_left(room: &Room, run: &str) {
-    assert_eq!(marked(&format!("{}/", room.id())), Vec::<String>::new(), "processes left");
+    assert_eq!(marked(room), [], "processes left");
     assert_eq!(room.git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 1);
     assert!(!room.private(&format!("lanes/{run}")).is_some_and(|lanes| lanes.exists()));
     room.git(&["fsck", "--connectivity-only"]);
@@ -273,18 +259,13 @@ fn play(template: &Template, crashes: &[Vec<u64>], expected: &Ended) {
                 }
             }));
             if tried.is_err() {
-                eprintln!("crash at {at:?}:\n{}", room.story());
-                failed.lock().unwrap().push(at.clone());
+                failed.lock().unwrap().push(format!("crash at {at:?}:\n{}", room.story()));
             }
         }
     };
     std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(one))));
     let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "these crashes were not survived: {failed:?}");
-}
-
-fn slow() -> bool {
-    std::env::var_os("AGENTOPS_SLOW").is_some()
+    assert!(failed.is_empty(), "{} crashes were not survived: {}", failed.len(), failed.join("\n"));
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! The real program in a sealed room: cleared environment, own home, own repository, real git, real processes.
 
+mod agents_refused;
 mod bad_input;
+mod ceiling;
 mod crash;
+mod hostile_text;
+mod once;
 mod quick;
 mod real;
 mod room;
+mod trust;

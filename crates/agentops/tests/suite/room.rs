@@ -1,8 +1,12 @@
 //! The sealed room: a home, a state folder and a repository of its own, and the program run in it with nothing else around.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use agentops_agents::process::ProcessId;
+use agentops_engine::world::Entry;
+use rustix::fs::{FileType, FlockOperation, Mode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -79,6 +83,32 @@ impl Room {
     pub fn id(&self) -> String {
         let private = self.private("").expect("private state");
         private.file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
+    /// Waits until nobody holds the supervisor's lock: the kernel drops it when that process is gone, whatever its pid is now.
+    pub fn await_supervisor(&self) {
+        if let Some(lock) = self.private("supervisor.lock").and_then(|path| File::open(path).ok()) {
+            rustix::fs::flock(&lock, FlockOperation::LockShared).unwrap();
+        }
+    }
+
+    /// A run's ledger.
+    pub fn entries(&self, run: &str) -> Vec<Entry> {
+        let logs = self.run(&["logs", run, "--json"]).expect(0);
+        logs.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// A pipe with a name, for a script and its test to meet at.
+    pub fn pipe(&self, name: &str) -> PathBuf {
+        let path = self.root().join(name);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        path
+    }
+
+    /// Starts a run and gives its id at once.
+    pub fn detach(&self, args: &[String]) -> String {
+        let view = self.run(&[&refs(args)[..], &["--detach"]].concat()).expect(0).json();
+        view["run"].as_str().unwrap().to_owned()
     }
 
     /// What happened here, for somebody who looks for the reason of a failure.
@@ -211,25 +241,40 @@ pub fn everything(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Processes whose environment carries a session mark that begins so, each with its command line.
-pub fn marked(prefix: &str) -> Vec<String> {
-    let wanted = format!("AGENTOPS_SESSION={prefix}");
-    let pids = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-    pids.filter(|path| {
-        let environment = std::fs::read(path.join("environ")).unwrap_or_default();
+/// Processes of this room's sessions and gates, by the mark in their environment.
+pub fn marked(room: &Room) -> Vec<ProcessId> {
+    let wanted = format!("AGENTOPS_SESSION={}/", room.id());
+    let ours = |pid: &i32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(wanted.as_bytes()))
-    })
-    .map(|path| String::from_utf8_lossy(&std::fs::read(path.join("cmdline")).unwrap_or_default()).replace('\0', " "))
-    .collect()
+    };
+    pids().filter(ours).filter_map(ProcessId::of).collect()
+}
+
+/// Every process there is.
+pub fn pids() -> impl Iterator<Item = i32> {
+    let names = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name());
+    names.filter_map(|name| name.to_str()?.parse().ok())
+}
+
+/// Whether everything is to be tried that takes long.
+pub fn slow() -> bool {
+    std::env::var_os("AGENTOPS_SLOW").is_some()
 }
 
 /// The arguments of a scripted run of this workflow, with the trust that a machine gives by hash.
 pub fn scripted(room: &Room, workflow: &str, conversations: Value) -> Vec<String> {
+    scripted_with(room, workflow, &[], conversations)
+}
+
+/// As `scripted`, with more flags.
+pub fn scripted_with(room: &Room, workflow: &str, more: &[&str], conversations: Value) -> Vec<String> {
     let flag = room.script(conversations);
     let workflow = format!("--workflow={workflow}");
     let mut args: Vec<String> = ["run", "write done.txt", &workflow, "--driver=scripted", "--approve=all", "--json", &flag]
         .map(str::to_owned)
         .into();
+    args.extend(more.iter().map(|flag| (*flag).to_owned()));
     let dry = room.run(&[&refs(&args)[..], &["--dry-run"]].concat()).expect(0).json();
     args.push(format!("--trust={}", dry["subject"]["hash"].as_str().unwrap()));
     args

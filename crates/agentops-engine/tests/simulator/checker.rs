@@ -1,0 +1,250 @@
+//! What must hold of every history, checked row by row against a plain reference as the rows become durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use agentops_core::ceiling::Window;
+use agentops_core::id::{BlobId, RunId, SessionId};
+use agentops_core::run::{Event, Key, Outcome, State};
+
+use crate::disk::{Disk, Saved};
+
+/// `Err`: what does not hold.
+pub type Held = Result<(), String>;
+
+/// Refuses with words unless it holds.
+fn holds(is_so: bool, words: impl FnOnce() -> String) -> Held {
+    if is_so { Ok(()) } else { Err(words()) }
+}
+
+/// A run's history in the plainest words.
+#[derive(Default)]
+struct Plain {
+    /// Every key begun: how often, and whether it may begin again.
+    began: BTreeMap<Key, (u32, bool)>,
+    /// Every key performed: how often.
+    performed: BTreeMap<Key, u32>,
+    /// What can happen only once and did.
+    once: BTreeSet<String>,
+    /// Smallest window of each session, and whether it is over its ceiling.
+    sessions: BTreeMap<SessionId, (Option<u64>, bool)>,
+    laws_held: bool,
+    ended: bool,
+}
+
+/// A timer that is set.
+struct Set {
+    at: u64,
+    epoch: u64,
+    wait_ms: u64,
+}
+
+/// The checker.
+#[derive(Default)]
+pub struct Checker {
+    /// Fold of the durable history.
+    pub states: BTreeMap<RunId, State>,
+    plain: BTreeMap<RunId, Plain>,
+    rows: Vec<Rc<Saved>>,
+    named: BTreeSet<BlobId>,
+    timers: BTreeMap<(RunId, Key), Set>,
+}
+
+impl Checker {
+    /// How many rows were acknowledged and seen.
+    pub fn seen(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// R1: after a restart everything acknowledged is there, as it was, in its place. R4: so is every blob that it names.
+    pub fn reopened(&mut self, disk: &Disk, lost: &[BlobId]) -> Held {
+        holds(disk.rows.len() >= self.rows.len(), || {
+            format!("R1: {} rows were acknowledged, {} are left", self.rows.len(), disk.rows.len())
+        })?;
+        let kept = self.rows.iter().zip(&disk.rows).all(|(ours, theirs)| Rc::ptr_eq(ours, theirs));
+        holds(kept, || "R1: an acknowledged row was changed".into())?;
+        let gone = lost.iter().find(|blob| self.named.contains(blob));
+        holds(gone.is_none(), || format!("R4: a row names the blob {gone:?}, which is lost"))
+    }
+
+    /// R4 for rows that were durable and never acknowledged.
+    pub fn names_only(&self, disk: &Disk) -> Held {
+        let gone = self.named.iter().find(|blob| !disk.blobs.contains_key(blob));
+        holds(gone.is_none(), || format!("R4: a row names the blob {gone:?}, which is lost"))
+    }
+
+    /// New rows of the disk, seen at `mono`. Gives the runs that they are about.
+    pub fn take_rows(&mut self, disk: &Disk, mono: u64) -> Result<BTreeSet<RunId>, String> {
+        let mut touched = BTreeSet::new();
+        for saved in &disk.rows[self.rows.len()..] {
+            let entry = &saved.entry;
+            let before = self.rows.last().map_or(0, |row| row.epoch);
+            holds(saved.epoch >= before, || {
+                format!("R9: supervisor {} wrote row {} after {before}", saved.epoch, entry.seq)
+            })?;
+            holds(entry.seq == self.rows.len() as u64 + 1, || {
+                format!("order: row {} has seq {}", self.rows.len(), entry.seq)
+            })?;
+            self.plain
+                .entry(entry.run.clone())
+                .or_default()
+                .row(&entry.event)
+                .map_err(|e| format!("row {}: {e}", entry.seq))?;
+            names(&entry.event, &mut self.named);
+            if let Event::TimerFired { key } = &entry.event {
+                self.fired(&entry.run, key, saved.epoch, mono)?;
+            }
+            let folded = match self.states.get_mut(&entry.run) {
+                Some(state) => state.apply(&entry.event, entry.at_ms),
+                None => State::first(&entry.event, entry.at_ms).map(|first| {
+                    self.states.insert(entry.run.clone(), first);
+                }),
+            };
+            folded.map_err(|e| format!("row {} does not fold: {e}", entry.seq))?;
+            if matches!(entry.event, Event::Ended { outcome: Outcome::Done }) {
+                let laws = self.plain.get(&entry.run).is_some_and(|plain| plain.laws_held);
+                holds(laws, || "a run is done and its laws were not held".into())?;
+            }
+            touched.insert(entry.run.clone());
+            self.rows.push(Rc::clone(saved));
+            self.watch_timers(&entry.run, mono, saved.epoch);
+        }
+        Ok(touched)
+    }
+
+    /// R1: what was acknowledged is among the rows from `from` on, in this order.
+    pub fn acknowledged(&self, from: usize, accepted: &[(RunId, Event)]) -> Held {
+        let mut rows = self.rows[from..].iter();
+        for (run, event) in accepted {
+            let found = rows.any(|saved| saved.entry.run == *run && saved.entry.event == *event);
+            holds(found, || format!("R1: acknowledged and not in the ledger: {event:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// R2: an action starts only when its beginning is durable, once for each beginning, a session once for ever.
+    pub fn performed(&mut self, run: &RunId, key: &Key) -> Held {
+        let Some(plain) = self.plain.get_mut(run) else { return Err(format!("{key} of a run that is not in the ledger")) };
+        let performed = plain.performed.entry(key.clone()).or_default();
+        *performed += 1;
+        let began = plain.began.get(key).map_or(0, |(times, _)| *times);
+        holds(*performed <= began, || format!("R2: {key} performed {performed} times, begun {began} times"))?;
+        holds(*performed == 1 || !matches!(key, Key::Session { .. }), || format!("R2: {key} performed twice"))
+    }
+
+    /// The conductor's states are the fold of the durable history.
+    pub fn same<'a>(&self, theirs: impl Iterator<Item = (&'a RunId, &'a State)>, only: Option<&BTreeSet<RunId>>) -> Held {
+        for (run, state) in theirs.filter(|(run, _)| only.is_none_or(|only| only.contains(run))) {
+            holds(self.states.get(run) == Some(state), || {
+                format!("the state of {run} is not the fold of its rows: {state:?}\n\n{:?}", self.states.get(run))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// R8: no timer is overdue while a supervisor is at work that started at `since`.
+    pub fn on_time(&self, mono: u64, since: u64) -> Held {
+        let late = self.timers.iter().find(|(_, set)| mono > set.at.max(since) + set.wait_ms);
+        holds(late.is_none(), || {
+            format!("R8: the timer {} was lost", late.map_or(String::new(), |((_, key), _)| key.to_string()))
+        })
+    }
+
+    fn watch_timers(&mut self, run: &RunId, mono: u64, epoch: u64) {
+        let timers = self.states.get(run).map(State::timers).unwrap_or_default();
+        self.timers.retain(|(of, key), _| of != run || timers.iter().any(|timer| timer.key == *key));
+        for timer in timers {
+            let set = Set { at: mono, epoch, wait_ms: timer.wait_ms };
+            self.timers.entry((run.clone(), timer.key)).or_insert(set);
+        }
+    }
+
+    /// R8: it was set, and within one supervisor it fires neither early nor twice, whatever the wall clock did.
+    fn fired(&mut self, run: &RunId, key: &Key, epoch: u64, mono: u64) -> Held {
+        let Some(set) = self.timers.remove(&(run.clone(), key.clone())) else {
+            return Err(format!("R8: {key} fired and was not set"));
+        };
+        let early = set.epoch == epoch && mono < set.at + set.wait_ms;
+        holds(!early, || format!("R8: {key} fired {} ms early", set.at + set.wait_ms - mono))
+    }
+}
+
+impl Plain {
+    fn row(&mut self, event: &Event) -> Held {
+        holds(!self.ended || matches!(event, Event::Closed { .. }), || format!("after the end: {event:?}"))?;
+        match event {
+            Event::Began { key } => {
+                let (times, again) = self.began.entry(key.clone()).or_insert((0, true));
+                holds(*again, || format!("R2: {key} begun twice"))?;
+                (*times, *again) = (*times + 1, false);
+                if let Key::Stop { session } = key {
+                    self.sessions.remove(session);
+                }
+            }
+            Event::Orphaned => {
+                for (key, (_, again)) in &mut self.began {
+                    *again = !matches!(key, Key::Session { .. });
+                }
+            }
+            Event::ActionFailed { key, .. } => {
+                if let Some((_, again)) = self.began.get_mut(key) {
+                    *again = true;
+                }
+            }
+            Event::SessionReady { session, facts } => {
+                self.sessions.entry(session.clone()).or_default().0 = facts.window.filter(|window| *window > 0);
+            }
+            Event::Call { session, context, window, stop, .. } => {
+                // A session that was asked to stop is not looked at any more.
+                if let Some((known, over)) = self.sessions.get_mut(session) {
+                    holds(!*over, || format!("ceiling: {session} made a call past its ceiling and was not stopped"))?;
+                    let said = Some(*window).filter(|window| *window > 0);
+                    *known = [*known, said].into_iter().flatten().min();
+                    let ceiling = known.and_then(Window::new).map(Window::ceiling);
+                    *over = stop.is_some() || ceiling.is_some_and(|ceiling| *context >= ceiling);
+                }
+            }
+            Event::LawsChecked { held, .. } => self.laws_held = *held == [true; 5],
+            Event::LaneOpened { lane, .. } => self.only_once(format!("open {lane}"))?,
+            Event::SessionEnded { session, .. } => {
+                self.sessions.remove(session);
+                self.only_once(format!("end of {session}"))?;
+            }
+            Event::Bundled { phase, .. } => self.only_once(format!("bundle of {phase}"))?,
+            Event::Recorded { .. } => self.only_once("record".into())?,
+            Event::Published { .. } => self.only_once("publish".into())?,
+            Event::LanesClosed => self.only_once("lanes closed".into())?,
+            Event::Ended { .. } => self.ended = true,
+            Event::Closed { .. } => self.only_once("closed".into())?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn only_once(&mut self, what: String) -> Held {
+        holds(!self.once.contains(&what), || format!("R2: finished twice: {what}"))?;
+        self.once.insert(what);
+        Ok(())
+    }
+}
+
+/// The blobs that a row names.
+fn names(event: &Event, into: &mut BTreeSet<BlobId>) {
+    match event {
+        Event::Created(created) => into.extend([created.task.clone()]),
+        Event::LaneFailed { detail, .. } | Event::Conflict { detail, .. } | Event::ActionFailed { detail, .. } => {
+            into.insert(detail.clone());
+        }
+        Event::SessionReady { facts, .. } => into.extend([facts.prompt.clone()]),
+        Event::SessionEnded { artifacts, hand_over, transcript, detail, .. } => {
+            into.extend(artifacts.values().cloned());
+            into.extend([hand_over, transcript, detail].into_iter().flatten().cloned());
+        }
+        Event::GateEnded { detail, output, .. } => into.extend([detail, output].into_iter().flatten().cloned()),
+        Event::ApprovalAsked { shown, .. } => into.extend([shown.clone()]),
+        Event::Bundled { bundle, .. } => into.extend([bundle.clone()]),
+        Event::LawsChecked { detail, .. } => into.extend(detail.clone()),
+        Event::Intent(agentops_core::run::Intent::Reject { message, .. }) => into.extend([message.clone()]),
+        _ => {}
+    }
+}
