@@ -1,6 +1,6 @@
 //! What a run does: phases, lanes, gates, limits.
 //!
-//! Three levels, three types. [`raw::Workflow`] is what a file says, with no rule checked. [`Workflow`] is checked: it can be
+//! Three levels, three types. [`raw::RawWorkflow`] is what a file says, with no rule checked. [`Workflow`] is checked: it can be
 //! run. The running one is the fold of a ledger, in [`crate::run`].
 
 use schemars::JsonSchema;
