@@ -1,7 +1,7 @@
 //! What a run does: phases, lanes, gates, limits.
 //!
-//! Three levels, three types. [`raw::Workflow`] is what a file says, with no rule checked. [`Workflow`] is checked: it can be
-//! run. The running one is the fold of a ledger, in [`crate::run`].
+//! Three levels, three types. [`raw::RawWorkflow`] is what a file says, with no rule checked. [`Workflow`] is checked: it can
+//! be run. The running one is the fold of a ledger, in [`crate::run`].
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
