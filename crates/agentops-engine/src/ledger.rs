@@ -4,8 +4,8 @@
 //! checks the epoch in its own transaction, so a supervisor that was paused and taken over from can write nothing. The table
 //! `runs` is a cache for lists: it may be dropped or emptied and is made again from `events` by the next supervisor.
 //!
-//! SQLite has checksums in its WAL and none in the database file, so every entry carries its own, over what it says, its place
-//! and the place of its run's entry before it: what was changed, lost from the middle or put elsewhere is told, not believed.
+//! SQLite has checksums in its WAL and none in the database file, so every entry has its own, over what it says, its place
+//! and the place of its run's entry before it: what was changed, lost from the middle or moved is told, not believed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,8 @@ impl Ledger {
         list_again(&tx, path)?;
         let kept = "INSERT INTO meta (key, value) VALUES ('format', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1";
         tx.execute(kept, [FORMAT]).map_err(fail)?;
-        let next = "INSERT INTO meta (key, value) VALUES ('epoch', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1 RETURNING value";
+        let next = "INSERT INTO meta (key, value) VALUES ('epoch', 1) \
+                    ON CONFLICT (key) DO UPDATE SET value = value + 1 RETURNING value";
         let epoch: u64 = tx.query_row(next, [], |row| row.get(0)).map_err(fail)?;
         tx.commit().map_err(fail)?;
         ledger.epoch = Some(epoch);

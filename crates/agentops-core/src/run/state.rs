@@ -28,6 +28,10 @@ pub struct State {
     pub begun: BTreeSet<Key>,
     /// What a person must decide before it goes on.
     pub decision: Option<Decision>,
+    /// What came up while a decision was open already; the same answer is for all of it.
+    pub more_decisions: Vec<Decision>,
+    /// Actions that failed; none of them starts again before a person says so or another supervisor takes over.
+    pub failed: BTreeSet<Key>,
     /// A person wants it to end.
     pub cancelled: bool,
     /// Why it cannot go on.
