@@ -1,5 +1,5 @@
-//! R3 on real SQLite files: whatever is cut off or flipped, the ledger opens as a prefix of what was acknowledged, or says by
-//! name that it is damaged.
+//! R3 on real SQLite files: whatever is cut off or flipped, the ledger opens as a prefix of what was acknowledged, or says
+//! by name that it is damaged.
 
 use std::path::{Path, PathBuf};
 
