@@ -1,5 +1,7 @@
 //! The transitions. Every event is checked against the state: what cannot have happened is refused, not folded.
 
+use std::sync::Arc;
+
 use super::action::Key;
 use super::event::{Created, Event, Intent, Outcome, SessionEnd, Verdict};
 use super::state::{
@@ -47,7 +49,8 @@ impl State {
     fn new(created: &Created, at_ms: u64) -> State {
         State {
             phases: created.workflow.phases.iter().map(PhaseState::new).collect(),
-            created: created.clone(),
+            // Shared: a state is cloned for every event, and this part of it never changes.
+            created: Arc::new(created.clone()),
             created_at_ms: at_ms,
             last_at_ms: at_ms,
             events: 1,

@@ -1,6 +1,7 @@
 //! The fold of a run's ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ use crate::workflow::{Phase, Writes};
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
     /// What was fixed at the start.
-    pub created: Created,
+    pub created: Arc<Created>,
     /// When it started, in Unix milliseconds.
     pub created_at_ms: u64,
     /// When the last event came, in Unix milliseconds.
