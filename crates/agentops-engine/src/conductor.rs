@@ -168,7 +168,7 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
     pub fn busy(&self) -> bool {
         !self.armed.is_empty()
             || self.runs.values().any(|state| {
-                let live = state.sessions().any(|(_, session)| session.end.is_none());
+                let live = state.sessions().any(|(_, session)| session.end.is_none() && !session.orphaned);
                 state.outcome.is_none() && (live || state.begun.iter().any(|key| *key != Key::StopWork))
             })
     }

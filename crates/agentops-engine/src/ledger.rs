@@ -2,14 +2,19 @@
 //!
 //! WAL with `synchronous=FULL`: a transaction that was acknowledged survives power loss. One connection writes. Every append
 //! checks the epoch in its own transaction, so a supervisor that was paused and taken over from can write nothing. The table
-//! `runs` is a cache for lists: it may be deleted and is made again from `events`.
+//! `runs` is a cache for lists: it may be dropped or emptied and is made again from `events` by the next supervisor.
+//!
+//! SQLite has checksums in its WAL and none in the database file, so every entry has its own, over what it says, its place
+//! and the place of its run's entry before it: what was changed, lost from the middle or moved is told, not believed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agentops_core::id::{BlobId, Name, RunId};
 use agentops_core::run::{Closing, Event, FORMAT, Outcome, State};
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use sha2::{Digest, Sha256};
 
 use crate::crash::boundary;
 use crate::world::{Entry, Row, Storage, StorageError};
@@ -48,7 +53,9 @@ CREATE TABLE IF NOT EXISTS events (
     run TEXT NOT NULL,
     at_ms INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
-    body TEXT NOT NULL
+    body TEXT NOT NULL,
+    prev INTEGER NOT NULL,
+    sum INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS events_by_run ON events (run, seq);
 CREATE TABLE IF NOT EXISTS runs (
@@ -76,11 +83,13 @@ impl Ledger {
         ledger.check_format()?;
         ledger.db.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
         ledger.db.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
-        let tx = ledger.db.transaction().map_err(fail)?;
+        let tx = ledger.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
         tx.execute_batch(SCHEMA).map_err(fail)?;
+        list_again(&tx, path)?;
         let kept = "INSERT INTO meta (key, value) VALUES ('format', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1";
         tx.execute(kept, [FORMAT]).map_err(fail)?;
-        let next = "INSERT INTO meta (key, value) VALUES ('epoch', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1 RETURNING value";
+        let next = "INSERT INTO meta (key, value) VALUES ('epoch', 1) \
+                    ON CONFLICT (key) DO UPDATE SET value = value + 1 RETURNING value";
         let epoch: u64 = tx.query_row(next, [], |row| row.get(0)).map_err(fail)?;
         tx.commit().map_err(fail)?;
         ledger.epoch = Some(epoch);
@@ -170,9 +179,14 @@ impl Ledger {
     /// # Errors
     /// The ledger cannot be read, or an entry is damaged.
     pub fn entries_after(&self, run: Option<&RunId>, seq: u64, limit: u32) -> Result<Vec<Entry>, StorageError> {
-        let sql =
-            "SELECT seq, run, at_ms, body FROM events WHERE seq > ?1 AND (?2 IS NULL OR run = ?2) ORDER BY seq LIMIT ?3";
-        self.entries(sql, params![seq, run.map(RunId::as_str), limit])
+        let sql = "SELECT seq, run, at_ms, epoch, body, prev, sum FROM events \
+                   WHERE seq > ?1 AND (?2 IS NULL OR run = ?2) ORDER BY seq LIMIT ?3";
+        let entries = self.entries(sql, params![seq, run.map(RunId::as_str), limit], false)?;
+        let gap = |(before, entry): (u64, &Entry)| run.is_none() && entry.seq != before + 1;
+        match (seq..).zip(&entries).find(|pair| gap(*pair)) {
+            Some((before, _)) => Err(self.corrupt(format!("entry {} is missing", before + 1))),
+            None => Ok(entries),
+        }
     }
 
     /// The state of one run; `None` when there is none of that id.
@@ -223,33 +237,115 @@ impl Ledger {
         rows.collect::<rusqlite::Result<Vec<T>>>().map_err(fail)
     }
 
-    fn entries<P: rusqlite::Params>(&self, sql: &str, params: P) -> Result<Vec<Entry>, StorageError> {
+    /// `whole`: the query gives whole runs, so that each entry must follow its run's last one.
+    fn entries<P: rusqlite::Params>(&self, sql: &str, params: P, whole: bool) -> Result<Vec<Entry>, StorageError> {
         let rows = self.query(sql, params, |row| {
-            Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?, row.get::<_, u64>(2)?, row.get::<_, String>(3)?))
+            let kept = Kept {
+                seq: row.get(0)?,
+                run: row.get(1)?,
+                at_ms: row.get(2)?,
+                epoch: row.get(3)?,
+                body: row.get(4)?,
+                prev: row.get(5)?,
+            };
+            Ok((kept, row.get::<_, i64>(6)?))
         })?;
-        let entry = |(seq, run, at_ms, body): (u64, String, u64, String)| {
-            let event: Event = serde_json::from_str(&body).map_err(|e| self.corrupt(format!("entry {seq}: {e}")))?;
-            Ok(Entry { seq, run: self.run_id(&run)?, at_ms, event })
+        let mut last: BTreeMap<RunId, u64> = BTreeMap::new();
+        let entry = |(kept, sum): (Kept, i64)| {
+            let seq = kept.seq;
+            if kept.sum() != sum {
+                return Err(self.corrupt(format!("entry {seq} is not what was written")));
+            }
+            let run = self.run_id(&kept.run)?;
+            if whole && last.insert(run.clone(), seq).unwrap_or(0) != kept.prev {
+                return Err(self.corrupt(format!("entry {} before entry {seq} is missing", kept.prev)));
+            }
+            let event = serde_json::from_str(&kept.body).map_err(|e| self.corrupt(format!("entry {seq}: {e}")))?;
+            Ok(Entry { seq, run, at_ms: kept.at_ms, event })
         };
         rows.into_iter().map(entry).collect()
     }
 }
 
+/// An entry as it is kept.
+struct Kept {
+    seq: u64,
+    run: String,
+    at_ms: u64,
+    epoch: u64,
+    body: String,
+    /// The run's entry before this one; 0: this is its first.
+    prev: u64,
+}
+
+impl Kept {
+    fn sum(&self) -> i64 {
+        let mut digest = Sha256::new();
+        for number in [self.seq, self.at_ms, self.epoch, self.prev, self.run.len() as u64] {
+            digest.update(number.to_le_bytes());
+        }
+        digest.update(&self.run);
+        digest.update(&self.body);
+        let digest: [u8; 32] = digest.finalize().into();
+        digest[..8].iter().fold(0, |sum, byte| (sum << 8) | i64::from(*byte))
+    }
+}
+
+/// Keeps the list of runs in step with an entry.
+fn list(db: &Connection, path: &Path, run: &str, seq: u64, at_ms: u64, event: &Event) -> Result<(), StorageError> {
+    let done = match event {
+        Event::Created(created) => {
+            let sql = "INSERT INTO runs (run, first_seq, started_ms, task, workflow) VALUES (?1, ?2, ?3, ?4, ?5)";
+            db.execute(sql, params![run, seq, at_ms, created.task.as_str(), created.workflow.name.as_str()])
+        }
+        Event::Ended { outcome } => {
+            let sql = "UPDATE runs SET ended = 1, ended_ms = ?2, outcome = ?3 WHERE run = ?1";
+            db.execute(sql, params![run, at_ms, json(outcome)?])
+        }
+        Event::Closed { closing } => db.execute("UPDATE runs SET closing = ?2 WHERE run = ?1", params![run, json(closing)?]),
+        _ => Ok(0),
+    };
+    done.map(|_| ()).map_err(|e| failed(path, "written", &e))
+}
+
+/// Makes the list of runs again from the entries, when it is empty and there are some.
+fn list_again(db: &Connection, path: &Path) -> Result<(), StorageError> {
+    let fail = |e| failed(path, "opened", &e);
+    let gone = "SELECT NOT EXISTS (SELECT 1 FROM runs) AND EXISTS (SELECT 1 FROM events)";
+    if !db.query_row(gone, [], |row| row.get::<_, bool>(0)).map_err(fail)? {
+        return Ok(());
+    }
+    let sql = "SELECT seq, run, at_ms, body FROM events \
+               WHERE json_extract(body, '$.event') IN ('created', 'ended', 'closed') ORDER BY seq";
+    let mut statement = db.prepare(sql).map_err(fail)?;
+    let mut rows = statement.query([]).map_err(fail)?;
+    while let Some(row) = rows.next().map_err(fail)? {
+        let seq: u64 = row.get(0).map_err(fail)?;
+        let (run, at_ms): (String, u64) = (row.get(1).map_err(fail)?, row.get(2).map_err(fail)?);
+        let body: String = row.get(3).map_err(fail)?;
+        let event = serde_json::from_str(&body)
+            .map_err(|e| StorageError::Corrupt { path: path.display().to_string(), reason: format!("entry {seq}: {e}") })?;
+        list(db, path, &run, seq, at_ms, &event)?;
+    }
+    Ok(())
+}
+
 impl Storage for Ledger {
     fn load_open(&mut self) -> Result<Vec<Entry>, StorageError> {
-        let sql =
-            "SELECT seq, run, at_ms, body FROM events WHERE run IN (SELECT run FROM runs WHERE ended = 0) ORDER BY seq";
-        self.entries(sql, [])
+        let sql = "SELECT seq, run, at_ms, epoch, body, prev, sum FROM events \
+                   WHERE run IN (SELECT run FROM runs WHERE ended = 0) ORDER BY seq";
+        self.entries(sql, [], true)
     }
 
     fn load_run(&mut self, run: &RunId) -> Result<Vec<Entry>, StorageError> {
-        self.entries("SELECT seq, run, at_ms, body FROM events WHERE run = ?1 ORDER BY seq", [run.as_str()])
+        let sql = "SELECT seq, run, at_ms, epoch, body, prev, sum FROM events WHERE run = ?1 ORDER BY seq";
+        self.entries(sql, [run.as_str()], true)
     }
 
     fn append(&mut self, rows: &[Row]) -> Result<(), StorageError> {
         let fail = |e| failed(&self.path, "written", &e);
         let ours = self.epoch.unwrap_or(0);
-        let tx = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fail)?;
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
         let found: u64 = tx
             .prepare_cached("SELECT value FROM meta WHERE key = 'epoch'")
             .and_then(|mut epoch| epoch.query_row([], |row| row.get(0)))
@@ -258,30 +354,22 @@ impl Storage for Ledger {
             return Err(StorageError::Fenced { ours, found });
         }
         {
-            let mut insert = tx
-                .prepare_cached("INSERT INTO events (run, at_ms, epoch, body) VALUES (?1, ?2, ?3, ?4) RETURNING seq")
+            let number = |sql: &str| tx.prepare_cached(sql);
+            // One writer: the next place is after the last that was ever given.
+            let mut seq: u64 = number("SELECT coalesce(max(seq), 0) FROM events")
+                .and_then(|mut last| last.query_row([], |row| row.get(0)))
                 .map_err(fail)?;
+            let mut last = number("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1").map_err(fail)?;
+            let sql = "INSERT INTO events (seq, run, at_ms, epoch, body, prev, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+            let mut insert = number(sql).map_err(fail)?;
             for row in rows {
-                let body = json(&row.event)?;
-                let seq: u64 =
-                    insert.query_row(params![row.run.as_str(), row.at_ms, ours, body], |got| got.get(0)).map_err(fail)?;
-                match &row.event {
-                    Event::Created(created) => {
-                        let sql =
-                            "INSERT INTO runs (run, first_seq, started_ms, task, workflow) VALUES (?1, ?2, ?3, ?4, ?5)";
-                        let (task, workflow) = (created.task.as_str(), created.workflow.name.as_str());
-                        tx.execute(sql, params![row.run.as_str(), seq, row.at_ms, task, workflow]).map_err(fail)?;
-                    }
-                    Event::Ended { outcome } => {
-                        let sql = "UPDATE runs SET ended = 1, ended_ms = ?2, outcome = ?3 WHERE run = ?1";
-                        tx.execute(sql, params![row.run.as_str(), row.at_ms, json(outcome)?]).map_err(fail)?;
-                    }
-                    Event::Closed { closing } => {
-                        let sql = "UPDATE runs SET closing = ?2 WHERE run = ?1";
-                        tx.execute(sql, params![row.run.as_str(), json(closing)?]).map_err(fail)?;
-                    }
-                    _ => {}
-                }
+                seq += 1;
+                let prev = last.query_row([row.run.as_str()], |got| got.get(0)).map_err(fail)?;
+                let (run, body) = (row.run.as_str().to_owned(), json(&row.event)?);
+                let kept = Kept { seq, run, at_ms: row.at_ms, epoch: ours, body, prev };
+                let sum = kept.sum();
+                insert.execute(params![seq, kept.run, row.at_ms, ours, kept.body, prev, sum]).map_err(fail)?;
+                list(&tx, &self.path, &kept.run, seq, row.at_ms, &row.event)?;
             }
         }
         boundary("ledger-before-commit");

@@ -11,7 +11,7 @@ use crate::id::{Commit, LaneId, Name, SessionId};
 use crate::workflow::{Check, Gate, Phase, Writes};
 
 /// An action's idempotency key. Within a run no key is ever begun twice, except after a takeover, and then only for actions
-/// that may be repeated.
+/// that may be repeated, or after it failed and a person said to go on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "step")]
 pub enum Key {
@@ -230,7 +230,7 @@ impl State {
                 self.go_on(&mut due);
             }
         }
-        due.retain(|(key, _)| !self.begun.contains(key));
+        due.retain(|(key, _)| !self.begun.contains(key) && !self.failed.contains(key));
         due
     }
 

@@ -1,5 +1,7 @@
 //! The transitions. Every event is checked against the state: what cannot have happened is refused, not folded.
 
+use std::sync::Arc;
+
 use super::action::Key;
 use super::event::{Created, Event, Intent, Outcome, SessionEnd, Verdict};
 use super::state::{
@@ -47,12 +49,15 @@ impl State {
     fn new(created: &Created, at_ms: u64) -> State {
         State {
             phases: created.workflow.phases.iter().map(PhaseState::new).collect(),
-            created: created.clone(),
+            // Shared: a state is cloned for every event, and this part of it never changes.
+            created: Arc::new(created.clone()),
             created_at_ms: at_ms,
             last_at_ms: at_ms,
             events: 1,
             begun: Default::default(),
             decision: None,
+            more_decisions: Vec::new(),
+            failed: Default::default(),
             cancelled: false,
             failure: None,
             recorded: None,
@@ -176,10 +181,10 @@ impl State {
                 self.ended(|begun| begun == key, "action-failed")?;
                 let index = self.current().min(self.phases.len().saturating_sub(1));
                 let phase = self.created.workflow.phases[index].name.clone();
-                if !self.cancelled {
-                    let detail = Some(detail.clone());
-                    self.decision = Some(Decision { kind: DecisionKind::ActionFailed, phase, place: None, detail });
-                }
+                self.failed.insert(key.clone());
+                let detail = Some(detail.clone());
+                // Even of a run that is being cancelled: somebody must know that it does not get on.
+                self.ask(Decision { kind: DecisionKind::ActionFailed, phase, place: None, detail });
             }
             Event::LanesClosed => {
                 self.ended(|key| *key == Key::CloseLanes, "lanes-closed")?;
@@ -244,6 +249,7 @@ impl State {
     fn orphaned(&mut self) {
         self.takeovers += 1;
         self.begun.clear();
+        self.failed.clear();
         for lane in self.phases.iter_mut().flat_map(|phase| phase.lanes.iter_mut().chain(&mut phase.reviews)) {
             if let Some(session) = lane.sessions.last_mut().filter(|session| session.end.is_none()) {
                 session.orphaned = true;
@@ -421,13 +427,19 @@ impl State {
                     return illegal("cancel", "the run is being cancelled");
                 }
                 (self.cancelled, self.decision) = (true, None);
+                self.more_decisions.clear();
+                self.failed.clear();
                 self.stop_live(Stop::Cancelled);
             }
             Intent::Resume => {
                 let Some(decision) = self.decision.take() else {
                     return illegal("resume", "the run does not wait for a decision");
                 };
+                self.failed.clear();
                 self.resume(&decision)?;
+                for decision in std::mem::take(&mut self.more_decisions) {
+                    self.resume(&decision)?;
+                }
             }
         }
         Ok(())
@@ -531,7 +543,14 @@ impl State {
             return;
         }
         let (phase, place) = (place.phase.clone(), Some(place.lane.clone()));
-        self.decision = Some(Decision { kind, phase, place, detail: detail.cloned() });
+        self.ask(Decision { kind, phase, place, detail: detail.cloned() });
+    }
+
+    fn ask(&mut self, decision: Decision) {
+        match &self.decision {
+            None => self.decision = Some(decision),
+            Some(_) => self.more_decisions.push(decision),
+        }
     }
 
     fn stop_live(&mut self, why: Stop) {

@@ -1,6 +1,7 @@
 //! The fold of a run's ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ use crate::workflow::{Phase, Writes};
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
     /// What was fixed at the start.
-    pub created: Created,
+    pub created: Arc<Created>,
     /// When it started, in Unix milliseconds.
     pub created_at_ms: u64,
     /// When the last event came, in Unix milliseconds.
@@ -28,6 +29,10 @@ pub struct State {
     pub begun: BTreeSet<Key>,
     /// What a person must decide before it goes on.
     pub decision: Option<Decision>,
+    /// What came up while a decision was open already; the same answer is for all of it.
+    pub more_decisions: Vec<Decision>,
+    /// Actions that failed; none of them starts again before a person says so or another supervisor takes over.
+    pub failed: BTreeSet<Key>,
     /// A person wants it to end.
     pub cancelled: bool,
     /// Why it cannot go on.

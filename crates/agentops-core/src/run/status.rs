@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::action::Key;
 use super::event::Outcome;
-use super::state::{Decision, Failure, State};
-use crate::id::{BlobId, LaneId, Name, RunId};
+use super::state::{Decision, Failure, SessionState, State};
+use crate::id::{BlobId, LaneId, Name, RunId, SessionId};
 
 /// The state of a run in a person's words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -78,7 +79,11 @@ impl State {
             _ => {}
         }
         let phase = self.phases.get(self.current());
-        let live = phase.is_some_and(|phase| phase.all_lanes().any(|lane| lane.live().is_some()));
+        // A session that went with its supervisor is under way only as long as its salvage is.
+        let salvaged =
+            |id: &SessionId| self.begun.iter().any(|key| matches!(key, Key::Salvage { session, .. } if session == id));
+        let under_way = |session: &SessionState| !session.orphaned || salvaged(&session.id);
+        let live = phase.is_some_and(|phase| phase.all_lanes().any(|lane| lane.live().is_some_and(under_way)));
         if let Some(decision) = self.decision.as_ref().filter(|_| !live) {
             return Status::NeedsDecision { decision: decision.clone() };
         }

@@ -336,6 +336,49 @@ fn a_session_of_a_dead_supervisor_makes_no_more_calls() {
     assert!(world.state.clone().apply(&call(&session, 500, 1000), 9).is_err());
 }
 
+#[test]
+fn what_fails_is_tried_again_when_a_person_says_so_and_not_by_itself() {
+    let (mut world, session) = with_a_session();
+    world.append(Event::Orphaned);
+    let salvage = Key::Salvage { session: session.clone(), takeover: 1 };
+    world.append(Event::Began { key: salvage.clone() });
+    world.append(Event::ActionFailed { key: salvage.clone(), detail: blob(9) });
+    let due = |state: &State| state.actions().iter().any(|(key, _)| *key == salvage);
+    assert!(!due(&world.state));
+    assert!(matches!(world.state.status(true), Status::NeedsDecision { .. }));
+    // Also when the run is being cancelled: the salvage is tried once more, and then somebody is asked.
+    world.append(Event::Intent(Intent::Cancel));
+    assert!(due(&world.state));
+    world.append(Event::Began { key: salvage.clone() });
+    world.append(Event::ActionFailed { key: salvage.clone(), detail: blob(9) });
+    assert!(!due(&world.state));
+    assert!(matches!(world.state.status(true), Status::NeedsDecision { .. }));
+    world.append(Event::Intent(Intent::Resume));
+    assert!(world.go());
+    assert_eq!(world.state.status(true), Status::Cancelled);
+}
+
+#[test]
+fn an_answer_is_for_everything_that_came_up() {
+    let mut world = World::new(Approve::All, Vec::new());
+    // Both lanes of research begin, and both leave files that the filter refuses.
+    for _ in 0..2 {
+        for (key, action) in world.state.actions() {
+            world.append(Event::Began { key });
+            match action {
+                Action::StartSession { session, .. } => world.session_end(&session, SessionEnd::Filtered, false),
+                action => world.perform(action),
+            }
+        }
+    }
+    world.append(Event::Intent(Intent::Resume));
+    let starts = world.state.actions().into_iter().filter_map(|(_, action)| match action {
+        Action::StartSession { next, .. } => Some(next.reset_to.is_some()),
+        _ => None,
+    });
+    assert_eq!(starts.collect::<Vec<_>>(), [true, true], "both lanes start again from what is clean");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 

@@ -1,1 +1,144 @@
+//! The ledger on real files.
 
+use rusqlite::Connection;
+
+use super::*;
+use crate::world::Row;
+
+#[path = "../../tests/simulator/fixture.rs"]
+mod fixture;
+
+fn run(bits: u64) -> RunId {
+    RunId::from_bits(bits)
+}
+
+fn created(bits: u64) -> Row {
+    let created = fixture::created(bits, &fixture::workflow(), fixture::blob(3));
+    Row { run: run(bits), at_ms: 1000 + bits, event: Event::Created(Box::new(created)) }
+}
+
+fn row(bits: u64, event: Event) -> Row {
+    Row { run: run(bits), at_ms: 2000 + bits, event }
+}
+
+fn file() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.db");
+    (folder, path)
+}
+
+fn events(ledger: &Ledger) -> Vec<Event> {
+    ledger.entries_after(None, 0, 1000).expect("a sound ledger").into_iter().map(|entry| entry.event).collect()
+}
+
+#[test]
+fn what_was_appended_is_loaded_in_order_and_only_of_open_runs() {
+    let (_folder, path) = file();
+    let mut ledger = Ledger::open(&path).expect("a ledger");
+    ledger.append(&[created(1), created(2), row(1, Event::Orphaned)]).expect("an append");
+    ledger.append(&[row(1, Event::Ended { outcome: Outcome::Cancelled }), row(2, Event::LanesClosed)]).expect("an append");
+    drop(ledger);
+    let mut ledger = Ledger::open(&path).expect("it opens again");
+    let seqs = |entries: Vec<Entry>| entries.iter().map(|entry| entry.seq).collect::<Vec<_>>();
+    assert_eq!(seqs(ledger.load_run(&run(1)).expect("run 1")), [1, 3, 4]);
+    assert_eq!(seqs(ledger.load_open().expect("open runs")), [2, 5]);
+    assert_eq!(seqs(ledger.entries_after(None, 3, 10).expect("a tail")), [4, 5]);
+    assert_eq!(ledger.load_run(&run(2)).expect("run 2")[1].event, Event::LanesClosed);
+    ledger.check().expect("SQLite finds nothing wrong");
+}
+
+#[test]
+fn r9_an_older_supervisor_writes_nothing_more() {
+    let (_folder, path) = file();
+    let mut old = Ledger::open(&path).expect("a ledger");
+    old.append(&[created(1)]).expect("an append");
+    let mut new = Ledger::open(&path).expect("the next supervisor");
+    let refused = old.append(&[row(1, Event::Orphaned)]);
+    assert!(matches!(refused, Err(StorageError::Fenced { ours: 1, found: 2 })), "{refused:?}");
+    new.append(&[row(1, Event::LanesClosed)]).expect("the newer one writes");
+    assert_eq!(events(&new).len(), 2);
+}
+
+#[test]
+fn r10_a_ledger_of_a_newer_format_is_refused_and_left_alone() {
+    let (_folder, path) = file();
+    drop(Ledger::open(&path).expect("a ledger"));
+    let db = Connection::open(&path).expect("the file");
+    db.execute("UPDATE meta SET value = ?1 WHERE key = 'format'", [FORMAT + 1]).expect("a change");
+    let newer =
+        |found: Result<(), StorageError>| matches!(found, Err(StorageError::Newer { found, .. }) if found == FORMAT + 1);
+    assert!(newer(Ledger::open(&path).map(|_| ())));
+    assert!(newer(Ledger::read(&path).map(|_| ())));
+    let epoch: u64 = db.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0)).expect("an epoch");
+    assert_eq!(epoch, 1, "a refused ledger is not taken over");
+}
+
+#[test]
+fn a_reader_sees_what_the_writer_beside_it_appends_and_writes_nothing() {
+    let (_folder, path) = file();
+    assert!(Ledger::read(&path).expect("no file is no error").is_none());
+    let mut writer = Ledger::open(&path).expect("a ledger");
+    writer.append(&[created(1)]).expect("an append");
+    let mut reader = Ledger::read(&path).expect("it opens").expect("it is there");
+    assert_eq!(events(&reader).len(), 1);
+    writer.append(&[row(1, Event::Orphaned)]).expect("an append beside a reader");
+    assert_eq!(events(&reader).len(), 2);
+    assert!(reader.append(&[row(1, Event::LanesClosed)]).is_err());
+    assert_eq!(events(&writer).len(), 2);
+}
+
+#[test]
+fn the_list_of_runs_is_made_again() {
+    for damage in ["DROP TABLE runs", "DELETE FROM runs"] {
+        let (_folder, path) = file();
+        let mut ledger = Ledger::open(&path).expect("a ledger");
+        let closing = Closing::Discarded { commit: fixture::commit(9) };
+        ledger.append(&[created(1), created(2), row(1, Event::Orphaned)]).expect("an append");
+        ledger.append(&[row(1, Event::Ended { outcome: Outcome::Cancelled })]).expect("an append");
+        ledger.append(&[row(1, Event::Closed { closing })]).expect("an append");
+        let before = ledger.runs(10).expect("a list");
+        drop(ledger);
+        Connection::open(&path).expect("the file").execute_batch(damage).expect("a change");
+        let mut ledger = Ledger::open(&path).expect("it opens again");
+        assert_eq!(ledger.runs(10).expect("a list"), before, "{damage}");
+        assert_eq!(ledger.load_open().expect("open runs").len(), 1, "{damage}");
+    }
+}
+
+#[test]
+fn r5_a_full_disk_is_told_and_nothing_is_half_written() {
+    let (_folder, path) = file();
+    let mut ledger = Ledger::open(&path).expect("a ledger");
+    ledger.append(&[created(1)]).expect("an append");
+    let pages: u32 = ledger.db.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a count");
+    ledger.db.query_row("PRAGMA max_page_count = 1", [], |row| row.get::<_, u32>(0)).expect("a limit");
+    let many: Vec<Row> = (0..2000).map(|_| row(1, Event::Orphaned)).collect();
+    let full = ledger.append(&many);
+    assert!(matches!(full, Err(StorageError::Full)), "{full:?}");
+    assert_eq!(events(&ledger).len(), 1);
+    ledger.db.query_row("PRAGMA max_page_count = 1000000", [], |row| row.get::<_, u32>(0)).expect("a limit");
+    ledger.append(&many).expect("space is back");
+    assert_eq!(ledger.entries_after(None, 0, 5000).expect("entries").len(), 2001);
+    assert!(pages > 1);
+}
+
+#[test]
+fn r7_an_entry_that_was_changed_lost_or_moved_is_told() {
+    let damages = [
+        "UPDATE events SET body = replace(body, 'cancelled', 'done') WHERE seq = 4",
+        "UPDATE events SET at_ms = at_ms + 1 WHERE seq = 2",
+        "DELETE FROM events WHERE seq = 2",
+        "UPDATE events SET seq = 99 WHERE seq = 3",
+        "UPDATE events SET run = 'r-000000' WHERE seq = 2",
+    ];
+    for damage in damages {
+        let (_folder, path) = file();
+        let mut ledger = Ledger::open(&path).expect("a ledger");
+        ledger.append(&[created(1), row(1, Event::Orphaned), row(1, Event::LanesClosed)]).expect("an append");
+        ledger.append(&[row(1, Event::Ended { outcome: Outcome::Cancelled })]).expect("an append");
+        Connection::open(&path).expect("the file").execute_batch(damage).expect("a change");
+        let told = |found: Result<Vec<Entry>, StorageError>| matches!(found, Err(StorageError::Corrupt { .. }));
+        assert!(told(ledger.load_run(&run(1))), "{damage}");
+        assert!(told(ledger.entries_after(None, 0, 100)), "{damage}");
+    }
+}

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use agentops_core::ceiling::Window;
 use agentops_core::id::{BlobId, RunId, SessionId};
-use agentops_core::run::{Event, Key, Outcome, State};
+use agentops_core::run::{Event, Intent, Key, Outcome, State};
 
 use crate::disk::{Disk, Saved};
 
@@ -22,6 +22,8 @@ fn holds(is_so: bool, words: impl FnOnce() -> String) -> Held {
 struct Plain {
     /// Every key begun: how often, and whether it may begin again.
     began: BTreeMap<Key, (u32, bool)>,
+    /// Keys that failed since a person last said what to do.
+    failed: BTreeSet<Key>,
     /// Every key performed: how often.
     performed: BTreeMap<Key, u32>,
     /// What can happen only once and did.
@@ -186,9 +188,15 @@ impl Plain {
                     *again = !matches!(key, Key::Session { .. });
                 }
             }
+            // What failed is tried again when a person says so, never by itself over and over.
             Event::ActionFailed { key, .. } => {
-                if let Some((_, again)) = self.began.get_mut(key) {
-                    *again = true;
+                self.failed.insert(key.clone());
+            }
+            Event::Intent(Intent::Resume | Intent::Cancel) => {
+                for key in std::mem::take(&mut self.failed) {
+                    if let Some((_, again)) = self.began.get_mut(&key) {
+                        *again = true;
+                    }
                 }
             }
             Event::SessionReady { session, facts } => {
@@ -244,7 +252,7 @@ fn names(event: &Event, into: &mut BTreeSet<BlobId>) {
         Event::ApprovalAsked { shown, .. } => into.extend([shown.clone()]),
         Event::Bundled { bundle, .. } => into.extend([bundle.clone()]),
         Event::LawsChecked { detail, .. } => into.extend(detail.clone()),
-        Event::Intent(agentops_core::run::Intent::Reject { message, .. }) => into.extend([message.clone()]),
+        Event::Intent(Intent::Reject { message, .. }) => into.extend([message.clone()]),
         _ => {}
     }
 }

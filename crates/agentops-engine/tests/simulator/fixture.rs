@@ -10,11 +10,13 @@ use agentops_core::workflow::raw::RawWorkflow;
 
 const FULL: &str = r#"{
   "name": "full", "phase": [
-    {"name": "research", "writes": "artifacts", "lane": [{"name": "code", "agent": "scout"}, {"name": "tests", "agent": "scout"}],
+    {"name": "research", "writes": "artifacts",
+     "lane": [{"name": "code", "agent": "scout"}, {"name": "tests", "agent": "scout"}],
      "gate": [{"kind": "artifact", "file": "findings.md"}]},
     {"name": "plan", "writes": "artifacts", "agent": "planner",
      "gate": [{"kind": "artifact", "file": "plan.md"}, {"kind": "approval", "file": "plan.md"}]},
-    {"name": "implement", "writes": "files", "lane": [{"name": "one", "agent": "maker"}, {"name": "two", "agent": "maker"}],
+    {"name": "implement", "writes": "files",
+     "lane": [{"name": "one", "agent": "maker"}, {"name": "two", "agent": "maker"}],
      "gate": [{"kind": "command", "argv": ["true"]}, {"kind": "review", "agent": "judge"}]},
     {"name": "close-out", "writes": "artifacts", "agent": "closer",
      "gate": [{"kind": "artifact", "file": "close-out.json", "schema": "close-out"}]}

@@ -1,13 +1,15 @@
 //! Drives the real conductor through crashes, takeovers, lying clocks and bad agents, each world from one seed.
 //!
-//! `AGENTOPS_SIM_SEED=N` replays one seed and prints what happened, `AGENTOPS_SIM_SEEDS=N` runs so many, `AGENTOPS_SLOW=1` as
-//! many as CI does.
+//! `AGENTOPS_SIM_SEED=N` replays one seed and prints what happened, `AGENTOPS_SIM_SEEDS=N` runs so many, `AGENTOPS_SLOW=1`
+//! as many as CI does.
 
 mod acts;
 mod checker;
 mod disk;
 mod fixture;
 mod hands;
+mod life;
+mod persons;
 mod rng;
 mod world;
 

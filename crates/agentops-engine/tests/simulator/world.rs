@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use agentops_core::id::{BlobId, RunId, SessionId};
-use agentops_core::run::{Action, Event, Intent, Key, State, Status, Stop, Waiting};
+use agentops_core::run::{Action, Event, Intent, Key, State, Stop};
 use agentops_core::workflow::Workflow;
 use agentops_engine::conductor::{Conductor, Input};
 use agentops_engine::world::{Clock, StorageError};
 
 use crate::acts::Proc;
 use crate::checker::Checker;
-use crate::disk::{Disk, Fault, Plant, SimClock, Store};
+use crate::disk::{Disk, Plant, SimClock, Store};
 use crate::fixture;
 use crate::hands::{Hands, Started, kind};
 use crate::rng::Rng;
@@ -45,9 +45,9 @@ pub enum Ev {
 /// A supervisor.
 pub struct Supervisor {
     pub epoch: u64,
-    since: u64,
+    pub since: u64,
     pub conductor: Conductor<SimClock, Store, Hands>,
-    hands: Hands,
+    pub hands: Hands,
 }
 
 /// The world of one seed.
@@ -56,17 +56,17 @@ pub struct World {
     pub faults: bool,
     pub next_id: u64,
     pub now: Option<Supervisor>,
-    old: Option<Supervisor>,
+    pub old: Option<Supervisor>,
     pub checker: Checker,
     pub counts: Counts,
     pub trace: Option<Vec<String>>,
     pub queue: BTreeMap<(u64, u64), Ev>,
     pub persons: bool,
-    clock: SimClock,
-    disk: Rc<RefCell<Disk>>,
+    pub clock: SimClock,
+    pub disk: Rc<RefCell<Disk>>,
     procs: BTreeMap<(u64, RunId, SessionId), Proc>,
     workflow: Workflow,
-    crash_every: u64,
+    pub crash_every: u64,
     ties: u64,
 }
 
@@ -124,7 +124,7 @@ impl World {
         self.queue.insert((self.mono() + in_ms, self.ties), ev);
     }
 
-    fn tell(&mut self, words: impl FnOnce() -> String) {
+    pub fn tell(&mut self, words: impl FnOnce() -> String) {
         let mono = self.mono();
         if let Some(trace) = &mut self.trace {
             trace.push(format!("{mono:>9} ms  {}", words()));
@@ -227,38 +227,11 @@ impl World {
     }
 
     /// A client asks, and asks again when nobody answered.
-    fn client(&mut self, input: Input, again: Ev) -> Result<(), String> {
+    pub fn client(&mut self, input: Input, again: Ev) -> Result<(), String> {
         if self.feed(vec![input])?.is_none() && self.faults {
             self.later(5_000, again);
         }
         Ok(())
-    }
-
-    fn person(&mut self, run: RunId) -> Result<(), String> {
-        if !self.persons {
-            return Ok(());
-        }
-        let Some(status) = self.now.as_ref().and(self.checker.states.get(&run)).map(|state| state.status(true)) else {
-            self.later(5_000, Ev::Person(run));
-            return Ok(());
-        };
-        let intent = match status {
-            Status::NeedsDecision { .. } if self.bad(4) => Intent::Cancel,
-            Status::NeedsDecision { .. } => Intent::Resume,
-            Status::Waiting { waiting: Waiting::Approval { shown, .. } } => match self.rng.below(10) {
-                0 if self.faults => Intent::Reject { shown, message: self.blob() },
-                1 if self.faults => Intent::Approve { shown: fixture::blob(1) },
-                _ => Intent::Approve { shown },
-            },
-            _ => return Ok(()),
-        };
-        self.count(match intent {
-            Intent::Approve { .. } => "person: approve",
-            Intent::Reject { .. } => "person: reject",
-            Intent::Resume => "person: resume",
-            Intent::Cancel => "person: cancel",
-        });
-        self.client(Input::Intent(run.clone(), intent), Ev::Person(run))
     }
 
     fn session_step(&mut self, epoch: u64, run: RunId, session: SessionId) -> Result<(), String> {
@@ -364,87 +337,8 @@ impl World {
         Ok(Some(answers))
     }
 
-    fn arm_fault(&mut self) {
-        if !self.faults || self.rng.below(self.crash_every) != 0 {
-            return;
-        }
-        let within = self.rng.below(8);
-        let faults = [Fault::CrashBefore, Fault::CrashWithin(within), Fault::CrashAfter, Fault::Full];
-        let fault = self.rng.pick(&faults);
-        self.count(fault_name(fault));
-        self.disk.borrow_mut().fault = Some(fault);
-    }
-
-    fn uncount(&mut self, fault: Fault) {
-        *self.counts.entry(fault_name(fault)).or_default() -= 1;
-    }
-
-    /// A supervisor is gone, and perhaps the machine with it.
-    fn died(&mut self, supervisor: &Supervisor, why: &StorageError) -> Result<(), String> {
-        if !self.faults || matches!(why, StorageError::Corrupt { .. } | StorageError::Fenced { .. }) {
-            return Err(format!("the supervisor ended: {why}"));
-        }
-        self.tell(|| format!("supervisor {} is gone: {why}", supervisor.epoch));
-        self.gone()
-    }
-
-    fn gone(&mut self) -> Result<(), String> {
-        self.count("crashes");
-        let mut lost = Vec::new();
-        if self.rng.percent(40) {
-            self.count("fault: power failure");
-            self.tell(|| "the power fails".into());
-            lost = self.disk.borrow_mut().power_fails();
-            self.old = None;
-        }
-        self.checker.reopened(&self.disk.borrow(), &lost)?;
-        let in_ms = self.rng.below(30_000);
-        self.later(in_ms, Ev::Start);
-        Ok(())
-    }
-
-    fn start(&mut self) -> Result<(), String> {
-        let store = Store::open(&self.disk);
-        let (epoch, since) = (self.disk.borrow().epoch, self.mono());
-        self.tell(|| format!("supervisor {epoch} starts"));
-        self.see()?;
-        self.checker.names_only(&self.disk.borrow())?;
-        self.arm_fault();
-        let hands = Hands::default();
-        let started = Conductor::start(self.clock.clone(), store, hands.clone());
-        let unused = self.disk.borrow_mut().fault.take();
-        match started {
-            Ok(conductor) => {
-                if let Some(unused) = unused {
-                    self.uncount(unused);
-                }
-                self.see()?;
-                self.checker.same(conductor.runs(), None)?;
-                let supervisor = Supervisor { epoch, since, conductor, hands };
-                let begun = std::mem::take(&mut *supervisor.hands.0.borrow_mut());
-                for begun in begun {
-                    self.perform(epoch, begun)?;
-                }
-                self.now = Some(supervisor);
-                let all = self.checker.states.keys().cloned().collect();
-                self.after(&all);
-                if self.bad(8) {
-                    let in_ms = self.rng.below(100_000);
-                    self.later(in_ms, Ev::Takeover);
-                }
-                Ok(())
-            }
-            Err(StorageError::Corrupt { reason, .. }) => Err(format!("a good ledger was called damaged: {reason}")),
-            Err(e) if unused.is_some() || !self.faults => Err(format!("the supervisor did not start: {e}")),
-            Err(e) => {
-                self.tell(|| format!("supervisor {epoch} did not start: {e}"));
-                self.gone()
-            }
-        }
-    }
-
     /// Lets the checker see new rows.
-    fn see(&mut self) -> Result<BTreeSet<RunId>, String> {
+    pub fn see(&mut self) -> Result<BTreeSet<RunId>, String> {
         let mono = self.mono();
         if self.trace.is_some() {
             let from = self.checker.seen();
@@ -457,24 +351,7 @@ impl World {
         self.checker.take_rows(&disk, mono)
     }
 
-    /// What persons do about a run that changed.
-    fn after(&mut self, touched: &BTreeSet<RunId>) {
-        for run in touched {
-            let Some(state) = self.checker.states.get(run) else { continue };
-            if state.outcome.is_some() {
-                if state.closing.is_none() && self.rng.percent(30) {
-                    self.later(10, Ev::Close(run.clone()));
-                }
-                continue;
-            }
-            if matches!(state.status(true), Status::NeedsDecision { .. } | Status::Waiting { .. }) {
-                let in_ms = self.rng.below(120_000);
-                self.later(in_ms, Ev::Person(run.clone()));
-            }
-        }
-    }
-
-    fn perform(&mut self, epoch: u64, begun: Started) -> Result<(), String> {
+    pub fn perform(&mut self, epoch: u64, begun: Started) -> Result<(), String> {
         let Started { run, key, action } = begun;
         self.tell(|| format!("    performs {key}"));
         self.count(kind(&action));
@@ -535,14 +412,5 @@ fn event_of(input: &Input) -> (RunId, Event) {
         Input::Create(created) => (created.run.clone(), Event::Created(created.clone())),
         Input::Happened(run, event) | Input::Outcome(run, _, event) => (run.clone(), event.clone()),
         Input::Intent(run, intent) => (run.clone(), Event::Intent(intent.clone())),
-    }
-}
-
-fn fault_name(fault: Fault) -> &'static str {
-    match fault {
-        Fault::CrashBefore => "fault: crash before an append",
-        Fault::CrashWithin(_) => "fault: crash within an append",
-        Fault::CrashAfter => "fault: crash after an append",
-        Fault::Full => "fault: disk full",
     }
 }

@@ -1,0 +1,56 @@
+//! What persons do.
+
+use std::collections::BTreeSet;
+
+use agentops_core::id::RunId;
+use agentops_core::run::{Intent, Status, Waiting};
+use agentops_engine::conductor::Input;
+
+use crate::fixture;
+use crate::world::{Ev, World};
+
+impl World {
+    pub fn person(&mut self, run: RunId) -> Result<(), String> {
+        if !self.persons {
+            return Ok(());
+        }
+        let Some(status) = self.now.as_ref().and(self.checker.states.get(&run)).map(|state| state.status(true)) else {
+            self.later(5_000, Ev::Person(run));
+            return Ok(());
+        };
+        let intent = match status {
+            Status::NeedsDecision { .. } if self.bad(4) => Intent::Cancel,
+            Status::NeedsDecision { .. } => Intent::Resume,
+            Status::Waiting { waiting: Waiting::Approval { shown, .. } } => match self.rng.below(10) {
+                0 if self.faults => Intent::Reject { shown, message: self.blob() },
+                1 if self.faults => Intent::Approve { shown: fixture::blob(1) },
+                _ => Intent::Approve { shown },
+            },
+            _ => return Ok(()),
+        };
+        self.count(match intent {
+            Intent::Approve { .. } => "person: approve",
+            Intent::Reject { .. } => "person: reject",
+            Intent::Resume => "person: resume",
+            Intent::Cancel => "person: cancel",
+        });
+        self.client(Input::Intent(run.clone(), intent), Ev::Person(run))
+    }
+
+    /// What persons do about a run that changed.
+    pub fn after(&mut self, touched: &BTreeSet<RunId>) {
+        for run in touched {
+            let Some(state) = self.checker.states.get(run) else { continue };
+            if state.outcome.is_some() {
+                if state.closing.is_none() && self.rng.percent(30) {
+                    self.later(10, Ev::Close(run.clone()));
+                }
+                continue;
+            }
+            if matches!(state.status(true), Status::NeedsDecision { .. } | Status::Waiting { .. }) {
+                let in_ms = self.rng.below(120_000);
+                self.later(in_ms, Ev::Person(run.clone()));
+            }
+        }
+    }
+}
