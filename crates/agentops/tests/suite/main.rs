@@ -3,5 +3,6 @@
 mod ceiling;
 mod crash;
 mod once;
+mod processes;
 mod quick;
 mod room;
