@@ -2,6 +2,7 @@
 
 mod ceiling;
 mod crash;
+mod decisions;
 mod once;
 mod processes;
 mod quick;
