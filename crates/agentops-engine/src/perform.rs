@@ -1,6 +1,7 @@
 //! The real world's side of an action: git, processes, agents. Each action runs on a thread of its own and reports with the
 //! event that ends it. What it does may be done again after a crash, except for a session.
 
+mod flow;
 mod gate;
 pub mod prompt;
 pub mod records;
@@ -86,7 +87,7 @@ pub struct Performer {
 
 /// What comes to a running session or gate.
 pub(crate) enum Incoming {
-    Keeper(FromKeeper),
+    Keeper(FromKeeper, flow::Place),
     AskHandOver,
     Stop(Stop),
 }
@@ -292,21 +293,23 @@ impl Ctx {
             stdin: StdinKind::Null,
         };
         let mut ran = Ran { output: Tail::new(256 * 1024), ended: None, not_started: None, stopped: false };
+        let flow = flow::Flow::default();
         let keeper = Keeper::spawn(&self.exe, &spec, move |message| {
-            let _ended_already = tx.send(Incoming::Keeper(message));
+            let place = flow.enter(&message);
+            let _ended_already = tx.send(Incoming::Keeper(message, place));
         })?;
         while let Ok(incoming) = rx.recv() {
             match incoming {
-                Incoming::Keeper(FromKeeper::Out { line } | FromKeeper::Err { line }) => ran.output.push(&line),
-                Incoming::Keeper(FromKeeper::Ended(ended)) => {
+                Incoming::Keeper(FromKeeper::Out { line } | FromKeeper::Err { line }, _place) => ran.output.push(&line),
+                Incoming::Keeper(FromKeeper::Ended(ended), _) => {
                     ran.ended = Some(ended);
                     break;
                 }
-                Incoming::Keeper(FromKeeper::NotStarted { message }) => {
+                Incoming::Keeper(FromKeeper::NotStarted { message }, _) => {
                     ran.not_started = Some(message);
                     break;
                 }
-                Incoming::Keeper(FromKeeper::Gone) => {
+                Incoming::Keeper(FromKeeper::Gone, _) => {
                     ran.not_started = Some("the keeper vanished".into());
                     break;
                 }
@@ -314,7 +317,7 @@ impl Ctx {
                     ran.stopped = true;
                     let _gone = keeper.stop(false);
                 }
-                Incoming::Keeper(_) | Incoming::AskHandOver => {}
+                Incoming::Keeper(..) | Incoming::AskHandOver => {}
             }
         }
         Ok(ran)

@@ -49,17 +49,17 @@ impl Keeper {
         let handle = KeeperHandle { process, stdin: Mutex::new(stdin) };
         handle.write(spec)?;
         std::thread::Builder::new().name("keeper-reader".to_owned()).spawn(move || {
-            let mut is_over = false;
+            let mut last = FromKeeper::Gone;
             for line in BufReader::new(stdout).lines() {
-                let Some(message) = line.ok().and_then(|line| serde_json::from_str(&line).ok()) else { break };
-                is_over = matches!(message, FromKeeper::Ended(_) | FromKeeper::NotStarted { .. });
-                on(message);
+                match line.ok().and_then(|line| serde_json::from_str(&line).ok()) {
+                    None => break,
+                    Some(message @ (FromKeeper::Ended(_) | FromKeeper::NotStarted { .. })) => last = message,
+                    Some(message) => on(message),
+                }
             }
             // Reaped before the last word, so that whoever hears it finds no zombie.
             let _ = child.wait();
-            if !is_over {
-                on(FromKeeper::Gone);
-            }
+            on(last);
         })?;
         Ok(handle)
     }

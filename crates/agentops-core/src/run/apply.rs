@@ -280,7 +280,8 @@ impl State {
         let limit = usize::try_from(self.created.workflow.limits.sessions_max).unwrap_or(usize::MAX);
         let retries = self.created.workflow.phase(&id.lane.phase).map_or(0, |phase| phase.retries);
         let lane = self.lane(&id.lane, "session-ended")?;
-        if checkpoint.is_some() {
+        // Raw content of filtered files is kept under its ref and never built upon: the lane goes on from before it.
+        if checkpoint.is_some() && *end != SessionEnd::Filtered {
             lane.head.clone_from(checkpoint);
             lane.worked = true;
         }

@@ -21,6 +21,7 @@ use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 use agentops_git::{Expect, lanes};
 
+use super::flow::Flow;
 use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, Tail, chain, commit, oid, prompt, records, recv_until, work};
 use crate::conductor::Input;
 use crate::crash::boundary;
@@ -167,8 +168,10 @@ fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>
         stdin: StdinKind::Open,
     };
     let transcript = Transcript::create(ctx, &ctx.paths.transcript(&job.run, &job.session))?;
+    let flow = Flow::default();
     let keeper = Keeper::spawn(&ctx.exe, &spec, move |message| {
-        let _ended_already = tx.send(Incoming::Keeper(message));
+        let place = flow.enter(&message);
+        let _ended_already = tx.send(Incoming::Keeper(message, place));
     })?;
     let start_tokens = estimate_tokens((request.instructions.len() + request.prompt.len()) as u64);
     let mut running = Running {
@@ -280,29 +283,29 @@ impl Running<'_> {
                 },
             };
             match incoming {
-                Incoming::Keeper(FromKeeper::Out { line }) => {
+                Incoming::Keeper(FromKeeper::Out { line }, _place) => {
                     self.transcript.write("", &line);
                     let effects = self.protocol.line(&line);
                     self.perform(effects);
                 }
-                Incoming::Keeper(FromKeeper::Err { line }) => self.transcript.write("! ", &line),
-                Incoming::Keeper(FromKeeper::OutputFull) => {
+                Incoming::Keeper(FromKeeper::Err { line }, _place) => self.transcript.write("! ", &line),
+                Incoming::Keeper(FromKeeper::OutputFull, _) => {
                     // From here on nothing that the program reports is seen, so its use is unknown.
                     self.left.detail = Some("the program put out more than a session may".into());
                     self.stop.get_or_insert(SessionEnd::UsageUnknown);
                     self.end_program();
                 }
-                Incoming::Keeper(FromKeeper::Ended(ended)) => return self.ended(&ended),
-                Incoming::Keeper(FromKeeper::NotStarted { message }) => {
+                Incoming::Keeper(FromKeeper::Ended(ended), _) => return self.ended(&ended),
+                Incoming::Keeper(FromKeeper::NotStarted { message }, _) => {
                     self.left.detail = Some(format!("the agent program could not be started: {message}"));
                     return;
                 }
-                Incoming::Keeper(FromKeeper::Gone) => {
+                Incoming::Keeper(FromKeeper::Gone, _) => {
                     self.left.detail = Some("the keeper of this session was killed".into());
                     strays::end_strays(&self.ctx.paths.mark(&self.job.run, &self.job.session.to_string()));
                     return;
                 }
-                Incoming::Keeper(FromKeeper::Started { .. } | FromKeeper::InputFull) => {}
+                Incoming::Keeper(FromKeeper::Started { .. } | FromKeeper::InputFull, _) => {}
                 command => self.command(command),
             }
         }
@@ -329,7 +332,7 @@ impl Running<'_> {
                 self.perform(effects);
                 self.end_program();
             }
-            Incoming::Keeper(_) => self.inbox.push_back(command),
+            Incoming::Keeper(..) => self.inbox.push_back(command),
         }
     }
 
@@ -482,7 +485,7 @@ impl Running<'_> {
         self.ctx.report_and_wait(&self.job.run, event);
         while let Ok(incoming) = self.rx.try_recv() {
             match incoming {
-                Incoming::Keeper(_) => self.inbox.push_back(incoming),
+                Incoming::Keeper(..) => self.inbox.push_back(incoming),
                 command => self.command(command),
             }
         }

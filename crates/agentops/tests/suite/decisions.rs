@@ -1,0 +1,132 @@
+//! What a run cannot settle by itself: it waits, or it asks a person, and goes on from there without losing anything.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use agentops_core::run::{Event, Key, SessionEnd};
+use agentops_engine::world::Entry;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::ceiling::ends;
+use crate::room::{Room, close_out, quick_script, refs, scripted};
+
+fn run(room: &Room, workflow: &str, script: Value, code: i32) -> Value {
+    room.run(&refs(&scripted(room, workflow, script))).expect(code).json()
+}
+
+fn resume(room: &Room, view: &Value, code: i32) -> Value {
+    room.run(&["resume", view["run"].as_str().unwrap(), "--json"]).expect(code).json()
+}
+
+#[test]
+fn a_provider_that_fails_is_waited_for_even_when_the_supervisor_dies_meanwhile() {
+    let room = Room::new();
+    let mut script = quick_script();
+    let fails = json!({ "when": "lane `implement`, session 1", "steps": [
+        { "do": "call", "usage": 9000 }, { "do": "fail", "failure": "provider", "message": "overloaded" }
+    ] });
+    script.as_array_mut().unwrap().insert(0, fails);
+    let run = room.detach(&scripted(&room, "quick", script));
+    // The ledger's own lines say when the session has ended.
+    let mut logs = room.command(&["logs", &run, "--follow", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let failed = BufReader::new(logs.stdout.take().unwrap())
+        .lines()
+        .map(|line| serde_json::from_str::<Entry>(&line.unwrap()).unwrap())
+        .find(|entry| matches!(entry.event, Event::SessionEnded { end: SessionEnd::Provider, .. }))
+        .unwrap();
+    logs.kill().unwrap();
+    logs.wait().unwrap();
+    let view = room.run(&["show", &run, "--json"]).expect(0).json();
+    assert_eq!(view["status"]["waiting"]["for"], "provider");
+    assert_eq!(view["status"]["waiting"]["until_ms"], failed.at_ms + 5000);
+    kill_process(Pid::from_raw(room.supervisor().unwrap()).unwrap(), Signal::KILL).unwrap();
+    room.await_supervisor();
+    let view = room.run(&["resume", &run, "--json"]).expect(0).json();
+    assert_eq!(ends(&view), ["provider", "completed"]);
+    let entries = room.entries(&run);
+    let fired = |entry: &&Entry| matches!(&entry.event, Event::TimerFired { key: Key::Backoff { tries: 1, .. } });
+    let fired: Vec<_> = entries.iter().filter(fired).collect();
+    assert_eq!(fired.len(), 1);
+    assert!(fired[0].at_ms >= failed.at_ms + 4900, "not before its time: {} {}", failed.at_ms, fired[0].at_ms);
+}
+
+#[test]
+fn without_a_login_a_person_is_asked_and_the_next_session_goes_on() {
+    let room = Room::new();
+    let mut script = quick_script();
+    let fails = json!({ "when": "lane `implement`, session 1", "steps": [
+        { "do": "fail", "failure": "not-logged-in", "message": "please log in" }
+    ] });
+    script.as_array_mut().unwrap().insert(0, fails);
+    let view = run(&room, "quick", script, 4);
+    assert_eq!(view["status"]["decision"]["kind"], "not-logged-in");
+    assert_eq!(view["detail"], "please log in");
+    let view = resume(&room, &view, 0);
+    assert_eq!(ends(&view), ["not-logged-in", "completed"]);
+}
+
+#[test]
+fn what_a_lane_for_documents_changes_is_dropped_and_said() {
+    let room = Room::new();
+    let mut script = quick_script();
+    let change = json!({ "do": "write", "path": "README.md", "content": "mine\n" });
+    script[1]["steps"].as_array_mut().unwrap().insert(0, change);
+    let view = run(&room, "quick", script, 0);
+    let session = &view["phases"][1]["lanes"][0]["sessions"][0];
+    assert_eq!(session["dropped"], 1);
+    assert!(session["detail"].as_str().unwrap().contains("README.md"), "{session}");
+    let branch = view["branch"].as_str().unwrap();
+    assert_eq!(room.git(&["show", &format!("{branch}:README.md")]), "# A project");
+}
+
+#[test]
+fn a_conflict_needs_a_decision_and_resume_brings_the_second_lane_on_top() {
+    let room = Room::new();
+    room.file(
+        ".agentops/workflows/two.toml",
+        &include_str!("../../../../profiles/product-dev/workflows/quick.toml").replace("\"quick\"", "\"two\"").replacen(
+            "agent = \"implement\"",
+            "[[phase.lane]]\nname = \"one\"\nagent = \"implement\"\n[[phase.lane]]\nname = \"two\"\nagent = \"implement\"",
+            1,
+        ),
+    );
+    let write = |content: &str| json!({ "do": "write", "path": "done.txt", "content": content });
+    let call = json!({ "do": "call", "usage": 9000 });
+    let script = json!([
+        { "when": "lane `close-out`", "steps": [call, { "do": "out", "file": "close-out.json", "content": close_out("done.txt") }] },
+        { "when": "Bring your change in again", "steps": [call, { "do": "append", "path": "done.txt", "content": "two\n" }] },
+        { "when": "lane `one`", "steps": [call, write("one\n")] },
+        { "when": "lane `two`", "steps": [call, write("two\n")] }
+    ]);
+    let view = run(&room, "two", script, 4);
+    let decision = &view["status"]["decision"];
+    assert_eq!((&decision["kind"], &decision["place"]), (&json!("conflict"), &json!("two")));
+    let view = resume(&room, &view, 0);
+    let branch = view["branch"].as_str().unwrap();
+    assert_eq!(room.git(&["show", &format!("{branch}:done.txt")]), "one\ntwo");
+    assert_eq!(ends(&view), ["completed"], "the first lane worked once");
+}
+
+#[test]
+fn files_with_a_content_filter_need_a_decision_and_never_reach_the_branch_raw() {
+    let room = Room::new();
+    room.file(".gitattributes", "*.bin filter=lfs\n");
+    room.git(&["add", "-A"]);
+    room.git(&["commit", "--quiet", "-m", "large files"]);
+    let mut script = quick_script();
+    let raw = json!({ "do": "write", "path": "picture.bin", "content": "raw\n" });
+    script[0]["when"] = "lane `implement`, session 2".into();
+    let first = json!({ "when": "lane `implement`, session 1", "steps": [{ "do": "call", "usage": 9000 }, raw] });
+    script.as_array_mut().unwrap().insert(0, first);
+    let view = run(&room, "quick", script, 4);
+    assert_eq!(view["status"]["decision"]["kind"], "filtered-files");
+    assert!(view["detail"].as_str().unwrap().contains("picture.bin"), "{view}");
+    // The next session does something else altogether.
+    let view = resume(&room, &view, 0);
+    assert_eq!(ends(&view), ["filtered", "completed"]);
+    let files = room.git(&["ls-tree", "-r", "--name-only", view["branch"].as_str().unwrap()]);
+    assert!(files.contains("done.txt") && !files.contains("picture.bin"), "{files}");
+    let kept = room.git(&["for-each-ref", "--format=%(refname)", "refs/agentops/runs/"]);
+    assert_eq!(room.git(&["show", &format!("{}:picture.bin", kept.lines().next().unwrap())]), "raw", "but it is kept");
+}
