@@ -13,6 +13,7 @@ use tempfile::TempDir;
 /// A room. Its supervisor is ended with it.
 pub struct Room {
     dir: TempDir,
+    env: Vec<(String, String)>,
 }
 
 /// What a command did.
@@ -124,7 +125,13 @@ impl Room {
         for folder in ["home", "state", "repo"] {
             std::fs::create_dir(dir.path().join(folder)).unwrap();
         }
-        Self { dir }
+        Self { dir, env: Vec::new() }
+    }
+
+    /// Sets a variable for every command from now on.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.env.retain(|(known, _)| known != name);
+        self.env.push((name.into(), value.into()));
     }
 
     pub fn root(&self) -> &Path {
@@ -166,6 +173,7 @@ impl Room {
             .env("AGENTOPS_STATE_DIR", self.state())
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("NO_COLOR", "1")
+            .envs(self.env.clone())
             .stdin(Stdio::null());
         command
     }
