@@ -166,9 +166,15 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
     });
     let conductor = Conductor::start(clock, ledger, Performer::new(Arc::clone(&ctx)))?;
     let clients = Arc::new(AtomicUsize::new(0));
-    serve::listen(&ctx, &options.home, &clients).map_err(state)?;
-    let mut state = Loop { conductor, followers: Vec::new(), fatal: None };
-    let ended = turn(&mut state, &messages, &clients, options.idle);
+    let mut turning = Loop { conductor, followers: Vec::new(), fatal: None };
+    let ended = loop {
+        let end = serve::listen(&ctx, &options.home, &clients).map_err(state)?;
+        let ended = turn(&mut turning, &messages, &clients, options.idle);
+        // Idle, unless somebody came in this very moment: then there is one more turn.
+        if ended.is_err() || serve::close(&ctx, &end).is_err() || clients.load(Ordering::SeqCst) == 0 {
+            break ended;
+        }
+    };
     let _best_effort = std::fs::remove_file(paths.socket());
     ended
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use agentops_agents::ancestry::descends_from_keeper;
@@ -24,8 +24,8 @@ use crate::wire::{RefusalKind, Reply, Request};
 /// The longest request, in bytes: a task and its words.
 const REQUEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Binds the socket and answers on threads of their own.
-pub(super) fn listen(ctx: &Arc<Ctx>, home: &Home, clients: &Arc<AtomicUsize>) -> std::io::Result<()> {
+/// Binds the socket and answers on threads of their own. What it gives hears of the end of listening.
+pub(super) fn listen(ctx: &Arc<Ctx>, home: &Home, clients: &Arc<AtomicUsize>) -> std::io::Result<Receiver<()>> {
     let path = ctx.paths.socket();
     // We hold the lock, so whatever lies here is a dead supervisor's.
     match std::fs::remove_file(&path) {
@@ -35,8 +35,14 @@ pub(super) fn listen(ctx: &Arc<Ctx>, home: &Home, clients: &Arc<AtomicUsize>) ->
     let listener = crate::client::short(&path, |short| UnixListener::bind(short))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     let (ctx, home, clients) = (Arc::clone(ctx), home.clone(), Arc::clone(clients));
+    let (ended, end) = sync_channel(1);
     std::thread::Builder::new().name("listener".into()).spawn(move || {
         for stream in listener.incoming().flatten() {
+            if rustix::net::sockopt::socket_peercred(&stream).is_ok_and(|peer| peer.pid == rustix::process::getpid()) {
+                // Whoever connected before us is counted by now: a socket's queue is in order.
+                let _nobody_waits = ended.send(());
+                return;
+            }
             let (ctx, home, clients) = (Arc::clone(&ctx), home.clone(), Arc::clone(&clients));
             clients.fetch_add(1, Ordering::SeqCst);
             let spawned = std::thread::Builder::new().name("client".into()).stack_size(1024 * 1024).spawn(move || {
@@ -50,7 +56,19 @@ pub(super) fn listen(ctx: &Arc<Ctx>, home: &Home, clients: &Arc<AtomicUsize>) ->
             }
         }
     })?;
-    Ok(())
+    Ok(end)
+}
+
+/// Takes the socket away and waits until everybody who had reached it is counted among the clients: a supervisor that
+/// leaves because it is idle must not leave somebody who has just connected without an answer.
+pub(super) fn close(ctx: &Ctx, end: &Receiver<()>) -> std::io::Result<()> {
+    let path = ctx.paths.socket();
+    let away = path.with_extension("end");
+    std::fs::rename(&path, &away)?;
+    let reached = crate::client::short(&away, |short| UnixStream::connect(short));
+    std::fs::remove_file(&away)?;
+    reached?;
+    end.recv().map_err(std::io::Error::other)
 }
 
 fn serve(ctx: &Arc<Ctx>, home: &Home, mut stream: UnixStream) {

@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use agentops::error::{FAILED, NOT_NOW, USAGE};
+use agentops::error::{FAILED, NEEDS_DECISION, NOT_NOW, USAGE, WAITING};
 use serde_json::Value;
 
 use crate::room::{Ran, Room, bytes_of, quick_script, refs, scripted};
@@ -311,4 +311,108 @@ fn json_errors_have_the_same_parts() {
     let error: Value = ran.json();
     assert_eq!(error["error"], "usage");
     assert!(error["hints"][0].as_str().unwrap().contains("--workflow"), "{error}");
+}
+
+/// A branch of the run's name appears while it waits: the run must not take it over, and goes on once it is gone.
+#[test]
+fn a_branch_that_exists_already_needs_a_decision() {
+    let room = Room::new();
+    let quick = agentops_engine::files::profile::BUILT_IN_WORKFLOWS[1].1;
+    let approval = "schema = \"close-out\"\n\n[[phase.gate]]\nkind = \"approval\"\nfile = \"close-out.json\"";
+    let mine = quick.replace("\"quick\"", "\"mine\"").replace("schema = \"close-out\"", approval);
+    room.file(".agentops/workflows/mine.toml", &mine);
+    let args: Vec<String> =
+        scripted(&room, "mine", quick_script()).into_iter().filter(|arg| arg != "--approve=all").collect();
+    let trust = room.run(&[&refs(&args)[..args.len() - 1], &["--dry-run"]].concat()).expect(0).json();
+    let trust = format!("--trust={}", trust["subject"]["hash"].as_str().unwrap());
+    let view = room.run(&[&refs(&args)[..args.len() - 1], &[&trust]].concat()).expect(WAITING.into()).json();
+    let run = view["run"].as_str().unwrap();
+    let branch = format!("agentops/{run}");
+    room.git(&["branch", &branch]);
+    let mine = room.git(&["rev-parse", &branch]);
+    room.run(&["approve", run]).expect(0);
+    let stopped = room.run(&["logs", run, "--follow"]);
+    assert_eq!(stopped.code, i32::from(NEEDS_DECISION), "{stopped:?}");
+    let shown = room.run(&["show", run]).expect(0);
+    assert!(shown.stdout.contains("already exists") && shown.stdout.contains("agentops resume"), "{shown:?}");
+    assert_eq!(room.git(&["rev-parse", &branch]), mine, "the user's branch moved");
+    room.git(&["branch", "-D", &branch]);
+    room.run(&["resume", run]).expect(0);
+    assert_eq!(room.git(&["show", &format!("{branch}:done.txt")]), "done");
+}
+
+/// The client is killed, and with SIGHUP its whole terminal: the run goes on and ends.
+#[test]
+fn a_killed_terminal_ends_no_run() {
+    use rustix::process::Signal;
+    use std::os::unix::process::CommandExt;
+    for signal in [Signal::HUP, Signal::KILL] {
+        let room = Room::new();
+        let (here, go) = (room.root().join("here"), room.root().join("go"));
+        for fifo in [&here, &go] {
+            rustix::fs::mkfifoat(rustix::fs::CWD, fifo, rustix::fs::Mode::RWXU).unwrap();
+        }
+        // Open at both ends, so that nobody waits for the other to open it.
+        let both = |fifo: &Path| std::fs::File::options().read(true).write(true).open(fifo).unwrap();
+        let (told, mut tell) = (both(&here), both(&go));
+        let wait = format!("echo > '{}'; read line < '{}'", here.display(), go.display());
+        let mut script = quick_script();
+        script[0]["steps"].as_array_mut().unwrap().insert(1, serde_json::json!({ "do": "run", "argv": ["sh", "-c", wait] }));
+        let args = scripted(&room, "quick", script);
+        let mut client = room.command(&refs(&args)).process_group(0).stdout(std::process::Stdio::null()).spawn().unwrap();
+        // The agent says that the run is under way.
+        let mut ready = [rustix::event::PollFd::new(&told, rustix::event::PollFlags::IN)];
+        let limit = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut ready, Some(&limit)).unwrap(), 1, "no agent came");
+        let group = rustix::process::Pid::from_raw(i32::try_from(client.id()).unwrap()).unwrap();
+        rustix::process::kill_process_group(group, signal).unwrap();
+        client.wait().unwrap();
+        std::io::Write::write_all(&mut tell, b"\n").unwrap();
+        let ended = room.run(&["logs", "--follow"]).expect(0);
+        assert!(ended.stdout.contains("done"), "{ended:?}");
+        assert_eq!(room.run(&["show", "--json"]).expect(0).json()["status"]["status"], "done");
+    }
+}
+
+/// R5 on the surface: a state folder on a full disk, in a namespace of its own where this machine has them.
+#[test]
+fn r5_a_full_disk_is_told_and_costs_nothing() {
+    let room = Room::new();
+    let before = bytes_of(&room.repo());
+    let args = scripted(&room, "quick", quick_script());
+    let words = args.iter().filter(|arg| *arg != "--json").map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
+    let script = format!(
+        "mount -t tmpfs -o size=64k none '{0}' || exit 77\nhead -c 60k /dev/zero > '{0}/ballast'\n'{1}' {words}; code=$?\n\
+         rm '{0}/ballast'; mount -o remount,size=64m '{0}'; '{1}' {words} >&2 || exit 76; exit $code",
+        room.state().display(),
+        env!("CARGO_BIN_EXE_agentops")
+    );
+    let out = in_namespace(&room, &script);
+    let ran = Ran::of(out);
+    if ran.code == 77 || ran.stderr.contains("unshare failed") {
+        println!("skipped: this machine gives no user namespace with a file system of its own: {}", ran.stderr);
+        return;
+    }
+    assert_eq!(ran.code, i32::from(FAILED), "{ran:?}");
+    let first = ran.stderr.split("agentops merge").next().unwrap_or_default();
+    assert!(first.contains("hint: ") && (first.contains("full") || first.contains("No space")), "{ran:?}");
+    assert_eq!(room.git(&["status", "--porcelain"]), "");
+    let kept = bytes_of(&room.repo());
+    assert!(before.iter().all(|(path, bytes)| kept.get(path).is_some_and(|now| now == bytes) || path.ends_with("index")));
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test starts the program that it tests, where its disk is full")]
+fn in_namespace(room: &Room, script: &str) -> std::process::Output {
+    let ours = room.command(&[]);
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(["-Urm", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script])
+        .current_dir(room.repo())
+        .env_clear();
+    for (name, value) in ours.get_envs() {
+        if let Some(value) = value {
+            command.env(name, value);
+        }
+    }
+    command.output().unwrap()
 }
