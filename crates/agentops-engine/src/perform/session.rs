@@ -1,15 +1,12 @@
 //! One session: an agent program under a keeper, measured call by call, and what it leaves in its lane.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Instant;
 
 use agentops_agents::driver::{
-    Access, AgentEvent, Capabilities, Effect, Failure, Finish, HANDOVER_FILE, OUT_DIR, Protocol, SessionRequest,
-    UsageReports,
+    Access, AgentEvent, Capabilities, Effect, Failure, Finish, Protocol, SessionRequest, UsageReports,
 };
 use agentops_agents::keeper::{EndReason, Ended, FromKeeper, Keeper, KeeperSpec, StdinKind};
 use agentops_agents::{models, registry, strays};
@@ -19,12 +16,17 @@ use agentops_core::id::{BlobId, Commit, RunId, SessionId};
 use agentops_core::run::{Event, Key, Next, SessionEnd, SessionFacts, State, Stop};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
-use agentops_git::{Expect, lanes};
+use agentops_git::lanes;
 
 use super::flow::Flow;
-use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, Tail, chain, commit, oid, prompt, records, recv_until, work};
+use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, chain, oid, prompt, records, recv_until, work};
 use crate::conductor::Input;
-use crate::crash::boundary;
+
+mod left;
+mod transcript;
+
+use left::{Left, wrap_up};
+use transcript::Transcript;
 
 /// A session to run.
 pub(super) struct Job {
@@ -49,11 +51,6 @@ pub(super) struct Salvage {
 /// Tokens that an agent program's own prompt and tools are counted as when it does not say. Claude Code says (17k to 19k with
 /// its usual tools); programs that do not are counted as that.
 const BASE_TOKENS_UNKNOWN: u64 = 19_000;
-/// What of a transcript is kept, in bytes: head and tail.
-const TRANSCRIPT_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// Documents taken from a lane: how many, and how large each.
-const ARTIFACTS_MAX: usize = 32;
-const ARTIFACT_BYTES_MAX: u64 = 1024 * 1024;
 
 pub(super) fn run(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>) {
     let ended = start(ctx, job, tx, rx)
@@ -96,21 +93,6 @@ pub(super) fn salvage(ctx: &Arc<Ctx>, job: &Salvage) -> Act<Event> {
     }
     let left = Left { end: SessionEnd::Interrupted, ..Left::default() };
     wrap_up(ctx, &job.run, &job.state, &job.session, job.writes, &job.parent, left)
-}
-
-/// What a session leaves besides its lane.
-struct Left {
-    end: SessionEnd,
-    detail: Option<String>,
-    last_said: String,
-    /// What it did last, for a mechanical hand-over.
-    trail: VecDeque<String>,
-}
-
-impl Default for Left {
-    fn default() -> Self {
-        Self { end: SessionEnd::Failed, detail: None, last_said: String::new(), trail: VecDeque::new() }
-    }
 }
 
 fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>) -> Act<Left> {
@@ -531,190 +513,5 @@ impl Running<'_> {
             }
         };
         self.left
-    }
-}
-
-/// Takes what is in the lane: documents, changes, the hand-over.
-fn wrap_up(
-    ctx: &Ctx,
-    run: &RunId,
-    state: &State,
-    session: &SessionId,
-    writes: Writes,
-    parent: &Commit,
-    mut left: Left,
-) -> Act<Event> {
-    let lane = lanes::open(&ctx.repo, &ctx.paths.lane(run, &session.lane))?;
-    let out = lane.path().join(OUT_DIR);
-    if left.end == SessionEnd::Completed {
-        answer_as_document(state, session, &out, &left.last_said)?;
-    }
-    let mut artifacts = documents(ctx, &out)?;
-    let written = artifacts.remove(HANDOVER_FILE);
-    let _absent = std::fs::remove_file(out.join(HANDOVER_FILE));
-
-    let parent = oid(parent)?;
-    let message =
-        format!("{} of session {session} of {run}\n", if left.end == SessionEnd::Completed { "Work" } else { "Checkpoint" });
-    let kept = lane.checkpoint(&parent, &message, &ctx.author(), ctx.now_seconds(), &ctx.paths.scratch())?;
-    let (mut checkpoint, mut changed, mut dropped) = (None, 0, 0);
-    let count = u32::try_from(kept.changed.len()).unwrap_or(u32::MAX);
-    let changes: Vec<String> =
-        kept.changed.iter().map(|file| format!("{} +{} −{}", file.path.display(), file.added, file.removed)).collect();
-    match writes {
-        Writes::Files => {
-            if !kept.filtered.is_empty() {
-                let paths = kept.filtered.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-                left.end = SessionEnd::Filtered;
-                left.detail = Some(format!(
-                    "these files pass a content filter (such as Git LFS), which is not run outside a sandbox: {paths}"
-                ));
-            }
-            let name = format!("refs/agentops/runs/{run}/{}/{}", session.lane, session.ordinal);
-            keep_ref(ctx, &name, &kept.commit)?;
-            checkpoint = Some(commit(&kept.commit)?);
-            changed = count;
-        }
-        Writes::Artifacts if count > 0 => {
-            lane.reset_to(&parent)?;
-            dropped = count;
-            left.detail.get_or_insert(format!("changes outside {OUT_DIR}/ were dropped: {}", changes.join(", ")));
-        }
-        Writes::Artifacts => {}
-    }
-    let hand_over = match left.end {
-        SessionEnd::Completed | SessionEnd::Refused | SessionEnd::NotLoggedIn => None,
-        SessionEnd::HandedOver if written.is_some() => written,
-        SessionEnd::HandedOver if !left.last_said.trim().is_empty() => Some(ctx.put(&left.last_said)?),
-        _ => Some(ctx.put(&mechanical(&left, &changes, written.as_ref().and_then(|blob| ctx.blobs.text(blob).ok())))?),
-    };
-    let path = ctx.paths.transcript(run, session);
-    let transcript = if path.exists() { Some(ctx.blobs.put(&std::fs::read(&path)?)?) } else { None };
-    Ok(Event::SessionEnded {
-        session: session.clone(),
-        end: left.end,
-        checkpoint,
-        changed,
-        dropped,
-        artifacts,
-        hand_over,
-        transcript,
-        detail: left.detail.map(|words| ctx.put(&words)).transpose()?,
-    })
-}
-
-/// Sets a ref that keeps a checkpoint from being collected. A repetition after a crash may find its own earlier one, made at
-/// another second: then the newer one counts.
-fn keep_ref(ctx: &Ctx, name: &str, commit: &agentops_git::Oid) -> Act<()> {
-    let expect = ctx.repo.read_ref(name)?.map_or(Expect::Absent, Expect::Is);
-    boundary("ref-before-update");
-    ctx.repo.update_ref(name, commit, &expect)?;
-    boundary("ref-after-update");
-    Ok(())
-}
-
-/// An agent that cannot write files answers with its document. It is taken only where the first document is missing.
-fn answer_as_document(state: &State, session: &SessionId, out: &Path, said: &str) -> Act<()> {
-    let Some(phase) = state.created.workflow.phase(&session.lane.phase) else { return Ok(()) };
-    let review = !phase.lanes.iter().any(|lane| lane.name == session.lane.lane);
-    let wanted = phase.gates.iter().find_map(|gate| match &gate.check {
-        Check::Artifact { file, .. } if !review => Some(file.as_str()),
-        Check::Review { .. } if review => Some("verdict.json"),
-        _ => None,
-    });
-    let Some(file) = wanted.filter(|file| !out.join(file).exists() && !said.trim().is_empty()) else { return Ok(()) };
-    let text = if file.ends_with(".json") { json_in(said).unwrap_or(said) } else { said };
-    std::fs::create_dir_all(out)?;
-    let mut made = std::fs::File::options().write(true).create_new(true).open(out.join(file))?;
-    made.write_all(text.as_bytes())?;
-    Ok(())
-}
-
-/// The JSON object in an answer that has words or a fence around it.
-fn json_in(text: &str) -> Option<&str> {
-    let (start, end) = (text.find('{')?, text.rfind('}')?);
-    text.get(start..=end)
-}
-
-/// Plain files directly in the out folder. The folder is the agent's: links are not followed, and sizes are bounded.
-fn documents(ctx: &Ctx, out: &Path) -> Act<BTreeMap<String, BlobId>> {
-    let mut found = BTreeMap::new();
-    if !std::fs::symlink_metadata(out).is_ok_and(|meta| meta.is_dir()) {
-        return Ok(found);
-    }
-    let mut names: Vec<_> = std::fs::read_dir(out)?.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
-    names.sort();
-    for name in names.iter().filter_map(|name| name.to_str()).filter(|name| !name.starts_with('.')).take(ARTIFACTS_MAX) {
-        let path = out.join(name);
-        if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() <= ARTIFACT_BYTES_MAX) {
-            found.insert(ctx.word(name), ctx.blobs.put(&std::fs::read(&path)?)?);
-        }
-    }
-    Ok(found)
-}
-
-/// A hand-over that no agent wrote, with what it lacks.
-fn mechanical(left: &Left, changes: &[String], draft: Option<String>) -> String {
-    let mut text =
-        String::from("This hand-over was put together by the supervisor; the session did not write one itself.\n");
-    text.push_str(&format!(
-        "\nIt ended: {}.\n",
-        serde_json::to_value(left.end).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
-    ));
-    text.push_str("\n## Changed files\n\n");
-    if changes.is_empty() {
-        text.push_str("None.\n");
-    }
-    for change in changes.iter().take(100) {
-        text.push_str(&format!("- {change}\n"));
-    }
-    if !left.trail.is_empty() {
-        text.push_str("\n## What it did last\n\n");
-        for line in &left.trail {
-            text.push_str(&format!("- {line}\n"));
-        }
-    }
-    if let Some(draft) = draft {
-        text.push_str(&format!("\n## A draft it left\n\n{}\n", draft.trim()));
-    }
-    text.push_str("\n## Lost\n\nDecisions and their reasons, dead ends, and what it had read but not written down.\n");
-    text
-}
-
-/// A session's transcript on disk: redacted, inert, bounded.
-struct Transcript {
-    file: std::fs::File,
-    stream: Option<agentops_safe::RedactStream>,
-    written: u64,
-    tail: Option<Tail>,
-}
-
-impl Transcript {
-    fn create(ctx: &Ctx, path: &Path) -> std::io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let file = std::fs::File::create(path)?;
-        Ok(Self { file, stream: Some(ctx.blobs.redactor().stream()), written: 0, tail: None })
-    }
-
-    /// A transcript that cannot be written must not end a session: what counts is in the ledger.
-    fn write(&mut self, mark: &str, line: &str) {
-        if let Some(tail) = &mut self.tail {
-            return tail.push(line);
-        }
-        let Some(stream) = &mut self.stream else { return };
-        let clean = stream.push(format!("{mark}{line}\n").as_bytes());
-        self.written += clean.len() as u64;
-        let _best_effort = self.file.write_all(&clean);
-        if self.written > TRANSCRIPT_BYTES_MAX / 2 {
-            self.tail = Some(Tail::new(usize::try_from(TRANSCRIPT_BYTES_MAX / 2).unwrap_or(usize::MAX)));
-        }
-    }
-
-    fn finish(&mut self) {
-        let Some(mut stream) = self.stream.take() else { return };
-        let tail = self.tail.take().map(|tail| stream.push(tail.text().as_bytes())).unwrap_or_default();
-        let _best_effort = self.file.write_all(&[tail, stream.finish()].concat());
     }
 }

@@ -388,7 +388,7 @@ fn r5_a_full_disk_is_told_and_costs_nothing() {
         env!("CARGO_BIN_EXE_agentops")
     );
     let out = in_namespace(&room, &script);
-    let ran = Ran::of(out);
+    let ran = Ran::of(&out);
     if ran.code == 77 || ran.stderr.contains("unshare failed") {
         println!("skipped: this machine gives no user namespace with a file system of its own: {}", ran.stderr);
         return;
