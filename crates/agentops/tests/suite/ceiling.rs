@@ -57,7 +57,8 @@ fn b1_a_session_is_stopped_at_the_ceiling_whatever_it_reports() {
     // 270 kB of text are 90,000 tokens at least; the ceiling of a window of 200,000 is at 80,000.
     let text = "x".repeat(270_000);
     let lie = json!([
-        { "do": "call", "usage": 100 }, { "do": "write", "path": "big.txt", "content": text }, { "do": "call", "usage": 150 },
+        { "do": "call", "usage": 100 }, { "do": "write", "path": "big.txt", "content": text },
+        { "do": "call", "usage": 150 },
         { "do": "hang" }
     ]);
     let huge = json!([{ "do": "call", "usage": u64::MAX }, { "do": "hang" }]);

@@ -1,4 +1,5 @@
-//! R1, R2, P3: the supervisor is killed at its N-th durable boundary, for every N; the next one brings the run to the same end.
+//! R1, R2, P3: the supervisor is killed at its N-th durable boundary, for every N; the next one brings the run to the
+//! same end.
 //!
 //! SIGKILL of the real process, not a panic. What must hold afterwards is in `Ended::holds`.
 

@@ -93,9 +93,11 @@ fn a_conflict_needs_a_decision_and_resume_brings_the_second_lane_on_top() {
     );
     let write = |content: &str| json!({ "do": "write", "path": "done.txt", "content": content });
     let call = json!({ "do": "call", "usage": 9000 });
+    let append = json!({ "do": "append", "path": "done.txt", "content": "two\n" });
+    let close = json!({ "do": "out", "file": "close-out.json", "content": close_out("done.txt") });
     let script = json!([
-        { "when": "lane `close-out`", "steps": [call, { "do": "out", "file": "close-out.json", "content": close_out("done.txt") }] },
-        { "when": "Bring your change in again", "steps": [call, { "do": "append", "path": "done.txt", "content": "two\n" }] },
+        { "when": "lane `close-out`", "steps": [call, close] },
+        { "when": "Bring your change in again", "steps": [call, append] },
         { "when": "lane `one`", "steps": [call, write("one\n")] },
         { "when": "lane `two`", "steps": [call, write("two\n")] }
     ]);

@@ -85,7 +85,7 @@ impl Room {
         private.file_name().unwrap().to_str().unwrap().to_owned()
     }
 
-    /// Waits until nobody holds the supervisor's lock: the kernel drops it when that process is gone, whatever its pid is now.
+    /// Waits until nobody holds the supervisor's lock: the kernel drops it with that process, whoever has its pid now.
     pub fn await_supervisor(&self) {
         if let Some(lock) = self.private("supervisor.lock").and_then(|path| File::open(path).ok()) {
             rustix::fs::flock(&lock, FlockOperation::LockShared).unwrap();
