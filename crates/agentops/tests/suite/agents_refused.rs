@@ -76,7 +76,8 @@ fn socket_script(room: &Room) -> std::path::PathBuf {
         json!({ "ask": "resume", "run": "RUN" }),
         json!({ "ask": "cancel", "run": "RUN" }),
         json!({ "ask": "close", "run": "RUN", "closing": { "closing": "discarded", "commit": "0".repeat(40) } }),
-        json!({ "ask": "start", "request": { "task": "x", "workflow": null, "agent": null, "driver": "scripted", "model": null, "base": null,
+        json!({ "ask": "start", "request": { "task": "x", "workflow": null, "agent": null,
+            "driver": "scripted", "model": null, "base": null,
             "approve": "all", "settings": {}, "trust": null } }),
     ];
     let asks = asks.map(|ask| ask.to_string()).join("\n");
@@ -185,7 +186,8 @@ fn what_outlives_its_session_is_ended_before_it_can_ask() {
     );
     let pid = room.root().join("pid");
     let start = format!(
-        "mkfifo '{}'; ( setsid env -i PATH=\"$PATH\" HOME='{}' sh -c 'echo $$ > \"{}\"; {}' >/dev/null 2>&1 </dev/null & ) &\n\
+        "mkfifo '{}'; ( setsid env -i PATH=\"$PATH\" HOME='{}' \
+         sh -c 'echo $$ > \"{}\"; {}' >/dev/null 2>&1 </dev/null & ) &\n\
          until [ -s '{}' ]; do :; done",
         fifo.display(),
         room.root().join("home").display(),
