@@ -85,7 +85,8 @@ pub fn connect(paths: &Paths, starter: Option<&Starter>) -> Result<UnixStream, C
         if let Some(Ok(Some(status))) = child.as_mut().map(std::process::Child::try_wait) {
             // Another client's supervisor may have been faster; only with nobody there is it a failure.
             if Lock::holder(&paths.lock()).is_none() && connected().is_none() {
-                let reason = last_words(&paths.log()).unwrap_or_else(|| format!("it ended with {status}"));
+                let reason = last_words(&paths.log()).or_else(|| unwritable(paths));
+                let reason = reason.unwrap_or_else(|| format!("it ended with {status}"));
                 return Err(ClientError::NotStarted { reason });
             }
         }
@@ -117,6 +118,14 @@ fn start(paths: &Paths, starter: &Starter) -> Result<std::process::Child, Client
         .stderr(log)
         .spawn()
         .map_err(failed)
+}
+
+/// Why nothing can be written, not even a log: a full disk leaves a supervisor without words.
+fn unwritable(paths: &Paths) -> Option<String> {
+    let probe = paths.scratch().join(format!("probe.{}", std::process::id()));
+    let written = std::fs::File::create(&probe).and_then(|mut file| file.write_all(&[0; 64 * 1024]));
+    let _absent = std::fs::remove_file(&probe);
+    written.err().map(|e| format!("the state folder {} cannot be written: {e}", paths.root().display()))
 }
 
 fn last_words(log: &Path) -> Option<String> {

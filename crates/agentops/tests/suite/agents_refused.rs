@@ -1,4 +1,4 @@
-//! No agent approves, and no code that an agent wrote: whatever they try, they are told no and the ledger shows nothing of it.
+//! No agent approves, and no code that an agent wrote: whatever they try, they are told no and the ledger shows nothing.
 
 use agentops::error::NOT_ALLOWED;
 use serde_json::{Value, json};
@@ -76,8 +76,9 @@ fn socket_script(room: &Room) -> std::path::PathBuf {
         json!({ "ask": "resume", "run": "RUN" }),
         json!({ "ask": "cancel", "run": "RUN" }),
         json!({ "ask": "close", "run": "RUN", "closing": { "closing": "discarded", "commit": "0".repeat(40) } }),
-        json!({ "ask": "start", "request": { "task": "x", "workflow": null, "agent": null, "driver": "scripted", "model": null,
-            "base": null, "approve": "all", "settings": {}, "trust": null } }),
+        json!({ "ask": "start", "request": { "task": "x", "workflow": null, "agent": null,
+            "driver": "scripted", "model": null, "base": null,
+            "approve": "all", "settings": {}, "trust": null } }),
     ];
     let asks = asks.map(|ask| ask.to_string()).join("\n");
     let script = format!(
@@ -134,7 +135,8 @@ fn no_intent(room: &Room) {
 fn conversations(first: Value) -> Value {
     json!([
         { "when": "lane `implement`", "steps": [
-            { "do": "call", "usage": 20000 }, first, { "do": "write", "path": "done.txt", "content": "done\n" },
+            { "do": "call", "usage": 20000 }, first,
+            { "do": "write", "path": "done.txt", "content": "done\n" },
             { "do": "call", "usage": 24000 }
         ] },
         { "when": "lane `close-out`", "steps": [
@@ -184,7 +186,8 @@ fn what_outlives_its_session_is_ended_before_it_can_ask() {
     );
     let pid = room.root().join("pid");
     let start = format!(
-        "mkfifo '{}'; ( setsid env -i PATH=\"$PATH\" HOME='{}' sh -c 'echo $$ > \"{}\"; {}' >/dev/null 2>&1 </dev/null & ) &\n\
+        "mkfifo '{}'; ( setsid env -i PATH=\"$PATH\" HOME='{}' \
+         sh -c 'echo $$ > \"{}\"; {}' >/dev/null 2>&1 </dev/null & ) &\n\
          until [ -s '{}' ]; do :; done",
         fifo.display(),
         room.root().join("home").display(),
