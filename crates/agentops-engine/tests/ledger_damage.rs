@@ -97,7 +97,8 @@ fn r3_a_wal_that_is_cut_anywhere_is_a_prefix() {
         // place to cut, and every 61st between them: a prime, so that every place within a frame has its turn.
         let frame = 24 + 4096;
         let edge = |length: usize| length < 2 * frame || length + 2 * frame > wal.len();
-        let chosen = |length: &usize| length % if slow() { 61 } else { 257 } == 0 || (slow() && edge(*length));
+        let stride = if slow() { 61 } else { 257 };
+        let chosen = |length: &usize| length.is_multiple_of(stride) || (slow() && edge(*length));
         let cut = |lengths: std::ops::Range<usize>| {
             let (mut before, mut cuts) = (0, 0);
             for length in lengths.filter(chosen) {
