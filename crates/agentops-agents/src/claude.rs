@@ -9,10 +9,18 @@ mod wire;
 
 use agentops_core::ceiling::Window;
 
-use crate::driver::{Capabilities, Driver, DriverError, HandOver, Launch, Probe, Protocol, SessionRequest, UsageReports};
+use crate::driver::{
+    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Probe, Protocol, Reach, SessionRequest, UsageReports,
+};
 use crate::settings::{Settings, ask_version, check_keys, find_program, number, refuse};
 
 const HINT: &str = "npm install -g @anthropic-ai/claude-code";
+/// Variables by which the program calls another cloud than its vendor's.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("CLAUDE_CODE_USE_BEDROCK", "Amazon Bedrock"),
+    ("CLAUDE_CODE_USE_VERTEX", "Google Vertex AI"),
+    ("CLAUDE_CODE_USE_FOUNDRY", "Azure AI Foundry"),
+];
 /// What Linux takes as one argument, less some room.
 const ARGUMENT_BYTES_MAX: usize = 120 << 10;
 
@@ -52,6 +60,23 @@ impl Driver for Claude {
         let program = find_program(settings, "claude", HINT)?;
         let version = ask_version(&program)?;
         Ok(Probe { program, version })
+    }
+
+    fn reach(&self, _settings: &Settings, env: &dyn Fn(&str) -> Option<String>) -> Reach {
+        let set = |name: &str| env(name).filter(|value| !value.is_empty());
+        for (name, provider) in ELSEWHERE {
+            if set(name).is_some_and(|value| value != "0" && value != "false") {
+                return Reach::Direct(format!("{name} sends calls to {provider}, which the gateway does not speak"));
+            }
+        }
+        // A key comes before a login in the program's own order; a token for another server counts as a key.
+        let key = ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"].into_iter().find(|name| set(name).is_some());
+        Reach::Gateway {
+            destination: "anthropic".into(),
+            credential: if key.is_some() { Credential::Key } else { Credential::Login },
+            base: set("ANTHROPIC_BASE_URL"),
+            key_env: key.map(str::to_owned),
+        }
     }
 
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError> {
@@ -97,12 +122,20 @@ impl Driver for Claude {
         if let Some(retries) = retries {
             env.push(("CLAUDE_CODE_MAX_RETRIES", retries.to_string()));
         }
+        let mut env_remove = vec!["CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT"];
+        if let Some(route) = &request.route {
+            env.push(("ANTHROPIC_BASE_URL", route.base.clone()));
+            if route.credential == Credential::Key {
+                env.push(("ANTHROPIC_API_KEY", route.token.expose().to_owned()));
+                env_remove.push("ANTHROPIC_AUTH_TOKEN");
+            }
+        }
         Ok(Launch {
             program,
             args: args.into_iter().map(Into::into).collect(),
             env: env.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
             // Set when we ourselves run inside the program: a session of ours is nobody's child session.
-            env_remove: ["CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT"].iter().map(Into::into).collect(),
+            env_remove: env_remove.into_iter().map(Into::into).collect(),
             close_stdin: false,
         })
     }

@@ -10,12 +10,14 @@ mod failure;
 mod home;
 mod items;
 mod protocol;
+mod route;
 mod wire;
 
 use std::path::{Path, PathBuf};
 
 use crate::driver::{
-    Access, Capabilities, Driver, DriverError, HandOver, Launch, OUT_DIR, Probe, Protocol, SessionRequest, UsageReports,
+    Access, Capabilities, Driver, DriverError, HandOver, Launch, OUT_DIR, Probe, Protocol, Reach, SessionRequest,
+    UsageReports,
 };
 use crate::settings::{Settings, ask_version, check_keys, find_program, refuse, word};
 use config::quoted;
@@ -93,6 +95,10 @@ impl Driver for Codex {
         Ok(Probe { program, version })
     }
 
+    fn reach(&self, settings: &Settings, env: &dyn Fn(&str) -> Option<String>) -> Reach {
+        route::reach(settings, env)
+    }
+
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError> {
         let settings = &request.settings;
         check_keys(settings, KEYS)?;
@@ -104,12 +110,15 @@ impl Driver for Codex {
         if sandbox.is_none() {
             options.extend(artifacts_profile(&out_folder(&request.work_tree)?)?);
         }
+        if let Some(route) = &request.route {
+            options.extend(route::options(route));
+        }
         options.extend(FIXED.iter().map(|option| (*option).to_owned()));
         let args = options.into_iter().flat_map(|option| ["-c".into(), option.into()]);
         Ok(Launch {
             program,
             args: ["app-server".into()].into_iter().chain(args).collect(),
-            env: vec![("CODEX_HOME".into(), home.into())],
+            env: [("CODEX_HOME".into(), home.into())].into_iter().chain(request.route.iter().flat_map(route::env)).collect(),
             // Set when we ourselves run inside the program: a session of ours is nobody's child session.
             env_remove: ["CODEX_THREAD_ID", "CODEX_SANDBOX", "CODEX_SANDBOX_NETWORK_DISABLED", "CODEX_CI"]
                 .iter()
@@ -142,6 +151,7 @@ mod tests {
             tools: None,
             access,
             settings: settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            route: None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::driver::{
-    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol,
+    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol, Reach,
     SessionRequest, UsageReports,
 };
 use crate::settings::{Settings, check_keys, find_program, refuse, word};
@@ -75,6 +75,13 @@ impl Driver for Command {
     /// Only looks whether the program is there: what an unknown program does when it is asked for its version is unknown.
     fn probe(&self, settings: &Settings) -> Result<Probe, DriverError> {
         Ok(Probe { program: program(settings)?, version: "unknown".to_owned() })
+    }
+
+    fn reach(&self, settings: &Settings, _env: &dyn Fn(&str) -> Option<String>) -> Reach {
+        if settings.get("model").is_some_and(|model| model == "none") {
+            return Reach::NoModel;
+        }
+        Reach::Direct("nothing is known of how this program reaches a model".into())
     }
 
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError> {
@@ -193,6 +200,7 @@ mod tests {
             tools: None,
             access: Access::Write,
             settings: settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            route: None,
         }
     }
 

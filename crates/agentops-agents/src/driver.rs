@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use agentops_core::ceiling::Window;
 use agentops_core::usage::Usage;
+use agentops_safe::Secret;
 use serde::{Deserialize, Serialize};
 
 /// When a program says what its calls used.
@@ -67,6 +68,48 @@ pub enum Access {
     Artifacts,
 }
 
+/// How a program's model calls can be led through our gateway, as its settings and the user's environment have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// Through the gateway, to this destination of the user's configuration.
+    Gateway {
+        /// Name of the destination: `anthropic`, `openai`, `google`, or one that the user configured.
+        destination: String,
+        /// Which credential the program shows.
+        credential: Credential,
+        /// The address that the user's own settings of this program name instead of the provider's official one, without a
+        /// path of an endpoint. It counts in key mode only.
+        base: Option<String>,
+        /// The variable that holds the key at that address; `None`: the destination's own.
+        key_env: Option<String>,
+    },
+    /// Not through the gateway; the reason, for a person (`Bedrock is configured …`).
+    Direct(String),
+    /// The program calls no model.
+    NoModel,
+}
+
+/// With what a program proves itself to its provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Credential {
+    /// A provider's key: the program gets the lane's token in its place, and the gateway attaches the key.
+    Key,
+    /// The program's own login: it passes the gateway unread, to the provider's official host only.
+    Login,
+}
+
+/// Where a session's model calls go: the gateway on loopback.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// `http://127.0.0.1:PORT/lane/TOKEN`, without a slash at the end. The program's client appends its own path.
+    pub base: String,
+    /// The lane's token, for the place where the program wants a key.
+    pub token: Secret,
+    /// What [`Driver::reach`] said.
+    pub credential: Credential,
+}
+
 /// All that a driver needs to start a session. No workflow words in it.
 #[derive(Debug, Clone)]
 pub struct SessionRequest {
@@ -88,6 +131,8 @@ pub struct SessionRequest {
     pub access: Access,
     /// Driver settings of the agent file (`program`, `args`, `script` …), checked by the driver.
     pub settings: BTreeMap<String, String>,
+    /// Where the program's model calls must go; `None`: where the program sends them by itself.
+    pub route: Option<Route>,
 }
 
 /// A program to start: an argument vector, never a shell.
@@ -309,6 +354,8 @@ pub trait Driver: Send + Sync {
     fn capabilities(&self, settings: &BTreeMap<String, String>) -> Capabilities;
     /// Finds the program and asks for its version. Starts nothing else.
     fn probe(&self, settings: &BTreeMap<String, String>) -> Result<Probe, DriverError>;
+    /// How its model calls can be led through the gateway. `env` reads the environment that the program will get.
+    fn reach(&self, settings: &BTreeMap<String, String>, env: &dyn Fn(&str) -> Option<String>) -> Reach;
     /// How to start a session. May write files below `request.scratch`, nowhere else.
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError>;
     /// The conversation for that session.

@@ -13,7 +13,7 @@ pub use program::{SUBCOMMAND, main};
 pub use script::{Conversation, NoReport, Parts, Report, Script, Step};
 
 use crate::driver::{
-    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol,
+    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol, Reach,
     SessionRequest, UsageReports,
 };
 use crate::settings::{Settings, check_keys, number, refuse, word};
@@ -81,6 +81,10 @@ impl Driver for Scripted {
 
     fn probe(&self, settings: &Settings) -> Result<Probe, DriverError> {
         Ok(Probe { program: program(settings)?, version: env!("CARGO_PKG_VERSION").to_owned() })
+    }
+
+    fn reach(&self, _settings: &Settings, _env: &dyn Fn(&str) -> Option<String>) -> Reach {
+        Reach::Direct("a script makes no calls that could be led anywhere".into())
     }
 
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError> {

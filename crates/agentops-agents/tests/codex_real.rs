@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use agentops_agents::codex::Codex;
 use agentops_agents::driver::{
-    Access, AgentEvent, Capabilities, Driver, DriverError, Exit, Failure, Finish, Launch, Probe, Protocol, SessionRequest,
+    Access, AgentEvent, Capabilities, Driver, DriverError, Exit, Failure, Finish, Launch, Probe, Protocol, Reach,
+    SessionRequest,
 };
 use agentops_core::usage::Usage;
 use agentops_testkit::model::{HttpError, Lie, ModelServer, Script, ToolCall, Turn, TurnUsage};
@@ -33,6 +34,10 @@ impl Driver for InRoom {
 
     fn probe(&self, settings: &std::collections::BTreeMap<String, String>) -> Result<Probe, DriverError> {
         Codex.probe(settings)
+    }
+
+    fn reach(&self, settings: &std::collections::BTreeMap<String, String>, env: &dyn Fn(&str) -> Option<String>) -> Reach {
+        Codex.reach(settings, env)
     }
 
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError> {

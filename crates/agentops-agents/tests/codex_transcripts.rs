@@ -30,6 +30,7 @@ fn protocol() -> Box<dyn Protocol> {
         tools: None,
         access: Access::Write,
         settings: BTreeMap::new(),
+        route: None,
     })
 }
 

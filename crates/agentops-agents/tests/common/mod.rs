@@ -27,6 +27,7 @@ pub fn request(room: &Path, settings: &[(&str, &str)]) -> SessionRequest {
         tools: None,
         access: Access::Write,
         settings: settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>(),
+        route: None,
     }
 }
 

@@ -127,6 +127,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>
         tools: job.agent.tools.clone(),
         access: if job.writes == Writes::Files { Access::Write } else { Access::Artifacts },
         settings: job.agent.settings.clone(),
+        route: None,
     };
     let launch = match driver.launch(&request) {
         Ok(launch) => launch,
