@@ -8,7 +8,6 @@ pub mod codex;
 pub mod command;
 pub mod driver;
 pub mod keeper;
-pub mod models;
 pub mod process;
 pub mod registry;
 pub mod scripted;

@@ -5,9 +5,12 @@
 //! drive the real machine through thousands of crashes a second.
 
 pub mod agent;
+pub mod budget;
+pub mod call;
 pub mod ceiling;
 pub mod id;
 pub mod laws;
+pub mod models;
 pub mod run;
 pub mod usage;
 pub mod workflow;

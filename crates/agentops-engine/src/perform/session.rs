@@ -9,10 +9,11 @@ use agentops_agents::driver::{
     Access, AgentEvent, Capabilities, Effect, Failure, Finish, Protocol, SessionRequest, UsageReports,
 };
 use agentops_agents::keeper::{EndReason, Ended, FromKeeper, Keeper, KeeperSpec, StdinKind};
-use agentops_agents::{models, registry, strays};
+use agentops_agents::{registry, strays};
 use agentops_core::agent::AgentRef;
 use agentops_core::ceiling::{Enforcement, Meter, Preflight, StopReason, Verdict, Window, estimate_tokens};
 use agentops_core::id::{BlobId, Commit, RunId, SessionId};
+use agentops_core::models;
 use agentops_core::run::{Event, Key, Next, SessionEnd, SessionFacts, State, Stop};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};

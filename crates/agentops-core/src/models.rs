@@ -1,6 +1,6 @@
 //! What is known of models without asking anyone: a small table, and unknown is unknown.
 
-use agentops_core::ceiling::Window;
+use crate::ceiling::Window;
 
 /// Windows by the beginning of a model's name, the longest beginning first. As the vendors' model pages say, and as their
 /// programs report them (November 2026). Some models can be had with a larger window; the smallest counts until the

@@ -1,0 +1,74 @@
+//! One model call, as the gateway saw it go by.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::budget::Amount;
+use crate::usage::Usage;
+
+/// What a call is for, as far as its lane and its shape tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallKind {
+    /// Work.
+    Work,
+    /// The lane is handing over: it may use the reserve.
+    HandOver,
+    /// The program compacts its own context: it may use the reserve.
+    Compaction,
+}
+
+/// A call that has ended, however it ended. Plain figures: no content, no prompt, no path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CallRow {
+    /// Number of the conversation within its lane, from 1.
+    pub conversation: u32,
+    /// The conversation is not the lane's first: a sub-agent's, or a side request such as a title.
+    pub sub_agent: bool,
+    /// What it was for.
+    pub kind: CallKind,
+    /// The provider, in the words of the OpenTelemetry GenAI conventions (`anthropic`, `openai`, `gcp.gemini`, or the name of
+    /// a configured destination).
+    pub provider: String,
+    /// The model that was asked for; `None`: the request did not say.
+    pub model: Option<String>,
+    /// The model that answered, as the answer says.
+    pub answered_by: Option<String>,
+    /// The answer's id.
+    pub response_id: Option<String>,
+    /// Why the model stopped, in the provider's words.
+    pub finish: Option<String>,
+    /// HTTP status of the answer; `None`: there was none.
+    pub status: Option<u16>,
+    /// What went wrong, one word (`timeout`, `connect`, `http-429`, `cut`, `client-gone`); `None`: nothing.
+    pub error: Option<String>,
+    /// The answer was streamed.
+    pub streamed: bool,
+    /// When it was forwarded, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// From then to the answer's first byte, in milliseconds.
+    pub first_byte_ms: Option<u64>,
+    /// From then to its end, in milliseconds.
+    pub duration_ms: u64,
+    /// Input tokens as they were estimated before the call.
+    pub estimate: u64,
+    /// The most output that it was allowed, in tokens.
+    pub output_max: u64,
+    /// The window it was measured against, in tokens.
+    pub window: u64,
+    /// What the provider said that it used; `None`: it said nothing that can be true.
+    pub usage: Option<Usage>,
+    /// Of the output, tokens of hidden reasoning, where the provider says so.
+    pub reasoning: Option<u64>,
+    /// What was taken from the budgets: the provider's figures, or an upper bound where there were none.
+    pub charged: Amount,
+}
+
+impl CallRow {
+    /// The context after the call, in tokens: what the provider said, and never less than what was estimated of its input
+    /// where it said nothing.
+    #[must_use]
+    pub fn context(&self) -> u64 {
+        self.usage.map_or(self.estimate, |usage| usage.context())
+    }
+}
