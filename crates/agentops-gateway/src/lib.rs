@@ -3,4 +3,5 @@
 
 pub mod conversation;
 pub mod count;
+pub mod judge;
 pub mod scan;
