@@ -8,16 +8,36 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::ops::Range;
 
+use agentops_core::models;
 use bytes::Bytes;
 use memchr::memmem;
 
-use crate::count::OVERHEAD_TOKENS;
 use crate::scan::{Layout, Malformed, common_prefix};
 
 /// Conversations that are remembered in a lane; the one that was silent longest is forgotten first.
 const REMEMBERED_MAX: usize = 32;
 /// Bodies that are kept for comparing, of those conversations; the rest is recognised by its hashes alone.
 const BODIES_MAX: usize = 4;
+
+/// How many tokens a model's provider makes of a text, as upper bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Density {
+    /// Tokens where o200k makes a thousand.
+    pub factor: u64,
+    /// Tokens around a request.
+    pub request: u64,
+    /// Tokens around a message.
+    pub message: u64,
+}
+
+impl Density {
+    /// As the model table has it; that of a model it does not know is above all others.
+    #[must_use]
+    pub fn of(model: &str) -> Self {
+        let around = models::overhead_of(model);
+        Self { factor: models::factor_permille(model), request: around.request, message: around.message }
+    }
+}
 
 /// One member or item of a body, measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +73,7 @@ impl Part {
     /// Upper bound in tokens of a family whose tokenizer makes at most `factor` thousandths of o200k's.
     #[must_use]
     pub fn upper(&self, factor: u64) -> u64 {
-        let counted = self.counted.map(|counted| (counted.text * factor).div_ceil(1000) + counted.media);
+        let counted = self.counted.map(|counted| counted.text.saturating_mul(factor).div_ceil(1000).saturating_add(counted.media));
         counted.map_or(self.bound, |counted| counted.min(self.bound))
     }
 }
@@ -267,21 +287,23 @@ impl Reading {
     /// The upper bound of its input in tokens: the larger of our own count and of what the provider reported for the part that
     /// it knows, with what is new.
     #[must_use]
-    pub fn input(&self, factor: u64) -> u64 {
-        let own = self.own(factor).saturating_mul(self.raise).div_ceil(1000);
+    pub fn input(&self, density: Density) -> u64 {
+        let own = self.own(density).saturating_mul(self.raise).div_ceil(1000);
         let reported = self.report.as_ref().map_or(0, |report| {
             let items = self.items[report.mark.items..].iter();
             let fields = self.fields.iter().filter(|part| !report.mark.fields.contains(&part.hash));
-            items.chain(fields).map(|part| part.upper(factor)).fold(report.input, u64::saturating_add)
+            let around = density.message.saturating_mul(items.len() as u64);
+            items.chain(fields).map(|part| part.upper(density.factor)).fold(report.input.saturating_add(around), u64::saturating_add)
         });
         own.max(reported)
     }
 
     /// As [`Reading::input`], by our own count alone and without what reports taught.
     #[must_use]
-    pub fn own(&self, factor: u64) -> u64 {
+    pub fn own(&self, density: Density) -> u64 {
+        let around = density.request.saturating_add(density.message.saturating_mul(self.items.len() as u64));
         let parts = self.fields.iter().chain(&self.items);
-        parts.map(|part| part.upper(factor)).fold(OVERHEAD_TOKENS, u64::saturating_add)
+        parts.map(|part| part.upper(density.factor)).fold(around, u64::saturating_add)
     }
 
     /// Something in it cannot be bounded.
@@ -331,11 +353,11 @@ impl Reading {
 
     /// Where the provider's report about this body belongs.
     #[must_use]
-    pub fn mark(&self, factor: u64) -> Mark {
+    pub fn mark(&self, density: Density) -> Mark {
         Mark {
             items: self.items.len(),
             hash: self.chain.last().copied().unwrap_or_default(),
-            upper: self.own(factor),
+            upper: self.own(density),
             fields: self.fields.iter().map(|part| part.hash).collect(),
         }
     }
@@ -373,7 +395,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    const FACTOR: u64 = 1000;
+    const DENSITY: Density = Density { factor: 1000, request: 100, message: 8 };
 
     fn measure(bytes: &[u8], _is_item: bool) -> Part {
         Part::new(bytes.len() as u64, true, false)
@@ -408,11 +430,11 @@ mod tests {
     fn a_report_holds_for_what_it_was_about_and_new_parts_are_added() {
         let mut known = Conversations::default();
         let first = read(&mut known, &["a", "b"]);
-        known.reported(first.number, first.mark(FACTOR), 5_000);
-        let own = first.own(FACTOR);
+        known.reported(first.number, first.mark(DENSITY), 5_000);
+        let own = first.own(DENSITY);
         let more = read(&mut known, &["a", "b", "cc"]);
-        assert!(more.input(FACTOR) >= 5_000 + 2 && more.input(FACTOR) < 5_000 * 1_000 / own * own, "the report and what is new");
-        assert!(read(&mut known, &["a", "X"]).input(FACTOR) >= 5_000 - 50, "what it taught holds for an edited one");
+        assert!(more.input(DENSITY) >= 5_000 + 2 && more.input(DENSITY) > 5_000 / own * own, "the report and what is new");
+        assert!(read(&mut known, &["a", "X"]).input(DENSITY) >= 5_000 - 50, "what it taught holds for an edited one");
     }
 
     #[test]
@@ -420,8 +442,8 @@ mod tests {
         let mut known = Conversations::default();
         let first = read(&mut known, &["a", "b"]);
         for lie in [0, 1, 7] {
-            known.reported(first.number, first.mark(FACTOR), lie);
-            assert_eq!(read(&mut known, &["a", "b"]).input(FACTOR), first.own(FACTOR));
+            known.reported(first.number, first.mark(DENSITY), lie);
+            assert_eq!(read(&mut known, &["a", "b"]).input(DENSITY), first.own(DENSITY));
         }
     }
 
@@ -474,14 +496,14 @@ mod tests {
                 let items: Vec<&str> = items.iter().map(String::as_str).collect();
                 let fresh = Conversations::default().read(body(&items), "messages", measure).unwrap();
                 let reading = read(&mut known, &items);
-                prop_assert!(reading.input(FACTOR) >= fresh.input(FACTOR));
+                prop_assert!(reading.input(DENSITY) >= fresh.input(DENSITY));
                 prop_assert_eq!(&reading.layout, &fresh.layout);
                 prop_assert_eq!(&reading.items, &fresh.items);
-                prop_assert_eq!(reading.own(FACTOR), fresh.own(FACTOR));
+                prop_assert_eq!(reading.own(DENSITY), fresh.own(DENSITY));
                 if let Some(report) = report {
-                    known.reported(reading.number, reading.mark(FACTOR), u64::from(report));
+                    known.reported(reading.number, reading.mark(DENSITY), u64::from(report));
                     let again = read(&mut known, &items);
-                    prop_assert!(items.is_empty() || again.input(FACTOR) >= u64::from(report));
+                    prop_assert!(items.is_empty() || again.input(DENSITY) >= u64::from(report));
                 }
             }
         }

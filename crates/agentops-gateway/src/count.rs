@@ -9,9 +9,6 @@ use std::thread;
 
 use tiktoken_rs::CoreBPE;
 
-/// Tokens of a request that stand in no member: what providers add around messages and tools. Anthropic documents up to 346
-/// for its tool use prompt and adds a few a message, which the bytes of `{"role":…}` outweigh.
-pub const OVERHEAD_TOKENS: u64 = 1_000;
 /// A run without white space is counted in pieces of at most this: merging is quadratic in a piece, and a cut only adds.
 const PIECE_BYTES: usize = 512;
 /// Text is handed to the tokenizer in parts of about this size.

@@ -11,7 +11,7 @@ use agentops_core::models;
 use agentops_safe::Redactor;
 use bytes::Bytes;
 
-use crate::conversation::{Conversations, Counted, Part, Reading, Slot};
+use crate::conversation::{Conversations, Counted, Density, Part, Reading, Slot};
 use crate::count;
 use crate::host::{Host, Note, Refusal};
 use crate::judge::{Ask, Decision, Room, decide};
@@ -100,7 +100,7 @@ struct Judged {
     head: Head,
     model: Option<String>,
     window: Window,
-    factor: u64,
+    density: Density,
     kind: CallKind,
     reading: Reading,
 }
@@ -173,8 +173,8 @@ impl Lane {
             kind: judged.kind,
             streamed: streamed.unwrap_or(judged.head.stream),
             input: judged.input(),
-            factor: judged.factor,
-            window: judged.window.tokens(),
+            density: judged.density,
+            window: judged.window,
             room,
             model: judged.model,
             protocol,
@@ -220,8 +220,8 @@ impl Lane {
         } else {
             CallKind::Work
         };
-        let factor = models::factor_permille(model.as_deref().unwrap_or_default());
-        Ok(Judged { protocol, head, model, window, factor, kind, reading })
+        let density = Density::of(model.as_deref().unwrap_or_default());
+        Ok(Judged { protocol, head, model, window, density, kind, reading })
     }
 
     /// Room in every budget, under a grant that is durable.
@@ -304,7 +304,7 @@ impl Lane {
 
     /// The provider said how much input a call was.
     pub(crate) fn reported(&self, call: &Call, input: u64) {
-        lock(&self.conversations).reported(call.conversation, call.reading.mark(call.factor), input);
+        lock(&self.conversations).reported(call.conversation, call.reading.mark(call.density), input);
     }
 
     /// A call has ended and did cost this much. Says what was booked, and what of it no grant covers.
@@ -329,7 +329,7 @@ enum Unread {
 
 impl Judged {
     fn input(&self) -> u64 {
-        self.reading.input(self.factor)
+        self.reading.input(self.density)
     }
 
     fn decide(&self, takes_limit: bool) -> Decision {

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use agentops_core::budget::{Amount, Reservation};
 use agentops_core::call::{CallKind, CallRow};
+use agentops_core::ceiling::Window;
 use agentops_core::models;
 
-use crate::conversation::Reading;
+use crate::conversation::{Density, Reading};
 use crate::judge::Room;
 use crate::lane::{Lane, count_part, price};
 use crate::protocol::{Answer, Protocol, Reader};
@@ -21,8 +22,8 @@ pub(crate) struct Call {
     pub streamed: bool,
     /// Upper bound of its input, in tokens.
     pub input: u64,
-    pub factor: u64,
-    pub window: u64,
+    pub density: Density,
+    pub window: Window,
     pub room: Room,
     pub model: Option<String>,
     pub protocol: Protocol,
@@ -127,13 +128,15 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let Some(open) = self.0.take() else { return };
         let answer = open.reader.answer();
-        let silent = open.sent && answer.usage.is_none() && open.status.is_none_or(|status| status < 400);
-        // Without a report the estimate is all there is, and it should be counted and not guessed from bytes. That takes a while.
+        let taken = open.sent && open.status.is_none_or(|status| status < 400);
+        // Where the estimate decides (there is no report, or hand-over may be due), it is counted and not guessed from bytes.
+        // That takes a while.
+        let decides = answer.usage.is_none() || open.call.input >= open.call.window.soft_mark();
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if silent => {
+            Ok(runtime) if taken && decides => {
                 runtime.spawn_blocking(move || open.settle(&answer, true));
             }
-            _ => open.settle(&answer, silent),
+            _ => open.settle(&answer, taken && decides),
         }
     }
 }
@@ -146,7 +149,7 @@ impl Open {
                 let counted = count_part(self.call.protocol, slot, &reading.body[range]);
                 reading.count(slot, counted);
             }
-            self.call.input = reading.input(self.call.factor);
+            self.call.input = reading.input(self.call.density);
         }
         let refused = self.status.is_some_and(|status| status >= 400);
         if let Some(usage) = answer.usage {
@@ -191,8 +194,9 @@ impl Open {
             first_byte_ms: self.first_byte_ms,
             duration_ms: millis(self.began),
             estimate: self.call.input,
+            counted: self.call.reading.uncounted().is_empty(),
             output_max: self.call.room.output,
-            window: self.call.window,
+            window: self.call.window.tokens(),
             usage: answer.usage,
             reasoning: answer.reasoning,
             charged,
