@@ -65,6 +65,8 @@ pub struct Lane {
     /// The lane's own conversation: the first that came with tools; 0: none yet.
     own: AtomicU32,
     hidden: AtomicBool,
+    /// The smallest window that anybody named for the lane's model.
+    window: Mutex<Option<Window>>,
 }
 
 /// A call as it arrives.
@@ -115,6 +117,7 @@ impl Lane {
     #[must_use]
     pub fn new(rules: Rules) -> Arc<Self> {
         Arc::new(Self {
+            window: Mutex::new(rules.window),
             rules,
             conversations: Mutex::default(),
             grant: Mutex::default(),
@@ -127,6 +130,12 @@ impl Lane {
     /// From now on the lane's calls serve the hand-over and may use its reserve.
     pub fn hand_over(&self) {
         self.handing_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Somebody names a window for the lane's model: it can only become smaller.
+    pub fn narrow(&self, window: Window) {
+        let mut known = lock(&self.window);
+        *known = Some(known.map_or(window, |known| known.min(window)));
     }
 
     /// Tells the host something.
@@ -142,6 +151,10 @@ impl Lane {
             Err(Unread::Malformed(words)) => return Admitted::Refuse(protocol::error(protocol, 400, &words)),
             Err(Unread::Refused(refusal)) => return self.refuse(protocol, refusal).await,
         };
+        if judged.input() > judged.window.soft_mark() / 2 {
+            // A call of this conversation will soon have to be counted.
+            count::load_in_background();
+        }
         let mut decision = judged.decide(self.rules.takes_limit);
         if matches!(decision, Decision::TooLong { .. }) && judged.count().await {
             decision = judged.decide(self.rules.takes_limit);
@@ -203,7 +216,7 @@ impl Lane {
         let head = protocol::head(protocol, &reading.body, &reading.layout.fields).map_err(|error| malformed(error.to_string()))?;
         let model = model.or_else(|| head.model.clone());
         let table = model.as_deref().and_then(models::window_of);
-        let Some(window) = [self.rules.window, table].into_iter().flatten().min() else {
+        let Some(window) = [*lock(&self.window), table].into_iter().flatten().min() else {
             let model = model.unwrap_or_else(|| "(not named)".into());
             return Err(Unread::Refused(Refusal::WindowUnknown { model }));
         };

@@ -1,6 +1,7 @@
 //! The gateway between agents and model providers: every call goes by here, is measured before it is forwarded, and is
 //! not forwarded if it cannot stay below the ceiling or within the budgets.
 
+pub mod alone;
 pub mod conversation;
 pub mod count;
 pub mod judge;

@@ -24,11 +24,13 @@ pub(super) struct Left {
     pub last_said: String,
     /// What it did last, for a mechanical hand-over.
     pub trail: VecDeque<String>,
+    /// What the program said that it used, where that is not what the gateway saw.
+    pub reported: Option<Usage>,
 }
 
 impl Default for Left {
     fn default() -> Self {
-        Self { end: SessionEnd::Failed, detail: None, last_said: String::new(), trail: VecDeque::new() }
+        Self { end: SessionEnd::Failed, detail: None, last_said: String::new(), trail: VecDeque::new(), reported: None }
     }
 }
 
