@@ -2,19 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Which protocol was spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Protocol {
-    /// Anthropic Messages.
-    Messages,
-    /// Anthropic's question how many tokens something has. Not a model call.
-    CountTokens,
-    /// OpenAI Responses.
-    Responses,
-    /// Anything else: answered 404.
-    Unknown,
-}
+use super::protocol::Protocol;
 
 /// What a request was answered with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
