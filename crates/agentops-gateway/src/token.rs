@@ -46,7 +46,10 @@ impl Token {
 }
 
 /// The lanes behind one gateway, by token.
-pub(crate) struct Lanes<T>(RwLock<BTreeMap<u32, (Token, Option<Arc<T>>)>>);
+pub(crate) struct Lanes<T>(RwLock<BTreeMap<u32, Place<T>>>);
+
+/// `None`: the lane is closed.
+type Place<T> = (Token, Option<Arc<T>>);
 
 /// Why a token opens nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
