@@ -2,6 +2,8 @@
 //! not forwarded if it cannot stay below the ceiling or within the budgets.
 
 mod connect;
+pub mod conversation;
+pub mod count;
 pub mod destination;
 mod door;
 mod entry;
@@ -11,6 +13,7 @@ mod gateway;
 #[path = "standin/host.rs"]
 pub mod host;
 mod identity;
+pub mod judge;
 #[path = "standin/lane.rs"]
 pub mod lane;
 #[path = "standin/protocol.rs"]

@@ -21,7 +21,7 @@ struct Args {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
-    let server = ModelServer::start_with(Script::load(&args.script)?, Options { log: args.log })?;
+    let server = ModelServer::start_with(Script::load(&args.script)?, Options { log: args.log, ..Options::default() })?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{}", serde_json::json!({"base_url": server.base_url()}))?;
     stdout.flush()?;

@@ -5,7 +5,7 @@
 //! offers, so one script serves every client. It keeps no conversation state: which turn to serve is read from the request
 //! alone, so sessions that run side by side do not disturb each other, and a restarted session begins anew.
 //!
-//! It must never listen anywhere but on loopback, and never store a header: keys travel there.
+//! It must never listen anywhere but on loopback, and never store what a header says: keys travel there.
 
 mod answer;
 mod chat;
@@ -13,6 +13,7 @@ mod gemini;
 mod messages;
 mod pick;
 mod protocol;
+mod received;
 mod record;
 mod request;
 mod responses;
@@ -22,6 +23,8 @@ mod server;
 mod tools;
 
 pub use protocol::Protocol;
+pub(crate) use received::Tunnel;
+pub use received::{Place, Sighting, Watch};
 pub use record::{Record, Served};
 pub use script::{
     Conversation, Growth, HttpError, Lie, Reaction, Redirect, Script, ScriptError, ToolCall, Turn, TurnUsage, UsageNumbers,

@@ -180,7 +180,7 @@ fn token_counts_and_side_requests_use_no_turn() {
 fn the_log_has_every_request_and_no_key() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log.jsonl");
-    let options = Options { log: Some(log.clone()) };
+    let options = Options { log: Some(log.clone()), ..Options::default() };
     let server = ModelServer::start_with(Script::of(vec![Turn::text("x")]), options).unwrap();
     ask(&server, "/v1/messages", &claude());
     ask(&server, "/v1/responses", &codex());

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::answer::{Answer, Event};
 use super::pick::{Pick, pick};
 use super::protocol::Protocol;
+use super::received::{self, Tunnel};
 use super::record::{Record, Served};
 use super::request::Request;
 use super::script::{HttpError, Turn};
@@ -25,6 +26,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: axum::extract::Request) -> Response<Body> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
+    let query = head.uri.query().unwrap_or_default();
     let body = to_bytes(body, BODY_BYTES_MAX).await.unwrap_or_default();
     let parsed = serde_json::from_slice::<Value>(&body).ok().filter(|_| head.method == Method::POST);
     let protocol = if parsed.is_some() { Protocol::of(&path) } else { Protocol::Unknown };
@@ -35,7 +37,13 @@ pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: axum::ext
     let number = shared.record(Record {
         number: 0,
         protocol,
+        method: head.method.to_string(),
         path,
+        query: received::without_key(query),
+        tunnel: head.extensions.get::<ConnectInfo<Tunnel>>().map(|ConnectInfo(tunnel)| tunnel.0.clone()),
+        host: head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned),
+        headers: head.headers.keys().flat_map(|name| head.headers.get_all(name).iter().map(|_| name.to_string())).collect(),
+        sightings: received::sightings(&shared.watched, &head, &body),
         conversation: picked.conversation.clone().filter(|_| call),
         turn_index: picked.turn_index,
         served: if call { picked.served.clone() } else { Served::NoCall },
@@ -44,6 +52,7 @@ pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: axum::ext
         has_tools: !request.tools.is_empty(),
         tools: request.tools.iter().map(|tool| tool.name.clone()).collect(),
         bytes: body.len(),
+        body: Some(body.clone()),
         max_tokens: output_cap(&value),
         last_user: request.last_user().into(),
         opening: request.opening(),
@@ -56,7 +65,7 @@ pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: axum::ext
         Protocol::Unknown => plain(404, protocol.error(&HttpError::new(404, "not scripted")).to_string()),
         _ => {
             // Gemini streams a JSON array unless it is asked for events.
-            let array = protocol == Protocol::Gemini && !head.uri.query().unwrap_or_default().contains("alt=sse");
+            let array = protocol == Protocol::Gemini && !query.contains("alt=sse");
             let mut response = turn(shared, protocol, &request, &picked, number, array).await;
             put_headers(&mut response, &picked.turn);
             response

@@ -10,8 +10,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::serve::ListenerExt;
 use tokio::sync::oneshot;
 
+use super::received::Watch;
 use super::record::Record;
 use super::script::{Script, ScriptError};
 use super::serve;
@@ -21,6 +23,10 @@ use super::serve;
 pub struct Options {
     /// Every request is added to this file as one JSON line, as a [`Record`].
     pub log: Option<PathBuf>,
+    /// Values to look out for in every request. They are remembered and written by their names only.
+    pub watch: Vec<Watch>,
+    /// Bodies are kept as they come until this many bytes of them are held; later ones are not.
+    pub keep_body_bytes: usize,
 }
 
 /// Why a server could not be started.
@@ -57,6 +63,7 @@ pub struct ModelServer {
 pub(super) struct Shared {
     pub(super) script: Script,
     pub(super) port: u16,
+    pub(super) watched: Vec<Watch>,
     seen: Mutex<Seen>,
     changed: Condvar,
 }
@@ -66,6 +73,8 @@ struct Seen {
     records: Vec<Record>,
     disconnects: usize,
     log: Option<File>,
+    /// What is left of [`Options::keep_body_bytes`].
+    body_bytes_left: usize,
 }
 
 impl ModelServer {
@@ -93,14 +102,16 @@ impl ModelServer {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let seen = Mutex::new(Seen { log, ..Seen::default() });
-        let shared = Arc::new(Shared { script, port: address.port(), seen, changed: Condvar::new() });
+        let seen = Mutex::new(Seen { log, body_bytes_left: options.keep_body_bytes, ..Seen::default() });
+        let (port, watched) = (address.port(), options.watch);
+        let shared = Arc::new(Shared { script, port, watched, seen, changed: Condvar::new() });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
-        let app = Router::new().fallback(serve::answer).with_state(Arc::clone(&shared));
+        let app = router(&shared);
         let listener = {
             let _inside = runtime.enter();
-            tokio::net::TcpListener::from_std(listener)?
+            // A piece that waits for the one before to be acknowledged would look like a slow gateway.
+            tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| drop(stream.set_nodelay(true)))
         };
         let serve = move || {
             runtime.block_on(async move {
@@ -119,6 +130,11 @@ impl ModelServer {
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// What answers requests, for a listener other than the server's own.
+    pub(crate) fn router(&self) -> Router {
+        router(&self.shared)
     }
 
     /// Every request so far, in order of arrival.
@@ -171,6 +187,10 @@ impl ModelServer {
     }
 }
 
+fn router(shared: &Arc<Shared>) -> Router {
+    Router::new().fallback(serve::answer).with_state(Arc::clone(shared))
+}
+
 impl Drop for ModelServer {
     fn drop(&mut self) {
         drop(self.stop.take());
@@ -190,6 +210,10 @@ impl Shared {
     pub(super) fn record(&self, mut record: Record) -> usize {
         let mut seen = self.seen();
         record.number = seen.records.len();
+        match seen.body_bytes_left.checked_sub(record.bytes) {
+            Some(left) if record.body.is_some() => seen.body_bytes_left = left,
+            _ => record.body = None,
+        }
         if let (Some(log), Ok(line)) = (&mut seen.log, serde_json::to_string(&record)) {
             // A full disk must not change what the client sees; the records in memory stay complete.
             let _ = writeln!(log, "{line}");
