@@ -15,8 +15,7 @@ use agentops_core::budget::{Amount, Book, Limits, Scope};
 use agentops_core::call::CallRow;
 use serde::{Deserialize, Serialize};
 
-use std::sync::{MutexGuard, PoisonError};
-fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> { m.lock().unwrap_or_else(PoisonError::into_inner) }
+use crate::lane::lock;
 
 /// Version of the file's format.
 const FORMAT: u32 = 1;

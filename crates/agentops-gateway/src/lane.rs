@@ -107,6 +107,12 @@ struct Judged {
     reading: Reading,
 }
 
+impl std::fmt::Debug for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lane").field("provider", &self.rules.provider).finish_non_exhaustive()
+    }
+}
+
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic elsewhere leaves figures that are still upper bounds.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -92,8 +92,14 @@ impl Request {
         if body["input"].is_string() {
             messages.push(Message::new(Role::User, &body["input"]));
         }
+        let mut tools = Vec::new();
         for item in list(&body["input"]) {
             let kind = item["type"].as_str().unwrap_or("message");
+            // For models that it knows, codex puts the tools here.
+            if kind == "additional_tools" {
+                tools.extend(offered(&item["tools"]));
+                continue;
+            }
             let (role, content) = match (kind, item["role"].as_str()) {
                 ("message", Some("assistant")) => (Role::Model, &item["content"]),
                 ("message", Some("user")) => (Role::User, &item["content"]),
@@ -103,7 +109,9 @@ impl Request {
             };
             add(&mut messages, Message::new(role, content));
         }
-        Self::new(body, messages)
+        let mut request = Self::new(body, messages);
+        request.tools.extend(tools);
+        request
     }
 
     /// Reads an OpenAI Chat Completions body.
@@ -186,7 +194,9 @@ impl Request {
         if let Some((_, rest)) = text.split_once("<cwd>") {
             return rest.split_once("</cwd>").map(|(path, _)| path.trim().to_owned());
         }
-        let (_, rest) = text.split_once("orking directory: ")?;
+        let rest =
+            ["orking directory: ", "**Workspace Directories:**\n  - "].iter().find_map(|words| text.split_once(words));
+        let (_, rest) = rest?;
         Some(rest.lines().next()?.trim().to_owned()).filter(|path| path.starts_with('/'))
     }
 }
@@ -280,11 +290,28 @@ mod tests {
     }
 
     #[test]
+    fn tools_that_come_as_an_item_are_tools_and_no_message() {
+        let request = Request::responses(&json!({"input": [
+            {"type": "additional_tools", "role": "developer", "tools": [
+                {"type": "namespace", "name": "functions", "tools": [{"type": "custom", "name": "exec"}]}]},
+            {"type": "message", "role": "user", "content": "go"},
+        ]}));
+        assert_eq!((request.model_messages(), request.side()), (0, false));
+        assert_eq!((request.tools[0].name.as_str(), request.tools[0].freeform), ("functions__exec", true));
+    }
+
+    #[test]
     fn the_working_directory_is_read_from_the_environment_block() {
         let request = Request::messages(&json!({"messages": [
             {"role": "user", "content": [{"type": "text", "text": "# Env\n - Primary working directory: /w/x\n - y"}]},
         ]}));
         assert_eq!(request.cwd().as_deref(), Some("/w/x"));
+        let request = Request::gemini(
+            "",
+            &json!({"contents": [{"role": "user", "parts": [
+            {"text": "- **Workspace Directories:**\n  - /w/y z\n- **Directory"}]}]}),
+        );
+        assert_eq!(request.cwd().as_deref(), Some("/w/y z"));
     }
 
     #[test]
