@@ -309,6 +309,7 @@ impl Running<'_> {
                 self.stop.get_or_insert(match why {
                     Stop::Meter(StopReason::Ceiling) => SessionEnd::Ceiling,
                     Stop::Meter(StopReason::UsageUnknown) => SessionEnd::UsageUnknown,
+                    Stop::Meter(StopReason::Budget) => SessionEnd::Budget,
                     Stop::HandOverTimeout => SessionEnd::HandOverTimeout,
                     Stop::Cancelled => SessionEnd::Cancelled,
                 });
@@ -461,7 +462,7 @@ impl Running<'_> {
             output: usage.output.saturating_sub(before.output),
         });
         let session = self.job.session.clone();
-        self.report(Event::Call { session, usage, context, window: window.tokens(), sub_agent, stop });
+        self.report(Event::Call { session, usage, context, window: window.tokens(), sub_agent, stop, row: None });
     }
 
     /// Reports, waits until it is durable, and obeys at once what came of it.
