@@ -56,6 +56,7 @@ fn row(context: u64, window: u64) -> CallRow {
         first_byte_ms: Some(1),
         duration_ms: 2,
         estimate: context,
+        counted: true,
         output_max: 0,
         window,
         usage: None,

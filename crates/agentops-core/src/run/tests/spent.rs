@@ -25,6 +25,7 @@ fn row(charged: Amount) -> CallRow {
         first_byte_ms: None,
         duration_ms: 1,
         estimate: 0,
+        counted: false,
         output_max: 0,
         window: 1_000_000,
         usage: None,
