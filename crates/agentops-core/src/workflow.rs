@@ -26,8 +26,24 @@ pub struct Workflow {
     /// What a run may spend.
     #[serde(default, skip_serializing_if = "Budget::is_none")]
     pub budget: Budget,
+    /// What happens to secrets that are about to leave towards a model provider.
+    #[serde(default)]
+    pub secrets: Secrets,
     /// How a lane is set up.
     pub lane: LaneSetup,
+}
+
+/// What happens to what looks like a secret in a call that is about to leave towards a model provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Secrets {
+    /// It is replaced. The same text is replaced by the same words each time, so that the provider's cache stays valid.
+    #[default]
+    Redact,
+    /// The call is refused, and with it the session ends.
+    Refuse,
+    /// It leaves.
+    Pass,
 }
 
 /// One phase.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::budget::RawBudget;
-use super::{Check, Gate, Lane, LaneSetup, Limits, Phase, Schema, Workflow, Writes};
+use super::{Check, Gate, Lane, LaneSetup, Limits, Phase, Schema, Secrets, Workflow, Writes};
 use crate::budget::Limits as Budget;
 use crate::id::{InvalidId, Name};
 
@@ -29,6 +29,9 @@ pub struct RawWorkflow {
     /// What a run may spend.
     #[serde(default)]
     pub budget: RawBudget,
+    /// What happens to secrets that are about to leave towards a model provider: `redact` (the default), `refuse` or `pass`.
+    #[serde(default)]
+    pub secrets: Secrets,
     /// How a lane's work tree is made ready.
     #[serde(default)]
     pub lane: RawLaneSetup,
@@ -206,6 +209,7 @@ impl RawWorkflow {
             phases,
             limits: self.limits.check()?,
             budget: self.budget.check("budget")?,
+            secrets: self.secrets,
             lane: self.lane.check()?,
         };
         Ok(Checked { workflow, left_out })

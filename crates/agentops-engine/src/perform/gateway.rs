@@ -3,12 +3,14 @@
 
 use std::ffi::OsString;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentops_agents::driver::{self, Reach, Route};
 use agentops_core::budget::{Amount, Book, Limits, Scope};
 use agentops_core::call::CallRow;
 use agentops_core::ceiling::Window;
+use agentops_core::id::SessionId;
+use agentops_core::run::State;
 use agentops_gateway::destination::{Custom, Destination, Destinations, Family};
 use agentops_gateway::host::{Answer, Answering, Host, Note, Refusal, answer};
 use agentops_gateway::lane::{Lane, Outgoing, Rules};
@@ -31,6 +33,13 @@ pub(crate) enum Wire {
     Noted(Note),
     /// The lane is closed and every call of it has settled.
     Closed,
+}
+
+/// The UTC date of a time, `2026-11-24`.
+#[must_use]
+pub fn day(now_ms: u64) -> String {
+    let at = jiff::Timestamp::from_millisecond(i64::try_from(now_ms).unwrap_or(i64::MAX)).unwrap_or(jiff::Timestamp::MAX);
+    at.strftime("%Y-%m-%d").to_string()
 }
 
 /// The gateway, once a session needed it, and the accounts of all budgets.
@@ -72,8 +81,24 @@ pub(crate) struct Opening<'a> {
 }
 
 impl Gateways {
-    pub(crate) fn new(user: UserConfig) -> Self {
-        Self { user, started: Mutex::new(None), book: Arc::default() }
+    /// `spent` is what the ledger knows of a day before this supervisor, by its date.
+    pub(crate) fn new(user: UserConfig, today: &str, spent: Amount) -> Self {
+        let gateways = Self { user, started: Mutex::new(None), book: Arc::default() };
+        gateways.lock().set(Scope::Day(today.to_owned()), gateways.user.budget.limits(), spent);
+        gateways
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The budgets that hold for a session: those of its run, and the day's.
+    pub(crate) fn budgets(&self, ctx: &Ctx, state: &State, session: &SessionId) -> Vec<(Scope, Limits, Amount)> {
+        let mut budgets = state.budgets(session);
+        let today = Scope::Day(day(ctx.clock.now_ms()));
+        // What was spent today is in the book already; saying nothing of it takes nothing away.
+        budgets.push((today, self.user.budget.limits(), Amount::ZERO));
+        budgets
     }
 
     /// Opens a lane for a session.
@@ -95,11 +120,8 @@ impl Gateways {
         let loose = !takes_limit && destination.family() == Family::OpenAi;
         let clock = ctx.clock.clone();
         let scopes = opening.budgets.iter().map(|(scope, ..)| scope.clone()).collect();
-        {
-            let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-            for (scope, limits, spent) in opening.budgets {
-                book.set(scope, limits, spent);
-            }
+        for (scope, limits, spent) in opening.budgets {
+            self.lock().set(scope, limits, spent);
         }
         let rules = Rules {
             provider: destination.provider().to_owned(),

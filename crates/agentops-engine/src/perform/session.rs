@@ -116,7 +116,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>
     let opening = Opening {
         reach: driver.reach(&job.agent.settings, &env_of),
         window,
-        budgets: ctx.budgets(&job.state, &job.session),
+        budgets: ctx.gateways.budgets(ctx, &job.state, &job.session),
         outgoing: wire::outgoing(job.state.created.workflow.secrets),
         tell: &tx,
     };
