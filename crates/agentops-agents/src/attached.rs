@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::io;
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGINT, SIGQUIT};
 
@@ -23,7 +25,7 @@ pub fn run(launch: &Launch, args: &[OsString]) -> io::Result<ExitStatus> {
     }
     command.envs(launch.env.iter().map(|(name, value)| (name, value)));
     // A handler, not "ignore": what is ignored stays ignored in the program that is started.
-    let taken = [SIGINT, SIGQUIT].map(|signal| signal_hook::flag::register(signal, Default::default()));
+    let taken = [SIGINT, SIGQUIT].map(|signal| signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))));
     let status = command.spawn().and_then(|mut child| child.wait());
     for id in taken.into_iter().flatten() {
         signal_hook::low_level::unregister(id);

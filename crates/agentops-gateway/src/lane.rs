@@ -177,7 +177,8 @@ impl Lane {
         let body = match self.body(&judged, room) {
             Ok(body) => body,
             Err(refusal) => {
-                lock(&self.rules.book).release(reservation);
+                // Nothing was sent and nothing is spent.
+                let _all_of_it = self.settle(reservation, Amount::ZERO);
                 return self.refuse(protocol, refusal).await;
             }
         };
@@ -249,17 +250,15 @@ impl Lane {
         if matches!(reservation, Err(OverBudget::Limit { .. })) && judged.count().await {
             reservation = self.try_reserve(judged, room);
         }
-        let reservation = reservation?;
+        // A client that goes away while the grant is on its way takes nothing with it.
+        let held = Held { book: &self.rules.book, reservation: Some(reservation?) };
         loop {
             let left = lock(&self.rules.book).room(&self.rules.scopes, judged.kind);
-            let taken = lock(&self.grant).take(reservation.amount(), left);
-            let Err(NeedsGrant(ask)) = taken else { return Ok(reservation) };
+            let taken = lock(&self.grant).take(held.amount(), left);
+            let Err(NeedsGrant(ask)) = taken else { return held.keep().ok_or(Refusal::NotGranted) };
             match self.rules.host.grant(ask).await {
                 Ok(Some(granted)) => lock(&self.grant).add(granted),
-                Ok(None) | Err(_) => {
-                    lock(&self.rules.book).release(reservation);
-                    return Err(Refusal::NotGranted);
-                }
+                Ok(None) | Err(_) => return Err(Refusal::NotGranted),
             }
         }
     }
@@ -337,6 +336,30 @@ impl Lane {
     pub(crate) fn saw_hidden_reasoning(&self) {
         if !self.hidden.swap(true, Ordering::Relaxed) {
             self.note(Note::HiddenReasoning);
+        }
+    }
+}
+
+/// A reservation of a call that may still not be made.
+struct Held<'a> {
+    book: &'a Mutex<Book>,
+    reservation: Option<Reservation>,
+}
+
+impl Held<'_> {
+    fn amount(&self) -> Amount {
+        self.reservation.as_ref().map(Reservation::amount).unwrap_or_default()
+    }
+
+    fn keep(mut self) -> Option<Reservation> {
+        self.reservation.take()
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(reservation) = self.reservation.take() {
+            lock(self.book).release(reservation);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use agentops_core::budget::{Amount, Reservation};
 use agentops_core::call::{CallKind, CallRow};
 use agentops_core::ceiling::Window;
-use agentops_core::models;
+use agentops_core::models::{self, CacheLife};
 
 use crate::conversation::{Density, Reading};
 use crate::judge::Room;
@@ -160,7 +160,7 @@ impl Open {
         let actual = match answer.usage {
             Some(usage) => Amount {
                 tokens: usage.context(),
-                micro_usd: model.and_then(models::price_of).map(|price| price.cost(&usage)),
+                micro_usd: model.and_then(models::price_of).map(|price| price.cost_cached(&usage, self.cache_life())),
             },
             // Providers charge nothing for what they refuse, and what was not sent cost nothing.
             None if refused || !self.sent => Amount::ZERO,
@@ -202,6 +202,14 @@ impl Open {
             charged,
         };
         self.lane.rules.host.settled(row, missing);
+    }
+}
+
+impl Open {
+    /// How long what the call wrote to a cache is kept: an hour where any part of it asks for that.
+    fn cache_life(&self) -> CacheLife {
+        let asks = memchr::memmem::find(&self.call.reading.body, br#""ttl":"1h""#).is_some();
+        if asks { CacheLife::Hour } else { CacheLife::Default }
     }
 }
 

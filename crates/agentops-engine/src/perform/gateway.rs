@@ -42,6 +42,13 @@ pub fn day(now_ms: u64) -> String {
     at.strftime("%Y-%m-%d").to_string()
 }
 
+/// When the UTC day of a time began.
+#[must_use]
+pub fn midnight(now_ms: u64) -> u64 {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    now_ms / DAY_MS * DAY_MS
+}
+
 /// The gateway, once a session needed it, and the accounts of all budgets.
 pub(crate) struct Gateways {
     user: UserConfig,
