@@ -38,7 +38,8 @@ impl Protocol {
         if path.ends_with("/v1/messages") {
             return Self::Messages;
         }
-        if path.ends_with("/v1/responses") {
+        // A login of Codex leads to a path without a version.
+        if path.ends_with("/responses") {
             return Self::Responses;
         }
         if path.ends_with("/chat/completions") {
@@ -115,6 +116,7 @@ mod tests {
             ("/v1/messages", Protocol::Messages),
             ("/v1/messages/count_tokens", Protocol::CountTokens),
             ("/v1/responses", Protocol::Responses),
+            ("/backend-api/codex/responses", Protocol::Responses),
             ("/v1/chat/completions", Protocol::Chat),
             ("/v1beta/models/g-2.5:generateContent", Protocol::Gemini),
             ("/v1beta/models/g-2.5:streamGenerateContent", Protocol::Gemini),

@@ -186,7 +186,9 @@ impl Request {
         if let Some((_, rest)) = text.split_once("<cwd>") {
             return rest.split_once("</cwd>").map(|(path, _)| path.trim().to_owned());
         }
-        let (_, rest) = text.split_once("orking directory: ")?;
+        let rest =
+            ["orking directory: ", "**Workspace Directories:**\n  - "].iter().find_map(|words| text.split_once(words));
+        let (_, rest) = rest?;
         Some(rest.lines().next()?.trim().to_owned()).filter(|path| path.starts_with('/'))
     }
 }
@@ -285,6 +287,12 @@ mod tests {
             {"role": "user", "content": [{"type": "text", "text": "# Env\n - Primary working directory: /w/x\n - y"}]},
         ]}));
         assert_eq!(request.cwd().as_deref(), Some("/w/x"));
+        let request = Request::gemini(
+            "",
+            &json!({"contents": [{"role": "user", "parts": [
+            {"text": "- **Workspace Directories:**\n  - /w/y z\n- **Directory"}]}]}),
+        );
+        assert_eq!(request.cwd().as_deref(), Some("/w/y z"));
     }
 
     #[test]
