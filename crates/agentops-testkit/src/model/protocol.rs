@@ -24,7 +24,7 @@ pub enum Protocol {
     Gemini,
     /// Gemini's question how many tokens something has. Not a model call.
     GeminiCountTokens,
-    /// Anything else: answered 404.
+    /// Anything else: answered as the script's [`others`](super::Script::others) say, or with 404.
     Unknown,
 }
 

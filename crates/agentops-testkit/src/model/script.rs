@@ -26,6 +26,21 @@ pub struct Script {
     /// What `count_tokens` answers; `None`: a quarter of the bytes asked about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count_tokens: Option<u64>,
+    /// Answers to requests that are no model calls, such as lists of models. What is not here gets 404.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Other>,
+}
+
+/// The answer to a request that is no model call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Other {
+    /// How the request's path ends, without the query. Any method.
+    pub path: String,
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: Value,
 }
 
 fn side_text() -> String {
@@ -40,6 +55,7 @@ impl Default for Script {
             usage: Growth::default(),
             side_text: side_text(),
             count_tokens: None,
+            others: Vec::new(),
         }
     }
 }

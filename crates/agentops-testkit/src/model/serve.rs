@@ -62,7 +62,10 @@ pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: axum::ext
             let guess = u64::try_from(body.len() / 4).unwrap_or(u64::MAX);
             plain(200, protocol.counted(shared.script.count_tokens.unwrap_or(guess)).to_string())
         }
-        Protocol::Unknown => plain(404, protocol.error(&HttpError::new(404, "not scripted")).to_string()),
+        Protocol::Unknown => match shared.script.others.iter().find(|other| head.uri.path().ends_with(&other.path)) {
+            Some(other) => plain(other.status, other.body.to_string()),
+            None => plain(404, protocol.error(&HttpError::new(404, "not scripted")).to_string()),
+        },
         _ => {
             // Gemini streams a JSON array unless it is asked for events.
             let array = protocol == Protocol::Gemini && !query.contains("alt=sse");
