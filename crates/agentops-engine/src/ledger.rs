@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agentops_core::id::{BlobId, Name, RunId};
-use agentops_core::run::{Closing, Event, FORMAT, Outcome, State};
+use agentops_core::budget::Amount;
+use agentops_core::id::{BlobId, Name, RunId, SessionId};
+use agentops_core::run::{SessionEnd, Closing, Event, FORMAT, Outcome, State};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 

@@ -19,7 +19,7 @@ use agentops_safe::Secret;
 
 use super::{Ctx, Incoming};
 use crate::files::user::UserConfig;
-use crate::world::{Clock, SystemClock};
+use crate::world::Clock;
 
 /// What the gateway tells a session.
 pub(crate) enum Wire {
@@ -50,7 +50,8 @@ pub fn midnight(now_ms: u64) -> u64 {
 }
 
 /// The gateway, once a session needed it, and the accounts of all budgets.
-pub(crate) struct Gateways {
+#[derive(Default)]
+pub struct Gateways {
     user: UserConfig,
     started: Mutex<Option<Arc<Gateway>>>,
     book: Arc<Mutex<Book>>,
@@ -131,7 +132,7 @@ impl Gateways {
             self.lock().set(scope, limits, spent);
         }
         let rules = Rules {
-            provider: destination.provider().to_owned(),
+            provider: provider(&destination).to_owned(),
             window: opening.window,
             takes_limit,
             close_when_refused: true,
@@ -256,6 +257,14 @@ fn family(name: &str) -> Option<Family> {
         "openai" => Some(Family::OpenAi),
         "google" => Some(Family::Google),
         _ => None,
+    }
+}
+
+/// The provider in the words of the OpenTelemetry GenAI conventions; a destination of the user's own goes by its name.
+fn provider(destination: &Destination) -> &str {
+    match destination.name() {
+        "google" => "gcp.gemini",
+        name => name,
     }
 }
 

@@ -20,7 +20,7 @@ use agentops_core::workflow::{Check, Writes};
 use agentops_git::lanes;
 
 use super::flow::Flow;
-use super::gateway::{Opening, Way, Wire};
+use super::gateway::{Opening, Way};
 use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, chain, oid, prompt, records, recv_until, work};
 use crate::conductor::Input;
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use agentops_agents::driver::{HANDOVER_FILE, OUT_DIR};
 use agentops_core::id::{BlobId, Commit, RunId, SessionId};
 use agentops_core::run::{Event, SessionEnd, State};
+use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 use agentops_git::{Expect, lanes};
 
