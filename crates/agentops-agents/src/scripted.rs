@@ -83,7 +83,7 @@ impl Driver for Scripted {
         Ok(Probe { program: program(settings)?, version: env!("CARGO_PKG_VERSION").to_owned() })
     }
 
-    fn reach(&self, _settings: &Settings, _env: &dyn Fn(&str) -> Option<String>) -> Reach {
+    fn reach(&self, _settings: &Settings, _model: Option<&str>, _env: &dyn Fn(&str) -> Option<String>) -> Reach {
         Reach::Direct("a script makes no calls that could be led anywhere".into())
     }
 
