@@ -1,6 +1,8 @@
-//! Both protocols over a plain socket: what clients insist on, and every way in which the server can misbehave.
+//! The protocols over a plain socket: what clients insist on, and every way in which the server can misbehave.
 
-use std::io::{Read, Write};
+mod common;
+
+use std::io::Read;
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -8,47 +10,8 @@ use agentops_testkit::model::{
     Conversation, Growth, HttpError, Lie, ModelServer, Options, Protocol, Script, ScriptError, Served, ToolCall, Turn,
     TurnUsage, UsageNumbers,
 };
+use common::{LONG, ask, events, names, open};
 use serde_json::{Value, json};
-
-const LONG: Duration = Duration::from_secs(10);
-
-fn open(server: &ModelServer, path: &str, body: &Value) -> TcpStream {
-    let address = server.base_url();
-    let mut stream = TcpStream::connect(address.trim_start_matches("http://")).unwrap();
-    stream.set_read_timeout(Some(LONG)).unwrap();
-    let body = body.to_string();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\nx-api-key: TOP-SECRET\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(body.as_bytes()).unwrap();
-    stream
-}
-
-/// The status and everything after the head, transfer encoding and all.
-fn ask(server: &ModelServer, path: &str, body: &Value) -> (u16, String) {
-    let mut answer = String::new();
-    open(server, path, body).read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.into())
-}
-
-/// The names of the events, and their data. An event without a name would be missing here.
-fn events(body: &str) -> Vec<(String, Value)> {
-    let lines: Vec<&str> = body.lines().collect();
-    lines
-        .windows(2)
-        .filter_map(|pair| {
-            let name = pair[0].strip_prefix("event: ")?;
-            Some((name.to_owned(), serde_json::from_str(pair[1].strip_prefix("data: ")?).unwrap()))
-        })
-        .collect()
-}
-
-fn names(events: &[(String, Value)]) -> Vec<&str> {
-    events.iter().map(|(name, _)| name.as_str()).collect()
-}
 
 fn claude() -> Value {
     json!({"model": "m", "stream": true, "max_tokens": 7, "tools": [{"name": "Bash"}, {"name": "Write"}], "messages": [
@@ -217,7 +180,7 @@ fn token_counts_and_side_requests_use_no_turn() {
 fn the_log_has_every_request_and_no_key() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log.jsonl");
-    let options = Options { log: Some(log.clone()) };
+    let options = Options { log: Some(log.clone()), ..Options::default() };
     let server = ModelServer::start_with(Script::of(vec![Turn::text("x")]), options).unwrap();
     ask(&server, "/v1/messages", &claude());
     ask(&server, "/v1/responses", &codex());

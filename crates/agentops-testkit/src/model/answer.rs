@@ -1,4 +1,4 @@
-//! An answer before it is written: what both protocols have in common.
+//! An answer before it is written: what the protocols have in common.
 
 use serde_json::Value;
 
@@ -10,8 +10,9 @@ use super::tools::{Call, translate};
 /// One event of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Event {
-    pub(super) name: &'static str,
-    pub(super) data: Value,
+    /// `None`: the protocol sends data without names.
+    pub(super) name: Option<&'static str>,
+    pub(super) data: String,
     /// A piece of text or tool input: it may come late.
     pub(super) piece: bool,
 }
@@ -26,6 +27,8 @@ pub(super) struct Answer {
     pub(super) calls: Vec<Call>,
     pub(super) usage: Report,
     pub(super) repeat_usage: bool,
+    /// The request asks for the usage of a stream, where that is for it to say.
+    pub(super) wants_usage: bool,
 }
 
 impl Answer {
@@ -42,7 +45,15 @@ impl Answer {
         if text.is_none() && calls.is_empty() {
             text = Some(String::new());
         }
-        Self { id, model: request.model.clone(), text, calls, usage: pick.usage, repeat_usage: pick.turn.repeat_usage }
+        Self {
+            id,
+            model: request.model.clone(),
+            text,
+            calls,
+            usage: pick.usage,
+            repeat_usage: pick.turn.repeat_usage,
+            wants_usage: request.wants_usage,
+        }
     }
 
     /// The text in the pieces in which it is streamed.
@@ -51,14 +62,39 @@ impl Answer {
     }
 }
 
+impl Event {
+    /// As it goes over the wire.
+    pub(super) fn frame(&self) -> String {
+        match self.name {
+            Some(name) => format!("event: {name}\ndata: {}\n\n", self.data),
+            None => format!("data: {}\n\n", self.data),
+        }
+    }
+}
+
 /// An event that is no piece.
-pub(super) fn event(name: &'static str, data: Value) -> Event {
-    Event { name, data, piece: false }
+pub(super) fn event(name: &'static str, data: &Value) -> Event {
+    Event { name: Some(name), data: data.to_string(), piece: false }
 }
 
 /// An event that carries a piece.
-pub(super) fn piece(name: &'static str, data: Value) -> Event {
-    Event { name, data, piece: true }
+pub(super) fn piece(name: &'static str, data: &Value) -> Event {
+    Event { piece: true, ..event(name, data) }
+}
+
+/// An event without a name that is no piece.
+pub(super) fn bare(data: &Value) -> Event {
+    bare_text(&data.to_string())
+}
+
+/// An event without a name that carries a piece.
+pub(super) fn bare_piece(data: &Value) -> Event {
+    Event { piece: true, ..bare(data) }
+}
+
+/// An event without a name whose data is no JSON.
+pub(super) fn bare_text(data: &str) -> Event {
+    Event { name: None, data: data.into(), piece: false }
 }
 
 /// The error's type: its own, or the usual one.

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Event, event, kind_or, piece};
-use super::pick::Report;
-use super::script::{HttpError, UsageNumbers};
+use super::pick::{Counts, Report};
+use super::script::HttpError;
 
 /// The stream's events. The client insists on their names: with bare data it repeats the call without a stream.
 pub(super) fn events(answer: &Answer) -> Vec<Event> {
@@ -12,8 +12,8 @@ pub(super) fn events(answer: &Answer) -> Vec<Event> {
     message.insert("content".into(), json!([]));
     message.insert("stop_reason".into(), Value::Null);
     // The call has produced next to nothing when it begins; the real service says 1.
-    put_usage(&mut message, answer.usage, |numbers| UsageNumbers { output: numbers.output.min(1), ..numbers });
-    let mut events = vec![event("message_start", json!({"type": "message_start", "message": message}))];
+    put_usage(&mut message, answer.usage, |numbers| Counts { output: numbers.output.min(1), ..numbers });
+    let mut events = vec![event("message_start", &json!({"type": "message_start", "message": message}))];
     for (index, block) in blocks(answer).into_iter().enumerate() {
         let is_text = block["type"] == "text";
         let (mut start, full) = (block.clone(), block);
@@ -23,7 +23,7 @@ pub(super) fn events(answer: &Answer) -> Vec<Event> {
             start["input"] = json!({});
         }
         let start = json!({"type": "content_block_start", "index": index, "content_block": start});
-        events.push(event("content_block_start", start));
+        events.push(event("content_block_start", &start));
         let deltas: Vec<Value> = if is_text {
             answer.pieces().map(|text| json!({"type": "text_delta", "text": text})).collect()
         } else {
@@ -31,9 +31,9 @@ pub(super) fn events(answer: &Answer) -> Vec<Event> {
         };
         for delta in deltas {
             let delta = json!({"type": "content_block_delta", "index": index, "delta": delta});
-            events.push(piece("content_block_delta", delta));
+            events.push(piece("content_block_delta", &delta));
         }
-        events.push(event("content_block_stop", json!({"type": "content_block_stop", "index": index})));
+        events.push(event("content_block_stop", &json!({"type": "content_block_stop", "index": index})));
     }
     let mut last = Map::new();
     last.insert("type".into(), json!("message_delta"));
@@ -44,9 +44,9 @@ pub(super) fn events(answer: &Answer) -> Vec<Event> {
         Report::Numbers(numbers) => drop(last.insert("usage".into(), json!({"output_tokens": numbers.output}))),
     }
     for _ in 0..1 + usize::from(answer.repeat_usage) {
-        events.push(event("message_delta", Value::Object(last.clone())));
+        events.push(event("message_delta", &Value::Object(last.clone())));
     }
-    events.push(event("message_stop", json!({"type": "message_stop"})));
+    events.push(event("message_stop", &json!({"type": "message_stop"})));
     events
 }
 
@@ -96,7 +96,7 @@ fn stop_reason(answer: &Answer) -> &'static str {
     if answer.calls.is_empty() { "end_turn" } else { "tool_use" }
 }
 
-fn put_usage(message: &mut Map<String, Value>, usage: Report, at_this_point: impl Fn(UsageNumbers) -> UsageNumbers) {
+fn put_usage(message: &mut Map<String, Value>, usage: Report, at_this_point: impl Fn(Counts) -> Counts) {
     let usage = match usage {
         Report::Omit => return,
         Report::Null => Value::Null,

@@ -5,7 +5,10 @@ use super::request::{Request, Role};
 use super::script::{Conversation, Growth, Lie, Reaction, Script, Turn, TurnUsage, UsageNumbers, at};
 
 /// More than any window.
-const HUGE: u64 = 9_000_000_000;
+const HUGE: i64 = 9_000_000_000;
+
+/// What no count can be.
+const NEGATIVE: i64 = -5_000;
 
 /// What to answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +31,35 @@ pub(super) enum Report {
     /// The field is `null`.
     Null,
     /// These numbers.
-    Numbers(UsageNumbers),
+    Numbers(Counts),
+}
+
+/// [`UsageNumbers`] as they are reported: a lie may be negative.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) input: i64,
+    pub(super) cache_read: i64,
+    pub(super) cache_write: i64,
+    pub(super) output: i64,
+}
+
+impl Counts {
+    /// The input as the protocols count it that include the cache in it.
+    pub(super) fn all_input(self) -> i64 {
+        self.input.saturating_add(self.cache_read).saturating_add(self.cache_write)
+    }
+}
+
+impl From<UsageNumbers> for Counts {
+    fn from(numbers: UsageNumbers) -> Self {
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        Self {
+            input: signed(numbers.input),
+            cache_read: signed(numbers.cache_read),
+            cache_write: signed(numbers.cache_write),
+            output: signed(numbers.output),
+        }
+    }
 }
 
 /// Chooses the turn for a request.
@@ -83,15 +114,17 @@ fn reported(turn: &Turn, growth: Growth, turn_index: usize) -> Report {
     if turn.omit_usage {
         return Report::Omit;
     }
+    let alike = |count| Counts { input: count, output: count, ..Counts::default() };
     Report::Numbers(match turn.usage {
-        Some(TurnUsage::Numbers(numbers)) => numbers,
+        Some(TurnUsage::Numbers(numbers)) => numbers.into(),
         Some(TurnUsage::Lie(Lie::None)) => return Report::Null,
-        Some(TurnUsage::Lie(Lie::Zero)) => UsageNumbers::default(),
-        Some(TurnUsage::Lie(Lie::Huge)) => UsageNumbers { input: HUGE, output: HUGE, ..UsageNumbers::default() },
+        Some(TurnUsage::Lie(Lie::Zero)) => Counts::default(),
+        Some(TurnUsage::Lie(Lie::Huge)) => alike(HUGE),
+        Some(TurnUsage::Lie(Lie::Negative)) => alike(NEGATIVE),
         None => {
             let steps = u64::try_from(turn_index).unwrap_or(u64::MAX);
             let input = growth.base.saturating_add(growth.step.saturating_mul(steps));
-            UsageNumbers { input, output: growth.output, ..UsageNumbers::default() }
+            UsageNumbers { input, output: growth.output, ..UsageNumbers::default() }.into()
         }
     })
 }
@@ -115,7 +148,7 @@ mod tests {
         pick(&script(), &Request::messages(&json!({"tools": [{"name": "Bash"}], "messages": messages})))
     }
 
-    fn numbers(pick: &Pick) -> UsageNumbers {
+    fn numbers(pick: &Pick) -> Counts {
         match pick.usage {
             Report::Numbers(numbers) => numbers,
             other => panic!("{other:?}"),
@@ -133,7 +166,7 @@ mod tests {
         let first = ask(json!([user]));
         assert_eq!((text(&first), numbers(&first).input), ("one", 10));
         let second = ask(json!([user, model, user]));
-        assert_eq!((text(&second), numbers(&second)), ("two", UsageNumbers::default()));
+        assert_eq!((text(&second), numbers(&second)), ("two", Counts::default()));
         let third = ask(json!([user, model, user, model, user]));
         assert_eq!((text(&third), third.turn_index, &third.served), ("two", 2, &Served::Turn { index: 1 }));
     }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::gemini;
+
 /// Who wrote a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -51,6 +53,8 @@ pub(super) struct Offered {
 pub(super) struct Request {
     pub(super) model: String,
     pub(super) stream: bool,
+    /// The usage of a stream is asked for; true wherever that is not for the request to say.
+    pub(super) wants_usage: bool,
     pub(super) messages: Vec<Message>,
     pub(super) tools: Vec<Offered>,
 }
@@ -97,23 +101,44 @@ impl Request {
                 (kind, _) if kind.ends_with("_output") => (Role::User, &item["output"]),
                 _ => (Role::Model, &item["arguments"]),
             };
-            let message = Message::new(role, content);
-            match messages.last_mut() {
-                Some(last) if last.role == Role::Model && role == Role::Model => {
-                    last.text.push('\n');
-                    last.text.push_str(&message.text);
-                    last.parts.extend(message.parts);
-                }
-                _ => messages.push(message),
-            }
+            add(&mut messages, Message::new(role, content));
         }
         Self::new(body, messages)
+    }
+
+    /// Reads an OpenAI Chat Completions body.
+    pub(super) fn chat(body: &Value) -> Self {
+        let messages = list(&body["messages"]).iter().map(|message| {
+            let role = match message["role"].as_str() {
+                Some("assistant") => Role::Model,
+                Some("user" | "tool") => Role::User,
+                _ => Role::System,
+            };
+            Message::new(role, &message["content"])
+        });
+        let request = Self::new(body, messages.collect());
+        Self { wants_usage: body["stream_options"]["include_usage"] == true, ..request }
+    }
+
+    /// Reads a Gemini body; the path names the model and the method. Contents of one model call count as one message.
+    pub(super) fn gemini(path: &str, body: &Value) -> Self {
+        let mut messages = Vec::new();
+        if !body["systemInstruction"].is_null() {
+            messages.push(Message::new(Role::System, &body["systemInstruction"]["parts"]));
+        }
+        for content in list(&body["contents"]) {
+            let role = if content["role"] == "model" { Role::Model } else { Role::User };
+            add(&mut messages, Message::new(role, &content["parts"]));
+        }
+        let (model, method) = gemini::target(path).unwrap_or_default();
+        Self { model: model.into(), stream: method == "streamGenerateContent", ..Self::new(body, messages) }
     }
 
     fn new(body: &Value, messages: Vec<Message>) -> Self {
         Self {
             model: body["model"].as_str().unwrap_or_default().into(),
             stream: body["stream"].as_bool().unwrap_or(false),
+            wants_usage: true,
             messages,
             tools: offered(&body["tools"]),
         }
@@ -161,7 +186,9 @@ impl Request {
         if let Some((_, rest)) = text.split_once("<cwd>") {
             return rest.split_once("</cwd>").map(|(path, _)| path.trim().to_owned());
         }
-        let (_, rest) = text.split_once("orking directory: ")?;
+        let rest =
+            ["orking directory: ", "**Workspace Directories:**\n  - "].iter().find_map(|words| text.split_once(words));
+        let (_, rest) = rest?;
         Some(rest.lines().next()?.trim().to_owned()).filter(|path| path.starts_with('/'))
     }
 }
@@ -170,7 +197,20 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// All text below a content value: a string, or blocks whose text sits in `text` or in a nested `content`.
+/// Adds a message; what the model says in several pieces without a word of the user between them is one message.
+fn add(messages: &mut Vec<Message>, message: Message) {
+    match messages.last_mut() {
+        Some(last) if last.role == Role::Model && message.role == Role::Model => {
+            last.text.push('\n');
+            last.text.push_str(&message.text);
+            last.parts.extend(message.parts);
+        }
+        _ => messages.push(message),
+    }
+}
+
+/// All text below a content value: a string, or blocks whose text sits in `text` or in a nested `content`. A tool's result
+/// in Gemini's shape has it in fields that the client names as it likes.
 fn text_of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -178,17 +218,29 @@ fn text_of(value: &Value) -> String {
         Value::Object(block) => match (block.get("text"), block.get("content")) {
             (Some(text), _) => text_of(text),
             (None, Some(content)) => text_of(content),
-            (None, None) => String::new(),
+            (None, None) => match &block.get("functionResponse") {
+                Some(result) => list_of_values(&result["response"]).map(text_of).collect::<Vec<_>>().join("\n"),
+                None => String::new(),
+            },
         },
         _ => String::new(),
     }
 }
 
+fn list_of_values(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_object().into_iter().flat_map(serde_json::Map::values)
+}
+
 fn offered(tools: &Value) -> Vec<Offered> {
     let mut found = Vec::new();
     for tool in list(tools) {
+        if let Some(declarations) = tool["functionDeclarations"].as_array() {
+            found.extend(offered(&Value::Array(declarations.clone())));
+            continue;
+        }
         let kind = tool["type"].as_str().unwrap_or_default();
-        let name = tool["name"].as_str().unwrap_or(kind);
+        // Chat Completions puts the name one level down.
+        let name = tool["name"].as_str().or(tool["function"]["name"].as_str()).unwrap_or(kind);
         if kind != "namespace" {
             found.push(Offered { name: name.into(), namespace: None, local: name.into(), freeform: kind == "custom" });
             continue;
@@ -235,6 +287,12 @@ mod tests {
             {"role": "user", "content": [{"type": "text", "text": "# Env\n - Primary working directory: /w/x\n - y"}]},
         ]}));
         assert_eq!(request.cwd().as_deref(), Some("/w/x"));
+        let request = Request::gemini(
+            "",
+            &json!({"contents": [{"role": "user", "parts": [
+            {"text": "- **Workspace Directories:**\n  - /w/y z\n- **Directory"}]}]}),
+        );
+        assert_eq!(request.cwd().as_deref(), Some("/w/y z"));
     }
 
     #[test]
@@ -242,6 +300,40 @@ mod tests {
         let body = json!({"tools": [{"name": "Bash"}], "messages": [{"role": "user", "content":
             "CRITICAL: Respond with TEXT ONLY. Your task is to create a detailed summary"}]});
         assert!(Request::messages(&body).side());
+    }
+
+    #[test]
+    fn a_chat_is_read_with_its_tools_and_results() {
+        let request = Request::chat(&json!({"stream": true, "stream_options": {"include_usage": true},
+        "tools": [{"type": "function", "function": {"name": "bash"}}],
+        "messages": [
+            {"role": "system", "content": "Working directory: /a\n"},
+            {"role": "user", "content": [{"type": "text", "text": "go"}]},
+            {"role": "assistant", "content": null, "tool_calls": []},
+            {"role": "tool", "tool_call_id": "c", "content": "done"},
+        ]}));
+        assert_eq!((request.model_messages(), request.last_user(), request.wants_usage), (1, "done", true));
+        assert_eq!((request.cwd().as_deref(), request.tools[0].name.as_str()), (Some("/a"), "bash"));
+        assert!(!Request::chat(&json!({"stream": true})).wants_usage);
+    }
+
+    #[test]
+    fn gemini_contents_are_read_with_tools_results_and_the_models_name() {
+        let request = Request::gemini(
+            "/lane/T/v1beta/models/g-2.5:streamGenerateContent",
+            &json!({"systemInstruction": {"parts": [{"text": "rules"}]},
+            "tools": [{"functionDeclarations": [{"name": "read_file"}, {"name": "write_file"}]}],
+            "contents": [
+                {"role": "user", "parts": [{"text": "go"}]},
+                {"role": "model", "parts": [{"text": "fine"}]},
+                {"role": "model", "parts": [{"functionCall": {"name": "read_file", "args": {}}}]},
+                {"role": "user", "parts": [{"functionResponse": {"response": {"output": "done"}}}]},
+            ]}),
+        );
+        assert_eq!((request.model.as_str(), request.stream), ("g-2.5", true));
+        assert_eq!((request.model_messages(), request.last_user()), (1, "done"));
+        assert!(request.opening().contains("rules"));
+        assert_eq!(request.tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["read_file", "write_file"]);
     }
 
     #[test]

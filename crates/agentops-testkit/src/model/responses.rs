@@ -1,4 +1,4 @@
-//! OpenAI Responses: events, plain answers and errors.
+//! OpenAI Responses: events and plain answers; errors as all of OpenAI words them.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use super::script::HttpError;
 /// The stream's events. The client insists on `response.completed`.
 pub(super) fn events(answer: &Answer) -> Vec<Event> {
     let created = json!({"id": response_id(answer), "object": "response", "status": "in_progress", "output": []});
-    let mut events = vec![event("response.created", json!({"type": "response.created", "response": created}))];
+    let mut events = vec![event("response.created", &json!({"type": "response.created", "response": created}))];
     for (index, item) in items(answer).into_iter().enumerate() {
         let mut added = item.clone();
         added["status"] = json!("in_progress");
@@ -23,21 +23,21 @@ pub(super) fn events(answer: &Answer) -> Vec<Event> {
         }] = if is_text { json!([]) } else { json!("") };
         events.push(event(
             "response.output_item.added",
-            json!({"type": "response.output_item.added", "output_index": index, "item": added}),
+            &json!({"type": "response.output_item.added", "output_index": index, "item": added}),
         ));
         if is_text {
             for text in answer.pieces() {
                 let delta = json!({"type": "response.output_text.delta", "item_id": item["id"], "output_index": index,
                     "content_index": 0, "delta": text});
-                events.push(piece("response.output_text.delta", delta));
+                events.push(piece("response.output_text.delta", &delta));
             }
         }
         let done = json!({"type": "response.output_item.done", "output_index": index, "item": item});
-        events.push(Event { name: "response.output_item.done", data: done, piece: !is_text });
+        events.push(Event { piece: !is_text, ..event("response.output_item.done", &done) });
     }
     let completed = json!({"type": "response.completed", "response": whole(answer)});
     for _ in 0..1 + usize::from(answer.repeat_usage) {
-        events.push(event("response.completed", completed.clone()));
+        events.push(event("response.completed", &completed));
     }
     events
 }
@@ -54,8 +54,7 @@ pub(super) fn whole(answer: &Answer) -> Value {
         Report::Omit => {}
         Report::Null => drop(response.insert("usage".into(), Value::Null)),
         Report::Numbers(numbers) => {
-            // Here the input includes what came from and went to the cache.
-            let input = numbers.input.saturating_add(numbers.cache_read).saturating_add(numbers.cache_write);
+            let input = numbers.all_input();
             let usage = json!({
                 "input_tokens": input,
                 "input_tokens_details": {"cached_tokens": numbers.cache_read},

@@ -1,5 +1,7 @@
 //! The script: what the model says and does, by meaning and without any client's tool names.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -92,13 +94,39 @@ pub struct Turn {
     /// Answer with an HTTP error instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_error: Option<HttpError>,
+    /// Send the client elsewhere instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<Redirect>,
+    /// Headers to answer with, besides those that the answer needs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
     /// Drop the connection after this many events of the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cut_after_chunks: Option<usize>,
+    /// Drop the connection after this many bytes of the body, be it a stream or not: within an event, a word or a number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut_after_bytes: Option<usize>,
+    /// Send the stream in chunks of this many bytes, wherever that parts events, words and characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk_bytes: Option<NonZeroUsize>,
+    /// Half of the JSON is missing: of the second event of a stream, or of an answer or an error as a whole. What is around
+    /// it stays as it is, and the connection ends in order.
+    pub malformed_json: bool,
     /// Say nothing about usage, in no event.
     pub omit_usage: bool,
-    /// Report the usage twice (Messages: a second `message_delta`), as some gateways do.
+    /// Report the usage more than once, as some gateways do: Messages, Responses and Chat Completions repeat the event
+    /// that carries it, Gemini has it in each.
     pub repeat_usage: bool,
+}
+
+/// An answer that sends the client to another place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// The status: 301, 302, 303, 307 or 308.
+    pub status: u16,
+    /// Where to: a whole address or a path.
+    pub location: String,
 }
 
 /// A tool call by meaning; written `{"write": {"path": …, "content": …}}`.
@@ -154,7 +182,7 @@ impl Default for Growth {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum TurnUsage {
-    /// A lie: `"zero"`, `"huge"` or `"none"`.
+    /// A lie: `"zero"`, `"huge"`, `"negative"` or `"none"`.
     Lie(Lie),
     /// Plain numbers.
     Numbers(UsageNumbers),
@@ -168,6 +196,8 @@ pub enum Lie {
     Zero,
     /// Far more than any window.
     Huge,
+    /// Numbers below 0.
+    Negative,
     /// The field is `null`.
     None,
 }
@@ -300,6 +330,19 @@ impl Turn {
         Self { http_error: Some(error), ..Self::default() }
     }
 
+    /// A turn that only sends the client elsewhere.
+    #[must_use]
+    pub fn redirect(status: u16, location: impl Into<String>) -> Self {
+        Self { redirect: Some(Redirect { status, location: location.into() }), ..Self::default() }
+    }
+
+    /// The same turn with a lie about what it used.
+    #[must_use]
+    pub fn lying(mut self, lie: Lie) -> Self {
+        self.usage = Some(TurnUsage::Lie(lie));
+        self
+    }
+
     /// The same turn with these numbers.
     #[must_use]
     pub fn using(mut self, input: u64, output: u64) -> Self {
@@ -329,7 +372,8 @@ impl HttpError {
         Self { status, message: message.into(), ..Self::default() }
     }
 
-    /// The provider says that the prompt does not fit: both protocols' words for it, so one script serves both.
+    /// The provider says that the prompt does not fit: the words of Anthropic and the code of OpenAI, so one script
+    /// serves every protocol.
     #[must_use]
     pub fn prompt_too_long(tokens: u64, maximum: u64) -> Self {
         Self {

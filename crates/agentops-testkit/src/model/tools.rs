@@ -18,22 +18,30 @@ pub(super) struct Call {
 /// Long enough for a command of a test; codex otherwise answers early and keeps the command running.
 const YIELD_MS: u64 = 20_000;
 
+/// How the clients name their tool to write a file, and its field for the path.
+const WRITE: [(&str, &str); 3] = [("Write", "file_path"), ("write", "filePath"), ("write_file", "file_path")];
+
+/// How the clients name their tool to read a file, and its field for the path.
+const READ: [(&str, &str); 3] = [("Read", "file_path"), ("read", "filePath"), ("read_file", "file_path")];
+
 /// The client's tool for a call, or, when it offers none that could do it, the words to say instead.
 pub(super) fn translate(call: &ToolCall, request: &Request) -> Result<Call, String> {
-    let offer = |name: &str| request.tools.iter().any(|tool| tool.name == name);
+    let offered = |names: [(&'static str, &'static str); 3]| {
+        names.into_iter().find(|(name, _)| request.tools.iter().any(|tool| tool.name == *name))
+    };
     match call {
         ToolCall::Write { path, content } => {
             let path = absolute(path, request);
-            if offer("Write") {
-                return Ok(plain("Write", json!({"file_path": path, "content": content})));
+            if let Some((name, field)) = offered(WRITE) {
+                return Ok(plain(name, json!({field: path, "content": content})));
             }
             shell(&write_command(&path, content), request)
                 .ok_or_else(|| format!("I have no tool to write {path} with this content:\n{content}"))
         }
         ToolCall::Read { path } => {
             let path = absolute(path, request);
-            if offer("Read") {
-                return Ok(plain("Read", json!({"file_path": path})));
+            if let Some((name, field)) = offered(READ) {
+                return Ok(plain(name, json!({field: path})));
             }
             shell(&format!("cat -- {}", quoted(&path)), request).ok_or_else(|| format!("I have no tool to read {path}."))
         }
@@ -50,7 +58,9 @@ fn plain(name: &str, input: Value) -> Call {
 
 fn shell(command: &str, request: &Request) -> Option<Call> {
     request.tools.iter().find_map(|tool| match tool.name.as_str() {
-        "Bash" => Some(plain("Bash", json!({"command": command, "description": "Scripted command"}))),
+        name @ ("Bash" | "bash" | "run_shell_command") => {
+            Some(plain(name, json!({"command": command, "description": "Scripted command"})))
+        }
         "exec_command" => Some(plain("exec_command", json!({"cmd": command, "yield_time_ms": YIELD_MS}))),
         "shell_command" => Some(plain("shell_command", json!({"command": command}))),
         "shell" => Some(plain("shell", json!({"command": ["sh", "-c", command]}))),
@@ -58,10 +68,16 @@ fn shell(command: &str, request: &Request) -> Option<Call> {
     })
 }
 
-/// A tool by name. One the client does not offer is called all the same: tests of refused tools want that.
+/// A tool by name. One the client does not offer is called all the same: tests of refused tools want that. A tool of an
+/// MCP server has `__` between the parts of its name with some clients, `_` with others, which may leave `mcp` out as well.
 fn raw(name: &str, input: &Value, tools: &[Offered]) -> Call {
     let input = if input.is_null() { json!({}) } else { input.clone() };
-    match tools.iter().find(|tool| tool.name == name) {
+    let short = name.strip_prefix("mcp__").map(|rest| rest.replacen("__", "_", 1));
+    let fits = |tool: &&Offered| {
+        let bare = tool.name.strip_prefix("mcp_").unwrap_or(&tool.name);
+        tool.name == name || short.as_deref() == Some(bare)
+    };
+    match tools.iter().find(fits) {
         Some(tool) => Call { name: tool.local.clone(), namespace: tool.namespace.clone(), input, freeform: tool.freeform },
         None => plain(name, input),
     }
@@ -107,6 +123,31 @@ mod tests {
     fn writing_uses_the_clients_own_tool_and_an_absolute_path() {
         let call = translate(&ToolCall::write("a/b.md", "hi"), &request(names(&["Bash", "Write"]))).unwrap();
         assert_eq!(call, plain("Write", json!({"file_path": "/w/x/a/b.md", "content": "hi"})));
+    }
+
+    #[test]
+    fn each_clients_own_words_are_used() {
+        let path = "/w/x/b.md";
+        for (write, read, run, field) in
+            [("write", "read", "bash", "filePath"), ("write_file", "read_file", "run_shell_command", "file_path")]
+        {
+            let request = request(names(&[write, read, run]));
+            let call = translate(&ToolCall::write("b.md", "hi"), &request).unwrap();
+            assert_eq!(call, plain(write, json!({field: path, "content": "hi"})));
+            let call = translate(&ToolCall::Read { path: "b.md".into() }, &request).unwrap();
+            assert_eq!(call, plain(read, json!({field: path})));
+            let call = translate(&ToolCall::shell("ls"), &request).unwrap();
+            assert_eq!((call.name.as_str(), &call.input["command"]), (run, &json!("ls")));
+        }
+    }
+
+    #[test]
+    fn an_mcp_tool_is_called_as_its_client_names_it() {
+        let call = ToolCall::Raw { name: "mcp__kit__submit_it".into(), input: Value::Null };
+        for name in ["kit_submit_it", "mcp_kit_submit_it"] {
+            assert_eq!(translate(&call, &request(names(&[name]))).unwrap().name, name);
+        }
+        assert_eq!(translate(&call, &request(names(&["other"]))).unwrap().name, "mcp__kit__submit_it");
     }
 
     #[test]
