@@ -27,6 +27,7 @@ const NO_LOGIN: &[&str] = &[
     "not logged in",
     "missing environment variable",
     "invalid api key",
+    "incorrect api key",
     "invalid_api_key",
     "api key not valid",
     "api key is missing",

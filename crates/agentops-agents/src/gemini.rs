@@ -1,7 +1,7 @@
 //! The driver `gemini`: Gemini CLI over the Agent Client Protocol.
 //!
-//! Each session has a home of its own for the program and settings that outrank all others; the work tree is not trusted, so
-//! that nothing which the repository configures for the program is read or started. Keys only: a Google login goes to a
+//! Each session has a home of its own for the program, with settings of ours; the work tree is not trusted, so that nothing
+//! which the repository configures for the program is read or started. Keys only: a Google login goes to a
 //! service that the gateway does not speak.
 
 mod config;
@@ -97,7 +97,6 @@ impl Driver for Gemini {
         }
         let mut env = vec![
             ("GEMINI_CLI_HOME".into(), files.home.into()),
-            ("GEMINI_CLI_SYSTEM_SETTINGS_PATH".into(), files.settings.into()),
             ("GEMINI_CLI_TRUST_WORKSPACE".into(), "false".into()),
             ("GEMINI_CLI_NO_RELAUNCH".into(), "true".into()),
             ("GEMINI_TELEMETRY_ENABLED".into(), "false".into()),

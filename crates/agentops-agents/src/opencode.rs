@@ -5,6 +5,7 @@
 //! configuration folder in which everything but OpenCode's part is the user's. The program's own logins are not used.
 
 mod config;
+mod project;
 mod provider;
 mod user;
 
@@ -15,11 +16,13 @@ use crate::driver::{
     Capabilities, Driver, DriverError, HandOver, Launch, Probe, Protocol, Reach, SessionRequest, UsageReports,
 };
 use crate::rights::Rights;
-use crate::settings::{Settings, ask_version, check_keys, find_program, refuse};
+use crate::settings::{Settings, ask_version, check_keys, find_program, refuse, word};
 use provider::Provider;
 
-const KEYS: &[&str] = &["program", "provider", "key_env", "destination"];
+const KEYS: &[&str] = &["program", "provider", "key_env", "destination", "plugins"];
 const HINT: &str = "npm install -g opencode-ai";
+/// Whose plugins may run.
+const PLUGIN_WORDS: &[&str] = &["none", "repository"];
 /// Variables by which a user says more than our configuration does, or by which the program knows that it is its own child.
 const REMOVED: &[&str] = &[
     "OPENCODE",
@@ -49,7 +52,8 @@ const SWITCHES: &[&str] = &[
 
 /// The driver. Settings: `program` (default: `opencode` on the PATH); `provider` (a JSON object, the entry of the model's
 /// provider as OpenCode's own configuration has it); `key_env` (the variable with that provider's key); `destination` (the
-/// gateway's name for it, where it is not told by the kind of provider).
+/// gateway's name for it, where it is not told by the kind of provider); `plugins` (`none`; `repository`: those that the
+/// repository brings may run).
 #[derive(Debug)]
 pub struct OpenCode;
 
@@ -100,6 +104,12 @@ impl Driver for OpenCode {
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError> {
         let settings = &request.settings;
         check_keys(settings, KEYS)?;
+        if word(settings, "plugins", PLUGIN_WORDS)? == "none"
+            && let Some(plugin) = project::plugin(&request.work_tree)
+        {
+            let reason = format!("the repository brings {plugin}, which opencode would run; allow it with `repository`");
+            return Err(refuse("plugins", reason));
+        }
         let user = user::kept(&process_env);
         let model = model_of(request.model.as_deref(), &user)
             .ok_or_else(|| refuse("model", "must be named, as `provider/model`"))?;

@@ -17,7 +17,6 @@ const STANDING_BYTES_MAX: u64 = 64 << 10;
 /// What the program is told about.
 pub(super) struct Files {
     pub(super) home: PathBuf,
-    pub(super) settings: PathBuf,
     pub(super) policy: PathBuf,
 }
 
@@ -27,15 +26,16 @@ pub(super) fn write(request: &SessionRequest, retries: Option<u64>) -> Result<Fi
     let failed = |source| DriverError::Scratch { path: home.clone(), source };
     let own = home.join(".gemini");
     fs::create_dir_all(&own).map_err(failed)?;
-    let files = Files { settings: home.join("settings.json"), policy: home.join("policy.toml"), home: home.clone() };
+    let files = Files { policy: home.join("policy.toml"), home: home.clone() };
     let rights = Rights::of(request.tools.as_deref(), request.access);
-    fs::write(&files.settings, settings(request, retries).to_string()).map_err(failed)?;
+    fs::write(own.join("settings.json"), settings(request, retries).to_string()).map_err(failed)?;
     fs::write(&files.policy, policy(&rights).to_string()).map_err(failed)?;
     fs::write(own.join("GEMINI.md"), standing(&request.work_tree)).map_err(failed)?;
     Ok(files)
 }
 
-/// Outranks the user's and the repository's settings.
+/// In the place of the user's own settings. Not in the place of the system's, which would outrank them: the program leaves
+/// such a file out without a word in some places, below the temporary folder for one.
 fn settings(request: &SessionRequest, retries: Option<u64>) -> Value {
     let mut settings = json!({
         "general": {
@@ -53,7 +53,6 @@ fn settings(request: &SessionRequest, retries: Option<u64>) -> Value {
         "tools": {"shell": {"enableInteractiveShell": false}},
         "hooksConfig": {"enabled": false},
         "skills": {"enabled": false},
-        "admin": {"mcp": {"enabled": false}, "extensions": {"enabled": false}, "skills": {"enabled": false}},
         // A sub-agent's conversation would have a window of its own that nobody planned.
         "experimental": {"enableAgents": false},
     });
@@ -62,8 +61,13 @@ fn settings(request: &SessionRequest, retries: Option<u64>) -> Value {
     }
     // The limit holds thinking, too: the provider counts thoughts as output.
     if let (Some(window), Some(model)) = (request.window, &request.model) {
-        let limit = json!({"generateContentConfig": {"maxOutputTokens": window.output_cap()}});
-        settings["modelConfigs"] = json!({"overrides": [{"match": {"model": model}, "modelConfig": limit}]});
+        let mut limits = json!({"maxOutputTokens": window.output_cap()});
+        // Later families take a level of thinking instead of a budget, and refuse both.
+        if model.starts_with("gemini-2") {
+            limits["thinkingConfig"] = json!({"thinkingBudget": window.output_cap() / 2});
+        }
+        let config = json!({"generateContentConfig": limits});
+        settings["modelConfigs"] = json!({"overrides": [{"match": {"model": model}, "modelConfig": config}]});
     }
     settings
 }

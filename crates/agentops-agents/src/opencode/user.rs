@@ -43,7 +43,7 @@ pub(super) fn kept(env: &dyn Fn(&str) -> Option<String>) -> Kept {
 }
 
 /// JSON with comments and commas that are too many, as the program takes it.
-fn read(path: &Path) -> Option<Value> {
+pub(super) fn read(path: &Path) -> Option<Value> {
     let mut text = fs::read_to_string(path).ok()?;
     json_strip_comments::strip(&mut text).ok()?;
     serde_json::from_str(&text).ok()
