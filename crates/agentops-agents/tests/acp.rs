@@ -43,8 +43,10 @@ fn said(seen: &Seen) -> String {
 }
 
 fn refused(seen: &Seen) -> Vec<&str> {
-    let name = |event| if let &AgentEvent::Refused { ref name, .. } = event { Some(name.as_str()) } else { None };
-    seen.events.iter().filter_map(name).collect()
+    let refused = seen.events.iter();
+    refused
+        .filter_map(|event| if let AgentEvent::Refused { name, .. } = event { Some(name.as_str()) } else { None })
+        .collect()
 }
 
 #[test]

@@ -275,8 +275,21 @@ mod tests {
     #[test]
     fn what_two_readers_could_read_differently_is_refused() {
         let bad = [
-            r#"{"a":1,"a":2}"#, r#"{"\u0061":1}"#, r#"{"a":1} x"#, "[]", "", "{", r#"{"a"}"#, r#"{"a":}"#, r#"{"a":1,,"b":2}"#,
-            r#"{,"a":1}"#, r#"{"messages":[1,,2]}"#, r#"{"messages":[1 2]}"#, r#"{"a":"x"#, r#"{"messages":[1,]}"#, r#"{"a":1 "b":2}"#,
+            r#"{"a":1,"a":2}"#,
+            r#"{"\u0061":1}"#,
+            r#"{"a":1} x"#,
+            "[]",
+            "",
+            "{",
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{"a":1,,"b":2}"#,
+            r#"{,"a":1}"#,
+            r#"{"messages":[1,,2]}"#,
+            r#"{"messages":[1 2]}"#,
+            r#"{"a":"x"#,
+            r#"{"messages":[1,]}"#,
+            r#"{"a":1 "b":2}"#,
         ];
         for body in bad {
             assert!(Layout::of(body.as_bytes(), "messages").is_err(), "{body}");
@@ -292,12 +305,18 @@ mod tests {
             any::<i16>().prop_map(|n| json!(f64::from(n) / 4.0)),
         ];
         let items = prop::collection::vec(item.clone(), 0..6);
-        (items, prop::collection::vec(item, 0..4), any::<prop::sample::Index>(), "[ \n]?").prop_map(|(items, others, at, space)| {
-            let mut members: Vec<String> = others.iter().enumerate().map(|(n, other)| format!("\"f{n}\":{space}{other}")).collect();
-            let items: Vec<String> = items.iter().map(Value::to_string).collect();
-            members.insert(at.index(members.len() + 1), format!("\"messages\":[{space}{}]", items.join(&format!("{space},"))));
-            format!("{{{}}}{space}", members.join(&format!(",{space}")))
-        })
+        (items, prop::collection::vec(item, 0..4), any::<prop::sample::Index>(), "[ \n]?").prop_map(
+            |(items, others, at, space)| {
+                let mut members: Vec<String> =
+                    others.iter().enumerate().map(|(n, other)| format!("\"f{n}\":{space}{other}")).collect();
+                let items: Vec<String> = items.iter().map(Value::to_string).collect();
+                members.insert(
+                    at.index(members.len() + 1),
+                    format!("\"messages\":[{space}{}]", items.join(&format!("{space},"))),
+                );
+                format!("{{{}}}{space}", members.join(&format!(",{space}")))
+            },
+        )
     }
 
     proptest! {
