@@ -4,6 +4,7 @@
 
 pub mod acp;
 pub mod ancestry;
+pub mod attached;
 pub mod claude;
 pub mod codex;
 pub mod command;

@@ -50,8 +50,10 @@ pub struct CallRow {
     pub first_byte_ms: Option<u64>,
     /// From then to its end, in milliseconds.
     pub duration_ms: u64,
-    /// Input tokens as they were estimated before the call.
+    /// Upper bound of the input in tokens: what the call was judged by, or a closer one where it was counted since.
     pub estimate: u64,
+    /// The estimate comes from a tokenizer and not from bytes.
+    pub counted: bool,
     /// The most output that it was allowed, in tokens.
     pub output_max: u64,
     /// The window it was measured against, in tokens.
@@ -65,10 +67,14 @@ pub struct CallRow {
 }
 
 impl CallRow {
-    /// The context after the call, in tokens: what the provider said, and never less than what was estimated of its input
-    /// where it said nothing.
+    /// The context after the call, in tokens: the larger of what the provider reported and of our own count. An estimate from
+    /// bytes is several times too high, so it stands only where there is nothing else.
     #[must_use]
     pub fn context(&self) -> u64 {
-        self.usage.map_or(self.estimate, |usage| usage.context())
+        match self.usage {
+            Some(usage) if self.counted => usage.context().max(self.estimate.saturating_add(usage.output)),
+            Some(usage) => usage.context(),
+            None => self.estimate,
+        }
     }
 }

@@ -1,24 +1,283 @@
-//! What is known of models without asking anyone: a small table, and unknown is unknown.
+//! What is known of models without asking anyone: windows, how dense their tokenizers are, and prices. A table in
+//! `data/models.toml` with its sources and its date; unknown is unknown.
 
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::budget::Usd;
 use crate::ceiling::Window;
+use crate::usage::Usage;
 
-/// Windows by the beginning of a model's name, the longest beginning first. As the vendors' model pages say, and as their
-/// programs report them (November 2026). Some models can be had with a larger window; the smallest counts until the
-/// agent file says otherwise.
-const WINDOWS: &[(&str, u64)] = &[("claude-", 200_000), ("gpt-5", 272_000)];
+/// A million: prices are for that many tokens.
+const MILLION: u128 = 1_000_000;
 
-/// The window of a model as this table knows it.
+/// The window of a model as the table knows it.
 ///
 /// Names may carry a provider in front (`anthropic/claude-…`); that part is not looked at.
 #[must_use]
 pub fn window_of(model: &str) -> Option<Window> {
+    TABLE.family(&plain(model)).and_then(|family| Window::new(family.window?))
+}
+
+/// How many tokens a model may count at most where o200k_base counts a thousand, for code and prose. More than any known
+/// family's for a model that the table does not know.
+#[must_use]
+pub fn factor_permille(model: &str) -> u64 {
+    TABLE.family(&plain(model)).map_or(TABLE.unknown.factor, |family| family.counting.factor)
+}
+
+/// What a provider puts around the text of a request, in tokens, as an upper bound.
+#[must_use]
+pub fn overhead_of(model: &str) -> Overhead {
+    let counting = TABLE.family(&plain(model)).map_or(&TABLE.unknown, |family| &family.counting);
+    Overhead { request: counting.request, message: counting.message, tool: counting.tool }
+}
+
+/// The list price of a model, if it is known.
+#[must_use]
+pub fn price_of(model: &str) -> Option<Price> {
+    let name = plain(model);
+    let known = TABLE.prices.iter().filter_map(|(known, price)| {
+        name.strip_prefix(known.as_str()).is_some_and(is_a_version).then_some((known.len(), *price))
+    });
+    known.max_by_key(|(length, _)| *length).map(|(_, price)| price)
+}
+
+/// The day the prices are of, `2026-11-24`.
+#[must_use]
+pub fn prices_date() -> &'static str {
+    &TABLE.prices_date
+}
+
+/// Tokens around a request's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overhead {
+    /// Once for the request.
+    pub request: u64,
+    /// For each message.
+    pub message: u64,
+    /// For each tool.
+    pub tool: u64,
+}
+
+/// A list price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Price {
+    base: Rates,
+    /// What calls cost whose prompts are longer than this many tokens.
+    long: Option<(u64, Rates)>,
+}
+
+/// Millionths of a US dollar per million tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rates {
+    input: u64,
+    output: u64,
+    cache_read: u64,
+    cache_write: u64,
+    cache_write_hour: u64,
+}
+
+/// How long a provider keeps what a call wrote to its cache; the longer, the dearer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheLife {
+    /// The provider's default, five minutes with Anthropic.
+    Default,
+    /// An hour.
+    Hour,
+}
+
+impl Price {
+    /// What a call did cost, in millionths of a US dollar, rounded up, if what it wrote to a cache is kept as long as the
+    /// provider does by default.
+    #[must_use]
+    pub fn cost(&self, usage: &Usage) -> u64 {
+        self.cost_cached(usage, CacheLife::Default)
+    }
+
+    /// What a call did cost, in millionths of a US dollar, rounded up.
+    #[must_use]
+    pub fn cost_cached(&self, usage: &Usage, life: CacheLife) -> u64 {
+        let prompt = usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_write);
+        let rates = self.rates(prompt);
+        let write = match life {
+            CacheLife::Default => rates.cache_write,
+            CacheLife::Hour => rates.cache_write_hour,
+        };
+        total(&[
+            (usage.input, rates.input),
+            (usage.cache_read, rates.cache_read),
+            (usage.cache_write, write),
+            (usage.output, rates.output),
+        ])
+    }
+
+    /// The most that a call with this much input and output can cost, in millionths of a US dollar: nothing comes from a
+    /// cache, and everything is written to the dearest one.
+    #[must_use]
+    pub fn upper_bound(&self, input: u64, output: u64) -> u64 {
+        let rates = self.rates(input);
+        let dearest = rates.input.max(rates.cache_read).max(rates.cache_write).max(rates.cache_write_hour);
+        total(&[(input, dearest), (output, rates.output)])
+    }
+
+    fn rates(&self, prompt: u64) -> &Rates {
+        match &self.long {
+            Some((above, long)) if prompt > *above => long,
+            _ => &self.base,
+        }
+    }
+}
+
+/// The sum of tokens times rates, rounded up once.
+fn total(parts: &[(u64, u64)]) -> u64 {
+    // Four products of 64 by 64 bits can pass 128 bits only together; such a figure is beyond every limit anyway.
+    let sum = parts.iter().fold(0u128, |sum, (tokens, rate)| sum.saturating_add(u128::from(*tokens) * u128::from(*rate)));
+    sum.div_ceil(MILLION).try_into().unwrap_or(u64::MAX)
+}
+
+/// A model's name without its provider and without a mark such as `[1m]`, with `-` for `.`: both spellings are in use.
+fn plain(model: &str) -> String {
     let name = model.rsplit('/').next().unwrap_or(model);
-    WINDOWS.iter().find(|(beginning, _)| name.starts_with(beginning)).and_then(|(_, tokens)| Window::new(*tokens))
+    let name = name.split_once('[').map_or(name, |(name, _)| name);
+    name.to_ascii_lowercase().replace('.', "-")
+}
+
+/// Whether what follows a name tells only which version of the same model it is: another number would be another model.
+fn is_a_version(rest: &str) -> bool {
+    let digits: String = rest.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    matches!(digits.as_str(), "" | "-latest" | "-000" | "-00000000" | "-0000-00-00") || digits.starts_with("-preview")
+}
+
+static TABLE: LazyLock<Table> =
+    LazyLock::new(|| Table::read(include_str!("../data/models.toml")).expect("the table that is built in is tested"));
+
+#[derive(Debug)]
+struct Table {
+    prices_date: String,
+    unknown: Counting,
+    /// By the beginning of the name.
+    families: Vec<(String, Family)>,
+    /// By the name.
+    prices: Vec<(String, Price)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Family {
+    window: Option<u64>,
+    counting: Counting,
+}
+
+impl Table {
+    fn read(text: &str) -> Result<Self, String> {
+        let raw: RawTable = toml::from_str(text).map_err(|e| e.to_string())?;
+        let mut families = Vec::new();
+        for family in raw.families {
+            let known = Family { window: family.window, counting: family.counting };
+            families.extend(family.begins.list().iter().map(|begins| (plain(begins), known)));
+        }
+        let mut prices = Vec::new();
+        for price in raw.prices {
+            let long = match (price.above, &price.long) {
+                (Some(above), Some(long)) => Some((above, long.check()?)),
+                (None, None) => None,
+                _ => return Err(format!("{:?}: `above` and `long` belong together", price.models)),
+            };
+            let checked = Price { base: price.base.check()?, long };
+            prices.extend(price.models.iter().map(|model| (plain(model), checked)));
+        }
+        Ok(Self { prices_date: raw.prices_date, unknown: raw.unknown, families, prices })
+    }
+
+    fn family(&self, name: &str) -> Option<&Family> {
+        let known = self.families.iter().filter(|(begins, _)| name.starts_with(begins.as_str()));
+        known.max_by_key(|(begins, _)| begins.len()).map(|(_, family)| family)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTable {
+    prices_date: String,
+    unknown: Counting,
+    #[serde(rename = "family")]
+    families: Vec<RawFamily>,
+    #[serde(rename = "price")]
+    prices: Vec<RawPrice>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Counting {
+    factor: u64,
+    request: u64,
+    message: u64,
+    tool: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawFamily {
+    begins: OneOrMore,
+    window: Option<u64>,
+    #[serde(flatten)]
+    counting: Counting,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    fn list(&self) -> &[String] {
+        match self {
+            OneOrMore::One(one) => std::slice::from_ref(one),
+            OneOrMore::More(more) => more,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct RawPrice {
+    models: Vec<String>,
+    above: Option<u64>,
+    long: Option<RawRates>,
+    #[serde(flatten)]
+    base: RawRates,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawRates {
+    input: f64,
+    output: f64,
+    cache_read: Option<f64>,
+    cache_write: Option<f64>,
+    cache_write_hour: Option<f64>,
+}
+
+impl RawRates {
+    fn check(&self) -> Result<Rates, String> {
+        let read =
+            |dollars: f64| Usd::from_dollars(dollars).map(|usd| usd.0).ok_or_else(|| format!("{dollars} is no price"));
+        let input = read(self.input)?;
+        let or = |price: Option<f64>, otherwise: u64| price.map_or(Ok(otherwise), read);
+        let cache_write = or(self.cache_write, input)?;
+        Ok(Rates {
+            input,
+            output: read(self.output)?,
+            cache_read: or(self.cache_read, input)?,
+            cache_write,
+            cache_write_hour: or(self.cache_write_hour, cache_write)?,
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn known_families_have_a_window_and_others_are_unknown() {
@@ -27,5 +286,76 @@ mod tests {
         assert_eq!(window_of("gpt-5.2-codex"), Window::new(272_000));
         assert_eq!(window_of("gpt-4o"), None);
         assert_eq!(window_of(""), None);
+    }
+
+    #[test]
+    fn an_unknown_model_is_counted_as_dense_as_any() {
+        let unknown = factor_permille("a-model-nobody-knows");
+        assert!(TABLE.families.iter().all(|(_, family)| family.counting.factor <= unknown));
+        assert!(factor_permille("claude-opus-4-6") < factor_permille("claude-opus-4.7"));
+        assert_eq!(factor_permille("openai/gpt-5.4"), factor_permille("gpt-4o-mini"));
+        assert_eq!(overhead_of("a-model-nobody-knows").message, TABLE.unknown.message);
+    }
+
+    #[test]
+    fn a_price_is_of_one_model_and_its_versions() {
+        let opus = price_of("claude-opus-5-5").expect("in the table");
+        assert_eq!(price_of("anthropic/claude-opus-5.5"), Some(opus));
+        assert_eq!(price_of("claude-opus-5-5[1m]"), Some(opus));
+        assert_eq!(price_of("claude-opus-5-5-20260922"), Some(opus));
+        assert_ne!(price_of("claude-opus-5"), Some(opus));
+        assert_eq!(price_of("gpt-5-2026-01-01"), price_of("gpt-5"));
+        assert_eq!(price_of("gemini-3.1-pro-preview-customtools"), price_of("gemini-3.1-pro"));
+        for unknown in ["gpt-5.9", "claude-opus-4-9", "claude-opus-4-9-20270101", "gpt-5-nano", "gpt", ""] {
+            assert_eq!(price_of(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_call_costs_what_the_list_says() {
+        let opus = price_of("claude-opus-5-5").expect("in the table");
+        let usage = Usage { input: 1_000_000, cache_read: 1_000_000, cache_write: 1_000_000, output: 1_000_000 };
+        assert_eq!(Usd(opus.cost(&usage)).to_string(), "$29.20");
+        assert_eq!(Usd(opus.cost_cached(&usage, CacheLife::Hour)).to_string(), "$32.20");
+        let one = Usage { cache_read: 1, ..Usage::default() };
+        assert_eq!(opus.cost(&one), 1, "rounded up");
+        // The whole call is dearer once its prompt is long.
+        let haiku = price_of("claude-haiku-5-5").expect("in the table");
+        let prompt = |input| Usage { input, output: 1_000_000, ..Usage::default() };
+        assert_eq!(haiku.cost(&prompt(100_000)), 10_000 + 500_000);
+        assert_eq!(haiku.cost(&prompt(100_001)), 50_001 + 2_500_000);
+    }
+
+    #[test]
+    fn the_table_is_sound() {
+        let date = prices_date();
+        assert!(date.len() == 10 && date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'));
+        let mut names: Vec<_> = TABLE.prices.iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), TABLE.prices.len(), "no model has two prices");
+        for (name, price) in &TABLE.prices {
+            assert!(TABLE.family(name).is_some(), "{name} is of no family");
+            for rates in std::iter::once(&price.base).chain(price.long.as_ref().map(|(_, long)| long)) {
+                assert!(rates.input > 0 && rates.output >= rates.input && rates.cache_read <= rates.input, "{name}");
+                assert!(rates.cache_write >= rates.input && rates.cache_write_hour >= rates.cache_write, "{name}");
+            }
+        }
+    }
+
+    proptest! {
+        /// What is reserved before a call is never less than what it costs, however its input is split.
+        #[test]
+        fn no_usage_costs_more_than_the_upper_bound(
+            index in any::<prop::sample::Index>(),
+            parts in prop::array::uniform3(0u64..200_000),
+            output in 0u64..100_000,
+        ) {
+            let (_, price) = index.get(&TABLE.prices);
+            let [input, cache_read, cache_write] = parts;
+            let usage = Usage { input, cache_read, cache_write, output };
+            let bound = price.upper_bound(parts.iter().sum(), output);
+            prop_assert!(price.cost(&usage) <= bound && price.cost_cached(&usage, CacheLife::Hour) <= bound);
+        }
     }
 }

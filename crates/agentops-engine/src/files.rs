@@ -3,6 +3,7 @@
 pub mod config;
 pub mod profile;
 pub mod testcmd;
+pub mod user;
 
 use std::path::Path;
 

@@ -20,6 +20,12 @@ impl Home {
         self.config.join("profiles").join(name)
     }
 
+    /// The user's settings.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
+
     /// What the user trusts.
     #[must_use]
     pub fn trust_file(&self) -> PathBuf {

@@ -1,4 +1,31 @@
 //! The gateway between agents and model providers: every call goes by here, is measured before it is forwarded, and is
 //! not forwarded if it cannot stay below the ceiling or within the budgets.
 
+pub mod alone;
+mod connect;
+pub mod conversation;
+pub mod count;
+pub mod destination;
+mod door;
+mod entry;
+mod follow;
+mod forward;
+mod gateway;
+pub mod host;
+mod identity;
+pub mod judge;
+pub mod lane;
+pub mod protocol;
+mod refusal;
 pub mod scan;
+mod server;
+pub mod sse;
+mod stream;
+pub mod ticket;
+mod token;
+mod upstream;
+
+pub use connect::Proxies;
+pub use forward::Limits;
+pub use gateway::{Config, Gateway, GatewayError, LaneHandle, LaneSpec};
+pub use identity::{Identity, KeyError};

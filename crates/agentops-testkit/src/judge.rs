@@ -31,8 +31,8 @@ const NOT_READ: [&str; 19] = [
     "is_error",
 ];
 
-/// Fields whose value is data of a tool, which a model reads as it is written, names of its fields and all.
-const DATA: [&str; 3] = ["input", "args", "response"];
+/// Fields whose value is data of tools or tools themselves, which a model reads as they are written, names of fields and all.
+const DATA: [&str; 4] = ["input", "args", "response", "tools"];
 
 /// How many tokens (cl100k) the texts of a request have: standing instructions, tools, messages, calls and their results. A
 /// body that is no JSON counts as one text.
@@ -135,6 +135,13 @@ mod tests {
             {"role": "model", "parts": [{"text": done}]}]});
         let as_data = expected - count(result) + count(&results.to_string());
         assert_eq!(judged(Protocol::Gemini, &gemini), as_data);
+    }
+
+    #[test]
+    fn tools_count_the_same_as_an_item() {
+        let (_, tools) = calls();
+        let as_item = json!({"input": [{"type": "additional_tools", "role": "developer", "tools": tools}]});
+        assert_eq!(judged(Protocol::Responses, &as_item), judged(Protocol::Responses, &json!({"tools": tools})));
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(crate) use received::Tunnel;
 pub use received::{Place, Sighting, Watch};
 pub use record::{Record, Served};
 pub use script::{
-    Conversation, Growth, HttpError, Lie, Reaction, Redirect, Script, ScriptError, ToolCall, Turn, TurnUsage, UsageNumbers,
+    Conversation, Growth, HttpError, Lie, Other, Reaction, Redirect, Script, ScriptError, ToolCall, Turn, TurnUsage,
+    UsageNumbers,
 };
 pub use server::{ModelServer, Options, StartError};

@@ -7,8 +7,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use agentops_testkit::model::{
-    Conversation, Growth, HttpError, Lie, ModelServer, Options, Protocol, Script, ScriptError, Served, ToolCall, Turn,
-    TurnUsage, UsageNumbers,
+    Conversation, Growth, HttpError, Lie, ModelServer, Options, Other, Protocol, Script, ScriptError, Served, ToolCall,
+    Turn, TurnUsage, UsageNumbers,
 };
 use common::{LONG, ask, events, names, open};
 use serde_json::{Value, json};
@@ -174,6 +174,16 @@ fn token_counts_and_side_requests_use_no_turn() {
     assert_eq!(server.requests()[2].served, Served::Turn { index: 0 });
     assert_eq!(server.counts()["/w"], 1);
     assert_eq!(ask(&server, "/v1/models", &json!({})).0, 404);
+}
+
+#[test]
+fn what_is_no_model_call_gets_its_own_answer() {
+    let mut script = Script::of(vec![Turn::text("x")]);
+    script.others = vec![Other { path: "/v1/models".into(), status: 203, body: json!({"data": []}) }];
+    let server = ModelServer::start(script).unwrap();
+    assert_eq!(ask(&server, "/lane/T/v1/models?limit=2", &json!({})), (203, r#"{"data":[]}"#.into()));
+    assert_eq!(ask(&server, "/v1/files", &json!({})).0, 404);
+    assert_eq!(server.main_count(), 0);
 }
 
 #[test]

@@ -1,48 +1,14 @@
 //! One script, four real programs. Runs only where `AGENTOPS_REAL_AGENTS` names a folder that holds `claude`, `codex`,
 //! `opencode` and `gemini` in `node_modules/.bin`.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod real;
+
+use std::path::Path;
+use std::process::Output;
 
 use agentops_testkit::model::{HttpError, ModelServer, Protocol, Script, Turn};
+use real::{SCRIPT, agent, command, folders};
 use serde_json::json;
-
-const VARIABLE: &str = "AGENTOPS_REAL_AGENTS";
-
-const SCRIPT: &str = r#"{"conversations": [{"when": "PHASE-ONE", "turns": [
-    {"text": "Writing.", "tools": [{"write": {"path": "out/written.md", "content": "it's 100% \"here\"\n"}}]},
-    {"tools": [{"shell": {"command": "echo by-shell > shell.txt"}}]},
-    {"text": "All done."}]}]}"#;
-
-/// The program, or `None` with the reason printed.
-fn agent(name: &str) -> Option<PathBuf> {
-    let Some(folder) = std::env::var_os(VARIABLE) else {
-        // Straight to stderr: the test runner would swallow what a passing test prints.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {VARIABLE} is not set, so the real {name} was not run");
-        return None;
-    };
-    let program = Path::new(&folder).join("node_modules/.bin").join(name);
-    assert!(program.exists(), "{VARIABLE} is set and {} does not exist", program.display());
-    Some(program)
-}
-
-/// A home and a work tree that are not below the system's temporary folder: codex starts no commands from a home there.
-fn folders() -> (tempfile::TempDir, PathBuf, PathBuf) {
-    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let (home, work) = (root.path().join("home"), root.path().join("work tree"));
-    std::fs::create_dir(&home).unwrap();
-    std::fs::create_dir(&work).unwrap();
-    (root, home, work)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the kit stands below the crate that may start agents")]
-fn command(program: &Path, home: &Path, work: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().env("HOME", home).current_dir(work).stdin(Stdio::null());
-    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command
-}
 
 fn check(output: &Output, server: &ModelServer, protocol: Protocol, work: &Path) {
     let said = String::from_utf8_lossy(&output.stdout);

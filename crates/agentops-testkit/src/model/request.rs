@@ -92,8 +92,14 @@ impl Request {
         if body["input"].is_string() {
             messages.push(Message::new(Role::User, &body["input"]));
         }
+        let mut tools = Vec::new();
         for item in list(&body["input"]) {
             let kind = item["type"].as_str().unwrap_or("message");
+            // For models that it knows, codex puts the tools here.
+            if kind == "additional_tools" {
+                tools.extend(offered(&item["tools"]));
+                continue;
+            }
             let (role, content) = match (kind, item["role"].as_str()) {
                 ("message", Some("assistant")) => (Role::Model, &item["content"]),
                 ("message", Some("user")) => (Role::User, &item["content"]),
@@ -103,7 +109,9 @@ impl Request {
             };
             add(&mut messages, Message::new(role, content));
         }
-        Self::new(body, messages)
+        let mut request = Self::new(body, messages);
+        request.tools.extend(tools);
+        request
     }
 
     /// Reads an OpenAI Chat Completions body.
@@ -279,6 +287,17 @@ mod tests {
         assert_eq!(request.cwd().as_deref(), Some("/a b"));
         assert!(request.opening().contains("rules") && request.opening().contains("go"));
         assert!(!request.opening().contains("done"));
+    }
+
+    #[test]
+    fn tools_that_come_as_an_item_are_tools_and_no_message() {
+        let request = Request::responses(&json!({"input": [
+            {"type": "additional_tools", "role": "developer", "tools": [
+                {"type": "namespace", "name": "functions", "tools": [{"type": "custom", "name": "exec"}]}]},
+            {"type": "message", "role": "user", "content": "go"},
+        ]}));
+        assert_eq!((request.model_messages(), request.side()), (0, false));
+        assert_eq!((request.tools[0].name.as_str(), request.tools[0].freeform), ("functions__exec", true));
     }
 
     #[test]

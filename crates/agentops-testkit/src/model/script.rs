@@ -26,6 +26,21 @@ pub struct Script {
     /// What `count_tokens` answers; `None`: a quarter of the bytes asked about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count_tokens: Option<u64>,
+    /// Answers to requests that are no model calls, such as lists of models. What is not here gets 404.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Other>,
+}
+
+/// The answer to a request that is no model call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Other {
+    /// How the request's path ends, without the query. Any method.
+    pub path: String,
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: Value,
 }
 
 fn side_text() -> String {
@@ -40,6 +55,7 @@ impl Default for Script {
             usage: Growth::default(),
             side_text: side_text(),
             count_tokens: None,
+            others: Vec::new(),
         }
     }
 }
@@ -94,6 +110,10 @@ pub struct Turn {
     /// Answer with an HTTP error instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_error: Option<HttpError>,
+    /// Say the error in the stream, after this many of its events and a status of 200, as an overloaded service does. An
+    /// answer that is no stream has it as ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_after_chunks: Option<usize>,
     /// Send the client elsewhere instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirect: Option<Redirect>,

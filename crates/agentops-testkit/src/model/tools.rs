@@ -63,6 +63,13 @@ fn shell(command: &str, request: &Request) -> Option<Call> {
         }
         "exec_command" => Some(plain("exec_command", json!({"cmd": command, "yield_time_ms": YIELD_MS}))),
         "shell_command" => Some(plain("shell_command", json!({"command": command}))),
+        // A program that calls the command tool: codex offers no more to models that it knows.
+        "functions__exec" if tool.freeform => {
+            let arguments = json!({"cmd": command, "yield_time_ms": YIELD_MS});
+            let input = json!(format!("text(await tools.exec_command({arguments}));"));
+            let (name, namespace) = (tool.local.clone(), tool.namespace.clone());
+            Some(Call { name, namespace, input, freeform: true })
+        }
         "shell" => Some(plain("shell", json!({"command": ["sh", "-c", command]}))),
         _ => None,
     })
@@ -158,6 +165,14 @@ mod tests {
             r"mkdir -p -- '/w/x' && printf %s 'it'\''s %d
 ' > '/w/x/b.md'"
         );
+    }
+
+    #[test]
+    fn a_command_is_a_program_where_only_programs_run() {
+        let offered = json!([{"type": "namespace", "name": "functions", "tools": [{"type": "custom", "name": "exec"}]}]);
+        let call = translate(&ToolCall::shell("echo \"a\""), &request(offered)).unwrap();
+        assert_eq!((call.namespace.as_deref(), call.name.as_str(), call.freeform), (Some("functions"), "exec", true));
+        assert!(call.input.as_str().unwrap().contains(r#"{"cmd":"echo \"a\"""#), "{}", call.input);
     }
 
     #[test]

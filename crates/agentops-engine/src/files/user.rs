@@ -1,0 +1,110 @@
+//! `config.toml` in the user's own settings folder: where model calls go, what a day may cost, where figures are sent. Never read
+//! from a repository: whoever names a destination gets the keys.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use agentops_core::budget::{Limits, Usd};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::FileError;
+
+/// The user's settings.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[schemars(rename = "user-config")]
+pub struct UserConfig {
+    /// The gateway between agents and model providers.
+    pub gateway: GatewayConfig,
+    /// What all runs of a repository may cost on one day (UTC).
+    pub budget: DayBudget,
+    /// Where figures are sent; nowhere unless it is set here or by OpenTelemetry's own variables.
+    pub telemetry: TelemetryConfig,
+}
+
+/// The gateway.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct GatewayConfig {
+    /// Files with certificates (PEM) that are trusted besides the system's, for a proxy that opens TLS.
+    pub extra_ca: Vec<PathBuf>,
+    /// Destinations by name. `anthropic`, `openai` and `google` are known; naming one here changes its address for sessions
+    /// that use a key, never for those that use a login.
+    pub destination: BTreeMap<String, DestinationConfig>,
+}
+
+/// One destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DestinationConfig {
+    /// Its address without the path of an endpoint: `https://host[:port][/prefix]`. Plain http only to this machine.
+    pub base_url: String,
+    /// How the key is shown: as `anthropic`, `openai` or `google` do. Needed for a name that is not one of these.
+    pub protocol: Option<String>,
+    /// The environment variable that holds the key. Needed for a name that is not one of the known three.
+    pub key_env: Option<String>,
+    /// Plain http to another machine is wanted: keys and prompts cross the network unencrypted.
+    #[serde(default)]
+    pub insecure: bool,
+}
+
+/// Limits of a day.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct DayBudget {
+    /// Tokens, input and output together.
+    pub day_tokens: Option<u64>,
+    /// US dollars at list prices.
+    pub day_usd: Option<f64>,
+}
+
+impl DayBudget {
+    /// As limits of a budget.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits { tokens: self.day_tokens, micro_usd: self.day_usd.and_then(Usd::from_dollars).map(|usd| usd.0) }
+    }
+}
+
+/// Telemetry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct TelemetryConfig {
+    /// An OTLP/HTTP receiver, `http://127.0.0.1:4318`.
+    pub endpoint: Option<String>,
+}
+
+const HINT: &str = "`agentops schema user-config` prints every key that is allowed";
+
+/// Reads the user's settings; all absent when there is no file.
+///
+/// # Errors
+/// The file cannot be read, has an unknown key, or a value that cannot be, with line and column.
+pub fn read(path: &Path) -> Result<UserConfig, FileError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(UserConfig::default()),
+        Err(e) => return Err(FileError::unreadable(path, &e)),
+    };
+    let config: UserConfig = super::from_toml(path, &text, HINT)?;
+    let wrong = |word: &str, problem: String| Err(FileError::at(path, &text, text.find(word), problem, HINT));
+    let day = &config.budget;
+    if day.day_tokens == Some(0) || day.day_usd.is_some_and(|usd| Usd::from_dollars(usd).is_none_or(|usd| usd.0 == 0)) {
+        return wrong("day-", "budget: a limit is a number above 0, in dollars with at most six digits behind the point".into());
+    }
+    for (name, destination) in &config.gateway.destination {
+        let known = ["anthropic", "openai", "google"];
+        let protocol = destination.protocol.as_deref();
+        if protocol.is_some_and(|protocol| !known.contains(&protocol)) {
+            return wrong(name, format!("gateway.destination.{name}: protocol is one of {}", known.join(", ")));
+        }
+        if !known.contains(&name.as_str()) && (protocol.is_none() || destination.key_env.is_none()) {
+            return wrong(name, format!("gateway.destination.{name}: protocol and key-env are needed for a destination of your own"));
+        }
+    }
+    if let Some(file) = config.gateway.extra_ca.iter().find(|file| !file.is_absolute()) {
+        return wrong("extra-ca", format!("gateway.extra-ca: {} is not an absolute path", file.display()));
+    }
+    Ok(config)
+}

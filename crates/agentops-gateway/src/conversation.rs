@@ -1,0 +1,511 @@
+//! What is known of the conversations of one lane.
+//!
+//! A body belongs to the conversation whose items (messages) it repeats. What was measured of those items is not measured
+//! again, and what the provider counted for them holds for them. An item is recognised by a chain of keyed hashes, so that
+//! an item counts as known only behind the same items as before, and nobody can make up one that passes for another.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::ops::Range;
+
+use agentops_core::models;
+use bytes::Bytes;
+use memchr::memmem;
+
+use crate::scan::{Layout, Malformed, common_prefix};
+
+/// Conversations that are remembered in a lane; the one that was silent longest is forgotten first.
+const REMEMBERED_MAX: usize = 32;
+/// Bodies that are kept for comparing, of those conversations; the rest is recognised by its hashes alone.
+const BODIES_MAX: usize = 4;
+
+/// How many tokens a model's provider makes of a text, as upper bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Density {
+    /// Tokens where o200k makes a thousand.
+    pub factor: u64,
+    /// Tokens around a request.
+    pub request: u64,
+    /// Tokens around a message.
+    pub message: u64,
+}
+
+impl Density {
+    /// As the model table has it; that of a model it does not know is above all others.
+    #[must_use]
+    pub fn of(model: &str) -> Self {
+        let around = models::overhead_of(model);
+        Self { factor: models::factor_permille(model), request: around.request, message: around.message }
+    }
+}
+
+/// One member or item of a body, measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// An upper bound in tokens without a tokenizer: bytes, and what media may count as.
+    pub bound: u64,
+    /// o200k tokens of the text and the bound of the media; `None`: not counted yet.
+    pub counted: Option<Counted>,
+    /// Nothing in it looks like a secret.
+    pub clean: bool,
+    /// It holds something that cannot be bounded.
+    pub unbounded: bool,
+    /// Hash of a member's key and value; 0 for an item, which has its link in the chain.
+    hash: u64,
+}
+
+/// A part that was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counted {
+    /// o200k tokens of its text.
+    pub text: u64,
+    /// Upper bound of its media, in tokens of the provider.
+    pub media: u64,
+}
+
+impl Part {
+    /// A part that was looked at and not counted.
+    #[must_use]
+    pub fn new(bound: u64, clean: bool, unbounded: bool) -> Self {
+        Self { bound, counted: None, clean, unbounded, hash: 0 }
+    }
+
+    /// Upper bound in tokens of a family whose tokenizer makes at most `factor` thousandths of o200k's.
+    #[must_use]
+    pub fn upper(&self, factor: u64) -> u64 {
+        let counted = self.counted.map(|counted| counted.text.saturating_mul(factor).div_ceil(1000).saturating_add(counted.media));
+        counted.map_or(self.bound, |counted| counted.min(self.bound))
+    }
+}
+
+/// What a provider reported for the first items of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Report {
+    mark: Mark,
+    /// Input tokens, caches included.
+    input: u64,
+}
+
+#[derive(Debug)]
+struct Conversation {
+    number: u32,
+    chain: Vec<u64>,
+    items: Vec<Part>,
+    fields: Vec<Part>,
+    body: Bytes,
+    layout: Layout,
+    report: Option<Report>,
+    closed: bool,
+    used: u64,
+}
+
+/// The conversations of a lane.
+#[derive(Debug, Default)]
+pub struct Conversations {
+    known: Vec<Conversation>,
+    hashing: RandomState,
+    clock: u64,
+    last_number: u32,
+    /// How far a report was ever above our own upper bound, in thousandths; at least 1000.
+    raise: u64,
+}
+
+/// A body, read against what is known.
+#[derive(Debug)]
+pub struct Reading {
+    /// Number of its conversation within the lane, from 1; a new one for a body that repeats nothing known.
+    pub number: u32,
+    /// The body as it came.
+    pub body: Bytes,
+    /// Where its members and items are.
+    pub layout: Layout,
+    /// Items that were known.
+    pub matched: usize,
+    /// The conversation was refused before: nothing more of it is forwarded.
+    pub closed: bool,
+    chain: Vec<u64>,
+    items: Vec<Part>,
+    fields: Vec<Part>,
+    report: Option<Report>,
+    raise: u64,
+}
+
+/// A part of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// The member with this index; the one that holds the items has no bytes of its own.
+    Field(usize),
+    /// The item with this index.
+    Item(usize),
+}
+
+impl Conversations {
+    /// Reads a body. `measure` is asked for the parts that are not known: their bytes, and whether they are an item.
+    ///
+    /// # Errors
+    /// The body cannot be read.
+    pub fn read(
+        &mut self,
+        body: Bytes,
+        items_key: &str,
+        mut measure: impl FnMut(&[u8], bool) -> Part,
+    ) -> Result<Reading, Malformed> {
+        self.clock += 1;
+        let nearest = self.known.iter().map(|known| common_prefix(&known.body, &body)).enumerate().max_by_key(|(_, common)| *common);
+        let (layout, base, common) = match nearest {
+            Some((index, common)) => (self.known[index].layout.extend(common, &body, items_key)?, Some(index), common),
+            None => (Layout::of(&body, items_key)?, None, 0),
+        };
+        // Items before the first difference are the same ones at the same place.
+        let same = base.map_or(0, |index| {
+            let known = &self.known[index];
+            known.layout.items.iter().zip(&layout.items).take_while(|(old, new)| old == new && new.end < common).count()
+        });
+        let mut chain: Vec<u64> = base.map_or_else(Vec::new, |index| self.known[index].chain[..same].to_vec());
+        for item in &layout.items[same..] {
+            let before = chain.last().copied().unwrap_or_default();
+            chain.push(self.link(before, &body[item.clone()]));
+        }
+        let shared = |known: &Conversation| known.chain.iter().zip(&chain).take_while(|(old, new)| old == new).count();
+        let own = self.known.iter().enumerate().map(|(index, known)| (shared(known), known.used, index)).max();
+        let (matched, owner) = own.filter(|(matched, ..)| *matched > 0).map_or((0, None), |(matched, _, index)| (matched, Some(index)));
+
+        let mut items: Vec<Part> = owner.map_or_else(Vec::new, |index| self.known[index].items[..matched].to_vec());
+        items.extend(layout.items[matched..].iter().map(|item| measure(&body[item.clone()], true)));
+        let look_in = owner.or(base).map(|index| &self.known[index]);
+        let fields = layout.fields.iter().map(|field| {
+            if layout.is_items(field) {
+                return Part { counted: Some(Counted::default()), ..Part::new(0, true, false) };
+            }
+            let same_as = |known: &Conversation| {
+                let old = known.layout.fields.iter().position(|old| known.body[old.key.clone()] == body[field.key.clone()])?;
+                (known.body[known.layout.fields[old].value.clone()] == body[field.value.clone()]).then(|| known.fields[old])
+            };
+            look_in.and_then(same_as).unwrap_or_else(|| {
+                let hash = self.hashing.hash_one((&body[field.key.clone()], &body[field.value.clone()]));
+                Part { hash, ..measure(&body[field.value.clone()], false) }
+            })
+        });
+        let fields = fields.collect();
+
+        let owner = owner.map(|index| &self.known[index]);
+        // Less than half of a conversation is another one that began alike.
+        let is_same = owner.filter(|known| matched * 2 >= known.chain.len());
+        Ok(Reading {
+            number: is_same.map_or(self.last_number + 1, |known| known.number),
+            matched,
+            closed: is_same.is_some_and(|known| known.closed),
+            report: owner.and_then(|known| known.report.clone()).filter(|report| report.mark.is_of(&chain)),
+            raise: self.raise.max(1000),
+            body,
+            layout,
+            chain,
+            items,
+            fields,
+        })
+    }
+
+    /// Remembers a body that is about to be forwarded, or whose conversation is refused.
+    pub fn remember(&mut self, reading: &Reading) {
+        self.last_number = self.last_number.max(reading.number);
+        let position = self.known.iter().position(|known| known.number == reading.number);
+        let closed = position.is_some_and(|at| self.known[at].closed);
+        let report = position.and_then(|at| self.known[at].report.clone()).or_else(|| reading.report.clone());
+        let conversation = Conversation {
+            number: reading.number,
+            chain: reading.chain.clone(),
+            items: reading.items.clone(),
+            fields: reading.fields.clone(),
+            body: reading.body.clone(),
+            layout: reading.layout.clone(),
+            report,
+            closed,
+            used: self.clock,
+        };
+        match position {
+            Some(at) => self.known[at] = conversation,
+            None => self.known.push(conversation),
+        }
+        self.known.sort_unstable_by_key(|known| std::cmp::Reverse(known.used));
+        self.known.truncate(REMEMBERED_MAX);
+        for old in self.known.iter_mut().skip(BODIES_MAX) {
+            old.body = Bytes::new();
+            old.layout = Layout::default();
+            old.fields.clear();
+        }
+    }
+
+    /// The provider said how much input a body was.
+    pub fn reported(&mut self, number: u32, mark: Mark, input: u64) {
+        self.raise = self.raise.max(input.saturating_mul(1000).div_ceil(mark.upper.max(1)));
+        let Some(known) = self.known.iter_mut().find(|known| known.number == number) else { return };
+        if mark.items > 0 && known.report.as_ref().is_none_or(|report| report.mark.items <= mark.items) {
+            known.report = Some(Report { mark, input });
+        }
+    }
+
+    /// Nothing more of this conversation is forwarded.
+    pub fn close(&mut self, number: u32) {
+        if let Some(known) = self.known.iter_mut().find(|known| known.number == number) {
+            known.closed = true;
+        }
+    }
+
+    /// A request for a summary or a title may repeat nothing and yet come before the lane's work: the first conversation is
+    /// the one with the lowest number that was remembered.
+    #[must_use]
+    pub fn first(&self) -> Option<u32> {
+        self.known.iter().map(|known| known.number).min()
+    }
+
+    fn link(&self, before: u64, item: &[u8]) -> u64 {
+        match without_cache_marks(item) {
+            Some(bare) => self.hashing.hash_one((before, &bare[..])),
+            None => self.hashing.hash_one((before, item)),
+        }
+    }
+}
+
+/// Where a report belongs: the body that it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    items: usize,
+    hash: u64,
+    /// What the body was estimated as by our own count.
+    upper: u64,
+    /// Hashes of its members.
+    fields: Vec<u64>,
+}
+
+impl Mark {
+    fn is_of(&self, chain: &[u64]) -> bool {
+        self.items.checked_sub(1).and_then(|last| chain.get(last)) == Some(&self.hash)
+    }
+}
+
+impl Reading {
+    /// The upper bound of its input in tokens: the larger of our own count and of what the provider reported for the part that
+    /// it knows, with what is new.
+    #[must_use]
+    pub fn input(&self, density: Density) -> u64 {
+        let own = self.own(density).saturating_mul(self.raise).div_ceil(1000);
+        let reported = self.report.as_ref().map_or(0, |report| {
+            let items = self.items[report.mark.items..].iter();
+            let fields = self.fields.iter().filter(|part| !report.mark.fields.contains(&part.hash));
+            let around = density.message.saturating_mul(items.len() as u64);
+            items.chain(fields).map(|part| part.upper(density.factor)).fold(report.input.saturating_add(around), u64::saturating_add)
+        });
+        own.max(reported)
+    }
+
+    /// As [`Reading::input`], by our own count alone and without what reports taught.
+    #[must_use]
+    pub fn own(&self, density: Density) -> u64 {
+        let around = density.request.saturating_add(density.message.saturating_mul(self.items.len() as u64));
+        let parts = self.fields.iter().chain(&self.items);
+        parts.map(|part| part.upper(density.factor)).fold(around, u64::saturating_add)
+    }
+
+    /// Something in it cannot be bounded.
+    #[must_use]
+    pub fn is_unbounded(&self) -> bool {
+        self.fields.iter().chain(&self.items).any(|part| part.unbounded)
+    }
+
+    /// The parts that are known by their bytes only.
+    #[must_use]
+    pub fn uncounted(&self) -> Vec<(Slot, Range<usize>)> {
+        let open = |part: &Part| part.counted.is_none();
+        let fields = self.fields.iter().zip(&self.layout.fields).enumerate().filter(|(_, (part, _))| open(part));
+        let items = self.items.iter().zip(&self.layout.items).enumerate().filter(|(_, (part, _))| open(part));
+        let fields = fields.map(|(index, (_, field))| (Slot::Field(index), field.value.clone()));
+        fields.chain(items.map(|(index, (_, range))| (Slot::Item(index), range.clone()))).collect()
+    }
+
+    /// Takes a count.
+    pub fn count(&mut self, slot: Slot, counted: Counted) {
+        let part = match slot {
+            Slot::Field(index) => self.fields.get_mut(index),
+            Slot::Item(index) => self.items.get_mut(index),
+        };
+        if let Some(part) = part {
+            part.counted = Some(counted);
+        }
+    }
+
+    /// The parts in which something looks like a secret.
+    #[must_use]
+    pub fn unclean(&self) -> Vec<Range<usize>> {
+        let fields = self.fields.iter().zip(&self.layout.fields).filter(|(part, _)| !part.clean);
+        let items = self.items.iter().zip(&self.layout.items).filter(|(part, _)| !part.clean);
+        let mut found: Vec<Range<usize>> =
+            fields.map(|(_, field)| field.value.clone()).chain(items.map(|(_, range)| range.clone())).collect();
+        found.sort_unstable_by_key(|range| range.start);
+        found
+    }
+
+    /// The last items, at most `count`.
+    #[must_use]
+    pub fn last_items(&self, count: usize) -> Vec<&[u8]> {
+        let from = self.layout.items.len().saturating_sub(count);
+        self.layout.items[from..].iter().map(|range| &self.body[range.clone()]).collect()
+    }
+
+    /// Where the provider's report about this body belongs.
+    #[must_use]
+    pub fn mark(&self, density: Density) -> Mark {
+        Mark {
+            items: self.items.len(),
+            hash: self.chain.last().copied().unwrap_or_default(),
+            upper: self.own(density),
+            fields: self.fields.iter().map(|part| part.hash).collect(),
+        }
+    }
+}
+
+/// The item without its marks for the provider's cache (`"cache_control":{…}`), which move from call to call; `None`: it has
+/// none. Only what is short and holds no object is taken for a mark, so that nothing can hide in one.
+fn without_cache_marks(item: &[u8]) -> Option<Vec<u8>> {
+    const KEY: &[u8] = b"\"cache_control\":";
+    const MARK_BYTES_MAX: usize = 64;
+    memmem::find(item, KEY)?;
+    let mut bare = Vec::with_capacity(item.len());
+    let mut rest = item;
+    while let Some(at) = memmem::find(rest, KEY) {
+        let value = &rest[at + KEY.len()..];
+        let end = value.iter().take(MARK_BYTES_MAX).position(|byte| *byte == b'}');
+        let is_mark = value.starts_with(b"{") && end.is_some_and(|end| !value[1..end].contains(&b'{'));
+        let Some(end) = end.filter(|_| is_mark) else {
+            bare.extend_from_slice(&rest[..at + KEY.len()]);
+            rest = value;
+            continue;
+        };
+        let (before, after) = (&rest[..at], &value[end + 1..]);
+        // One of the commas around it goes with it.
+        bare.extend_from_slice(before.strip_suffix(b",").unwrap_or(before));
+        rest = if before.ends_with(b",") { after } else { after.strip_prefix(b",").unwrap_or(after) };
+    }
+    bare.extend_from_slice(rest);
+    Some(bare)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    const DENSITY: Density = Density { factor: 1000, request: 100, message: 8 };
+
+    fn measure(bytes: &[u8], _is_item: bool) -> Part {
+        Part::new(bytes.len() as u64, true, false)
+    }
+
+    fn body(items: &[&str]) -> Bytes {
+        let items: Vec<Value> = items.iter().map(|text| json!({ "role": "user", "content": text })).collect();
+        Bytes::from(json!({ "messages": items, "model": "m", "system": "You are." }).to_string())
+    }
+
+    fn read(known: &mut Conversations, items: &[&str]) -> Reading {
+        let reading = known.read(body(items), "messages", measure).unwrap();
+        known.remember(&reading);
+        reading
+    }
+
+    #[test]
+    fn a_conversation_is_recognised_by_what_it_repeats() {
+        let mut known = Conversations::default();
+        assert_eq!(read(&mut known, &["a"]).number, 1);
+        let more = read(&mut known, &["a", "b", "c"]);
+        assert_eq!((more.number, more.matched), (1, 1));
+        let other = read(&mut known, &["x", "b", "c"]);
+        assert_eq!((other.number, other.matched), (2, 0));
+        let edited = read(&mut known, &["a", "b", "C"]);
+        assert_eq!((edited.number, edited.matched), (1, 2));
+        let begins_alike = read(&mut known, &["a", "2", "3", "4"]);
+        assert_eq!((begins_alike.number, begins_alike.matched), (3, 1));
+    }
+
+    #[test]
+    fn a_report_holds_for_what_it_was_about_and_new_parts_are_added() {
+        let mut known = Conversations::default();
+        let first = read(&mut known, &["a", "b"]);
+        known.reported(first.number, first.mark(DENSITY), 5_000);
+        let own = first.own(DENSITY);
+        let more = read(&mut known, &["a", "b", "cc"]);
+        assert!(more.input(DENSITY) >= 5_000 + 2 && more.input(DENSITY) > 5_000 / own * own, "the report and what is new");
+        assert!(read(&mut known, &["a", "X"]).input(DENSITY) >= 5_000 - 50, "what it taught holds for an edited one");
+    }
+
+    #[test]
+    fn a_low_report_changes_nothing() {
+        let mut known = Conversations::default();
+        let first = read(&mut known, &["a", "b"]);
+        for lie in [0, 1, 7] {
+            known.reported(first.number, first.mark(DENSITY), lie);
+            assert_eq!(read(&mut known, &["a", "b"]).input(DENSITY), first.own(DENSITY));
+        }
+    }
+
+    #[test]
+    fn a_closed_conversation_stays_closed_when_its_end_is_edited() {
+        let mut known = Conversations::default();
+        let first = read(&mut known, &["a", "b", "c", "d"]);
+        known.close(first.number);
+        assert!(read(&mut known, &["a", "b", "c", "D"]).closed);
+        assert!(read(&mut known, &["a", "b", "c"]).closed);
+        assert!(!read(&mut known, &["z"]).closed);
+    }
+
+    #[test]
+    fn marks_for_the_cache_are_no_part_of_an_item() {
+        let bare = br#"{"content":[{"type":"text","text":"x"}]}"#;
+        for marked in [
+            &br#"{"content":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}]}"#[..],
+            br#"{"content":[{"cache_control":{"type":"ephemeral","ttl":"1h"},"type":"text","text":"x"}]}"#,
+        ] {
+            assert_eq!(without_cache_marks(marked).as_deref(), Some(&bare[..]));
+        }
+        let inside_text = br#"{"text":"say \"cache_control\":{} twice"}"#;
+        assert_eq!(without_cache_marks(inside_text), None);
+        let long = format!(r#"{{"cache_control":{{"x":"{}"}}}}"#, "y".repeat(100));
+        assert_eq!(without_cache_marks(long.as_bytes()).as_deref(), Some(long.as_bytes()), "nothing hides in a mark");
+    }
+
+    #[test]
+    fn what_was_forgotten_is_measured_again() {
+        let mut known = Conversations::default();
+        read(&mut known, &["first", "and more"]);
+        for n in 0..REMEMBERED_MAX {
+            read(&mut known, &[&n.to_string()]);
+        }
+        let again = read(&mut known, &["first", "and more"]);
+        assert_eq!(again.matched, 0);
+        assert!(known.known.len() <= REMEMBERED_MAX);
+    }
+
+    proptest! {
+        /// Whatever was read before and whatever was reported, the estimate of a body is never below that of a lane that
+        /// sees it for the first time; and its parts are those of the body.
+        #[test]
+        fn b1_history_only_raises(
+            calls in prop::collection::vec((prop::collection::vec("[ab]{1,3}", 0..6), prop::option::of(any::<u32>())), 1..12),
+        ) {
+            let mut known = Conversations::default();
+            for (items, report) in calls {
+                let items: Vec<&str> = items.iter().map(String::as_str).collect();
+                let fresh = Conversations::default().read(body(&items), "messages", measure).unwrap();
+                let reading = read(&mut known, &items);
+                prop_assert!(reading.input(DENSITY) >= fresh.input(DENSITY));
+                prop_assert_eq!(&reading.layout, &fresh.layout);
+                prop_assert_eq!(&reading.items, &fresh.items);
+                prop_assert_eq!(reading.own(DENSITY), fresh.own(DENSITY));
+                if let Some(report) = report {
+                    known.reported(reading.number, reading.mark(DENSITY), u64::from(report));
+                    let again = read(&mut known, &items);
+                    prop_assert!(items.is_empty() || again.input(DENSITY) >= u64::from(report));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Counting tokens before a provider does.
+//!
+//! Two counts, both upper bounds of what a provider's tokenizer can say: the bytes (no tokenizer in use makes more tokens than
+//! bytes), which cost nothing; and the tokens of o200k, times the factor that is published for the model's family. The table
+//! takes some 100 ms and 50 MB to load, so it is loaded in the background and used only where the bytes do not fit.
+
+use std::sync::OnceLock;
+use std::thread;
+
+use tiktoken_rs::CoreBPE;
+
+/// A run without white space is counted in pieces of at most this: merging is quadratic in a piece, and a cut only adds.
+const PIECE_BYTES: usize = 512;
+/// Text is handed to the tokenizer in parts of about this size.
+const PART_BYTES: usize = 16 << 10;
+
+fn table() -> &'static CoreBPE {
+    tiktoken_rs::o200k_base_singleton()
+}
+
+static LOADING: OnceLock<()> = OnceLock::new();
+
+/// Starts loading the table on a thread of its own; a count that comes earlier waits for it.
+pub fn load_in_background() {
+    LOADING.get_or_init(|| {
+        // Without a thread the first count loads it.
+        let _started = thread::Builder::new().name("token table".into()).spawn(|| {
+            let _loaded = table();
+        });
+    });
+}
+
+/// The o200k tokens of a JSON value as a model would read it: strings without their escapes, keys and numbers as they stand.
+///
+/// Cuts and separators may add tokens, never take any.
+#[must_use]
+pub fn json_tokens(json: &[u8]) -> u64 {
+    let mut tokens = 0;
+    let mut part = String::new();
+    for piece in (Strings { json, at: 0 }) {
+        piece.append_to(&mut part);
+        part.push('\n');
+        if part.len() >= PART_BYTES {
+            tokens += text_tokens(&part);
+            part.clear();
+        }
+    }
+    tokens + text_tokens(&part)
+}
+
+/// The o200k tokens of a text.
+#[must_use]
+pub fn text_tokens(text: &str) -> u64 {
+    pieces(text).map(|piece| table().encode_ordinary(piece).len() as u64).sum()
+}
+
+/// Cuts a text so that no part is much longer than [`PART_BYTES`] and no run without white space longer than [`PIECE_BYTES`].
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let mut since_space = 0;
+        let mut cut = rest.len();
+        for (at, c) in rest.char_indices() {
+            since_space = if c.is_whitespace() { 0 } else { since_space + c.len_utf8() };
+            let too_long = since_space > PIECE_BYTES || (at > PART_BYTES && since_space == 0) || at > 2 * PART_BYTES;
+            if too_long && at > 0 {
+                cut = at;
+                break;
+            }
+        }
+        let (piece, after) = rest.split_at(cut);
+        rest = after;
+        Some(piece)
+    })
+}
+
+/// The texts of a JSON value: decoded strings, and between them numbers and words.
+struct Strings<'a> {
+    json: &'a [u8],
+    at: usize,
+}
+
+enum Piece<'a> {
+    /// Between the quotes, with escapes.
+    Quoted(&'a [u8]),
+    Bare(&'a [u8]),
+}
+
+impl Piece<'_> {
+    fn append_to(&self, out: &mut String) {
+        match self {
+            Piece::Bare(bytes) => out.push_str(&String::from_utf8_lossy(bytes)),
+            Piece::Quoted(bytes) if !bytes.contains(&b'\\') => out.push_str(&String::from_utf8_lossy(bytes)),
+            Piece::Quoted(bytes) => {
+                let quoted = [b"\"", *bytes, b"\""].concat();
+                match serde_json::from_slice::<String>(&quoted) {
+                    Ok(text) => out.push_str(&text),
+                    // Half a surrogate pair and the like: counted as it stands.
+                    Err(_) => out.push_str(&String::from_utf8_lossy(bytes)),
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Iterator for Strings<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        let is_between = |byte: &u8| matches!(byte, b'{' | b'}' | b'[' | b']' | b',' | b':') || byte.is_ascii_whitespace();
+        self.at += self.json[self.at..].iter().take_while(|byte| is_between(byte)).count();
+        if self.json.get(self.at)? != &b'"' {
+            let start = self.at;
+            self.at += self.json[start..].iter().take_while(|byte| !is_between(byte) && **byte != b'"').count();
+            return Some(Piece::Bare(&self.json[start..self.at]));
+        }
+        let start = self.at + 1;
+        let mut end = start;
+        while let Some(found) = self.json.get(end..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+            end += found;
+            if self.json[end] == b'"' {
+                self.at = end + 1;
+                return Some(Piece::Quoted(&self.json[start..end]));
+            }
+            end += 2;
+        }
+        self.at = self.json.len();
+        Some(Piece::Bare(&self.json[start.min(self.json.len())..]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn escapes_are_not_counted_as_text() {
+        let text = "fn main() {\n\tprintln!(\"hi\");\n}\n".repeat(20);
+        let json = serde_json::json!({ "role": "user", "content": text }).to_string();
+        let (plain, counted) = (text_tokens(&text), json_tokens(json.as_bytes()));
+        assert!(plain < counted && counted < plain + 10, "{plain} {counted}");
+    }
+
+    #[test]
+    fn a_long_run_is_counted_in_pieces_and_in_time() {
+        let run = "a".repeat(300_000);
+        assert!(text_tokens(&run) >= text_tokens(&run[..1000]) * 200);
+        assert!(text_tokens(&" ".repeat(100_000)) > 0);
+    }
+
+    proptest! {
+        /// Never more tokens than bytes, whatever stands there, JSON or not; nothing is lost at a cut.
+        #[test]
+        fn bytes_are_an_upper_bound(text in "\\PC{0,400}", bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(text_tokens(&text) <= text.len() as u64);
+            prop_assert_eq!(pieces(&text).collect::<String>(), text.clone());
+            let json = serde_json::json!([text, 1]).to_string();
+            prop_assert!(json_tokens(json.as_bytes()) <= json.len() as u64);
+            let _any_bytes = json_tokens(&bytes);
+        }
+    }
+}

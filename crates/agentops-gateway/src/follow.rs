@@ -1,0 +1,57 @@
+//! A call's ticket in the hands of the part that forwards it: whatever becomes of the call, it is settled with a word for it.
+
+use std::sync::Arc;
+
+use crate::entry::Entry;
+use crate::ticket::{Flow, Ticket};
+
+/// A call on its way. Dropped before its end, it says who left.
+pub(crate) struct Following {
+    /// `None`: the request is no call, or the call is settled.
+    ticket: Option<Ticket>,
+    entry: Arc<Entry>,
+}
+
+impl Following {
+    pub(crate) fn new(ticket: Option<Ticket>, entry: Arc<Entry>) -> Self {
+        Self { ticket, entry }
+    }
+
+    /// The request is on its way.
+    pub(crate) fn sent(&mut self) {
+        if let Some(ticket) = &mut self.ticket {
+            ticket.sent();
+        }
+    }
+
+    /// The answer's head is there.
+    pub(crate) fn answered(&mut self, status: u16, streamed: bool) {
+        if let Some(ticket) = &mut self.ticket {
+            ticket.answered(status, streamed);
+        }
+    }
+
+    /// Bytes of the answer are about to be passed on.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Flow {
+        self.ticket.as_mut().map_or(Flow::GoOn, |ticket| ticket.push(bytes))
+    }
+
+    /// There will be no more of the answer.
+    pub(crate) fn failed(&mut self, word: &'static str) {
+        if let Some(mut ticket) = self.ticket.take() {
+            ticket.failed(word);
+        }
+    }
+
+    /// The answer is complete.
+    pub(crate) fn done(&mut self) {
+        self.ticket = None;
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let word = if self.entry.is_closed() { "lane-closed" } else { "client-gone" };
+        self.failed(word);
+    }
+}

@@ -1,0 +1,286 @@
+//! One request, from its head to its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as _, Incoming as Arriving};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode, Uri};
+
+use crate::door;
+use crate::entry::Entry;
+use crate::follow::Following;
+use crate::host::Note;
+use crate::identity::{Credentials, answer_head};
+use crate::lane::{Admitted, Incoming};
+use crate::protocol::{self, Endpoint, Protocol};
+use crate::refusal::{Refusal, protocol_of, reply_answer};
+use crate::stream::Body;
+use crate::token::{self, Denied, Lanes};
+use crate::upstream::{Answer, Failure};
+
+/// What all requests share.
+pub(crate) struct Shared {
+    pub(crate) port: u16,
+    pub(crate) lanes: Lanes<Entry>,
+    pub(crate) limits: Limits,
+}
+
+/// Bounds on what clients and providers may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The largest request body, in bytes.
+    pub body_bytes_max: usize,
+    /// How long a client may take to send a request's head; also how long its idle connection is kept.
+    pub head: Duration,
+    /// How long a client may take to send a request's body.
+    pub body: Duration,
+    /// How long a provider may say nothing, before an answer and within it. There is no limit on a whole answer.
+    pub silence: Duration,
+    /// How long making a connection to a provider may take.
+    pub connect: Duration,
+    /// How long a client may leave an answer unread.
+    pub unread: Duration,
+    /// How many connections of clients may be open.
+    pub connections_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 32 << 20,
+            head: Duration::from_secs(60),
+            body: Duration::from_secs(120),
+            silence: Duration::from_secs(600),
+            connect: Duration::from_secs(20),
+            unread: Duration::from_secs(300),
+            connections_max: 1024,
+        }
+    }
+}
+
+/// A request that was answered by its destination.
+struct Answered {
+    answer: Answer,
+    following: Following,
+}
+
+/// Answers a request, whatever it is.
+pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Arriving>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let target = match door::check(&parts.method, &parts.uri, &parts.headers, shared.port) {
+        Ok(target) => target,
+        Err(refusal) => return refusal.answer(None),
+    };
+    let endpoint = protocol::endpoint(parts.method.as_str(), target.path);
+    let protocol = protocol_of(&endpoint);
+    let entry = match enter(&shared, target.token, &parts.headers) {
+        Ok(entry) => entry,
+        Err(refusal) => return refusal.answer(protocol),
+    };
+    let Some(mut closing) = entry.closing() else { return closed().answer(protocol) };
+    let done = tokio::select! {
+        biased;
+        () = &mut closing => Err(closed().answer(protocol)),
+        done = pass(&shared.limits, &entry, &endpoint, target.path, &parts, body) => done,
+    };
+    let Answered { answer: Answer { response, link }, mut following } = match done {
+        Ok(answered) => answered,
+        Err(answer) => return answer,
+    };
+    let (mut head, incoming) = response.into_parts();
+    if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {
+        following.failed("redirect");
+        return redirected(&entry).answer(protocol);
+    }
+    head.headers = answer_head(head.headers);
+    head.version = hyper::Version::HTTP_11;
+    let body = if incoming.is_end_stream() {
+        following.done();
+        entry.upstream.keep(link);
+        Body::whole(Bytes::new())
+    } else {
+        if protocol.is_some() && is_stream(&head.headers) {
+            // A stream may end before its end; nothing promises its length.
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
+        Body::relayed(incoming, link, Arc::clone(&entry.upstream), following, closing, shared.limits.silence)
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
+}
+
+/// The lane that a request may use.
+fn enter(shared: &Shared, token: &str, headers: &HeaderMap) -> Result<Arc<Entry>, Refusal> {
+    let entry = shared.lanes.enter(token).map_err(|denied| match denied {
+        Denied::Unknown => Refusal::closing(StatusCode::UNAUTHORIZED, "no lane has this token; it belongs to one run only"),
+        Denied::Closed => closed(),
+    })?;
+    if matches!(entry.credentials, Credentials::Replace(_)) {
+        // In the place of a key stands the lane's own token, or something else that is dropped; never another lane's.
+        let foreign = |shown: &[u8]| shown.starts_with(token::PREFIX.as_bytes()) && !entry.token.is(shown);
+        if Credentials::shown(headers).any(foreign) {
+            return Err(Refusal::closing(StatusCode::UNAUTHORIZED, "address and key name different lanes"));
+        }
+    }
+    Ok(entry)
+}
+
+fn closed() -> Refusal {
+    Refusal::closing(
+        StatusCode::FORBIDDEN,
+        "this lane is closed: its session has ended, and nothing more is forwarded for it",
+    )
+}
+
+fn redirected(entry: &Entry) -> Refusal {
+    let words = format!(
+        "`{}` sends the call to another address, which is not followed; set the destination's final address in the settings",
+        entry.destination.name
+    );
+    Refusal::new(StatusCode::BAD_GATEWAY, words)
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
+}
+
+/// Reads the request, has it admitted, and forwards it. `Err`: the client's answer is one of ours.
+async fn pass(
+    limits: &Limits,
+    entry: &Arc<Entry>,
+    endpoint: &Endpoint<'_>,
+    path: &str,
+    parts: &Parts,
+    body: Arriving,
+) -> Result<Answered, Response<Body>> {
+    let protocol = protocol_of(endpoint);
+    let refuse = |refusal: Refusal| refusal.answer(protocol);
+    if protocol.is_some() && parts.headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        let words = "a compressed request cannot be measured; turn request compression off in the client's settings";
+        return Err(refuse(Refusal::closing(StatusCode::UNSUPPORTED_MEDIA_TYPE, words)));
+    }
+    let has_body = !body.is_end_stream() || parts.headers.contains_key(header::CONTENT_LENGTH);
+    let mut body = match tokio::time::timeout(limits.body, read(body, limits.body_bytes_max)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(refusal)) => return Err(refuse(refusal)),
+        Err(_) => {
+            let words = "the request's body did not arrive in time";
+            return Err(refuse(Refusal::closing(StatusCode::REQUEST_TIMEOUT, words)));
+        }
+    };
+    let mut ticket = None;
+    match endpoint {
+        Endpoint::Call { protocol, model, streamed } => {
+            let call = Incoming { protocol: *protocol, model: model.map(str::to_owned), streamed: *streamed, body };
+            match entry.lane.admit(call).await {
+                Admitted::Forward { body: admitted, ticket: given } => (body, ticket) = (admitted, Some(given)),
+                Admitted::Refuse(reply) => return Err(reply_answer(reply)),
+            }
+        }
+        Endpoint::Count(_) => {}
+        Endpoint::Other => {
+            let path = path.split('?').next().unwrap_or_default();
+            let seen = format!("{} {path}", parts.method);
+            if entry.is_news(&seen) {
+                entry.lane.note(Note::UnknownEndpoint { endpoint: seen });
+            }
+        }
+    }
+    let mut following = Following::new(ticket, Arc::clone(entry));
+    let length = (has_body || !body.is_empty()).then_some(body.len());
+    let request = match request(entry, parts, path, body, length, matches!(endpoint, Endpoint::Call { .. })) {
+        Ok(request) => request,
+        Err(refusal) => {
+            following.failed("request");
+            return Err(refuse(refusal));
+        }
+    };
+    following.sent();
+    match entry.upstream.send(request, limits.silence).await {
+        Ok(answer) => {
+            following.answered(answer.response.status().as_u16(), is_stream(answer.response.headers()));
+            Ok(Answered { answer, following })
+        }
+        Err(failure) => {
+            following.failed(word(&failure));
+            Err(failed(entry, &failure, protocol))
+        }
+    }
+}
+
+/// The request as the destination gets it.
+fn request(
+    entry: &Entry,
+    parts: &Parts,
+    path: &str,
+    body: Bytes,
+    length: Option<usize>,
+    is_call: bool,
+) -> Result<Request<Full<Bytes>>, Refusal> {
+    let path = entry.destination.path(entry.upstream.base(), &entry.credentials.path(path));
+    let uri: Uri = path.parse().map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the path is not one"))?;
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = parts.method.clone();
+    *request.uri_mut() = uri;
+    *request.headers_mut() = entry.credentials.head(&parts.headers, entry.upstream.host(), length, is_call);
+    Ok(request)
+}
+
+/// The whole body, up to a bound.
+async fn read(mut body: Arriving, max: usize) -> Result<Bytes, Refusal> {
+    let too_large = || {
+        let words = format!("the request is larger than {} MiB; compact or clear the conversation", max >> 20);
+        Refusal::closing(StatusCode::PAYLOAD_TOO_LARGE, words)
+    };
+    let promised = body.size_hint().exact().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    if promised > max {
+        return Err(too_large());
+    }
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::closing(StatusCode::BAD_REQUEST, "the request's body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len().max(all.len()) + data.len() > max {
+            return Err(too_large());
+        }
+        if first.is_empty() {
+            first = data;
+            continue;
+        }
+        if all.is_empty() {
+            // What was promised is believed only as far as something came.
+            all.reserve(promised.max(first.len() + data.len()));
+            all.extend_from_slice(&first);
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// One word for the call's row.
+fn word(failure: &Failure) -> &'static str {
+    use crate::connect::ConnectError;
+    match failure {
+        Failure::Connect(ConnectError::Dns(_)) => "dns",
+        Failure::Connect(ConnectError::Timeout(_)) | Failure::Silent(_) => "timeout",
+        Failure::Connect(ConnectError::Tls(_)) => "tls",
+        Failure::Connect(ConnectError::Proxy(_)) => "proxy",
+        Failure::Connect(ConnectError::Connect(_)) => "connect",
+        Failure::Closed(_) => "reset",
+        Failure::Malformed(_) => "malformed",
+    }
+}
+
+fn failed(entry: &Entry, failure: &Failure, protocol: Option<Protocol>) -> Response<Body> {
+    let status = if word(failure) == "timeout" { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
+    let words = format!("`{}` at {}: {failure}", entry.destination.name, entry.upstream.base().origin());
+    Refusal::new(status, words).answer(protocol)
+}

@@ -1,0 +1,94 @@
+//! Who is told. In a run the supervisor, which makes durable what must be; alone a ledger of the gateway's own.
+
+use agentops_core::budget::{Amount, OverBudget};
+use agentops_core::call::{CallKind, CallRow};
+use tokio::sync::oneshot;
+
+/// An answer that comes later. A host that is gone (its end was dropped) has answered nothing.
+pub type Answer<T> = oneshot::Receiver<T>;
+
+/// The end that answers.
+pub type Answering<T> = oneshot::Sender<T>;
+
+/// Both ends of an answer.
+#[must_use]
+pub fn answer<T>() -> (Answering<T>, Answer<T>) {
+    oneshot::channel()
+}
+
+/// The host of one lane. Its methods return at once; what takes time is in the answer.
+pub trait Host: Send + Sync + 'static {
+    /// The lane needs a grant of this size before a call may be forwarded. The answer is what was made durable; `None`:
+    /// nothing will be granted.
+    fn grant(&self, ask: Amount) -> Answer<Option<Amount>>;
+    /// A call has ended. `missing` is what it cost above everything that was granted: it is granted in the ledger before the
+    /// row.
+    fn settled(&self, row: CallRow, missing: Option<Amount>);
+    /// A call is not forwarded. The client hears of it only after the answer.
+    fn refused(&self, refusal: Refusal) -> Answer<()>;
+    /// Something that a person may want to see.
+    fn note(&self, note: Note);
+}
+
+/// Why a call was not forwarded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It could have passed the ceiling.
+    #[error("a call of up to {needed} tokens, where {} may take {allowed} of the window of {window}", words(*.kind))]
+    Ceiling {
+        /// Its conversation within the lane.
+        conversation: u32,
+        /// The conversation is not the lane's own.
+        sub_agent: bool,
+        /// What it was for.
+        kind: CallKind,
+        /// What it would have needed, in tokens.
+        needed: u64,
+        /// What calls of its kind may take, in tokens.
+        allowed: u64,
+        /// The window, in tokens.
+        window: u64,
+    },
+    /// It could have passed a budget.
+    #[error(transparent)]
+    Budget(#[from] OverBudget),
+    /// The host granted nothing.
+    #[error("the budget could not be made durable, so no call may be made")]
+    NotGranted,
+    /// The window of its model is not known.
+    #[error("the context window of model `{model}` is not known")]
+    WindowUnknown {
+        /// The model.
+        model: String,
+    },
+    /// It holds or refers to something that cannot be counted.
+    #[error("the call {0}, which cannot be counted")]
+    Uncountable(&'static str),
+    /// Something in it looks like a secret, and secrets may not leave.
+    #[error("the call holds what looks like a secret, and the profile lets none leave")]
+    Secret,
+}
+
+fn words(kind: CallKind) -> &'static str {
+    match kind {
+        CallKind::Work => "work",
+        CallKind::HandOver => "handing over",
+        CallKind::Compaction => "compacting",
+    }
+}
+
+/// What was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// An endpoint that the gateway does not know was passed on.
+    UnknownEndpoint {
+        /// Method and path.
+        endpoint: String,
+    },
+    /// The answer holds reasoning that is not shown, so the output cannot be held to its limit while it comes.
+    HiddenReasoning,
+    /// Secrets were taken out of a call before it left.
+    Redacted,
+}

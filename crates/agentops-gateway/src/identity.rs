@@ -1,0 +1,158 @@
+//! Who a call is made as, and what of a client's head goes on to the destination.
+
+use agentops_safe::Secret;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::destination::KeyForm;
+
+/// As whom a lane's calls are made.
+#[derive(Debug, Clone)]
+pub enum Identity {
+    /// With a key that the agent never sees: it shows its lane's token instead.
+    Key(Secret),
+    /// With the login that the agent's own program holds. Its `Authorization` passes unread, to the official host only.
+    Login,
+    /// As nobody: the destination asks for no key, as a model server on this machine.
+    Nobody,
+}
+
+/// What is done with the credentials in a request's head.
+#[derive(Debug, Clone)]
+pub(crate) enum Credentials {
+    /// The client's go on as they are.
+    Pass,
+    /// The client's are taken out; this takes their place.
+    Replace(Option<(HeaderName, HeaderValue)>),
+}
+
+/// The key cannot stand in a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the key holds characters that no key has; is there a line break at its end?")]
+pub struct KeyError;
+
+/// Headers in which clients send what proves who they are.
+const CREDENTIALS: [&str; 6] = ["authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie", "x-amz-security-token"];
+
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+
+/// Headers that hold for one connection only (RFC 9110, section 7.6.1), and those that the gateway writes itself.
+const PER_CONNECTION: [&str; 11] = [
+    "connection",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+impl Credentials {
+    pub(crate) fn new(identity: &Identity, form: KeyForm) -> Result<Self, KeyError> {
+        let key = match identity {
+            Identity::Login => return Ok(Self::Pass),
+            Identity::Nobody => return Ok(Self::Replace(None)),
+            Identity::Key(key) => key.expose(),
+        };
+        let (name, value) = match form {
+            KeyForm::XApiKey => (HeaderName::from_static("x-api-key"), HeaderValue::from_str(key)),
+            KeyForm::Bearer => (header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}"))),
+            KeyForm::XGoogApiKey => (HeaderName::from_static("x-goog-api-key"), HeaderValue::from_str(key)),
+        };
+        let mut value = value.map_err(|_| KeyError)?;
+        value.set_sensitive(true);
+        Ok(Self::Replace(Some((name, value))))
+    }
+
+    /// What the client shows in the places of keys: the text after `Bearer`, or all of it.
+    pub(crate) fn shown(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+        let places = CREDENTIALS.iter().flat_map(|name| headers.get_all(*name));
+        places.map(|value| {
+            let value = value.as_bytes();
+            value
+                .split_at_checked(7)
+                .filter(|(start, _)| start.eq_ignore_ascii_case(b"bearer "))
+                .map_or(value, |(_, key)| key)
+        })
+    }
+
+    /// The head that goes on to the destination: the client's in its order, without what holds for its connection, with
+    /// the length of the body that goes on.
+    ///
+    /// `readable` asks for an answer that is not compressed. Calls need it: the gateway reads what was used from the answer
+    /// as it passes, and in a compressed stream neither a limit nor the provider's figures can be seen in time.
+    pub(crate) fn head(&self, client: &HeaderMap, host: &HeaderValue, length: Option<usize>, readable: bool) -> HeaderMap {
+        let mut head = HeaderMap::with_capacity(client.len() + 3);
+        head.insert(header::HOST, host.clone());
+        let named = connection_names(client);
+        for (name, value) in client {
+            let value = match *name {
+                header::CONTENT_LENGTH => match length {
+                    Some(length) => HeaderValue::from(length),
+                    None => continue,
+                },
+                header::ACCEPT_ENCODING if readable => IDENTITY,
+                _ if self.is_replaced(name) || is_per_connection(name, &named) => continue,
+                _ => value.clone(),
+            };
+            head.append(name.clone(), value);
+        }
+        if let Some(length) = length
+            && !head.contains_key(header::CONTENT_LENGTH)
+        {
+            head.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        if readable && !head.contains_key(header::ACCEPT_ENCODING) {
+            head.insert(header::ACCEPT_ENCODING, IDENTITY);
+        }
+        if let Self::Replace(Some((name, value))) = self {
+            head.insert(name.clone(), value.clone());
+        }
+        head
+    }
+
+    fn is_replaced(&self, name: &HeaderName) -> bool {
+        matches!(self, Self::Replace(_)) && CREDENTIALS.contains(&name.as_str())
+    }
+
+    /// The path without a key in its query, for which Gemini's clients have a parameter.
+    pub(crate) fn path<'a>(&self, path: &'a str) -> std::borrow::Cow<'a, str> {
+        let (Self::Replace(_), Some((before, query))) = (self, path.split_once('?')) else { return path.into() };
+        let is_key = |pair: &&str| matches!(pair.split('=').next(), Some("key" | "api_key" | "access_token"));
+        if !query.split('&').any(|pair| is_key(&pair)) {
+            return path.into();
+        }
+        let rest: Vec<_> = query.split('&').filter(|pair| !is_key(pair)).collect();
+        if rest.is_empty() { before.into() } else { format!("{before}?{}", rest.join("&")).into() }
+    }
+}
+
+/// What of an answer's head goes back to the client. Browsers are no clients of the gateway, so no answer invites one.
+pub(crate) fn answer_head(destination: HeaderMap) -> HeaderMap {
+    let named = connection_names(&destination);
+    let keeps = |name: &HeaderName| !is_per_connection(name, &named) && !name.as_str().starts_with("access-control-");
+    if destination.keys().all(keeps) {
+        return destination;
+    }
+    let mut head = HeaderMap::with_capacity(destination.len());
+    for (name, value) in &destination {
+        if keeps(name) {
+            head.append(name.clone(), value.clone());
+        }
+    }
+    head
+}
+
+/// Headers that `Connection` names hold for that connection too.
+fn connection_names(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let names = values.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase());
+    names.filter(|name| name != "keep-alive" && name != "close").collect()
+}
+
+fn is_per_connection(name: &HeaderName, named: &[String]) -> bool {
+    PER_CONNECTION.contains(&name.as_str()) || named.iter().any(|other| other == name.as_str())
+}

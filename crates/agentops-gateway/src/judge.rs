@@ -1,0 +1,133 @@
+//! The decision on one call, before it is forwarded.
+
+use agentops_core::call::CallKind;
+use agentops_core::ceiling::{HANDOVER_RESERVE_PERMILLE, Window};
+
+/// The least room for an answer that is left to a call whose output limit is lowered, in tokens, on top of its thinking.
+const OUTPUT_FLOOR: u64 = 4_000;
+
+/// What is known of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ask {
+    /// Window of the model that is asked.
+    pub window: Window,
+    /// Upper bound of the input, in tokens.
+    pub input: u64,
+    /// The output limit that the request sets, times the answers it wants; `None`: it sets none.
+    pub output: Option<u64>,
+    /// Tokens that the request sets aside for thinking, inside its output limit.
+    pub thinking: u64,
+    /// What it is for.
+    pub kind: CallKind,
+    /// The destination takes an output limit where the request sets none.
+    pub takes_limit: bool,
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It is forwarded.
+    Forward(Room),
+    /// It is not.
+    TooLong {
+        /// What it would have needed, in tokens: its input and the least room for an answer.
+        needed: u64,
+        /// What a call of its kind may take, in tokens.
+        allowed: u64,
+    },
+}
+
+/// The room of a forwarded call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// The most output, in tokens. Where the request does not carry this limit, the answer is cut when it passes it.
+    pub output: u64,
+    /// The limit must be written into the request.
+    pub write: bool,
+    /// Nothing but us holds the answer to its limit.
+    pub cut: bool,
+}
+
+/// What calls of a kind may take of a window: work leaves the hand-over reserve alone.
+#[must_use]
+pub fn allowed(window: Window, kind: CallKind) -> u64 {
+    let reserve = match kind {
+        CallKind::Work => window.tokens().saturating_mul(HANDOVER_RESERVE_PERMILLE) / 1000,
+        CallKind::HandOver | CallKind::Compaction => 0,
+    };
+    window.ceiling().saturating_sub(reserve)
+}
+
+/// Decides. Whatever is forwarded fits: input and output together stay within what the kind is allowed.
+#[must_use]
+pub fn decide(ask: &Ask) -> Decision {
+    let allowed = allowed(ask.window, ask.kind);
+    let room = allowed.saturating_sub(ask.input);
+    // In a small window the floor would be the whole of it; a quarter of the output cap is enough to say something useful.
+    let floor = ask.thinking.saturating_add(OUTPUT_FLOOR.min((ask.window.output_cap() / 4).max(1)));
+    let wanted = ask.output.unwrap_or(ask.window.output_cap());
+    let least = wanted.min(floor);
+    if room < least || room == 0 {
+        return Decision::TooLong { needed: ask.input.saturating_add(least.max(1)), allowed };
+    }
+    let output = wanted.min(room);
+    Decision::Forward(match ask.output {
+        Some(limit) => Room { output, write: output < limit, cut: false },
+        None if ask.takes_limit => Room { output, write: true, cut: false },
+        // Without a limit in the request the answer may go on to the ceiling, not to the cap.
+        None => Room { output: room, write: false, cut: true },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ask(input: u64, output: Option<u64>) -> Ask {
+        let window = Window::new(200_000).unwrap();
+        Ask { window, input, output, thinking: 0, kind: CallKind::Work, takes_limit: true }
+    }
+
+    #[test]
+    fn an_output_limit_is_lowered_to_the_room_and_not_below_the_floor() {
+        let lowered = Decision::Forward(Room { output: 12_000, write: true, cut: false });
+        assert_eq!(decide(&ask(60_000, Some(32_000))), lowered);
+        assert_eq!(decide(&ask(60_000, Some(100))), Decision::Forward(Room { output: 100, write: false, cut: false }));
+        assert_eq!(decide(&ask(69_000, Some(32_000))), Decision::TooLong { needed: 73_000, allowed: 72_000 });
+        let thinking = Ask { thinking: 7_000, ..ask(60_000, Some(32_000)) };
+        assert_eq!(decide(&thinking), lowered);
+        let too_much = Ask { thinking: 9_000, ..thinking };
+        assert_eq!(decide(&too_much), Decision::TooLong { needed: 60_000 + 9_000 + 4_000, allowed: 72_000 });
+    }
+
+    #[test]
+    fn only_handing_over_and_compacting_use_the_reserve() {
+        let near = ask(75_000, Some(2_000));
+        assert!(matches!(decide(&near), Decision::TooLong { .. }));
+        for kind in [CallKind::HandOver, CallKind::Compaction] {
+            assert!(matches!(decide(&Ask { kind, ..near }), Decision::Forward(_)));
+        }
+    }
+
+    proptest! {
+        /// B1: what is forwarded stays within the ceiling, whatever is asked.
+        #[test]
+        fn b1_what_is_forwarded_fits(
+            window in 1u64..3_000_000, input: u32, output: Option<u32>, thinking in 0u64..100_000, kind in 0..3, takes_limit: bool,
+        ) {
+            let window = Window::new(window).unwrap();
+            let kind = [CallKind::Work, CallKind::HandOver, CallKind::Compaction][kind as usize];
+            let ask = Ask { window, input: input.into(), output: output.map(u64::from), thinking, kind, takes_limit };
+            match decide(&ask) {
+                Decision::Forward(room) => {
+                    prop_assert!(ask.input + room.output <= allowed(window, kind));
+                    prop_assert!(room.output <= ask.output.unwrap_or(u64::MAX));
+                    prop_assert!(ask.output.is_some() || room.write != room.cut);
+                    prop_assert!(room.write || room.cut || Some(room.output) == ask.output, "an unchanged request carries its own limit");
+                }
+                Decision::TooLong { needed, allowed: most } => prop_assert!(needed > most),
+            }
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! One lane behind the gateway: its calls are judged, reserved for, and settled here.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use agentops_core::budget::{Amount, Book, Grant, NeedsGrant, OverBudget, Reservation, Scope};
+use agentops_core::call::CallKind;
+use agentops_core::ceiling::Window;
+use agentops_core::models;
+use agentops_safe::Redactor;
+use bytes::Bytes;
+
+use crate::conversation::{Conversations, Counted, Density, Part, Reading, Slot};
+use crate::count;
+use crate::host::{Host, Note, Refusal};
+use crate::judge::{Ask, Decision, Room, decide};
+use crate::protocol::{self, Edit, Head, Protocol, Reply};
+use crate::scan::Layout;
+use crate::ticket::{Call, Ticket};
+
+/// What happens to secrets that are about to leave towards a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Outgoing {
+    /// They leave: the request is the agent's business.
+    #[default]
+    Pass,
+    /// They are replaced.
+    Redact,
+    /// The call is refused.
+    Refuse,
+}
+
+/// What holds for a lane's calls.
+pub struct Rules {
+    /// Name of the provider in the call rows.
+    pub provider: String,
+    /// The window that the user set for this lane; the model table can only narrow it. `None`: the table alone.
+    pub window: Option<Window>,
+    /// The destination takes an output limit where the request sets none.
+    pub takes_limit: bool,
+    /// After a refusal nothing more of that conversation is forwarded. Otherwise each call is judged by itself, so that a
+    /// person can compact.
+    pub close_when_refused: bool,
+    /// What happens to secrets in requests.
+    pub outgoing: Outgoing,
+    /// What finds them.
+    pub redactor: Redactor,
+    /// The budgets that hold.
+    pub scopes: Vec<Scope>,
+    /// Their accounts, shared with other lanes.
+    pub book: Arc<Mutex<Book>>,
+    /// Wall clock, in milliseconds since 1970.
+    pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Who is told.
+    pub host: Arc<dyn Host>,
+}
+
+/// A lane that is open.
+pub struct Lane {
+    pub(crate) rules: Rules,
+    conversations: Mutex<Conversations>,
+    grant: Mutex<Grant>,
+    handing_over: AtomicBool,
+    /// The lane's own conversation: the first that came with tools; 0: none yet.
+    own: AtomicU32,
+    hidden: AtomicBool,
+    /// The smallest window that anybody named for the lane's model.
+    window: Mutex<Option<Window>>,
+}
+
+/// A call as it arrives.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// How it is to be read.
+    pub protocol: Protocol,
+    /// The model, where the path names it.
+    pub model: Option<String>,
+    /// Whether the path asks for a stream; `None`: the body says.
+    pub streamed: Option<bool>,
+    /// The body as it came.
+    pub body: Bytes,
+}
+
+/// What becomes of it.
+#[derive(Debug)]
+pub enum Admitted {
+    /// It is forwarded.
+    Forward {
+        /// The body to send: the one that came, unless something had to be changed.
+        body: Bytes,
+        /// Follows the call and settles it.
+        ticket: Ticket,
+    },
+    /// It is not; this is the client's answer.
+    Refuse(Reply),
+}
+
+/// A call that was read and not decided.
+struct Judged {
+    protocol: Protocol,
+    head: Head,
+    model: Option<String>,
+    window: Window,
+    density: Density,
+    kind: CallKind,
+    reading: Reading,
+}
+
+impl std::fmt::Debug for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lane").field("provider", &self.rules.provider).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere leaves figures that are still upper bounds.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Lane {
+    /// Opens a lane.
+    #[must_use]
+    pub fn new(rules: Rules) -> Arc<Self> {
+        Arc::new(Self {
+            window: Mutex::new(rules.window),
+            rules,
+            conversations: Mutex::default(),
+            grant: Mutex::default(),
+            handing_over: AtomicBool::new(false),
+            own: AtomicU32::new(0),
+            hidden: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on the lane's calls serve the hand-over and may use its reserve.
+    pub fn hand_over(&self) {
+        self.handing_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Somebody names a window for the lane's model: it can only become smaller.
+    pub fn narrow(&self, window: Window) {
+        let mut known = lock(&self.window);
+        *known = Some(known.map_or(window, |known| known.min(window)));
+    }
+
+    /// Tells the host something.
+    pub fn note(&self, note: Note) {
+        self.rules.host.note(note);
+    }
+
+    /// Judges a call, reserves for it, and waits for what must be durable before it leaves.
+    pub async fn admit(self: &Arc<Self>, call: Incoming) -> Admitted {
+        let (protocol, streamed) = (call.protocol, call.streamed);
+        let mut judged = match self.read(call) {
+            Ok(judged) => judged,
+            Err(Unread::Malformed(words)) => return Admitted::Refuse(protocol::error(protocol, 400, &words)),
+            Err(Unread::Refused(refusal)) => return self.refuse(protocol, refusal).await,
+        };
+        if judged.input() > judged.window.soft_mark() / 2 {
+            // A call of this conversation will soon have to be counted.
+            count::load_in_background();
+        }
+        let mut decision = judged.decide(self.rules.takes_limit);
+        if matches!(decision, Decision::TooLong { .. }) && judged.count().await {
+            decision = judged.decide(self.rules.takes_limit);
+        }
+        let room = match decision {
+            Decision::Forward(room) if !judged.reading.closed => room,
+            Decision::Forward(room) => return self.too_long(&judged, judged.input() + room.output, 0).await,
+            Decision::TooLong { needed, allowed } => return self.too_long(&judged, needed, allowed).await,
+        };
+        let reservation = match self.reserve(&mut judged, room).await {
+            Ok(reservation) => reservation,
+            Err(refusal) => return self.refuse(protocol, refusal).await,
+        };
+        let body = match self.body(&judged, room) {
+            Ok(body) => body,
+            Err(refusal) => {
+                // Nothing was sent and nothing is spent.
+                let _all_of_it = self.settle(reservation, Amount::ZERO);
+                return self.refuse(protocol, refusal).await;
+            }
+        };
+        let number = judged.reading.number;
+        lock(&self.conversations).remember(&judged.reading);
+        if judged.head.has_tools {
+            let _taken = self.own.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        let call = Call {
+            conversation: number,
+            sub_agent: self.is_sub_agent(number),
+            kind: judged.kind,
+            streamed: streamed.unwrap_or(judged.head.stream),
+            input: judged.input(),
+            density: judged.density,
+            window: judged.window,
+            room,
+            model: judged.model,
+            protocol,
+            reading: judged.reading,
+        };
+        Admitted::Forward { body, ticket: Ticket::new(Arc::clone(self), call, reservation) }
+    }
+
+    fn read(&self, call: Incoming) -> Result<Judged, Unread> {
+        let Incoming { protocol, model, body, .. } = call;
+        let looks = self.rules.outgoing != Outgoing::Pass;
+        let measure = |bytes: &[u8], is_item: bool| {
+            let clean = !looks || !self.rules.redactor.finds(bytes);
+            let length = bytes.len() as u64;
+            if !is_item {
+                return Part::new(length, clean, false);
+            }
+            let media = protocol::media(protocol, bytes);
+            let bound = length.saturating_sub(media.data_bytes).saturating_add(media.tokens.unwrap_or_default());
+            Part::new(bound, clean, media.tokens.is_none())
+        };
+        let malformed = |words: String| Unread::Malformed(words);
+        let reading = lock(&self.conversations)
+            .read(body, protocol.items_key(), measure)
+            .map_err(|error| malformed(error.to_string()))?;
+        let head = protocol::head(protocol, &reading.body, &reading.layout.fields).map_err(|error| malformed(error.to_string()))?;
+        let model = model.or_else(|| head.model.clone());
+        let table = model.as_deref().and_then(models::window_of);
+        let Some(window) = [*lock(&self.window), table].into_iter().flatten().min() else {
+            let model = model.unwrap_or_else(|| "(not named)".into());
+            return Err(Unread::Refused(Refusal::WindowUnknown { model }));
+        };
+        if head.server_history {
+            return Err(Unread::Refused(Refusal::Uncountable("goes on with a conversation that the provider keeps")));
+        }
+        if reading.is_unbounded() {
+            return Err(Unread::Refused(Refusal::Uncountable("holds a file, audio or video by reference")));
+        }
+        let kind = if self.handing_over.load(Ordering::Relaxed) {
+            CallKind::HandOver
+        } else if protocol::is_compaction(protocol, &head, &reading.last_items(2)) {
+            CallKind::Compaction
+        } else {
+            CallKind::Work
+        };
+        let density = Density::of(model.as_deref().unwrap_or_default());
+        Ok(Judged { protocol, head, model, window, density, kind, reading })
+    }
+
+    /// Room in every budget, under a grant that is durable.
+    async fn reserve(&self, judged: &mut Judged, room: Room) -> Result<Reservation, Refusal> {
+        let mut reservation = self.try_reserve(judged, room);
+        if matches!(reservation, Err(OverBudget::Limit { .. })) && judged.count().await {
+            reservation = self.try_reserve(judged, room);
+        }
+        // A client that goes away while the grant is on its way takes nothing with it.
+        let held = Held { book: &self.rules.book, reservation: Some(reservation?) };
+        loop {
+            let left = lock(&self.rules.book).room(&self.rules.scopes, judged.kind);
+            let taken = lock(&self.grant).take(held.amount(), left);
+            let Err(NeedsGrant(ask)) = taken else { return held.keep().ok_or(Refusal::NotGranted) };
+            match self.rules.host.grant(ask).await {
+                Ok(Some(granted)) => lock(&self.grant).add(granted),
+                Ok(None) | Err(_) => return Err(Refusal::NotGranted),
+            }
+        }
+    }
+
+    fn try_reserve(&self, judged: &Judged, room: Room) -> Result<Reservation, OverBudget> {
+        let ask = price(judged.model.as_deref(), judged.input(), room.output);
+        lock(&self.rules.book).reserve(&self.rules.scopes, ask, judged.kind)
+    }
+
+    /// The body that leaves. Where nothing must be changed it is the one that came, byte for byte.
+    fn body(&self, judged: &Judged, room: Room) -> Result<Bytes, Refusal> {
+        let unclean = judged.reading.unclean();
+        let limit = |body: &[u8], head: &Head| room.write.then(|| protocol::limit_output(judged.protocol, body, head, room.output));
+        let body = &judged.reading.body;
+        if unclean.is_empty() {
+            return Ok(limit(body, &judged.head).map_or_else(|| body.clone(), |edit| edited(body, &[edit])));
+        }
+        if self.rules.outgoing == Outgoing::Refuse {
+            return Err(Refusal::Secret);
+        }
+        self.note(Note::Redacted);
+        let redact = |at: Range<usize>| Edit { with: self.rules.redactor.redact_bytes(&body[at.clone()]).into_owned(), at };
+        let body = edited(body, &unclean.into_iter().map(redact).collect::<Vec<_>>());
+        // The limit may stand inside what was changed, so the places are looked up again.
+        let layout = Layout::of(&body, judged.protocol.items_key()).map_err(|_| Refusal::Secret)?;
+        let head = protocol::head(judged.protocol, &body, &layout.fields).map_err(|_| Refusal::Secret)?;
+        Ok(limit(&body, &head).map_or_else(|| body.clone(), |edit| edited(&body, &[edit])))
+    }
+
+    async fn too_long(&self, judged: &Judged, needed: u64, allowed: u64) -> Admitted {
+        let number = judged.reading.number;
+        let refusal = Refusal::Ceiling {
+            conversation: number,
+            sub_agent: self.is_sub_agent(number),
+            kind: judged.kind,
+            needed,
+            allowed,
+            window: judged.window.tokens(),
+        };
+        if self.rules.close_when_refused {
+            let mut conversations = lock(&self.conversations);
+            conversations.remember(&judged.reading);
+            conversations.close(number);
+        }
+        let words = refusal.to_string();
+        // That the host is gone changes nothing: the call is not forwarded.
+        let _told = self.rules.host.refused(refusal).await;
+        Admitted::Refuse(protocol::too_long(judged.protocol, needed, allowed, &words))
+    }
+
+    async fn refuse(&self, protocol: Protocol, refusal: Refusal) -> Admitted {
+        let words = refusal.to_string();
+        let status = if matches!(refusal, Refusal::Budget(_) | Refusal::NotGranted) { 402 } else { 400 };
+        let _told = self.rules.host.refused(refusal).await;
+        Admitted::Refuse(protocol::error(protocol, status, &words))
+    }
+
+    fn is_sub_agent(&self, number: u32) -> bool {
+        !matches!(self.own.load(Ordering::Relaxed), 0) && self.own.load(Ordering::Relaxed) != number
+    }
+
+    /// The provider said how much input a call was.
+    pub(crate) fn reported(&self, call: &Call, input: u64) {
+        lock(&self.conversations).reported(call.conversation, call.reading.mark(call.density), input);
+    }
+
+    /// A call has ended and did cost this much. Says what was booked, and what of it no grant covers.
+    pub(crate) fn settle(&self, reservation: Reservation, actual: Amount) -> (Amount, Option<Amount>) {
+        let reserved = reservation.amount();
+        let booked = lock(&self.rules.book).settle(reservation, actual);
+        (booked, lock(&self.grant).settle(reserved, booked))
+    }
+
+    /// Said once a lane.
+    pub(crate) fn saw_hidden_reasoning(&self) {
+        if !self.hidden.swap(true, Ordering::Relaxed) {
+            self.note(Note::HiddenReasoning);
+        }
+    }
+}
+
+/// A reservation of a call that may still not be made.
+struct Held<'a> {
+    book: &'a Mutex<Book>,
+    reservation: Option<Reservation>,
+}
+
+impl Held<'_> {
+    fn amount(&self) -> Amount {
+        self.reservation.as_ref().map(Reservation::amount).unwrap_or_default()
+    }
+
+    fn keep(mut self) -> Option<Reservation> {
+        self.reservation.take()
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(reservation) = self.reservation.take() {
+            lock(self.book).release(reservation);
+        }
+    }
+}
+
+enum Unread {
+    Malformed(String),
+    Refused(Refusal),
+}
+
+impl Judged {
+    fn input(&self) -> u64 {
+        self.reading.input(self.density)
+    }
+
+    fn decide(&self, takes_limit: bool) -> Decision {
+        let candidates = self.head.candidates.max(1);
+        decide(&Ask {
+            window: self.window,
+            input: self.input(),
+            output: self.head.output.as_ref().map(|limit| limit.tokens.saturating_mul(candidates)),
+            thinking: self.head.thinking.unwrap_or_default(),
+            kind: self.kind,
+            takes_limit,
+        })
+    }
+
+    /// Counts what is known by its bytes only. `false`: there was nothing to count.
+    async fn count(&mut self) -> bool {
+        let open = self.reading.uncounted();
+        if open.is_empty() {
+            return false;
+        }
+        let (body, protocol) = (self.reading.body.clone(), self.protocol);
+        // Counting takes long enough to hold up every other call of this thread.
+        let counting = tokio::task::spawn_blocking(move || {
+            let counted = open.into_iter().map(|(slot, range)| (slot, count_part(protocol, slot, &body[range])));
+            counted.collect::<Vec<_>>()
+        });
+        let Ok(counted) = counting.await else { return false };
+        for (slot, counted) in counted {
+            self.reading.count(slot, counted);
+        }
+        true
+    }
+}
+
+/// o200k tokens of a part; the data of media is not text.
+pub(crate) fn count_part(protocol: Protocol, slot: Slot, part: &[u8]) -> Counted {
+    let media = match slot {
+        Slot::Item(_) => protocol::media(protocol, part),
+        Slot::Field(_) => protocol::Media::default(),
+    };
+    let media_tokens = media.tokens.unwrap_or_default();
+    if media.data_bytes == 0 {
+        return Counted { text: count::json_tokens(part), media: media_tokens };
+    }
+    // What stands around the data is short; its bytes are bound enough.
+    Counted { text: 0, media: media_tokens.saturating_add((part.len() as u64).saturating_sub(media.data_bytes)) }
+}
+
+/// What a call may cost at list prices.
+pub(crate) fn price(model: Option<&str>, input: u64, output: u64) -> Amount {
+    let micro_usd = model.and_then(models::price_of).map(|price| price.upper_bound(input, output));
+    Amount { tokens: input.saturating_add(output), micro_usd }
+}
+
+/// The body with its edits, which do not overlap and come in their order.
+fn edited(body: &Bytes, edits: &[Edit]) -> Bytes {
+    let mut out = Vec::with_capacity(body.len() + 64);
+    let mut at = 0;
+    for edit in edits {
+        out.extend_from_slice(&body[at..edit.at.start]);
+        out.extend_from_slice(&edit.with);
+        at = edit.at.end;
+    }
+    out.extend_from_slice(&body[at..]);
+    Bytes::from(out)
+}

@@ -1,0 +1,59 @@
+//! Connections of clients.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::forward::{self, Shared};
+
+/// The most that is read or written at once, in bytes.
+pub(crate) const BUFFER: usize = 256 << 10;
+/// The largest head of a request or an answer, in bytes. Their number of header lines has hyper's bound of 100.
+pub(crate) const HEAD_MAX: usize = 64 << 10;
+
+/// Serves until the other end of `stop` is dropped.
+pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
+    let room = Arc::new(Semaphore::new(shared.limits.connections_max));
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&room).acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            biased;
+            _ = stop.changed() => return,
+            accepted = accepted => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let shared = Arc::clone(&shared);
+                // Ends with its client, or with the runtime, which ends with the gateway.
+                tokio::spawn(async move {
+                    connection(stream, shared).await;
+                    drop(place);
+                });
+            }
+            // Out of file descriptors, most likely: some will be freed.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+    // Without it small writes wait for the other side's acknowledgement, which costs 40 ms.
+    let _slower = stream.set_nodelay(true);
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(shared.limits.head).max_buf_size(BUFFER).max_header_size(HEAD_MAX);
+    let service = service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(forward::answer(shared, request).await) }
+    });
+    // Its errors are the client's: gone, or no HTTP. hyper has answered what can be answered.
+    let _client_error = builder.serve_connection(TokioIo::new(stream), service).await;
+}

@@ -1,0 +1,229 @@
+//! Answers on their way back to the client: passed on as they come, measured as they pass.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::{Instant, Sleep};
+
+use crate::follow::Following;
+use crate::ticket::Flow;
+use crate::upstream::{Link, Upstream};
+
+/// What has arrived is passed on in pieces of about this many bytes at most, so that a fast provider and a slow client
+/// need no more memory than this.
+const PIECE: usize = 64 << 10;
+
+/// An answer's body.
+pub(crate) struct Body(Kind);
+
+enum Kind {
+    Whole(Option<Bytes>),
+    Relayed(Box<Relay>),
+}
+
+/// Why an answer ends before its end. The client sees its connection close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error("the provider's answer broke off")]
+    Upstream,
+    #[error("the provider said nothing for too long")]
+    Silent,
+    #[error("the lane was closed")]
+    Closed,
+}
+
+impl Broken {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Upstream => "reset",
+            Self::Silent => "timeout",
+            Self::Closed => "lane-closed",
+        }
+    }
+}
+
+/// A provider's answer, passed on.
+pub(crate) struct Relay {
+    /// The answer as it comes; `None`: it has ended.
+    incoming: Option<Incoming>,
+    /// The connection that it comes over, which is driven from here.
+    link: Option<Link>,
+    upstream: Arc<Upstream>,
+    /// Measures the call and settles it.
+    following: Following,
+    /// When the lane is closed.
+    closed: Pin<Box<OwnedNotified>>,
+    patience: Duration,
+    heard: Instant,
+    silence: Pin<Box<Sleep>>,
+    /// Why no more will come, where bytes had to be passed on first.
+    broken: Option<Broken>,
+}
+
+impl Body {
+    /// A body that is there.
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        Self(Kind::Whole(Some(bytes)))
+    }
+
+    /// A body that comes from a provider. `patience`: how long it may say nothing.
+    pub(crate) fn relayed(
+        incoming: Incoming,
+        link: Link,
+        upstream: Arc<Upstream>,
+        following: Following,
+        closed: Pin<Box<OwnedNotified>>,
+        patience: Duration,
+    ) -> Self {
+        let heard = Instant::now();
+        let silence = Box::pin(tokio::time::sleep_until(heard + patience));
+        let (incoming, link) = (Some(incoming), Some(link));
+        Self(Kind::Relayed(Box::new(Relay {
+            incoming,
+            link,
+            upstream,
+            following,
+            closed,
+            patience,
+            heard,
+            silence,
+            broken: None,
+        })))
+    }
+}
+
+impl Relay {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        if self.closed.as_mut().poll(context).is_ready() {
+            return Poll::Ready(self.breaks(Broken::Closed));
+        }
+        let Some(piece) = ready!(self.gather(context)) else { return Poll::Ready(None) };
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(broken) => return Poll::Ready(self.breaks(broken)),
+        };
+        if let Flow::Cut(last) = self.following.push(&piece) {
+            // What the provider still sends is not wanted: its connection is closed, not kept.
+            (self.incoming, self.link) = (None, None);
+            self.following.done();
+            return Poll::Ready(Some(Ok(last.into())));
+        }
+        if self.incoming.is_none() {
+            self.following.done();
+        }
+        Poll::Ready(Some(Ok(piece)))
+    }
+
+    /// All that has arrived by now. Waits for the first bytes, never for more.
+    fn gather(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        let mut first = Bytes::new();
+        let mut more = BytesMut::new();
+        let mut driven = false;
+        while self.broken.is_none() {
+            let Some(incoming) = &mut self.incoming else { break };
+            match Pin::new(incoming).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    driven = false;
+                    let Ok(data) = frame.into_data() else { continue };
+                    if first.is_empty() {
+                        first = data;
+                    } else {
+                        if more.is_empty() {
+                            more.reserve(PIECE.min(16 * (first.len() + data.len())));
+                            more.extend_from_slice(&first);
+                        }
+                        more.extend_from_slice(&data);
+                    }
+                    if first.len().max(more.len()) >= PIECE {
+                        break;
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => self.broken = Some(Broken::Upstream),
+                Poll::Ready(None) => {
+                    self.incoming = None;
+                    if let Some(link) = self.link.take() {
+                        self.upstream.keep(link);
+                    }
+                }
+                Poll::Pending if driven => break,
+                Poll::Pending => {
+                    if let Some(link) = &mut self.link {
+                        link.drive(context);
+                    }
+                    driven = true;
+                }
+            }
+        }
+        let piece = if more.is_empty() { first } else { more.freeze() };
+        if !piece.is_empty() {
+            self.heard = Instant::now();
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        if let Some(broken) = self.broken {
+            return Poll::Ready(Some(Err(broken)));
+        }
+        if self.incoming.is_none() {
+            self.following.done();
+            return Poll::Ready(None);
+        }
+        self.poll_silence(context).map(|broken| Some(Err(broken)))
+    }
+
+    /// One timer a call: when it goes off it is set anew from when something was last heard.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<Broken> {
+        loop {
+            ready!(self.silence.as_mut().poll(context));
+            let end = self.heard + self.patience;
+            if end <= Instant::now() {
+                return Poll::Ready(Broken::Silent);
+            }
+            self.silence.as_mut().reset(end);
+        }
+    }
+
+    fn breaks(&mut self, broken: Broken) -> Option<Result<Bytes, Broken>> {
+        self.following.failed(broken.word());
+        (self.incoming, self.link) = (None, None);
+        Some(Err(broken))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut self.0 {
+            Kind::Whole(bytes) => {
+                Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes))))
+            }
+            Kind::Relayed(relay) => relay.poll(context).map(|piece| piece.map(|piece| piece.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Kind::Relayed(relay) => relay.incoming.as_ref().is_none_or(HttpBody::is_end_stream),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Kind::Relayed(relay) => relay.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint),
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Body")
+    }
+}

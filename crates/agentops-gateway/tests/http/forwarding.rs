@@ -1,0 +1,137 @@
+//! What goes through, byte for byte.
+
+use agentops_gateway::Identity;
+use agentops_gateway::destination::Family;
+use agentops_safe::Secret;
+
+use crate::room::{KEY, Room, destination};
+use crate::wire::{Provider, answer};
+
+/// A body that no JSON writer would give back as it is: spaces, order, escapes, numbers.
+const BODY: &str = "{ \"model\" : \"claude-x\",\n\t\"messages\":[ {\"role\":\"user\",\"content\":\"a\\u0062c / \\/ \u{e4}\"} ],\"max_tokens\": 1.0e2 , \"x\":null}";
+
+#[test]
+fn a_call_arrives_as_it_was_sent() {
+    let body = "{\"id\":\"msg_1\" , \"usage\":{}}";
+    let provider = Provider::answering(answer("200 OK", "request-id: req_7\r\nX-Odd: 1\r\nX-Odd: 2\r\n", body));
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let headers = format!(
+        "anthropic-version: 2023-06-01\r\nanthropic-beta: a-1,b-2\r\nx-api-key: {}\r\nX-Unknown: first\r\nX-Unknown: second\r\nAccept-Encoding: gzip, br\r\nUser-Agent: cli/1\r\n",
+        lane.handle.token().expose()
+    );
+    let mut wire = lane.wire();
+    for _ in 0..3 {
+        wire.write(lane.post("/v1/messages?beta=true&x=%20y", &headers, BODY));
+        let got = wire.message().unwrap();
+        assert_eq!((got.status(), got.text().as_str(), got.complete), (200, body, true));
+        assert_eq!(got.header("request-id"), Some("req_7"));
+        assert_eq!(got.names().iter().filter(|name| *name == "x-odd").count(), 2);
+        let seen = provider.request();
+        assert_eq!(seen.start, "POST /v1/messages?beta=true&x=%20y HTTP/1.1");
+        assert_eq!(seen.text(), BODY);
+        let expected = [
+            ("host", provider.address.to_string()),
+            ("anthropic-version", "2023-06-01".into()),
+            ("anthropic-beta", "a-1,b-2".into()),
+            ("x-unknown", "first".into()),
+            ("x-unknown", "second".into()),
+            ("accept-encoding", "identity".into()),
+            ("user-agent", "cli/1".into()),
+            ("content-type", "application/json".into()),
+            ("content-length", BODY.len().to_string()),
+            ("x-api-key", KEY.into()),
+        ];
+        let seen: Vec<_> = seen.headers.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        assert_eq!(seen, expected);
+    }
+}
+
+#[test]
+fn s7_the_key_takes_the_place_of_whatever_the_client_shows() {
+    let room = Room::new();
+    for (family, name, value) in [
+        (Family::Anthropic, "x-api-key", KEY.to_owned()),
+        (Family::OpenAi, "authorization", format!("Bearer {KEY}")),
+        (Family::Google, "x-goog-api-key", KEY.to_owned()),
+    ] {
+        let provider = Provider::answering(answer("200 OK", "", "{}"));
+        let lane = room.lane_of(destination(&provider.url(), family), Identity::Key(Secret::new(KEY)));
+        let token = lane.handle.token().expose();
+        for shown in [
+            "x-api-key: T",
+            "Authorization: Bearer T",
+            "authorization: bearer T",
+            "x-goog-api-key: T",
+            "api-key: T",
+            "Cookie: T",
+        ] {
+            for credential in [token, "sk-a-key-of-the-agents-own"] {
+                let shown = shown.replace('T', credential);
+                let path = format!("/v1beta/models?key={credential}&a=1");
+                let got =
+                    lane.ask(lane.raw("GET", &path, &format!("{shown}\r\nProxy-Authorization: Basic {credential}\r\n"), ""));
+                assert_eq!(got.status(), 200, "{shown}");
+                let seen = provider.request();
+                assert_eq!(seen.header(name), Some(value.as_str()), "{shown}");
+                assert!(!seen.whole().contains(credential), "{shown}: {}", seen.whole());
+                assert!(seen.start.contains("/v1beta/models?a=1 "), "{}", seen.start);
+                assert!(!got.whole().contains(KEY));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_holds_for_one_connection_stays_there() {
+    let headers = "connection: x-private, keep-alive\r\nx-private: 1\r\nkeep-alive: timeout=5\r\naccess-control-allow-origin: *\r\nx-kept: 1\r\n";
+    let provider = Provider::answering(answer("200 OK", headers, "{}"));
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let headers = "Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nTE: trailers\r\nKeep-Alive: 5\r\nProxy-Connection: keep-alive\r\nX-Kept: 1\r\n";
+    let got = lane.ask(lane.post("/v1/messages", headers, "{}"));
+    let seen = provider.request();
+    for gone in ["connection", "x-hop", "te", "keep-alive", "proxy-connection"] {
+        assert_eq!(seen.header(gone), None, "{gone}");
+    }
+    assert_eq!(seen.header("x-kept"), Some("1"));
+    for gone in ["x-private", "keep-alive", "access-control-allow-origin"] {
+        assert_eq!(got.header(gone), None, "{gone}");
+    }
+    assert_eq!(got.header("x-kept"), Some("1"));
+}
+
+#[test]
+fn a_stream_is_passed_on_as_it_comes_and_what_came_together_goes_on_together() {
+    let provider = Provider::start(|mut wire, seen| {
+        let request = wire.message().unwrap();
+        wire.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
+        wire.write("9\r\ndata: 1\n\n\r\n");
+        seen.send(request).unwrap();
+        // The rest only once the client has the first: it asks again on another connection, which ends this wait.
+        let mut once = [0];
+        std::io::Read::read(&mut wire.stream, &mut once).ok();
+    });
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let mut wire = lane.wire();
+    wire.write(lane.post("/v1/messages", "", "{\"stream\":true}"));
+    let head = wire.head().unwrap();
+    assert_eq!(head.header("content-type"), Some("text/event-stream"));
+    assert_eq!(wire.chunk().unwrap(), b"data: 1\n\n");
+    provider.request();
+
+    let many: String = (0..100).map(|n| format!("data: {n}\n\n")).collect();
+    let chunks: String =
+        (0..100).map(|n| format!("data: {n}\n\n")).map(|event| format!("{:x}\r\n{event}\r\n", event.len())).collect();
+    let text =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n");
+    let provider = Provider::answering(text);
+    let lane = room.lane(&provider.url());
+    let mut wire = lane.wire();
+    wire.write(lane.post("/v1/messages", "", "{\"stream\":true}"));
+    wire.head().unwrap();
+    let first = wire.chunk().unwrap();
+    assert!(many.as_bytes().starts_with(&first));
+    assert!(first.len() > 2 * b"data: 1\n\n".len(), "all that came in one packet should go on as one");
+}
