@@ -11,12 +11,13 @@ mod permission;
 mod protocol;
 mod update;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(crate) use protocol::{Conversation, Plan};
 
 use crate::driver::{
-    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Probe, Protocol, Reach, SessionRequest, UsageReports,
+    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Probe, Protocol, Reach, Route, SessionRequest,
+    UsageReports,
 };
 use crate::rights::Rights;
 use crate::settings::{Settings, check_keys, find_program, refuse, string_list, word};
@@ -103,10 +104,14 @@ impl Driver for Acp {
         };
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
         let suffix = given("base_url_suffix").map_or("", String::as_str);
-        let base = set(base_url_env).map(|base| {
-            let base = base.trim_end_matches('/');
-            base.strip_suffix(suffix).unwrap_or(base).to_owned()
-        });
+        let base = set(base_url_env).map(|base| base.trim_end_matches('/').to_owned());
+        let base = match destination.as_str() {
+            // Its clients and its users mean the same address, version and all.
+            "openai" => base,
+            "anthropic" | "google" => base.map(|base| base.strip_suffix(suffix).unwrap_or(&base).to_owned()),
+            // A name of the user's own has its address where it is named.
+            _ => None,
+        };
         Reach::Gateway {
             destination: destination.clone(),
             credential: Credential::Key,
@@ -130,6 +135,10 @@ impl Driver for Acp {
         }
         let program = program(settings)?;
         Ok(Launch { program, args: args.into_iter().map(Into::into).collect(), env, ..Launch::default() })
+    }
+
+    fn lead(&self, _settings: &Settings, _route: &Route, _scratch: &Path) -> Result<Launch, DriverError> {
+        Err(DriverError::NotLed { driver: "acp", reason: "a program that speaks ACP has no screen of its own" })
     }
 
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol> {
@@ -166,11 +175,18 @@ mod tests {
             "X_KEY" => Some("k".to_owned()),
             _ => None,
         };
-        let (base, key_env) = (Some("https://models.example".to_owned()), Some("X_KEY".to_owned()));
-        let wanted =
-            |base, key_env| Reach::Gateway { destination: "openai".into(), credential: Credential::Key, base, key_env };
-        assert_eq!(Acp.reach(&settings(&WAY), None, &set), wanted(base, key_env));
-        assert_eq!(Acp.reach(&settings(&WAY), None, &none), wanted(None, None));
+        let wanted = |destination: &str, base: Option<&str>, key_env: Option<&str>| Reach::Gateway {
+            destination: destination.into(),
+            credential: Credential::Key,
+            base: base.map(str::to_owned),
+            key_env: key_env.map(str::to_owned),
+        };
+        let key = Some("X_KEY");
+        assert_eq!(Acp.reach(&settings(&WAY), None, &set), wanted("openai", Some("https://models.example/v1"), key));
+        assert_eq!(Acp.reach(&settings(&WAY), None, &none), wanted("openai", None, None));
+        let of = |name: &str| Acp.reach(&settings(&[("destination", name), WAY[1], WAY[2], WAY[3]]), None, &set);
+        assert_eq!(of("anthropic"), wanted("anthropic", Some("https://models.example"), key));
+        assert_eq!(of("mine"), wanted("mine", None, key));
         assert!(matches!(Acp.reach(&settings(&WAY[..3]), None, &set), Reach::Direct(_)));
         assert_eq!(Acp.reach(&settings(&[("destination", "none")]), None, &set), Reach::NoModel);
     }

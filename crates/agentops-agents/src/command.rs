@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::driver::{
-    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol, Reach, Route,
-    SessionRequest, UsageReports,
+    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol, Reach,
+    Route, SessionRequest, UsageReports,
 };
 use crate::settings::{Settings, check_keys, find_program, refuse, string_list, word};
 

@@ -370,12 +370,7 @@ pub trait Driver: Send + Sync {
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError>;
     /// How a person's own interactive program is started behind the gateway: `args` go before theirs. Nothing else about it is
     /// changed. `scratch` is a folder of this one start.
-    fn lead(
-        &self,
-        settings: &BTreeMap<String, String>,
-        route: &Route,
-        scratch: &Path,
-    ) -> Result<Launch, DriverError>;
+    fn lead(&self, settings: &BTreeMap<String, String>, route: &Route, scratch: &Path) -> Result<Launch, DriverError>;
     /// The conversation for that session.
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol>;
 }

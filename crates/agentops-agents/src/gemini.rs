@@ -6,9 +6,13 @@
 
 mod config;
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use crate::acp::{Conversation, Plan, whole_prompt};
 use crate::driver::{
-    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Probe, Protocol, Reach, SessionRequest, UsageReports,
+    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Probe, Protocol, Reach, Route, SessionRequest,
+    UsageReports,
 };
 use crate::rights::Rights;
 use crate::settings::{Settings, ask_version, check_keys, find_program, number};
@@ -36,6 +40,10 @@ const REMOVED: &[&str] = &[
 /// the provider refused).
 #[derive(Debug)]
 pub struct Gemini;
+
+fn route_env(route: &Route) -> [(OsString, OsString); 2] {
+    [(BASE_ENV.into(), route.base.clone().into()), (KEY_ENV.into(), route.token.expose().into())]
+}
 
 impl Driver for Gemini {
     fn name(&self) -> &'static str {
@@ -102,10 +110,17 @@ impl Driver for Gemini {
             ("GEMINI_TELEMETRY_ENABLED".into(), "false".into()),
         ];
         if let Some(route) = &request.route {
-            env.push((BASE_ENV.into(), route.base.clone().into()));
-            env.push((KEY_ENV.into(), route.token.expose().into()));
+            env.extend(route_env(route));
         }
         Ok(Launch { program, args, env, env_remove: REMOVED.iter().map(Into::into).collect(), close_stdin: false })
+    }
+
+    fn lead(&self, settings: &Settings, route: &Route, _scratch: &Path) -> Result<Launch, DriverError> {
+        if config::users_login().is_some_and(|kind| kind != config::KEY_LOGIN) {
+            let reason = "its settings choose another login than an API key (`/auth` changes that)";
+            return Err(DriverError::NotLed { driver: "gemini", reason });
+        }
+        Ok(Launch { program: find_program(settings, "gemini", HINT)?, env: route_env(route).into(), ..Launch::default() })
     }
 
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol> {

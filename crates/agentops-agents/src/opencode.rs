@@ -9,11 +9,11 @@ mod project;
 mod provider;
 mod user;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::acp::{Conversation, Plan, whole_prompt};
 use crate::driver::{
-    Capabilities, Driver, DriverError, HandOver, Launch, Probe, Protocol, Reach, SessionRequest, UsageReports,
+    Capabilities, Driver, DriverError, HandOver, Launch, Probe, Protocol, Reach, Route, SessionRequest, UsageReports,
 };
 use crate::rights::Rights;
 use crate::settings::{Settings, ask_version, check_keys, find_program, refuse, word};
@@ -148,6 +148,25 @@ impl Driver for OpenCode {
             env: env.into_iter().map(|(name, value)| (name.into(), value)).collect(),
             env_remove,
             close_stdin: false,
+        })
+    }
+
+    /// The provider of the user's own default model is led, and no other is offered: its calls would go past the gateway.
+    fn lead(&self, settings: &Settings, route: &Route, _scratch: &Path) -> Result<Launch, DriverError> {
+        let user = user::kept(&process_env);
+        let model = user.model.clone().ok_or(DriverError::NotLed {
+            driver: "opencode",
+            reason: "its configuration names no `model`, so nobody knows whose calls to lead",
+        })?;
+        let provider = Provider::of(&model, settings, &user)?;
+        // It is read last: no file of a repository can change the address again.
+        let content = config::of_led(&provider).to_string();
+        let env = provider.route_env(route).into_iter().chain([("OPENCODE_CONFIG_CONTENT".into(), content.into())]);
+        Ok(Launch {
+            program: find_program(settings, "opencode", HINT)?,
+            env: env.map(|(name, value)| (name.into(), value)).collect(),
+            env_remove: provider.key_names(settings).into_iter().map(Into::into).collect(),
+            ..Launch::default()
         })
     }
 

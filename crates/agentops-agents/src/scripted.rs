@@ -13,8 +13,8 @@ pub use program::{SUBCOMMAND, main};
 pub use script::{Conversation, NoReport, Parts, Report, Script, Step};
 
 use crate::driver::{
-    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol, Reach, Route,
-    SessionRequest, UsageReports,
+    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol, Reach,
+    Route, SessionRequest, UsageReports,
 };
 use crate::settings::{Settings, check_keys, number, refuse, word};
 use crate::text::Unparsed;

@@ -14,6 +14,9 @@ const STANDING: &[&str] = &["AGENTS.md", "GEMINI.md"];
 /// What of one such file is handed on.
 const STANDING_BYTES_MAX: u64 = 64 << 10;
 
+/// The word of the program's settings for an API key.
+pub(super) const KEY_LOGIN: &str = "gemini-api-key";
+
 /// What the program is told about.
 pub(super) struct Files {
     pub(super) home: PathBuf,
@@ -34,6 +37,16 @@ pub(super) fn write(request: &SessionRequest, retries: Option<u64>) -> Result<Fi
     Ok(files)
 }
 
+/// How the user's own settings say that the program logs in; `None`: they do not.
+pub(super) fn users_login() -> Option<String> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = set("GEMINI_CLI_HOME").or_else(|| set("HOME"))?;
+    let mut text = fs::read_to_string(home.join(".gemini/settings.json")).ok()?;
+    json_strip_comments::strip(&mut text).ok()?;
+    let settings: Value = serde_json::from_str(&text).ok()?;
+    settings["security"]["auth"]["selectedType"].as_str().map(str::to_owned)
+}
+
 /// In the place of the user's own settings. Not in the place of the system's, which would outrank them: the program leaves
 /// such a file out without a word in some places, below the temporary folder for one.
 fn settings(request: &SessionRequest, retries: Option<u64>) -> Value {
@@ -47,7 +60,7 @@ fn settings(request: &SessionRequest, retries: Option<u64>) -> Value {
         "privacy": {"usageStatisticsEnabled": false},
         "telemetry": {"enabled": false},
         "ide": {"enabled": false},
-        "security": {"auth": {"selectedType": "gemini-api-key"}, "folderTrust": {"enabled": true}},
+        "security": {"auth": {"selectedType": KEY_LOGIN}, "folderTrust": {"enabled": true}},
         // The share of the window at which it would compress: never.
         "model": {"compressionThreshold": 1},
         "tools": {"shell": {"enableInteractiveShell": false}},

@@ -37,6 +37,11 @@ pub(super) fn of_session(model: &str, provider: &Provider, request: &SessionRequ
     })
 }
 
+/// What an interactive program gets on top of all that is its user's.
+pub(super) fn of_led(provider: &Provider) -> Value {
+    json!({"enabled_providers": [provider.id], "provider": {provider.id.as_str(): provider.routed()}})
+}
+
 /// A model of a provider that only the configuration knows is only known if it is listed there.
 fn name_model(entry: &mut Map<String, Value>, model: &str, request: &SessionRequest) {
     let Some((_, name)) = model.split_once('/') else { return };

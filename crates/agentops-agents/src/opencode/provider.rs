@@ -109,6 +109,8 @@ impl Provider {
         }
         let base = match self.option("baseURL").map(|url| url.as_str().unwrap_or_default().trim_end_matches('/')) {
             None => None,
+            // Its clients and its users mean the same address, version and all.
+            Some(url) if kind.destination == "openai" => Some(url.to_owned()),
             Some(url) => match url.strip_suffix(kind.version) {
                 Some(base) => Some(base.to_owned()),
                 None => return direct(format!("the address of provider `{id}` does not end in {}", kind.version)),
@@ -191,12 +193,15 @@ mod tests {
         let of = |options: Value| json!({"npm": "@ai-sdk/openai-compatible", "options": options}).to_string();
         let entry = of(json!({"baseURL": "http://127.0.0.1:9/v1/", "apiKey": "{env:MINE}"}));
         let pairs = [("provider", entry.as_str())];
-        assert_eq!(reach("local/qwen", &pairs, &["MINE"]), gateway("openai", Some("http://127.0.0.1:9"), "MINE"));
+        assert_eq!(reach("local/qwen", &pairs, &["MINE"]), gateway("openai", Some("http://127.0.0.1:9/v1"), "MINE"));
         let named = [pairs[0], ("destination", "local")];
-        assert_eq!(reach("local/qwen", &named, &["MINE"]), gateway("local", Some("http://127.0.0.1:9"), "MINE"));
+        assert_eq!(reach("local/qwen", &named, &["MINE"]), gateway("local", Some("http://127.0.0.1:9/v1"), "MINE"));
+        let entry_at = |url: &str| json!({"options": {"baseURL": url}}).to_string();
+        let anthropic = |url: &str| reach("anthropic/m", &[("provider", &entry_at(url))], &["ANTHROPIC_API_KEY"]);
+        assert_eq!(anthropic("https://x/v1"), gateway("anthropic", Some("https://x"), "ANTHROPIC_API_KEY"));
+        assert!(matches!(anthropic("https://x"), Reach::Direct(_)));
         for options in [
             json!({"baseURL": "http://127.0.0.1:9/v1", "apiKey": "sk-written-down"}),
-            json!({"baseURL": "http://127.0.0.1:9/api/v3", "apiKey": "{env:MINE}"}),
             json!({"baseURL": "http://127.0.0.1:9/v1", "apiKey": "{env:MINE}", "headers": {"X": "y"}}),
             json!({"baseURL": "http://127.0.0.1:9/v1"}),
         ] {
