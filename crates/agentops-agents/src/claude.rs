@@ -76,7 +76,7 @@ impl Driver for Claude {
         Ok(Probe { program, version })
     }
 
-    fn reach(&self, _settings: &Settings, env: &dyn Fn(&str) -> Option<String>) -> Reach {
+    fn reach(&self, _settings: &Settings, _model: Option<&str>, env: &dyn Fn(&str) -> Option<String>) -> Reach {
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
         for (name, provider) in ELSEWHERE {
             if set(name).is_some_and(|value| value != "0" && value != "false") {

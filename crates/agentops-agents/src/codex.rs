@@ -95,7 +95,7 @@ impl Driver for Codex {
         Ok(Probe { program, version })
     }
 
-    fn reach(&self, settings: &Settings, env: &dyn Fn(&str) -> Option<String>) -> Reach {
+    fn reach(&self, settings: &Settings, _model: Option<&str>, env: &dyn Fn(&str) -> Option<String>) -> Reach {
         route::reach(settings, env)
     }
 

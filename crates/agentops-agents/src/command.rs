@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::driver::{
-    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol, Reach, Route,
-    SessionRequest, UsageReports,
+    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol, Reach,
+    Route, SessionRequest, UsageReports,
 };
-use crate::settings::{Settings, check_keys, find_program, refuse, word};
+use crate::settings::{Settings, check_keys, find_program, refuse, string_list, word};
 
 const KEYS: &[&str] = &["program", "args", "prompt", "model"];
 const PROMPT_WORDS: &[&str] = &["stdin", "file"];
@@ -32,11 +32,6 @@ fn program(settings: &Settings) -> Result<PathBuf, DriverError> {
         Some(name) if !name.is_empty() => find_program(settings, name, HINT),
         _ => Err(refuse("program", "must be given: a name on the PATH or an absolute path")),
     }
-}
-
-fn args(settings: &Settings) -> Result<Vec<String>, DriverError> {
-    let Some(text) = settings.get("args") else { return Ok(Vec::new()) };
-    serde_json::from_str(text).map_err(|error| refuse("args", format!("must be a JSON array of strings ({error})")))
 }
 
 fn in_file(settings: &Settings) -> bool {
@@ -77,7 +72,7 @@ impl Driver for Command {
         Ok(Probe { program: program(settings)?, version: "unknown".to_owned() })
     }
 
-    fn reach(&self, settings: &Settings, _env: &dyn Fn(&str) -> Option<String>) -> Reach {
+    fn reach(&self, settings: &Settings, _model: Option<&str>, _env: &dyn Fn(&str) -> Option<String>) -> Reach {
         if settings.get("model").is_some_and(|model| model == "none") {
             return Reach::NoModel;
         }
@@ -88,7 +83,7 @@ impl Driver for Command {
         let settings = &request.settings;
         check_keys(settings, KEYS)?;
         word(settings, "prompt", PROMPT_WORDS)?;
-        let (program, mut args) = (program(settings)?, args(settings)?);
+        let (program, mut args) = (program(settings)?, string_list(settings, "args")?);
         let mut env = Vec::new();
         if in_file(settings) {
             let path = request.scratch.join("prompt.md");

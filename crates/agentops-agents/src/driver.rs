@@ -362,18 +362,15 @@ pub trait Driver: Send + Sync {
     fn capabilities(&self, settings: &BTreeMap<String, String>) -> Capabilities;
     /// Finds the program and asks for its version. Starts nothing else.
     fn probe(&self, settings: &BTreeMap<String, String>) -> Result<Probe, DriverError>;
-    /// How its model calls can be led through the gateway. `env` reads the environment that the program will get.
-    fn reach(&self, settings: &BTreeMap<String, String>, env: &dyn Fn(&str) -> Option<String>) -> Reach;
+    /// How its model calls can be led through the gateway. `model` is what the agent file or the run asks for: with some
+    /// programs it decides who the provider is. `env` reads the environment that the program will get.
+    fn reach(&self, settings: &BTreeMap<String, String>, model: Option<&str>, env: &dyn Fn(&str) -> Option<String>)
+    -> Reach;
     /// How to start a session. May write files below `request.scratch`, nowhere else.
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError>;
     /// How a person's own interactive program is started behind the gateway: `args` go before theirs. Nothing else about it is
     /// changed. `scratch` is a folder of this one start.
-    fn lead(
-        &self,
-        settings: &BTreeMap<String, String>,
-        route: &Route,
-        scratch: &Path,
-    ) -> Result<Launch, DriverError>;
+    fn lead(&self, settings: &BTreeMap<String, String>, route: &Route, scratch: &Path) -> Result<Launch, DriverError>;
     /// The conversation for that session.
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol>;
 }

@@ -1,13 +1,16 @@
 //! The drivers there are.
 
+use crate::acp::Acp;
 use crate::claude::Claude;
 use crate::codex::Codex;
 use crate::command::Command;
 use crate::driver::{Driver, DriverError};
+use crate::gemini::Gemini;
+use crate::opencode::OpenCode;
 use crate::scripted::Scripted;
 
 /// One line a driver; a name is found in this list alone.
-static DRIVERS: &[&dyn Driver] = &[&Claude, &Codex, &Command, &Scripted];
+static DRIVERS: &[&dyn Driver] = &[&Claude, &Codex, &OpenCode, &Gemini, &Acp, &Command, &Scripted];
 
 /// All drivers, in the order in which they are shown.
 #[must_use]

@@ -13,8 +13,8 @@ pub use program::{SUBCOMMAND, main};
 pub use script::{Conversation, NoReport, Parts, Report, Script, Step};
 
 use crate::driver::{
-    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol, Reach, Route,
-    SessionRequest, UsageReports,
+    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol, Reach,
+    Route, SessionRequest, UsageReports,
 };
 use crate::settings::{Settings, check_keys, number, refuse, word};
 use crate::text::Unparsed;
@@ -83,7 +83,7 @@ impl Driver for Scripted {
         Ok(Probe { program: program(settings)?, version: env!("CARGO_PKG_VERSION").to_owned() })
     }
 
-    fn reach(&self, _settings: &Settings, _env: &dyn Fn(&str) -> Option<String>) -> Reach {
+    fn reach(&self, _settings: &Settings, _model: Option<&str>, _env: &dyn Fn(&str) -> Option<String>) -> Reach {
         Reach::Direct("a script makes no calls that could be led anywhere".into())
     }
 

@@ -47,6 +47,12 @@ pub(crate) fn word<'a>(settings: &Settings, key: &str, words: &[&'a str]) -> Res
         .ok_or_else(|| refuse(key, format!("must be one of {}", words.join(", "))))
 }
 
+/// A JSON array of strings; nothing given is an empty one.
+pub(crate) fn string_list(settings: &Settings, key: &str) -> Result<Vec<String>, DriverError> {
+    let Some(text) = settings.get(key) else { return Ok(Vec::new()) };
+    serde_json::from_str(text).map_err(|error| refuse(key, format!("must be a JSON array of strings ({error})")))
+}
+
 /// Finds the program: the setting `program`, else `name` on the PATH.
 pub(crate) fn find_program(settings: &Settings, name: &str, hint: &str) -> Result<PathBuf, DriverError> {
     let wanted = settings.get("program").map_or(name, String::as_str);

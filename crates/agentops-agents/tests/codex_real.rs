@@ -36,8 +36,13 @@ impl Driver for InRoom {
         Codex.probe(settings)
     }
 
-    fn reach(&self, settings: &std::collections::BTreeMap<String, String>, env: &dyn Fn(&str) -> Option<String>) -> Reach {
-        Codex.reach(settings, env)
+    fn reach(
+        &self,
+        settings: &std::collections::BTreeMap<String, String>,
+        model: Option<&str>,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Reach {
+        Codex.reach(settings, model, env)
     }
 
     fn lead(

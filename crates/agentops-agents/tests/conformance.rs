@@ -55,18 +55,48 @@ const RECORDINGS: &[Recording] = &[
     recording!("claude", "error-prompt-too-long", Exit::Code(1), End::Failed(Failure::PromptTooLong)),
     recording!("claude", "autocompact", Exit::Code(0), End::Failed(Failure::Compacted)),
     recording!("codex", "work", Exit::Code(0), End::Completed),
+    recording!("opencode", "work", Exit::Code(0), End::Completed),
+    recording!("opencode", "refused", Exit::Code(0), End::Completed),
+    recording!("opencode", "cancelled", Exit::Code(0), End::Failed(Failure::Program)),
+    recording!("opencode", "error-401", Exit::Code(0), End::Failed(Failure::NotLoggedIn)),
+    recording!("opencode", "error-prompt-too-long", Exit::Code(0), End::Failed(Failure::PromptTooLong)),
+    recording!("gemini", "work", Exit::Code(0), End::Completed),
+    recording!("gemini", "refused", Exit::Code(0), End::Completed),
+    recording!("gemini", "cancelled", Exit::Code(0), End::Failed(Failure::Program)),
+    recording!("gemini", "error-401", Exit::Code(0), End::Failed(Failure::NotLoggedIn)),
+    recording!("gemini", "error-prompt-too-long", Exit::Code(0), End::Failed(Failure::PromptTooLong)),
+    recording!("acp", "claude", Exit::Code(0), End::Failed(Failure::Program)),
+    recording!("acp", "codex", Exit::Code(0), End::Failed(Failure::Program)),
 ];
 
-/// Recordings of a session that was asked to hand over at its first call, and did.
+/// Recordings of a session that was asked to hand over at its first call, or at its first tool where the program reports no
+/// calls meanwhile, and did.
 const HAND_OVERS: &[Recording] = &[
     recording!("scripted", "hand-over", Exit::Code(0), End::Completed),
     recording!("claude", "control", Exit::Code(0), End::Completed),
     recording!("codex", "hand-over", Exit::Code(0), End::Completed),
+    recording!("opencode", "hand-over", Exit::Code(0), End::Completed),
+    recording!("opencode", "cancelled", Exit::Code(0), End::Completed),
+    recording!("gemini", "hand-over", Exit::Code(0), End::Completed),
+    recording!("gemini", "cancelled", Exit::Code(0), End::Completed),
+    recording!("acp", "claude", Exit::Code(0), End::Completed),
+    recording!("acp", "codex", Exit::Code(0), End::Completed),
 ];
+
+/// What the agent file says. The programs of the recordings report every call where the driver cannot know it by itself.
+fn settings(driver: &dyn Driver) -> BTreeMap<String, String> {
+    let mut settings = BTreeMap::from([("program".to_owned(), "/bin/true".to_owned())]);
+    if driver.name() == "acp" {
+        settings.insert("usage".to_owned(), "every-call".to_owned());
+    }
+    settings
+}
 
 fn protocol(driver: &dyn Driver) -> Box<dyn Protocol> {
     let room = tempfile::tempdir().unwrap();
-    driver.protocol(&common::request(room.path(), &[("program", "/bin/true")]))
+    let mut request = common::request(room.path(), &[]);
+    request.settings = settings(driver);
+    driver.protocol(&request)
 }
 
 /// A session that is fed a recording.
@@ -76,6 +106,7 @@ struct Replay {
     sent: Vec<String>,
     begun: bool,
     hand_over: bool,
+    reports_calls: bool,
     closed: bool,
 }
 
@@ -83,7 +114,9 @@ impl Replay {
     fn new(driver: &dyn Driver, hand_over: bool) -> Self {
         let mut protocol = protocol(driver);
         let effects = protocol.started();
-        let mut replay = Self { protocol, events: Vec::new(), sent: Vec::new(), begun: false, hand_over, closed: false };
+        let reports_calls = driver.capabilities(&settings(driver)).usage == UsageReports::EveryCall;
+        let (events, sent) = (Vec::new(), Vec::new());
+        let mut replay = Self { protocol, events, sent, begun: false, hand_over, reports_calls, closed: false };
         replay.perform(effects);
         replay
     }
@@ -110,7 +143,10 @@ impl Replay {
                 Effect::Event(event) => {
                     let caused = match &event {
                         AgentEvent::Ready { .. } if !std::mem::replace(&mut self.begun, true) => self.protocol.begin(),
-                        AgentEvent::Call { .. } if std::mem::take(&mut self.hand_over) => {
+                        AgentEvent::Call { .. } if self.reports_calls && std::mem::take(&mut self.hand_over) => {
+                            self.protocol.hand_over("HAND OVER")
+                        }
+                        AgentEvent::Tool { .. } if !self.reports_calls && std::mem::take(&mut self.hand_over) => {
                             self.protocol.hand_over("HAND OVER")
                         }
                         _ => Vec::new(),
@@ -143,15 +179,13 @@ fn replay(recording: &Recording, hand_over: bool) -> Replay {
 }
 
 #[test]
-fn every_driver_that_reports_usage_has_recordings_of_work_failure_and_hand_over() {
+fn every_driver_that_speaks_a_protocol_has_recordings_of_work_failure_and_hand_over() {
     for driver in all() {
-        let capabilities = driver.capabilities(&BTreeMap::new());
-        if capabilities.usage != UsageReports::EveryCall {
-            continue;
-        }
+        let capabilities = driver.capabilities(&settings(*driver));
         let recorded = |list: &[Recording]| list.iter().any(|recording| recording.driver == driver.name());
         let name = driver.name();
-        assert!(recorded(RECORDINGS), "{name} reports usage: record its program's output in tests/data/{name}");
+        let speaks = capabilities.usage == UsageReports::EveryCall || capabilities.hand_over == HandOver::InBand;
+        assert_eq!(speaks, recorded(RECORDINGS), "{name}: record its program's output in tests/data/{name}");
         let in_band = capabilities.hand_over == HandOver::InBand;
         assert_eq!(in_band, recorded(HAND_OVERS), "{name} hands over in band: record one in tests/data/{name}");
     }
@@ -229,6 +263,11 @@ fn usage_is_normalised_and_a_meter_can_live_on_it() {
     assert_eq!(context("partial", "claude"), [11_020, 20_021, 29_022]);
     assert_eq!(context("work", "scripted"), [11_020, 20_021]);
     for recording in RECORDINGS.iter().filter(|recording| recording.end == End::Completed) {
+        let reports = driver(recording.driver).unwrap().capabilities(&BTreeMap::new()).usage;
+        if reports == UsageReports::Never {
+            assert_eq!(replay(recording, false).calls(), [], "{}: nothing is made up", recording.driver);
+            continue;
+        }
         let mut meter = Meter::new(Window::new(200_000).unwrap(), 0);
         for (_, usage, last, sub_agent) in replay(recording, false).calls() {
             if last && !sub_agent {
@@ -245,6 +284,27 @@ fn a_sub_agents_calls_are_told_apart() {
     let replay = replay(recording, false);
     let total: Vec<_> = replay.calls().into_iter().filter(|call| call.3).map(|call| call.1.unwrap().context()).collect();
     assert_eq!(total, [12_021]);
+}
+
+#[test]
+fn the_context_is_told_as_the_programs_of_the_protocol_count_it() {
+    let contexts = |name: &str, driver: &str| -> Vec<u64> {
+        let recording = HAND_OVERS.iter().find(|r| r.name == name && r.driver == driver).unwrap();
+        replay(recording, true).calls().into_iter().map(|(_, usage, ..)| usage.unwrap().context()).collect()
+    };
+    assert_eq!(contexts("codex", "acp"), [11_020, 11_020, 29_022]);
+    assert_eq!(contexts("cancelled", "opencode"), [29_022], "a cancelled call says nothing");
+    assert_eq!(contexts("cancelled", "gemini"), [] as [u64; 0]);
+}
+
+#[test]
+fn the_refusals_of_a_program_are_told_in_its_own_words() {
+    for (driver, words) in [("opencode", "rule which prevents"), ("gemini", "outside")] {
+        let recording = RECORDINGS.iter().find(|r| r.name == "refused" && r.driver == driver).unwrap();
+        let events = replay(recording, false).events;
+        let told = |e: &AgentEvent| matches!(e, AgentEvent::Refused { reason, .. } if reason.contains(words));
+        assert!(events.iter().any(told), "{driver}: {events:?}");
+    }
 }
 
 #[test]

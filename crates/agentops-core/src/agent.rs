@@ -22,7 +22,7 @@ pub struct FrontMatter {
     pub tools: Option<Tools>,
     /// The model as its program names it; `inherit` or absent: the program's default.
     pub model: Option<String>,
-    /// The driver: `claude`, `codex`, `command`, `scripted`. Absent: the run's.
+    /// The driver: `claude`, `codex`, `opencode`, `gemini`, `acp`, `command`, `scripted`. Absent: the run's.
     pub driver: Option<String>,
     /// The model's context window in tokens, where neither program nor table knows it.
     pub window: Option<u64>,

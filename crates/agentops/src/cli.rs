@@ -90,7 +90,7 @@ pub struct RunArgs {
     /// The agent for phases that change files
     #[arg(long)]
     pub agent: Option<String>,
-    /// The agent program: claude, codex, command
+    /// The agent program: claude, codex, opencode, gemini, acp, command
     #[arg(long)]
     pub driver: Option<String>,
     /// The model, as the agent program names it

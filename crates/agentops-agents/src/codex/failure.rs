@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::driver::{Failure, Finish};
+use crate::failure::{by_status, by_words};
 use crate::text::cut;
 
 const MESSAGE_CHARS: usize = 1000;
@@ -31,36 +32,6 @@ fn by_code(info: &Value) -> Option<Failure> {
         }
         _ => None,
     }
-}
-
-fn by_status(status: Option<u64>) -> Option<Failure> {
-    match status? {
-        401 | 403 => Some(Failure::NotLoggedIn),
-        408 | 409 | 425 | 429 | 500..=599 => Some(Failure::Provider),
-        413 => Some(Failure::PromptTooLong),
-        400..=499 => Some(Failure::Program),
-        _ => None,
-    }
-}
-
-/// By its words, for what the codes leave open.
-fn by_words(message: &str) -> Failure {
-    let message = message.to_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if has(&["context_length_exceeded", "context window", "maximum context length"]) {
-        return Failure::PromptTooLong;
-    }
-    if has(&["401", "unauthorized", "not logged in", "missing environment variable", "invalid api key", "invalid_api_key"]) {
-        return Failure::NotLoggedIn;
-    }
-    let status = message.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() == 3);
-    if status.filter_map(|digits| digits.parse().ok()).any(|status| by_status(Some(status)) == Some(Failure::Provider)) {
-        return Failure::Provider;
-    }
-    if has(&["stream disconnected", "connection", "error sending request", "timed out", "overloaded", "rate limit"]) {
-        return Failure::Provider;
-    }
-    Failure::Program
 }
 
 /// The end of a session because of an error as the program reports it: with a turn, or as the answer to a request.

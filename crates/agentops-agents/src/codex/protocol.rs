@@ -9,9 +9,9 @@ use agentops_core::ceiling::Window;
 use serde_json::{Value, json};
 
 use super::calls::Calls;
-use super::wire::{self, Incoming};
-use super::{failure, items};
+use super::{failure, items, wire};
 use crate::driver::{Access, AgentEvent, Effect, Exit, Failure, Finish, Protocol, SessionRequest};
+use crate::jsonrpc::{self, Incoming};
 use crate::text::{DETAIL_CHARS, Unparsed, cut};
 
 /// The program's notes that are shown; the rest is silence.
@@ -307,7 +307,7 @@ impl Protocol for Conversation {
     }
 
     fn line(&mut self, line: &str) -> Vec<Effect> {
-        let Some(message) = wire::parse(line) else { return self.unparsed.line(line) };
+        let Some(message) = jsonrpc::parse(line) else { return self.unparsed.line(line) };
         if self.finished {
             return Vec::new();
         }

@@ -18,7 +18,7 @@ pub const CONFIG_PATH: &str = ".agentops/config.toml";
 pub struct Config {
     /// The workflow that `agentops run` takes when none is named.
     pub workflow: Option<String>,
-    /// The driver of agents that name none: `claude`, `codex`, `command`.
+    /// The driver of agents that name none: `claude`, `codex`, `opencode`, `gemini`, `acp`, `command`.
     pub driver: Option<String>,
     /// Commands of this repository.
     #[serde(default)]

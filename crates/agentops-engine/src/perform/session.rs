@@ -115,7 +115,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>
     let window = [known, table].into_iter().flatten().min();
     let env_of = |name: &str| ctx.env.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.to_str().map(str::to_owned));
     let opening = Opening {
-        reach: driver.reach(&job.agent.settings, &env_of),
+        reach: driver.reach(&job.agent.settings, job.agent.model.as_deref(), &env_of),
         window,
         budgets: ctx.gateways.budgets(ctx, &job.state, &job.session),
         outgoing: wire::outgoing(job.state.created.workflow.secrets),

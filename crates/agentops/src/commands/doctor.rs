@@ -95,7 +95,8 @@ pub fn doctor(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
         add("supervisor", CheckState::Good, found, "");
     }
     for driver in agentops_agents::registry::all() {
-        if ["scripted", "command"].contains(&driver.name()) {
+        // Which program these run is the agent file's to say.
+        if ["scripted", "command", "acp"].contains(&driver.name()) {
             continue;
         }
         match driver.probe(&Default::default()) {
