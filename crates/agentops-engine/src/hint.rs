@@ -52,7 +52,7 @@ pub fn plan(error: &PlanError) -> String {
         }
         PlanError::Driver { .. } => "run the program by hand and see what it says; `agentops doctor` checks it too",
         PlanError::UsageUnknown { .. } => {
-            "use a driver that does; a program that calls no model says so with `model: none` in its settings"
+            "use a driver for which one of both holds (`agentops doctor` shows each); a program that calls no model says so with `model: none` in its settings"
         }
         PlanError::Submodules { .. } => "runs in repositories with submodules are not supported yet",
         PlanError::Git(error) => git(error),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use agentops_agents::driver::{Capabilities, DriverError, Probe, UsageReports};
+use agentops_agents::driver::{Capabilities, DriverError, Probe, Reach, UsageReports};
 use agentops_core::agent::AgentRef;
 use agentops_core::id::{Commit, InvalidId, Name, RunId};
 use agentops_core::run::{Approve, Created, FORMAT};
@@ -86,12 +86,17 @@ pub enum PlanError {
         source: DriverError,
     },
     /// Its use of the window cannot be known while it runs, so the ceiling could not be held.
-    #[error("agent `{agent}`: driver `{driver}` does not say what its model calls use, so the ceiling cannot be held")]
+    #[error(
+        "agent `{agent}`: driver `{driver}` does not say what its model calls use, and they cannot be led through the gateway \
+         ({why}), so the ceiling cannot be held"
+    )]
     UsageUnknown {
         /// The agent.
         agent: Name,
         /// The driver.
         driver: String,
+        /// Why its calls cannot be led.
+        why: String,
     },
     /// Submodules need programs of the repository's choosing.
     #[error("the repository has submodules ({paths}), which lanes do not hold")]
@@ -118,6 +123,8 @@ pub struct PlannedAgent {
     pub file_settings: bool,
     /// What its driver can do.
     pub capabilities: Capabilities,
+    /// How its model calls would go.
+    pub reach: Reach,
 }
 
 /// A run that can start.
@@ -253,10 +260,11 @@ fn plan_agent(
     let mut settings = file.front.settings.clone();
     settings.extend(request.settings.clone());
     let capabilities = driver.capabilities(&settings);
-    if matches!(capabilities.usage, UsageReports::Never | UsageReports::AtEnd) {
-        return Err(PlanError::UsageUnknown { agent: name.clone(), driver: driver_name });
-    }
     let model = file.front.model.clone().filter(|model| model != "inherit").or_else(|| request.model.clone());
+    let reach = driver.reach(&settings, model.as_deref(), &|name| std::env::var(name).ok());
+    if let (UsageReports::Never | UsageReports::AtEnd, Reach::Direct(why)) = (capabilities.usage, &reach) {
+        return Err(PlanError::UsageUnknown { agent: name.clone(), driver: driver_name, why: why.clone() });
+    }
     let agent = AgentRef {
         hash: blobs::hash(found.text.as_bytes()),
         prompt: blobs.put_text(&file.prompt).map_err(PlanError::Store)?,
@@ -269,7 +277,7 @@ fn plan_agent(
         settings,
     };
     let file_settings = !file.front.settings.is_empty();
-    Ok((PlannedAgent { agent, probe: None, file_settings, capabilities }, found))
+    Ok((PlannedAgent { agent, probe: None, file_settings, capabilities, reach }, found))
 }
 
 /// An argument vector in one line that shows where each argument begins and ends.

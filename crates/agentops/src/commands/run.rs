@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use agentops_agents::driver::{Reach, UsageReports};
 use agentops_core::id::RunId;
 use agentops_core::run::{Approve, Status, Waiting};
 use agentops_core::workflow::{Check, Writes};
@@ -250,9 +251,10 @@ fn describe(context: &Context, planned: &Plan) -> Result<DryRun, CommandError> {
         program: agent.probe.as_ref().map_or_else(|| unasked.clone(), |probe| probe.program.display().to_string()),
         version: agent.probe.as_ref().map_or_else(|| unasked.clone(), |probe| probe.version.clone()),
         model: agent.agent.model.clone(),
-        enforcement: match agent.capabilities.usage {
-            agentops_agents::driver::UsageReports::NoModel => "no model".into(),
-            _ => "stopped: an overshoot of one call is possible and would be shown".into(),
+        enforcement: match (&agent.reach, agent.capabilities.usage) {
+            (_, UsageReports::NoModel) | (Reach::NoModel, _) => "no model".into(),
+            (Reach::Gateway { .. }, _) => "prevented: a call that could pass the ceiling is not forwarded".into(),
+            (Reach::Direct(why), _) => format!("stopped: an overshoot of one call is possible and would be shown ({why})"),
         },
     });
     let trusted = Trusted::read(&context.home.trust_file())?.covers(context.repo.id(), &planned.subject.hash);

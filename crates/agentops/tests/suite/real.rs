@@ -1,6 +1,7 @@
-//! The real Claude Code and the real Codex CLI, taken through every phase against the scripted model server on loopback.
+//! The real Claude Code, Codex, OpenCode and Gemini CLIs, taken through every phase against the scripted model server on
+//! loopback, their calls led through the gateway.
 //!
-//! `AGENTOPS_REAL_AGENTS` names a folder with `node_modules/.bin/claude` and `codex`. Without it a person's run says that
+//! `AGENTOPS_REAL_AGENTS` names a folder with `node_modules/.bin/{claude,codex,opencode,gemini}`. Without it a person's run says that
 //! these tests are skipped; where `CI` is set a skip is a failure.
 
 use std::path::PathBuf;
@@ -18,6 +19,8 @@ use crate::room::{Room, close_out};
 enum Program {
     Claude,
     Codex,
+    OpenCode,
+    Gemini,
 }
 
 impl Program {
@@ -25,6 +28,28 @@ impl Program {
         match self {
             Program::Claude => "claude",
             Program::Codex => "codex",
+            Program::OpenCode => "opencode",
+            Program::Gemini => "gemini",
+        }
+    }
+
+    fn model(self) -> &'static str {
+        match self {
+            Program::Claude => "claude-sonnet-4-5",
+            Program::Codex => "gpt-5-scripted",
+            Program::OpenCode => "scripted/gpt-5-scripted",
+            Program::Gemini => "gemini-2.5-pro",
+        }
+    }
+
+    /// What the window counts as: the smallest of what program and model table say.
+    fn window(self) -> u64 {
+        match self {
+            Program::Claude => 200_000,
+            // Codex reports 95 % of it.
+            Program::Codex => 258_400,
+            Program::OpenCode => 272_000,
+            Program::Gemini => 1_000_000,
         }
     }
 }
@@ -101,16 +126,27 @@ fn room(program: Program, bin: &std::path::Path, server: &ModelServer) -> Room {
             std::fs::write(home.join("config.toml"), config).unwrap();
             room.set("SCRIPTED_KEY", "dummy-key-for-tests");
         }
+        Program::OpenCode => room.set("SCRIPTED_KEY", "dummy-key-for-tests"),
+        Program::Gemini => {
+            room.set("GOOGLE_GEMINI_BASE_URL", server.base_url());
+            room.set("GEMINI_API_KEY", "dummy-key-for-tests");
+        }
     }
     room
 }
 
 /// The arguments of a run with this program, with the trust that a machine gives.
-fn args(room: &Room, program: Program) -> Vec<String> {
-    let driver = format!("--driver={}", program.name());
-    let model = if program == Program::Claude { "--model=claude-sonnet-4-5" } else { "--model=gpt-5-scripted" };
+fn args(room: &Room, program: Program, server: &ModelServer) -> Vec<String> {
+    let (driver, model) = (format!("--driver={}", program.name()), format!("--model={}", program.model()));
     let mut args: Vec<String> =
-        ["run", "write done.txt", "--workflow=full", "--approve=all", "--json", model, &driver].map(str::to_owned).into();
+        ["run", "write done.txt", "--workflow=full", "--approve=all", "--json", &model, &driver].map(str::to_owned).into();
+    if program == Program::OpenCode {
+        let provider = serde_json::json!({
+            "npm": "@ai-sdk/openai-compatible",
+            "options": {"baseURL": format!("{}/v1", server.base_url()), "apiKey": "{env:SCRIPTED_KEY}"},
+        });
+        args.push(format!("--set=provider={provider}"));
+    }
     let dry = room.run(&[&crate::room::refs(&args)[..], &["--dry-run"]].concat()).expect(0).json();
     args.push(format!("--trust={}", dry["subject"]["hash"].as_str().unwrap()));
     args
@@ -136,7 +172,7 @@ fn carries_the_task_through(program: Program) {
     let watch = watch.map(|(name, value)| Watch::new(name, value)).into();
     let server = ModelServer::start_with(script(vec![work]), Options { watch, ..Options::default() }).unwrap();
     let room = room(program, &bin, &server);
-    let args = args(&room, program);
+    let args = args(&room, program, &server);
     let view = room.run(&crate::room::refs(&args)).expect(0).json();
     let branch = view["branch"].as_str().unwrap();
     assert_eq!(room.git(&["show", &format!("{branch}:done.txt")]), "done");
@@ -163,7 +199,7 @@ fn carries_the_task_through(program: Program) {
 
 fn hands_over_and_is_stopped_at_the_ceiling(program: Program) {
     let Some(bin) = programs() else { return };
-    let window: u64 = if program == Program::Claude { 200_000 } else { 258_400 };
+    let window = program.window();
     let (soft, ceiling) = (window * 28 / 100 + 2_000, window * 41 / 100);
     let hand_over = Reaction {
         says: "AGENTOPS HAND-OVER".into(),
@@ -200,7 +236,7 @@ fn hands_over_and_is_stopped_at_the_ceiling(program: Program) {
     ];
     let server = ModelServer::start(script(implement)).unwrap();
     let room = room(program, &bin, &server);
-    let args = args(&room, program);
+    let args = args(&room, program, &server);
     let view = room.run(&crate::room::refs(&args)).expect(0).json();
     let sessions = sessions(&view, "implement");
     let ends: Vec<&str> = sessions.iter().map(|session| session["end"].as_str().unwrap()).collect();
@@ -217,7 +253,7 @@ fn hands_over_and_is_stopped_at_the_ceiling(program: Program) {
 /// over by our own count, does not, and is stopped before a call above the ceiling leaves.
 fn nothing_above_the_ceiling_is_forwarded(program: Program) {
     let Some(bin) = programs() else { return };
-    let window: u64 = if program == Program::Claude { 200_000 } else { 258_400 };
+    let window = program.window();
     let nothing = Growth { base: 10, step: 0, output: 1 };
     // Some 29 KB of digits a time: as much as the programs let through of a command's output.
     let implement = vec![
@@ -227,7 +263,7 @@ fn nothing_above_the_ceiling_is_forwarded(program: Program) {
     let options = Options { keep_body_bytes: 64 << 20, ..Options::default() };
     let server = ModelServer::start_with(script(implement), options).unwrap();
     let room = room(program, &bin, &server);
-    let args = args(&room, program);
+    let args = args(&room, program, &server);
     let view = room.run(&crate::room::refs(&args)).expect(0).json();
     let sessions = sessions(&view, "implement");
     let ends: Vec<&str> = sessions.iter().map(|session| session["end"].as_str().unwrap()).collect();
@@ -257,7 +293,7 @@ fn survives_a_kill_of_the_supervisor(program: Program) {
     );
     let server = ModelServer::start(script(vec![again, work])).unwrap();
     let room = room(program, &bin, &server);
-    let args = args(&room, program);
+    let args = args(&room, program, &server);
     let run = room.run(&[&crate::room::refs(&args)[..], &["--detach"]].concat()).expect(0).json();
     let run = run["run"].as_str().unwrap();
     // The second call of `implement` waits for its answer: the session has written half of its work.
@@ -291,57 +327,39 @@ fn a_refused_key_needs_a_decision(program: Program) {
     }
     let server = ModelServer::start(refusing).unwrap();
     let room = room(program, &bin, &server);
-    let args = args(&room, program);
+    let args = args(&room, program, &server);
     let view = room.run(&crate::room::refs(&args)).expect(agentops::error::NEEDS_DECISION.into()).json();
     assert_eq!(view["status"]["decision"]["kind"], "not-logged-in", "{view:#}");
 }
 
-#[test]
-fn claude_code_with_a_refused_key_needs_a_decision() {
-    a_refused_key_needs_a_decision(Program::Claude);
+macro_rules! with_each_program {
+    ($($test:ident: $what:ident($program:ident);)*) => {
+        $(#[test]
+        fn $test() {
+            $what(Program::$program);
+        })*
+    };
 }
 
-#[test]
-fn codex_with_a_refused_key_needs_a_decision() {
-    a_refused_key_needs_a_decision(Program::Codex);
-}
-
-#[test]
-fn claude_code_carries_the_task_through_all_phases() {
-    carries_the_task_through(Program::Claude);
-}
-
-#[test]
-fn claude_code_hands_over_in_band_and_is_stopped_at_the_ceiling() {
-    hands_over_and_is_stopped_at_the_ceiling(Program::Claude);
-}
-
-#[test]
-fn b1_nothing_above_the_ceiling_of_claude_code_is_forwarded() {
-    nothing_above_the_ceiling_is_forwarded(Program::Claude);
-}
-
-#[test]
-fn b1_nothing_above_the_ceiling_of_codex_is_forwarded() {
-    nothing_above_the_ceiling_is_forwarded(Program::Codex);
-}
-
-#[test]
-fn claude_code_survives_a_kill_of_the_supervisor() {
-    survives_a_kill_of_the_supervisor(Program::Claude);
-}
-
-#[test]
-fn codex_carries_the_task_through_all_phases() {
-    carries_the_task_through(Program::Codex);
-}
-
-#[test]
-fn codex_hands_over_in_band_and_is_stopped_at_the_ceiling() {
-    hands_over_and_is_stopped_at_the_ceiling(Program::Codex);
-}
-
-#[test]
-fn codex_survives_a_kill_of_the_supervisor() {
-    survives_a_kill_of_the_supervisor(Program::Codex);
+with_each_program! {
+    claude_code_with_a_refused_key_needs_a_decision: a_refused_key_needs_a_decision(Claude);
+    claude_code_carries_the_task_through_all_phases: carries_the_task_through(Claude);
+    claude_code_hands_over_in_band_and_is_stopped_at_the_ceiling: hands_over_and_is_stopped_at_the_ceiling(Claude);
+    b1_nothing_above_the_ceiling_of_claude_code_is_forwarded: nothing_above_the_ceiling_is_forwarded(Claude);
+    claude_code_survives_a_kill_of_the_supervisor: survives_a_kill_of_the_supervisor(Claude);
+    codex_with_a_refused_key_needs_a_decision: a_refused_key_needs_a_decision(Codex);
+    codex_carries_the_task_through_all_phases: carries_the_task_through(Codex);
+    codex_hands_over_in_band_and_is_stopped_at_the_ceiling: hands_over_and_is_stopped_at_the_ceiling(Codex);
+    b1_nothing_above_the_ceiling_of_codex_is_forwarded: nothing_above_the_ceiling_is_forwarded(Codex);
+    codex_survives_a_kill_of_the_supervisor: survives_a_kill_of_the_supervisor(Codex);
+    opencode_with_a_refused_key_needs_a_decision: a_refused_key_needs_a_decision(OpenCode);
+    opencode_carries_the_task_through_all_phases: carries_the_task_through(OpenCode);
+    opencode_hands_over_in_band_and_is_stopped_at_the_ceiling: hands_over_and_is_stopped_at_the_ceiling(OpenCode);
+    b1_nothing_above_the_ceiling_of_opencode_is_forwarded: nothing_above_the_ceiling_is_forwarded(OpenCode);
+    opencode_survives_a_kill_of_the_supervisor: survives_a_kill_of_the_supervisor(OpenCode);
+    gemini_with_a_refused_key_needs_a_decision: a_refused_key_needs_a_decision(Gemini);
+    gemini_carries_the_task_through_all_phases: carries_the_task_through(Gemini);
+    gemini_hands_over_in_band_and_is_stopped_at_the_ceiling: hands_over_and_is_stopped_at_the_ceiling(Gemini);
+    b1_nothing_above_the_ceiling_of_gemini_is_forwarded: nothing_above_the_ceiling_is_forwarded(Gemini);
+    gemini_survives_a_kill_of_the_supervisor: survives_a_kill_of_the_supervisor(Gemini);
 }
