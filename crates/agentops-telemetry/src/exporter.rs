@@ -94,7 +94,12 @@ impl fmt::Display for Trouble {
                 write!(f, "telemetry: {signal} do not reach their receiver ({reason}); runs go on without")
             }
             Trouble::Refused { signal, status } => {
-                write!(f, "telemetry: the receiver refuses {signal} with status {status}; check its address and headers")
+                let off = format!("OTEL_{}_EXPORTER=none", signal.to_uppercase());
+                write!(
+                    f,
+                    "telemetry: the receiver refuses {signal} with status {status}; if it takes none, set {off}, else check "
+                )?;
+                f.write_str("its address and headers")
             }
             Trouble::Rejected { signal } => write!(f, "telemetry: the receiver took only a part of the {signal}"),
             Trouble::Dropping => {

@@ -370,3 +370,6 @@ fn conversation(run: &agentops_core::id::RunId, lane: &LaneId, number: u32) -> S
 fn word(value: impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

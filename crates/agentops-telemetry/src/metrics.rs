@@ -12,7 +12,6 @@ use crate::wire;
 /// Series of one metric. What comes beyond is summed up in one series marked as overflow, as SDKs do: names of models come
 /// from providers, and nobody's answers may fill our memory.
 const SERIES_MAX: usize = 500;
-const OVERFLOW: &str = "otel.metric.overflow";
 /// `AggregationTemporality` of OTLP.
 const CUMULATIVE: i32 = 2;
 
@@ -121,7 +120,7 @@ impl Metrics {
     fn add(&mut self, metric: &'static str, labels: Labels, number: f64) {
         let all = self.series.entry(metric).or_default();
         let known = all.contains_key(&labels) || all.len() < SERIES_MAX;
-        let labels = if known { labels } else { vec![(OVERFLOW, "true".into())] };
+        let labels = if known { labels } else { vec![(names::OVERFLOW, "true".into())] };
         let series = all.entry(labels).or_insert_with(|| match instrument(metric) {
             Instrument::Tokens => Series::Tokens(0),
             Instrument::Dollars => Series::Dollars(0.0),
@@ -207,4 +206,44 @@ fn labels(span: &Span, wanted: &[&'static str]) -> Labels {
     let mut labels: Labels = wanted.iter().filter_map(text).collect();
     labels.sort_unstable();
     labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(metrics: &Metrics, metric: &str) -> Vec<(Labels, Series)> {
+        metrics.series[metric].iter().map(|(labels, series)| (labels.clone(), series.clone())).collect()
+    }
+
+    #[test]
+    fn names_of_providers_cannot_fill_the_memory() {
+        let mut metrics = Metrics::new(0);
+        let more = 10;
+        for number in 0..SERIES_MAX + more {
+            metrics.add(names::USED_INPUT, vec![(names::RESPONSE_MODEL, format!("model-{number:05}"))], 1.0);
+        }
+        let all = counted(&metrics, names::USED_INPUT);
+        assert_eq!(all.len(), SERIES_MAX + 1);
+        let overflow: Labels = vec![(names::OVERFLOW, "true".into())];
+        assert!(all.contains(&(overflow, Series::Tokens(more as u64))));
+        // One that was known before is still counted as itself.
+        metrics.add(names::USED_INPUT, vec![(names::RESPONSE_MODEL, "model-00000".into())], 4.0);
+        assert!(counted(&metrics, names::USED_INPUT).iter().any(|(_, series)| *series == Series::Tokens(5)));
+    }
+
+    #[test]
+    fn a_share_at_the_ceiling_is_not_beyond_it() {
+        let ceiling = crate::float(agentops_core::ceiling::CEILING_PERMILLE) / 1000.0;
+        let mut metrics = Metrics::new(0);
+        for ratio in [ceiling, ceiling + 0.001] {
+            metrics.add(names::CONTEXT_RATIO, Vec::new(), ratio);
+        }
+        let beyond = RATIO.iter().position(|bound| *bound == ceiling).expect("the ceiling is a bound") + 1;
+        let [(_, Series::Histogram { buckets, .. })] = &counted(&metrics, names::CONTEXT_RATIO)[..] else {
+            panic!("one histogram")
+        };
+        assert_eq!((buckets[beyond - 1], buckets[beyond]), (1, 1));
+        assert_eq!(buckets[beyond + 1..].iter().sum::<u64>(), 0);
+    }
 }

@@ -172,5 +172,7 @@ names! {
 /// The project of a receiver that sorts by projects (OpenInference); sent only if it is configured.
 pub const PROJECT: &str = "openinference.project.name";
 
+/// Marks the series that sums up what was one series too many.
+pub const OVERFLOW: &str = "otel.metric.overflow";
 /// What made the spans and metrics.
 pub const SCOPE: &str = "agentops";

@@ -23,6 +23,9 @@ use crate::wire;
 /// An answer is a few bytes; more than this is not read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
+/// No two tries come closer.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// Speaks to one target.
 pub(crate) struct Post {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -80,7 +83,9 @@ impl Post {
                 Ok(Err(reason)) => (Failure::Unreachable(reason), None),
                 Err(_) => (Failure::Unreachable("it does not answer".into()), None),
             };
-            let pause = asked.unwrap_or(wait);
+            // A receiver may ask for more time than we would leave it, and not for less: one that always says "at once" would
+            // never be given up. No jitter: there is one sender a repository.
+            let pause = asked.unwrap_or_default().max(wait).max(SHORTEST);
             waited += pause;
             if waited > patience.total {
                 return Err(failure);
