@@ -72,7 +72,7 @@ def export(url, start_ms):
     # Phoenix takes traces only.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     environment["OTEL_METRICS_EXPORTER"] = "none"
-    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     trace, recorded, sent = done.stdout.split()
     assert int(recorded) == int(sent) > 0, done.stdout
     return trace, int(sent)
@@ -111,8 +111,8 @@ def check(spans, trace, count):
     return calls
 
 
-def total_tokens(url, trace):
-    query = '{ projects { edges { node { name traceCount tokenCountTotal } } } }'
+def project(url):
+    query = "{ projects { edges { node { name traceCount tokenCountTotal } } } }"
     for edge in ask(f"{url}/graphql", query)["data"]["projects"]["edges"]:
         if edge["node"]["name"] == "agentops":
             return edge["node"]
@@ -162,10 +162,10 @@ def main():
             spans = until(SEEN_SECONDS_MAX, "the spans", seen, server)
             calls = check(spans, trace, count)
             show(spans)
-            project = total_tokens(url, trace)
+            shown = project(url)
             ours = sum(span["attributes"].get("llm.token_count.total", 0) for span in spans)
-            assert project["traceCount"] == 1, project
-            assert project["tokenCountTotal"] == ours, f"{project}; the calls have {ours}"
+            assert shown["traceCount"] == 1, shown
+            assert shown["tokenCountTotal"] == ours, f"{shown}; the calls have {ours}"
             print(f"Phoenix shows {count} spans of one trace, {calls} calls with {ours} tokens, each once")
         finally:
             server.terminate()

@@ -3,11 +3,10 @@
 //! A span is made when it has ended. Nothing of prompts, answers, paths or the task goes into one; texts that a provider chose
 //! (model, id, reason) are redacted and cut short.
 
-use std::collections::BTreeMap;
-
-use agentops_core::call::CallRow;
-use agentops_core::ceiling::{Enforcement, Window};
-use agentops_core::id::{LaneId, Name, SessionId};
+use agentops_core::budget::{Amount, Limits, Scope};
+use agentops_core::call::{CallKind, CallRow};
+use agentops_core::ceiling::Window;
+use agentops_core::id::{LaneId, Name, RunId, SessionId};
 use agentops_core::run::{Event, Illegal, LaneState, Outcome, SessionEnd, SessionState, State};
 use agentops_core::usage::Usage;
 use agentops_safe::{Redactor, inert_line};
@@ -21,45 +20,12 @@ const TEXT_CHARS_MAX: usize = 200;
 /// Characters of the task's text, where it is captured.
 const TASK_CHARS_MAX: usize = 4000;
 
-/// One entry of a run's ledger, in its order.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Entry<'a> {
-    /// When it was appended, in Unix milliseconds.
-    pub at_ms: u64,
-    /// What happened.
-    pub what: What<'a>,
-}
-
-/// What an entry says.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum What<'a> {
-    /// An event of the run.
-    Event(&'a Event),
-    /// A call that went through the gateway.
-    Call {
-        /// The session that made it.
-        session: &'a SessionId,
-        /// The call.
-        row: &'a CallRow,
-    },
-}
-
-/// Follows one run. Each entry of its ledger is given to it once, in order, from the first on.
+/// Follows one run. Each event of its ledger is given to it once, in order, from the first on.
 #[derive(Debug)]
 pub struct Follower {
     redactor: Redactor,
     task: Option<String>,
     state: Option<State>,
-    tallies: BTreeMap<SessionId, Tally>,
-}
-
-/// What the calls of a session come to.
-#[derive(Debug, Default)]
-struct Tally {
-    calls: u64,
-    used: Usage,
-    largest: u64,
-    window: Option<u64>,
 }
 
 impl Follower {
@@ -67,47 +33,39 @@ impl Follower {
     #[must_use]
     pub fn new(redactor: Redactor, task: Option<&str>) -> Self {
         let task = task.map(|task| inert_line(&redactor.redact(task), TASK_CHARS_MAX));
-        Self { redactor, task, state: None, tallies: BTreeMap::new() }
+        Self { redactor, task, state: None }
     }
 
-    /// Takes the next entry, and says which spans ended with it, outermost last.
+    /// Takes the next event, with the time at which it was appended in Unix milliseconds, and says which spans ended with it,
+    /// outermost last.
     ///
     /// # Errors
-    /// The entry does not fit those before it. Nothing was taken.
-    pub fn follow(&mut self, entry: Entry<'_>) -> Result<Vec<Span>, Illegal> {
-        match entry.what {
-            What::Event(event) => {
-                match &mut self.state {
-                    None => self.state = Some(State::first(event, entry.at_ms)?),
-                    Some(state) => state.apply(event, entry.at_ms)?,
-                }
-                Ok(self.ended(event, entry.at_ms))
-            }
-            What::Call { session, row } => Ok(self.call(session, row).into_iter().collect()),
+    /// The event does not fit those before it. Nothing was taken.
+    pub fn follow(&mut self, event: &Event, at_ms: u64) -> Result<Vec<Span>, Illegal> {
+        match &mut self.state {
+            None => self.state = Some(State::first(event, at_ms)?),
+            Some(state) => state.try_apply(event, at_ms)?,
         }
+        Ok(self.ended(event, at_ms))
     }
 
-    fn ended(&mut self, event: &Event, at_ms: u64) -> Vec<Span> {
+    fn ended(&self, event: &Event, at_ms: u64) -> Vec<Span> {
         let Some(state) = &self.state else { return Vec::new() };
+        let one = |span: Option<Span>| span.into_iter().collect();
         match event {
-            Event::Call { session, usage, context, window, sub_agent, .. } => {
-                let Some((lane, facts)) = find(state, session).and_then(|(l, s)| Some((l.clone(), s.facts.clone()?))) else {
-                    return Vec::new();
-                };
-                // Behind the gateway every call has a row of its own, which knows more.
-                if facts.enforcement == Enforcement::Prevented {
-                    return Vec::new();
-                }
-                let reported = Reported { usage: *usage, context: *context, window: *window, sub_agent: *sub_agent };
-                self.reported(&lane, session, facts.model, reported, at_ms).into_iter().collect()
+            Event::Call { session, usage, context, window, sub_agent, row, .. } => {
+                let used = Used { usage: *usage, context: *context, window: *window, sub_agent: *sub_agent };
+                one(match row {
+                    Some(row) => self.call(session, &used, row),
+                    None => self.reported(session, &used, at_ms),
+                })
             }
-            Event::SessionEnded { session, .. } => self.session(session).into_iter().collect(),
-            Event::Bundled { phase, .. } => self.phase(phase, None).into_iter().collect(),
+            Event::SessionEnded { session, .. } => one(self.session(session)),
+            Event::Bundled { phase, .. } => one(self.phase(phase, None)),
             Event::Ended { outcome } => {
-                let open = state.created.workflow.phases.iter().zip(&state.phases);
-                let open: Vec<Name> =
-                    open.filter(|(_, phase)| phase.ended_at_ms.is_none()).map(|(spec, _)| spec.name.clone()).collect();
-                let phases = open.iter().filter_map(|phase| self.phase(phase, Some((*outcome, at_ms))));
+                let all = state.created.workflow.phases.iter().zip(&state.phases);
+                let open = all.filter(|(_, phase)| phase.ended_at_ms.is_none());
+                let phases = open.filter_map(|(spec, _)| self.phase(&spec.name, Some((*outcome, at_ms))));
                 phases.chain(self.run(*outcome, at_ms)).collect()
             }
             _ => Vec::new(),
@@ -123,6 +81,8 @@ impl Follower {
         span.add(names::PROFILE, state.created.profile.as_str());
         span.add(names::OUTCOME, word(outcome));
         span.add(names::TAKEOVERS, u64::from(state.takeovers));
+        span.spent(state.spent());
+        span.limits(state.limits(&Scope::Run(state.created.run.clone())));
         if let Some(task) = &self.task {
             span.add(names::TASK, task.as_str());
         }
@@ -141,6 +101,8 @@ impl Follower {
         let mut span = self.span(Place::Phase(name.to_string()), format!("phase {name}"), phase.started_at_ms?, end_ms)?;
         span.add(names::PHASE, name.as_str());
         span.add(names::ROUNDS, u64::from(phase.round));
+        span.spent(phase.spent());
+        span.limits(state.limits(&Scope::Phase(state.created.run.clone(), name.clone())));
         if let Some(bundle) = &phase.bundle {
             span.add(names::BUNDLE_BEFORE, bundle.before);
             span.add(names::BUNDLE_AFTER, bundle.after);
@@ -151,8 +113,7 @@ impl Follower {
         Some(span)
     }
 
-    fn session(&mut self, id: &SessionId) -> Option<Span> {
-        let tally = self.tallies.remove(id).unwrap_or_default();
+    fn session(&self, id: &SessionId) -> Option<Span> {
         let state = self.state.as_ref()?;
         let (lane, session) = find(state, id)?;
         let end = session.end?;
@@ -172,11 +133,14 @@ impl Follower {
                 span.add(names::REQUEST_MODEL, self.text(model));
             }
         }
-        span.add(names::SESSION_CALLS, tally.calls);
-        span.add(names::SESSION_TOKENS, tally.used.context());
-        if tally.calls > 0 {
-            let window = session.window.into_iter().chain(tally.window).min();
-            span.context(tally.largest.max(session.largest), window.unwrap_or(0));
+        span.add(names::SESSION_CALLS, session.calls);
+        span.add(names::SESSION_TOKENS, session.usage.context());
+        if let Some(said) = &session.said {
+            span.add(names::SESSION_SAID, said.context());
+        }
+        span.spent(session.spent.plus(session.unreconciled()));
+        if session.calls > 0 {
+            span.context(session.largest, session.window.unwrap_or(0));
         }
         if !matches!(end, SessionEnd::Completed | SessionEnd::Cancelled) && !end.is_hand_over() {
             span.fail(word(end));
@@ -184,20 +148,17 @@ impl Follower {
         Some(span)
     }
 
-    fn call(&mut self, id: &SessionId, row: &CallRow) -> Option<Span> {
-        let agent = find(self.state.as_ref()?, id)?.0.agent.clone();
-        let number = self.tally(id, row.usage, row.context(), row.window, row.sub_agent);
-        let model = row.model.as_deref().map(|model| self.text(model));
+    /// A call as the gateway saw it go by.
+    fn call(&self, id: &SessionId, used: &Used, row: &CallRow) -> Option<Span> {
         let end_ms = row.started_ms.saturating_add(row.duration_ms);
-        let mut span = self.chat(id, &agent, number, model, row.started_ms, end_ms)?;
+        let mut span = self.chat(id, row.model.as_deref(), row.started_ms, end_ms)?;
         span.add(names::MEASURED_BY, "gateway");
         span.add(names::PROVIDER, self.text(&row.provider));
         span.add(names::CONVERSATION, conversation(&self.state.as_ref()?.created.run, &id.lane, row.conversation));
         span.add(names::CALL_KIND, word(row.kind));
-        if row.kind == agentops_core::call::CallKind::Compaction {
+        if row.kind == CallKind::Compaction {
             span.add(names::COMPACTED, true);
         }
-        span.add(names::SUB_AGENT, row.sub_agent);
         span.add(names::MAX_TOKENS, row.output_max);
         span.add(names::ESTIMATE, row.estimate);
         if row.streamed {
@@ -217,16 +178,12 @@ impl Follower {
         if let Some(status) = row.status {
             span.add(names::STATUS, u64::from(status));
         }
-        span.usage(row.usage);
+        span.used(used);
         if let Some(reasoning) = row.reasoning {
             span.add(names::REASONING_TOKENS, reasoning);
         }
-        span.context(row.context(), row.window);
         span.add(names::CHARGED, row.charged.tokens);
-        if let Some(micro_usd) = row.charged.micro_usd {
-            span.add(names::COST, crate::float(micro_usd) / 1e6);
-            span.add(names::COST_SOURCE, if row.usage.is_some() { "list-price" } else { "upper-bound" });
-        }
+        span.cost(row.charged, if row.usage.is_some() { "list-price" } else { "upper-bound" });
         if let Some(error) = &row.error {
             span.fail(self.text(error));
         }
@@ -234,55 +191,28 @@ impl Follower {
     }
 
     /// A call that a driver reported: known when it ended, not when it began.
-    fn reported(
-        &mut self,
-        lane: &LaneState,
-        id: &SessionId,
-        model: Option<String>,
-        call: Reported,
-        at_ms: u64,
-    ) -> Option<Span> {
-        let number = self.tally(id, call.usage, call.context, call.window, call.sub_agent);
-        let model = model.map(|model| self.text(&model));
-        let mut span = self.chat(id, &lane.agent, number, model, at_ms, at_ms)?;
+    fn reported(&self, id: &SessionId, used: &Used, at_ms: u64) -> Option<Span> {
+        let facts = find(self.state.as_ref()?, id)?.1.facts.as_ref();
+        let mut span = self.chat(id, facts.and_then(|facts| facts.model.as_deref()), at_ms, at_ms)?;
         span.add(names::MEASURED_BY, "driver");
-        span.add(names::SUB_AGENT, call.sub_agent);
-        span.usage(call.usage);
-        span.context(call.context, call.window);
+        span.used(used);
         Some(span)
     }
 
-    fn chat(
-        &self,
-        id: &SessionId,
-        agent: &Name,
-        number: u64,
-        model: Option<String>,
-        start_ms: u64,
-        end_ms: u64,
-    ) -> Option<Span> {
+    /// The newest call of a session.
+    fn chat(&self, id: &SessionId, model: Option<&str>, start_ms: u64, end_ms: u64) -> Option<Span> {
+        let (lane, session) = find(self.state.as_ref()?, id)?;
+        let model = model.map(|model| self.text(model));
         let name = model.as_ref().map_or_else(|| "chat".to_owned(), |model| format!("chat {model}"));
-        let mut span = self.span(Place::Call(id.clone(), number), name, start_ms, end_ms)?;
+        let mut span = self.span(Place::Call(id.clone(), session.calls), name, start_ms, end_ms)?;
         span.add(names::OPERATION, "chat");
-        span.add(names::AGENT, agent.as_str());
+        span.add(names::AGENT, lane.agent.as_str());
         span.of_session(id);
-        span.add(names::CALL, number);
+        span.add(names::CALL, session.calls);
         if let Some(model) = model {
             span.add(names::REQUEST_MODEL, model);
         }
         Some(span)
-    }
-
-    /// Counts a call, and says which of its session it is.
-    fn tally(&mut self, id: &SessionId, usage: Option<Usage>, context: u64, window: u64, sub_agent: bool) -> u64 {
-        let tally = self.tallies.entry(id.clone()).or_default();
-        tally.calls += 1;
-        tally.used.add(usage.unwrap_or_default());
-        if !sub_agent {
-            tally.largest = tally.largest.max(context);
-        }
-        tally.window = Some(tally.window.map_or(window, |before| before.min(window)));
-        tally.calls
     }
 
     fn span(&self, place: Place, name: String, start_ms: u64, end_ms: u64) -> Option<Span> {
@@ -313,8 +243,8 @@ impl Follower {
     }
 }
 
-/// A call as a driver reports it.
-struct Reported {
+/// What a call used, whoever says so.
+struct Used {
     usage: Option<Usage>,
     context: u64,
     window: u64,
@@ -337,14 +267,40 @@ impl Span {
         self.add(names::SESSION, id.to_string());
     }
 
-    fn usage(&mut self, usage: Option<Usage>) {
-        let Some(usage) = usage else { return };
-        let input = usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_write);
-        self.add(names::INPUT_TOKENS, input);
-        self.add(names::CACHE_READ, usage.cache_read);
-        self.add(names::CACHE_WRITE, usage.cache_write);
-        self.add(names::CACHE_CREATION, usage.cache_write);
-        self.add(names::OUTPUT_TOKENS, usage.output);
+    fn used(&mut self, used: &Used) {
+        self.add(names::SUB_AGENT, used.sub_agent);
+        if let Some(usage) = used.usage {
+            let input = usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_write);
+            self.add(names::INPUT_TOKENS, input);
+            self.add(names::CACHE_READ, usage.cache_read);
+            self.add(names::CACHE_WRITE, usage.cache_write);
+            self.add(names::CACHE_CREATION, usage.cache_write);
+            self.add(names::OUTPUT_TOKENS, usage.output);
+        }
+        self.context(used.context, used.window);
+    }
+
+    fn spent(&mut self, spent: Amount) {
+        self.add(names::CHARGED, spent.tokens);
+        self.cost(spent, "sum");
+    }
+
+    /// Money of which not all is known is not known.
+    fn cost(&mut self, amount: Amount, source: &str) {
+        if let Some(micro_usd) = amount.micro_usd {
+            self.add(names::COST, crate::float(micro_usd) / 1e6);
+            self.add(names::COST_SOURCE, source);
+        }
+    }
+
+    fn limits(&mut self, limits: Option<Limits>) {
+        let limits = limits.unwrap_or_default();
+        if let Some(tokens) = limits.tokens {
+            self.add(names::LIMIT, tokens);
+        }
+        if let Some(micro_usd) = limits.micro_usd {
+            self.add(names::LIMIT_USD, crate::float(micro_usd) / 1e6);
+        }
     }
 
     fn context(&mut self, tokens: u64, window: u64) {
@@ -362,7 +318,7 @@ fn find<'s>(state: &'s State, id: &SessionId) -> Option<(&'s LaneState, &'s Sess
     state.sessions().find(|(_, session)| session.id == *id)
 }
 
-fn conversation(run: &agentops_core::id::RunId, lane: &LaneId, number: u32) -> String {
+fn conversation(run: &RunId, lane: &LaneId, number: u32) -> String {
     format!("{run}/{lane}/{number}")
 }
 

@@ -3,7 +3,8 @@
 //! [`Follower`] turns a run's ledger into spans and does nothing else: no clock, no randomness, no input or output. The same
 //! ledger gives the same spans with the same ids, so a supervisor that takes a run over goes on in the same trace.
 //! [`Settings`] says whether and where to send, and nothing is sent unless somebody asked for it. [`Exporter`] sends, on a
-//! thread of its own: a receiver that is slow or gone never slows a run, and what had to be dropped is counted.
+//! thread of its own: a receiver that is slow or gone never slows a run, and what had to be dropped is counted. [`Observer`]
+//! puts these together for a supervisor with many runs.
 //!
 //! Prompts, answers, paths and the task's text are not sent; see [`Follower::new`] for the one exception.
 
@@ -11,13 +12,15 @@ mod exporter;
 mod follow;
 mod metrics;
 pub mod names;
+mod observe;
 mod post;
 mod settings;
 mod span;
 mod wire;
 
 pub use exporter::{Exporter, Report, StartError, Timing, Trouble, When};
-pub use follow::{Entry, Follower, What};
+pub use follow::Follower;
+pub use observe::Observer;
 pub use settings::{About, Configured, Settings, SettingsError, Target, VARIABLES};
 pub use span::{Place, Span, SpanId, TraceId, Value};
 

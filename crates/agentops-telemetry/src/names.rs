@@ -90,6 +90,8 @@ names! {
     SESSION_CALLS = "agentops.session.calls";
     /// Tokens that all calls of the session used. Not `gen_ai.usage.*`: receivers add that up over a trace, and the calls have it.
     SESSION_TOKENS = "agentops.session.tokens";
+    /// What the program itself said that its calls used, where that is not what the gateway saw.
+    SESSION_SAID = "agentops.session.tokens_said";
     /// The driver.
     DRIVER = "agentops.driver";
     /// How the ceiling is enforced: `prevented`, `stopped`, `no-model`.
@@ -114,11 +116,16 @@ names! {
     ESTIMATE = "agentops.call.estimated_input_tokens";
     /// Status of the HTTP answer.
     STATUS = "agentops.call.http_status";
-    /// Tokens taken from the budgets.
+    /// Tokens taken from the budgets; above a call, with what may have been spent and nobody wrote down.
     CHARGED = "agentops.budget.charged_tokens";
+    /// What the run or the phase may spend, in tokens.
+    LIMIT = "agentops.budget.limit_tokens";
+    /// What it may spend in US dollars.
+    LIMIT_USD = "agentops.budget.limit_usd";
     /// What was taken from the budgets, in US dollars.
     COST = "agentops.cost_usd";
-    /// Where that comes from: `list-price` of the provider's token counts, or `upper-bound` where it said none.
+    /// Where that comes from: `list-price` of the provider's token counts, `upper-bound` where it said none, `sum` above a
+    /// call.
     COST_SOURCE = "agentops.cost_source";
 }
 

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use agentops_core::agent::AgentRef;
-use agentops_core::id::{BlobId, Commit, RunId};
+use agentops_core::ceiling::Enforcement;
+use agentops_core::id::{BlobId, Commit};
 use agentops_core::run::{Approve, Created, FORMAT, FailureKind, Key, SessionFacts};
 use agentops_core::workflow::raw::RawWorkflow;
 
@@ -84,6 +85,7 @@ fn refused() -> Vec<(u64, Event)> {
                 hand_over: None,
                 transcript: None,
                 detail: None,
+                said: None,
             },
         ),
         (5_200, began(Key::CloseLanes)),
@@ -97,8 +99,7 @@ fn follow(events: &[(u64, Event)]) -> Vec<Span> {
     let mut follower = Follower::new(Redactor::new([]), None);
     let mut spans = Vec::new();
     for (at_ms, event) in events {
-        let entry = Entry { at_ms: *at_ms, what: What::Event(event) };
-        spans.extend(follower.follow(entry).unwrap_or_else(|e| panic!("{e}: {event:?}")));
+        spans.extend(follower.follow(event, *at_ms).unwrap_or_else(|e| panic!("{e}: {event:?}")));
     }
     spans
 }
@@ -137,12 +138,12 @@ fn an_unknown_window_has_no_share() {
 fn entries_out_of_order_are_refused_and_leave_everything_as_it_was() {
     let events = refused();
     let mut follower = Follower::new(Redactor::new([]), None);
-    let entry = |index: usize| Entry { at_ms: events[index].0, what: What::Event(&events[index].1) };
-    assert!(follower.follow(entry(1)).is_err(), "nothing comes before `created`");
-    follower.follow(entry(0)).expect("the first one");
-    follower.follow(entry(1)).expect("the second one");
-    assert!(follower.follow(entry(9)).is_err());
+    let mut follow = |index: usize| follower.follow(&events[index].1, events[index].0);
+    assert!(follow(1).is_err(), "nothing comes before `created`");
+    follow(0).expect("the first one");
+    follow(1).expect("the second one");
+    assert!(follow(9).is_err());
     for index in 2..events.len() {
-        follower.follow(entry(index)).expect("it goes on");
+        follow(index).expect("it goes on");
     }
 }

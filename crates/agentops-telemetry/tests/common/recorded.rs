@@ -15,10 +15,11 @@ use agentops_core::usage::Usage;
 use agentops_core::workflow::raw::RawWorkflow;
 use agentops_core::workflow::{Check, Writes};
 use agentops_safe::Redactor;
-use agentops_telemetry::{Entry, Follower, Span, What};
+use agentops_telemetry::{Follower, Span};
 
 const WORKFLOW: &str = r#"{
-  "name": "full", "description": "planted description", "phase": [
+  "name": "full", "description": "planted description",
+  "budget": {"tokens": 2000000, "usd": 5.0}, "phase": [
     {"name": "research", "writes": "artifacts", "lane": [{"name": "code", "agent": "scout", "focus": "planted focus"}],
      "gate": [{"kind": "artifact", "file": "planted.md"}]},
     {"name": "implement", "writes": "files", "lane": [{"name": "one", "agent": "maker"}, {"name": "two", "agent": "maker"}],
@@ -32,26 +33,8 @@ pub const SECRET: &str = "planted-correct-horse";
 /// The window of every model here, in tokens.
 pub const WINDOW: u64 = 200_000;
 
-/// One entry of the ledger.
-pub struct Line {
-    at_ms: u64,
-    said: Said,
-}
-
-enum Said {
-    Event(Box<Event>),
-    Call(SessionId, Box<CallRow>),
-}
-
-impl Line {
-    pub fn entry(&self) -> Entry<'_> {
-        let what = match &self.said {
-            Said::Event(event) => What::Event(event),
-            Said::Call(session, row) => What::Call { session, row },
-        };
-        Entry { at_ms: self.at_ms, what }
-    }
-}
+/// One entry of the ledger: when, and what.
+pub type Line = (u64, Event);
 
 pub fn redactor() -> Redactor {
     Redactor::new([("API_KEY".to_owned(), SECRET.to_owned())])
@@ -60,15 +43,14 @@ pub fn redactor() -> Redactor {
 /// The spans of these entries.
 pub fn spans(lines: &[Line], task: Option<&str>) -> Vec<Span> {
     let mut follower = Follower::new(redactor(), task);
-    lines.iter().flat_map(|line| follower.follow(line.entry()).expect("the entry fits")).collect()
+    lines.iter().flat_map(|(at_ms, event)| follower.follow(event, *at_ms).expect("the event fits")).collect()
 }
 
 /// A run that began at this time, from its first entry to its last.
 pub fn run(start_ms: u64) -> Vec<Line> {
     let created = Event::Created(Box::new(created()));
     let state = State::first(&created, start_ms).expect("a first event");
-    let mut world = World { state, lines: Vec::new(), now: start_ms, made: 100, taken_over: false };
-    world.lines.push(Line { at_ms: start_ms, said: Said::Event(Box::new(created)) });
+    let mut world = World { state, lines: vec![(start_ms, created)], now: start_ms, made: 100, taken_over: false };
     world.go();
     world.lines
 }
@@ -133,7 +115,8 @@ pub fn row(started_ms: u64, conversation: u32) -> CallRow {
         started_ms,
         first_byte_ms: Some(240),
         duration_ms: 3_250,
-        estimate: 63_000,
+        estimate: 61_000,
+        counted: true,
         output_max: 16_000,
         window: WINDOW,
         usage: Some(usage),
@@ -154,7 +137,7 @@ impl World {
     fn append(&mut self, event: Event) {
         self.now += 1_000;
         self.state.apply(&event, self.now).unwrap_or_else(|e| panic!("{e}: {event:?}"));
-        self.lines.push(Line { at_ms: self.now, said: Said::Event(Box::new(event)) });
+        self.lines.push((self.now, event));
     }
 
     fn fresh(&mut self) -> u64 {
@@ -245,18 +228,27 @@ impl World {
         self.end(session, SessionEnd::Completed, writes);
     }
 
-    /// A call by the gateway; the driver reports it as well.
+    /// A call that went through the gateway.
     fn call(&mut self, session: &SessionId, row: CallRow) {
+        self.append(Event::Granted { session: session.clone(), amount: row.charged });
         self.now += row.duration_ms;
-        let context = row.context();
-        self.lines.push(Line { at_ms: self.now, said: Said::Call(session.clone(), Box::new(row)) });
-        self.reported(session, context);
+        self.append(Event::Call {
+            session: session.clone(),
+            usage: row.usage,
+            context: row.context(),
+            window: row.window,
+            sub_agent: row.sub_agent,
+            stop: None,
+            row: Some(Box::new(row)),
+        });
     }
 
+    /// A call that a driver reported.
     fn reported(&mut self, session: &SessionId, context: u64) {
         let usage = Some(Usage { input: context - 500, output: 500, ..Usage::default() });
         let session = session.clone();
-        self.append(Event::Call { session, usage, context, window: WINDOW, sub_agent: false, stop: None });
+        let (window, sub_agent) = (WINDOW, false);
+        self.append(Event::Call { session, usage, context, window, sub_agent, stop: None, row: None });
     }
 
     fn end(&mut self, session: &SessionId, end: SessionEnd, writes: Writes) {
@@ -271,6 +263,8 @@ impl World {
             hand_over: end.is_hand_over().then(|| blob(id)),
             transcript: None,
             detail: None,
+            // In one session the program says something else than the gateway saw.
+            said: (session.ordinal == 2).then_some(Usage { input: 1, ..Usage::default() }),
         });
     }
 }
