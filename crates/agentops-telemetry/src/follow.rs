@@ -3,6 +3,9 @@
 //! A span is made when it has ended. Nothing of prompts, answers, paths or the task goes into one; texts that a provider chose
 //! (model, id, reason) are redacted and cut short.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use agentops_core::budget::{Amount, Limits, Scope};
 use agentops_core::call::{CallKind, CallRow};
 use agentops_core::ceiling::Window;
@@ -17,6 +20,8 @@ use crate::span::{Place, Span, TraceId, Value};
 
 /// Characters of a text that somebody else chose.
 const TEXT_CHARS_MAX: usize = 200;
+/// Texts that are remembered. More different ones than this are no longer few.
+const TEXTS_MAX: usize = 64;
 /// Characters of the task's text, where it is captured.
 const TASK_CHARS_MAX: usize = 4000;
 
@@ -26,6 +31,9 @@ pub struct Follower {
     redactor: Redactor,
     task: Option<String>,
     state: Option<State>,
+    trace: Option<TraceId>,
+    /// Texts that come with every call, as they are sent. Finding secrets costs more than all the rest.
+    texts: RefCell<BTreeMap<String, String>>,
 }
 
 impl Follower {
@@ -33,7 +41,7 @@ impl Follower {
     #[must_use]
     pub fn new(redactor: Redactor, task: Option<&str>) -> Self {
         let task = task.map(|task| inert_line(&redactor.redact(task), TASK_CHARS_MAX));
-        Self { redactor, task, state: None }
+        Self { redactor, task, state: None, trace: None, texts: RefCell::default() }
     }
 
     /// Takes the next event, with the time at which it was appended in Unix milliseconds, and says which spans ended with it,
@@ -43,7 +51,10 @@ impl Follower {
     /// The event does not fit those before it. Nothing was taken.
     pub fn follow(&mut self, event: &Event, at_ms: u64) -> Result<Vec<Span>, Illegal> {
         match &mut self.state {
-            None => self.state = Some(State::first(event, at_ms)?),
+            None => {
+                let state = self.state.insert(State::first(event, at_ms)?);
+                self.trace = Some(TraceId::of_run(&state.created, state.created_at_ms));
+            }
             Some(state) => state.try_apply(event, at_ms)?,
         }
         Ok(self.ended(event, at_ms))
@@ -130,7 +141,7 @@ impl Follower {
         if let Some(facts) = &session.facts {
             span.add(names::ENFORCEMENT, word(facts.enforcement));
             if let Some(model) = &facts.model {
-                span.add(names::REQUEST_MODEL, self.text(model));
+                span.add(names::REQUEST_MODEL, self.word_of(model));
             }
         }
         span.add(names::SESSION_CALLS, session.calls);
@@ -153,7 +164,7 @@ impl Follower {
         let end_ms = row.started_ms.saturating_add(row.duration_ms);
         let mut span = self.chat(id, row.model.as_deref(), row.started_ms, end_ms)?;
         span.add(names::MEASURED_BY, "gateway");
-        span.add(names::PROVIDER, self.text(&row.provider));
+        span.add(names::PROVIDER, self.word_of(&row.provider));
         span.add(names::CONVERSATION, conversation(&self.state.as_ref()?.created.run, &id.lane, row.conversation));
         span.add(names::CALL_KIND, word(row.kind));
         if row.kind == CallKind::Compaction {
@@ -167,13 +178,14 @@ impl Follower {
                 span.add(names::TIME_TO_FIRST_CHUNK, crate::seconds(first));
             }
         }
-        for (name, text) in [(names::RESPONSE_MODEL, &row.answered_by), (names::RESPONSE_ID, &row.response_id)] {
-            if let Some(text) = text {
-                span.add(name, self.text(text));
-            }
+        if let Some(model) = &row.answered_by {
+            span.add(names::RESPONSE_MODEL, self.word_of(model));
+        }
+        if let Some(id) = &row.response_id {
+            span.add(names::RESPONSE_ID, self.text(id));
         }
         if let Some(finish) = &row.finish {
-            span.add(names::FINISH_REASONS, Value::Texts(vec![self.text(finish)]));
+            span.add(names::FINISH_REASONS, Value::Texts(vec![self.word_of(finish)]));
         }
         if let Some(status) = row.status {
             span.add(names::STATUS, u64::from(status));
@@ -185,7 +197,7 @@ impl Follower {
         span.add(names::CHARGED, row.charged.tokens);
         span.cost(row.charged, if row.usage.is_some() { "list-price" } else { "upper-bound" });
         if let Some(error) = &row.error {
-            span.fail(self.text(error));
+            span.fail(self.word_of(error));
         }
         Some(span)
     }
@@ -202,7 +214,7 @@ impl Follower {
     /// The newest call of a session.
     fn chat(&self, id: &SessionId, model: Option<&str>, start_ms: u64, end_ms: u64) -> Option<Span> {
         let (lane, session) = find(self.state.as_ref()?, id)?;
-        let model = model.map(|model| self.text(model));
+        let model = model.map(|model| self.word_of(model));
         let name = model.as_ref().map_or_else(|| "chat".to_owned(), |model| format!("chat {model}"));
         let mut span = self.span(Place::Call(id.clone(), session.calls), name, start_ms, end_ms)?;
         span.add(names::OPERATION, "chat");
@@ -217,7 +229,7 @@ impl Follower {
 
     fn span(&self, place: Place, name: String, start_ms: u64, end_ms: u64) -> Option<Span> {
         let state = self.state.as_ref()?;
-        let trace = TraceId::of_run(&state.created, state.created_at_ms);
+        let trace = self.trace?;
         let parent = match &place {
             Place::Run => None,
             Place::Phase(_) => Some(Place::Run),
@@ -236,6 +248,19 @@ impl Follower {
             attributes: vec![(names::RUN, state.created.run.as_str().into())],
             failed: false,
         })
+    }
+
+    /// A text of which there are few: a model, a provider, a reason.
+    fn word_of(&self, text: &str) -> String {
+        let mut texts = self.texts.borrow_mut();
+        if let Some(known) = texts.get(text) {
+            return known.clone();
+        }
+        let sent = self.text(text);
+        if texts.len() < TEXTS_MAX {
+            texts.insert(text.to_owned(), sent.clone());
+        }
+        sent
     }
 
     fn text(&self, text: &str) -> String {

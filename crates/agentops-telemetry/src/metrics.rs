@@ -51,7 +51,33 @@ type Labels = Vec<(&'static str, String)>;
 enum Series {
     Tokens(u64),
     Dollars(f64),
-    Histogram { buckets: Vec<u64>, sum: f64, min: f64, max: f64 },
+    Histogram { bounds: &'static [f64], buckets: Vec<u64>, sum: f64, min: f64, max: f64 },
+}
+
+impl Series {
+    fn new(instrument: Instrument) -> Self {
+        match instrument {
+            Instrument::Tokens => Series::Tokens(0),
+            Instrument::Dollars => Series::Dollars(0.0),
+            Instrument::Histogram { bounds, .. } => {
+                let buckets = vec![0; bounds.len() + 1];
+                Series::Histogram { bounds, buckets, sum: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY }
+            }
+        }
+    }
+
+    fn add(&mut self, number: f64) {
+        match self {
+            // `as` keeps within the range; a call has far fewer tokens than a float holds exactly.
+            Series::Tokens(total) => *total = total.saturating_add(number as u64),
+            Series::Dollars(total) => *total += number,
+            Series::Histogram { bounds, buckets, sum, min, max } => {
+                // A bound belongs to the bucket below it.
+                buckets[bounds.partition_point(|bound| *bound < number)] += 1;
+                (*sum, *min, *max) = (*sum + number, min.min(number), max.max(number));
+            }
+        }
+    }
 }
 
 /// All metrics of this process.
@@ -71,12 +97,12 @@ impl Metrics {
         match span.place {
             Place::Run => {
                 let labels = labels(span, &[names::WORKFLOW, names::ERROR]);
-                self.add(names::WORKFLOW_DURATION, labels, span.seconds());
+                self.add(names::WORKFLOW_DURATION, &labels, span.seconds());
             }
             Place::Phase(_) => {}
             Place::Session(_) => {
                 let labels = labels(span, &[names::AGENT, names::REQUEST_MODEL, names::ERROR, names::PHASE]);
-                self.add(names::AGENT_DURATION, labels.clone(), span.seconds());
+                self.add(names::AGENT_DURATION, &labels, span.seconds());
                 self.add_known(span, names::SESSION_CALLS, names::AGENT_CALLS, &labels);
                 self.add_known(span, names::USED_RATIO, names::SESSION_RATIO, &labels);
             }
@@ -92,7 +118,7 @@ impl Metrics {
             let mut timed = counted.clone();
             timed.extend(labels(span, &[names::ERROR]));
             timed.sort_unstable();
-            self.add(names::CALL_DURATION, timed, span.seconds());
+            self.add(names::CALL_DURATION, &timed, span.seconds());
             self.add_known(span, names::TIME_TO_FIRST_CHUNK, names::CALL_FIRST_CHUNK, &counted);
         }
         self.add_known(span, names::USED_RATIO, names::CONTEXT_RATIO, &counted);
@@ -113,35 +139,17 @@ impl Metrics {
 
     fn add_known(&mut self, span: &Span, attribute: &str, metric: &'static str, labels: &Labels) {
         if let Some(number) = span.get(attribute).and_then(Value::number) {
-            self.add(metric, labels.clone(), number);
+            self.add(metric, labels, number);
         }
     }
 
-    fn add(&mut self, metric: &'static str, labels: Labels, number: f64) {
+    fn add(&mut self, metric: &'static str, labels: &Labels, number: f64) {
         let all = self.series.entry(metric).or_default();
-        let known = all.contains_key(&labels) || all.len() < SERIES_MAX;
-        let labels = if known { labels } else { vec![(names::OVERFLOW, "true".into())] };
-        let series = all.entry(labels).or_insert_with(|| match instrument(metric) {
-            Instrument::Tokens => Series::Tokens(0),
-            Instrument::Dollars => Series::Dollars(0.0),
-            Instrument::Histogram { bounds, .. } => Series::Histogram {
-                buckets: vec![0; bounds.len() + 1],
-                sum: 0.0,
-                min: f64::INFINITY,
-                max: f64::NEG_INFINITY,
-            },
-        });
-        match (series, instrument(metric)) {
-            // `as` keeps within the range; a call has far fewer tokens than a float holds exactly.
-            (Series::Tokens(total), _) => *total = total.saturating_add(number as u64),
-            (Series::Dollars(total), _) => *total += number,
-            (Series::Histogram { buckets, sum, min, max }, Instrument::Histogram { bounds, .. }) => {
-                // A bound belongs to the bucket below it.
-                buckets[bounds.partition_point(|bound| *bound < number)] += 1;
-                (*sum, *min, *max) = (*sum + number, min.min(number), max.max(number));
-            }
-            (Series::Histogram { .. }, _) => {}
+        if let Some(series) = all.get_mut(labels) {
+            return series.add(number);
         }
+        let labels = if all.len() < SERIES_MAX { labels.clone() } else { vec![(names::OVERFLOW, "true".into())] };
+        all.entry(labels).or_insert_with(|| Series::new(instrument(metric))).add(number);
     }
 
     /// Everything counted so far, as it is sent; `None`: nothing was.
@@ -166,8 +174,7 @@ impl Metrics {
                     numbers.push(number(wire::Number::Int(i64::try_from(*total).unwrap_or(i64::MAX))));
                 }
                 Series::Dollars(total) => numbers.push(number(wire::Number::Float(*total))),
-                Series::Histogram { buckets, sum, min, max } => {
-                    let Instrument::Histogram { bounds, .. } = instrument(name) else { continue };
+                Series::Histogram { bounds, buckets, sum, min, max } => {
                     histograms.push(wire::HistogramPoint {
                         attributes,
                         start_time_unix_nano,
@@ -221,14 +228,14 @@ mod tests {
         let mut metrics = Metrics::new(0);
         let more = 10;
         for number in 0..SERIES_MAX + more {
-            metrics.add(names::USED_INPUT, vec![(names::RESPONSE_MODEL, format!("model-{number:05}"))], 1.0);
+            metrics.add(names::USED_INPUT, &vec![(names::RESPONSE_MODEL, format!("model-{number:05}"))], 1.0);
         }
         let all = counted(&metrics, names::USED_INPUT);
         assert_eq!(all.len(), SERIES_MAX + 1);
         let overflow: Labels = vec![(names::OVERFLOW, "true".into())];
         assert!(all.contains(&(overflow, Series::Tokens(more as u64))));
         // One that was known before is still counted as itself.
-        metrics.add(names::USED_INPUT, vec![(names::RESPONSE_MODEL, "model-00000".into())], 4.0);
+        metrics.add(names::USED_INPUT, &vec![(names::RESPONSE_MODEL, "model-00000".into())], 4.0);
         assert!(counted(&metrics, names::USED_INPUT).iter().any(|(_, series)| *series == Series::Tokens(5)));
     }
 
@@ -237,7 +244,7 @@ mod tests {
         let ceiling = crate::float(agentops_core::ceiling::CEILING_PERMILLE) / 1000.0;
         let mut metrics = Metrics::new(0);
         for ratio in [ceiling, ceiling + 0.001] {
-            metrics.add(names::CONTEXT_RATIO, Vec::new(), ratio);
+            metrics.add(names::CONTEXT_RATIO, &Vec::new(), ratio);
         }
         let beyond = RATIO.iter().position(|bound| *bound == ceiling).expect("the ceiling is a bound") + 1;
         let [(_, Series::Histogram { buckets, .. })] = &counted(&metrics, names::CONTEXT_RATIO)[..] else {
