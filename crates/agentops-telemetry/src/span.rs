@@ -1,0 +1,150 @@
+//! A span that has ended, with ids that follow from what it is.
+
+use agentops_core::id::SessionId;
+use agentops_core::run::Created;
+use sha2::{Digest, Sha256};
+
+/// A trace: one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TraceId(pub [u8; 16]);
+
+/// A span within its trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpanId(pub [u8; 8]);
+
+impl TraceId {
+    /// The trace of a run. A run id is short and unique in one ledger only, so when the run began and what from go in too.
+    #[must_use]
+    pub fn of_run(created: &Created, created_at_ms: u64) -> Self {
+        let parts = [created.run.as_str(), &created_at_ms.to_string(), created.base.as_str(), created.task.as_str()];
+        Self(hash(&parts.join("\n")))
+    }
+
+    /// The span of a place in this trace. The same place always has the same id: a supervisor that takes a run over goes on
+    /// in the same trace, and what it sends again is the same span.
+    #[must_use]
+    pub fn span(&self, place: &Place) -> SpanId {
+        let name = match place {
+            Place::Run => "run".to_owned(),
+            Place::Phase(phase) => format!("phase\n{phase}"),
+            Place::Session(session) => format!("session\n{session}"),
+            Place::Call(session, number) => format!("call\n{session}\n{number}"),
+        };
+        let trace: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        SpanId(hash(&format!("{trace}\n{name}")))
+    }
+}
+
+/// Where in a run a span is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The run itself.
+    Run,
+    /// A phase.
+    Phase(String),
+    /// A session.
+    Session(SessionId),
+    /// A call of a session, from 1.
+    Call(SessionId, u64),
+}
+
+/// The first bytes of a SHA-256. All zeros would mean "no id", and does not happen: it would be the first such hash known.
+fn hash<const N: usize>(text: &str) -> [u8; N] {
+    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    std::array::from_fn(|index| digest[index])
+}
+
+/// A span that has ended. Nothing else is ever sent, so no half of a span is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Span {
+    /// Its trace.
+    pub trace: TraceId,
+    /// Its id.
+    pub id: SpanId,
+    /// The span that it is within; `None`: it is the run.
+    pub parent: Option<SpanId>,
+    /// Where it is.
+    pub place: Place,
+    /// Its name, as the conventions put it.
+    pub name: String,
+    /// When it began, in Unix milliseconds.
+    pub start_ms: u64,
+    /// When it ended, in Unix milliseconds; never before it began.
+    pub end_ms: u64,
+    /// What is known of it; every name is one of [`crate::names`].
+    pub attributes: Vec<(&'static str, Value)>,
+    /// It ended in an error, which `error.type` names.
+    pub failed: bool,
+}
+
+/// The value of an attribute.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A text.
+    Text(String),
+    /// Texts.
+    Texts(Vec<String>),
+    /// A whole number.
+    Int(i64),
+    /// A number.
+    Float(f64),
+    /// Yes or no.
+    Bool(bool),
+}
+
+impl Span {
+    /// An attribute's value.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.attributes.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// How long it took, in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        crate::seconds(self.end_ms.saturating_sub(self.start_ms))
+    }
+}
+
+impl Value {
+    /// As a number.
+    #[must_use]
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Value::Int(number) => Some(crate::float(number.unsigned_abs())),
+            Value::Float(number) => Some(*number),
+            _ => None,
+        }
+    }
+}
+
+impl From<u64> for Value {
+    /// OTLP has signed numbers only: what is beyond them is shown as the largest.
+    fn from(number: u64) -> Self {
+        Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Value::Float(number)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(yes: bool) -> Self {
+        Value::Bool(yes)
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Value::Text(text)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Value::Text(text.to_owned())
+    }
+}
