@@ -69,7 +69,7 @@ mod tests {
             let mut rest = text;
             let mut at = 0;
             while let Some(near) = rest.find(value) {
-                out.extend_from_slice(rest[..near].as_bytes());
+                out.extend_from_slice(&rest.as_bytes()[..near]);
                 write(b"[redacted:K]", text.as_bytes(), at + near..at + near + value.len(), &mut out);
                 at += near + value.len();
                 rest = &text[at..];

@@ -217,7 +217,8 @@ fn judge(index: usize, shape: &Regex, view: View<'_>, at: usize, segment: Segmen
     }
     let seen = end.min(sight);
     let next = (end < sight && !view.has_code_at(end)).then(|| text[end]);
-    let found = Found { head: &text[at..start], value: &text[start..seen], next };
+    let is_cut = segment.is_before_marker && sight == segment.end;
+    let found = Found { head: &text[at..start], value: &text[start..seen], next, after: &text[seen..sight], is_cut };
     (rule.check)(&found).then_some(Span { start, end, marker: index, tail })
 }
 
