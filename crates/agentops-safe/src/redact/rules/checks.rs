@@ -59,23 +59,12 @@ fn is_placeholder(value: &[u8]) -> bool {
     let text = String::from_utf8_lossy(value).to_ascii_lowercase();
     let is_numbered = |word: &str| text.strip_prefix(word).is_some_and(|rest| rest.len() < 4 && rest.parse::<u16>().is_ok());
     text.starts_with(['$', '<', '{', '%'])
+        || text.starts_with("****")
+        || text.ends_with("****")
         || ["password", "passwd", "secret", "token", "api-key", "api_key"].iter().any(|word| is_numbered(word))
-        || [
-            "${",
-            "$(",
-            "{{",
-            "example",
-            "placeholder",
-            "changeme",
-            "your_",
-            "your-",
-            "redacted",
-            "xxxx",
-            "****",
-            "process.env",
-        ]
-        .iter()
-        .any(|word| text.contains(word))
+        || ["${", "$(", "{{", "example", "placeholder", "changeme", "your_", "your-", "redacted", "xxxx", "process.env"]
+            .iter()
+            .any(|word| text.contains(word))
 }
 
 /// Shannon's entropy in bits per byte, 0 for an empty value.
