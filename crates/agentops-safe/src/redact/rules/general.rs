@@ -11,6 +11,8 @@ const ASSIGNMENT: &str = concat!(
     // An opening quote of a JSON string, or of code: what follows it cannot be what follows a closing one.
     r#"["']?\s{0,8}(?:[!=]?={1,2}|=>|:=?)\s{0,8}""#,
     r#"((?:[^"\\\s,:;.+)\]}]|\\["\\/bfnrt])(?:[^"\\\s]|\\["\\/bfnrt]|\\u[0-9a-f]{4}){7,})"#,
+    // The same within a JSON string, where both quotes are escaped.
+    r#"|\\*["']?\s{0,8}(?:[!=]?={1,2}|=>|:=?)\s{0,8}\\+"([^"\\\s,:;.+)\]}][^"\\\s]{7,})"#,
     // Quotes that are escaped or single: no backslash, no quote inside.
     r#"|\\*["']?\s{0,8}(?:[!=]?={1,2}|=>|:=?)\s{0,8}(?:\\+["']|['`])([^"'`\\\s]{8,})"#,
     // No quotes at all.

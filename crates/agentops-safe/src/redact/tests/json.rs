@@ -127,7 +127,7 @@ fn s6_a_known_value_that_is_a_document_is_hidden_in_one() {
 }
 
 proptest! {
-    #![proptest_config(cases(192))]
+    #![proptest_config(cases(96))]
 
     #[test]
     fn s6_redacted_json_keeps_its_structure(document in json_documents()) {

@@ -105,7 +105,7 @@ fn s6_the_rules_know_more_than_a_hundred_kinds_of_secrets() {
 }
 
 proptest! {
-    #![proptest_config(cases(2))]
+    #![proptest_config(cases(1))]
 
     #[test]
     fn s6_every_rule_hides_what_its_own_expression_makes(seed in any::<u64>(), cut in any::<proptest::sample::Index>()) {
@@ -147,7 +147,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(16))]
+    #![proptest_config(cases(8))]
 
     #[test]
     fn s6_rules_find_their_secrets_in_every_place(seed in any::<u64>(), cut in any::<proptest::sample::Index>()) {

@@ -67,7 +67,7 @@ fn s6_a_flood_of_colour_codes_is_not_held_back() {
 }
 
 proptest! {
-    #![proptest_config(cases(96))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn s6_redaction_is_idempotent_and_the_same_in_chunks(

@@ -39,7 +39,7 @@ fn s6_short_values_are_reported_and_names_are_safe() {
 }
 
 proptest! {
-    #![proptest_config(cases(64))]
+    #![proptest_config(cases(32))]
 
     #[test]
     fn s6_known_values_are_found_in_every_encoding(
