@@ -95,7 +95,7 @@ pub(super) static RULES: &[Rule] = &[
     // Money.
     key("stripe-key", &["sk_live_", "rk_live_", "sk_test_", "rk_test_", "whsec_"], r"(?:[sr]k_(?:live|test)|whsec)_[A-Za-z0-9+/]{16}").base64().anywhere(),
     key("square-token", &["sq0atp-", "sq0csp-"], r"sq0(?:atp|csp)-[A-Za-z0-9_-]{22}"),
-    key("square-token", &["eaaa"], r"EAAA[A-Za-z0-9_-]{60}"),
+    key("square-token", &["eaaa"], r"EAAA[A-Za-z0-9_-]{60}").checked(checks::mixed),
     key("shopify-token", &["shpat_", "shpca_", "shppa_", "shpss_", "shptka_"], r"shp(?:at|ca|pa|ss|tka)_[0-9a-fA-F]{32}"),
     key("braintree-token", &["access_token$"], r"access_token\$(?:production|sandbox)\$[0-9a-z]{16}\$[0-9a-f]{32}").anywhere(),
     key("plaid-token", &["access-sandbox-", "access-production-", "access-development-"], r"access-(?:sandbox|production|development)-[0-9a-f]{8}-[0-9a-f-]{27}"),
