@@ -7,8 +7,10 @@
 //! What it keeps to:
 //!
 //! - each secret is replaced by `[redacted:NAME]`, which breaks neither a JSON string nor a line;
+//! - a JSON document stays one, with the same structure;
 //! - redacting twice is redacting once;
 //! - the outcome does not depend on how a stream is cut;
+//! - a colour code in between, or a needless escape of a JSON string, hides nothing;
 //! - hashes and ids that stand alone are not touched.
 
 mod environment;
@@ -175,7 +177,9 @@ impl Redactor {
                 .known
                 .iter()
                 .enumerate()
-                .flat_map(|(index, value)| forms::forms(value).into_iter().map(move |form| (form, rules::all().len() + index)))
+                .flat_map(|(index, value)| {
+                    forms::forms(value).into_iter().map(move |form| (form, rules::all().len() + index))
+                })
                 .collect();
             Exact::new(&self.0.markers, forms)
         })

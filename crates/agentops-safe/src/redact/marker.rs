@@ -12,7 +12,8 @@ pub(super) fn named(name: &str) -> String {
     format!("[redacted:{}]", if name.is_empty() { "value" } else { &name })
 }
 
-/// Writes what replaces `text[span]`: the marker, or `0` for each number where the marker could break JSON.
+/// Writes what replaces `text[span]`: the marker, or `0` for each number where the marker could break JSON (nothing, if
+/// it is the end of a longer number).
 ///
 /// Only a known value made of nothing but numbers (and what stands between the numbers of an array) can lie outside the
 /// strings of a JSON document. There only a number keeps the document valid, and inside a string it does no harm.
@@ -33,6 +34,10 @@ pub(super) fn write(marker: &[u8], text: &[u8], span: Range<usize>, out: &mut Ve
         };
         // A sign or a point at the beginning goes on a number that began before the value.
         out.extend_from_slice(&run[..digit]);
+        let is_at_start = run.as_ptr() == value.as_ptr();
+        if is_at_start && digit == 0 && before.is_some_and(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
         let is_at_end = run.as_ptr_range().end == value.as_ptr_range().end;
         out.push(if is_at_end && after.is_some_and(|byte| byte.is_ascii_digit()) { b'1' } else { b'0' });
     }
@@ -60,6 +65,7 @@ mod tests {
             ("{\"pin\":12345678}", "12345678", "{\"pin\":0}"),
             ("[12345678.5, 1e12345678]", "12345678", "[0.5, 1e0]"),
             ("[1234567890]", "12345678", "[190]"),
+            ("[512345678, -12345678]", "12345678", "[5, -0]"),
             ("[0.12345678]", ".12345678", "[0.0]"),
             ("\"12345678\"", "12345678", "\"[redacted:K]\""),
             ("pin=12345678", "12345678", "pin=[redacted:K]"),
@@ -69,7 +75,7 @@ mod tests {
             let mut rest = text;
             let mut at = 0;
             while let Some(near) = rest.find(value) {
-                out.extend_from_slice(rest[..near].as_bytes());
+                out.extend_from_slice(&rest.as_bytes()[..near]);
                 write(b"[redacted:K]", text.as_bytes(), at + near..at + near + value.len(), &mut out);
                 at += near + value.len();
                 rest = &text[at..];

@@ -66,6 +66,10 @@ pub(super) struct Found<'a> {
     pub value: &'a [u8],
     /// The byte after it, if any.
     pub next: Option<u8>,
+    /// What follows it.
+    pub after: &'a [u8],
+    /// Whether a marker ends what follows, so that it is not known how it went on.
+    pub is_cut: bool,
 }
 
 #[derive(Clone, Copy)]

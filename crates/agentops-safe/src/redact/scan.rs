@@ -13,6 +13,9 @@ pub(super) const LOOK_BEHIND: usize = 16;
 /// The longest escape of a JSON string, `\u0041`, in bytes.
 const ESCAPE_BYTES_MAX: usize = 6;
 
+/// So many digits after a known number are hidden with it.
+const DIGITS_MAX: usize = 64;
+
 /// A stretch to be replaced, in positions of the scanned text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
@@ -110,7 +113,9 @@ impl Exact {
             let end = start + self.texts.text(index).len();
             match index.checked_sub(self.markers) {
                 None => markers.push((start, end)),
-                Some(form) => spans.push(Span { start, end, marker: self.owners[form], tail: None }),
+                Some(form) => {
+                    spans.push(Span { start, end: number_end(text, start, end), marker: self.owners[form], tail: None });
+                }
             }
         });
         // A marker is ours: nothing inside it is a secret, and nothing reaches across it.
@@ -154,6 +159,13 @@ impl Exact {
         let marker_end = markers.last().map(|(_, end)| *end).or(marker_end);
         Scan { spans, settled, marker_end }
     }
+}
+
+/// A known number hides the digits that go on it: what is left of them could join what replaces it to the same number.
+fn number_end(text: &[u8], start: usize, end: usize) -> usize {
+    let is_number = text[start..end].iter().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte));
+    let digits = text[end..].iter().take(DIGITS_MAX).take_while(|byte| byte.is_ascii_digit()).count();
+    if is_number { end + digits } else { end }
 }
 
 /// Markers do not overlap and come in order.
@@ -217,7 +229,8 @@ fn judge(index: usize, shape: &Regex, view: View<'_>, at: usize, segment: Segmen
     }
     let seen = end.min(sight);
     let next = (end < sight && !view.has_code_at(end)).then(|| text[end]);
-    let found = Found { head: &text[at..start], value: &text[start..seen], next };
+    let is_cut = segment.is_before_marker && sight == segment.end;
+    let found = Found { head: &text[at..start], value: &text[start..seen], next, after: &text[seen..sight], is_cut };
     (rule.check)(&found).then_some(Span { start, end, marker: index, tail })
 }
 

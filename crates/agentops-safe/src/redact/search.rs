@@ -1,39 +1,40 @@
 //! Finds where one of very many short texts starts, several bytes at a time.
 //!
-//! An automaton looks at every byte and stands at 0.4 to 0.7 GB/s for so many texts. Here only every second (or fourth)
-//! position is looked at: wherever a text of some length stands, one such position lies within its first bytes, so it
-//! is enough to know the few bytes that may be there. A bit per hash of them says "nothing here" in a few instructions.
+//! An automaton takes each byte by itself, one after the other, which is slower for two dozen words than this is for
+//! hundreds. Here only every second (or fourth) position is looked at: wherever a text stands, one such position lies
+//! within its first bytes, so it is enough to know the few bytes that may be there. One bit per hash of them says "nothing
+//! here" without a branch; what is left is looked at again by its first four bytes, and only then compared.
 
-use std::cmp::Reverse;
-
-/// A hash of what stands at one position has this many bits, one bit of [`Starts::bits`] for each value: 8 KiB.
+/// A hash of some bytes has this many bits. A set of hashes takes 8 KiB, so that two of them fit into the fastest cache.
 const HASH_BITS: u32 = 16;
+/// Positions that are looked at before those with something are looked at again.
+const LOOKS: usize = 256;
 
 /// Looks at each `STRIDE`-th position; reads `ROUND` = 4 × `STRIDE` + 4 bytes for four positions at once.
 pub(super) struct Starts<const STRIDE: usize, const ROUND: usize> {
     texts: Vec<Vec<u8>>,
     is_caseless: bool,
-    /// What of four bytes counts.
+    /// What of four bytes is looked at first.
     mask: u32,
     /// Applied where case does not count: it joins the cases of letters. Other bytes that it joins are told apart later.
     lower: u32,
-    bits: Box<[u64; 1 << (HASH_BITS - 6)]>,
-    /// What may stand at a position, the text it belongs to, and how far into that text the position lies. Sorted so that
-    /// texts come out in the order in which they start.
-    grams: Vec<(u32, Reverse<usize>, usize)>,
-    /// The first bytes of all texts, sorted.
-    firsts: Vec<[u8; 3]>,
+    /// What may stand at a position within the first bytes of a text.
+    inside: HashSet,
+    /// The first four bytes of the texts.
+    starts: HashSet,
+    /// The first three bytes of each text, the first in the highest place, and its index; sorted.
+    firsts: Vec<(u32, usize)>,
     longest: usize,
 }
 
-/// For keywords of rules: three letters in any case, at every second position. At least three bytes each.
+/// For keywords of rules: three bytes in any case, at every second position. At least three bytes each.
 pub(super) type Keywords = Starts<2, 12>;
 /// For exact texts: four bytes, at every fourth position. At least seven bytes each.
 pub(super) type Exacts = Starts<4, 20>;
 
 impl Keywords {
     pub(super) fn new(texts: Vec<Vec<u8>>) -> Self {
-        Self::build(texts, true, 0x00ff_ffff, 0x0020_2020)
+        Self::build(texts, true, 0x00ff_ffff, 0x2020_2020)
     }
 }
 
@@ -45,33 +46,17 @@ impl Exacts {
 
 impl<const STRIDE: usize, const ROUND: usize> Starts<STRIDE, ROUND> {
     fn build(texts: Vec<Vec<u8>>, is_caseless: bool, mask: u32, lower: u32) -> Self {
-        let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
-        let first = |text: &Vec<u8>| [text[0], text[1], text[2]].map(|byte| if is_caseless { byte.to_ascii_lowercase() } else { byte });
-        let mut firsts: Vec<[u8; 3]> = texts.iter().map(first).collect();
-        firsts.sort_unstable();
-        firsts.dedup();
-        let bits = Box::new([0; 1 << (HASH_BITS - 6)]);
-        let mut all = Self { texts, is_caseless, mask, lower, bits, grams: Vec::new(), firsts, longest };
-        let width = (mask.count_ones() / 8) as usize;
-        for (index, text) in all.texts.iter().enumerate() {
+        let (mut inside, mut starts) = (HashSet::new(), HashSet::new());
+        for text in &texts {
             for offset in 0..STRIDE {
-                let mut four = [0; 4];
-                let known = &text[offset..text.len().min(offset + width)];
-                four[..known.len()].copy_from_slice(known);
-                // A text that is too short by one byte may be followed by any.
-                let last = if known.len() < width { 0..=u8::MAX } else { four[width - 1]..=four[width - 1] };
-                for byte in last {
-                    four[width - 1] = byte;
-                    all.grams.push(((u32::from_le_bytes(four) & mask) | lower, Reverse(offset), index));
-                }
+                each_four(&text[offset..], mask, |four| inside.insert((four | lower) & mask));
             }
+            each_four(text, u32::MAX, |four| starts.insert(four | lower));
         }
-        all.grams.sort_unstable();
-        all.grams.dedup();
-        for (gram, ..) in &all.grams {
-            let hash = hash(*gram);
-            all.bits[hash >> 6] |= 1 << (hash & 63);
-        }
+        let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
+        let mut all = Self { texts, is_caseless, mask, lower, inside, starts, firsts: Vec::new(), longest };
+        all.firsts = all.texts.iter().enumerate().map(|(index, text)| (all.first(text), index)).collect();
+        all.firsts.sort_unstable();
         all
     }
 
@@ -88,78 +73,133 @@ impl<const STRIDE: usize, const ROUND: usize> Starts<STRIDE, ROUND> {
     /// Calls `hit` with the start and the index of every text in `text[from..]`, ordered by start.
     pub(super) fn find(&self, text: &[u8], from: usize, mut hit: impl FnMut(usize, usize)) {
         let mut at = from;
-        while let Some(round) = text[at..].first_chunk::<ROUND>() {
-            let gram = |place: usize| {
-                let start = place * STRIDE;
-                self.gram([round[start], round[start + 1], round[start + 2], round[start + 3]])
-            };
-            let grams = [gram(0), gram(1), gram(2), gram(3)];
-            if grams.iter().fold(0, |any, gram| any | self.bit(*gram)) != 0 {
-                for (place, gram) in grams.into_iter().enumerate() {
-                    self.judge(text, from, at + place * STRIDE, gram, &mut hit);
+        let mut found = [0; LOOKS];
+        let mut starts = [0; LOOKS * 4];
+        while text.len() - at >= ROUND {
+            let mut count = 0;
+            while let Some(round) = text[at..].first_chunk::<ROUND>().filter(|_| count <= LOOKS - 4) {
+                for place in 0..4 {
+                    let first = place * STRIDE;
+                    let four = u32::from_le_bytes([round[first], round[first + 1], round[first + 2], round[first + 3]]);
+                    // Written in any case and kept if it counts: most of the time a guess would be wrong too often.
+                    found[count % LOOKS] = at + first;
+                    count += self.inside.bit((four | self.lower) & self.mask);
+                }
+                at += 4 * STRIDE;
+            }
+            let mut kept = 0;
+            for &position in &found[..count] {
+                for offset in (0..STRIDE).rev() {
+                    let start = position.wrapping_sub(offset);
+                    starts[kept % (LOOKS * 4)] = start;
+                    let four = text
+                        .get(start..)
+                        .and_then(|rest| rest.first_chunk::<4>())
+                        .map_or(0, |four| u32::from_le_bytes(*four));
+                    kept += self.starts.bit(four | self.lower);
                 }
             }
-            at += 4 * STRIDE;
+            for &start in starts[..kept].iter().filter(|start| (from..text.len()).contains(start)) {
+                self.compare(text, start, &mut hit);
+            }
         }
-        while at < text.len() {
-            self.judge(text, from, at, self.gram_at(text, at), &mut hit);
-            at += STRIDE;
-        }
+        let first = at.saturating_sub(STRIDE - 1).max(from);
+        (first..text.len()).for_each(|start| self.judge(text, start, &mut hit));
     }
 
     /// Whether the end of a text is the beginning of one of these texts, and shorter than it.
     pub(super) fn is_begun(&self, end: &[u8]) -> bool {
-        if end.len() <= 3 {
-            let end = if self.is_caseless { end.to_ascii_lowercase() } else { end.to_vec() };
-            let at = self.firsts.partition_point(|first| first[..end.len()] < end[..]);
-            return self.firsts.get(at).is_some_and(|first| first.starts_with(&end));
+        if let [_, _, _, _, ..] = end {
+            let is_begun = |text: &[u8]| end.len() < text.len() && self.equals(&text[..end.len()], end);
+            return self.starts.bit(self.four(end, 0)) != 0 && self.standing(end).any(|(_, text)| is_begun(text));
         }
-        let gram = self.gram_at(end, 0);
-        let mut standing = self.standing(gram).filter(|(offset, _)| *offset == 0).map(|(_, index)| &self.texts[index]);
-        self.bit(gram) != 0 && standing.any(|text| end.len() < text.len() && self.equals(&text[..end.len()], end))
+        // From the first text that is not before this end, to the last that begins with it.
+        let below = 1 << (8 * (3 - end.len()));
+        let first = self.first(end);
+        let at = self.firsts.partition_point(|(known, _)| *known < first);
+        let mut same = self.firsts[at..].iter().take_while(|(known, _)| *known - first < below);
+        same.any(|(_, index)| self.texts[*index].len() > end.len())
     }
 
-    fn judge(&self, text: &[u8], from: usize, at: usize, gram: u32, hit: &mut impl FnMut(usize, usize)) {
-        if self.bit(gram) == 0 {
-            return;
+    fn judge(&self, text: &[u8], start: usize, hit: &mut impl FnMut(usize, usize)) {
+        if self.starts.bit(self.four(text, start)) != 0 && text.len() - start >= 3 {
+            self.compare(text, start, hit);
         }
-        for (offset, index) in self.standing(gram) {
-            let Some(start) = at.checked_sub(offset).filter(|start| *start >= from) else { continue };
-            let known = &self.texts[index];
+    }
+
+    fn compare(&self, text: &[u8], start: usize, hit: &mut impl FnMut(usize, usize)) {
+        for (index, known) in self.standing(&text[start..]) {
             if text.get(start..start + known.len()).is_some_and(|found| self.equals(known, found)) {
                 hit(start, index);
             }
         }
     }
 
-    fn standing(&self, gram: u32) -> impl Iterator<Item = (usize, usize)> {
-        let first = self.grams.partition_point(|(known, ..)| *known < gram);
-        self.grams[first..].iter().take_while(move |(known, ..)| *known == gram).map(|(_, offset, index)| (offset.0, *index))
+    /// The texts that have the first three bytes of this one, with their indices.
+    fn standing(&self, text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+        let first = self.first(text);
+        let at = self.firsts.partition_point(|(known, _)| *known < first);
+        let same = self.firsts[at..].iter().take_while(move |(known, _)| *known == first);
+        same.map(|(_, index)| (*index, self.texts[*index].as_slice()))
+    }
+
+    fn first(&self, text: &[u8]) -> u32 {
+        let byte =
+            |at: usize| text.get(at).map_or(0, |byte| if self.is_caseless { byte.to_ascii_lowercase() } else { *byte });
+        u32::from_be_bytes([0, byte(0), byte(1), byte(2)])
     }
 
     fn equals(&self, known: &[u8], found: &[u8]) -> bool {
         if self.is_caseless { known.eq_ignore_ascii_case(found) } else { known == found }
     }
 
-    fn gram(&self, four: [u8; 4]) -> u32 {
-        (u32::from_le_bytes(four) & self.mask) | self.lower
-    }
-
-    fn gram_at(&self, text: &[u8], at: usize) -> u32 {
+    fn four(&self, text: &[u8], at: usize) -> u32 {
         let mut four = [0; 4];
-        let end = text.len().min(at + 4);
-        four[..end - at].copy_from_slice(&text[at..end]);
-        self.gram(four)
-    }
-
-    fn bit(&self, gram: u32) -> u64 {
-        let hash = hash(gram);
-        self.bits[hash >> 6] >> (hash & 63) & 1
+        match text[at..].first_chunk::<4>() {
+            Some(first) => four = *first,
+            None => four[..text.len() - at].copy_from_slice(&text[at..]),
+        }
+        u32::from_le_bytes(four) | self.lower
     }
 }
 
-fn hash(gram: u32) -> usize {
-    (gram.wrapping_mul(0x9E37_79B1) >> (32 - HASH_BITS)) as usize
+/// Calls `then` with the first four bytes of a text. Bytes that count and that it does not have may be any.
+fn each_four(text: &[u8], mask: u32, mut then: impl FnMut(u32)) {
+    let mut four = [0; 4];
+    let known = text.len().min(4);
+    four[..known].copy_from_slice(&text[..known]);
+    let width = (mask.count_ones() / 8) as usize;
+    if known >= width {
+        return then(u32::from_le_bytes(four));
+    }
+    for byte in 0..=u8::MAX {
+        four[known] = byte;
+        then(u32::from_le_bytes(four));
+    }
+}
+
+/// A set that may hold more than was put in, but never less.
+struct HashSet(Box<[u64; 1 << (HASH_BITS - 6)]>);
+
+impl HashSet {
+    fn new() -> Self {
+        Self(Box::new([0; 1 << (HASH_BITS - 6)]))
+    }
+
+    fn insert(&mut self, four: u32) {
+        let hash = hash(four);
+        self.0[hash >> 6] |= 1 << (hash & 63);
+    }
+
+    /// 1 if it may be in the set, else 0.
+    fn bit(&self, four: u32) -> usize {
+        let hash = hash(four);
+        (self.0[hash >> 6] >> (hash & 63) & 1) as usize
+    }
+}
+
+fn hash(four: u32) -> usize {
+    (four.wrapping_mul(0x9E37_79B1) >> (32 - HASH_BITS)) as usize
 }
 
 #[cfg(test)]
@@ -176,7 +216,9 @@ mod tests {
             search.find(&text, from, |start, index| found.push((start, index)));
             assert!(found.is_sorted_by_key(|(start, _)| *start), "{found:?}");
             found.sort_unstable();
-            let same = |at: usize, word: &str| text[at..].len() >= word.len() && text[at..at + word.len()].eq_ignore_ascii_case(word.as_bytes());
+            let same = |at: usize, word: &str| {
+                text[at..].len() >= word.len() && text[at..at + word.len()].eq_ignore_ascii_case(word.as_bytes())
+            };
             let plain: Vec<(usize, usize)> = (from..text.len())
                 .flat_map(|at| (0..words.len()).filter(move |index| same(at, words[*index])).map(move |index| (at, index)))
                 .collect();

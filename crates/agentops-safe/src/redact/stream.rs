@@ -9,9 +9,9 @@ use super::view::{Piece, View, Viewer};
 ///
 /// It holds back only what could still become part of a secret: usually nothing or a few bytes, after a word like
 /// `token` up to 512 bytes, after the beginning of a private key up to 16 KiB. That is also the bound for everything
-/// (give or take an escape), since the forms of known values are shorter. So a terminal shows text as it comes, and
-/// memory is bounded by that and one chunk. What is held back comes out with [`RedactStream::finish`]; dropping the
-/// stream loses it.
+/// (give or take an escape; colour codes among it count extra, at most four between two characters), since the forms of
+/// known values are shorter. So a terminal shows text as it comes, and memory is bounded by that and one chunk. What is
+/// held back comes out with [`RedactStream::finish`]; dropping the stream loses it.
 pub struct RedactStream {
     redactor: Redactor,
     viewer: Viewer,
@@ -46,8 +46,7 @@ impl RedactStream {
     /// How many bytes were pushed and are not handed out yet.
     #[must_use]
     pub fn held_back(&self) -> usize {
-        let hidden: usize =
-            self.viewer.pieces[self.state.pieces..].iter().map(|piece| piece.raw.len() - piece.shown).sum();
+        let hidden: usize = self.viewer.pieces[self.state.pieces..].iter().map(|piece| piece.raw.len() - piece.shown).sum();
         self.viewer.text.len() - self.state.done + hidden + self.viewer.undecided.len()
     }
 

@@ -51,7 +51,12 @@ pub(super) struct Viewer {
 }
 
 enum Look {
-    Piece { len: usize, shows: Option<u8> },
+    /// After some bytes of text there is a piece, which ends at `end`.
+    Piece {
+        start: usize,
+        end: usize,
+        shows: Option<u8>,
+    },
     Text,
     Undecided,
 }
@@ -108,16 +113,17 @@ impl Viewer {
             let look = if goes_on_run { Look::Text } else { look(&raw[at..], is_last) };
             from = match look {
                 Look::Undecided => return at,
-                Look::Piece { len, shows } if shows.is_some() || self.codes_here < CODES_MAX => {
+                Look::Piece { start, end, shows } if shows.is_some() || self.codes_here < CODES_MAX => {
+                    self.show(&raw[at..at + start]);
                     self.pieces.push(Piece {
                         at: self.text.len(),
                         shown: usize::from(shows.is_some()),
-                        raw: raw[at..at + len].to_vec(),
+                        raw: raw[at + start..at + end].to_vec(),
                     });
                     self.text.extend(shows);
                     self.codes_here = if shows.is_some() { 0 } else { self.codes_here + 1 };
                     self.is_in_run = false;
-                    at + len
+                    at + end
                 }
                 _ => {
                     self.show(&raw[at..=at]);
@@ -142,12 +148,15 @@ impl Viewer {
 fn look(raw: &[u8], is_last: bool) -> Look {
     let cut = if is_last { Look::Text } else { Look::Undecided };
     if raw[0] == ESC {
-        return code(raw, 1, cut);
+        return code(raw, 0, 1, cut);
     }
     let run = raw.iter().take(BACKSLASHES_MAX + 1).take_while(|byte| **byte == b'\\').count();
     if run > BACKSLASHES_MAX {
         return Look::Text;
     }
+    // At each level of JSON inside JSON a backslash is two of the level below, before an escape as well. So the escape has
+    // as many as the largest power of two that divides the run; the others are text.
+    let start = run - (run & run.wrapping_neg());
     let escape = &raw[run..];
     let same = escape.len().min(3);
     if escape[..same] != b"u00"[..same] {
@@ -158,16 +167,16 @@ fn look(raw: &[u8], is_last: bool) -> Look {
         return if escape.len() < 5 { cut } else { Look::Text };
     };
     match u8::from_str_radix(digits, 16) {
-        Ok(ESC) => code(raw, run + 5, cut),
+        Ok(ESC) => code(raw, start, run + 5, cut),
         Ok(byte) if (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\' => {
-            Look::Piece { len: run + 5, shows: Some(byte) }
+            Look::Piece { start, end: run + 5, shows: Some(byte) }
         }
         _ => Look::Text,
     }
 }
 
 /// Judges what follows an ESC: `[`, parameters, and `m` for colours or `K`, which some programs write with them.
-fn code(raw: &[u8], from: usize, cut: Look) -> Look {
+fn code(raw: &[u8], start: usize, from: usize, cut: Look) -> Look {
     let follows = &raw[from..];
     match follows.first() {
         None => return cut,
@@ -177,7 +186,7 @@ fn code(raw: &[u8], from: usize, cut: Look) -> Look {
     let is_parameter = |byte: &&u8| byte.is_ascii_digit() || **byte == b';' || **byte == b':';
     let parameters = follows[1..].iter().take(PARAMETERS_BYTES_MAX).take_while(is_parameter).count();
     match follows.get(1 + parameters) {
-        Some(b'm' | b'K') => Look::Piece { len: from + parameters + 2, shows: None },
+        Some(b'm' | b'K') => Look::Piece { start, end: from + parameters + 2, shows: None },
         None => cut,
         Some(_) => Look::Text,
     }
@@ -192,7 +201,7 @@ mod tests {
         for (raw, seen) in [
             ("a\x1b[1;31mb\x1b[K\x1b[0mc", "abc"),
             (r"\u001b[31mred\\u001B[0m\n", r"red\n"),
-            (r"\u0073k-\u002dx \\\\u003d", "sk--x ="),
+            (r"\u0073k-\u002dx \\\\u003d \\\u003d", r"sk--x = \\="),
             (r#"\u0022 \u005c \u000a \u00e9 \u00+1 \u00"#, r#"\u0022 \u005c \u000a \u00e9 \u00+1 \u00"#),
             ("\x1b]8;;x\x07 \x1b[2J \x1b", "\x1b]8;;x\x07 \x1b[2J \x1b"),
         ] {

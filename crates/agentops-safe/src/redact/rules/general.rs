@@ -10,7 +10,9 @@ const ASSIGNMENT: &str = concat!(
     r#"(?:"#,
     // An opening quote of a JSON string, or of code: what follows it cannot be what follows a closing one.
     r#"["']?\s{0,8}(?:[!=]?={1,2}|=>|:=?)\s{0,8}""#,
-    r#"((?:[^"\\\s,:\]}]|\\["\\/bfnrt])(?:[^"\\\s]|\\["\\/bfnrt]|\\u[0-9a-f]{4}){7,})"#,
+    r#"((?:[^"\\\s,:;.+)\]}]|\\["\\/bfnrt])(?:[^"\\\s]|\\["\\/bfnrt]|\\u[0-9a-f]{4}){7,})"#,
+    // The same within a JSON string, where both quotes are escaped.
+    r#"|\\*["']?\s{0,8}(?:[!=]?={1,2}|=>|:=?)\s{0,8}\\+"([^"\\\s,:;.+)\]}][^"\\\s]{7,})"#,
     // Quotes that are escaped or single: no backslash, no quote inside.
     r#"|\\*["']?\s{0,8}(?:[!=]?={1,2}|=>|:=?)\s{0,8}(?:\\+["']|['`])([^"'`\\\s]{8,})"#,
     // No quotes at all.
@@ -36,9 +38,29 @@ const COOKIE: &str = r#"(?i)cookie\\*["']?\s{0,8}:\s{0,8}\\*["']?([A-Za-z0-9_.-]
 
 /// Names that announce a secret. The expression says what else may stand in the name.
 const ASSIGNED_WORDS: &[&str] = &[
-    "password", "passwd", "passphrase", "pwd", "secret", "token", "credential", "api_key", "api-key", "apikey",
-    "access_key", "access-key", "accesskey", "private_key", "private-key", "privatekey", "auth_key", "auth-key", "authkey",
-    "signing_key", "signing-key", "encryption_key", "encryption-key",
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+    "api_key",
+    "api-key",
+    "apikey",
+    "access_key",
+    "access-key",
+    "accesskey",
+    "private_key",
+    "private-key",
+    "privatekey",
+    "auth_key",
+    "auth-key",
+    "authkey",
+    "signing_key",
+    "signing-key",
+    "encryption_key",
+    "encryption-key",
 ];
 
 #[rustfmt::skip]
@@ -48,7 +70,7 @@ pub(super) static RULES: &[Rule] = &[
     key("age-secret-key", &["age-secret-key-1"], r"AGE-SECRET-KEY-1[0-9A-Z]{20}").anywhere(),
     Rule { strict: true, window: 512, ..key("authorization", &["authorization"], AUTHORIZATION).base64().anywhere().checked(checks::header) },
     Rule { strict: true, window: 512, ..key("bearer-token", &["bearer"], r"(?i)bearer(?:\s|%20|\+){1,8}([A-Za-z0-9._~+/=-]{16,})").base64().anywhere().checked(checks::bearer) },
-    Rule { tail: Some(Tail::Cookie), window: 512, ..key("cookie", &["cookie"], COOKIE).anywhere() },
+    Rule { tail: Some(Tail::Cookie), window: 512, ..key("cookie", &["cookie"], COOKIE).anywhere().checked(checks::cookie) },
     Rule { strict: true, window: 512, tail: None, ..key("url-password", &["://"], r#"://[^\s/:@"'\\<>]{0,128}:([^\s/@"'\\<>]{6,256})@"#).anywhere().checked(checks::address) },
     Rule { strict: true, window: 512, tail: Some(Tail::Quoted), ..key("assignment", ASSIGNED_WORDS, ASSIGNMENT).anywhere().checked(checks::assignment) },
 ];
