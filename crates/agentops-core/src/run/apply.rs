@@ -265,8 +265,18 @@ impl State {
     }
 
     fn session_ended(&mut self, event: &Event, at_ms: u64) -> Result<(), Illegal> {
-        let Event::SessionEnded { session: id, end, checkpoint, changed, dropped, artifacts, hand_over, transcript, detail } =
-            event
+        let Event::SessionEnded {
+            session: id,
+            end,
+            checkpoint,
+            changed,
+            dropped,
+            artifacts,
+            hand_over,
+            transcript,
+            detail,
+            said,
+        } = event
         else {
             return illegal("session-ended", "another event");
         };
@@ -284,6 +294,7 @@ impl State {
         session.transcript.clone_from(transcript);
         session.hand_over.clone_from(hand_over);
         session.detail.clone_from(detail);
+        session.said = *said;
 
         let limit = usize::try_from(self.created.workflow.limits.sessions_max).unwrap_or(usize::MAX);
         let retries = self.created.workflow.phase(&id.lane.phase).map_or(0, |phase| phase.retries);
@@ -646,6 +657,7 @@ impl SessionState {
             transcript: None,
             hand_over: None,
             detail: None,
+            said: None,
         }
     }
 }

@@ -100,6 +100,9 @@ pub enum Event {
         transcript: Option<BlobId>,
         /// What a person should know, e.g. the program's own error.
         detail: Option<BlobId>,
+        /// What the program itself said that its calls used, where that differs from what the gateway saw by more than 1 %.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        said: Option<Usage>,
     },
     /// The lanes of a phase were merged in their order.
     Merged {

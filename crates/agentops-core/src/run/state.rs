@@ -239,6 +239,8 @@ pub struct SessionState {
     pub hand_over: Option<BlobId>,
     /// What a person should know.
     pub detail: Option<BlobId>,
+    /// What the program said that its calls used, where that is not what the gateway saw.
+    pub said: Option<Usage>,
 }
 
 /// Why a session must be stopped.

@@ -114,6 +114,7 @@ impl World {
             hand_over: end.is_hand_over().then(|| blob(id)),
             transcript: None,
             detail: None,
+            said: None,
         });
     }
 

@@ -80,6 +80,7 @@ pub(super) fn over(session: &SessionId, end: SessionEnd, detail: Option<BlobId>)
         hand_over: None,
         transcript: None,
         detail,
+        said: None,
     }
 }
 

@@ -69,6 +69,7 @@ impl AtOnce {
                 hand_over: None,
                 transcript: Some(self.blob()),
                 detail: None,
+                said: None,
             });
         }
         events

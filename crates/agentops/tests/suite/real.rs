@@ -5,7 +5,10 @@
 
 use std::path::PathBuf;
 
-use agentops_testkit::model::{Conversation, Growth, HttpError, ModelServer, Reaction, Script, ToolCall, Turn};
+use agentops_testkit::judge;
+use agentops_testkit::model::{
+    Conversation, Growth, HttpError, ModelServer, Options, Reaction, Script, ToolCall, Turn, Watch,
+};
 use serde_json::Value;
 
 use crate::room::{Room, close_out};
@@ -129,7 +132,9 @@ fn carries_the_task_through(program: Program) {
         vec![write("done.txt", "done\n"), shell("cat done.txt"), Turn::text("Done.")],
         Growth { base: 20_000, step: 2_000, output: 300 },
     );
-    let server = ModelServer::start(script(vec![work])).unwrap();
+    let watch = [("key", "dummy-key-for-tests"), ("lane", "agentops-lane-")];
+    let watch = watch.map(|(name, value)| Watch::new(name, value)).into();
+    let server = ModelServer::start_with(script(vec![work]), Options { watch, ..Options::default() }).unwrap();
     let room = room(program, &bin, &server);
     let args = args(&room, program);
     let view = room.run(&crate::room::refs(&args)).expect(0).json();
@@ -141,8 +146,14 @@ fn carries_the_task_through(program: Program) {
         for session in sessions(&view, name) {
             assert!(session["largest_permille"].as_u64().is_some_and(|share| share <= 400), "{session:#}");
             assert!(session["version"].as_str().is_some(), "{session:#}");
+            assert_eq!(session["enforcement"], "prevented", "{session:#}");
             assert_eq!(session["dropped"], 0, "{session:#}");
         }
+    }
+    // What arrived carried the key and never the lane's token, by which the program had called the gateway.
+    for record in server.requests() {
+        assert!(record.saw("key") && !record.saw("lane"), "{record:#?}");
+        assert!(!record.path.contains("lane"), "{record:#?}");
     }
     // Each phase was a conversation of its own: its first call held one user turn and nothing of the others.
     let mains: Vec<_> = server.requests().into_iter().filter(|record| record.main()).collect();
@@ -200,6 +211,34 @@ fn hands_over_and_is_stopped_at_the_ceiling(program: Program) {
     for file in ["half.txt", "more.txt", "done.txt"] {
         assert!(tree.contains(file), "{tree}");
     }
+}
+
+/// B1: the provider says of each call that it used next to nothing, while the conversation grows. The session is asked to hand
+/// over by our own count, does not, and is stopped before a call above the ceiling leaves.
+fn nothing_above_the_ceiling_is_forwarded(program: Program) {
+    let Some(bin) = programs() else { return };
+    let window: u64 = if program == Program::Claude { 200_000 } else { 258_400 };
+    let nothing = Growth { base: 10, step: 0, output: 1 };
+    // Some 29 KB of digits a time: as much as the programs let through of a command's output.
+    let implement = vec![
+        conversation("put together by the supervisor", vec![write("done.txt", "done\n"), Turn::text("Done.")], nothing),
+        conversation("Phase `implement`", vec![shell("seq 1 6000"); 40], nothing),
+    ];
+    let options = Options { keep_body_bytes: 64 << 20, ..Options::default() };
+    let server = ModelServer::start_with(script(implement), options).unwrap();
+    let room = room(program, &bin, &server);
+    let args = args(&room, program);
+    let view = room.run(&crate::room::refs(&args)).expect(0).json();
+    let sessions = sessions(&view, "implement");
+    let ends: Vec<&str> = sessions.iter().map(|session| session["end"].as_str().unwrap()).collect();
+    assert_eq!(ends, ["ceiling", "completed"], "{view:#}");
+    let largest = server.requests().into_iter().map(|record| {
+        let body = record.body.as_ref().expect("every body is kept");
+        judge::tokens(record.protocol, body) + record.max_tokens.unwrap_or_default()
+    });
+    let largest = largest.max().unwrap();
+    assert!(largest <= window * 2 / 5, "{largest} of {window}");
+    assert!(largest > window / 10, "the conversation did grow: {largest} of {window}");
 }
 
 fn survives_a_kill_of_the_supervisor(program: Program) {
@@ -275,6 +314,16 @@ fn claude_code_carries_the_task_through_all_phases() {
 #[test]
 fn claude_code_hands_over_in_band_and_is_stopped_at_the_ceiling() {
     hands_over_and_is_stopped_at_the_ceiling(Program::Claude);
+}
+
+#[test]
+fn b1_nothing_above_the_ceiling_of_claude_code_is_forwarded() {
+    nothing_above_the_ceiling_is_forwarded(Program::Claude);
+}
+
+#[test]
+fn b1_nothing_above_the_ceiling_of_codex_is_forwarded() {
+    nothing_above_the_ceiling_is_forwarded(Program::Codex);
 }
 
 #[test]

@@ -26,12 +26,12 @@ pub(super) struct Left {
     /// What it did last, for a mechanical hand-over.
     pub trail: VecDeque<String>,
     /// What the program said that it used, where that is not what the gateway saw.
-    pub reported: Option<Usage>,
+    pub said: Option<Usage>,
 }
 
 impl Default for Left {
     fn default() -> Self {
-        Self { end: SessionEnd::Failed, detail: None, last_said: String::new(), trail: VecDeque::new(), reported: None }
+        Self { end: SessionEnd::Failed, detail: None, last_said: String::new(), trail: VecDeque::new(), said: None }
     }
 }
 
@@ -101,6 +101,7 @@ pub(super) fn wrap_up(
         hand_over,
         transcript,
         detail: left.detail.map(|words| ctx.put(&words)).transpose()?,
+        said: left.said,
     })
 }
 

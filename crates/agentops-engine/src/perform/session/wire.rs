@@ -168,7 +168,7 @@ impl Running<'_> {
                 said.context(),
                 seen.context()
             ));
-            self.left.reported = Some(said);
+            self.left.said = Some(said);
         }
     }
 }
