@@ -93,7 +93,8 @@ impl Room {
         request.settings.insert("program".to_owned(), self.program.to_str().unwrap().to_owned());
         request.model = Some(self.case.model.to_owned());
         request.window = Window::new(100_000);
-        request.route = Some(Route { base: self.server.base_url(), token: Secret::new(TOKEN), credential: Credential::Key });
+        let base = format!("{}/lane/{TOKEN}", self.server.base_url());
+        request.route = Some(Route { base, token: Secret::new(TOKEN), credential: Credential::Key });
         request
     }
 
@@ -151,6 +152,8 @@ fn a_task_is_done_in_one_session() {
         let requests = room.server.requests();
         assert_eq!(requests.len(), 3, "{}: no title, no router, no other call", case.model);
         let cap = Window::new(100_000).unwrap().output_cap();
+        let paths: Vec<_> = requests.iter().map(|request| request.path.as_str()).collect();
+        assert!(paths.iter().all(|path| path.starts_with("/lane/")), "{}: {paths:?}", case.model);
         let caps: Vec<_> = requests.iter().map(|request| request.max_tokens).collect();
         assert_eq!(caps, [Some(cap); 3], "{}", case.model);
     }

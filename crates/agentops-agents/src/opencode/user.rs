@@ -52,7 +52,10 @@ pub(super) fn read(path: &Path) -> Option<Value> {
 /// A configuration folder in which everything is the user's but the program's own part. What the agent starts, git for one,
 /// finds its settings there.
 pub(super) fn mirror(users: Option<&Path>, folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder.join(OWN))?;
+    let own = folder.join(OWN);
+    // As if what plugins are written with were installed: the program would fetch it for each session, for none.
+    fs::create_dir_all(own.join("node_modules"))?;
+    fs::write(own.join("package-lock.json"), r#"{"packages":{"":{"dependencies":{"@opencode-ai/plugin":"*"}}}}"#)?;
     let entries = match users.map(fs::read_dir) {
         None => return Ok(()),
         Some(Err(error)) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -103,7 +106,7 @@ mod tests {
             mirror(Some(&users), &folder).unwrap();
         }
         assert_eq!(fs::read_to_string(folder.join("git/config")).unwrap(), "[user]");
-        assert_eq!(fs::read_dir(folder.join(OWN)).unwrap().count(), 0);
+        assert!(!folder.join(OWN).join("opencode.json").exists());
         mirror(Some(&room.path().join("nothing")), &room.path().join("m2")).unwrap();
     }
 }
