@@ -14,6 +14,7 @@ pub mod paths;
 pub mod perform;
 pub mod plan;
 pub mod supervisor;
+pub mod telemetry;
 pub mod trust;
 pub mod view;
 pub mod wire;

@@ -25,6 +25,7 @@ use crate::paths::Home;
 use crate::files::{FileError, user};
 use crate::perform::gateway::{self, Gateways};
 use crate::perform::{Ctx, Msg, Performer, Report, chain};
+use crate::telemetry::{self, Watched};
 use crate::world::{Clock, StorageError, SystemClock};
 
 /// What a supervisor needs to know. Everything from outside is handed in here, once.
@@ -111,7 +112,7 @@ impl Lock {
 
 /// The loop's state; closures of clients run on it.
 pub struct Loop {
-    conductor: Conductor<SystemClock, Ledger, Performer>,
+    conductor: Conductor<SystemClock, Watched<Ledger>, Performer>,
     followers: Vec<SyncSender<()>>,
     fatal: Option<SupervisorError>,
 }
@@ -161,6 +162,10 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
     let (tell, messages) = channel();
     let clock = SystemClock::default();
     let user = user::read(&options.home.config_file())?;
+    let observer = telemetry::observer(&user, &options.env, options.repo.id(), &blobs, log).unwrap_or_else(|words| {
+        log(&words);
+        None
+    });
     let gateways = Gateways::new(user, &gateway::day(clock.now_ms()), ledger.spent_since(gateway::midnight(clock.now_ms()))?);
     let ctx = Arc::new(Ctx {
         repo: options.repo.clone(),
@@ -172,7 +177,7 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
         tell,
         gateways,
     });
-    let conductor = Conductor::start(clock, ledger, Performer::new(Arc::clone(&ctx)))?;
+    let conductor = Conductor::start(clock, Watched::new(ledger, observer), Performer::new(Arc::clone(&ctx)))?;
     let clients = Arc::new(AtomicUsize::new(0));
     let mut turning = Loop { conductor, followers: Vec::new(), fatal: None };
     let ended = loop {
@@ -184,6 +189,7 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
         }
     };
     let _best_effort = std::fs::remove_file(paths.socket());
+    turning.conductor.storage.close();
     ended
 }
 

@@ -73,6 +73,8 @@ impl DayBudget {
 pub struct TelemetryConfig {
     /// An OTLP/HTTP receiver, `http://127.0.0.1:4318`.
     pub endpoint: Option<String>,
+    /// The project to appear under, for receivers that sort by projects.
+    pub project: Option<String>,
 }
 
 const HINT: &str = "`agentops schema user-config` prints every key that is allowed";
