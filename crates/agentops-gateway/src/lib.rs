@@ -4,4 +4,6 @@
 pub mod conversation;
 pub mod count;
 pub mod judge;
+pub mod protocol;
 pub mod scan;
+pub mod sse;
