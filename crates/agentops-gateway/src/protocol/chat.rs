@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
-use super::request::{Builder, Head, Media, texts};
+use super::request::{Builder, Head, Media, Needles, needles, texts};
 use super::{responses, usage};
 use crate::scan::Malformed;
 use crate::sse::Event;
@@ -27,18 +27,22 @@ pub(super) fn limit_key(head: &Head) -> &'static str {
     if is_openai && !name.starts_with("gpt-oss") { "max_completion_tokens" } else { "max_tokens" }
 }
 
+static NEEDLES: Needles = Needles::new(|| needles(&["image_url", "input_audio", "file", "audio", "video_url"]));
+
 pub(super) fn media(item: &[u8]) -> Media {
-    const NEEDLES: [&[u8]; 5] = [b"\"image_url\"", b"\"input_audio\"", b"\"file\"", b"\"audio\"", b"\"video_url\""];
     let mut media = Media::default();
-    if NEEDLES.iter().all(|needle| memchr::memmem::find(item, needle).is_none()) {
+    if !NEEDLES.are_in(item) {
         return media;
     }
     let item = Json::new(item);
-    if item.get("audio").is_some() {
-        // Something that the model said before, by its id.
+    if item.get("audio").is_some() || item.is_disguised() {
+        // Something that the model said before, by its id; or something hidden.
         media.add(None, None);
     }
     for part in item.get("content").into_iter().flat_map(Json::elements) {
+        if part.is_disguised() {
+            media.add(None, None);
+        }
         match part.get("type").and_then(Json::raw).unwrap_or_default() {
             b"image_url" => {
                 let image = part.get("image_url").map(|image| image.get("url").unwrap_or(image));
@@ -60,12 +64,12 @@ pub(super) fn media(item: &[u8]) -> Media {
 }
 
 /// How opencode's own request for a summary begins.
-const SUMMARY_BEGINNINGS: [&[u8]; 0] = [];
+const SUMMARY_BEGINNING: &[u8] = b"Here is the conversation so far:";
 
-pub(super) fn is_compaction(last_items: &[&[u8]]) -> bool {
+pub(super) fn is_compaction(head: &Head, last_items: &[&[u8]]) -> bool {
     let Some(last) = last_items.last().map(|item| Json::new(item)) else { return false };
-    let begins = |text: &[u8]| SUMMARY_BEGINNINGS.iter().any(|beginning| text.starts_with(beginning));
-    last.get("role").and_then(Json::raw) == Some(b"user") && texts(last.get("content")).last().is_some_and(begins)
+    let begins = texts(last.get("content")).last().is_some_and(|text| text.starts_with(SUMMARY_BEGINNING));
+    !head.has_tools && last.get("role").and_then(Json::raw) == Some(b"user") && begins
 }
 
 pub(super) fn event(state: &mut State, event: Event<'_>) {

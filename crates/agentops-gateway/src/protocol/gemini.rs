@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
-use super::request::{Builder, Head, Media, Place, decoded_length, texts};
+use super::request::{Builder, Head, Media, Needles, Place, decoded_length, needles, texts};
 use super::usage;
 use crate::scan::Malformed;
 use crate::sse::Event;
@@ -16,8 +16,8 @@ use crate::sse::Event;
 /// pixels a side, at most two deep where they are that small: 24 tiles of 258 tokens. Newer models: 2,240 at most.
 const IMAGE_TOKENS_MAX: u64 = 24 * 258;
 
-/// What Gemini CLI asks for when it summarises its own context.
-const SUMMARY_WORDS: &[u8] = b"generate the <state_snapshot>";
+/// How what Gemini CLI asks for ends when it summarises its own context.
+const SUMMARY_ENDING: &[u8] = b"<state_snapshot>.";
 
 pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> Result<(), Malformed> {
     match key {
@@ -58,17 +58,13 @@ fn config(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> Result<(), 
     Ok(())
 }
 
+static NEEDLES: Needles = Needles::new(|| {
+    needles(&["inlineData", "inline_data", "fileData", "file_data", "thoughtSignature", "thought_signature"])
+});
+
 pub(super) fn media(item: &[u8]) -> Media {
-    const NEEDLES: [&[u8]; 6] = [
-        b"\"inlineData\"",
-        b"\"inline_data\"",
-        b"\"fileData\"",
-        b"\"file_data\"",
-        b"\"thoughtSignature\"",
-        b"\"thought_signature\"",
-    ];
     let mut media = Media::default();
-    if NEEDLES.iter().any(|needle| memchr::memmem::find(item, needle).is_some()) {
+    if NEEDLES.are_in(item) {
         parts(&mut media, Json::new(item).get("parts"));
     }
     media
@@ -76,6 +72,9 @@ pub(super) fn media(item: &[u8]) -> Media {
 
 fn parts(media: &mut Media, list: Option<Json<'_>>) {
     for part in list.into_iter().flat_map(Json::elements) {
+        if part.is_disguised() {
+            media.add(None, None);
+        }
         for (key, value) in part.members() {
             match key {
                 b"inlineData" | b"inline_data" => {
@@ -124,7 +123,7 @@ fn inline_tokens(kind: &[u8], data: &[u8]) -> Option<u64> {
 
 pub(super) fn is_compaction(head: &Head, last_items: &[&[u8]]) -> bool {
     let Some(last) = last_items.last().map(|item| Json::new(item)) else { return false };
-    let asks = texts(last.get("parts")).last().is_some_and(|text| memchr::memmem::find(text, SUMMARY_WORDS).is_some());
+    let asks = texts(last.get("parts")).last().is_some_and(|text| text.ends_with(SUMMARY_ENDING));
     !head.has_tools && asks
 }
 

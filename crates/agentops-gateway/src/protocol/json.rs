@@ -105,6 +105,15 @@ impl<'a> Json<'a> {
         (bytes.first() == Some(&b'"') && bytes.len() >= 2).then(|| &bytes[1..bytes.len() - 1])
     }
 
+    /// A member's key, or what its `type` says, is written with escapes. No client does that; it would hide what it is.
+    pub(super) fn is_disguised(self) -> bool {
+        let hides = |(key, value): (&[u8], Json<'_>)| {
+            let is_type = key == b"type";
+            key.contains(&b'\\') || is_type && value.raw().is_some_and(|kind| kind.contains(&b'\\'))
+        };
+        self.members().any(hides)
+    }
+
     /// A string that serves as a name: cut to what a name can be long, so that nobody can fill a ledger with it.
     pub(super) fn name(self) -> Option<String> {
         const NAME_BYTES_MAX: usize = 256;

@@ -4,13 +4,16 @@ use serde_json::json;
 
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
-use super::request::{Builder, Media, texts};
+use super::request::{Builder, Media, Needles, needles, texts};
 use super::usage::MessagesReport;
 use crate::scan::Malformed;
 use crate::sse::Event;
 
 /// The most tokens an image has. Models that see in high resolution scale it down to 4,784 tokens, others to about 1,600.
 const IMAGE_TOKENS_MAX: u64 = 4_784;
+
+static NEEDLES: Needles =
+    Needles::new(|| needles(&["image", "document", "signature", "redacted_thinking", "encrypted_content"]));
 
 /// How Claude Code's own request for a summary begins.
 const SUMMARY_BEGINNINGS: [&[u8]; 2] =
@@ -37,15 +40,14 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
 
 pub(super) fn media(item: &[u8]) -> Media {
     let mut media = Media::default();
-    if has_media(item) {
-        content(&mut media, Json::new(item).get("content"), 0);
+    if NEEDLES.are_in(item) {
+        let item = Json::new(item);
+        if item.is_disguised() {
+            media.add(None, None);
+        }
+        content(&mut media, item.get("content"), 0);
     }
     media
-}
-
-fn has_media(item: &[u8]) -> bool {
-    const NEEDLES: [&[u8]; 5] = [b"\"image\"", b"\"document\"", b"\"signature\"", b"\"data\"", b"\"encrypted_content\""];
-    NEEDLES.iter().any(|needle| memchr::memmem::find(item, needle).is_some())
 }
 
 /// Blocks of content, some of which hold blocks themselves. The input of a tool is not looked at: the model wrote it, and
@@ -56,6 +58,9 @@ fn content(media: &mut Media, blocks: Option<Json<'_>>, depth: u32) {
         return media.add(None, None);
     }
     for block in blocks.into_iter().flat_map(Json::elements) {
+        if block.is_disguised() {
+            media.add(None, None);
+        }
         let source = block.get("source");
         let source_type = source.and_then(|source| source.get("type")?.raw());
         let data = source.and_then(|source| source.get("data")?.raw()).filter(|_| source_type == Some(b"base64"));

@@ -13,6 +13,8 @@ mod reader;
 mod reply;
 mod request;
 mod responses;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 pub use endpoint::{Endpoint, endpoint};

@@ -1,6 +1,9 @@
 //! What a request says at its top level, and what of its items is not text.
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
 
 use super::json::Json;
 use super::{Protocol, chat, gemini, messages, responses};
@@ -129,6 +132,27 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Finds in one pass whether an item may hold anything but text. The words stand in quotes, which text inside a string
+/// has escaped; an escape is looked for because it could hide such a word.
+pub(super) struct Needles(LazyLock<AhoCorasick>);
+
+impl Needles {
+    pub(super) const fn new(build: fn() -> AhoCorasick) -> Self {
+        Self(LazyLock::new(build))
+    }
+
+    pub(super) fn are_in(&self, item: &[u8]) -> bool {
+        self.0.is_match(item)
+    }
+}
+
+/// The searcher for these words.
+pub(super) fn needles(words: &[&str]) -> AhoCorasick {
+    let quoted = words.iter().map(|word| format!("\"{word}\"")).chain(["\\u00".to_owned()]);
+    // A handful of short words is far below any limit of the library.
+    AhoCorasick::new(quoted).expect("a small set of words")
+}
+
 /// Reads what the top level says.
 ///
 /// # Errors
@@ -183,7 +207,7 @@ pub fn is_compaction(protocol: Protocol, head: &Head, last_items: &[&[u8]]) -> b
     match protocol {
         Protocol::Messages => messages::is_compaction(last_items),
         Protocol::Responses => responses::is_compaction(head, last_items),
-        Protocol::Chat => chat::is_compaction(last_items),
+        Protocol::Chat => chat::is_compaction(head, last_items),
         Protocol::Gemini => gemini::is_compaction(head, last_items),
     }
 }

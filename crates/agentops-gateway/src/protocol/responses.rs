@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
-use super::request::{Builder, Head, Media, decoded_length, texts};
+use super::request::{Builder, Head, Media, Needles, decoded_length, needles, texts};
 use super::usage;
 use crate::scan::Malformed;
 use crate::sse::Event;
@@ -12,6 +12,18 @@ use crate::sse::Event;
 /// The most tokens an image has, but for the models that count patches at a multiple and `gpt-4o-mini`: 10,000 patches of
 /// 32 pixels square at the detail `original`, a quarter of them at `high`.
 const IMAGE_TOKENS_MAX: u64 = 10_000;
+
+static NEEDLES: Needles = Needles::new(|| {
+    needles(&[
+        "input_image",
+        "input_file",
+        "input_audio",
+        "encrypted_content",
+        "item_reference",
+        "computer_screenshot",
+        "image_generation_call",
+    ])
+});
 
 /// How codex's own request for a summary begins.
 const SUMMARY_BEGINNING: &[u8] = b"You are performing a CONTEXT CHECKPOINT COMPACTION";
@@ -34,20 +46,14 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
 }
 
 pub(super) fn media(item: &[u8]) -> Media {
-    const NEEDLES: [&[u8]; 7] = [
-        b"\"input_image\"",
-        b"\"input_file\"",
-        b"\"input_audio\"",
-        b"\"encrypted_content\"",
-        b"\"item_reference\"",
-        b"\"computer_screenshot\"",
-        b"\"image_generation_call\"",
-    ];
     let mut media = Media::default();
-    if NEEDLES.iter().all(|needle| memchr::memmem::find(item, needle).is_none()) {
+    if !NEEDLES.are_in(item) {
         return media;
     }
     let item = Json::new(item);
+    if item.is_disguised() {
+        media.add(None, None);
+    }
     match item.get("type").and_then(Json::raw).unwrap_or_default() {
         b"item_reference" => media.add(None, None),
         b"image_generation_call" => media.add(item.get("result").and_then(Json::raw), Some(IMAGE_TOKENS_MAX)),
@@ -64,6 +70,9 @@ pub(super) fn media(item: &[u8]) -> Media {
 }
 
 fn part(media: &mut Media, part: Json<'_>) {
+    if part.is_disguised() {
+        media.add(None, None);
+    }
     match part.get("type").and_then(Json::raw).unwrap_or_default() {
         b"input_image" | b"computer_screenshot" => media.add(data(part.get("image_url")), Some(IMAGE_TOKENS_MAX)),
         b"input_file" => file(media, part),
