@@ -379,7 +379,8 @@ impl Judged {
         decide(&Ask {
             window: self.window,
             input: self.input(),
-            output: self.head.output.as_ref().map(|limit| limit.tokens.saturating_mul(candidates)),
+            // A limit that limits nothing is none.
+            output: self.head.output.as_ref().map(|limit| limit.tokens).filter(|tokens| *tokens != u64::MAX).map(|tokens| tokens.saturating_mul(candidates)),
             thinking: self.head.thinking.unwrap_or_default(),
             kind: self.kind,
             takes_limit,

@@ -1,92 +1,139 @@
-//! Server-sent events, as they go by (WHATWG HTML, section 9.2.6). Only the data is read.
+//! Server-sent events as they go by, in pieces of any size.
+//!
+//! Format: the WHATWG HTML standard, section "Server-sent events", "Interpreting an event stream". Lines may end with LF,
+//! CR LF or CR. Nothing fails here: a field that is not known is passed over, and an event that is too long is given short.
 
 use memchr::memchr2;
 
-/// An event longer than this is passed over: nothing that is read from a stream is that long.
-const EVENT_BYTES_MAX: usize = 1 << 20;
+/// The most of one event that is kept, in bytes. What comes after it in the same event is dropped.
+pub const EVENT_BYTES_MAX: usize = 1 << 20;
 
-/// Splits a stream into the data of its events, wherever it is cut.
-#[derive(Debug, Default)]
-pub struct Events {
-    /// The line that is not ended.
-    line: Vec<u8>,
-    data: Vec<u8>,
-    has_data: bool,
-    too_long: bool,
-    after_cr: bool,
-    open: bool,
+/// One event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// What its `event` line says; empty: it has none.
+    pub name: &'a [u8],
+    /// Its `data` lines, joined by line feeds.
+    pub data: &'a [u8],
+    /// It was longer than is kept, so its data end early.
+    pub cut: bool,
 }
 
-impl Events {
-    /// Takes bytes in and hands out the data of each event that ends with them.
-    pub fn push(&mut self, mut bytes: &[u8], each: &mut impl FnMut(&[u8])) {
-        while let Some(end) = memchr2(b'\n', b'\r', bytes) {
-            let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
-            let is_lf_of_crlf = self.after_cr && end == 0 && bytes[end] == b'\n';
-            self.after_cr = bytes[end] == b'\r';
-            bytes = rest;
-            if is_lf_of_crlf {
-                continue;
-            }
+/// Reads a stream of events.
+#[derive(Debug, Clone, Default)]
+pub struct Parser {
+    /// A line that has not ended yet.
+    line: Vec<u8>,
+    name: Vec<u8>,
+    data: Vec<u8>,
+    has_data: bool,
+    cut: bool,
+    /// The last byte was a CR that ended a line: a LF directly after it belongs to it.
+    after_cr: bool,
+    /// The stream has begun; a byte order mark is one only before that.
+    begun: bool,
+}
+
+impl Parser {
+    /// Takes the next bytes and calls `each` for every event that they complete.
+    ///
+    /// Returns how many of the bytes lie before the end of the last such event: there the stream can be ended without
+    /// leaving half an event behind. `None`: no event ended in them.
+    pub fn push(&mut self, bytes: &[u8], mut each: impl FnMut(Event<'_>)) -> Option<usize> {
+        let mut boundary = None;
+        let mut at = 0;
+        if self.after_cr && !bytes.is_empty() {
+            self.after_cr = false;
+            at = usize::from(bytes[0] == b'\n');
+        }
+        while let Some(end) = memchr2(b'\n', b'\r', &bytes[at..]).map(|offset| at + offset) {
+            let line = &bytes[at..end];
+            let is_blank = line.is_empty() && self.line.is_empty();
             if self.line.is_empty() {
-                self.line(line, each);
+                self.take(line);
             } else {
                 self.keep(line);
-                let whole = std::mem::take(&mut self.line);
-                self.line(&whole, each);
-                self.line = whole;
+                let line = std::mem::take(&mut self.line);
+                self.take(&line);
+                self.line = line;
                 self.line.clear();
             }
+            at = end + 1;
+            if bytes[end] == b'\r' {
+                match bytes.get(at) {
+                    Some(b'\n') => at += 1,
+                    Some(_) => {}
+                    None => self.after_cr = true,
+                }
+            }
+            if is_blank {
+                boundary = Some(at);
+                self.dispatch(&mut each);
+            }
         }
-        if !bytes.is_empty() {
-            self.after_cr = false;
-            self.open = true;
-            self.keep(bytes);
+        self.keep(&bytes[at..]);
+        boundary
+    }
+
+    /// As if the stream ended here: gives an event that lacks only its blank line. The standard drops it, but some servers
+    /// leave that line out and some clients read the event.
+    pub fn rest(&self, each: impl FnMut(Event<'_>)) {
+        if self.has_data || !self.line.is_empty() {
+            self.clone().push(b"\n\n", each);
         }
     }
 
-    /// Whether an event has begun and not ended.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.open
-    }
-
+    /// Keeps a part of a line that has not ended.
     fn keep(&mut self, part: &[u8]) {
-        if self.line.len() + part.len() > EVENT_BYTES_MAX {
-            self.too_long = true;
-            // What stays tells an empty line from one that is passed over.
-            self.line.truncate(1);
-            if self.line.is_empty() {
-                self.line.push(b':');
-            }
-            return;
-        }
-        self.line.extend_from_slice(part);
+        let room = EVENT_BYTES_MAX.saturating_sub(self.line.len());
+        self.cut |= part.len() > room;
+        self.line.extend_from_slice(&part[..part.len().min(room)]);
     }
 
-    fn line(&mut self, line: &[u8], each: &mut impl FnMut(&[u8])) {
-        if line.is_empty() {
-            if self.has_data && !self.too_long {
-                each(&self.data);
+    /// Takes a line without its end.
+    fn take(&mut self, line: &[u8]) {
+        // A line that came in one piece is cut where one that came in several was.
+        self.cut |= line.len() > EVENT_BYTES_MAX;
+        let line = &line[..line.len().min(EVENT_BYTES_MAX)];
+        let line = if self.begun { line } else { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) };
+        self.begun = true;
+        if let Some(value) = field(line, b"data") {
+            if self.has_data {
+                self.data.push(b'\n');
             }
-            self.data.clear();
-            (self.has_data, self.too_long, self.open) = (false, false, false);
-            return;
+            self.has_data = true;
+            let room = EVENT_BYTES_MAX.saturating_sub(self.data.len());
+            self.cut |= value.len() > room;
+            self.data.extend_from_slice(&value[..value.len().min(room)]);
+        } else if let Some(value) = field(line, b"event") {
+            self.name.clear();
+            self.name.extend_from_slice(value);
         }
-        self.open = true;
-        let Some(value) = line.strip_prefix(b"data").and_then(|rest| if rest.is_empty() { Some(rest) } else { rest.strip_prefix(b":") })
-        else {
-            return;
-        };
-        let value = value.strip_prefix(b" ").unwrap_or(value);
-        if self.data.len() + value.len() > EVENT_BYTES_MAX {
-            self.too_long = true;
-            return;
-        }
+    }
+
+    fn dispatch(&mut self, each: &mut impl FnMut(Event<'_>)) {
         if self.has_data {
-            self.data.push(b'\n');
+            each(Event { name: &self.name, data: &self.data, cut: self.cut });
         }
-        self.has_data = true;
-        self.data.extend_from_slice(value);
+        self.name.clear();
+        self.data.clear();
+        self.has_data = false;
+        self.cut = false;
+        // One long event does not make the rest of a long stream expensive to hold.
+        self.data.shrink_to(KEPT_BETWEEN_EVENTS);
+        self.line.shrink_to(KEPT_BETWEEN_EVENTS);
+    }
+}
+
+/// Room that is kept from event to event, in bytes.
+const KEPT_BETWEEN_EVENTS: usize = 64 << 10;
+
+/// The value of a line, if it is of that field. One space after the colon belongs to neither.
+fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let rest = line.strip_prefix(name)?;
+    match rest.split_first() {
+        None => Some(rest),
+        Some((b':', value)) => Some(value.strip_prefix(b" ").unwrap_or(value)),
+        Some(_) => None,
     }
 }

@@ -7,6 +7,7 @@ use agentops_core::budget::{Amount, Reservation};
 use agentops_core::call::{CallKind, CallRow};
 use agentops_core::ceiling::Window;
 use agentops_core::models::{self, CacheLife};
+use agentops_core::usage::Usage;
 
 use crate::conversation::{Density, Reading};
 use crate::judge::Room;
@@ -35,7 +36,7 @@ pub(crate) struct Call {
 pub enum Flow {
     /// Pass them on.
     GoOn,
-    /// The answer would pass the ceiling: send these bytes, which end it in good form, and nothing after them.
+    /// The answer would pass the ceiling: send these bytes in their place, which end it in good form, and nothing after them.
     Cut(Vec<u8>),
 }
 
@@ -101,19 +102,15 @@ impl Ticket {
         }
         let seen = open.reader.push(bytes);
         open.output_bytes = open.output_bytes.saturating_add(seen.output_bytes);
-        let room = open.call.room;
-        if !room.cut {
-            return Flow::GoOn;
-        }
-        if seen.hidden {
+        if seen.hidden && open.call.room.cut {
             open.lane.saw_hidden_reasoning();
         }
-        // No tokenizer makes more tokens than bytes.
-        if open.output_bytes <= room.output {
+        // No tokenizer makes more tokens than bytes. The answer is cut where an event ends.
+        let Some(boundary) = seen.boundary.filter(|_| open.call.room.cut && open.output_bytes > open.call.room.output) else {
             return Flow::GoOn;
-        }
+        };
         open.error = Some("cut".into());
-        Flow::Cut(open.reader.cut())
+        Flow::Cut([&bytes[..boundary], &open.reader.cut()].concat())
     }
 
     /// The call failed: one word (`connect`, `timeout`, `reset`, `client-gone`).
@@ -158,10 +155,14 @@ impl Open {
         }
         let model = self.call.model.as_deref();
         let actual = match answer.usage {
-            Some(usage) => Amount {
-                tokens: usage.context(),
-                micro_usd: model.and_then(models::price_of).map(|price| price.cost_cached(&usage, self.cache_life())),
-            },
+            Some(usage) => {
+                // Where the provider had not said all, what was seen of the output counts.
+                let seen = if answer.usage_is_final { 0 } else { self.output_bytes.min(self.call.room.output) };
+                let usage = Usage { output: usage.output.max(seen), ..usage };
+                let life = if answer.cache_write_hour > 0 { CacheLife::Hour } else { CacheLife::Default };
+                let micro_usd = model.and_then(models::price_of).map(|price| price.cost_cached(&usage, life));
+                Amount { tokens: usage.context(), micro_usd }
+            }
             // Providers charge nothing for what they refuse, and what was not sent cost nothing.
             None if refused || !self.sent => Amount::ZERO,
             None => {
@@ -202,14 +203,6 @@ impl Open {
             charged,
         };
         self.lane.rules.host.settled(row, missing);
-    }
-}
-
-impl Open {
-    /// How long what the call wrote to a cache is kept: an hour where any part of it asks for that.
-    fn cache_life(&self) -> CacheLife {
-        let asks = memchr::memmem::find(&self.call.reading.body, br#""ttl":"1h""#).is_some();
-        if asks { CacheLife::Hour } else { CacheLife::Default }
     }
 }
 

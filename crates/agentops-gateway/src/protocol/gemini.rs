@@ -1,0 +1,209 @@
+//! Gemini `generateContent`. Sources: the Gemini API reference, "Generating content", and its guides "Token counting",
+//! "Image understanding" and "Media resolution".
+//!
+//! Members have two spellings, for its servers read JSON as protocol buffers do: `maxOutputTokens` and `max_output_tokens`.
+
+use serde_json::json;
+
+use super::json::{Found, Json, each_member, text_length};
+use super::reader::{State, sent};
+use super::request::{Builder, Head, Media, Needles, Place, decoded_length, needles, texts};
+use super::usage;
+use crate::scan::Malformed;
+use crate::sse::Event;
+
+/// The most tokens an image has. An image is scaled down to at most 3,072 pixels a side and cut into tiles of at least 256
+/// pixels a side, at most two deep where they are that small: 24 tiles of 258 tokens. Newer models: 2,240 at most.
+const IMAGE_TOKENS_MAX: u64 = 24 * 258;
+
+/// How what Gemini CLI asks for ends when it summarises its own context.
+const SUMMARY_ENDING: &[u8] = b"<state_snapshot>.";
+
+pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> Result<(), Malformed> {
+    match key {
+        b"generationConfig" | b"generation_config" => {
+            if builder.head.place != Place::Body {
+                return Err(Malformed { what: "a second configuration", at: value.range().start });
+            }
+            builder.head.place =
+                if value.is_object() { Place::Object(value.range().start) } else { Place::Value(value.range()) };
+            for (key, value) in value.members() {
+                config(builder, key, value)?;
+            }
+        }
+        b"cachedContent" | b"cached_content" => builder.head.server_history |= !value.is_null(),
+        b"tools" => {
+            let client = [b"functionDeclarations".as_slice(), b"function_declarations"];
+            let runs = |tool: Json<'_>| tool.members().any(|(key, value)| !client.contains(&key) && !value.is_null());
+            builder.head.server_tools |= value.elements().any(runs);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn config(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> Result<(), Malformed> {
+    match key {
+        b"maxOutputTokens" | b"max_output_tokens" => builder.limit(value)?,
+        b"candidateCount" | b"candidate_count" => {
+            builder.head.candidates = builder.head.candidates.max(value.number().unwrap_or(1));
+        }
+        b"thinkingConfig" | b"thinking_config" => {
+            let budget = value.get("thinkingBudget").or_else(|| value.get("thinking_budget"));
+            // -1 leaves it to the model.
+            builder.head.thinking = budget.and_then(|budget| budget.number().ok());
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+static NEEDLES: Needles = Needles::new(|| {
+    needles(&["inlineData", "inline_data", "fileData", "file_data", "thoughtSignature", "thought_signature"])
+});
+
+pub(super) fn media(item: &[u8]) -> Media {
+    let mut media = Media::default();
+    if NEEDLES.are_in(item) {
+        parts(&mut media, Json::new(item).get("parts"));
+    }
+    media
+}
+
+fn parts(media: &mut Media, list: Option<Json<'_>>) {
+    for part in list.into_iter().flat_map(Json::elements) {
+        if part.is_disguised() {
+            media.add(None, None);
+        }
+        for (key, value) in part.members() {
+            match key {
+                b"inlineData" | b"inline_data" => {
+                    let data = value.get("data").and_then(Json::raw);
+                    media.add(data, inline_tokens(kind(value), data.unwrap_or_default()));
+                }
+                b"fileData" | b"file_data" => {
+                    media.add(None, kind(value).starts_with(b"image/").then_some(IMAGE_TOKENS_MAX));
+                }
+                b"thoughtSignature" | b"thought_signature" => media.add_sealed(Some(value)),
+                // What a function gave back may hold media of its own, one level deep.
+                b"functionResponse" | b"function_response" => {
+                    for part in value.get("parts").into_iter().flat_map(Json::elements) {
+                        for (key, value) in part.members() {
+                            if matches!(key, b"inlineData" | b"inline_data") {
+                                let data = value.get("data").and_then(Json::raw);
+                                media.add(data, inline_tokens(kind(value), data.unwrap_or_default()));
+                            } else if matches!(key, b"fileData" | b"file_data") {
+                                media.add(None, None);
+                            }
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn kind<'a>(data: Json<'a>) -> &'a [u8] {
+    data.get("mimeType").or_else(|| data.get("mime_type")).and_then(Json::raw).unwrap_or_default()
+}
+
+/// Sound has 32 tokens a second, and `mp3` at its thinnest 1,000 bytes a second; twice that, to be sure. Other forms may
+/// hold silence in next to no bytes.
+fn inline_tokens(kind: &[u8], data: &[u8]) -> Option<u64> {
+    const SOUND_BYTES_A_TOKEN: u64 = 15;
+    let bytes = decoded_length(data);
+    match kind {
+        b"audio/mp3" | b"audio/mpeg" | b"audio/wav" => Some(bytes.div_ceil(SOUND_BYTES_A_TOKEN) + 1),
+        kind if kind.starts_with(b"image/") => Some(IMAGE_TOKENS_MAX),
+        kind if kind.starts_with(b"text/") => Some(bytes),
+        _ => None,
+    }
+}
+
+pub(super) fn is_compaction(head: &Head, last_items: &[&[u8]]) -> bool {
+    let Some(last) = last_items.last().map(|item| Json::new(item)) else { return false };
+    let asks = texts(last.get("parts")).last().is_some_and(|text| text.ends_with(SUMMARY_ENDING));
+    !head.has_tools && asks
+}
+
+pub(super) fn event(state: &mut State, event: Event<'_>) {
+    chunk(state, Json::new(event.data));
+}
+
+/// One response of a stream: each is whole, with the candidates' next parts.
+fn chunk(state: &mut State, chunk: Json<'_>) {
+    for (key, value) in chunk.members() {
+        match key {
+            b"candidates" => candidates(state, value),
+            b"modelVersion" => State::name(&mut state.answer.model, Some(value)),
+            b"responseId" => State::name(&mut state.answer.id, Some(value)),
+            b"error" => {
+                State::name(&mut state.answer.error, value.get("status"));
+                if state.answer.error.is_none() {
+                    state.answer.error = Some("error".into());
+                }
+            }
+            b"promptFeedback" => {
+                // The prompt was refused: there is no candidate to end.
+                if let Some(reason) = value.get("blockReason") {
+                    State::name(&mut state.answer.finish, Some(reason));
+                    state.answer.complete = true;
+                }
+            }
+            _ => {}
+        }
+    }
+    state.answer.complete |= state.answer.finish.is_some() && state.open_candidates.is_empty();
+    // Each response reports what there is so far.
+    let report = chunk.get("usageMetadata").and_then(usage::gemini);
+    let is_final = state.answer.complete;
+    state.report(report, is_final);
+}
+
+fn candidates(state: &mut State, candidates: Json<'_>) {
+    for candidate in candidates.elements() {
+        let index = candidate.get("index").and_then(|index| index.number().ok()).unwrap_or(0);
+        state.candidate(index, candidate.get("finishReason"));
+        let Some(content) = candidate.get("content") else { continue };
+        let (mut bytes, mut hidden) = (0, false);
+        for part in content.get("parts").into_iter().flat_map(Json::elements) {
+            if let Some(call) = part.get("functionCall") {
+                bytes += call.bytes().len() as u64;
+                hidden |= part.get("thoughtSignature").is_some();
+                continue;
+            }
+            each_member(part.bytes(), |key, value| match (key, value) {
+                (b"text" | b"code", Found::Text(text)) => bytes += text_length(text),
+                // What is shown of thoughts is a summary.
+                (b"thought", Found::Other(b't')) | (b"thoughtSignature", _) => hidden = true,
+                _ => {}
+            });
+        }
+        state.output(bytes);
+        state.seen.hidden |= hidden;
+    }
+}
+
+/// A plain answer, or the array of responses that a stream without events is.
+pub(super) fn plain(state: &mut State, body: Json<'_>) {
+    if body.is_array() {
+        for response in body.elements() {
+            chunk(state, response);
+        }
+    } else {
+        chunk(state, body);
+    }
+    state.answer.complete = state.answer.error.is_none();
+    state.answer.usage_is_final = state.answer.usage.is_some();
+}
+
+pub(super) fn cut(state: &State) -> Vec<u8> {
+    let open = if state.open_candidates.is_empty() { &[0][..] } else { &state.open_candidates };
+    let candidates: Vec<_> = open
+        .iter()
+        .map(|index| json!({"content": {"role": "model", "parts": [{"text": ""}]}, "finishReason": "MAX_TOKENS", "index": index}))
+        .collect();
+    let answer = &state.answer;
+    sent(None, &json!({"candidates": candidates, "modelVersion": answer.model, "responseId": answer.id}))
+}

@@ -1,0 +1,175 @@
+//! Anthropic Messages. Sources: Anthropic's API reference, "Messages", "Streaming", "Vision" and "PDF support".
+
+use serde_json::json;
+
+use super::json::{Found, Json, each_member, text_length};
+use super::reader::{State, sent};
+use super::request::{Builder, Media, Needles, needles, texts};
+use super::usage::MessagesReport;
+use crate::scan::Malformed;
+use crate::sse::Event;
+
+/// The most tokens an image has. Models that see in high resolution scale it down to 4,784 tokens, others to about 1,600.
+const IMAGE_TOKENS_MAX: u64 = 4_784;
+
+static NEEDLES: Needles =
+    Needles::new(|| needles(&["image", "document", "signature", "redacted_thinking", "encrypted_content"]));
+
+/// How Claude Code's own request for a summary begins.
+const SUMMARY_BEGINNINGS: [&[u8]; 2] =
+    [b"CRITICAL: Respond with TEXT ONLY", b"Your task is to create a detailed summary of "];
+
+pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> Result<(), Malformed> {
+    match key {
+        b"max_tokens" => builder.limit(value)?,
+        b"thinking" => builder.head.thinking = value.get("budget_tokens").and_then(|budget| budget.number().ok()),
+        // Tools that the provider runs have a dated type, such as `web_search_20250305`; some dated tools the client runs.
+        b"tools" => {
+            let runs = |tool: Json<'_>| {
+                let kind = tool.get("type").and_then(Json::raw).unwrap_or_default();
+                let server = [b"web_".as_slice(), b"code_execution", b"tool_search", b"advisor"];
+                server.iter().any(|beginning| kind.starts_with(beginning))
+            };
+            builder.head.server_tools |= value.elements().any(runs);
+        }
+        b"mcp_servers" => builder.head.server_tools |= value.elements().next().is_some(),
+        _ => {}
+    }
+    Ok(())
+}
+
+pub(super) fn media(item: &[u8]) -> Media {
+    let mut media = Media::default();
+    if NEEDLES.are_in(item) {
+        let item = Json::new(item);
+        if item.is_disguised() {
+            media.add(None, None);
+        }
+        content(&mut media, item.get("content"), 0);
+    }
+    media
+}
+
+/// Blocks of content, some of which hold blocks themselves. The input of a tool is not looked at: the model wrote it, and
+/// it counts as the text it is.
+fn content(media: &mut Media, blocks: Option<Json<'_>>, depth: u32) {
+    const DEPTH_MAX: u32 = 8;
+    if depth > DEPTH_MAX {
+        return media.add(None, None);
+    }
+    for block in blocks.into_iter().flat_map(Json::elements) {
+        if block.is_disguised() {
+            media.add(None, None);
+        }
+        let source = block.get("source");
+        let source_type = source.and_then(|source| source.get("type")?.raw());
+        let data = source.and_then(|source| source.get("data")?.raw()).filter(|_| source_type == Some(b"base64"));
+        match block.get("type").and_then(Json::raw).unwrap_or_default() {
+            b"image" => media.add(data, Some(IMAGE_TOKENS_MAX)),
+            b"document" => match source_type {
+                Some(b"text") => {}
+                Some(b"content") => content(media, source.and_then(|source| source.get("content")), depth + 1),
+                // A page has text of any length and an image of itself, and a file of a few bytes has many pages.
+                _ => media.add(data, None),
+            },
+            b"thinking" => media.add_sealed(block.get("signature")),
+            b"redacted_thinking" => media.add_sealed(block.get("data")),
+            b"web_search_result" => media.add_sealed(block.get("encrypted_content")),
+            _ => content(media, block.get("content"), depth + 1),
+        }
+    }
+}
+
+pub(super) fn is_compaction(last_items: &[&[u8]]) -> bool {
+    let is_user = |item: &Json<'_>| item.get("role").and_then(Json::raw) == Some(b"user");
+    let last = last_items.iter().rev().map(|item| Json::new(item)).find(is_user);
+    let begins = |text: &[u8]| SUMMARY_BEGINNINGS.iter().any(|beginning| text.starts_with(beginning));
+    last.is_some_and(|item| texts(item.get("content")).last().is_some_and(begins))
+}
+
+pub(super) fn event(state: &mut State, event: Event<'_>) {
+    const DELTA: &[u8] = b"content_block_delta";
+    let is_delta =
+        event.name == DELTA || event.name.is_empty() && event.data.starts_with(b"{\"type\":\"content_block_delta\"");
+    if is_delta {
+        return delta(state, event.data);
+    }
+    let data = Json::new(event.data);
+    match data.get("type").and_then(Json::raw).unwrap_or(event.name) {
+        b"message_start" => {
+            if let Some(message) = data.get("message") {
+                State::name(&mut state.answer.id, message.get("id"));
+                State::name(&mut state.answer.model, message.get("model"));
+                usage(state, message.get("usage"), false);
+            }
+        }
+        b"content_block_start" => {
+            let index = data.get("index").and_then(|index| index.number().ok());
+            state.open_block = Some(index.unwrap_or(0));
+            let block = data.get("content_block");
+            match block.and_then(|block| block.get("type")?.raw()) {
+                // What is shown of thinking is a summary; what it cost is known at the end.
+                Some(b"thinking" | b"redacted_thinking") => state.seen.hidden = true,
+                Some(b"text") => {
+                    state.output(block.and_then(|block| block.get("text")?.raw()).map_or(0, text_length));
+                }
+                _ => {}
+            }
+        }
+        DELTA => delta(state, event.data),
+        b"content_block_stop" => state.open_block = None,
+        b"message_delta" => {
+            State::name(&mut state.answer.finish, data.get("delta").and_then(|delta| delta.get("stop_reason")));
+            usage(state, data.get("usage"), true);
+        }
+        b"message_stop" => state.answer.complete = true,
+        b"error" => error(state, data),
+        _ => {}
+    }
+}
+
+/// A piece of a block. There are many of these, so they are read in one pass.
+fn delta(state: &mut State, data: &[u8]) {
+    let mut bytes = 0;
+    let mut hidden = false;
+    each_member(data, |key, value| match (key, value) {
+        (b"text" | b"partial_json" | b"thinking", Found::Text(text)) => bytes += text_length(text),
+        (b"signature", _) => hidden = true,
+        _ => {}
+    });
+    state.output(bytes);
+    state.seen.hidden |= hidden;
+}
+
+fn usage(state: &mut State, usage: Option<Json<'_>>, is_last: bool) {
+    let Some(Ok(report)) = usage.map(MessagesReport::read) else { return };
+    state.messages_report = state.messages_report.followed_by(report);
+    state.report(state.messages_report.report(), is_last && report.has_output());
+}
+
+fn error(state: &mut State, body: Json<'_>) {
+    State::name(&mut state.answer.error, body.get("error").and_then(|error| error.get("type")));
+}
+
+pub(super) fn plain(state: &mut State, body: Json<'_>) {
+    error(state, body);
+    State::name(&mut state.answer.id, body.get("id"));
+    State::name(&mut state.answer.model, body.get("model"));
+    State::name(&mut state.answer.finish, body.get("stop_reason"));
+    usage(state, body.get("usage"), true);
+    state.answer.complete = state.answer.error.is_none();
+}
+
+pub(super) fn cut(state: &State) -> Vec<u8> {
+    let mut ending = Vec::new();
+    if let Some(index) = state.open_block {
+        ending.extend(sent(Some("content_block_stop"), &json!({"type": "content_block_stop", "index": index})));
+    }
+    // Some clients read the figure without looking whether it is there. It is the last one that the provider gave.
+    let output = state.answer.usage.map_or(0, |usage| usage.output);
+    let delta = json!({"type": "message_delta", "delta": {"stop_reason": "max_tokens", "stop_sequence": null},
+        "usage": {"output_tokens": output}});
+    ending.extend(sent(Some("message_delta"), &delta));
+    ending.extend(sent(Some("message_stop"), &json!({"type": "message_stop"})));
+    ending
+}

@@ -1,0 +1,222 @@
+//! Reads an answer as it goes by, plain or streamed. It never fails and keeps at most one event, or one plain answer.
+
+use agentops_core::usage::Usage;
+
+use super::json::Json;
+use super::usage::{MessagesReport, Report};
+use super::{Protocol, chat, gemini, messages, responses};
+use crate::sse::{Event, Parser};
+
+/// The most of a plain answer that is kept, in bytes. Of a longer one nothing is known.
+const PLAIN_BYTES_MAX: usize = 16 << 20;
+
+/// What was seen in the bytes of one push.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Bytes that the model wrote: text, input of tools, thinking as far as it is shown. Of a plain answer all its bytes,
+    /// which is more.
+    pub output_bytes: u64,
+    /// There was reasoning that cannot be counted here: it is sealed, left out, or only its summary is shown.
+    pub hidden: bool,
+    /// The stream can be ended after so many of these bytes without leaving half an event behind; `None`: nowhere in them.
+    pub boundary: Option<usize>,
+}
+
+/// What is known of an answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// What the provider said that it used; `None`: nothing, or nothing that can be true.
+    pub usage: Option<Usage>,
+    /// The output in `usage` is the whole answer's. While a stream runs some providers report what there is so far.
+    pub usage_is_final: bool,
+    /// Of `usage.cache_write`, what is kept for an hour, which costs more than what is kept for minutes.
+    pub cache_write_hour: u64,
+    /// Of the output, tokens of hidden reasoning, where the provider says so.
+    pub reasoning: Option<u64>,
+    /// The model that answered.
+    pub model: Option<String>,
+    /// The answer's id.
+    pub id: Option<String>,
+    /// Why the model stopped, in the provider's words.
+    pub finish: Option<String>,
+    /// The answer came to its end.
+    pub complete: bool,
+    /// The type of the error that came instead or in the stream, in the provider's words.
+    pub error: Option<String>,
+}
+
+/// Reads one answer.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    protocol: Protocol,
+    form: Form,
+    state: State,
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    /// A stream of which nothing came yet: what its first byte is decides.
+    Unbegun,
+    Events(Parser),
+    Plain {
+        body: Vec<u8>,
+        /// It was longer than is kept.
+        lost: bool,
+    },
+}
+
+/// What the events so far have said.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    pub(super) answer: Answer,
+    pub(super) seen: Seen,
+    /// Messages: the figures so far.
+    pub(super) messages_report: MessagesReport,
+    /// Messages: the content block that has begun and not ended.
+    pub(super) open_block: Option<u64>,
+    /// Responses: bytes of deltas of items that are not done.
+    pub(super) open_bytes: u64,
+    /// Chat and Gemini: candidates that have begun and not ended, the number of each.
+    pub(super) open_candidates: Vec<u64>,
+}
+
+impl State {
+    pub(super) fn output(&mut self, bytes: u64) {
+        self.seen.output_bytes = self.seen.output_bytes.saturating_add(bytes);
+    }
+
+    /// Takes a report of the call. Of several the largest counts.
+    pub(super) fn report(&mut self, report: Option<Report>, is_final: bool) {
+        let Some(report) = report else { return };
+        let known = Report {
+            usage: self.answer.usage.unwrap_or_default(),
+            cache_write_hour: self.answer.cache_write_hour,
+            reasoning: self.answer.reasoning,
+        };
+        let report = known.raised(Some(report));
+        self.answer.usage = Some(report.usage);
+        self.answer.cache_write_hour = report.cache_write_hour;
+        self.answer.reasoning = report.reasoning;
+        self.answer.usage_is_final |= is_final;
+    }
+
+    /// Notes that a candidate has begun or, with a reason, ended.
+    pub(super) fn candidate(&mut self, index: u64, finish: Option<Json<'_>>) {
+        const CANDIDATES_MAX: usize = 64;
+        if let Some(reason) = finish.and_then(Json::name) {
+            self.open_candidates.retain(|open| *open != index);
+            self.answer.finish = Some(reason);
+        } else if !self.open_candidates.contains(&index) && self.open_candidates.len() < CANDIDATES_MAX {
+            self.open_candidates.push(index);
+        }
+    }
+
+    /// Keeps a name if it is one.
+    pub(super) fn name(slot: &mut Option<String>, value: Option<Json<'_>>) {
+        if let Some(name) = value.and_then(Json::name) {
+            *slot = Some(name);
+        }
+    }
+}
+
+impl Reader {
+    /// Reads an answer that is streamed, or plain. A stream that turns out to be a plain answer (an error, mostly) is read
+    /// as that.
+    #[must_use]
+    pub fn new(protocol: Protocol, streamed: bool) -> Self {
+        let form = if streamed { Form::Unbegun } else { Form::Plain { body: Vec::new(), lost: false } };
+        Self { protocol, form, state: State::default() }
+    }
+
+    /// Takes the next bytes.
+    pub fn push(&mut self, bytes: &[u8]) -> Seen {
+        self.state.seen = Seen::default();
+        if matches!(self.form, Form::Unbegun) {
+            match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+                Some(b'{' | b'[') => self.form = Form::Plain { body: Vec::new(), lost: false },
+                Some(_) => self.form = Form::Events(Parser::default()),
+                None => return self.state.seen,
+            }
+        }
+        match &mut self.form {
+            Form::Unbegun => {}
+            Form::Events(parser) => {
+                let boundary = parser.push(bytes, |event| read(self.protocol, &mut self.state, event));
+                self.state.seen.boundary = boundary;
+            }
+            Form::Plain { body, lost } => {
+                self.state.seen.output_bytes = bytes.len() as u64;
+                *lost |= bytes.len() > PLAIN_BYTES_MAX - body.len();
+                if *lost {
+                    *body = Vec::new();
+                } else {
+                    body.extend_from_slice(bytes);
+                }
+            }
+        }
+        self.state.seen
+    }
+
+    /// What is known by now.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        match &self.form {
+            Form::Unbegun => Answer::default(),
+            Form::Events(parser) => {
+                let mut state = self.state.clone();
+                parser.rest(|event| read(self.protocol, &mut state, event));
+                state.answer
+            }
+            Form::Plain { body, .. } => {
+                let mut state = State::default();
+                // A document that does not end is not read: what it lacks may be what counts.
+                if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
+                    plain(self.protocol, &mut state, Json::new(body));
+                }
+                state.answer
+            }
+        }
+    }
+
+    /// How the stream ends if it is to be ended here: the bytes of an ending in good form, to be sent after the last
+    /// [`Seen::boundary`]. Of a plain answer nothing, for there is no such place.
+    #[must_use]
+    pub fn cut(&self) -> Vec<u8> {
+        if matches!(self.form, Form::Plain { .. }) {
+            return Vec::new();
+        }
+        match self.protocol {
+            Protocol::Messages => messages::cut(&self.state),
+            Protocol::Responses => responses::cut(&self.state),
+            Protocol::Chat => chat::cut(&self.state),
+            Protocol::Gemini => gemini::cut(&self.state),
+        }
+    }
+}
+
+fn read(protocol: Protocol, state: &mut State, event: Event<'_>) {
+    match protocol {
+        Protocol::Messages => messages::event(state, event),
+        Protocol::Responses => responses::event(state, event),
+        Protocol::Chat => chat::event(state, event),
+        Protocol::Gemini => gemini::event(state, event),
+    }
+}
+
+fn plain(protocol: Protocol, state: &mut State, body: Json<'_>) {
+    match protocol {
+        Protocol::Messages => messages::plain(state, body),
+        Protocol::Responses => responses::plain(state, body),
+        Protocol::Chat => chat::plain(state, body),
+        Protocol::Gemini => gemini::plain(state, body),
+    }
+}
+
+/// One event as it is sent.
+pub(super) fn sent(name: Option<&str>, data: &serde_json::Value) -> Vec<u8> {
+    match name {
+        Some(name) => format!("event: {name}\ndata: {data}\n\n"),
+        None => format!("data: {data}\n\n"),
+    }
+    .into_bytes()
+}

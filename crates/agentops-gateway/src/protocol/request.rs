@@ -1,0 +1,247 @@
+//! What a request says at its top level, and what of its items is not text.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
+use super::json::Json;
+use super::{Protocol, chat, gemini, messages, responses};
+use crate::scan::{Field, Malformed};
+
+/// What the top level of a request says. What is not known there is ignored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The model that is asked for.
+    pub model: Option<String>,
+    /// The answer shall be streamed.
+    pub stream: bool,
+    /// The limit of the output; `None`: the request has none.
+    pub output: Option<Limit>,
+    /// The budget of thinking in tokens; `None`: the request does not say.
+    pub thinking: Option<u64>,
+    /// It offers tools.
+    pub has_tools: bool,
+    /// It offers tools that the provider runs within the call, so that results that are not in the request count as input.
+    pub server_tools: bool,
+    /// It goes on with something that the provider keeps: the body is not the whole conversation.
+    pub server_history: bool,
+    /// How many answers are asked for. The output counts that many times.
+    pub candidates: u64,
+    /// Where a limit of the output is written if there is none.
+    pub(super) place: Place,
+}
+
+/// A limit of the output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// Where its value stands in the body.
+    pub at: Range<usize>,
+    /// Tokens; `u64::MAX` where the value is no number (`null`, for one): it limits nothing, and its place is there.
+    pub tokens: u64,
+}
+
+/// Where a limit can be added.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Place {
+    /// As a member of the body.
+    #[default]
+    Body,
+    /// As the first member of the object that begins here.
+    Object(usize),
+    /// In an object of its own, in place of the value that stands here.
+    Value(Range<usize>),
+}
+
+/// An edit of a body: these bytes in place of that range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// What is replaced; may be empty.
+    pub at: Range<usize>,
+    /// What stands there instead.
+    pub with: Vec<u8>,
+}
+
+impl Edit {
+    /// The body with the edit.
+    #[must_use]
+    pub fn apply(&self, body: &[u8]) -> Vec<u8> {
+        [&body[..self.at.start], &self.with, &body[self.at.end..]].concat()
+    }
+}
+
+/// What of an item cannot be counted from its text: images, documents, audio, files by id or address, sealed reasoning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Media {
+    /// Bytes of encoded data that are no text: they are to be taken out of the item's text.
+    pub data_bytes: u64,
+    /// An upper bound of the tokens it all has; `None`: it cannot be bounded.
+    pub tokens: Option<u64>,
+}
+
+impl Default for Media {
+    /// None of it.
+    fn default() -> Self {
+        Self { data_bytes: 0, tokens: Some(0) }
+    }
+}
+
+impl Media {
+    /// Adds something whose data may be in the item.
+    pub(super) fn add(&mut self, data: Option<&[u8]>, tokens: Option<u64>) {
+        self.data_bytes = self.data_bytes.saturating_add(data.map_or(0, |data| data.len() as u64));
+        self.tokens = self.tokens.zip(tokens).map(|(sum, more)| sum.saturating_add(more));
+    }
+
+    /// Adds reasoning that only the provider can read. It comes back as it was given, in base64.
+    ///
+    /// Three bytes a token: text of models has four and more in English, and the seal adds some hundred bytes of its own.
+    pub(super) fn add_sealed(&mut self, sealed: Option<Json<'_>>) {
+        if let Some(sealed) = sealed.and_then(Json::raw) {
+            self.add(Some(sealed), Some(decoded_length(sealed).div_ceil(3)));
+        }
+    }
+}
+
+/// How many bytes base64 text stands for, at most.
+pub(super) fn decoded_length(base64: &[u8]) -> u64 {
+    (base64.len() as u64).div_ceil(4).saturating_mul(3)
+}
+
+/// The body's limit and place while its top level is read.
+pub(super) struct Builder<'a> {
+    pub(super) head: Head,
+    body: &'a [u8],
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn value(&self, field: &Field) -> Json<'a> {
+        Json::within(self.body, field.value.clone())
+    }
+
+    /// Takes a limit of the output.
+    ///
+    /// # Errors
+    /// There is one already. Which of the two counts is for each server to say, so neither can be relied on.
+    pub(super) fn limit(&mut self, value: Json<'_>) -> Result<(), Malformed> {
+        if self.head.output.is_some() {
+            return Err(Malformed { what: "a second limit of the output", at: value.range().start });
+        }
+        self.head.output = Some(Limit { at: value.range(), tokens: value.number().unwrap_or(u64::MAX) });
+        Ok(())
+    }
+}
+
+/// Finds in one pass whether an item may hold anything but text. The words stand in quotes, which text inside a string
+/// has escaped; an escape is looked for because it could hide such a word.
+pub(super) struct Needles(LazyLock<AhoCorasick>);
+
+impl Needles {
+    pub(super) const fn new(build: fn() -> AhoCorasick) -> Self {
+        Self(LazyLock::new(build))
+    }
+
+    pub(super) fn are_in(&self, item: &[u8]) -> bool {
+        self.0.is_match(item)
+    }
+}
+
+/// The searcher for these words.
+pub(super) fn needles(words: &[&str]) -> AhoCorasick {
+    let quoted = words.iter().map(|word| format!("\"{word}\"")).chain(["\\u00".to_owned()]);
+    // A handful of short words is far below any limit of the library.
+    AhoCorasick::new(quoted).expect("a small set of words")
+}
+
+/// Reads what the top level says.
+///
+/// # Errors
+/// It says something twice in different words, so that two readers could understand it differently.
+pub fn head(protocol: Protocol, body: &[u8], fields: &[Field]) -> Result<Head, Malformed> {
+    let head = Head {
+        model: None,
+        stream: false,
+        output: None,
+        thinking: None,
+        has_tools: false,
+        server_tools: false,
+        server_history: false,
+        candidates: 1,
+        place: Place::Body,
+    };
+    let mut builder = Builder { head, body };
+    for field in fields {
+        let key = &body[field.key.clone()];
+        let value = builder.value(field);
+        match key {
+            b"model" => builder.head.model = value.name(),
+            b"stream" => builder.head.stream = value.is_true(),
+            b"tools" | b"functions" => builder.head.has_tools |= value.elements().next().is_some(),
+            _ => {}
+        }
+        match protocol {
+            Protocol::Messages => messages::member(&mut builder, key, value)?,
+            Protocol::Responses => responses::member(&mut builder, key, value)?,
+            Protocol::Chat => chat::member(&mut builder, key, value)?,
+            Protocol::Gemini => gemini::member(&mut builder, key, value)?,
+        }
+    }
+    Ok(builder.head)
+}
+
+/// What of an item is not text.
+#[must_use]
+pub fn media(protocol: Protocol, item: &[u8]) -> Media {
+    match protocol {
+        Protocol::Messages => messages::media(item),
+        Protocol::Responses => responses::media(item),
+        Protocol::Chat => chat::media(item),
+        Protocol::Gemini => gemini::media(item),
+    }
+}
+
+/// Whether the request's shape says that the program compacts its own context. `last_items` are the last of the
+/// conversation, in their order.
+#[must_use]
+pub fn is_compaction(protocol: Protocol, head: &Head, last_items: &[&[u8]]) -> bool {
+    match protocol {
+        Protocol::Messages => messages::is_compaction(last_items),
+        Protocol::Responses => responses::is_compaction(head, last_items),
+        Protocol::Chat => chat::is_compaction(head, last_items),
+        Protocol::Gemini => gemini::is_compaction(head, last_items),
+    }
+}
+
+/// Sets the limit of the output: in place of the one that is there, or as a new member.
+#[must_use]
+pub fn limit_output(protocol: Protocol, body: &[u8], head: &Head, tokens: u64) -> Edit {
+    let key = match protocol {
+        Protocol::Messages => "max_tokens",
+        Protocol::Responses => "max_output_tokens",
+        Protocol::Chat => chat::limit_key(head),
+        Protocol::Gemini => "maxOutputTokens",
+    };
+    let limit = format!("\"{key}\":{tokens}");
+    let first_member = |brace: usize, member: String| {
+        let is_empty = Json::within(body, brace..body.len()).members().next().is_none();
+        Edit { at: brace + 1..brace + 1, with: if is_empty { member } else { member + "," }.into_bytes() }
+    };
+    if let Some(limit) = &head.output {
+        return Edit { at: limit.at.clone(), with: tokens.to_string().into_bytes() };
+    }
+    match (&head.place, protocol) {
+        (Place::Object(brace), _) => first_member(*brace, limit),
+        (Place::Value(at), _) => Edit { at: at.clone(), with: format!("{{{limit}}}").into_bytes() },
+        (Place::Body, Protocol::Gemini) => {
+            first_member(Json::new(body).range().start, format!("\"generationConfig\":{{{limit}}}"))
+        }
+        (Place::Body, _) => first_member(Json::new(body).range().start, limit),
+    }
+}
+
+/// The texts of an item's content as they are written: a string, or the `text` members of its parts.
+pub(super) fn texts(content: Option<Json<'_>>) -> impl Iterator<Item = &[u8]> {
+    let whole = content.and_then(Json::raw);
+    let parts = content.into_iter().flat_map(Json::elements).filter_map(|part| part.get("text")?.raw());
+    whole.into_iter().chain(parts)
+}

@@ -1,0 +1,175 @@
+//! What a request says, and how its limit is lowered.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn heads_of_real_clients_are_read() {
+    let claude =
+        json!({"model": "claude-opus-5-5", "messages": [], "system": [], "tools": [{"name": "Bash"}], "max_tokens": 128_000,
+        "thinking": {"type": "adaptive"}, "context_management": {"edits": []}, "stream": true})
+        .to_string();
+    let head = head_of(Protocol::Messages, &claude);
+    assert_eq!((head.model.as_deref(), head.stream, head.thinking), (Some("claude-opus-5-5"), true, None));
+    assert_eq!(head.output.as_ref().map(|limit| (limit.tokens, &claude[limit.at.clone()])), Some((128_000, "128000")));
+    assert!(head.has_tools && !head.server_tools && !head.server_history);
+
+    let codex =
+        json!({"model": "gpt-scripted", "stream": true, "input": [], "tools": [{"type": "function", "name": "exec_command"},
+        {"type": "namespace", "name": "mcp__x"}], "reasoning": {"effort": "high"}, "store": false})
+        .to_string();
+    let head = head_of(Protocol::Responses, &codex);
+    assert!(head.stream && head.has_tools && !head.server_tools && head.output.is_none() && !head.server_history);
+
+    let opencode = json!({"model": "m", "max_tokens": 32_000, "messages": [], "tools": [], "stream": true}).to_string();
+    let head = head_of(Protocol::Chat, &opencode);
+    assert_eq!((head.output.map(|limit| limit.tokens), head.has_tools, head.candidates), (Some(32_000), false, 1));
+
+    let gemini =
+        json!({"contents": [], "tools": [{"functionDeclarations": []}], "generationConfig": {"topP": 1, "candidateCount": 2,
+        "maxOutputTokens": 99, "thinkingConfig": {"includeThoughts": true, "thinkingBudget": 8192}}})
+        .to_string();
+    let head = head_of(Protocol::Gemini, &gemini);
+    assert_eq!((head.thinking, head.candidates, head.output.map(|limit| limit.tokens)), (Some(8192), 2, Some(99)));
+    assert!(head.has_tools && !head.server_tools);
+}
+
+#[test]
+fn what_the_provider_keeps_or_runs_is_told() {
+    for body in [r#"{"previous_response_id":"r"}"#, r#"{"conversation":{"id":"c"}}"#, r#"{"prompt":{"id":"p"}}"#] {
+        assert!(head_of(Protocol::Responses, body).server_history, "{body}");
+    }
+    assert!(!head_of(Protocol::Responses, r#"{"previous_response_id":null}"#).server_history);
+    assert!(head_of(Protocol::Gemini, r#"{"cachedContent":"c"}"#).server_history);
+    assert!(head_of(Protocol::Messages, r#"{"tools":[{"type":"web_search_20250305","name":"web_search"}]}"#).server_tools);
+    assert!(head_of(Protocol::Responses, r#"{"tools":[{"type":"web_search"}]}"#).server_tools);
+    assert!(head_of(Protocol::Gemini, r#"{"tools":[{"googleSearch":{}}]}"#).server_tools);
+}
+
+#[test]
+fn thinking_budgets_are_read() {
+    let body = r#"{"thinking":{"type":"enabled","budget_tokens":31999}}"#;
+    assert_eq!(head_of(Protocol::Messages, body).thinking, Some(31_999));
+    assert_eq!(head_of(Protocol::Gemini, r#"{"generationConfig":{"thinkingConfig":{"thinkingBudget":-1}}}"#).thinking, None);
+    assert_eq!(
+        head_of(Protocol::Gemini, r#"{"generationConfig":{"thinking_config":{"thinking_budget":5}}}"#).thinking,
+        Some(5)
+    );
+}
+
+#[test]
+fn a_limit_that_is_no_number_limits_nothing_and_can_be_replaced() {
+    for value in ["null", "-1", "\"100\"", "[]"] {
+        let body = format!("{{\"max_tokens\":{value}}}");
+        let head = head_of(Protocol::Chat, &body);
+        assert_eq!(head.output.as_ref().map(|limit| limit.tokens), Some(u64::MAX), "{value}");
+        assert_eq!(limit_output(Protocol::Chat, body.as_bytes(), &head, 7).apply(body.as_bytes()), b"{\"max_tokens\":7}");
+    }
+}
+
+#[test]
+fn two_limits_are_refused() {
+    for (protocol, body) in [
+        (Protocol::Chat, r#"{"max_tokens":1,"max_completion_tokens":2}"#),
+        (Protocol::Gemini, r#"{"generationConfig":{"maxOutputTokens":1,"max_output_tokens":2}}"#),
+        (Protocol::Gemini, r#"{"generationConfig":{"maxOutputTokens":1,"maxOutputTokens":2}}"#),
+        (Protocol::Gemini, r#"{"generationConfig":{},"generation_config":{}}"#),
+    ] {
+        let layout = Layout::of(body.as_bytes(), protocol.items_key()).unwrap();
+        assert!(head(protocol, body.as_bytes(), &layout.fields).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn a_limit_is_added_under_the_name_that_the_model_takes() {
+    for (model, key) in [
+        ("gpt-5.2", "max_completion_tokens"),
+        ("openai/o3-mini", "max_completion_tokens"),
+        ("qwen3", "max_tokens"),
+        ("gpt-oss-120b", "max_tokens"),
+    ] {
+        let body = json!({"model": model}).to_string();
+        let edit = limit_output(Protocol::Chat, body.as_bytes(), &head_of(Protocol::Chat, &body), 9);
+        let edited: Value = serde_json::from_slice(&edit.apply(body.as_bytes())).unwrap();
+        assert_eq!(edited[key], 9, "{model}");
+    }
+}
+
+proptest! {
+    /// Wherever the limit stands, or where there is none: afterwards it is the one that was set, and nothing else changed.
+    #[test]
+    fn a_limit_that_was_set_is_read_again(
+        protocol in prop::sample::select(Protocol::ALL.as_slice()),
+        before in prop::option::of(0_u64..1_000_000),
+        tokens in 1_u64..1_000_000,
+        config in 0_u8..4,
+        others in prop::collection::vec(("[a-z]{3}", "[a-z{}\\[\\],:\" ]{0,9}"), 0..4),
+        space in "[ \n]?",
+    ) {
+        let mut members: Vec<String> =
+            others.iter().enumerate().map(|(n, (key, text))| format!("\"{key}{n}\":{space}{}", json!(text))).collect();
+        let key = match protocol {
+            Protocol::Messages => "max_tokens",
+            Protocol::Responses => "max_output_tokens",
+            Protocol::Chat => "max_completion_tokens",
+            Protocol::Gemini => "max_output_tokens",
+        };
+        let limit = before.map(|before| format!("\"{key}\":{space}{before}"));
+        if protocol == Protocol::Gemini {
+            let inner: Vec<String> = (config > 1).then(|| "\"topK\": 4".to_owned()).into_iter().chain(limit.clone()).collect();
+            if config == 0 && limit.is_none() {
+                members.push(format!("\"generationConfig\":{space}null"));
+            } else if config > 0 || limit.is_some() {
+                members.push(format!("\"generationConfig\":{space}{{{space}{}{space}}}", inner.join(",")));
+            }
+        } else {
+            members.extend(limit);
+        }
+        let body = format!("{space}{{{space}{}{space}}}", members.join(&format!("{space},")));
+        let head = head_of(protocol, &body);
+        prop_assert_eq!(head.output.as_ref().map(|limit| limit.tokens), before);
+        let edited = limit_output(protocol, body.as_bytes(), &head, tokens).apply(body.as_bytes());
+        let edited = String::from_utf8(edited).unwrap();
+        prop_assert_eq!(head_of(protocol, &edited).output.map(|limit| limit.tokens), Some(tokens));
+        let (old, new): (Value, Value) = (serde_json::from_str(&body).unwrap(), serde_json::from_str(&edited).unwrap());
+        for (key, _) in old.as_object().unwrap().iter().filter(|(key, _)| !key.contains("max") && *key != "generationConfig") {
+            prop_assert_eq!(&old[key], &new[key]);
+        }
+    }
+}
+
+#[test]
+fn compactions_are_known_by_their_shape() {
+    let no_tools = head_of(Protocol::Chat, "{}");
+    let tools = head_of(Protocol::Chat, r#"{"tools":[{}]}"#);
+    let asks = |protocol, head: &Head, item: Value| is_compaction(protocol, head, &[item.to_string().as_bytes()]);
+    let claude = "CRITICAL: Respond with TEXT ONLY. Do NOT call any tools.\n\nYour task is to create a detailed summary of";
+    let as_part =
+        json!({"role": "user", "content": [{"type": "tool_result", "content": "x"}, {"type": "text", "text": claude}]});
+    assert!(asks(Protocol::Messages, &tools, as_part));
+    assert!(asks(Protocol::Messages, &tools, json!({"role": "user", "content": claude})));
+    // A reminder of the system's may follow it.
+    let (first, then) =
+        (json!({"role": "user", "content": claude}).to_string(), json!({"role": "system", "content": "x"}).to_string());
+    assert!(is_compaction(Protocol::Messages, &tools, &[first.as_bytes(), then.as_bytes()]));
+    // What a tool printed asks for nothing, nor does the model.
+    let printed = json!({"role": "user", "content": [{"type": "tool_result", "content": claude}]});
+    assert!(!asks(Protocol::Messages, &tools, printed));
+    assert!(!asks(Protocol::Messages, &tools, json!({"role": "assistant", "content": claude})));
+
+    let codex = json!({"type": "message", "role": "user", "content": [{"type": "input_text",
+        "text": "You are performing a CONTEXT CHECKPOINT COMPACTION. Create a handoff summary"}]});
+    assert!(asks(Protocol::Responses, &no_tools, codex.clone()) && !asks(Protocol::Responses, &tools, codex));
+    assert!(asks(Protocol::Responses, &no_tools, json!({"type": "compaction_trigger"})));
+    let opencode = json!({"role": "user", "content": "Here is the conversation so far:\n\n<conversation>\n"});
+    assert!(asks(Protocol::Chat, &no_tools, opencode.clone()) && !asks(Protocol::Chat, &tools, opencode));
+    let gemini = json!({"role": "user", "parts": [{"text": "Then, generate the updated <state_snapshot>."}]});
+    assert!(asks(Protocol::Gemini, &no_tools, gemini.clone()) && !asks(Protocol::Gemini, &tools, gemini));
+    for protocol in Protocol::ALL {
+        assert!(
+            !is_compaction(protocol, &no_tools, &[])
+                && !asks(protocol, &no_tools, json!({"role": "user", "content": "summarise"}))
+        );
+    }
+}

@@ -1,0 +1,140 @@
+//! From a provider's own counting to parts that do not overlap.
+//!
+//! A report that cannot be true (no input at all, a negative number, a string) is as good as none. A large one stays: it
+//! can only raise what is counted here.
+
+use agentops_core::usage::Usage;
+
+use super::json::{Json, Untrue, number_of};
+
+/// What a report says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Report {
+    pub(super) usage: Usage,
+    /// Of the cache writes, those that are kept for an hour.
+    pub(super) cache_write_hour: u64,
+    /// Of the output, hidden reasoning, where that is said.
+    pub(super) reasoning: Option<u64>,
+}
+
+impl Report {
+    /// The report, if it can be true: no call has no input.
+    fn checked(self) -> Option<Self> {
+        (self.usage.context() > self.usage.output).then_some(self)
+    }
+
+    /// The larger of two reports of one call, the later one where they are equal.
+    pub(super) fn raised(self, later: Option<Self>) -> Self {
+        later.filter(|later| later.usage.context() >= self.usage.context()).unwrap_or(self)
+    }
+}
+
+/// Input that includes what came from the cache (OpenAI, Gemini) is taken apart. A server that says more came from the
+/// cache than there was input counts the two apart, and then both stand.
+fn apart(input: u64, cached: u64) -> (u64, u64) {
+    (if cached > input { input } else { input - cached }, cached)
+}
+
+/// The parts and their total, where a server gives one. What it has over the parts was output that the server left out of
+/// them, such as reasoning.
+fn output_of(total: Option<u64>, input: u64, output: u64) -> u64 {
+    total.map_or(output, |total| output.max(total.saturating_sub(input)))
+}
+
+/// The figures of an Anthropic report, each as far as it is there: a stream gives them in parts that replace one another.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct MessagesReport {
+    input: Option<u64>,
+    cache_read: Option<u64>,
+    cache_write: Option<u64>,
+    cache_write_hour: Option<u64>,
+    output: Option<u64>,
+    reasoning: Option<u64>,
+}
+
+impl MessagesReport {
+    pub(super) fn read(usage: Json<'_>) -> Result<Self, Untrue> {
+        let writes = usage.get("cache_creation");
+        let lasting = |key| writes.map_or(Ok(None), |writes| number_of(writes, key));
+        let (hour, minutes) = (lasting("ephemeral_1h_input_tokens")?, lasting("ephemeral_5m_input_tokens")?);
+        let split = hour.or(minutes).map(|_| hour.unwrap_or(0).saturating_add(minutes.unwrap_or(0)));
+        let details = usage.get("output_tokens_details");
+        Ok(Self {
+            input: number_of(usage, "input_tokens")?,
+            cache_read: number_of(usage, "cache_read_input_tokens")?,
+            cache_write: number_of(usage, "cache_creation_input_tokens")?.max(split),
+            cache_write_hour: hour,
+            output: number_of(usage, "output_tokens")?,
+            reasoning: details.map_or(Ok(None), |details| number_of(details, "thinking_tokens"))?,
+        })
+    }
+
+    pub(super) fn has_output(&self) -> bool {
+        self.output.is_some()
+    }
+
+    /// This report where the later one says nothing. A later one never lowers the whole.
+    pub(super) fn followed_by(self, later: Self) -> Self {
+        let both = Self {
+            input: later.input.or(self.input),
+            cache_read: later.cache_read.or(self.cache_read),
+            cache_write: later.cache_write.or(self.cache_write),
+            cache_write_hour: later.cache_write_hour.or(self.cache_write_hour),
+            output: later.output.or(self.output),
+            reasoning: later.reasoning.or(self.reasoning),
+        };
+        if both.parts().usage.context() >= self.parts().usage.context() { both } else { self }
+    }
+
+    fn parts(&self) -> Report {
+        let usage = Usage {
+            input: self.input.unwrap_or(0),
+            cache_read: self.cache_read.unwrap_or(0),
+            cache_write: self.cache_write.unwrap_or(0),
+            output: self.output.unwrap_or(0),
+        };
+        let cache_write_hour = self.cache_write_hour.unwrap_or(0).min(usage.cache_write);
+        Report { usage, cache_write_hour, reasoning: self.reasoning }
+    }
+
+    pub(super) fn report(&self) -> Option<Report> {
+        self.parts().checked()
+    }
+}
+
+/// A report of OpenAI's, in the words of the Responses or of the Chat Completions protocol.
+pub(super) fn openai(usage: Json<'_>, input_key: &str, output_key: &str) -> Option<Report> {
+    let read = || -> Result<Report, Untrue> {
+        let details = |key: &str, name: &str| {
+            usage.get(&format!("{key}_details")).map_or(Ok(None), |details| number_of(details, name))
+        };
+        let input = number_of(usage, input_key)?.unwrap_or(0);
+        let cached = details(input_key, "cached_tokens")?.unwrap_or(0);
+        // Routers that speak this protocol for Anthropic's models name what was written to the cache, within the input.
+        let written = details(input_key, "cache_write_tokens")?.unwrap_or(0);
+        let reasoning = details(output_key, "reasoning_tokens")?;
+        let (fresh, cache_read) = apart(input, cached);
+        let (fresh, cache_write) = if written > fresh { (fresh, 0) } else { (fresh - written, written) };
+        let output = number_of(usage, output_key)?.unwrap_or(0);
+        let output = output_of(number_of(usage, "total_tokens")?, input, output).max(reasoning.unwrap_or(0));
+        Ok(Report { usage: Usage { input: fresh, cache_read, cache_write, output }, cache_write_hour: 0, reasoning })
+    };
+    read().ok()?.checked()
+}
+
+/// A report of Gemini's. What the model thought is not part of its candidates, and what tools gave it is not part of the
+/// prompt.
+pub(super) fn gemini(usage: Json<'_>) -> Option<Report> {
+    let read = || -> Result<Report, Untrue> {
+        let number = |key: &str| number_of(usage, key);
+        let prompt = number("promptTokenCount")?.unwrap_or(0);
+        let tools = number("toolUsePromptTokenCount")?.unwrap_or(0);
+        let (fresh, cache_read) = apart(prompt, number("cachedContentTokenCount")?.unwrap_or(0));
+        let reasoning = number("thoughtsTokenCount")?;
+        let output = number("candidatesTokenCount")?.unwrap_or(0).saturating_add(reasoning.unwrap_or(0));
+        let output = output_of(number("totalTokenCount")?, prompt.saturating_add(tools), output);
+        let usage = Usage { input: fresh.saturating_add(tools), cache_read, cache_write: 0, output };
+        Ok(Report { usage, cache_write_hour: 0, reasoning })
+    };
+    read().ok()?.checked()
+}
