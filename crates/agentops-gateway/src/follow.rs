@@ -25,9 +25,9 @@ impl Following {
     }
 
     /// The answer's head is there.
-    pub(crate) fn status(&mut self, status: u16) {
+    pub(crate) fn answered(&mut self, status: u16, streamed: bool) {
         if let Some(ticket) = &mut self.ticket {
-            ticket.status(status);
+            ticket.answered(status, streamed);
         }
     }
 

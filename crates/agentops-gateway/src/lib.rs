@@ -25,6 +25,7 @@ mod stream;
 #[path = "standin/ticket.rs"]
 pub mod ticket;
 mod token;
+mod unread;
 mod upstream;
 
 pub use connect::Proxies;

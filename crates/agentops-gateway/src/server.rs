@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::forward::{self, Shared};
+use crate::unread::Unread;
 
 /// The most that is read or written at once, in bytes.
 pub(crate) const BUFFER: usize = 256 << 10;
@@ -48,6 +49,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: 
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     // Without it small writes wait for the other side's acknowledgement, which costs 40 ms.
     let _slower = stream.set_nodelay(true);
+    let unread = shared.limits.unread;
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(shared.limits.head).max_buf_size(BUFFER).max_header_size(HEAD_MAX);
     let service = service_fn(move |request| {
@@ -55,5 +57,6 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
         async move { Ok::<_, Infallible>(forward::answer(shared, request).await) }
     });
     // Its errors are the client's: gone, or no HTTP. hyper has answered what can be answered.
-    let _client_error = builder.serve_connection(TokioIo::new(stream), service).await;
+    let stream = Unread::new(TokioIo::new(stream), unread);
+    let _client_error = builder.serve_connection(stream, service).await;
 }

@@ -15,13 +15,13 @@ impl Ticket {
     pub fn sent(&mut self) {
         self.row.push("sent".into());
     }
-    pub fn status(&mut self, status: u16) {
+    pub fn answered(&mut self, status: u16, _streamed: bool) {
         self.row.push(status.to_string());
     }
     pub fn push(&mut self, _bytes: &[u8]) -> Flow {
         Flow::GoOn
     }
-    pub fn failed(&mut self, word: &'static str) {
+    pub fn failed(&mut self, word: &str) {
         self.row.push(word.into());
     }
 }

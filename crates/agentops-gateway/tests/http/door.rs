@@ -85,7 +85,6 @@ fn s7_closing_a_lane_ends_its_calls_and_no_others() {
     assert_eq!(waiting.message().unwrap().status(), 403);
     assert_eq!(streams[0].chunk(), None, "the stream of the closed lane is cut");
     assert_eq!(a.lane.rows.lock().unwrap().concat(), ["sent", "200", "lane-closed"]);
-    assert_eq!(get(&b, &b.path("/v1/slow?"), &b.address.to_string(), "Origin: null\r\n").status(), 403);
     assert!(b.lane.rows.lock().unwrap().is_empty(), "the other lane's stream goes on");
     drop(room);
     assert_eq!(streams[1].chunk(), None);

@@ -2,5 +2,7 @@
 
 mod door;
 mod forwarding;
+mod misbehaviour;
+mod proxies;
 mod room;
 mod wire;

@@ -84,3 +84,18 @@ impl Open {
         wire.message().expect("an answer")
     }
 }
+
+impl Open {
+    /// What became of the lane's calls, once there are `n` that have ended.
+    pub fn rows(&self, n: usize) -> Vec<Vec<String>> {
+        let end = std::time::Instant::now() + crate::wire::PATIENCE;
+        loop {
+            let rows = self.lane.rows.lock().unwrap().clone();
+            if rows.len() >= n {
+                return rows;
+            }
+            assert!(std::time::Instant::now() < end, "only {rows:?} have ended");
+            std::thread::yield_now();
+        }
+    }
+}
