@@ -7,10 +7,13 @@ mod protocol;
 mod tools;
 mod wire;
 
+use std::path::Path;
+
 use agentops_core::ceiling::Window;
 
 use crate::driver::{
-    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Probe, Protocol, Reach, SessionRequest, UsageReports,
+    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Probe, Protocol, Reach, Route, SessionRequest,
+    UsageReports,
 };
 use crate::settings::{Settings, ask_version, check_keys, find_program, number, refuse};
 
@@ -28,6 +31,17 @@ const ARGUMENT_BYTES_MAX: usize = 120 << 10;
 /// the provider refused).
 #[derive(Debug)]
 pub struct Claude;
+
+/// Set when we ourselves run inside the program: a session of ours is nobody's child session.
+const NESTED: &[&str] = &["CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT"];
+
+fn lead_through(route: &Route, launch: &mut Launch) {
+    launch.env.push(("ANTHROPIC_BASE_URL".into(), route.base.clone().into()));
+    if route.credential == Credential::Key {
+        launch.env.push(("ANTHROPIC_API_KEY".into(), route.token.expose().into()));
+        launch.env_remove.push("ANTHROPIC_AUTH_TOKEN".into());
+    }
+}
 
 /// Thinking and output of a call together stay within the output cap of the window: the program's output limit holds
 /// both, and thinking may take at most half of it.
@@ -122,22 +136,27 @@ impl Driver for Claude {
         if let Some(retries) = retries {
             env.push(("CLAUDE_CODE_MAX_RETRIES", retries.to_string()));
         }
-        let mut env_remove = vec!["CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT"];
-        if let Some(route) = &request.route {
-            env.push(("ANTHROPIC_BASE_URL", route.base.clone()));
-            if route.credential == Credential::Key {
-                env.push(("ANTHROPIC_API_KEY", route.token.expose().to_owned()));
-                env_remove.push("ANTHROPIC_AUTH_TOKEN");
-            }
-        }
-        Ok(Launch {
+        let mut launch = Launch {
             program,
             args: args.into_iter().map(Into::into).collect(),
             env: env.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
-            // Set when we ourselves run inside the program: a session of ours is nobody's child session.
-            env_remove: env_remove.into_iter().map(Into::into).collect(),
+            env_remove: NESTED.iter().map(Into::into).collect(),
             close_stdin: false,
-        })
+        };
+        if let Some(route) = &request.route {
+            lead_through(route, &mut launch);
+        }
+        Ok(launch)
+    }
+
+    fn lead(&self, settings: &Settings, route: &Route, _scratch: &Path) -> Result<Launch, DriverError> {
+        let mut launch = Launch {
+            program: find_program(settings, "claude", HINT)?,
+            env_remove: NESTED.iter().map(Into::into).collect(),
+            ..Launch::default()
+        };
+        lead_through(route, &mut launch);
+        Ok(launch)
     }
 
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol> {

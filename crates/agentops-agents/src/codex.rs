@@ -16,7 +16,7 @@ mod wire;
 use std::path::{Path, PathBuf};
 
 use crate::driver::{
-    Access, Capabilities, Driver, DriverError, HandOver, Launch, OUT_DIR, Probe, Protocol, Reach, SessionRequest,
+    Access, Capabilities, Driver, DriverError, HandOver, Launch, OUT_DIR, Probe, Protocol, Reach, Route, SessionRequest,
     UsageReports,
 };
 use crate::settings::{Settings, ask_version, check_keys, find_program, refuse, word};
@@ -125,6 +125,15 @@ impl Driver for Codex {
                 .map(Into::into)
                 .collect(),
             close_stdin: false,
+        })
+    }
+
+    fn lead(&self, settings: &Settings, route: &Route, _scratch: &Path) -> Result<Launch, DriverError> {
+        Ok(Launch {
+            program: find_program(settings, "codex", HINT)?,
+            args: route::options(route).into_iter().flat_map(|option| ["-c".into(), option.into()]).collect(),
+            env: route::env(route).into_iter().collect(),
+            ..Launch::default()
         })
     }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::driver::{
-    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol, Reach,
+    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol, Reach, Route,
     SessionRequest, UsageReports,
 };
 use crate::settings::{Settings, check_keys, find_program, refuse, word};
@@ -99,6 +99,10 @@ impl Driver for Command {
             env.push((PROMPT_FILE_VARIABLE.into(), path.into()));
         }
         Ok(Launch { program, args: args.into_iter().map(Into::into).collect(), env, ..Launch::default() })
+    }
+
+    fn lead(&self, _settings: &Settings, _route: &Route, _scratch: &Path) -> Result<Launch, DriverError> {
+        Err(DriverError::NotLed { driver: "command", reason: "nothing is known of how this program reaches a model" })
     }
 
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol> {

@@ -327,6 +327,14 @@ pub enum DriverError {
         /// What it did.
         reason: String,
     },
+    /// The program cannot be started that way.
+    #[error("driver `{driver}` cannot lead an interactive program through the gateway: {reason}")]
+    NotLed {
+        /// The driver.
+        driver: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
     /// A setting of the agent file does not fit this driver.
     #[error("driver setting `{key}`: {reason}")]
     Setting {
@@ -358,6 +366,14 @@ pub trait Driver: Send + Sync {
     fn reach(&self, settings: &BTreeMap<String, String>, env: &dyn Fn(&str) -> Option<String>) -> Reach;
     /// How to start a session. May write files below `request.scratch`, nowhere else.
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError>;
+    /// How a person's own interactive program is started behind the gateway: `args` go before theirs. Nothing else about it is
+    /// changed. `scratch` is a folder of this one start.
+    fn lead(
+        &self,
+        settings: &BTreeMap<String, String>,
+        route: &Route,
+        scratch: &Path,
+    ) -> Result<Launch, DriverError>;
     /// The conversation for that session.
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol>;
 }

@@ -3,6 +3,7 @@
 //! Events in, events out. This crate knows no workflow, no phase and no gate; it never decides what happens next.
 
 pub mod ancestry;
+pub mod attached;
 pub mod claude;
 pub mod codex;
 pub mod command;

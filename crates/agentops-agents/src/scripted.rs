@@ -5,7 +5,7 @@ mod script;
 mod wire;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agentops_core::ceiling::Window;
 
@@ -13,7 +13,7 @@ pub use program::{SUBCOMMAND, main};
 pub use script::{Conversation, NoReport, Parts, Report, Script, Step};
 
 use crate::driver::{
-    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol, Reach,
+    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol, Reach, Route,
     SessionRequest, UsageReports,
 };
 use crate::settings::{Settings, check_keys, number, refuse, word};
@@ -100,6 +100,10 @@ impl Driver for Scripted {
             args: vec![SUBCOMMAND.into(), path.into(), window.to_string().into()],
             ..Launch::default()
         })
+    }
+
+    fn lead(&self, _settings: &Settings, _route: &Route, _scratch: &Path) -> Result<Launch, DriverError> {
+        Err(DriverError::NotLed { driver: "scripted", reason: "a script makes no calls" })
     }
 
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use agentops_agents::codex::Codex;
 use agentops_agents::driver::{
-    Access, AgentEvent, Capabilities, Driver, DriverError, Exit, Failure, Finish, Launch, Probe, Protocol, Reach,
+    Access, AgentEvent, Capabilities, Driver, DriverError, Exit, Failure, Finish, Launch, Probe, Protocol, Reach, Route,
     SessionRequest,
 };
 use agentops_core::usage::Usage;
@@ -38,6 +38,15 @@ impl Driver for InRoom {
 
     fn reach(&self, settings: &std::collections::BTreeMap<String, String>, env: &dyn Fn(&str) -> Option<String>) -> Reach {
         Codex.reach(settings, env)
+    }
+
+    fn lead(
+        &self,
+        settings: &std::collections::BTreeMap<String, String>,
+        route: &Route,
+        scratch: &std::path::Path,
+    ) -> Result<Launch, DriverError> {
+        Codex.lead(settings, route, scratch)
     }
 
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError> {

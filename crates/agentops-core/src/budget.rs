@@ -242,8 +242,8 @@ impl fmt::Display for OverBudget {
             }
             OverBudget::ModelPrice { scope, limit } => write!(
                 f,
-                "{scope} is {}, and the price of this model is not known; name its price in your configuration, or limit \
-                 tokens instead",
+                "{scope} is {}, and the price of this model is not known; limit tokens instead, or take a model whose price is \
+                 known",
                 Usd(*limit)
             ),
             OverBudget::SpentPrice { scope, limit } => write!(

@@ -109,6 +109,8 @@ pub enum StopReason {
     Ceiling,
     /// The program made a call and did not say what it used.
     UsageUnknown,
+    /// A budget does not allow the next call.
+    Budget,
 }
 
 /// Measures one conversation. Reports may only raise the count, never lower it: the context is the larger of what the

@@ -8,6 +8,7 @@
 mod action;
 mod apply;
 mod event;
+mod spent;
 mod state;
 mod status;
 

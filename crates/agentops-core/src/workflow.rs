@@ -6,8 +6,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Limits as Budget;
 use crate::id::Name;
 
+pub mod budget;
 pub mod raw;
 
 /// A checked workflow. Phases are in the order in which they run.
@@ -21,8 +23,27 @@ pub struct Workflow {
     pub phases: Vec<Phase>,
     /// Limits of every session.
     pub limits: Limits,
+    /// What a run may spend.
+    #[serde(default, skip_serializing_if = "Budget::is_none")]
+    pub budget: Budget,
+    /// What happens to secrets that are about to leave towards a model provider.
+    #[serde(default)]
+    pub secrets: Secrets,
     /// How a lane is set up.
     pub lane: LaneSetup,
+}
+
+/// What happens to what looks like a secret in a call that is about to leave towards a model provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Secrets {
+    /// It is replaced. The same text is replaced by the same words each time, so that the provider's cache stays valid.
+    #[default]
+    Redact,
+    /// The call is refused, and with it the session ends.
+    Refuse,
+    /// It leaves.
+    Pass,
 }
 
 /// One phase.
@@ -38,6 +59,9 @@ pub struct Phase {
     pub gates: Vec<Gate>,
     /// How often a refused gate or a failed session sends a fresh session in, per phase.
     pub retries: u32,
+    /// What its lanes and its reviews may spend together.
+    #[serde(default, skip_serializing_if = "Budget::is_none")]
+    pub budget: Budget,
 }
 
 /// What the lanes of a phase may change.
@@ -59,6 +83,9 @@ pub struct Lane {
     pub agent: Name,
     /// What this lane looks at, added to the prompt; empty for the whole task.
     pub focus: String,
+    /// What its sessions may spend together.
+    #[serde(default, skip_serializing_if = "Budget::is_none")]
+    pub budget: Budget,
 }
 
 /// What must hold before the next phase.

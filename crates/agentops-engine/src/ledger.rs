@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agentops_core::id::{BlobId, Name, RunId};
-use agentops_core::run::{Closing, Event, FORMAT, Outcome, State};
+use agentops_core::budget::Amount;
+use agentops_core::id::{BlobId, Name, RunId, SessionId};
+use agentops_core::run::{SessionEnd, Closing, Event, FORMAT, Outcome, State};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 
@@ -203,6 +204,35 @@ impl Ledger {
             folded.map_err(|e| self.corrupt(format!("entry {}: {e}", entry.seq)))?;
         }
         Ok(state)
+    }
+
+    /// What sessions spent from a time on, in Unix milliseconds. What was granted and not settled counts as spent, except of
+    /// sessions that ended in order.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or an entry is damaged.
+    pub fn spent_since(&self, at_ms: u64) -> Result<Amount, StorageError> {
+        let sql = "SELECT seq, run, at_ms, epoch, body, prev, sum FROM events WHERE at_ms >= ?1 \
+                   AND (body LIKE '{\"event\":\"call\"%' OR body LIKE '{\"event\":\"granted\"%' OR body LIKE '{\"event\":\"session-ended\"%')";
+        let mut sessions: BTreeMap<(RunId, SessionId), (Amount, Amount)> = BTreeMap::new();
+        for Entry { run, event, .. } in self.entries(sql, [at_ms], false)? {
+            match event {
+                Event::Granted { session, amount } => {
+                    let (granted, _) = sessions.entry((run, session)).or_default();
+                    *granted = granted.plus(amount);
+                }
+                Event::Call { session, row: Some(row), .. } => {
+                    let (_, charged) = sessions.entry((run, session)).or_default();
+                    *charged = charged.plus(row.charged);
+                }
+                Event::SessionEnded { session, end, .. } if end != SessionEnd::Interrupted => {
+                    let (granted, charged) = sessions.entry((run, session)).or_default();
+                    *granted = *charged;
+                }
+                _ => {}
+            }
+        }
+        Ok(sessions.values().fold(Amount::ZERO, |sum, (granted, charged)| sum.plus(granted.max(*charged))))
     }
 
     /// Checks the whole file.

@@ -3,6 +3,7 @@
 
 mod flow;
 mod gate;
+pub mod gateway;
 pub mod prompt;
 pub mod records;
 mod session;
@@ -60,6 +61,8 @@ pub struct Ctx {
     pub env: Vec<(OsString, OsString)>,
     /// The loop.
     pub tell: Sender<Msg>,
+    /// The gateway and the accounts of all budgets.
+    pub gateways: gateway::Gateways,
 }
 
 /// How an action failed that has no outcome of its own for it.
@@ -90,6 +93,7 @@ pub(crate) enum Incoming {
     Keeper(FromKeeper, flow::Place),
     AskHandOver,
     Stop(Stop),
+    Wire(gateway::Wire),
 }
 
 impl Performer {
@@ -238,7 +242,7 @@ pub fn test_commit(
     // Nobody listens: what a gate reports here goes to the caller, not to a ledger.
     let (tell, _) = channel();
     let (repo, paths, blobs) = (repo.clone(), paths.clone(), blobs.clone());
-    let ctx = Ctx { repo, paths, blobs, clock: SystemClock::default(), exe: exe.to_owned(), env, tell };
+    let ctx = Ctx { repo, paths, blobs, clock: SystemClock::default(), exe: exe.to_owned(), env, tell, gateways: Default::default() };
     gate::test(&Arc::new(ctx), state, &commit(merged)?)
 }
 
@@ -317,7 +321,7 @@ impl Ctx {
                     ran.stopped = true;
                     let _gone = keeper.stop(false);
                 }
-                Incoming::Keeper(..) | Incoming::AskHandOver => {}
+                Incoming::Keeper(..) | Incoming::AskHandOver | Incoming::Wire(_) => {}
             }
         }
         Ok(ran)

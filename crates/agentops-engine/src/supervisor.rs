@@ -22,6 +22,8 @@ use crate::blobs::Blobs;
 use crate::conductor::{Conductor, Input, Refusal};
 use crate::ledger::Ledger;
 use crate::paths::Home;
+use crate::files::{FileError, user};
+use crate::perform::gateway::{self, Gateways};
 use crate::perform::{Ctx, Msg, Performer, Report, chain};
 use crate::world::{Clock, StorageError, SystemClock};
 
@@ -58,6 +60,9 @@ pub enum SupervisorError {
         #[source]
         source: std::io::Error,
     },
+    /// The user's settings cannot be used.
+    #[error(transparent)]
+    Settings(#[from] FileError),
     /// The ledger cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -155,6 +160,8 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
     let ledger = Ledger::open(&paths.ledger())?;
     let (tell, messages) = channel();
     let clock = SystemClock::default();
+    let user = user::read(&options.home.config_file())?;
+    let gateways = Gateways::new(user, &gateway::day(clock.now_ms()), ledger.spent_since(gateway::midnight(clock.now_ms()))?);
     let ctx = Arc::new(Ctx {
         repo: options.repo.clone(),
         paths: paths.clone(),
@@ -163,6 +170,7 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
         exe: options.exe.clone(),
         env: options.env,
         tell,
+        gateways,
     });
     let conductor = Conductor::start(clock, ledger, Performer::new(Arc::clone(&ctx)))?;
     let clients = Arc::new(AtomicUsize::new(0));

@@ -15,6 +15,9 @@
 
 #[path = "peers/figures.rs"]
 mod figures;
+#[path = "../tests/http/host.rs"]
+#[expect(dead_code, reason = "shared with the tests")]
+mod host;
 #[path = "peers/load.rs"]
 mod load;
 #[path = "peers/process.rs"]

@@ -7,6 +7,15 @@ use tokio::sync::oneshot;
 /// An answer that comes later. A host that is gone (its end was dropped) has answered nothing.
 pub type Answer<T> = oneshot::Receiver<T>;
 
+/// The end that answers.
+pub type Answering<T> = oneshot::Sender<T>;
+
+/// Both ends of an answer.
+#[must_use]
+pub fn answer<T>() -> (Answering<T>, Answer<T>) {
+    oneshot::channel()
+}
+
 /// The host of one lane. Its methods return at once; what takes time is in the answer.
 pub trait Host: Send + Sync + 'static {
     /// The lane needs a grant of this size before a call may be forwarded. The answer is what was made durable; `None`:

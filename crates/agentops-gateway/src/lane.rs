@@ -65,6 +65,8 @@ pub struct Lane {
     /// The lane's own conversation: the first that came with tools; 0: none yet.
     own: AtomicU32,
     hidden: AtomicBool,
+    /// The smallest window that anybody named for the lane's model.
+    window: Mutex<Option<Window>>,
 }
 
 /// A call as it arrives.
@@ -105,6 +107,12 @@ struct Judged {
     reading: Reading,
 }
 
+impl std::fmt::Debug for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lane").field("provider", &self.rules.provider).finish_non_exhaustive()
+    }
+}
+
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic elsewhere leaves figures that are still upper bounds.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -115,6 +123,7 @@ impl Lane {
     #[must_use]
     pub fn new(rules: Rules) -> Arc<Self> {
         Arc::new(Self {
+            window: Mutex::new(rules.window),
             rules,
             conversations: Mutex::default(),
             grant: Mutex::default(),
@@ -127,6 +136,12 @@ impl Lane {
     /// From now on the lane's calls serve the hand-over and may use its reserve.
     pub fn hand_over(&self) {
         self.handing_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Somebody names a window for the lane's model: it can only become smaller.
+    pub fn narrow(&self, window: Window) {
+        let mut known = lock(&self.window);
+        *known = Some(known.map_or(window, |known| known.min(window)));
     }
 
     /// Tells the host something.
@@ -142,6 +157,10 @@ impl Lane {
             Err(Unread::Malformed(words)) => return Admitted::Refuse(protocol::error(protocol, 400, &words)),
             Err(Unread::Refused(refusal)) => return self.refuse(protocol, refusal).await,
         };
+        if judged.input() > judged.window.soft_mark() / 2 {
+            // A call of this conversation will soon have to be counted.
+            count::load_in_background();
+        }
         let mut decision = judged.decide(self.rules.takes_limit);
         if matches!(decision, Decision::TooLong { .. }) && judged.count().await {
             decision = judged.decide(self.rules.takes_limit);
@@ -158,7 +177,8 @@ impl Lane {
         let body = match self.body(&judged, room) {
             Ok(body) => body,
             Err(refusal) => {
-                lock(&self.rules.book).release(reservation);
+                // Nothing was sent and nothing is spent.
+                let _all_of_it = self.settle(reservation, Amount::ZERO);
                 return self.refuse(protocol, refusal).await;
             }
         };
@@ -200,10 +220,11 @@ impl Lane {
         let reading = lock(&self.conversations)
             .read(body, protocol.items_key(), measure)
             .map_err(|error| malformed(error.to_string()))?;
-        let head = protocol::head(protocol, &reading.body, &reading.layout.fields).map_err(|error| malformed(error.to_string()))?;
+        let head =
+            protocol::head(protocol, &reading.body, &reading.layout.fields).map_err(|error| malformed(error.to_string()))?;
         let model = model.or_else(|| head.model.clone());
         let table = model.as_deref().and_then(models::window_of);
-        let Some(window) = [self.rules.window, table].into_iter().flatten().min() else {
+        let Some(window) = [*lock(&self.window), table].into_iter().flatten().min() else {
             let model = model.unwrap_or_else(|| "(not named)".into());
             return Err(Unread::Refused(Refusal::WindowUnknown { model }));
         };
@@ -230,17 +251,15 @@ impl Lane {
         if matches!(reservation, Err(OverBudget::Limit { .. })) && judged.count().await {
             reservation = self.try_reserve(judged, room);
         }
-        let reservation = reservation?;
+        // A client that goes away while the grant is on its way takes nothing with it.
+        let held = Held { book: &self.rules.book, reservation: Some(reservation?) };
         loop {
             let left = lock(&self.rules.book).room(&self.rules.scopes, judged.kind);
-            let taken = lock(&self.grant).take(reservation.amount(), left);
-            let Err(NeedsGrant(ask)) = taken else { return Ok(reservation) };
+            let taken = lock(&self.grant).take(held.amount(), left);
+            let Err(NeedsGrant(ask)) = taken else { return held.keep().ok_or(Refusal::NotGranted) };
             match self.rules.host.grant(ask).await {
                 Ok(Some(granted)) => lock(&self.grant).add(granted),
-                Ok(None) | Err(_) => {
-                    lock(&self.rules.book).release(reservation);
-                    return Err(Refusal::NotGranted);
-                }
+                Ok(None) | Err(_) => return Err(Refusal::NotGranted),
             }
         }
     }
@@ -253,7 +272,8 @@ impl Lane {
     /// The body that leaves. Where nothing must be changed it is the one that came, byte for byte.
     fn body(&self, judged: &Judged, room: Room) -> Result<Bytes, Refusal> {
         let unclean = judged.reading.unclean();
-        let limit = |body: &[u8], head: &Head| room.write.then(|| protocol::limit_output(judged.protocol, body, head, room.output));
+        let limit =
+            |body: &[u8], head: &Head| room.write.then(|| protocol::limit_output(judged.protocol, body, head, room.output));
         let body = &judged.reading.body;
         if unclean.is_empty() {
             return Ok(limit(body, &judged.head).map_or_else(|| body.clone(), |edit| edited(body, &[edit])));
@@ -318,6 +338,30 @@ impl Lane {
     pub(crate) fn saw_hidden_reasoning(&self) {
         if !self.hidden.swap(true, Ordering::Relaxed) {
             self.note(Note::HiddenReasoning);
+        }
+    }
+}
+
+/// A reservation of a call that may still not be made.
+struct Held<'a> {
+    book: &'a Mutex<Book>,
+    reservation: Option<Reservation>,
+}
+
+impl Held<'_> {
+    fn amount(&self) -> Amount {
+        self.reservation.as_ref().map(Reservation::amount).unwrap_or_default()
+    }
+
+    fn keep(mut self) -> Option<Reservation> {
+        self.reservation.take()
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(reservation) = self.reservation.take() {
+            lock(self.book).release(reservation);
         }
     }
 }

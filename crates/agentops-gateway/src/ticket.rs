@@ -6,7 +6,7 @@ use std::time::Instant;
 use agentops_core::budget::{Amount, Reservation};
 use agentops_core::call::{CallKind, CallRow};
 use agentops_core::ceiling::Window;
-use agentops_core::models;
+use agentops_core::models::{self, CacheLife};
 
 use crate::conversation::{Density, Reading};
 use crate::judge::Room;
@@ -41,7 +41,7 @@ pub enum Flow {
 
 /// Follows one call. It settles when it is dropped, so that a call that ends in any way is accounted for.
 #[derive(Debug)]
-pub struct Ticket(Option<Open>);
+pub struct Ticket(Option<Box<Open>>);
 
 #[derive(Debug)]
 struct Open {
@@ -62,7 +62,7 @@ impl Ticket {
     pub(crate) fn new(lane: Arc<Lane>, call: Call, reservation: Reservation) -> Self {
         let started_ms = (lane.rules.clock)();
         let reader = Reader::new(call.protocol, call.streamed);
-        Self(Some(Open {
+        Self(Some(Box::new(Open {
             lane,
             call,
             reservation,
@@ -74,7 +74,7 @@ impl Ticket {
             reader,
             output_bytes: 0,
             error: None,
-        }))
+        })))
     }
 
     /// The request is about to leave. From here on it may cost something.
@@ -160,7 +160,7 @@ impl Open {
         let actual = match answer.usage {
             Some(usage) => Amount {
                 tokens: usage.context(),
-                micro_usd: model.and_then(models::price_of).map(|price| price.cost(&usage)),
+                micro_usd: model.and_then(models::price_of).map(|price| price.cost_cached(&usage, self.cache_life())),
             },
             // Providers charge nothing for what they refuse, and what was not sent cost nothing.
             None if refused || !self.sent => Amount::ZERO,
@@ -202,6 +202,14 @@ impl Open {
             charged,
         };
         self.lane.rules.host.settled(row, missing);
+    }
+}
+
+impl Open {
+    /// How long what the call wrote to a cache is kept: an hour where any part of it asks for that.
+    fn cache_life(&self) -> CacheLife {
+        let asks = memchr::memmem::find(&self.call.reading.body, br#""ttl":"1h""#).is_some();
+        if asks { CacheLife::Hour } else { CacheLife::Default }
     }
 }
 

@@ -13,24 +13,26 @@
 
 mod environment;
 mod forms;
+mod marker;
+mod parts;
 mod rules;
 mod scan;
+mod search;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use rules::RULES;
-use scan::Exact;
+use scan::{Exact, Scan};
 pub use stream::RedactStream;
+use view::{View, Viewer};
 
 /// The shortest value that is taken as known, in bytes: a shorter one would hit ordinary words.
 pub const KNOWN_BYTES_MIN: usize = 8;
-/// The longest name in a marker, in bytes.
-const NAME_BYTES_MAX: usize = 64;
 
 /// Replaces secrets by `[redacted:NAME]`. Cheap to clone; what it searches with is built at its first use.
 ///
@@ -57,19 +59,19 @@ struct Inner {
 impl Redactor {
     /// A redactor for values that are known by name, and for everything that the rules describe.
     ///
-    /// White space around a value is not part of it. Values shorter than [`KNOWN_BYTES_MIN`] are not taken, see
+    /// White space and double quotes around a value are not part of it. Values shorter than [`KNOWN_BYTES_MIN`] are not taken, see
     /// [`Redactor::too_short`]. In names everything but `A-Z a-z 0-9 _ . -` becomes `_`, and they are cut to 64 bytes.
     #[must_use]
     pub fn new(known: impl IntoIterator<Item = (String, String)>) -> Self {
-        let mut markers: Vec<String> = RULES.iter().map(|rule| marker(rule.name)).collect();
+        let mut markers: Vec<String> = rules::all().iter().map(|rule| marker::named(rule.name)).collect();
         let mut values: Vec<String> = Vec::new();
         let mut too_short = Vec::new();
         for (name, value) in known {
-            let value = value.trim();
+            let value = value.trim_matches(|c: char| c.is_whitespace() || c == '"');
             if value.len() < KNOWN_BYTES_MIN {
                 too_short.push(name);
             } else if !values.iter().any(|taken| taken == value) {
-                markers.push(marker(&name));
+                markers.push(marker::named(&name));
                 values.push(value.to_owned());
             }
         }
@@ -118,11 +120,46 @@ impl Redactor {
     }
 
     /// As [`Redactor::redact`], for bytes in any encoding that has ASCII inside.
+    ///
+    /// A JSON document stays one, with the same members, elements and kinds of values; a number that is a known value
+    /// becomes `0`. So does the inside of a JSON string.
     #[must_use]
     pub fn redact_bytes<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
-        let mut out = Vec::with_capacity(text.len());
-        stream::State::default().advance(self, text, text.len(), true, &mut out);
-        if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }
+        let out = self.with_scan(text, |view, scan| {
+            let mut out = Vec::new();
+            if !scan.spans.is_empty() {
+                out.reserve(text.len());
+                stream::State::default().take(self, view, scan, &mut out);
+            }
+            out
+        });
+        if out.is_empty() || out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }
+    }
+
+    /// Whether there is anything to redact. Costs no allocation where there is not, and no colour code or needless
+    /// escape of a JSON string either.
+    ///
+    /// ```
+    /// use agentops_safe::Redactor;
+    ///
+    /// let redactor = Redactor::new([("DB_PASSWORD".to_owned(), "correct-horse".to_owned())]);
+    /// assert!(redactor.finds(b"{\"cmd\": \"psql -W correct-horse\"}"));
+    /// assert!(!redactor.finds(b"{\"cmd\": \"psql -W [redacted:DB_PASSWORD]\"}"));
+    /// ```
+    #[must_use]
+    pub fn finds(&self, text: &[u8]) -> bool {
+        self.with_scan(text, |_, scan| !scan.spans.is_empty())
+    }
+
+    fn with_scan<T>(&self, text: &[u8], then: impl FnOnce(View<'_>, Scan) -> T) -> T {
+        let mut viewer = Viewer::default();
+        let view = if view::is_plain(text) {
+            View { text, pieces: &[] }
+        } else {
+            viewer.push(text, true);
+            viewer.view()
+        };
+        then(view, self.exact().scan(view, 0, None, true))
     }
 
     /// Redacts what arrives in chunks, see [`RedactStream`].
@@ -133,14 +170,14 @@ impl Redactor {
 
     fn exact(&self) -> &Exact {
         self.0.exact.get_or_init(|| {
-            let forms: Vec<(Vec<u8>, usize)> = self
+            let forms = self
                 .0
                 .known
                 .iter()
                 .enumerate()
-                .flat_map(|(index, value)| forms::forms(value).into_iter().map(move |form| (form, RULES.len() + index)))
+                .flat_map(|(index, value)| forms::forms(value).into_iter().map(move |form| (form, rules::all().len() + index)))
                 .collect();
-            Exact::new(&self.0.markers, &forms)
+            Exact::new(&self.0.markers, forms)
         })
     }
 
@@ -149,18 +186,12 @@ impl Redactor {
     }
 
     fn is_known(&self, marker: usize) -> bool {
-        marker >= RULES.len()
+        marker >= rules::all().len()
     }
 }
 
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redactor").field("known", &self.0.known.len()).field("rules", &RULES.len()).finish()
+        f.debug_struct("Redactor").field("known", &self.0.known.len()).field("rules", &rules::all().len()).finish()
     }
-}
-
-fn marker(name: &str) -> String {
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' };
-    let name: String = name.chars().take(NAME_BYTES_MAX).map(safe).collect();
-    format!("[redacted:{}]", if name.is_empty() { "value" } else { &name })
 }

@@ -154,6 +154,28 @@ fn usage_lies_in_both_protocols() {
 }
 
 #[test]
+fn an_error_may_come_when_the_stream_has_begun() {
+    let error = HttpError::new(529, "too busy");
+    let server = serve(Turn { text: Some("a b".into()), error_after_chunks: Some(2), ..Turn::fail(error) });
+    let messages = json!({"stream": true, "tools": [{"name": "Bash"}], "messages": []});
+    let responses = json!({"stream": true, "tools": [{"name": "exec_command"}], "input": []});
+    for (path, request, place) in [
+        ("/v1/messages", messages, "/error/message"),
+        ("/v1/responses", responses, "/message"),
+        (CHAT, opencode(), "/error/message"),
+        (STREAM, gemini(), "/error/message"),
+    ] {
+        let (status, body) = ask(&server, path, &request);
+        let events = data(&body);
+        assert_eq!((status, events.len()), (200, 3), "{body}");
+        assert_eq!(events[2].pointer(place), Some(&json!("too busy")), "{body}");
+    }
+    let mut plain = opencode();
+    plain["stream"] = json!(false);
+    assert_eq!(ask(&server, CHAT, &plain).0, 529);
+}
+
+#[test]
 fn a_redirect_names_its_place_and_headers_are_added() {
     let mut turn = Turn::redirect(307, "http://127.0.0.1:1/elsewhere");
     turn.headers.insert("x-ratelimit-left".into(), "5".into());

@@ -89,6 +89,7 @@ fn session(session: &SessionView) -> String {
         Some(SessionEnd::Failed) => " ✗ failed",
         Some(SessionEnd::Cancelled) => " ✗ cancelled",
         Some(SessionEnd::Filtered) => " ✗ filtered files",
+        Some(SessionEnd::Budget) => " ⇥ budget spent",
     };
     format!("{share}{end}")
 }
@@ -189,6 +190,7 @@ fn decision_words(decision: &agentops_core::run::Decision) -> &'static str {
         Kind::NotLoggedIn => "the agent program is not logged in",
         Kind::Provider => "the model provider fails again and again",
         Kind::AgentFailed => "the agent program fails again and again",
+        Kind::Budget => "a budget does not allow the next call",
         Kind::LaneFailed => "the lane could not be set up",
         Kind::ActionFailed => "git or the disk refused something",
     }

@@ -8,6 +8,7 @@ use super::state::{
     Approval, Backoff, Bundle, Decision, DecisionKind, Failure, FailureKind, GateState, LaneState, Next, PhaseState,
     Refusal, SessionState, State, Stop,
 };
+use crate::budget::Amount;
 use crate::ceiling::{StopReason, Window};
 use crate::id::{BlobId, LaneId, Name, SessionId};
 use crate::usage::Usage;
@@ -24,7 +25,7 @@ pub struct Illegal {
     pub why: String,
 }
 
-fn illegal<T>(event: &'static str, why: impl Into<String>) -> Result<T, Illegal> {
+pub(super) fn illegal<T>(event: &'static str, why: impl Into<String>) -> Result<T, Illegal> {
     Err(Illegal { event, why: why.into() })
 }
 
@@ -67,6 +68,7 @@ impl State {
             outcome: None,
             closing: None,
             takeovers: 0,
+            raised: Default::default(),
         }
     }
 
@@ -75,8 +77,8 @@ impl State {
     /// # Errors
     /// The event does not fit.
     pub fn try_apply(&mut self, event: &Event, at_ms: u64) -> Result<(), Illegal> {
-        // Most events are calls, and a call changes nothing before everything about it was checked: no copy for those.
-        if matches!(event, Event::Call { .. }) {
+        // Most events are calls and their grants, and those change nothing before everything about them was checked: no copy.
+        if matches!(event, Event::Call { .. } | Event::Granted { .. }) {
             return self.apply(event, at_ms);
         }
         let mut next = self.clone();
@@ -112,9 +114,14 @@ impl State {
                 live.window = facts.window;
                 live.facts = Some(facts.clone());
             }
-            Event::Call { session, usage, context, window, sub_agent, stop } => {
+            Event::Granted { session, amount } => {
+                let live = self.own(session, "granted")?;
+                live.granted = live.granted.plus(*amount);
+            }
+            Event::Call { session, usage, context, window, sub_agent, stop, row } => {
                 let live = self.own(session, "call")?;
                 measure(live, *usage, *context, *window, *sub_agent, *stop, at_ms);
+                live.charge(row.as_deref(), *usage, *context);
             }
             Event::SessionEnded { .. } => self.session_ended(event, at_ms)?,
             Event::Merged { phase, commit, changed } => {
@@ -258,8 +265,18 @@ impl State {
     }
 
     fn session_ended(&mut self, event: &Event, at_ms: u64) -> Result<(), Illegal> {
-        let Event::SessionEnded { session: id, end, checkpoint, changed, dropped, artifacts, hand_over, transcript, detail } =
-            event
+        let Event::SessionEnded {
+            session: id,
+            end,
+            checkpoint,
+            changed,
+            dropped,
+            artifacts,
+            hand_over,
+            transcript,
+            detail,
+            said,
+        } = event
         else {
             return illegal("session-ended", "another event");
         };
@@ -272,10 +289,12 @@ impl State {
         let session = self.live(id, "session-ended")?;
         session.ended_at_ms = Some(at_ms);
         session.end = Some(*end);
+        session.settle();
         (session.changed, session.dropped) = (*changed, *dropped);
         session.transcript.clone_from(transcript);
         session.hand_over.clone_from(hand_over);
         session.detail.clone_from(detail);
+        session.said = *said;
 
         let limit = usize::try_from(self.created.workflow.limits.sessions_max).unwrap_or(usize::MAX);
         let retries = self.created.workflow.phase(&id.lane.phase).map_or(0, |phase| phase.retries);
@@ -322,6 +341,7 @@ impl State {
             }
             SessionEnd::NotLoggedIn => decision = Some(DecisionKind::NotLoggedIn),
             SessionEnd::Filtered => decision = Some(DecisionKind::FilteredFiles),
+            SessionEnd::Budget => decision = Some(DecisionKind::Budget),
             SessionEnd::UsageUnknown | SessionEnd::Refused | SessionEnd::Interrupted | SessionEnd::Cancelled => {}
         }
         if decision.is_none() && !lane.done && counted >= limit {
@@ -432,6 +452,7 @@ impl State {
                 self.failed.clear();
                 self.stop_live(Stop::Cancelled);
             }
+            Intent::Raise { scope, limits } => self.raise(scope, *limits)?,
             Intent::Resume => {
                 let Some(decision) = self.decision.take() else {
                     return illegal("resume", "the run does not wait for a decision");
@@ -626,6 +647,8 @@ impl SessionState {
             window: None,
             usage: Usage::default(),
             calls: 0,
+            spent: Amount::ZERO,
+            granted: Amount::ZERO,
             hand_over_since_ms: None,
             stop: None,
             end: None,
@@ -634,6 +657,7 @@ impl SessionState {
             transcript: None,
             hand_over: None,
             detail: None,
+            said: None,
         }
     }
 }

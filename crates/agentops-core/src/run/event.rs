@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::AgentRef;
+use crate::budget::{Amount, Limits, Scope};
+use crate::call::CallRow;
 use crate::ceiling::{Enforcement, StopReason};
 use crate::id::{BlobId, Commit, LaneId, Name, RunId, SessionId};
 use crate::run::action::Key;
@@ -16,7 +18,7 @@ use crate::workflow::Workflow;
 
 /// Version of the event format. An older one is read; a newer one is refused by name. It is raised in the commit that adds
 /// a variant or a field, not when that is first used.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One entry of a run's ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +54,13 @@ pub enum Event {
         /// Where the session's facts stand.
         facts: SessionFacts,
     },
+    /// A session may spend this much more. Durable before any of it is used.
+    Granted {
+        /// The session.
+        session: SessionId,
+        /// How much.
+        amount: Amount,
+    },
     /// A model call was reported.
     Call {
         /// The session.
@@ -66,6 +75,10 @@ pub enum Event {
         sub_agent: bool,
         /// Set when the session must be stopped whatever the context.
         stop: Option<StopReason>,
+        /// The call as the gateway saw it go by; its charge is taken off what the session was granted. `None`: it did not go
+        /// through a gateway.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        row: Option<Box<CallRow>>,
     },
     /// A session is over and its lane's state is kept.
     SessionEnded {
@@ -87,6 +100,9 @@ pub enum Event {
         transcript: Option<BlobId>,
         /// What a person should know, e.g. the program's own error.
         detail: Option<BlobId>,
+        /// What the program itself said that its calls used, where that differs from what the gateway saw by more than 1 %.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        said: Option<Usage>,
     },
     /// The lanes of a phase were merged in their order.
     Merged {
@@ -293,6 +309,8 @@ pub enum SessionEnd {
     Cancelled,
     /// It changed files with content filters, which cannot be kept outside a sandbox.
     Filtered,
+    /// A budget does not allow its next call.
+    Budget,
 }
 
 /// What a gate found.
@@ -325,6 +343,13 @@ pub enum Intent {
     },
     /// Try again after a decision was needed.
     Resume,
+    /// More may be spent.
+    Raise {
+        /// Whose budget: the run's, a phase's or a lane's.
+        scope: Scope,
+        /// The new limits; a part that is not given stays.
+        limits: Limits,
+    },
     /// End the run.
     Cancel,
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::Key;
 use super::event::{Closing, Created, Outcome, SessionEnd, SessionFacts, Verdict};
+use crate::budget::{Amount, Limits, Scope};
 use crate::ceiling::StopReason;
 use crate::id::{BlobId, Commit, LaneId, Name, SessionId};
 use crate::usage::Usage;
@@ -51,6 +52,8 @@ pub struct State {
     pub closing: Option<Closing>,
     /// Times a supervisor took the run over from a dead one.
     pub takeovers: u32,
+    /// Limits that a person raised; they hold instead of the workflow's.
+    pub raised: BTreeMap<Scope, Limits>,
 }
 
 /// One phase of a run.
@@ -216,6 +219,10 @@ pub struct SessionState {
     pub usage: Usage,
     /// Calls reported.
     pub calls: u64,
+    /// What its calls were charged. Those that went by no gateway have no known price.
+    pub spent: Amount,
+    /// What it was granted and its calls have not been charged yet.
+    pub granted: Amount,
     /// When it was told to hand over.
     pub hand_over_since_ms: Option<u64>,
     /// It must be stopped.
@@ -232,6 +239,8 @@ pub struct SessionState {
     pub hand_over: Option<BlobId>,
     /// What a person should know.
     pub detail: Option<BlobId>,
+    /// What the program said that its calls used, where that is not what the gateway saw.
+    pub said: Option<Usage>,
 }
 
 /// Why a session must be stopped.
@@ -280,6 +289,8 @@ pub enum DecisionKind {
     Provider,
     /// The agent program failed again and again.
     AgentFailed,
+    /// A budget is spent.
+    Budget,
     /// The lane could not be set up.
     LaneFailed,
     /// Git or the disk refused something.

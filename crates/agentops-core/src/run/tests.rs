@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+mod spent;
+
 use super::*;
 use crate::agent::AgentRef;
 use crate::ceiling::Enforcement;
@@ -112,6 +114,7 @@ impl World {
             hand_over: end.is_hand_over().then(|| blob(id)),
             transcript: None,
             detail: None,
+            said: None,
         });
     }
 
@@ -185,7 +188,15 @@ impl World {
         self.append(Event::SessionReady { session: session.clone(), facts });
         let usage = Some(Usage { input: 100, ..Usage::default() });
         let context = [100, 300, 500][usize::from(self.choose(3))];
-        self.append(Event::Call { session: session.clone(), usage, context, window: 1000, sub_agent: false, stop: None });
+        self.append(Event::Call {
+            session: session.clone(),
+            usage,
+            context,
+            window: 1000,
+            sub_agent: false,
+            stop: None,
+            row: None,
+        });
         let ends = [
             SessionEnd::Completed,
             SessionEnd::Completed,
@@ -197,9 +208,10 @@ impl World {
             SessionEnd::Failed,
             SessionEnd::ContextLost,
             SessionEnd::Filtered,
+            SessionEnd::Budget,
             SessionEnd::UsageUnknown,
         ];
-        let end = ends[usize::from(self.choose(11))];
+        let end = ends[usize::from(self.choose(12))];
         self.session_end(session, end, writes);
     }
 
@@ -316,7 +328,7 @@ fn with_a_session() -> (World, crate::id::SessionId) {
 
 fn call(session: &crate::id::SessionId, context: u64, window: u64) -> Event {
     let usage = Some(Usage { input: 100, ..Usage::default() });
-    Event::Call { session: session.clone(), usage, context, window, sub_agent: false, stop: None }
+    Event::Call { session: session.clone(), usage, context, window, sub_agent: false, stop: None, row: None }
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Check, Gate, Lane, LaneSetup, Limits, Phase, Schema, Workflow, Writes};
+use super::budget::RawBudget;
+use super::{Check, Gate, Lane, LaneSetup, Limits, Phase, Schema, Secrets, Workflow, Writes};
+use crate::budget::Limits as Budget;
 use crate::id::{InvalidId, Name};
 
 /// A workflow file. Nothing in it is checked yet but its shape.
@@ -24,6 +26,12 @@ pub struct RawWorkflow {
     /// Limits of its sessions.
     #[serde(default)]
     pub limits: RawLimits,
+    /// What a run may spend.
+    #[serde(default)]
+    pub budget: RawBudget,
+    /// What happens to secrets that are about to leave towards a model provider: `redact` (the default), `refuse` or `pass`.
+    #[serde(default)]
+    pub secrets: Secrets,
     /// How a lane's work tree is made ready.
     #[serde(default)]
     pub lane: RawLaneSetup,
@@ -50,6 +58,9 @@ pub struct RawPhase {
     pub gates: Vec<RawGate>,
     /// How often a refused gate sends a fresh session in: 0 to 8, default 2.
     pub retries: Option<u32>,
+    /// What the phase may spend, its reviews included.
+    #[serde(default)]
+    pub budget: RawBudget,
 }
 
 /// A lane in a workflow file.
@@ -63,6 +74,9 @@ pub struct RawLane {
     /// What this lane looks at.
     #[serde(default)]
     pub focus: String,
+    /// What the lane may spend.
+    #[serde(default)]
+    pub budget: RawBudget,
 }
 
 /// A gate in a workflow file.
@@ -156,7 +170,7 @@ pub struct WorkflowError {
     pub problem: String,
 }
 
-fn wrong(key: impl Into<String>, problem: impl Into<String>) -> WorkflowError {
+pub(super) fn wrong(key: impl Into<String>, problem: impl Into<String>) -> WorkflowError {
     WorkflowError { key: key.into(), problem: problem.into() }
 }
 
@@ -194,6 +208,8 @@ impl RawWorkflow {
             description: self.description.clone(),
             phases,
             limits: self.limits.check()?,
+            budget: self.budget.check("budget")?,
+            secrets: self.secrets,
             lane: self.lane.check()?,
         };
         Ok(Checked { workflow, left_out })
@@ -277,7 +293,12 @@ impl RawPhase {
         let at = |key: &str| format!("phase.{}.{key}", self.name);
         let phase = name("phase.name", &self.name)?;
         let lanes = match (&self.agent, self.lanes.as_slice()) {
-            (Some(agent), []) => vec![Lane { name: phase.clone(), agent: name(&at("agent"), agent)?, focus: String::new() }],
+            (Some(agent), []) => vec![Lane {
+                name: phase.clone(),
+                agent: name(&at("agent"), agent)?,
+                focus: String::new(),
+                budget: Budget::default(),
+            }],
             (None, [_, ..]) => self.lanes.iter().map(|lane| lane.check(&at("lane"))).collect::<Result<_, _>>()?,
             _ => return Err(wrong(at("agent"), "name either one `agent`, or one or more [[phase.lane]], not both")),
         };
@@ -327,14 +348,16 @@ impl RawPhase {
         if retries > 8 {
             return Err(wrong(at("retries"), format!("{retries} is too many; 0 to 8 are allowed")));
         }
-        Ok(Phase { name: phase, writes: self.writes, lanes, gates, retries })
+        let budget = self.budget.check(&at("budget"))?;
+        Ok(Phase { name: phase, writes: self.writes, lanes, gates, retries, budget })
     }
 }
 
 impl RawLane {
     fn check(&self, at: &str) -> Result<Lane, WorkflowError> {
         let lane = name(&format!("{at}.name"), &self.name)?;
-        Ok(Lane { name: lane, agent: name(&format!("{at}.agent"), &self.agent)?, focus: self.focus.clone() })
+        let budget = self.budget.check(&format!("{at}.budget"))?;
+        Ok(Lane { name: lane, agent: name(&format!("{at}.agent"), &self.agent)?, focus: self.focus.clone(), budget })
     }
 }
 

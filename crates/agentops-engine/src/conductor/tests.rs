@@ -143,6 +143,7 @@ fn end(conductor: &mut Small, session: &SessionId, end: SessionEnd) {
         hand_over: None,
         transcript: None,
         detail: None,
+        said: None,
     };
     outcome(conductor, Key::Session { session: session.clone() }, event).expect("the session ends");
 }

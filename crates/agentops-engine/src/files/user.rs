@@ -44,6 +44,9 @@ pub struct DestinationConfig {
     pub protocol: Option<String>,
     /// The environment variable that holds the key. Needed for a name that is not one of the known three.
     pub key_env: Option<String>,
+    /// Plain http to another machine is wanted: keys and prompts cross the network unencrypted.
+    #[serde(default)]
+    pub insecure: bool,
 }
 
 /// Limits of a day.

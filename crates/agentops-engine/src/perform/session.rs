@@ -20,11 +20,13 @@ use agentops_core::workflow::{Check, Writes};
 use agentops_git::lanes;
 
 use super::flow::Flow;
+use super::gateway::{Opening, Way};
 use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, chain, oid, prompt, records, recv_until, work};
 use crate::conductor::Input;
 
 mod left;
 mod transcript;
+mod wire;
 
 use left::{Left, wrap_up};
 use transcript::Transcript;
@@ -78,6 +80,7 @@ pub(super) fn over(session: &SessionId, end: SessionEnd, detail: Option<BlobId>)
         hand_over: None,
         transcript: None,
         detail,
+        said: None,
     }
 }
 
@@ -110,9 +113,29 @@ fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>
     let known = job.agent.window.and_then(Window::new);
     let table = job.agent.model.as_deref().and_then(models::window_of);
     let window = [known, table].into_iter().flatten().min();
-    if let Some(words) = cannot_be_held(&capabilities, job) {
+    let env_of = |name: &str| ctx.env.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.to_str().map(str::to_owned));
+    let opening = Opening {
+        reach: driver.reach(&job.agent.settings, &env_of),
+        window,
+        budgets: ctx.gateways.budgets(ctx, &job.state, &job.session),
+        outgoing: wire::outgoing(job.state.created.workflow.secrets),
+        tell: &tx,
+    };
+    let (through, past) = match ctx.gateways.open(ctx, opening) {
+        Ok(Way::Through { lane, route, loose }) => (Some((lane, route, loose)), None),
+        Ok(Way::Past(why)) => (None, Some(why)),
+        Ok(Way::NoModel) => (None, None),
+        Err(words) => return refused(words),
+    };
+    if through.is_none()
+        && let Some(words) = cannot_be_held(&capabilities, job, past.as_deref())
+    {
         return refused(words);
     }
+    let (lane_behind, route, loose) = match through {
+        Some((lane, route, loose)) => (Some(lane), Some(route), loose),
+        None => (None, None, false),
+    };
     let parts = parts(ctx, job)?;
     let prompt = prompt::compose(&job.state, &job.session, &parts, window);
     let scratch =
@@ -128,7 +151,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>
         tools: job.agent.tools.clone(),
         access: if job.writes == Writes::Files { Access::Write } else { Access::Artifacts },
         settings: job.agent.settings.clone(),
-        route: None,
+        route,
     };
     let launch = match driver.launch(&request) {
         Ok(launch) => launch,
@@ -176,7 +199,11 @@ fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>
         deadline: None,
         transcript,
         left: Left::default(),
+        wire: lane_behind.map(|lane| wire::Behind::new(lane, loose)),
     };
+    if let Some(why) = past {
+        running.trail(format!("past the gateway: {why}"));
+    }
     if launch.close_stdin {
         let _gone = running.keeper.close_stdin();
     }
@@ -187,13 +214,14 @@ fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>
 }
 
 /// Why the ceiling could not be held in this session; `None` when it can.
-fn cannot_be_held(capabilities: &Capabilities, job: &Job) -> Option<String> {
+fn cannot_be_held(capabilities: &Capabilities, job: &Job, past: Option<&str>) -> Option<String> {
     match capabilities.usage {
         UsageReports::NoModel => None,
         UsageReports::Never | UsageReports::AtEnd => Some(format!(
-            "driver `{}` does not say what its calls use while it runs, so the ceiling cannot be held; use a driver that does, or set \
-             `model = none` if the program calls no model",
-            job.agent.driver
+            "driver `{}` does not say what its calls use while it runs, and its calls cannot be led through the gateway ({}), so the ceiling \
+             cannot be held; use a driver for which one of both holds, or set `model = none` if the program calls no model",
+            job.agent.driver,
+            past.unwrap_or("it calls no model"),
         )),
         UsageReports::EveryCall => None,
     }
@@ -247,6 +275,8 @@ struct Running<'a> {
     deadline: Option<Instant>,
     transcript: Transcript,
     left: Left,
+    /// The session's lane behind the gateway; `None`: the driver's events are all that is known.
+    wire: Option<wire::Behind>,
 }
 
 impl Running<'_> {
@@ -290,6 +320,7 @@ impl Running<'_> {
                     return;
                 }
                 Incoming::Keeper(FromKeeper::Started { .. } | FromKeeper::InputFull, _) => {}
+                Incoming::Wire(wire) => self.wire(wire),
                 command => self.command(command),
             }
         }
@@ -298,6 +329,9 @@ impl Running<'_> {
     fn command(&mut self, command: Incoming) {
         match command {
             Incoming::AskHandOver => {
+                if let Some(behind) = &self.wire {
+                    behind.hand_over();
+                }
                 let effects = self.protocol.hand_over(&prompt::hand_over_request());
                 if effects.is_empty() {
                     self.stop.get_or_insert(SessionEnd::Ceiling);
@@ -309,6 +343,7 @@ impl Running<'_> {
                 self.stop.get_or_insert(match why {
                     Stop::Meter(StopReason::Ceiling) => SessionEnd::Ceiling,
                     Stop::Meter(StopReason::UsageUnknown) => SessionEnd::UsageUnknown,
+                    Stop::Meter(StopReason::Budget) => SessionEnd::Budget,
                     Stop::HandOverTimeout => SessionEnd::HandOverTimeout,
                     Stop::Cancelled => SessionEnd::Cancelled,
                 });
@@ -316,7 +351,7 @@ impl Running<'_> {
                 self.perform(effects);
                 self.end_program();
             }
-            Incoming::Keeper(..) => self.inbox.push_back(command),
+            Incoming::Keeper(..) | Incoming::Wire(_) => self.inbox.push_back(command),
         }
     }
 
@@ -394,6 +429,9 @@ impl Running<'_> {
                     model.as_deref().unwrap_or("(unknown)")
                 ));
             };
+            if let Some(behind) = &self.wire {
+                behind.narrow(window);
+            }
             let preflight = Preflight::new(window, base_tokens.unwrap_or(BASE_TOKENS_UNKNOWN), self.start_tokens);
             if !preflight.fits() {
                 return self.refuse(format!(
@@ -419,7 +457,11 @@ impl Running<'_> {
             window: self.window.filter(|_| !no_model).map(Window::tokens),
             base_tokens,
             start_tokens: self.start_tokens,
-            enforcement: if no_model { Enforcement::NoModel } else { Enforcement::Stopped },
+            enforcement: match &self.wire {
+                Some(behind) => behind.enforcement(),
+                None if no_model => Enforcement::NoModel,
+                None => Enforcement::Stopped,
+            },
             prompt: self.prompt.clone(),
         };
         self.report(Event::SessionReady { session: self.job.session.clone(), facts });
@@ -430,6 +472,10 @@ impl Running<'_> {
     }
 
     fn call(&mut self, id: String, usage: Option<Usage>, last: bool, sub_agent: bool, window: Option<Window>) {
+        if let Some(behind) = &mut self.wire {
+            // The gateway saw the call itself; what the program says of it is compared at the end.
+            return behind.program_says(id, usage, window);
+        }
         let Some(meter) = &mut self.meter else {
             // A call before the program said which model it uses, or from one that declared that it uses none.
             return self.refuse("the program called a model although it had not said, or had denied, that it would".into());
@@ -461,18 +507,16 @@ impl Running<'_> {
             output: usage.output.saturating_sub(before.output),
         });
         let session = self.job.session.clone();
-        self.report(Event::Call { session, usage, context, window: window.tokens(), sub_agent, stop });
+        self.report(Event::Call { session, usage, context, window: window.tokens(), sub_agent, stop, row: None });
     }
 
     /// Reports, waits until it is durable, and obeys at once what came of it.
-    fn report(&mut self, event: Event) {
-        self.ctx.report_and_wait(&self.job.run, event);
+    fn report(&mut self, event: Event) -> bool {
+        let taken = self.ctx.report_and_wait(&self.job.run, event);
         while let Ok(incoming) = self.rx.try_recv() {
-            match incoming {
-                Incoming::Keeper(..) => self.inbox.push_back(incoming),
-                command => self.command(command),
-            }
+            self.command(incoming);
         }
+        taken
     }
 
     fn ended(&mut self, ended: &Ended) {
@@ -495,6 +539,7 @@ impl Running<'_> {
     }
 
     fn close(mut self) -> Left {
+        self.close_lane();
         self.transcript.finish();
         self.left.end = match (self.stop, self.finish.take()) {
             (Some(end), _) => end,

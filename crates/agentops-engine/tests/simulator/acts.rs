@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use agentops_core::budget::Amount;
+use agentops_core::call::{CallKind, CallRow};
 use agentops_core::ceiling::{Enforcement, StopReason};
 use agentops_core::id::SessionId;
 use agentops_core::run::{Action, Event, Key, SessionEnd, SessionFacts, Stop, Verdict};
@@ -25,9 +27,43 @@ pub struct Proc {
     pub asked: bool,
     pub stop: Option<Stop>,
     pub end: SessionEnd,
+    /// It goes through a gateway: what it may spend is granted first.
+    pub gateway: bool,
+    /// What it was granted and has not spent yet, in tokens.
+    pub granted: u64,
 }
 
 const WINDOW: u64 = 100_000;
+/// Tokens that a call through a gateway is charged, and that a grant is for.
+const CHARGE: u64 = 400;
+const GRANT: u64 = 1_000;
+
+/// A call as a gateway would write it down.
+fn row(context: u64, window: u64) -> CallRow {
+    CallRow {
+        conversation: 1,
+        sub_agent: false,
+        kind: CallKind::Work,
+        provider: "scripted".into(),
+        model: None,
+        answered_by: None,
+        response_id: None,
+        finish: None,
+        status: Some(200),
+        error: None,
+        streamed: true,
+        started_ms: 1,
+        first_byte_ms: Some(1),
+        duration_ms: 2,
+        estimate: context,
+        counted: true,
+        output_max: 0,
+        window,
+        usage: None,
+        reasoning: None,
+        charged: Amount::priced(CHARGE, CHARGE),
+    }
+}
 
 impl World {
     /// A process for a session, as good or bad as the seed wants it.
@@ -41,6 +77,7 @@ impl World {
             ("session: not logged in", SessionEnd::NotLoggedIn),
             ("session: context lost", SessionEnd::ContextLost),
             ("session: filtered", SessionEnd::Filtered),
+            ("session: budget spent", SessionEnd::Budget),
         ];
         let mut end = SessionEnd::Completed;
         if self.bad(25) {
@@ -51,10 +88,23 @@ impl World {
             self.count("session: refused");
             end = SessionEnd::Refused;
         }
-        let (deaf, liar) = (self.bad(30), self.bad(20));
+        let (deaf, liar, gateway) = (self.bad(30), self.bad(20), self.rng.percent(50));
         let calls_left = if self.faults { self.rng.range(1, 5) } else { 1 };
         let session = session.clone();
-        Proc { session, writes, ready: false, context: 5_000, calls_left, deaf, liar, asked: false, stop: None, end }
+        Proc {
+            session,
+            writes,
+            ready: false,
+            context: 5_000,
+            calls_left,
+            deaf,
+            liar,
+            asked: false,
+            stop: None,
+            end,
+            gateway,
+            granted: 0,
+        }
     }
 
     /// What a process says next, and whether it is its last word.
@@ -63,6 +113,7 @@ impl World {
         let stopped = match at.stop {
             Some(Stop::Meter(StopReason::Ceiling)) => Some(SessionEnd::Ceiling),
             Some(Stop::Meter(StopReason::UsageUnknown)) => Some(SessionEnd::UsageUnknown),
+            Some(Stop::Meter(StopReason::Budget)) => Some(SessionEnd::Budget),
             Some(Stop::HandOverTimeout) => Some(SessionEnd::HandOverTimeout),
             Some(Stop::Cancelled) => Some(SessionEnd::Cancelled),
             None if !at.ready && at.end == SessionEnd::Refused => Some(SessionEnd::Refused),
@@ -94,6 +145,10 @@ impl World {
             };
             return (Event::SessionReady { session, facts }, false);
         }
+        if at.gateway && at.granted < CHARGE {
+            at.granted += GRANT;
+            return (Event::Granted { session, amount: Amount::priced(GRANT, GRANT) }, false);
+        }
         at.calls_left = at.calls_left.saturating_sub(1);
         at.context += self.rng.below(if self.faults { 25_000 } else { 2_000 });
         let (mut context, mut window, mut stop) = (at.context, WINDOW, None);
@@ -109,7 +164,9 @@ impl World {
         }
         let usage = stop.is_none().then_some(Usage { input: 100, ..Usage::default() });
         let sub_agent = self.rng.percent(10);
-        (Event::Call { session, usage, context, window, sub_agent, stop }, false)
+        let row = at.gateway.then(|| Box::new(row(context, window)));
+        at.granted = at.granted.saturating_sub(CHARGE);
+        (Event::Call { session, usage, context, window, sub_agent, stop, row }, false)
     }
 
     fn session_end(&mut self, session: &SessionId, writes: Writes, end: SessionEnd) -> Event {
@@ -125,7 +182,7 @@ impl World {
         let hand_over = end.is_hand_over().then(|| self.blob());
         let (transcript, detail) = (Some(self.blob()), (end != SessionEnd::Completed).then(|| self.blob()));
         let session = session.clone();
-        Event::SessionEnded { session, end, checkpoint, changed, dropped: 0, artifacts, hand_over, transcript, detail }
+        Event::SessionEnded { session, end, checkpoint, changed, dropped: 0, artifacts, hand_over, transcript, detail, said: None }
     }
 
     fn commit(&mut self) -> agentops_core::id::Commit {

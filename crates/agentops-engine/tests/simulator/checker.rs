@@ -20,6 +20,10 @@ fn holds(is_so: bool, words: impl FnOnce() -> String) -> Held {
 /// A run's history in the plainest words.
 #[derive(Default)]
 struct Plain {
+    /// Tokens granted to live sessions and not charged yet.
+    granted: BTreeMap<SessionId, u64>,
+    /// Tokens charged, and what was granted to sessions that went with their supervisor.
+    spent: u64,
     /// Every key begun: how often, and whether it may begin again.
     began: BTreeMap<Key, (u32, bool)>,
     /// Keys that failed since a person last said what to do.
@@ -103,6 +107,9 @@ impl Checker {
                 }),
             };
             folded.map_err(|e| format!("row {} does not fold: {e}", entry.seq))?;
+            let known = self.states.get(&entry.run).map(|state| state.spent().tokens);
+            let counted = self.plain.get(&entry.run).map(|plain| plain.spent);
+            holds(known == counted, || format!("B3: row {}: {counted:?} tokens are spent, {known:?} known", entry.seq))?;
             if matches!(entry.event, Event::Ended { outcome: Outcome::Done }) {
                 let laws = self.plain.get(&entry.run).is_some_and(|plain| plain.laws_held);
                 holds(laws, || "a run is done and its laws were not held".into())?;
@@ -184,6 +191,7 @@ impl Plain {
                 }
             }
             Event::Orphaned => {
+                self.spent += std::mem::take(&mut self.granted).into_values().sum::<u64>();
                 for (key, (_, again)) in &mut self.began {
                     *again = !matches!(key, Key::Session { .. });
                 }
@@ -202,7 +210,13 @@ impl Plain {
             Event::SessionReady { session, facts } => {
                 self.sessions.entry(session.clone()).or_default().0 = facts.window.filter(|window| *window > 0);
             }
-            Event::Call { session, context, window, stop, .. } => {
+            Event::Granted { session, amount } => *self.granted.entry(session.clone()).or_default() += amount.tokens,
+            Event::Call { session, usage, context, window, stop, row, .. } => {
+                let used = usage.map_or(*context, |usage| usage.context());
+                self.spent += row.as_ref().map_or(used, |row| row.charged.tokens);
+                if let (Some(row), Some(granted)) = (row, self.granted.get_mut(session)) {
+                    *granted = granted.saturating_sub(row.charged.tokens);
+                }
                 // A session that was asked to stop is not looked at any more.
                 if let Some((known, over)) = self.sessions.get_mut(session) {
                     holds(!*over, || format!("ceiling: {session} made a call past its ceiling and was not stopped"))?;
@@ -216,6 +230,7 @@ impl Plain {
             Event::LaneOpened { lane, .. } => self.only_once(format!("open {lane}"))?,
             Event::SessionEnded { session, .. } => {
                 self.sessions.remove(session);
+                self.granted.remove(session);
                 self.only_once(format!("end of {session}"))?;
             }
             Event::Bundled { phase, .. } => self.only_once(format!("bundle of {phase}"))?,

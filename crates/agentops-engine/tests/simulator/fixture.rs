@@ -9,7 +9,7 @@ use agentops_core::workflow::Workflow;
 use agentops_core::workflow::raw::RawWorkflow;
 
 const FULL: &str = r#"{
-  "name": "full", "phase": [
+  "name": "full", "budget": {"tokens": 100000}, "phase": [
     {"name": "research", "writes": "artifacts",
      "lane": [{"name": "code", "agent": "scout"}, {"name": "tests", "agent": "scout"}],
      "gate": [{"kind": "artifact", "file": "findings.md"}]},

@@ -136,7 +136,7 @@ fn seeds() -> u64 {
 }
 
 /// Everything that must have happened somewhere in the seeds.
-const MUST_HAPPEN: [&str; 47] = [
+const MUST_HAPPEN: [&str; 49] = [
     "act: ask for hand-over",
     "act: bundle",
     "act: close lanes",
@@ -175,8 +175,10 @@ const MUST_HAPPEN: [&str; 47] = [
     "merge conflict",
     "person: approve",
     "person: cancel",
+    "person: raise",
     "person: reject",
     "person: resume",
+    "session: budget spent",
     "session: died",
     "session: filtered",
     "session: handed over",

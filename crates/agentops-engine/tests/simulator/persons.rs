@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use agentops_core::budget::{Limits, Scope};
 use agentops_core::id::RunId;
-use agentops_core::run::{Intent, Status, Waiting};
+use agentops_core::run::{DecisionKind, Intent, State, Status, Waiting};
 use agentops_engine::conductor::Input;
 
 use crate::fixture;
@@ -14,12 +15,19 @@ impl World {
         if !self.persons {
             return Ok(());
         }
-        let Some(status) = self.now.as_ref().and(self.checker.states.get(&run)).map(|state| state.status(true)) else {
+        let scope = Scope::Run(run.clone());
+        let seen = |state: &State| (state.status(true), state.limits(&scope).and_then(|limits| limits.tokens));
+        let Some((status, limit)) = self.now.as_ref().and(self.checker.states.get(&run)).map(seen) else {
             self.later(5_000, Ev::Person(run));
             return Ok(());
         };
         let intent = match status {
             Status::NeedsDecision { .. } if self.bad(4) => Intent::Cancel,
+            Status::NeedsDecision { decision } if decision.kind == DecisionKind::Budget && self.rng.percent(50) => {
+                // Not always more: what does not raise it is refused, and changes nothing.
+                let tokens = limit.map(|limit| limit + self.rng.below(2) * 1_000);
+                Intent::Raise { scope, limits: Limits { tokens, micro_usd: None } }
+            }
             Status::NeedsDecision { .. } => Intent::Resume,
             Status::Waiting { waiting: Waiting::Approval { shown, .. } } => match self.rng.below(10) {
                 0 if self.faults => Intent::Reject { shown, message: self.blob() },
@@ -31,6 +39,7 @@ impl World {
         self.count(match intent {
             Intent::Approve { .. } => "person: approve",
             Intent::Reject { .. } => "person: reject",
+            Intent::Raise { .. } => "person: raise",
             Intent::Resume => "person: resume",
             Intent::Cancel => "person: cancel",
         });

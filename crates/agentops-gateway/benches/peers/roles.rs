@@ -113,8 +113,15 @@ fn gateway(upstream: &str, workers: Option<NonZeroUsize>) {
     until_input_ends();
 }
 
+/// A lane with a budget, that takes secrets out of what leaves. Its window is far larger than what is measured.
 fn lane() -> Arc<agentops_gateway::lane::Lane> {
-    Arc::default()
+    use agentops_gateway::lane::{Lane, Outgoing};
+    let told = Arc::<crate::host::Told>::default();
+    let mut rules = crate::host::rules(100_000_000, told);
+    rules.outgoing = Outgoing::Redact;
+    rules.redactor =
+        agentops_safe::Redactor::new((0..20).map(|n| (format!("SECRET_{n}"), format!("value-of-the-secret-{n:08}"))));
+    Lane::new(rules)
 }
 
 /// Answers as Anthropic's Messages do. What it is asked for stands in the query: `plain`, `flood` (a stream of 100 chunks,

@@ -2,6 +2,7 @@
 
 mod door;
 mod forwarding;
+mod host;
 mod misbehaviour;
 mod proxies;
 mod room;

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
+use super::{parts, view};
+
 /// Values longer than this are known piece by piece, so that no form of any value outgrows the stream's window.
 /// In bytes; the longest form takes seven times as much.
 pub(super) const PIECE_BYTES_MAX: usize = 1024;
@@ -20,14 +22,22 @@ pub(super) fn forms(value: &str) -> BTreeSet<Vec<u8>> {
     for piece in pieces(value) {
         piece_forms(piece, &mut all);
     }
-    if value.contains('\n') {
+    if let Some(parts) = parts::parts(value) {
+        for piece in pieces(value) {
+            all.remove(piece.as_bytes());
+        }
+        for piece in parts.iter().flat_map(|part| pieces(part)) {
+            piece_forms(piece, &mut all);
+        }
+    } else if value.contains('\n') {
         let lines = value.lines().map(str::trim).filter(|line| line.len() >= LINE_BYTES_MIN && !line.starts_with("-----"));
         for piece in lines.flat_map(pieces) {
             piece_forms(piece, &mut all);
         }
     }
-    all.retain(|form| form.len() >= FORM_BYTES_MIN);
-    all
+    // The search sees text in its view, where an escape that a form contains may stand undone.
+    let shown = all.iter().map(|form| view::shown(form));
+    shown.filter(|form| form.len() >= FORM_BYTES_MIN).collect()
 }
 
 /// Cuts a value into pieces of at most [`PIECE_BYTES_MAX`] bytes. The last two overlap, so that none is too short.
@@ -61,8 +71,8 @@ fn piece_forms(value: &str, all: &mut BTreeSet<Vec<u8>>) {
     base64_forms(bytes, all);
 }
 
-/// The value itself and its escaped forms: as JSON writers escape it (plain, ASCII only, with `\/`, HTML-safe), each also
-/// escaped once more for JSON inside JSON.
+/// The value itself and its escaped forms: as JSON writers escape it (plain, ASCII only, with `\/`), each also escaped
+/// once more for JSON inside JSON. What else may be written as `\u0041` is undone before the search.
 fn escaped(value: &str) -> Vec<String> {
     let mut found = vec![value.to_owned()];
     for style in 0..8 {
@@ -73,11 +83,13 @@ fn escaped(value: &str) -> Vec<String> {
     found
 }
 
-/// Escapes for a JSON string; `style` is a set of bits: 1 ASCII only, 2 slash too, 4 HTML-safe.
+/// Escapes for a JSON string; `style` is a set of bits: 1 ASCII only, 2 slash too, 4 escapes in upper case, `"`
+/// among them.
 fn json_escaped(value: &str, style: u8) -> String {
     let mut out = String::with_capacity(value.len());
     for c in value.chars() {
         match c {
+            '"' if style & 4 != 0 => out.push_str("\\u0022"),
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
             '\n' => out.push_str("\\n"),
@@ -86,10 +98,10 @@ fn json_escaped(value: &str, style: u8) -> String {
             '\x08' => out.push_str("\\b"),
             '\x0c' => out.push_str("\\f"),
             '/' if style & 2 != 0 => out.push_str("\\/"),
-            _ if c < ' ' || (style & 4 != 0 && "<>&'=+".contains(c)) || (style & 1 != 0 && !c.is_ascii()) => {
+            _ if c < ' ' || (style & 1 != 0 && !c.is_ascii()) => {
                 let mut units = [0; 2];
                 for unit in c.encode_utf16(&mut units) {
-                    let _ = write!(out, "\\u{unit:04x}");
+                    let _ = if style & 4 != 0 { write!(out, "\\u{unit:04X}") } else { write!(out, "\\u{unit:04x}") };
                 }
             }
             _ => out.push(c),

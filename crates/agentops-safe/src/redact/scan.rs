@@ -2,10 +2,11 @@
 
 use std::sync::OnceLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::bytes::Regex;
 
-use super::rules::{Edge, Found, RULES, Rule, Tail};
+use super::rules::{self, Edge, Found, Tail};
+use super::search::{Exacts, Keywords};
+use super::view::View;
 
 /// Bytes before a position that decide about it: the escape or colour code that may stand directly before a secret.
 pub(super) const LOOK_BEHIND: usize = 16;
@@ -41,20 +42,26 @@ struct Segment {
     is_before_marker: bool,
 }
 
-/// The rules, compiled once per process: they are the same for every redactor.
-struct CompiledRules {
-    keywords: AhoCorasick,
-    /// For each keyword its text and its rules.
-    owners: Vec<(&'static str, Vec<usize>)>,
-    shapes: Vec<Regex>,
-    longest: usize,
+/// The rules, ready to be searched: once per process, they are the same for every redactor.
+struct ReadyRules {
+    keywords: Keywords,
+    /// For each keyword its rules.
+    owners: Vec<Vec<usize>>,
+    /// Each is compiled when its keyword is met for the first time.
+    shapes: Vec<OnceLock<Regex>>,
 }
 
-fn rules() -> &'static CompiledRules {
-    static COMPILED: OnceLock<CompiledRules> = OnceLock::new();
-    COMPILED.get_or_init(|| {
-        let mut owners: Vec<(&'static str, Vec<usize>)> = Vec::new();
-        for (index, rule) in RULES.iter().enumerate() {
+impl ReadyRules {
+    fn shape(&self, index: usize) -> &Regex {
+        self.shapes[index].get_or_init(|| rules::all()[index].compiled())
+    }
+}
+
+fn ready() -> &'static ReadyRules {
+    static READY: OnceLock<ReadyRules> = OnceLock::new();
+    READY.get_or_init(|| {
+        let mut owners: Vec<(&str, Vec<usize>)> = Vec::new();
+        for (index, rule) in rules::all().iter().enumerate() {
             for keyword in rule.keywords {
                 match owners.iter_mut().find(|(known, _)| known == keyword) {
                     Some((_, rules)) => rules.push(index),
@@ -62,65 +69,50 @@ fn rules() -> &'static CompiledRules {
                 }
             }
         }
-        let keywords = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(owners.iter().map(|(keyword, _)| keyword))
-            .expect("a few dozen short keywords fit every limit");
-        let longest = owners.iter().map(|(keyword, _)| keyword.len()).max().unwrap_or(0);
-        CompiledRules { keywords, owners, shapes: RULES.iter().map(Rule::compiled).collect(), longest }
+        ReadyRules {
+            keywords: Keywords::new(owners.iter().map(|(keyword, _)| keyword.as_bytes().to_vec()).collect()),
+            owners: owners.into_iter().map(|(_, rules)| rules).collect(),
+            shapes: rules::all().iter().map(|_| OnceLock::new()).collect(),
+        }
     })
 }
 
 /// The exact texts of one redactor, ready to be searched: its markers, then the forms of its known values.
 pub(super) struct Exact {
-    automaton: AhoCorasick,
+    texts: Exacts,
     markers: usize,
     /// For each form the marker that replaces it.
     owners: Vec<usize>,
-    /// All texts in order, to ask whether one of them begins like the end of a chunk.
-    sorted: Vec<Vec<u8>>,
-    longest: usize,
 }
 
 impl Exact {
-    /// Panics only where the forms exceed 2 GiB: going on without them would leak what they name.
-    pub(super) fn new(markers: &[String], forms: &[(Vec<u8>, usize)]) -> Self {
-        let mut sorted: Vec<Vec<u8>> = markers
-            .iter()
-            .map(|marker| marker.as_bytes().to_vec())
-            .chain(forms.iter().map(|(form, _)| form.clone()))
-            .collect();
-        let automaton = AhoCorasick::new(&sorted).expect("the forms of all known values stay below 2 GiB");
-        sorted.sort_unstable();
-        let longest = sorted.iter().map(Vec::len).max().unwrap_or(0);
-        Self { automaton, markers: markers.len(), owners: forms.iter().map(|(_, owner)| *owner).collect(), sorted, longest }
+    pub(super) fn new(markers: &[String], forms: Vec<(Vec<u8>, usize)>) -> Self {
+        let (forms, owners): (Vec<_>, Vec<_>) = forms.into_iter().unzip();
+        let texts = markers.iter().map(|marker| marker.as_bytes().to_vec()).chain(forms).collect();
+        Self { texts: Exacts::new(texts), markers: markers.len(), owners }
     }
 
     /// The first position from which the text could go on to become a marker, a known form or a keyword.
     fn begun_at(&self, text: &[u8], from: usize) -> usize {
-        let rules = rules();
-        let first = text.len().saturating_sub(self.longest.max(rules.longest)).max(from);
-        (first..text.len()).find(|at| self.begins(&text[*at..]) || begins_keyword(rules, &text[*at..])).unwrap_or(text.len())
+        let keywords = &ready().keywords;
+        let first = text.len().saturating_sub(self.texts.longest().max(keywords.longest())).max(from);
+        let is_begun = |at: &usize| self.texts.is_begun(&text[*at..]) || keywords.is_begun(&text[*at..]);
+        (first..text.len()).find(is_begun).unwrap_or(text.len())
     }
 
-    fn begins(&self, end: &[u8]) -> bool {
-        let index = self.sorted.partition_point(|known| known.as_slice() <= end);
-        self.sorted.get(index).is_some_and(|known| known.starts_with(end))
-    }
-
-    /// Scans `text` from `from`; what lies before is only looked at, never found again. `marker_end` is where a marker
+    /// Scans a view from `from`; what lies before is only looked at, never found again. `marker_end` is where a marker
     /// ended before `from`, if one did. With `is_last` nothing follows and everything is settled.
-    pub(super) fn scan(&self, text: &[u8], from: usize, marker_end: Option<usize>, is_last: bool) -> Scan {
+    pub(super) fn scan(&self, view: View<'_>, from: usize, marker_end: Option<usize>, is_last: bool) -> Scan {
+        let text = view.text;
         let mut spans = Vec::new();
         let mut markers = Vec::new();
-        for hit in self.automaton.find_overlapping_iter(&text[from..]) {
-            let (start, end) = (from + hit.start(), from + hit.end());
-            match hit.pattern().as_usize().checked_sub(self.markers) {
+        self.texts.find(text, from, |start, index| {
+            let end = start + self.texts.text(index).len();
+            match index.checked_sub(self.markers) {
                 None => markers.push((start, end)),
                 Some(form) => spans.push(Span { start, end, marker: self.owners[form], tail: None }),
             }
-        }
+        });
         // A marker is ours: nothing inside it is a secret, and nothing reaches across it.
         spans.retain(|span| !touches(&markers, span.start, span.end));
         let mut begun = if is_last { text.len() } else { self.begun_at(text, from) };
@@ -134,28 +126,26 @@ impl Exact {
             }
             widen_over_escapes(text, span);
         }
-        let rules = rules();
+        let ready = ready();
         let mut runs = Runs::default();
-        for hit in rules.keywords.find_overlapping_iter(&text[from..]) {
-            let at = from + hit.start();
-            if touches(&markers, at, from + hit.end()) {
-                continue;
+        ready.keywords.find(text, from, |at, keyword| {
+            if touches(&markers, at, at + ready.keywords.text(keyword).len()) {
+                return;
             }
             let segment = segment_at(text, &markers, marker_end, at);
-            for &index in &rules.owners[hit.pattern().as_usize()].1 {
-                let rule = &RULES[index];
-                if !is_last && !segment.is_before_marker && at + rule.window > begun {
-                    if edge_before(rule.edge, text, segment, at) {
-                        settled = settled.min(at);
-                    }
+            for &index in &ready.owners[keyword] {
+                let rule = rules::all()[index];
+                if !edge_before(rule.edge, view, segment, at) {
                     continue;
                 }
-                if let Some(mut span) = judge(index, &rules.shapes[index], text, at, segment, &mut runs) {
+                if !is_last && !segment.is_before_marker && at + rule.window > begun {
+                    settled = settled.min(at);
+                } else if let Some(mut span) = judge(index, ready.shape(index), view, at, segment, &mut runs) {
                     widen_over_escapes(text, &mut span);
                     spans.push(span);
                 }
             }
-        }
+        });
         if !is_last {
             // A span may widen to the left over an escape that stands directly before it.
             let near = settled.saturating_sub(ESCAPE_BYTES_MAX).max(from);
@@ -164,13 +154,6 @@ impl Exact {
         let marker_end = markers.last().map(|(_, end)| *end).or(marker_end);
         Scan { spans, settled, marker_end }
     }
-}
-
-fn begins_keyword(rules: &CompiledRules, end: &[u8]) -> bool {
-    rules
-        .owners
-        .iter()
-        .any(|(keyword, _)| end.len() < keyword.len() && keyword.as_bytes()[..end.len()].eq_ignore_ascii_case(end))
 }
 
 /// Markers do not overlap and come in order.
@@ -214,12 +197,13 @@ pub(super) fn run_end(tail: Tail, text: &[u8], from: usize, limit: usize) -> usi
     text[from..limit].iter().position(|byte| !tail.takes(*byte)).map_or(limit, |length| from + length)
 }
 
-fn judge(index: usize, shape: &Regex, text: &[u8], at: usize, segment: Segment, runs: &mut Runs) -> Option<Span> {
-    let rule = &RULES[index];
-    if !edge_before(rule.edge, text, segment, at) {
+fn judge(index: usize, shape: &Regex, view: View<'_>, at: usize, segment: Segment, runs: &mut Runs) -> Option<Span> {
+    let (rule, text) = (rules::all()[index], view.text);
+    let sight = (at + rule.window).min(segment.end);
+    // Most words are just words, and to see that takes no captures.
+    if !shape.is_match(&text[at..sight]) {
         return None;
     }
-    let sight = (at + rule.window).min(segment.end);
     let captures = shape.captures(&text[at..sight])?;
     let secret = captures.iter().skip(1).flatten().next().or_else(|| captures.get(0))?;
     let (start, mut end) = (at + secret.start(), at + secret.end());
@@ -232,22 +216,25 @@ fn judge(index: usize, shape: &Regex, text: &[u8], at: usize, segment: Segment, 
         return None;
     }
     let seen = end.min(sight);
-    let next = (end < sight).then(|| text[end]);
+    let next = (end < sight && !view.has_code_at(end)).then(|| text[end]);
     let found = Found { head: &text[at..start], value: &text[start..seen], next };
     (rule.check)(&found).then_some(Span { start, end, marker: index, tail })
 }
 
 /// Whether a match may start at `at`. Directly after a marker it may not: what the marker hides is not known, and taking
-/// it for an edge would find on a second pass what the first one had left.
-fn edge_before(edge: Edge, text: &[u8], segment: Segment, at: usize) -> bool {
-    if edge == Edge::Any {
+/// it for an edge would find on a second pass what the first one had left. A colour code is an edge of its own.
+fn edge_before(edge: Edge, view: View<'_>, segment: Segment, at: usize) -> bool {
+    if edge == Edge::Any || view.has_code_at(at) {
         return true;
     }
     if at == segment.start {
-        return !segment.is_after_marker;
+        return !segment.is_after_marker && edge != Edge::Digits;
     }
-    let before = &text[segment.start.max(at.saturating_sub(LOOK_BEHIND))..at];
+    let before = &view.text[segment.start.max(at.saturating_sub(LOOK_BEHIND))..at];
     let is_open = match before {
+        _ if edge == Edge::Digits => {
+            return before.len() > 6 && before[before.len() - 6..].iter().all(u8::is_ascii_digit);
+        }
         [b'_' | b'-'] if edge == Edge::Word => !segment.is_after_marker,
         [.., byte, b'_' | b'-'] if edge == Edge::Word => !byte.is_ascii_alphanumeric() && !b"_-".contains(byte),
         [.., byte] => !byte.is_ascii_alphanumeric(),

@@ -1,7 +1,9 @@
 //! Redaction of text that arrives in pieces.
 
 use super::Redactor;
-use super::scan::{LOOK_BEHIND, Span, run_end};
+use super::marker;
+use super::scan::{LOOK_BEHIND, Scan, Span, run_end};
+use super::view::{Piece, View, Viewer};
 
 /// Redacts a stream of bytes, with the same outcome as redacting the whole at once, wherever the chunks are cut.
 ///
@@ -12,15 +14,17 @@ use super::scan::{LOOK_BEHIND, Span, run_end};
 /// stream loses it.
 pub struct RedactStream {
     redactor: Redactor,
-    text: Vec<u8>,
+    viewer: Viewer,
     state: State,
 }
 
-/// Positions are those of the text that is kept.
+/// Positions are those of the view that is kept.
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// Everything before was handed out; some bytes of it stay for the look behind.
     done: usize,
+    /// How many of the view's pieces were handed out or hidden.
+    pieces: usize,
     /// Everything before is hidden by a marker that was handed out.
     covered: usize,
     /// Spans that were found and not handed out, or that may grow.
@@ -30,35 +34,39 @@ pub(super) struct State {
 
 impl RedactStream {
     pub(super) fn new(redactor: Redactor) -> Self {
-        Self { redactor, text: Vec::new(), state: State::default() }
+        Self { redactor, viewer: Viewer::default(), state: State::default() }
     }
 
     /// Takes the next chunk and gives what is certain by now, possibly nothing.
     #[must_use]
     pub fn push(&mut self, chunk: &[u8]) -> Vec<u8> {
-        let known = self.text.len();
-        self.text.extend_from_slice(chunk);
-        let mut out = Vec::with_capacity(chunk.len());
-        self.state.advance(&self.redactor, &self.text, known, false, &mut out);
-        let cut = self.state.done.saturating_sub(LOOK_BEHIND);
-        if cut > 0 {
-            self.text.drain(..cut);
-            self.state.shift(cut);
-        }
-        out
+        self.advance(chunk, false)
     }
 
     /// How many bytes were pushed and are not handed out yet.
     #[must_use]
     pub fn held_back(&self) -> usize {
-        self.text.len() - self.state.done
+        let hidden: usize =
+            self.viewer.pieces[self.state.pieces..].iter().map(|piece| piece.raw.len() - piece.shown).sum();
+        self.viewer.text.len() - self.state.done + hidden + self.viewer.undecided.len()
     }
 
     /// Gives the rest. The end of the text counts as the end of whatever it cuts.
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.text.len());
-        self.state.advance(&self.redactor, &self.text, self.text.len(), true, &mut out);
+        self.advance(&[], true)
+    }
+
+    fn advance(&mut self, chunk: &[u8], is_last: bool) -> Vec<u8> {
+        let known = self.viewer.text.len();
+        self.viewer.push(chunk, is_last);
+        let mut out = Vec::with_capacity(chunk.len());
+        self.state.advance(&self.redactor, self.viewer.view(), known, is_last, &mut out);
+        let cut = self.state.done.saturating_sub(LOOK_BEHIND);
+        if cut > 0 {
+            let pieces = self.viewer.forget(cut);
+            self.state.shift(cut, pieces);
+        }
         out
     }
 }
@@ -71,14 +79,21 @@ impl std::fmt::Debug for RedactStream {
 }
 
 impl State {
-    /// Hands out what is certain. `known` is how much of the text was there at the last call.
-    pub(super) fn advance(&mut self, redactor: &Redactor, text: &[u8], known: usize, is_last: bool, out: &mut Vec<u8>) {
+    /// Hands out what is certain. `known` is how much of the view was there at the last call.
+    pub(super) fn advance(&mut self, redactor: &Redactor, view: View<'_>, known: usize, is_last: bool, out: &mut Vec<u8>) {
+        let text = view.text;
         for span in &mut self.pending {
             if let Some(tail) = span.tail.filter(|_| span.end == known) {
                 span.end = run_end(tail, text, known, text.len());
             }
         }
-        let scan = redactor.exact().scan(text, self.done, self.marker_end, is_last);
+        let scan = redactor.exact().scan(view, self.done, self.marker_end, is_last);
+        self.take(redactor, view, scan, out);
+    }
+
+    /// Hands out what this scan settled.
+    pub(super) fn take(&mut self, redactor: &Redactor, view: View<'_>, scan: Scan, out: &mut Vec<u8>) {
+        let text = view.text;
         self.pending.extend(scan.spans);
         self.marker_end = scan.marker_end;
         // Of spans with one start the name of a known value wins (their markers come last), then the longest.
@@ -87,19 +102,18 @@ impl State {
                 |span: &Span| (span.start, std::cmp::Reverse((redactor.is_known(span.marker), span.end)), span.marker);
             order(a).cmp(&order(b))
         });
-        for span in self.pending.iter().take_while(|span| span.start < scan.settled) {
-            if span.start >= self.covered {
-                out.extend_from_slice(&text[self.done.max(self.covered)..span.start]);
-                out.extend_from_slice(redactor.marker(span.marker));
-                self.covered = span.end;
+        for span in std::mem::take(&mut self.pending) {
+            if span.start < scan.settled {
+                if span.start >= self.covered {
+                    self.pass(view, span.start, out);
+                    marker::write(redactor.marker(span.marker), text, span.start..span.end, out);
+                    self.covered = span.end;
+                }
+                self.covered = self.covered.max(span.end);
             }
-            self.covered = self.covered.max(span.end);
-            self.done = self.done.max(self.covered.min(scan.settled));
+            self.pending.push(span);
         }
-        if self.covered < scan.settled {
-            out.extend_from_slice(&text[self.done.max(self.covered)..scan.settled]);
-        }
-        self.done = scan.settled;
+        self.pass(view, scan.settled, out);
         self.pending.retain(|span| span.start >= scan.settled || (span.tail.is_some() && span.end == text.len()));
         // Many keywords in one run find the same end; the first of a kind stands for all that were handed out.
         let settled = scan.settled;
@@ -113,8 +127,28 @@ impl State {
         });
     }
 
-    fn shift(&mut self, cut: usize) {
+    /// Hands out the text up to `to`, where it is not covered. What is covered is gone with its codes and escapes.
+    fn pass(&mut self, view: View<'_>, to: usize, out: &mut Vec<u8>) {
+        let mut from = self.done.max(self.covered.min(to));
+        let rest = &view.pieces[self.pieces..];
+        let hidden = rest.iter().take_while(|piece| piece.at < from).count();
+        // A code at the very end is handed out with what it follows, but not out of the middle of what is covered.
+        let is_due = |piece: &&Piece| piece.at < to || (piece.at == to && piece.shown == 0 && to >= self.covered);
+        let mut taken = hidden;
+        for piece in rest[hidden..].iter().take_while(is_due) {
+            out.extend_from_slice(&view.text[from..piece.at]);
+            out.extend_from_slice(&piece.raw);
+            from = piece.at + piece.shown;
+            taken += 1;
+        }
+        out.extend_from_slice(&view.text[from..to]);
+        self.done = to;
+        self.pieces += taken;
+    }
+
+    fn shift(&mut self, cut: usize, pieces: usize) {
         self.done -= cut;
+        self.pieces -= pieces;
         self.covered = self.covered.saturating_sub(cut);
         self.marker_end = self.marker_end.map(|end| end.saturating_sub(cut));
         for span in &mut self.pending {

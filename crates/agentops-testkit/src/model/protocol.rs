@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Event};
+use super::answer::{Answer, Event, bare, event};
 use super::request::Request;
 use super::script::HttpError;
 use super::{chat, gemini, messages, responses};
@@ -94,6 +94,15 @@ impl Protocol {
             Self::Responses | Self::Chat => responses::error(error),
             Self::Gemini | Self::GeminiCountTokens => gemini::error(error),
             Self::Messages | Self::CountTokens | Self::Unknown => messages::error(error),
+        }
+    }
+
+    /// An error in a stream that has begun.
+    pub(super) fn error_event(self, error: &HttpError) -> Event {
+        match self {
+            Self::Responses => responses::error_event(error),
+            Self::Chat | Self::Gemini | Self::GeminiCountTokens => bare(&self.error(error)),
+            Self::Messages | Self::CountTokens | Self::Unknown => event("error", &self.error(error)),
         }
     }
 

@@ -79,6 +79,13 @@ pub(super) fn error(error: &HttpError) -> Value {
     json!({"error": {"message": error.message, "type": kind_or(error, usual), "param": null, "code": code}})
 }
 
+/// An error in a stream that has begun: its fields stand in the event itself.
+pub(super) fn error_event(error: &HttpError) -> Event {
+    let mut told = self::error(error)["error"].take();
+    told["type"] = json!("error");
+    event("error", &told)
+}
+
 fn response_id(answer: &Answer) -> String {
     format!("resp_{}", answer.id)
 }

@@ -110,6 +110,10 @@ pub struct Turn {
     /// Answer with an HTTP error instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_error: Option<HttpError>,
+    /// Say the error in the stream, after this many of its events and a status of 200, as an overloaded service does. An
+    /// answer that is no stream has it as ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_after_chunks: Option<usize>,
     /// Send the client elsewhere instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirect: Option<Redirect>,

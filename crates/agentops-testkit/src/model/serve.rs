@@ -103,7 +103,8 @@ async fn turn(
         put(&mut response, "location", &redirect.location);
         return response;
     }
-    if let Some(error) = &turn.http_error {
+    let late = turn.error_after_chunks.filter(|_| request.stream && !array);
+    if let (Some(error), None) = (&turn.http_error, late) {
         tokio::time::sleep(delay).await;
         let mut response = plain(error.status, whole(&protocol.error(error), turn));
         if let Some(seconds) = error.retry_after_s {
@@ -114,7 +115,12 @@ async fn turn(
     // The port keeps ids apart when a session meets two servers, one after the other.
     let answer = Answer::new(format!("{}x{number}", shared.port), request, pick);
     if request.stream && !array {
-        let mut response = streamed(shared, frames(protocol.events(&answer), turn), turn);
+        let mut events = protocol.events(&answer);
+        if let (Some(error), Some(limit)) = (&turn.http_error, late) {
+            events.truncate(limit);
+            events.push(protocol.error_event(error));
+        }
+        let mut response = streamed(shared, frames(events, turn), turn);
         put(&mut response, "content-type", "text/event-stream");
         put(&mut response, "connection", "close");
         return response;

@@ -69,6 +69,7 @@ impl AtOnce {
                 hand_over: None,
                 transcript: Some(self.blob()),
                 detail: None,
+                said: None,
             });
         }
         events
@@ -117,7 +118,7 @@ impl Processes for AtOnce {
 pub fn call(session: &SessionId, n: u32) -> Event {
     let usage = Usage { input: 130, cache_read: 21_000 + u64::from(n % 200) * 150, cache_write: 820, output: 460 };
     let (session, context) = (session.clone(), usage.context());
-    Event::Call { session, usage: Some(usage), context, window: 200_000, sub_agent: false, stop: None }
+    Event::Call { session, usage: Some(usage), context, window: 200_000, sub_agent: false, stop: None, row: None }
 }
 
 /// So many runs of a plan.

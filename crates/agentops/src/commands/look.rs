@@ -182,6 +182,7 @@ fn line(entry: &Entry) -> String {
             facts.model.as_deref().unwrap_or("model unknown"),
             facts.window.map_or("no window".into(), |window| format!("window {}", screen::thousands(window)))
         ),
+        Event::Granted { session, amount } => format!("granted       {session} {amount}"),
         Event::Call { session, context, window, .. } => {
             let share = agentops_core::ceiling::Window::new(*window)
                 .map_or("?".into(), |window| screen::percent(window.permille(*context)));

@@ -7,6 +7,7 @@ use std::path::Path;
 use agentops_agents::driver::{HANDOVER_FILE, OUT_DIR};
 use agentops_core::id::{BlobId, Commit, RunId, SessionId};
 use agentops_core::run::{Event, SessionEnd, State};
+use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 use agentops_git::{Expect, lanes};
 
@@ -24,11 +25,13 @@ pub(super) struct Left {
     pub last_said: String,
     /// What it did last, for a mechanical hand-over.
     pub trail: VecDeque<String>,
+    /// What the program said that it used, where that is not what the gateway saw.
+    pub said: Option<Usage>,
 }
 
 impl Default for Left {
     fn default() -> Self {
-        Self { end: SessionEnd::Failed, detail: None, last_said: String::new(), trail: VecDeque::new() }
+        Self { end: SessionEnd::Failed, detail: None, last_said: String::new(), trail: VecDeque::new(), said: None }
     }
 }
 
@@ -98,6 +101,7 @@ pub(super) fn wrap_up(
         hand_over,
         transcript,
         detail: left.detail.map(|words| ctx.put(&words)).transpose()?,
+        said: left.said,
     })
 }
 

@@ -1,0 +1,320 @@
+//! The gateway of this supervisor: started by the first session that needs it. Each session is a lane of its own behind it,
+//! and what the gateway tells of that lane comes to the session's thread like everything else.
+
+use std::ffi::OsString;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use agentops_agents::driver::{self, Reach, Route};
+use agentops_core::budget::{Amount, Book, Limits, Scope};
+use agentops_core::call::CallRow;
+use agentops_core::ceiling::Window;
+use agentops_core::id::SessionId;
+use agentops_core::run::State;
+use agentops_gateway::destination::{Custom, Destination, Destinations, Family};
+use agentops_gateway::host::{Answer, Answering, Host, Note, Refusal, answer};
+use agentops_gateway::lane::{Lane, Outgoing, Rules};
+use agentops_gateway::{Config, Gateway, Identity, LaneHandle, LaneSpec, Proxies};
+use agentops_safe::Secret;
+
+use super::{Ctx, Incoming};
+use crate::files::user::UserConfig;
+use crate::world::Clock;
+
+/// What the gateway tells a session.
+pub(crate) enum Wire {
+    /// A grant is needed before a call may leave.
+    Grant(Amount, Answering<Option<Amount>>),
+    /// A call has ended; and what it cost above everything granted.
+    Settled(Box<CallRow>, Option<Amount>),
+    /// A call is not forwarded.
+    Refused(Refusal, Answering<()>),
+    /// Something to note.
+    Noted(Note),
+    /// The lane is closed and every call of it has settled.
+    Closed,
+}
+
+/// The UTC date of a time, `2026-11-24`.
+#[must_use]
+pub fn day(now_ms: u64) -> String {
+    let at = jiff::Timestamp::from_millisecond(i64::try_from(now_ms).unwrap_or(i64::MAX)).unwrap_or(jiff::Timestamp::MAX);
+    at.strftime("%Y-%m-%d").to_string()
+}
+
+/// When the UTC day of a time began.
+#[must_use]
+pub fn midnight(now_ms: u64) -> u64 {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    now_ms / DAY_MS * DAY_MS
+}
+
+/// The gateway, once a session needed it, and the accounts of all budgets.
+#[derive(Default)]
+pub struct Gateways {
+    user: UserConfig,
+    started: Mutex<Option<Arc<Gateway>>>,
+    book: Arc<Mutex<Book>>,
+}
+
+/// How a session's calls go.
+pub(crate) enum Way {
+    /// Through the gateway.
+    Through {
+        /// The lane; the session's calls end when it is dropped.
+        lane: OpenLane,
+        /// For the driver.
+        route: Route,
+        /// Nothing but us holds answers to their limit, and hidden reasoning cannot be counted while it comes.
+        loose: bool,
+    },
+    /// Past it, and why.
+    Past(String),
+    /// Nowhere.
+    NoModel,
+}
+
+/// What a lane needs to know of its session.
+pub(crate) struct Opening<'a> {
+    /// What the driver says.
+    pub reach: Reach,
+    /// The window as far as it is known.
+    pub window: Option<Window>,
+    /// The budgets that hold.
+    pub budgets: Vec<(Scope, Limits, Amount)>,
+    /// What happens to secrets in requests.
+    pub outgoing: Outgoing,
+    /// The session's thread.
+    pub tell: &'a Sender<Incoming>,
+}
+
+impl Gateways {
+    /// `spent` is what the ledger knows of a day before this supervisor, by its date.
+    pub(crate) fn new(user: UserConfig, today: &str, spent: Amount) -> Self {
+        let gateways = Self { user, started: Mutex::new(None), book: Arc::default() };
+        gateways.lock().set(Scope::Day(today.to_owned()), gateways.user.budget.limits(), spent);
+        gateways
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The budgets that hold for a session: those of its run, and the day's.
+    pub(crate) fn budgets(&self, ctx: &Ctx, state: &State, session: &SessionId) -> Vec<(Scope, Limits, Amount)> {
+        let mut budgets = state.budgets(session);
+        let today = Scope::Day(day(ctx.clock.now_ms()));
+        // What was spent today is in the book already; saying nothing of it takes nothing away.
+        budgets.push((today, self.user.budget.limits(), Amount::ZERO));
+        budgets
+    }
+
+    /// Opens a lane for a session.
+    ///
+    /// # Errors
+    /// Words for a person: the session must not start.
+    pub(crate) fn open(&self, ctx: &Ctx, opening: Opening<'_>) -> Result<Way, String> {
+        let (name, credential, base, key_env) = match opening.reach {
+            Reach::NoModel => return Ok(Way::NoModel),
+            Reach::Direct(why) => return Ok(Way::Past(why)),
+            Reach::Gateway { destination, credential, base, key_env } => (destination, credential, base, key_env),
+        };
+        let destination = self.destination(&name, base)?;
+        let identity = match credential {
+            driver::Credential::Login => Identity::Login,
+            driver::Credential::Key => Identity::Key(key(ctx, &destination, key_env)?),
+        };
+        let takes_limit = matches!(identity, Identity::Key(_));
+        let loose = !takes_limit && destination.family() == Family::OpenAi;
+        let clock = ctx.clock.clone();
+        let scopes = opening.budgets.iter().map(|(scope, ..)| scope.clone()).collect();
+        for (scope, limits, spent) in opening.budgets {
+            self.lock().set(scope, limits, spent);
+        }
+        let rules = Rules {
+            provider: provider(&destination).to_owned(),
+            window: opening.window,
+            takes_limit,
+            close_when_refused: true,
+            outgoing: opening.outgoing,
+            redactor: ctx.blobs.redactor().clone(),
+            scopes,
+            book: Arc::clone(&self.book),
+            clock: Arc::new(move || clock.now_ms()),
+            host: Arc::new(SessionHost(opening.tell.clone())),
+        };
+        let lane = OpenLane::new(self.gateway(ctx)?, Lane::new(rules), destination, identity)?;
+        let route = lane.route(credential);
+        Ok(Way::Through { lane, route, loose })
+    }
+
+    fn destination(&self, name: &str, base: Option<String>) -> Result<Destination, String> {
+        let mut custom = destinations(&self.user);
+        if let Some(base_url) = base {
+            // An address in the program's own settings stands for the one in ours: both are the user's.
+            let known = custom.iter().find(|custom| custom.name == name).cloned();
+            let family = known.as_ref().map_or_else(|| family(name), |known| Some(known.family));
+            let family = family.ok_or_else(|| format!("destination `{name}` is not known"))?;
+            let insecure = known.as_ref().is_some_and(|known| known.insecure);
+            let (key, key_env) = known.map_or((None, None), |known| (known.key, known.key_env));
+            custom.retain(|custom| custom.name != name);
+            custom.push(Custom { name: name.into(), base_url, family, key, key_env, insecure });
+        }
+        let all = Destinations::new(custom).map_err(|error| super::chain(&error))?;
+        all.get(name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = all.iter().map(Destination::name).collect();
+            format!("destination `{name}` is not known; there are {}, and those that your config.toml names", known.join(", "))
+        })
+    }
+
+    fn gateway(&self, ctx: &Ctx) -> Result<Arc<Gateway>, String> {
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gateway) = &*started {
+            return Ok(Arc::clone(gateway));
+        }
+        let gateway = Gateway::start(config(&self.user, &ctx.env)).map_err(|error| super::chain(&error))?;
+        Ok(Arc::clone(started.insert(Arc::new(gateway))))
+    }
+}
+
+/// A lane that is open for as long as this lives.
+pub struct OpenLane {
+    gateway: Arc<Gateway>,
+    lane: Arc<Lane>,
+    handle: LaneHandle,
+}
+
+impl OpenLane {
+    /// Opens a lane.
+    ///
+    /// # Errors
+    /// Words for a person.
+    pub fn new(gateway: Arc<Gateway>, lane: Arc<Lane>, destination: Destination, identity: Identity) -> Result<Self, String> {
+        let spec = LaneSpec { lane: Arc::clone(&lane), destination, identity };
+        let handle = gateway.open(spec).map_err(|error| super::chain(&error))?;
+        Ok(Self { gateway, lane, handle })
+    }
+
+    /// The way to it, for a driver.
+    #[must_use]
+    pub fn route(&self, credential: driver::Credential) -> Route {
+        Route { base: self.handle.base().expose().to_owned(), token: self.handle.token().clone(), credential }
+    }
+
+    /// The lane itself.
+    #[must_use]
+    pub fn lane(&self) -> &Lane {
+        &self.lane
+    }
+}
+
+impl Drop for OpenLane {
+    fn drop(&mut self) {
+        self.gateway.close(&self.handle);
+    }
+}
+
+/// The gateway's settings as the user's configuration and environment have them.
+#[must_use]
+pub fn config(user: &UserConfig, env: &[(OsString, OsString)]) -> Config {
+    Config { extra_cas: user.gateway.extra_ca.clone(), proxies: proxies(env), ..Config::default() }
+}
+
+
+/// As curl and most programs read them: the lower-case name counts before the other.
+fn proxies(env: &[(OsString, OsString)]) -> Proxies {
+    let of = |name: &str| {
+        let value = |name: &str| env.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.to_str().map(str::to_owned));
+        value(&name.to_lowercase()).or_else(|| value(name)).unwrap_or_default()
+    };
+    Proxies {
+        all: Secret::new(of("ALL_PROXY")),
+        http: Secret::new(of("HTTP_PROXY")),
+        https: Secret::new(of("HTTPS_PROXY")),
+        no: of("NO_PROXY"),
+    }
+}
+
+/// The destinations that the user's configuration names.
+pub fn destinations(user: &UserConfig) -> Vec<Custom> {
+    let configured = user.gateway.destination.iter().filter_map(|(name, destination)| {
+        let protocol = destination.protocol.as_deref().unwrap_or(name);
+        Some(Custom {
+            name: name.clone(),
+            base_url: destination.base_url.clone(),
+            family: family(protocol)?,
+            key: None,
+            key_env: destination.key_env.clone().or_else(|| default_key_env(name)),
+            insecure: destination.insecure,
+        })
+    });
+    configured.collect()
+}
+
+fn family(name: &str) -> Option<Family> {
+    match name {
+        "anthropic" => Some(Family::Anthropic),
+        "openai" => Some(Family::OpenAi),
+        "google" => Some(Family::Google),
+        _ => None,
+    }
+}
+
+/// The provider in the words of the OpenTelemetry GenAI conventions; a destination of the user's own goes by its name.
+fn provider(destination: &Destination) -> &str {
+    match destination.name() {
+        "google" => "gcp.gemini",
+        name => name,
+    }
+}
+
+fn default_key_env(name: &str) -> Option<String> {
+    let all = Destinations::new([]).ok()?;
+    all.get(name)?.key_env().map(str::to_owned)
+}
+
+fn key(ctx: &Ctx, destination: &Destination, key_env: Option<String>) -> Result<Secret, String> {
+    let Some(name) = key_env.or_else(|| destination.key_env().map(str::to_owned)) else { return Ok(Secret::new("")) };
+    let value = ctx.env.iter().find(|(key, _)| key == name.as_str()).and_then(|(_, value)| value.to_str());
+    match value.filter(|value| !value.is_empty()) {
+        Some(value) => Ok(Secret::new(value)),
+        None => Err(format!("the key of destination `{}` is not set: export {name}", destination.name())),
+    }
+}
+
+/// Passes on to the session's thread. When the lane and its last call are gone, so is this, and it says so.
+struct SessionHost(Sender<Incoming>);
+
+impl SessionHost {
+    fn tell(&self, wire: Wire) {
+        let _session_over = self.0.send(Incoming::Wire(wire));
+    }
+}
+
+impl Host for SessionHost {
+    fn grant(&self, ask: Amount) -> Answer<Option<Amount>> {
+        let (answering, answer) = answer();
+        self.tell(Wire::Grant(ask, answering));
+        answer
+    }
+
+    fn settled(&self, row: CallRow, missing: Option<Amount>) {
+        self.tell(Wire::Settled(Box::new(row), missing));
+    }
+
+    fn refused(&self, refusal: Refusal) -> Answer<()> {
+        let (answering, answer) = answer();
+        self.tell(Wire::Refused(refusal, answering));
+        answer
+    }
+
+    fn note(&self, note: Note) {
+        self.tell(Wire::Noted(note));
+    }
+}
+
+impl Drop for SessionHost {
+    fn drop(&mut self) {
+        self.tell(Wire::Closed);
+    }
+}

@@ -1,0 +1,174 @@
+//! What the gateway tells of a session's calls, and what becomes of it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use agentops_core::budget::Amount;
+use agentops_core::call::CallRow;
+use agentops_core::ceiling::{Enforcement, StopReason, Window};
+use agentops_core::run::{Event, SessionEnd};
+use agentops_core::usage::Usage;
+use agentops_core::workflow::Secrets;
+use agentops_gateway::host::{Note, Refusal};
+use agentops_gateway::lane::Outgoing;
+
+use super::super::gateway::{OpenLane, Wire};
+use super::super::{Incoming, recv_until};
+use super::Running;
+
+/// How long the last calls of a session that is over may take to settle.
+const SETTLE_WAIT: Duration = Duration::from_secs(10);
+/// How far program and gateway may differ, in thousandths of the gateway's figure.
+const DIFFER_PERMILLE: u64 = 10;
+
+/// A session's place behind the gateway.
+pub(super) struct Behind {
+    lane: Option<OpenLane>,
+    loose: bool,
+    closed: bool,
+    /// What the program says that its calls used, by call.
+    said: BTreeMap<String, Usage>,
+    /// What the gateway saw.
+    seen: Usage,
+}
+
+/// What the workflow wants of secrets that are about to leave, in the gateway's words.
+pub(super) fn outgoing(secrets: Secrets) -> Outgoing {
+    match secrets {
+        Secrets::Pass => Outgoing::Pass,
+        Secrets::Redact => Outgoing::Redact,
+        Secrets::Refuse => Outgoing::Refuse,
+    }
+}
+
+impl Behind {
+    pub(super) fn new(lane: OpenLane, loose: bool) -> Self {
+        Self { lane: Some(lane), loose, closed: false, said: BTreeMap::new(), seen: Usage::default() }
+    }
+
+    /// What cannot be counted while it comes cannot be prevented.
+    pub(super) fn enforcement(&self) -> Enforcement {
+        if self.loose { Enforcement::Stopped } else { Enforcement::Prevented }
+    }
+
+    pub(super) fn hand_over(&self) {
+        if let Some(lane) = &self.lane {
+            lane.lane().hand_over();
+        }
+    }
+
+    pub(super) fn narrow(&self, window: Window) {
+        if let Some(lane) = &self.lane {
+            lane.lane().narrow(window);
+        }
+    }
+
+    pub(super) fn program_says(&mut self, id: String, usage: Option<Usage>, window: Option<Window>) {
+        if let Some(window) = window {
+            self.narrow(window);
+        }
+        if let Some(usage) = usage {
+            self.said.insert(id, usage);
+        }
+    }
+
+    /// What the program said in all, where it said something and that is not what the gateway saw.
+    fn difference(&self) -> Option<(Usage, Usage)> {
+        let mut said = Usage::default();
+        self.said.values().for_each(|usage| said.add(*usage));
+        let (a, b) = (said.context(), self.seen.context());
+        let differ = a.abs_diff(b).saturating_mul(1000) > b.saturating_mul(DIFFER_PERMILLE);
+        (!self.said.is_empty() && differ).then_some((said, self.seen))
+    }
+}
+
+impl Running<'_> {
+    pub(super) fn wire(&mut self, wire: Wire) {
+        match wire {
+            Wire::Grant(ask, answering) => {
+                let granted = self.stop.is_none() && self.grant(ask);
+                // The call may be gone by now; then the grant waits for the next one.
+                let _gone = answering.send(granted.then_some(ask));
+            }
+            Wire::Settled(row, missing) => {
+                if let Some(missing) = missing {
+                    self.grant(missing);
+                }
+                self.settled(row);
+            }
+            Wire::Refused(refusal, answering) => {
+                self.refused(&refusal);
+                // The client hears of it after the program was told to end.
+                let _gone = answering.send(());
+            }
+            Wire::Noted(Note::UnknownEndpoint { endpoint }) => self.trail(format!("an unknown endpoint was passed on: {endpoint}")),
+            Wire::Noted(Note::HiddenReasoning) => self.trail("answers hold reasoning that cannot be counted while it comes".into()),
+            Wire::Noted(Note::Redacted) => self.trail("secrets were taken out of what left for the provider".into()),
+            Wire::Noted(_) => {}
+            Wire::Closed => {
+                if let Some(behind) = &mut self.wire {
+                    behind.closed = true;
+                }
+            }
+        }
+    }
+
+    fn grant(&mut self, amount: Amount) -> bool {
+        self.report(Event::Granted { session: self.job.session.clone(), amount })
+    }
+
+    fn settled(&mut self, row: Box<CallRow>) {
+        let (context, sub_agent) = (row.context(), row.sub_agent);
+        let over = Window::new(row.window).is_some_and(|window| context >= window.ceiling());
+        if let (Some(behind), Some(usage)) = (&mut self.wire, row.usage) {
+            behind.seen.add(usage);
+        }
+        self.report(Event::Call {
+            session: self.job.session.clone(),
+            usage: row.usage,
+            context,
+            window: row.window,
+            sub_agent,
+            stop: (over && !sub_agent).then_some(StopReason::Ceiling),
+            row: Some(row),
+        });
+    }
+
+    fn refused(&mut self, refusal: &Refusal) {
+        let words = refusal.to_string();
+        let end = match refusal {
+            Refusal::Ceiling { sub_agent: true, .. } => return self.trail(format!("a sub-agent was refused {words}")),
+            Refusal::Ceiling { .. } => SessionEnd::Ceiling,
+            Refusal::Budget(_) | Refusal::NotGranted => SessionEnd::Budget,
+            _ => SessionEnd::Refused,
+        };
+        if self.stop.is_none() {
+            self.stop = Some(end);
+            self.left.detail = Some(format!("not forwarded: {words}"));
+        }
+        self.end_program();
+    }
+
+    /// Every call is settled and in the ledger before the session's end is.
+    pub(super) fn close_lane(&mut self) {
+        let Some(behind) = &mut self.wire else { return };
+        drop(behind.lane.take());
+        let deadline = Some(Instant::now() + SETTLE_WAIT);
+        while self.wire.as_ref().is_some_and(|behind| !behind.closed) {
+            let next = self.inbox.pop_front().map_or_else(|| recv_until(&self.rx, deadline), Ok);
+            match next {
+                Ok(Incoming::Wire(wire)) => self.wire(wire),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        if let Some((said, seen)) = self.wire.as_ref().and_then(Behind::difference) {
+            self.trail(format!(
+                "the program says that it used {} tokens, the gateway saw {}",
+                said.context(),
+                seen.context()
+            ));
+            self.left.said = Some(said);
+        }
+    }
+}

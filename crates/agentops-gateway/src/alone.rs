@@ -1,0 +1,328 @@
+//! The ledger of a gateway that runs without a supervisor: one file a day, a JSON object a line, shared by every such gateway
+//! of this user.
+//!
+//! A grant is written and synced before it is used, under the file's lock and after reading what others wrote, so that
+//! gateways side by side cannot pass the day's budget together. A gateway that was killed leaves a grant without an end: it
+//! counts as spent.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use agentops_core::budget::{Amount, Book, Limits, Scope};
+use agentops_core::call::CallRow;
+use serde::{Deserialize, Serialize};
+
+use crate::lane::lock;
+
+/// Version of the file's format.
+const FORMAT: u32 = 1;
+
+/// One line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "entry")]
+enum Entry {
+    /// A gateway began.
+    Began { format: u32, gateway: String },
+    /// It may spend this much more.
+    Granted { gateway: String, amount: Amount },
+    /// A call of it ended.
+    Call { gateway: String, lane: String, row: Box<CallRow> },
+    /// It ended in order: what it was granted and did not spend is free again.
+    Ended { gateway: String },
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Account {
+    granted: Amount,
+    charged: Amount,
+    ended: bool,
+}
+
+impl Account {
+    fn spent(&self) -> Amount {
+        if self.ended { self.charged } else { self.charged.max(self.granted) }
+    }
+}
+
+/// The ledger of one day, as one gateway sees it.
+pub struct DayLedger {
+    file: File,
+    path: PathBuf,
+    read: u64,
+    gateway: String,
+    scope: Scope,
+    limits: Limits,
+    accounts: BTreeMap<String, Account>,
+    book: Arc<Mutex<Book>>,
+}
+
+/// The ledger cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// The file.
+    #[error("the ledger {path} cannot be used")]
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// It was written by a newer version.
+    #[error("the ledger {path} has format {format}, and this program knows {FORMAT}: use the newer one")]
+    Newer {
+        /// Where it is.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+    },
+}
+
+impl DayLedger {
+    /// Opens the ledger of `date` (`2026-11-24`) in `folder` for a gateway whose name no other has.
+    ///
+    /// # Errors
+    /// The file cannot be used, or is of a newer format.
+    pub fn open(
+        folder: &Path,
+        date: &str,
+        gateway: String,
+        limits: Limits,
+        book: Arc<Mutex<Book>>,
+    ) -> Result<Self, LedgerError> {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        let path = folder.join(format!("{date}.jsonl"));
+        let failed = |source| LedgerError::File { path: path.clone(), source };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        let file = File::options().read(true).append(true).create(true).mode(0o600).open(&path).map_err(failed)?;
+        let scope = Scope::Day(date.to_owned());
+        let mut ledger = Self { file, path: path.clone(), read: 0, gateway, scope, limits, accounts: BTreeMap::new(), book };
+        ledger.locked(|ledger| {
+            ledger.catch_up()?;
+            let gateway = ledger.gateway.clone();
+            ledger.append(&Entry::Began { format: FORMAT, gateway }).map_err(|source| ledger.failed(source))
+        })?;
+        Ok(ledger)
+    }
+
+    /// The day's budget.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        self.scope.clone()
+    }
+
+    /// Grants `ask`, durably; `None`: the day's budget does not allow it.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn grant(&mut self, ask: Amount) -> Result<Option<Amount>, LedgerError> {
+        self.locked(|ledger| {
+            ledger.catch_up()?;
+            let total = ledger.accounts.values().fold(ask, |sum, account| sum.plus(account.spent()));
+            let over = |limit: Option<u64>, sum: Option<u64>| limit.is_some_and(|limit| sum.is_none_or(|sum| sum > limit));
+            if over(ledger.limits.tokens, Some(total.tokens)) || over(ledger.limits.micro_usd, total.micro_usd) {
+                return Ok(None);
+            }
+            let gateway = ledger.gateway.clone();
+            ledger.append(&Entry::Granted { gateway, amount: ask }).map_err(|source| ledger.failed(source))?;
+            ledger.file.sync_data().map_err(|source| ledger.failed(source))?;
+            Ok(Some(ask))
+        })
+    }
+
+    /// Appends a call. It is durable with the next grant; until then the grant stands for it.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn call(&mut self, lane: &str, row: CallRow) -> Result<(), LedgerError> {
+        self.locked(|ledger| {
+            let gateway = ledger.gateway.clone();
+            let entry = Entry::Call { gateway, lane: lane.to_owned(), row: Box::new(row) };
+            ledger.append(&entry).map_err(|source| ledger.failed(source))
+        })
+    }
+
+    /// Ends in order.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn end(mut self) -> Result<(), LedgerError> {
+        self.locked(|ledger| {
+            let gateway = ledger.gateway.clone();
+            ledger.append(&Entry::Ended { gateway }).map_err(|source| ledger.failed(source))?;
+            ledger.file.sync_data().map_err(|source| ledger.failed(source))
+        })
+    }
+
+    /// What was spent on this day by all gateways, what is granted and not settled counted as spent.
+    #[must_use]
+    pub fn spent(&self) -> Amount {
+        self.accounts.values().fold(Amount::ZERO, |sum, account| sum.plus(account.spent()))
+    }
+
+    fn failed(&self, source: io::Error) -> LedgerError {
+        LedgerError::File { path: self.path.clone(), source }
+    }
+
+    fn locked<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        self.file.lock().map_err(|source| self.failed(source))?;
+        let done = work(self);
+        self.file.unlock().map_err(|source| self.failed(source))?;
+        done
+    }
+
+    /// A line is written at once and whole; a torn one (the machine lost power) has no newline and is closed with one, so
+    /// that it spoils no other.
+    fn append(&mut self, entry: &Entry) -> io::Result<()> {
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        self.file.write_all(&line)
+    }
+
+    /// Reads what was appended since the last time.
+    fn catch_up(&mut self) -> Result<(), LedgerError> {
+        let path = self.path.clone();
+        let failed = |source| LedgerError::File { path: path.clone(), source };
+        self.file.seek(SeekFrom::Start(self.read)).map_err(failed)?;
+        let mut reader = BufReader::new(&self.file);
+        let mut line = Vec::new();
+        let mut torn = false;
+        loop {
+            line.clear();
+            let length = reader.read_until(b'\n', &mut line).map_err(failed)?;
+            if length == 0 {
+                break;
+            }
+            self.read += length as u64;
+            torn = line.last() != Some(&b'\n');
+            // A line that is not whole was never acknowledged, and what it would have settled is still granted.
+            let Ok(entry) = serde_json::from_slice(&line) else { continue };
+            take(&mut self.accounts, entry).map_err(|format| LedgerError::Newer { path: self.path.clone(), format })?;
+        }
+        if torn {
+            self.file.write_all(b"\n").map_err(failed)?;
+            self.read += 1;
+        }
+        // What this gateway itself has under way is in its own book already.
+        let own = self.accounts.get(&self.gateway).copied().unwrap_or_default();
+        let others = self.accounts.iter().filter(|(gateway, _)| **gateway != self.gateway);
+        let known = others.fold(own.charged, |sum, (_, account)| sum.plus(account.spent()));
+        lock(&self.book).set(self.scope.clone(), self.limits, known);
+        Ok(())
+    }
+}
+
+/// Takes an entry in. The error is a newer format.
+fn take(accounts: &mut BTreeMap<String, Account>, entry: Entry) -> Result<(), u32> {
+    match entry {
+        Entry::Began { format, .. } if format > FORMAT => return Err(format),
+        Entry::Began { .. } => {}
+        Entry::Granted { gateway, amount } => {
+            let account = accounts.entry(gateway).or_default();
+            account.granted = account.granted.plus(amount);
+        }
+        Entry::Call { gateway, row, .. } => {
+            let account = accounts.entry(gateway).or_default();
+            account.charged = account.charged.plus(row.charged);
+        }
+        Entry::Ended { gateway } => accounts.entry(gateway).or_default().ended = true,
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agentops_core::call::CallKind;
+
+    fn row(tokens: u64) -> CallRow {
+        CallRow {
+            conversation: 1,
+            sub_agent: false,
+            kind: CallKind::Work,
+            provider: "anthropic".into(),
+            model: Some("claude-sonnet-4-5".into()),
+            answered_by: None,
+            response_id: None,
+            finish: None,
+            status: Some(200),
+            error: None,
+            streamed: true,
+            started_ms: 0,
+            first_byte_ms: None,
+            duration_ms: 1,
+            estimate: tokens,
+            counted: true,
+            output_max: 10,
+            window: 200_000,
+            usage: None,
+            reasoning: None,
+            charged: Amount::priced(tokens, 0),
+        }
+    }
+
+    fn open(folder: &Path, name: &str, limit: Option<u64>) -> DayLedger {
+        let limits = Limits { tokens: limit, micro_usd: None };
+        DayLedger::open(folder, "2026-11-24", name.into(), limits, Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn b3_gateways_side_by_side_do_not_pass_the_day_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let granted: u64 = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..8)
+                .map(|n| {
+                    let folder = folder.path();
+                    scope.spawn(move || {
+                        let mut ledger = open(folder, &format!("g{n}"), Some(1_000));
+                        (0..20)
+                            .filter_map(|_| ledger.grant(Amount::priced(30, 0)).unwrap())
+                            .map(|amount| amount.tokens)
+                            .sum::<u64>()
+                    })
+                })
+                .collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+        });
+        assert_eq!(granted, 990, "as much as fits, and nothing more");
+    }
+
+    #[test]
+    fn a_killed_gateway_leaves_its_grant_spent_and_one_that_ended_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut killed = open(folder.path(), "killed", Some(1_000));
+        killed.grant(Amount::priced(400, 0)).unwrap().unwrap();
+        killed.call("lane", row(100)).unwrap();
+        drop(killed);
+        let mut ended = open(folder.path(), "ended", Some(1_000));
+        ended.grant(Amount::priced(500, 0)).unwrap().unwrap();
+        ended.call("lane", row(50)).unwrap();
+        ended.end().unwrap();
+        let mut next = open(folder.path(), "next", Some(1_000));
+        assert_eq!(next.spent().tokens, 450);
+        assert_eq!(next.grant(Amount::priced(551, 0)).unwrap(), None);
+        assert!(next.grant(Amount::priced(550, 0)).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_torn_line_spoils_nothing_and_a_newer_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = open(folder.path(), "first", None);
+        first.grant(Amount::priced(10, 0)).unwrap().unwrap();
+        let path = folder.path().join("2026-11-24.jsonl");
+        let whole = std::fs::read(&path).unwrap();
+        for cut in 0..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let next = open(folder.path(), "next", None);
+            assert!(next.spent().tokens <= 10);
+            assert!(open(folder.path(), "after", None).spent() == next.spent(), "cut at {cut}");
+        }
+        std::fs::write(&path, "{\"entry\":\"began\",\"format\":2,\"gateway\":\"x\"}\n").unwrap();
+        let error = DayLedger::open(folder.path(), "2026-11-24", "g".into(), Limits::default(), Arc::default());
+        assert!(matches!(error, Err(LedgerError::Newer { format: 2, .. })));
+    }
+}

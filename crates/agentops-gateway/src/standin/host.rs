@@ -1,6 +1,0 @@
-//! Stand-in.
-#![allow(missing_docs)]
-#[derive(Debug)]
-pub enum Note {
-    UnknownEndpoint { endpoint: String },
-}
