@@ -100,8 +100,7 @@ impl DayLedger {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         let file = File::options().read(true).append(true).create(true).mode(0o600).open(&path).map_err(failed)?;
         let scope = Scope::Day(date.to_owned());
-        let mut ledger =
-            Self { file, path: path.clone(), read: 0, gateway, scope, limits, accounts: BTreeMap::new(), book };
+        let mut ledger = Self { file, path: path.clone(), read: 0, gateway, scope, limits, accounts: BTreeMap::new(), book };
         ledger.locked(|ledger| {
             ledger.catch_up()?;
             let gateway = ledger.gateway.clone();
@@ -280,7 +279,10 @@ mod tests {
                     let folder = folder.path();
                     scope.spawn(move || {
                         let mut ledger = open(folder, &format!("g{n}"), Some(1_000));
-                        (0..20).filter_map(|_| ledger.grant(Amount::priced(30, 0)).unwrap()).map(|amount| amount.tokens).sum::<u64>()
+                        (0..20)
+                            .filter_map(|_| ledger.grant(Amount::priced(30, 0)).unwrap())
+                            .map(|amount| amount.tokens)
+                            .sum::<u64>()
                     })
                 })
                 .collect();

@@ -45,7 +45,10 @@ impl Proxies {
         for (variable, value) in [("ALL_PROXY", &self.all), ("HTTP_PROXY", &self.http), ("HTTPS_PROXY", &self.https)] {
             let value = value.expose();
             let proxy = Matcher::builder().all(value).build().intercept(&Uri::from_static("http://example.com"));
-            let is_http = proxy.is_some_and(|proxy| matches!(proxy.uri().scheme_str(), Some("http" | "https")));
+            let is_http = proxy.is_some_and(|proxy| {
+                let has_host = proxy.uri().host().is_some_and(|host| !host.is_empty());
+                has_host && matches!(proxy.uri().scheme_str(), Some("http" | "https"))
+            });
             if !value.is_empty() && !is_http {
                 return Err(variable);
             }
@@ -207,14 +210,15 @@ fn reason(error: &(dyn std::error::Error + 'static), through_proxy: bool) -> Con
     let (mut tls, mut dns) = (false, false);
     let mut next = Some(error);
     while let Some(cause) = next {
-        let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        tls |= cause.is::<rustls::Error>() || io.is_some_and(|inner| inner.is::<rustls::Error>());
+        tls |= cause.is::<rustls::Error>();
         let text = cause.to_string();
         dns |= text == "dns error";
         if words.last() != Some(&text) {
             words.push(text);
         }
-        next = cause.source();
+        // An I/O error gives its cause's cause as its own, and says the same words as its cause.
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = inner.map(|inner| -> &(dyn std::error::Error + 'static) { inner }).or_else(|| cause.source());
     }
     let words = words.join(": ");
     match (tls, through_proxy, dns) {

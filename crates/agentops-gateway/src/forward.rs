@@ -202,10 +202,10 @@ async fn pass(
             return Err(refuse(refusal));
         }
     };
-    following.sent();
-    match entry.upstream.send(request, limits.silence).await {
+    match entry.upstream.send(request, limits.silence, || following.sent()).await {
         Ok(answer) => {
-            following.answered(answer.response.status().as_u16(), is_stream(answer.response.headers()));
+            let head = &answer.response;
+            following.answered(head.status().as_u16(), is_stream(head.headers()));
             Ok(Answered { answer, following })
         }
         Err(failure) => {

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use agentops_safe::Secret;
 use tokio::runtime::{Builder, Runtime};
@@ -23,9 +22,6 @@ use crate::lane::Lane;
 use crate::server;
 use crate::token::{Lanes, Token};
 use crate::upstream::Upstream;
-
-/// At the end, names that are still being looked up are waited for no longer than this.
-const END: Duration = Duration::from_secs(1);
 
 /// How a gateway is started.
 #[derive(Debug, Clone, Default)]
@@ -104,12 +100,12 @@ pub enum GatewayError {
     },
 }
 
-/// A running gateway. Dropping it closes all lanes, ends their calls and stops it, within about a second.
+/// A running gateway. Dropping it closes all lanes, ends their calls and stops it, within about two seconds.
 pub struct Gateway {
     address: SocketAddr,
     shared: Arc<Shared>,
     connector: Arc<Connector>,
-    /// By scheme, host and port, so that lanes share connections.
+    /// By address, so that lanes share connections.
     upstreams: Mutex<HashMap<String, Arc<Upstream>>>,
     next: AtomicU32,
     stop: Option<watch::Sender<()>>,
@@ -139,8 +135,8 @@ impl Gateway {
         let serving = Arc::clone(&shared);
         let serve = move || {
             runtime.block_on(server::serve(listener, serving, stopped));
-            // Ends what is under way, which settles its calls.
-            runtime.shutdown_timeout(END);
+            // Calls may still be counted to be settled, and names be looked up.
+            runtime.shutdown_timeout(server::END);
         };
         let thread = std::thread::Builder::new().name("gateway".into()).spawn(serve).map_err(failed)?;
         Ok(Self {

@@ -220,7 +220,8 @@ impl Lane {
         let reading = lock(&self.conversations)
             .read(body, protocol.items_key(), measure)
             .map_err(|error| malformed(error.to_string()))?;
-        let head = protocol::head(protocol, &reading.body, &reading.layout.fields).map_err(|error| malformed(error.to_string()))?;
+        let head =
+            protocol::head(protocol, &reading.body, &reading.layout.fields).map_err(|error| malformed(error.to_string()))?;
         let model = model.or_else(|| head.model.clone());
         let table = model.as_deref().and_then(models::window_of);
         let Some(window) = [*lock(&self.window), table].into_iter().flatten().min() else {
@@ -271,7 +272,8 @@ impl Lane {
     /// The body that leaves. Where nothing must be changed it is the one that came, byte for byte.
     fn body(&self, judged: &Judged, room: Room) -> Result<Bytes, Refusal> {
         let unclean = judged.reading.unclean();
-        let limit = |body: &[u8], head: &Head| room.write.then(|| protocol::limit_output(judged.protocol, body, head, room.output));
+        let limit =
+            |body: &[u8], head: &Head| room.write.then(|| protocol::limit_output(judged.protocol, body, head, room.output));
         let body = &judged.reading.body;
         if unclean.is_empty() {
             return Ok(limit(body, &judged.head).map_or_else(|| body.clone(), |edit| edited(body, &[edit])));

@@ -23,6 +23,7 @@ pub mod sse;
 mod stream;
 pub mod ticket;
 mod token;
+mod unread;
 mod upstream;
 
 pub use connect::Proxies;

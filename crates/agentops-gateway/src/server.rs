@@ -11,11 +11,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::forward::{self, Shared};
+use crate::unread::Unread;
 
 /// The most that is read or written at once, in bytes.
 pub(crate) const BUFFER: usize = 256 << 10;
 /// The largest head of a request or an answer, in bytes. Their number of header lines has hyper's bound of 100.
 pub(crate) const HEAD_MAX: usize = 64 << 10;
+
+/// At the end, what is under way is waited for no longer than this.
+pub(crate) const END: Duration = Duration::from_secs(1);
 
 /// Serves until the other end of `stop` is dropped.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
@@ -27,15 +31,17 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: 
         };
         let (accepted, place) = tokio::select! {
             biased;
-            _ = stop.changed() => return,
+            _ = stop.changed() => break,
             accepted = accepted => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
-                let shared = Arc::clone(&shared);
-                // Ends with its client, or with the runtime, which ends with the gateway.
+                let (shared, mut stop) = (Arc::clone(&shared), stop.clone());
                 tokio::spawn(async move {
-                    connection(stream, shared).await;
+                    tokio::select! {
+                        () = connection(stream, shared) => {}
+                        _ = stop.changed() => {}
+                    }
                     drop(place);
                 });
             }
@@ -43,11 +49,21 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: 
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
+    // Every call that is under way is dropped by its connection, which settles it; that needs the runtime.
+    let all = u32::try_from(shared.limits.connections_max).unwrap_or(u32::MAX);
+    let settled = async {
+        let _all = room.acquire_many(all).await;
+        // Where calls are counted to be settled, that waits its turn on other threads. When this turn has come, theirs have,
+        // and what has begun there is waited for when the runtime ends.
+        let _turn = tokio::task::spawn_blocking(|| ()).await;
+    };
+    let _too_slow = tokio::time::timeout(END, settled).await;
 }
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     // Without it small writes wait for the other side's acknowledgement, which costs 40 ms.
     let _slower = stream.set_nodelay(true);
+    let unread = shared.limits.unread;
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(shared.limits.head).max_buf_size(BUFFER).max_header_size(HEAD_MAX);
     let service = service_fn(move |request| {
@@ -55,5 +71,6 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
         async move { Ok::<_, Infallible>(forward::answer(shared, request).await) }
     });
     // Its errors are the client's: gone, or no HTTP. hyper has answered what can be answered.
-    let _client_error = builder.serve_connection(TokioIo::new(stream), service).await;
+    let stream = Unread::new(TokioIo::new(stream), unread);
+    let _client_error = builder.serve_connection(stream, service).await;
 }

@@ -64,6 +64,8 @@ pub(crate) struct Relay {
     silence: Pin<Box<Sleep>>,
     /// Why no more will come, where bytes had to be passed on first.
     broken: Option<Broken>,
+    /// What came before has been written.
+    told: bool,
 }
 
 impl Body {
@@ -94,6 +96,7 @@ impl Body {
             heard,
             silence,
             broken: None,
+            told: false,
         })))
     }
 }
@@ -166,6 +169,11 @@ impl Relay {
             return Poll::Ready(Some(Ok(piece)));
         }
         if let Some(broken) = self.broken {
+            // The server drops what it has not written yet when an answer breaks, so it is let write first.
+            if !std::mem::replace(&mut self.told, true) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             return Poll::Ready(Some(Err(broken)));
         }
         if self.incoming.is_none() {

@@ -42,7 +42,7 @@ pub enum Flow {
 
 /// Follows one call. It settles when it is dropped, so that a call that ends in any way is accounted for.
 #[derive(Debug)]
-pub struct Ticket(Option<Open>);
+pub struct Ticket(Option<Box<Open>>);
 
 #[derive(Debug)]
 struct Open {
@@ -63,7 +63,7 @@ impl Ticket {
     pub(crate) fn new(lane: Arc<Lane>, call: Call, reservation: Reservation) -> Self {
         let started_ms = (lane.rules.clock)();
         let reader = Reader::new(call.protocol, call.streamed);
-        Self(Some(Open {
+        Self(Some(Box::new(Open {
             lane,
             call,
             reservation,
@@ -75,7 +75,7 @@ impl Ticket {
             reader,
             output_bytes: 0,
             error: None,
-        }))
+        })))
     }
 
     /// The request is about to leave. From here on it may cost something.

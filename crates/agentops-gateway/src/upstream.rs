@@ -134,16 +134,26 @@ impl Upstream {
     ///
     /// A request of which nothing was sent, because a kept connection had ended, is sent again on a fresh one. Any other is
     /// not repeated: the provider may have begun to answer, and to charge.
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>, patience: Duration) -> Result<Answer, Failure> {
+    ///
+    /// `leaves` is called when there is a connection: from then on the request may have its price.
+    pub(crate) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+        mut leaves: impl FnMut(),
+    ) -> Result<Answer, Failure> {
         let mut request = self.address(request);
         while let Some(link) = self.kept().await {
+            leaves();
             match exchange(link, request, patience).await {
                 Ok(answer) => return Ok(answer),
                 Err((_, Some(unsent))) => request = unsent,
                 Err((failure, None)) => return Err(failure),
             }
         }
-        exchange(self.fresh().await?, request, patience).await.map_err(|(failure, _)| failure)
+        let link = self.fresh().await?;
+        leaves();
+        exchange(link, request, patience).await.map_err(|(failure, _)| failure)
     }
 
     /// A proxy that forwards plain HTTP is shown the whole address.

@@ -8,7 +8,7 @@ use crate::room::{KEY, Room, destination};
 use crate::wire::{Provider, answer};
 
 /// A body that no JSON writer would give back as it is: spaces, order, escapes, numbers.
-const BODY: &str = "{ \"model\" : \"claude-x\",\n\t\"messages\":[ {\"role\":\"user\",\"content\":\"a\\u0062c / \\/ \u{e4}\"} ],\"max_tokens\": 1.0e2 , \"x\":null}";
+const BODY: &str = "{ \"model\" : \"claude-x\",\n\t\"messages\":[ {\"role\":\"user\",\"content\":\"a\\u0062c / \\/ \u{e4}\"} ],\"max_tokens\": 12 , \"temperature\":1.0e0, \"x\":null}";
 
 #[test]
 fn a_call_arrives_as_it_was_sent() {

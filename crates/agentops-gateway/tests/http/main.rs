@@ -2,5 +2,8 @@
 
 mod door;
 mod forwarding;
+mod host;
+mod misbehaviour;
+mod proxies;
 mod room;
 mod wire;

@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use agentops_core::call::CallRow;
 use agentops_gateway::destination::{Custom, Destination, Destinations, Family};
-use agentops_gateway::lane::Lane;
+use agentops_gateway::host::Note;
 use agentops_gateway::{Config, Gateway, Identity, LaneHandle, LaneSpec};
 use agentops_safe::Secret;
 
-use crate::wire::{Message, Wire};
+use crate::host::{self, Told};
+use crate::wire::{Message, PATIENCE, Wire};
 
 /// The provider's key. It must appear at the provider and nowhere else.
 pub const KEY: &str = "sk-real-key-of-the-provider-0123456789";
@@ -19,7 +21,7 @@ pub struct Room {
 
 pub struct Open {
     pub handle: LaneHandle,
-    pub lane: Arc<Lane>,
+    pub told: Arc<Told>,
     pub address: SocketAddr,
 }
 
@@ -49,9 +51,9 @@ impl Room {
     }
 
     pub fn lane_of(&self, destination: Destination, identity: Identity) -> Open {
-        let lane = Arc::new(Lane::default());
-        let handle = self.gateway.open(LaneSpec { lane: Arc::clone(&lane), destination, identity }).unwrap();
-        Open { handle, lane, address: self.gateway.address() }
+        let (lane, told) = host::lane();
+        let handle = self.gateway.open(LaneSpec { lane, destination, identity }).unwrap();
+        Open { handle, told, address: self.gateway.address() }
     }
 }
 
@@ -82,5 +84,24 @@ impl Open {
         let mut wire = self.wire();
         wire.write(text);
         wire.message().expect("an answer")
+    }
+}
+
+impl Open {
+    /// What became of the lane's calls, once `n` have ended: status and error, and whether they cost nothing.
+    pub fn rows(&self, n: usize) -> Vec<String> {
+        let rows = self.told.wait(PATIENCE, |said| (said.rows.len() >= n).then(|| said.rows.clone()));
+        let outcome = |row: CallRow| {
+            let status = row.status.map_or("no answer".into(), |status| status.to_string());
+            let error = row.error.map_or(String::new(), |error| format!(", {error}"));
+            let free = if row.charged.is_zero() { ", free" } else { "" };
+            format!("{status}{error}{free}")
+        };
+        rows.expect("the calls end").into_iter().map(outcome).collect()
+    }
+
+    /// What the lane's host was told besides, so far.
+    pub fn notes(&self) -> Vec<Note> {
+        self.told.wait(PATIENCE, |said| Some(said.notes.clone())).unwrap_or_default()
     }
 }

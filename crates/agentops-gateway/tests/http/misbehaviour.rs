@@ -1,0 +1,338 @@
+//! What becomes of a call when the provider, the client or the network misbehaves.
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, Shutdown, TcpListener};
+use std::time::Duration;
+
+use agentops_gateway::host::Note;
+use agentops_gateway::{Config, Limits};
+use agentops_testkit::model::{HttpError, ModelServer, Script, Turn};
+
+use crate::room::{KEY, Room};
+use crate::wire::{Message, Provider, Wire, answer};
+
+const CALL: &str = "{\"model\":\"claude-x\",\"max_tokens\":9,\"tools\":[{\"name\":\"x\"}],\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+
+fn impatient() -> Config {
+    let short = Duration::from_millis(300);
+    let limits = Limits { head: short, body: short, silence: short, unread: short, ..Limits::default() };
+    Config { limits, ..Config::default() }
+}
+
+/// The words of an answer of the gateway's own.
+fn words(got: &Message) -> String {
+    let body: serde_json::Value = serde_json::from_slice(&got.body).expect("an answer of the gateway is JSON");
+    let words = body["error"]["message"].as_str().expect("its words stand where clients look for them").to_owned();
+    assert!(!got.whole().contains(KEY));
+    words
+}
+
+#[test]
+fn a_provider_that_is_down_is_named() {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let room = Room::new();
+    let lane = room.lane(&format!("http://{free}"));
+    let got = lane.ask(lane.post("/v1/messages", "", CALL));
+    assert_eq!(got.status(), 502);
+    let words = words(&got);
+    assert!(words.contains("mine") && words.contains(&free.to_string()) && words.contains("is it running"), "{words}");
+    assert_eq!(lane.rows(1), ["no answer, connect, free"], "nothing was sent, so nothing can be charged");
+}
+
+#[test]
+fn a_name_that_nobody_knows_is_said_to_be_unknown() {
+    // RFC 6761: `.invalid` is never a name.
+    let room = Room::new();
+    let lane = room.lane("http://provider.invalid");
+    let got = lane.ask(lane.post("/v1/messages", "", CALL));
+    assert_eq!(got.status(), 502);
+    assert!(words(&got).contains("name is not known"), "{}", words(&got));
+    assert_eq!(lane.rows(1), ["no answer, dns, free"]);
+}
+
+#[test]
+fn a_provider_that_speaks_no_tls_is_said_to_fail_at_that() {
+    let provider = Provider::start(|mut wire, _| {
+        wire.more();
+        wire.stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").ok();
+    });
+    let room = Room::new();
+    let lane = room.lane(&format!("https://{}", provider.address));
+    let got = lane.ask(lane.post("/v1/messages", "", CALL));
+    assert_eq!(got.status(), 502);
+    assert_eq!(lane.rows(1), ["no answer, tls, free"], "{}", words(&got));
+}
+
+#[test]
+fn the_providers_own_errors_pass_unchanged() {
+    for (status, retry_after_s) in
+        [(401, None), (403, None), (429, None), (429, Some(7)), (500, None), (503, Some(1)), (529, None)]
+    {
+        let error = HttpError { retry_after_s, ..HttpError::new(status, "words of the provider") };
+        let server = ModelServer::start(Script::of(vec![Turn::fail(error)])).unwrap();
+        let room = Room::new();
+        let lane = room.lane(&server.base_url());
+        let got = lane.ask(lane.post("/v1/messages", "", CALL));
+        assert_eq!(got.status(), status);
+        assert_eq!(words(&got), "words of the provider");
+        assert_eq!(got.header("retry-after").map(str::to_owned), retry_after_s.map(|s| s.to_string()));
+        assert_eq!(lane.rows(1), [format!("{status}, http-{status}, free")]);
+    }
+}
+
+#[test]
+fn a_malformed_answer_passes_unchanged() {
+    let body = "{\"id\": \"msg_1\", \"content\": [";
+    let provider = Provider::answering(answer("200 OK", "content-type: application/json\r\n", body));
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let got = lane.ask(lane.post("/v1/messages", "", CALL));
+    assert_eq!((got.status(), got.text().as_str(), got.complete), (200, body, true));
+}
+
+#[test]
+fn what_is_no_http_is_an_error_of_the_provider() {
+    let provider = Provider::answering("SSH-2.0-OpenSSH_9.2\r\n\r\n");
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let got = lane.ask(lane.post("/v1/messages", "", CALL));
+    assert_eq!(got.status(), 502);
+    assert!(words(&got).contains("as HTTP does"), "{}", words(&got));
+    assert_eq!(lane.rows(1), ["no answer, malformed"]);
+}
+
+#[test]
+fn a_provider_that_closes_without_an_answer_is_not_asked_twice() {
+    let provider = Provider::start(|mut wire, seen| {
+        if let Some(request) = wire.message() {
+            seen.send(request).unwrap();
+        }
+    });
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let got = lane.ask(lane.post("/v1/messages", "", CALL));
+    assert_eq!(got.status(), 502);
+    assert_eq!(lane.rows(1), ["no answer, reset"]);
+    provider.request();
+    assert!(!provider.was_asked(), "it may have begun to answer, and to charge");
+}
+
+#[test]
+fn a_kept_connection_that_has_ended_is_replaced() {
+    let provider = Provider::start(|mut wire, seen| {
+        let request = wire.message().unwrap();
+        wire.write(answer("200 OK", "", "{}"));
+        wire.stream.shutdown(Shutdown::Both).unwrap();
+        seen.send(request).unwrap();
+    });
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    for _ in 0..5 {
+        assert_eq!(lane.ask(lane.post("/v1/messages", "", CALL)).status(), 200);
+        provider.request();
+    }
+}
+
+#[test]
+fn twenty_megabytes_pass_and_more_than_the_bound_does_not() {
+    let provider = Provider::answering(answer("200 OK", "", "{}"));
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let body = format!("{{\"messages\":\"{}\"}}", "x".repeat(20 << 20));
+    // What is not a call has no ceiling.
+    assert_eq!(lane.ask(lane.post("/v1/files", "", &body)).status(), 200);
+    assert!(provider.request().body == body.as_bytes());
+
+    let max = Limits::default().body_bytes_max;
+    let head =
+        |length: &str| format!("POST {} HTTP/1.1\r\nHost: {}\r\n{length}\r\n\r\n", lane.path("/v1/messages"), lane.address);
+    let got = lane.ask(head(&format!("Content-Length: {}", max + 1)));
+    assert_eq!(got.status(), 413, "what is promised to be too large is refused unread");
+    assert!(words(&got).contains("compact"), "{}", words(&got));
+    let mut wire = lane.wire();
+    wire.write(head("Transfer-Encoding: chunked"));
+    let mut writing = wire.stream.try_clone().unwrap();
+    let flood = std::thread::spawn(move || {
+        let chunk = [b"100000\r\n".as_slice(), &[b'x'; 1 << 20], b"\r\n"].concat();
+        (0..max / (1 << 20) + 1).try_for_each(|_| writing.write_all(&chunk)).ok();
+    });
+    assert_eq!(wire.message().unwrap().status(), 413);
+    flood.join().unwrap();
+    assert!(!provider.was_asked());
+}
+
+#[test]
+fn a_head_that_is_too_large_is_refused() {
+    let room = Room::new();
+    let lane = room.lane("http://127.0.0.1:1");
+    let long = lane.raw("GET", "/v1/models", &format!("X-Long: {}\r\n", "x".repeat(300 << 10)), "");
+    let many = lane.raw("GET", "/v1/models", &"X-Many: 1\r\n".repeat(200), "");
+    for request in [long, many] {
+        let mut wire = lane.wire();
+        // It may close before it has read all of it.
+        wire.stream.write_all(request.as_bytes()).ok();
+        assert!(wire.message().is_none_or(|got| got.status() == 431));
+    }
+}
+
+#[test]
+fn a_slow_client_is_given_up() {
+    let provider = Provider::answering(answer("200 OK", "", "{}"));
+    let room = Room::with(impatient());
+    let lane = room.lane(&provider.url());
+    let request = lane.post("/v1/messages", "", CALL);
+    let mut half_head = lane.wire();
+    half_head.write(&request[..40]);
+    assert!(half_head.closes());
+    let mut half_body = lane.wire();
+    half_body.write(&request[..request.len() - 1]);
+    assert_eq!(half_body.message().unwrap().status(), 408);
+    assert!(!provider.was_asked());
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_given_up() {
+    let provider = Provider::start(|mut wire, seen| {
+        let request = wire.message().unwrap();
+        wire.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
+        seen.send(request).unwrap();
+        let chunk = [b"10000\r\n".as_slice(), &[b'x'; 64 << 10], b"\r\n"].concat();
+        while wire.stream.write_all(&chunk).is_ok() {}
+    });
+    let room = Room::with(impatient());
+    let lane = room.lane(&provider.url());
+    let mut wire = lane.wire();
+    wire.write(lane.post("/v1/messages", "", CALL));
+    assert_eq!(lane.rows(1), ["200, client-gone"]);
+}
+
+#[test]
+fn a_client_that_disappears_takes_its_call_with_it() {
+    // Before the head of an answer, and within an answer.
+    for head in ["", "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n"] {
+        let provider = Provider::start(move |mut wire, seen| {
+            let request = wire.message().unwrap();
+            wire.write(head);
+            seen.send(request.clone()).unwrap();
+            assert!(wire.closes());
+            seen.send(request).unwrap();
+        });
+        let room = Room::new();
+        let lane = room.lane(&provider.url());
+        let mut wire = lane.wire();
+        wire.write(lane.post("/v1/messages", "", CALL));
+        provider.request();
+        if !head.is_empty() {
+            wire.head().unwrap();
+            wire.chunk().unwrap();
+        }
+        drop(wire);
+        provider.request();
+        assert!(lane.rows(1)[0].ends_with(", client-gone"));
+    }
+}
+
+#[test]
+fn a_half_written_answer_is_seen_to_be_half() {
+    for (head, is_stream) in [
+        (
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n5\r\ndata:\r\n9\r\nhal",
+            true,
+        ),
+        ("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"half\":", false),
+    ] {
+        let provider = Provider::start(move |mut wire, seen| {
+            let request = wire.message().unwrap();
+            wire.write(head);
+            seen.send(request).unwrap();
+        });
+        let room = Room::new();
+        let lane = room.lane(&provider.url());
+        let got = lane.ask(lane.post("/v1/messages", "", CALL));
+        assert!(!got.complete, "a client must not take half an answer for a whole one");
+        assert!(got.text().starts_with(if is_stream { "data:" } else { "{\"half\":" }), "{}", got.text());
+        assert_eq!(lane.rows(1), ["200, reset"]);
+    }
+}
+
+#[test]
+fn a_silent_provider_is_given_up() {
+    let provider = Provider::start(|mut wire, seen| {
+        let request = wire.message().unwrap();
+        if request.text().contains("stream") {
+            wire.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n");
+        }
+        seen.send(request).unwrap();
+        assert!(wire.closes());
+    });
+    let room = Room::with(impatient());
+    let lane = room.lane(&provider.url());
+    let got = lane.ask(lane.post("/v1/messages", "", CALL));
+    assert_eq!(got.status(), 504);
+    assert!(words(&got).contains("try again"), "{}", words(&got));
+    let got = lane.ask(lane.post("/v1/messages", "", "{\"stream\":true}"));
+    assert_eq!((got.status(), got.text().as_str(), got.complete), (200, "x", false));
+    assert_eq!(lane.rows(2), ["no answer, timeout", "200, timeout"]);
+}
+
+#[test]
+fn an_unknown_endpoint_passes_and_is_named_once() {
+    let provider = Provider::answering(answer("200 OK", "", "{}"));
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    for _ in 0..3 {
+        assert_eq!(lane.ask(lane.raw("GET", "/v1/models?limit=2", "", "")).status(), 200);
+        assert_eq!(provider.request().start, "GET /v1/models?limit=2 HTTP/1.1");
+        assert_eq!(lane.ask(lane.post("/v1/messages/count_tokens", "", CALL)).status(), 200);
+        provider.request();
+    }
+    assert_eq!(lane.notes(), [Note::UnknownEndpoint { endpoint: "GET /v1/models".into() }]);
+    assert!(lane.rows(0).is_empty());
+}
+
+#[test]
+fn a_compressed_call_is_refused_with_a_word() {
+    let provider = Provider::answering(answer("200 OK", "", "{}"));
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let got = lane.ask(lane.post("/v1/responses", "Content-Encoding: zstd\r\n", CALL));
+    assert_eq!(got.status(), 415);
+    assert!(words(&got).contains("compression"), "{}", words(&got));
+    assert!(!provider.was_asked());
+}
+
+#[test]
+fn requests_that_two_servers_could_read_differently_do_not_pass_twice() {
+    let provider = Provider::answering(answer("200 OK", "", "{}"));
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let inner = lane.raw("GET", "/v1/inner", "", "");
+    let both = format!(
+        "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{inner}",
+        lane.path("/v1/outer"),
+        lane.address,
+        inner.len() + 5
+    );
+    let mut wire = lane.wire();
+    wire.write(both);
+    wire.message();
+    if let Ok(outer) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| provider.request())) {
+        assert_eq!((outer.body.len(), outer.header("transfer-encoding")), (0, None));
+    }
+}
+
+#[test]
+fn requests_sent_at_once_are_answered_in_their_order() {
+    let provider = Provider::start(|mut wire, _| {
+        while let Some(request) = wire.message() {
+            wire.write(answer("200 OK", "", &request.start));
+        }
+    });
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let mut wire = Wire::to(lane.address);
+    wire.write((0..5).map(|n| lane.raw("GET", &format!("/v1/{n}"), "", "")).collect::<String>());
+    for n in 0..5 {
+        assert_eq!(wire.message().unwrap().text(), format!("GET /v1/{n} HTTP/1.1"));
+    }
+}
