@@ -73,7 +73,8 @@ impl Part {
     /// Upper bound in tokens of a family whose tokenizer makes at most `factor` thousandths of o200k's.
     #[must_use]
     pub fn upper(&self, factor: u64) -> u64 {
-        let counted = self.counted.map(|counted| counted.text.saturating_mul(factor).div_ceil(1000).saturating_add(counted.media));
+        let counted =
+            self.counted.map(|counted| counted.text.saturating_mul(factor).div_ceil(1000).saturating_add(counted.media));
         counted.map_or(self.bound, |counted| counted.min(self.bound))
     }
 }
@@ -151,7 +152,8 @@ impl Conversations {
         mut measure: impl FnMut(&[u8], bool) -> Part,
     ) -> Result<Reading, Malformed> {
         self.clock += 1;
-        let nearest = self.known.iter().map(|known| common_prefix(&known.body, &body)).enumerate().max_by_key(|(_, common)| *common);
+        let nearest =
+            self.known.iter().map(|known| common_prefix(&known.body, &body)).enumerate().max_by_key(|(_, common)| *common);
         let (layout, base, common) = match nearest {
             Some((index, common)) => (self.known[index].layout.extend(common, &body, items_key)?, Some(index), common),
             None => (Layout::of(&body, items_key)?, None, 0),
@@ -168,7 +170,8 @@ impl Conversations {
         }
         let shared = |known: &Conversation| known.chain.iter().zip(&chain).take_while(|(old, new)| old == new).count();
         let own = self.known.iter().enumerate().map(|(index, known)| (shared(known), known.used, index)).max();
-        let (matched, owner) = own.filter(|(matched, ..)| *matched > 0).map_or((0, None), |(matched, _, index)| (matched, Some(index)));
+        let (matched, owner) =
+            own.filter(|(matched, ..)| *matched > 0).map_or((0, None), |(matched, _, index)| (matched, Some(index)));
 
         let mut items: Vec<Part> = owner.map_or_else(Vec::new, |index| self.known[index].items[..matched].to_vec());
         items.extend(layout.items[matched..].iter().map(|item| measure(&body[item.clone()], true)));
@@ -178,7 +181,8 @@ impl Conversations {
                 return Part { counted: Some(Counted::default()), ..Part::new(0, true, false) };
             }
             let same_as = |known: &Conversation| {
-                let old = known.layout.fields.iter().position(|old| known.body[old.key.clone()] == body[field.key.clone()])?;
+                let old =
+                    known.layout.fields.iter().position(|old| known.body[old.key.clone()] == body[field.key.clone()])?;
                 (known.body[known.layout.fields[old].value.clone()] == body[field.value.clone()]).then(|| known.fields[old])
             };
             look_in.and_then(same_as).unwrap_or_else(|| {
@@ -293,7 +297,10 @@ impl Reading {
             let items = self.items[report.mark.items..].iter();
             let fields = self.fields.iter().filter(|part| !report.mark.fields.contains(&part.hash));
             let around = density.message.saturating_mul(items.len() as u64);
-            items.chain(fields).map(|part| part.upper(density.factor)).fold(report.input.saturating_add(around), u64::saturating_add)
+            items
+                .chain(fields)
+                .map(|part| part.upper(density.factor))
+                .fold(report.input.saturating_add(around), u64::saturating_add)
         });
         own.max(reported)
     }

@@ -42,6 +42,11 @@ pub struct Rules {
     /// After a refusal nothing more of that conversation is forwarded. Otherwise each call is judged by itself, so that a
     /// person can compact.
     pub close_when_refused: bool,
+    /// What a person can do about a refusal at the ceiling, for the end of its words; empty: nothing.
+    pub hint: String,
+    /// The client repeats a call for ever, or compacts for ever, when it is told that its prompt is too long: it is told in
+    /// neutral words.
+    pub plain_refusal: bool,
     /// What happens to secrets in requests.
     pub outgoing: Outgoing,
     /// What finds them.
@@ -220,7 +225,8 @@ impl Lane {
         let reading = lock(&self.conversations)
             .read(body, protocol.items_key(), measure)
             .map_err(|error| malformed(error.to_string()))?;
-        let head = protocol::head(protocol, &reading.body, &reading.layout.fields).map_err(|error| malformed(error.to_string()))?;
+        let head =
+            protocol::head(protocol, &reading.body, &reading.layout.fields).map_err(|error| malformed(error.to_string()))?;
         let model = model.or_else(|| head.model.clone());
         let table = model.as_deref().and_then(models::window_of);
         let Some(window) = [*lock(&self.window), table].into_iter().flatten().min() else {
@@ -258,7 +264,17 @@ impl Lane {
             let Err(NeedsGrant(ask)) = taken else { return held.keep().ok_or(Refusal::NotGranted) };
             match self.rules.host.grant(ask).await {
                 Ok(Some(granted)) => lock(&self.grant).add(granted),
-                Ok(None) | Err(_) => return Err(Refusal::NotGranted),
+                // The host may have learned meanwhile of what others spent.
+                Ok(None) | Err(_) => {
+                    drop(held);
+                    return Err(match self.try_reserve(judged, room) {
+                        Ok(reservation) => {
+                            lock(&self.rules.book).release(reservation);
+                            Refusal::NotGranted
+                        }
+                        Err(over) => over.into(),
+                    });
+                }
             }
         }
     }
@@ -271,7 +287,8 @@ impl Lane {
     /// The body that leaves. Where nothing must be changed it is the one that came, byte for byte.
     fn body(&self, judged: &Judged, room: Room) -> Result<Bytes, Refusal> {
         let unclean = judged.reading.unclean();
-        let limit = |body: &[u8], head: &Head| room.write.then(|| protocol::limit_output(judged.protocol, body, head, room.output));
+        let limit =
+            |body: &[u8], head: &Head| room.write.then(|| protocol::limit_output(judged.protocol, body, head, room.output));
         let body = &judged.reading.body;
         if unclean.is_empty() {
             return Ok(limit(body, &judged.head).map_or_else(|| body.clone(), |edit| edited(body, &[edit])));
@@ -303,10 +320,16 @@ impl Lane {
             conversations.remember(&judged.reading);
             conversations.close(number);
         }
-        let words = refusal.to_string();
+        let words = match self.rules.hint.as_str() {
+            "" => refusal.to_string(),
+            hint => format!("{refusal}; {hint}"),
+        };
         // That the host is gone changes nothing: the call is not forwarded.
         let _told = self.rules.host.refused(refusal).await;
-        Admitted::Refuse(protocol::too_long(judged.protocol, needed, allowed, &words))
+        Admitted::Refuse(match self.rules.plain_refusal {
+            true => protocol::error(judged.protocol, 403, &words),
+            false => protocol::too_long(judged.protocol, needed, allowed, &words),
+        })
     }
 
     async fn refuse(&self, protocol: Protocol, refusal: Refusal) -> Admitted {

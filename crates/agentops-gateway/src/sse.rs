@@ -74,7 +74,8 @@ impl Events {
             return;
         }
         self.open = true;
-        let Some(value) = line.strip_prefix(b"data").and_then(|rest| if rest.is_empty() { Some(rest) } else { rest.strip_prefix(b":") })
+        let Some(value) =
+            line.strip_prefix(b"data").and_then(|rest| if rest.is_empty() { Some(rest) } else { rest.strip_prefix(b":") })
         else {
             return;
         };

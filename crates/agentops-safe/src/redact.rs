@@ -175,7 +175,9 @@ impl Redactor {
                 .known
                 .iter()
                 .enumerate()
-                .flat_map(|(index, value)| forms::forms(value).into_iter().map(move |form| (form, rules::all().len() + index)))
+                .flat_map(|(index, value)| {
+                    forms::forms(value).into_iter().map(move |form| (form, rules::all().len() + index))
+                })
                 .collect();
             Exact::new(&self.0.markers, forms)
         })

@@ -131,7 +131,8 @@ impl Reader {
         }
         self.seen.output_bytes = self.seen.output_bytes.saturating_add(output_bytes(self.protocol, data));
         let has = |sign: &[u8]| memmem::find(data, sign).is_some();
-        let hidden: &[&[u8]] = &[b"encrypted_content", b"\"redacted_thinking\"", b"\"type\":\"reasoning\"", b"thoughtSignature"];
+        let hidden: &[&[u8]] =
+            &[b"encrypted_content", b"\"redacted_thinking\"", b"\"type\":\"reasoning\"", b"thoughtSignature"];
         self.seen.hidden |= hidden.iter().any(|sign| has(sign));
         // A delta is most of a stream and says nothing of its own.
         let is_delta = match self.protocol {
@@ -150,7 +151,8 @@ impl Reader {
     }
 
     fn document(&mut self, document: &Value) {
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(|text| text.chars().take(200).collect::<String>());
+        let text =
+            |value: Option<&Value>| value.and_then(Value::as_str).map(|text| text.chars().take(200).collect::<String>());
         if let Some(error) = document.get("error").filter(|error| !error.is_null()) {
             let kind = ["type", "status", "code"].into_iter().find_map(|key| text(error.get(key)));
             self.answer.error = kind.or_else(|| Some("error".into()));
@@ -167,7 +169,8 @@ impl Reader {
         }
         match self.protocol {
             Protocol::Messages => {
-                let stop = document.get("delta").and_then(|delta| delta.get("stop_reason")).or_else(|| body.get("stop_reason"));
+                let stop =
+                    document.get("delta").and_then(|delta| delta.get("stop_reason")).or_else(|| body.get("stop_reason"));
                 self.answer.finish = text(stop).or(self.answer.finish.take());
                 self.answer.complete |= document.get("type").and_then(Value::as_str) == Some("message_stop");
             }
@@ -184,7 +187,8 @@ impl Reader {
             }
             Protocol::Chat => {
                 let choice = document.get("choices").and_then(|choices| choices.get(0));
-                self.answer.finish = text(choice.and_then(|choice| choice.get("finish_reason"))).or(self.answer.finish.take());
+                self.answer.finish =
+                    text(choice.and_then(|choice| choice.get("finish_reason"))).or(self.answer.finish.take());
             }
             Protocol::Gemini => {
                 let candidate = document.get("candidates").and_then(|candidates| candidates.get(0));

@@ -52,9 +52,8 @@ pub struct Edit {
 /// # Errors
 /// A limit on the output is no number that can be held to.
 pub fn head(protocol: Protocol, body: &[u8], fields: &[Field]) -> Result<Head, Malformed> {
-    let find = |key: &str| {
-        fields.iter().find(|field| &body[field.key.clone()] == key.as_bytes()).map(|field| field.value.clone())
-    };
+    let find =
+        |key: &str| fields.iter().find(|field| &body[field.key.clone()] == key.as_bytes()).map(|field| field.value.clone());
     let small = |key: &str| find(key).filter(|at| at.len() <= 4096).and_then(|at| parsed(&body[at]));
     let start = fields.first().map_or(0, |field| field.key.start.saturating_sub(1));
     let given = |key: &str| find(key).is_some_and(|at| !matches!(&body[at], b"null" | b"[]" | b"\"\"" | b"{}"));
@@ -106,9 +105,8 @@ fn gemini_config(head: &mut Head, body: &[u8], config: Range<usize>) -> Result<(
     head.candidates = value(["candidateCount", "candidate_count"]).and_then(|n| n.as_u64()).unwrap_or(1).max(1);
     let thinking = value(["thinkingConfig", "thinking_config"]);
     // -1 lets the model decide: nothing is set aside.
-    head.thinking = thinking.and_then(|thinking| {
-        thinking.get("thinkingBudget").or_else(|| thinking.get("thinking_budget"))?.as_u64()
-    });
+    head.thinking =
+        thinking.and_then(|thinking| thinking.get("thinkingBudget").or_else(|| thinking.get("thinking_budget"))?.as_u64());
     head.room = Some((config.start + 1, "maxOutputTokens"));
     Ok(())
 }

@@ -65,7 +65,9 @@ pub fn media(protocol: Protocol, item: &[u8]) -> Media {
 }
 
 fn add(media: &mut Media, value: &[u8], item: &[u8]) {
-    let is_data = |text: &[u8]| text.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'_' | b'-'));
+    let is_data = |text: &[u8]| {
+        text.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'_' | b'-'))
+    };
     let data = match memchr::memmem::find(value, b";base64,") {
         Some(at) if value.starts_with(b"data:") => &value[at + 8..],
         _ => value,

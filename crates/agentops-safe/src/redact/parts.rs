@@ -35,9 +35,7 @@ pub(super) fn parts(value: &str) -> Option<Vec<String>> {
 fn could_end_a_string(value: &str) -> bool {
     let blank = |byte: u8| byte.is_ascii_whitespace() || b",:".contains(&byte);
     value.as_bytes().windows(3).any(|near| match near {
-        [before, b'"', after] => {
-            blank(*before) || blank(*after) || b"[{".contains(before) || b"]}".contains(after)
-        }
+        [before, b'"', after] => blank(*before) || blank(*after) || b"[{".contains(before) || b"]}".contains(after),
         _ => false,
     })
 }

@@ -46,7 +46,9 @@ impl Exacts {
 impl<const STRIDE: usize, const ROUND: usize> Starts<STRIDE, ROUND> {
     fn build(texts: Vec<Vec<u8>>, is_caseless: bool, mask: u32, lower: u32) -> Self {
         let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
-        let first = |text: &Vec<u8>| [text[0], text[1], text[2]].map(|byte| if is_caseless { byte.to_ascii_lowercase() } else { byte });
+        let first = |text: &Vec<u8>| {
+            [text[0], text[1], text[2]].map(|byte| if is_caseless { byte.to_ascii_lowercase() } else { byte })
+        };
         let mut firsts: Vec<[u8; 3]> = texts.iter().map(first).collect();
         firsts.sort_unstable();
         firsts.dedup();
@@ -176,7 +178,9 @@ mod tests {
             search.find(&text, from, |start, index| found.push((start, index)));
             assert!(found.is_sorted_by_key(|(start, _)| *start), "{found:?}");
             found.sort_unstable();
-            let same = |at: usize, word: &str| text[at..].len() >= word.len() && text[at..at + word.len()].eq_ignore_ascii_case(word.as_bytes());
+            let same = |at: usize, word: &str| {
+                text[at..].len() >= word.len() && text[at..at + word.len()].eq_ignore_ascii_case(word.as_bytes())
+            };
             let plain: Vec<(usize, usize)> = (from..text.len())
                 .flat_map(|at| (0..words.len()).filter(move |index| same(at, words[*index])).map(move |index| (at, index)))
                 .collect();

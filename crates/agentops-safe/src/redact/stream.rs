@@ -46,8 +46,7 @@ impl RedactStream {
     /// How many bytes were pushed and are not handed out yet.
     #[must_use]
     pub fn held_back(&self) -> usize {
-        let hidden: usize =
-            self.viewer.pieces[self.state.pieces..].iter().map(|piece| piece.raw.len() - piece.shown).sum();
+        let hidden: usize = self.viewer.pieces[self.state.pieces..].iter().map(|piece| piece.raw.len() - piece.shown).sum();
         self.viewer.text.len() - self.state.done + hidden + self.viewer.undecided.len()
     }
 

@@ -36,9 +36,29 @@ const COOKIE: &str = r#"(?i)cookie\\*["']?\s{0,8}:\s{0,8}\\*["']?([A-Za-z0-9_.-]
 
 /// Names that announce a secret. The expression says what else may stand in the name.
 const ASSIGNED_WORDS: &[&str] = &[
-    "password", "passwd", "passphrase", "pwd", "secret", "token", "credential", "api_key", "api-key", "apikey",
-    "access_key", "access-key", "accesskey", "private_key", "private-key", "privatekey", "auth_key", "auth-key", "authkey",
-    "signing_key", "signing-key", "encryption_key", "encryption-key",
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+    "api_key",
+    "api-key",
+    "apikey",
+    "access_key",
+    "access-key",
+    "accesskey",
+    "private_key",
+    "private-key",
+    "privatekey",
+    "auth_key",
+    "auth-key",
+    "authkey",
+    "signing_key",
+    "signing-key",
+    "encryption_key",
+    "encryption-key",
 ];
 
 #[rustfmt::skip]
