@@ -11,12 +11,12 @@ mod permission;
 mod protocol;
 mod update;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub(crate) use protocol::{Conversation, Plan};
 
 use crate::driver::{
-    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Probe, Protocol, Reach, Route, SessionRequest,
+    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Lead, Probe, Protocol, Reach, SessionRequest,
     UsageReports,
 };
 use crate::rights::Rights;
@@ -137,7 +137,7 @@ impl Driver for Acp {
         Ok(Launch { program, args: args.into_iter().map(Into::into).collect(), env, ..Launch::default() })
     }
 
-    fn lead(&self, _settings: &Settings, _route: &Route, _scratch: &Path) -> Result<Launch, DriverError> {
+    fn lead(&self, _lead: &Lead<'_>) -> Result<Launch, DriverError> {
         Err(DriverError::NotLed { driver: "acp", reason: "a program that speaks ACP has no screen of its own" })
     }
 

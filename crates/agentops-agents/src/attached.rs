@@ -3,16 +3,17 @@
 use std::ffi::OsString;
 use std::io;
 use std::process::{Command, ExitStatus};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGINT, SIGQUIT};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::driver::Launch;
 
 /// Starts the program with `args` behind the launch's own, on the terminal of this process, and waits for its end.
 ///
-/// Keys such as Ctrl-C are the program's while it runs: this process does not end on them.
+/// Keys such as Ctrl-C are the program's while it runs: the terminal sends them to both, and this process goes on. A request
+/// to end that may have reached this process alone (SIGTERM, SIGHUP) is handed on.
 ///
 /// # Errors
 /// It cannot be started.
@@ -24,11 +25,26 @@ pub fn run(launch: &Launch, args: &[OsString]) -> io::Result<ExitStatus> {
         command.env_remove(name);
     }
     command.envs(launch.env.iter().map(|(name, value)| (name, value)));
-    // A handler, not "ignore": what is ignored stays ignored in the program that is started.
-    let taken = [SIGINT, SIGQUIT].map(|signal| signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))));
-    let status = command.spawn().and_then(|mut child| child.wait());
-    for id in taken.into_iter().flatten() {
-        signal_hook::low_level::unregister(id);
-    }
-    status
+    // Handlers, not "ignore": what is ignored stays ignored in the program that is started.
+    let mut signals = Signals::new([SIGINT, SIGQUIT, SIGTERM, SIGHUP])?;
+    let handle = signals.handle();
+    let mut child = command.spawn()?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for signal in signals.forever() {
+                let hand_on = match signal {
+                    SIGTERM => Signal::TERM,
+                    SIGHUP => Signal::HUP,
+                    _ => continue,
+                };
+                // It has ended already where this fails.
+                let _ended = process.as_ref().map(|process| pidfd_send_signal(process, hand_on));
+            }
+        });
+        let status = child.wait();
+        handle.close();
+        status
+    })
 }

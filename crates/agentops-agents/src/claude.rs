@@ -7,12 +7,10 @@ mod protocol;
 mod tools;
 mod wire;
 
-use std::path::Path;
-
 use agentops_core::ceiling::Window;
 
 use crate::driver::{
-    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Probe, Protocol, Reach, Route, SessionRequest,
+    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Lead, Probe, Protocol, Reach, Route, SessionRequest,
     UsageReports,
 };
 use crate::settings::{Settings, ask_version, check_keys, find_program, number, refuse};
@@ -149,14 +147,18 @@ impl Driver for Claude {
         Ok(launch)
     }
 
-    fn lead(&self, settings: &Settings, route: &Route, _scratch: &Path) -> Result<Launch, DriverError> {
+    fn lead(&self, lead: &Lead<'_>) -> Result<Launch, DriverError> {
         let mut launch = Launch {
-            program: find_program(settings, "claude", HINT)?,
+            program: find_program(lead.settings, "claude", HINT)?,
             env_remove: NESTED.iter().map(Into::into).collect(),
             ..Launch::default()
         };
-        lead_through(route, &mut launch);
+        lead_through(lead.route, &mut launch);
         Ok(launch)
+    }
+
+    fn makes_room(&self) -> &'static str {
+        "type /compact or /clear"
     }
 
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol> {

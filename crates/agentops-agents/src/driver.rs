@@ -110,6 +110,21 @@ pub struct Route {
     pub credential: Credential,
 }
 
+/// All that a driver needs to start a person's own interactive program.
+#[derive(Debug)]
+pub struct Lead<'a> {
+    /// Driver settings, checked by the driver.
+    pub settings: &'a BTreeMap<String, String>,
+    /// Where its model calls must go.
+    pub route: &'a Route,
+    /// A folder of this one start. Exists.
+    pub scratch: &'a Path,
+    /// What the person gives it.
+    pub args: &'a [OsString],
+    /// A file with one line that a program may show beside what it shows by itself.
+    pub line: &'a Path,
+}
+
 /// All that a driver needs to start a session. No workflow words in it.
 #[derive(Debug, Clone)]
 pub struct SessionRequest {
@@ -368,9 +383,17 @@ pub trait Driver: Send + Sync {
     -> Reach;
     /// How to start a session. May write files below `request.scratch`, nowhere else.
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError>;
-    /// How a person's own interactive program is started behind the gateway: `args` go before theirs. Nothing else about it is
-    /// changed. `scratch` is a folder of this one start.
-    fn lead(&self, settings: &BTreeMap<String, String>, route: &Route, scratch: &Path) -> Result<Launch, DriverError>;
+    /// How a person's own interactive program is started behind the gateway: its arguments go before theirs. Nothing else
+    /// about the program is changed.
+    fn lead(&self, lead: &Lead<'_>) -> Result<Launch, DriverError>;
+    /// What a person types in the program to make room in a conversation that is at its ceiling.
+    fn makes_room(&self) -> &'static str {
+        "start a new conversation"
+    }
+    /// It repeats a call, or compacts, without end when it is told that its prompt is too long.
+    fn loops_when_too_long(&self) -> bool {
+        false
+    }
     /// The conversation for that session.
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol>;
 }

@@ -6,16 +6,14 @@
 
 mod config;
 
-use std::ffi::OsString;
-use std::path::Path;
-
 use crate::acp::{Conversation, Plan, whole_prompt};
 use crate::driver::{
-    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Probe, Protocol, Reach, Route, SessionRequest,
+    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Lead, Probe, Protocol, Reach, Route, SessionRequest,
     UsageReports,
 };
 use crate::rights::Rights;
 use crate::settings::{Settings, ask_version, check_keys, find_program, number};
+use std::ffi::OsString;
 
 const KEYS: &[&str] = &["program", "retries"];
 const HINT: &str = "npm install -g @google/gemini-cli";
@@ -115,12 +113,20 @@ impl Driver for Gemini {
         Ok(Launch { program, args, env, env_remove: REMOVED.iter().map(Into::into).collect(), close_stdin: false })
     }
 
-    fn lead(&self, settings: &Settings, route: &Route, _scratch: &Path) -> Result<Launch, DriverError> {
+    fn lead(&self, lead: &Lead<'_>) -> Result<Launch, DriverError> {
         if config::users_login().is_some_and(|kind| kind != config::KEY_LOGIN) {
             let reason = "its settings choose another login than an API key (`/auth` changes that)";
             return Err(DriverError::NotLed { driver: "gemini", reason });
         }
-        Ok(Launch { program: find_program(settings, "gemini", HINT)?, env: route_env(route).into(), ..Launch::default() })
+        Ok(Launch {
+            program: find_program(lead.settings, "gemini", HINT)?,
+            env: route_env(lead.route).into(),
+            ..Launch::default()
+        })
+    }
+
+    fn makes_room(&self) -> &'static str {
+        "type /compress or /clear"
     }
 
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol> {

@@ -9,11 +9,11 @@ mod project;
 mod provider;
 mod user;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::acp::{Conversation, Plan, whole_prompt};
 use crate::driver::{
-    Capabilities, Driver, DriverError, HandOver, Launch, Probe, Protocol, Reach, Route, SessionRequest, UsageReports,
+    Capabilities, Driver, DriverError, HandOver, Launch, Lead, Probe, Protocol, Reach, SessionRequest, UsageReports,
 };
 use crate::rights::Rights;
 use crate::settings::{Settings, ask_version, check_keys, find_program, refuse, word};
@@ -152,7 +152,8 @@ impl Driver for OpenCode {
     }
 
     /// The provider of the user's own default model is led, and no other is offered: its calls would go past the gateway.
-    fn lead(&self, settings: &Settings, route: &Route, _scratch: &Path) -> Result<Launch, DriverError> {
+    fn lead(&self, lead: &Lead<'_>) -> Result<Launch, DriverError> {
+        let (settings, route) = (lead.settings, lead.route);
         let user = user::kept(&process_env);
         let model = user.model.clone().ok_or(DriverError::NotLed {
             driver: "opencode",
@@ -168,6 +169,14 @@ impl Driver for OpenCode {
             env_remove: provider.key_names(settings).into_iter().map(Into::into).collect(),
             ..Launch::default()
         })
+    }
+
+    fn makes_room(&self) -> &'static str {
+        "type /compact or /new"
+    }
+
+    fn loops_when_too_long(&self) -> bool {
+        true
     }
 
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol> {

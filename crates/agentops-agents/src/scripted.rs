@@ -5,7 +5,7 @@ mod script;
 mod wire;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use agentops_core::ceiling::Window;
 
@@ -13,8 +13,8 @@ pub use program::{SUBCOMMAND, main};
 pub use script::{Conversation, NoReport, Parts, Report, Script, Step};
 
 use crate::driver::{
-    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Probe, Protocol, Reach,
-    Route, SessionRequest, UsageReports,
+    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Lead, Probe, Protocol,
+    Reach, SessionRequest, UsageReports,
 };
 use crate::settings::{Settings, check_keys, number, refuse, word};
 use crate::text::Unparsed;
@@ -102,7 +102,7 @@ impl Driver for Scripted {
         })
     }
 
-    fn lead(&self, _settings: &Settings, _route: &Route, _scratch: &Path) -> Result<Launch, DriverError> {
+    fn lead(&self, _lead: &Lead<'_>) -> Result<Launch, DriverError> {
         Err(DriverError::NotLed { driver: "scripted", reason: "a script makes no calls" })
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use agentops_core::budget::Amount;
 use agentops_core::id::{BlobId, Name, RunId, SessionId};
-use agentops_core::run::{SessionEnd, Closing, Event, FORMAT, Outcome, State};
+use agentops_core::run::{Closing, Event, FORMAT, Outcome, SessionEnd, State};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 

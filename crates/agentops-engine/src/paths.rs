@@ -32,6 +32,12 @@ impl Home {
         self.config.join("trust.toml")
     }
 
+    /// What gateways without a supervisor keep: a ledger a day, for all of this user's.
+    #[must_use]
+    pub fn gateway(&self) -> PathBuf {
+        self.state.join("gateway")
+    }
+
     /// The state of one repository.
     #[must_use]
     pub fn repository(&self, id: &str) -> Paths {

@@ -242,7 +242,16 @@ pub fn test_commit(
     // Nobody listens: what a gate reports here goes to the caller, not to a ledger.
     let (tell, _) = channel();
     let (repo, paths, blobs) = (repo.clone(), paths.clone(), blobs.clone());
-    let ctx = Ctx { repo, paths, blobs, clock: SystemClock::default(), exe: exe.to_owned(), env, tell, gateways: Default::default() };
+    let ctx = Ctx {
+        repo,
+        paths,
+        blobs,
+        clock: SystemClock::default(),
+        exe: exe.to_owned(),
+        env,
+        tell,
+        gateways: Default::default(),
+    };
     gate::test(&Arc::new(ctx), state, &commit(merged)?)
 }
 

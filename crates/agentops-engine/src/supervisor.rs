@@ -20,9 +20,9 @@ use agentops_safe::Redactor;
 
 use crate::blobs::Blobs;
 use crate::conductor::{Conductor, Input, Refusal};
+use crate::files::{FileError, user};
 use crate::ledger::Ledger;
 use crate::paths::Home;
-use crate::files::{FileError, user};
 use crate::perform::gateway::{self, Gateways};
 use crate::perform::{Ctx, Msg, Performer, Report, chain};
 use crate::telemetry::{self, Watched};
@@ -166,7 +166,8 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
         log(&words);
         None
     });
-    let gateways = Gateways::new(user, &gateway::day(clock.now_ms()), ledger.spent_since(gateway::midnight(clock.now_ms()))?);
+    let gateways =
+        Gateways::new(user, &gateway::day(clock.now_ms()), ledger.spent_since(gateway::midnight(clock.now_ms()))?);
     let ctx = Arc::new(Ctx {
         repo: options.repo.clone(),
         paths: paths.clone(),

@@ -69,7 +69,8 @@ pub fn observer(
     blobs: &Blobs,
     say: impl Fn(&str) + Send + Sync + 'static,
 ) -> Result<Option<Observer>, String> {
-    let variable = |name: &str| env.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.to_str().map(str::to_owned));
+    let variable =
+        |name: &str| env.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.to_str().map(str::to_owned));
     let configured = Configured {
         endpoint: user.telemetry.endpoint.as_deref(),
         project: user.telemetry.project.as_deref(),
@@ -80,7 +81,8 @@ pub fn observer(
         return Ok(None);
     };
     let (capture, clock) = (settings.capture_content, SystemClock::default());
-    let exporter = Exporter::start(settings, Timing::default(), move || clock.now_ms(), move |trouble| say(&trouble.to_string()));
+    let exporter =
+        Exporter::start(settings, Timing::default(), move || clock.now_ms(), move |trouble| say(&trouble.to_string()));
     let redactor: Redactor = blobs.redactor().clone();
     let observer = Observer::new(exporter.map_err(|error| crate::perform::chain(&error))?, redactor);
     if !capture {

@@ -134,13 +134,18 @@ impl DayLedger {
         })
     }
 
-    /// Appends a call. It is durable with the next grant; until then the grant stands for it.
+    /// Appends a call, after a grant of what it cost above everything granted, or its row would use up what other calls under
+    /// way were granted. It is durable with the next grant; until then the grant stands for it.
     ///
     /// # Errors
     /// The file cannot be used.
-    pub fn call(&mut self, lane: &str, row: CallRow) -> Result<(), LedgerError> {
+    pub fn call(&mut self, lane: &str, row: CallRow, missing: Option<Amount>) -> Result<(), LedgerError> {
         self.locked(|ledger| {
             let gateway = ledger.gateway.clone();
+            if let Some(amount) = missing {
+                let granted = Entry::Granted { gateway: gateway.clone(), amount };
+                ledger.append(&granted).map_err(|source| ledger.failed(source))?;
+            }
             let entry = Entry::Call { gateway, lane: lane.to_owned(), row: Box::new(row) };
             ledger.append(&entry).map_err(|source| ledger.failed(source))
         })
@@ -296,11 +301,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut killed = open(folder.path(), "killed", Some(1_000));
         killed.grant(Amount::priced(400, 0)).unwrap().unwrap();
-        killed.call("lane", row(100)).unwrap();
+        killed.call("lane", row(100), None).unwrap();
         drop(killed);
         let mut ended = open(folder.path(), "ended", Some(1_000));
         ended.grant(Amount::priced(500, 0)).unwrap().unwrap();
-        ended.call("lane", row(50)).unwrap();
+        ended.call("lane", row(50), None).unwrap();
         ended.end().unwrap();
         let mut next = open(folder.path(), "next", Some(1_000));
         assert_eq!(next.spent().tokens, 450);

@@ -42,6 +42,11 @@ pub struct Rules {
     /// After a refusal nothing more of that conversation is forwarded. Otherwise each call is judged by itself, so that a
     /// person can compact.
     pub close_when_refused: bool,
+    /// What a person can do about a refusal at the ceiling, for the end of its words; empty: nothing.
+    pub hint: String,
+    /// The client repeats a call for ever, or compacts for ever, when it is told that its prompt is too long: it is told in
+    /// neutral words.
+    pub plain_refusal: bool,
     /// What happens to secrets in requests.
     pub outgoing: Outgoing,
     /// What finds them.
@@ -259,7 +264,17 @@ impl Lane {
             let Err(NeedsGrant(ask)) = taken else { return held.keep().ok_or(Refusal::NotGranted) };
             match self.rules.host.grant(ask).await {
                 Ok(Some(granted)) => lock(&self.grant).add(granted),
-                Ok(None) | Err(_) => return Err(Refusal::NotGranted),
+                // The host may have learned meanwhile of what others spent.
+                Ok(None) | Err(_) => {
+                    drop(held);
+                    return Err(match self.try_reserve(judged, room) {
+                        Ok(reservation) => {
+                            lock(&self.rules.book).release(reservation);
+                            Refusal::NotGranted
+                        }
+                        Err(over) => over.into(),
+                    });
+                }
             }
         }
     }
@@ -305,10 +320,16 @@ impl Lane {
             conversations.remember(&judged.reading);
             conversations.close(number);
         }
-        let words = refusal.to_string();
+        let words = match self.rules.hint.as_str() {
+            "" => refusal.to_string(),
+            hint => format!("{refusal}; {hint}"),
+        };
         // That the host is gone changes nothing: the call is not forwarded.
         let _told = self.rules.host.refused(refusal).await;
-        Admitted::Refuse(protocol::too_long(judged.protocol, needed, allowed, &words))
+        Admitted::Refuse(match self.rules.plain_refusal {
+            true => protocol::error(judged.protocol, 403, &words),
+            false => protocol::too_long(judged.protocol, needed, allowed, &words),
+        })
     }
 
     async fn refuse(&self, protocol: Protocol, refusal: Refusal) -> Admitted {
@@ -382,7 +403,13 @@ impl Judged {
             window: self.window,
             input: self.input(),
             // A limit that limits nothing is none.
-            output: self.head.output.as_ref().map(|limit| limit.tokens).filter(|tokens| *tokens != u64::MAX).map(|tokens| tokens.saturating_mul(candidates)),
+            output: self
+                .head
+                .output
+                .as_ref()
+                .map(|limit| limit.tokens)
+                .filter(|tokens| *tokens != u64::MAX)
+                .map(|tokens| tokens.saturating_mul(candidates)),
             thinking: self.head.thinking.unwrap_or_default(),
             kind: self.kind,
             takes_limit,

@@ -106,7 +106,8 @@ impl Ticket {
             open.lane.saw_hidden_reasoning();
         }
         // No tokenizer makes more tokens than bytes. The answer is cut where an event ends.
-        let Some(boundary) = seen.boundary.filter(|_| open.call.room.cut && open.output_bytes > open.call.room.output) else {
+        let Some(boundary) = seen.boundary.filter(|_| open.call.room.cut && open.output_bytes > open.call.room.output)
+        else {
             return Flow::GoOn;
         };
         open.error = Some("cut".into());

@@ -1,5 +1,7 @@
 //! What may be typed. Plain data: nothing here looks at the machine.
 
+use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use agentops_core::id::RunId;
@@ -57,6 +59,10 @@ pub enum Command {
     Merge(MergeArgs),
     /// Put a result away; it can be brought back
     Discard(RunArg),
+    /// Start your own agent program behind the gateway: its share and cost in view, the ceiling held
+    With(WithArgs),
+    /// Meter and limit the model calls of any program, until it is interrupted
+    Gateway(GatewayArgs),
     /// See and agree to what a repository would run
     Trust(TrustArgs),
     /// Check this machine and repository
@@ -207,6 +213,34 @@ pub struct MergeArgs {
     pub no_test: bool,
 }
 
+/// `agentops with`
+#[derive(Debug, Args)]
+pub struct WithArgs {
+    /// The window to hold it to, where that is smaller than the model's own
+    #[arg(long, value_name = "TOKENS")]
+    pub window: Option<NonZeroU64>,
+    /// Write every call and the totals to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// The agent program (claude, codex, opencode, gemini) and its own arguments
+    #[arg(value_name = "AGENT", required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<OsString>,
+}
+
+/// `agentops gateway`
+#[derive(Debug, Args)]
+pub struct GatewayArgs {
+    /// The loopback port; default: a free one
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub port: u16,
+    /// Where calls may go: anthropic, openai, google, or one of your config.toml; default: all whose key is set
+    #[arg(long, value_name = "NAME")]
+    pub destination: Vec<String>,
+    /// Pass your programs' own logins on instead of a key
+    #[arg(long)]
+    pub login: bool,
+}
+
 /// `agentops trust`
 #[derive(Debug, Args)]
 pub struct TrustArgs {
@@ -260,6 +294,8 @@ pub enum SchemaOf {
     Agent,
     /// .agentops/config.toml
     Config,
+    /// config.toml in your own settings folder
+    UserConfig,
     /// The document that closes a run out
     CloseOut,
     /// A reviewer's verdict
@@ -276,6 +312,10 @@ pub enum SchemaOf {
     Doctor,
     /// A line of `logs --json`
     Logs,
+    /// What `with --report` writes
+    WithReport,
+    /// A line of `gateway --json`
+    Gateway,
     /// Output of every command that changes something, with `--json`
     Done,
     /// What a failed command prints with `--json`

@@ -4,6 +4,7 @@ mod answer;
 mod demo;
 mod doctor;
 mod finish;
+mod gateway;
 mod look;
 mod run;
 mod schema;
@@ -17,7 +18,7 @@ use agentops_engine::view::RunView;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
-use crate::context::{self, Context};
+use crate::context::{self, Context, Standing};
 use crate::error::{self, CommandError};
 use crate::printer::Printer;
 use crate::{env, screen};
@@ -36,6 +37,8 @@ pub fn dispatch(cli: &Cli, printer: &Printer) -> Result<u8, CommandError> {
         Command::Cancel(args) => answer::cancel(&Context::find(global)?, args, printer),
         Command::Merge(args) => finish::merge(&Context::find(global)?, args, printer),
         Command::Discard(args) => finish::discard(&Context::find(global)?, args, printer),
+        Command::With(args) => gateway::with(&Standing::find(global)?, args, printer),
+        Command::Gateway(args) => gateway::serve(&Standing::find(global)?, args, printer),
         Command::Trust(args) => trust::trust(&Context::find(global)?, args, printer),
         Command::Doctor => doctor::doctor(global, printer),
         Command::Demo(args) => demo::demo(args, printer),

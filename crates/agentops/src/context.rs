@@ -7,6 +7,7 @@ use agentops_core::id::RunId;
 use agentops_core::run::State;
 use agentops_engine::blobs::Blobs;
 use agentops_engine::client::{self, Starter};
+use agentops_engine::files::user::{self, UserConfig};
 use agentops_engine::ledger::Ledger;
 use agentops_engine::paths::{Home, Paths};
 use agentops_engine::supervisor::Lock;
@@ -30,6 +31,31 @@ pub fn home(global: &Global) -> Result<Home, CommandError> {
         None => env::state_dir().ok_or_else(|| missing(env::STATE_DIR))?,
     };
     Ok(Home { config, state })
+}
+
+/// What a command needs that is about no repository.
+pub struct Standing {
+    /// The user's folders.
+    pub home: Home,
+    /// The user's settings.
+    pub user: UserConfig,
+    /// The environment, as the user's programs get it.
+    pub env: Vec<(OsString, OsString)>,
+}
+
+impl Standing {
+    /// Looks them up.
+    pub fn find(global: &Global) -> Result<Self, CommandError> {
+        let home = home(global)?;
+        let user = user::read(&home.config_file())?;
+        Ok(Self { home, user, env: std::env::vars_os().collect() })
+    }
+
+    /// A variable's value, where it is text.
+    pub fn var(&self, name: &str) -> Option<String> {
+        let (_, value) = self.env.iter().find(|(key, _)| key == name)?;
+        value.to_str().map(str::to_owned)
+    }
 }
 
 /// A repository and its state.

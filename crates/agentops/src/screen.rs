@@ -1,5 +1,6 @@
 //! A run as lines for people: one a phase, short, plain words, the next command last.
 
+use agentops_core::budget::Usd;
 use agentops_core::run::{SessionEnd, Status, Verdict, Waiting};
 use agentops_engine::view::{GateView, LaneView, PhaseStateView, PhaseView, RunView, SessionView};
 
@@ -218,6 +219,11 @@ pub fn thousands(number: u64) -> String {
         100_000..1_000_000 => format!("{}k", number / 1_000),
         _ => format!("{:.1}M", number as f64 / 1_000_000.0),
     }
+}
+
+/// Money in millionths of a US dollar, rounded up to a cent so that nothing looks free.
+pub fn money(micro_usd: Option<u64>) -> String {
+    micro_usd.map_or_else(|| "price unknown".into(), |money| Usd(money.div_ceil(10_000).saturating_mul(10_000)).to_string())
 }
 
 /// A time span in a few characters.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use agentops_core::budget::{Limits, Usd};
+use agentops_core::workflow::Secrets;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,9 @@ pub struct UserConfig {
 pub struct GatewayConfig {
     /// Files with certificates (PEM) that are trusted besides the system's, for a proxy that opens TLS.
     pub extra_ca: Vec<PathBuf>,
+    /// What happens to what looks like a secret in calls that are about to leave, in `agentops with` and `agentops gateway`;
+    /// absent: `pass`. In runs the workflow says it.
+    pub secrets: Option<Secrets>,
     /// Destinations by name. `anthropic`, `openai` and `google` are known; naming one here changes its address for sessions
     /// that use a key, never for those that use a login.
     pub destination: BTreeMap<String, DestinationConfig>,
@@ -93,7 +97,10 @@ pub fn read(path: &Path) -> Result<UserConfig, FileError> {
     let wrong = |word: &str, problem: String| Err(FileError::at(path, &text, text.find(word), problem, HINT));
     let day = &config.budget;
     if day.day_tokens == Some(0) || day.day_usd.is_some_and(|usd| Usd::from_dollars(usd).is_none_or(|usd| usd.0 == 0)) {
-        return wrong("day-", "budget: a limit is a number above 0, in dollars with at most six digits behind the point".into());
+        return wrong(
+            "day-",
+            "budget: a limit is a number above 0, in dollars with at most six digits behind the point".into(),
+        );
     }
     for (name, destination) in &config.gateway.destination {
         let known = ["anthropic", "openai", "google"];
@@ -102,7 +109,10 @@ pub fn read(path: &Path) -> Result<UserConfig, FileError> {
             return wrong(name, format!("gateway.destination.{name}: protocol is one of {}", known.join(", ")));
         }
         if !known.contains(&name.as_str()) && (protocol.is_none() || destination.key_env.is_none()) {
-            return wrong(name, format!("gateway.destination.{name}: protocol and key-env are needed for a destination of your own"));
+            return wrong(
+                name,
+                format!("gateway.destination.{name}: protocol and key-env are needed for a destination of your own"),
+            );
         }
     }
     if let Some(file) = config.gateway.extra_ca.iter().find(|file| !file.is_absolute()) {

@@ -11,6 +11,7 @@ use agentops_core::call::CallRow;
 use agentops_core::ceiling::Window;
 use agentops_core::id::SessionId;
 use agentops_core::run::State;
+use agentops_core::workflow::Secrets;
 use agentops_gateway::destination::{Custom, Destination, Destinations, Family};
 use agentops_gateway::host::{Answer, Answering, Host, Note, Refusal, answer};
 use agentops_gateway::lane::{Lane, Outgoing, Rules};
@@ -114,28 +115,24 @@ impl Gateways {
     /// # Errors
     /// Words for a person: the session must not start.
     pub(crate) fn open(&self, ctx: &Ctx, opening: Opening<'_>) -> Result<Way, String> {
-        let (name, credential, base, key_env) = match opening.reach {
-            Reach::NoModel => return Ok(Way::NoModel),
-            Reach::Direct(why) => return Ok(Way::Past(why)),
-            Reach::Gateway { destination, credential, base, key_env } => (destination, credential, base, key_env),
+        let target = match aim(&self.user, &ctx.env, opening.reach)? {
+            Aim::NoModel => return Ok(Way::NoModel),
+            Aim::Past(why) => return Ok(Way::Past(why)),
+            Aim::At(target) => *target,
         };
-        let destination = self.destination(&name, base)?;
-        let identity = match credential {
-            driver::Credential::Login => Identity::Login,
-            driver::Credential::Key => Identity::Key(key(ctx, &destination, key_env)?),
-        };
-        let takes_limit = matches!(identity, Identity::Key(_));
-        let loose = !takes_limit && destination.family() == Family::OpenAi;
+        let (takes_limit, loose) = (target.takes_limit(), target.is_loose());
         let clock = ctx.clock.clone();
         let scopes = opening.budgets.iter().map(|(scope, ..)| scope.clone()).collect();
         for (scope, limits, spent) in opening.budgets {
             self.lock().set(scope, limits, spent);
         }
         let rules = Rules {
-            provider: provider(&destination).to_owned(),
+            provider: target.provider().to_owned(),
             window: opening.window,
             takes_limit,
             close_when_refused: true,
+            hint: String::new(),
+            plain_refusal: false,
             outgoing: opening.outgoing,
             redactor: ctx.blobs.redactor().clone(),
             scopes,
@@ -143,28 +140,10 @@ impl Gateways {
             clock: Arc::new(move || clock.now_ms()),
             host: Arc::new(SessionHost(opening.tell.clone())),
         };
-        let lane = OpenLane::new(self.gateway(ctx)?, Lane::new(rules), destination, identity)?;
+        let credential = target.credential;
+        let lane = OpenLane::new(self.gateway(ctx)?, Lane::new(rules), target)?;
         let route = lane.route(credential);
         Ok(Way::Through { lane, route, loose })
-    }
-
-    fn destination(&self, name: &str, base: Option<String>) -> Result<Destination, String> {
-        let mut custom = destinations(&self.user);
-        if let Some(base_url) = base {
-            // An address in the program's own settings stands for the one in ours: both are the user's.
-            let known = custom.iter().find(|custom| custom.name == name).cloned();
-            let family = known.as_ref().map_or_else(|| family(name), |known| Some(known.family));
-            let family = family.ok_or_else(|| format!("destination `{name}` is not known"))?;
-            let insecure = known.as_ref().is_some_and(|known| known.insecure);
-            let (key, key_env) = known.map_or((None, None), |known| (known.key, known.key_env));
-            custom.retain(|custom| custom.name != name);
-            custom.push(Custom { name: name.into(), base_url, family, key, key_env, insecure });
-        }
-        let all = Destinations::new(custom).map_err(|error| super::chain(&error))?;
-        all.get(name).cloned().ok_or_else(|| {
-            let known: Vec<&str> = all.iter().map(Destination::name).collect();
-            format!("destination `{name}` is not known; there are {}, and those that your config.toml names", known.join(", "))
-        })
     }
 
     fn gateway(&self, ctx: &Ctx) -> Result<Arc<Gateway>, String> {
@@ -175,6 +154,86 @@ impl Gateways {
         let gateway = Gateway::start(config(&self.user, &ctx.env)).map_err(|error| super::chain(&error))?;
         Ok(Arc::clone(started.insert(Arc::new(gateway))))
     }
+}
+
+/// Where a lane's calls go, and as whom.
+pub struct Target {
+    /// Where they go.
+    pub destination: Destination,
+    /// As whom they are made.
+    pub identity: Identity,
+    /// What the program shows.
+    pub credential: driver::Credential,
+}
+
+impl Target {
+    /// The provider in the words of the OpenTelemetry GenAI conventions; a destination of the user's own goes by its name.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        match self.destination.name() {
+            "google" => "gcp.gemini",
+            name => name,
+        }
+    }
+
+    /// The destination takes an output limit where the request sets none. The backends of logins are another matter.
+    #[must_use]
+    pub fn takes_limit(&self) -> bool {
+        !matches!(self.identity, Identity::Login)
+    }
+
+    /// Nothing but us holds answers to their limit, and hidden reasoning cannot be counted while it comes.
+    #[must_use]
+    pub fn is_loose(&self) -> bool {
+        !self.takes_limit() && self.destination.family() == Family::OpenAi
+    }
+}
+
+/// How a program's calls go.
+pub enum Aim {
+    /// Through the gateway.
+    At(Box<Target>),
+    /// Past it, and why.
+    Past(String),
+    /// Nowhere.
+    NoModel,
+}
+
+/// Where the calls of a program go that says this of itself.
+///
+/// # Errors
+/// Words for a person: the destination is not known, its address cannot be used, or its key is not set.
+pub fn aim(user: &UserConfig, env: &[(OsString, OsString)], reach: Reach) -> Result<Aim, String> {
+    let (name, credential, base, key_env) = match reach {
+        Reach::NoModel => return Ok(Aim::NoModel),
+        Reach::Direct(why) => return Ok(Aim::Past(why)),
+        Reach::Gateway { destination, credential, base, key_env } => (destination, credential, base, key_env),
+    };
+    let destination = destination(user, &name, base)?;
+    let identity = match credential {
+        driver::Credential::Login => Identity::Login,
+        driver::Credential::Key => Identity::Key(key(env, &destination, key_env)?),
+    };
+    Ok(Aim::At(Box::new(Target { destination, identity, credential })))
+}
+
+fn destination(user: &UserConfig, name: &str, base: Option<String>) -> Result<Destination, String> {
+    let mut custom = destinations(user);
+    if let Some(base_url) = base {
+        // An address in the program's own settings stands for the one in ours: both are the user's.
+        let known = custom.iter().find(|custom| custom.name == name).cloned();
+        let family = known.as_ref().map_or_else(|| family(name), |known| Some(known.family));
+        let family = family.ok_or_else(|| format!("destination `{name}` is not known"))?;
+        let insecure = known.as_ref().is_some_and(|known| known.insecure);
+        let (key, key_env) = known.map_or((None, None), |known| (known.key, known.key_env));
+        custom.retain(|custom| custom.name != name);
+        custom.push(Custom { name: name.into(), base_url, family, key, key_env, insecure });
+    }
+    let all = Destinations::new(custom).map_err(|error| super::chain(&error))?;
+    all.get(name).cloned().ok_or_else(|| {
+        let known: Vec<&str> = all.iter().map(Destination::name).collect();
+        format!("destination `{name}` is not known; there are {}, and those that your config.toml names", known.join(", "))
+    })
 }
 
 /// A lane that is open for as long as this lives.
@@ -189,7 +248,8 @@ impl OpenLane {
     ///
     /// # Errors
     /// Words for a person.
-    pub fn new(gateway: Arc<Gateway>, lane: Arc<Lane>, destination: Destination, identity: Identity) -> Result<Self, String> {
+    pub fn new(gateway: Arc<Gateway>, lane: Arc<Lane>, target: Target) -> Result<Self, String> {
+        let Target { destination, identity, .. } = target;
         let spec = LaneSpec { lane: Arc::clone(&lane), destination, identity };
         let handle = gateway.open(spec).map_err(|error| super::chain(&error))?;
         Ok(Self { gateway, lane, handle })
@@ -214,17 +274,27 @@ impl Drop for OpenLane {
     }
 }
 
+/// What is wanted of secrets that are about to leave, in the gateway's words.
+#[must_use]
+pub fn outgoing(secrets: Secrets) -> Outgoing {
+    match secrets {
+        Secrets::Pass => Outgoing::Pass,
+        Secrets::Redact => Outgoing::Redact,
+        Secrets::Refuse => Outgoing::Refuse,
+    }
+}
+
 /// The gateway's settings as the user's configuration and environment have them.
 #[must_use]
 pub fn config(user: &UserConfig, env: &[(OsString, OsString)]) -> Config {
     Config { extra_cas: user.gateway.extra_ca.clone(), proxies: proxies(env), ..Config::default() }
 }
 
-
 /// As curl and most programs read them: the lower-case name counts before the other.
 fn proxies(env: &[(OsString, OsString)]) -> Proxies {
     let of = |name: &str| {
-        let value = |name: &str| env.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.to_str().map(str::to_owned));
+        let value =
+            |name: &str| env.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.to_str().map(str::to_owned));
         value(&name.to_lowercase()).or_else(|| value(name)).unwrap_or_default()
     };
     Proxies {
@@ -260,22 +330,14 @@ fn family(name: &str) -> Option<Family> {
     }
 }
 
-/// The provider in the words of the OpenTelemetry GenAI conventions; a destination of the user's own goes by its name.
-fn provider(destination: &Destination) -> &str {
-    match destination.name() {
-        "google" => "gcp.gemini",
-        name => name,
-    }
-}
-
 fn default_key_env(name: &str) -> Option<String> {
     let all = Destinations::new([]).ok()?;
     all.get(name)?.key_env().map(str::to_owned)
 }
 
-fn key(ctx: &Ctx, destination: &Destination, key_env: Option<String>) -> Result<Secret, String> {
+fn key(env: &[(OsString, OsString)], destination: &Destination, key_env: Option<String>) -> Result<Secret, String> {
     let Some(name) = key_env.or_else(|| destination.key_env().map(str::to_owned)) else { return Ok(Secret::new("")) };
-    let value = ctx.env.iter().find(|(key, _)| key == name.as_str()).and_then(|(_, value)| value.to_str());
+    let value = env.iter().find(|(key, _)| key == name.as_str()).and_then(|(_, value)| value.to_str());
     match value.filter(|value| !value.is_empty()) {
         Some(value) => Ok(Secret::new(value)),
         None => Err(format!("the key of destination `{}` is not set: export {name}", destination.name())),

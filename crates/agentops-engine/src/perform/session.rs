@@ -113,12 +113,13 @@ fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>
     let known = job.agent.window.and_then(Window::new);
     let table = job.agent.model.as_deref().and_then(models::window_of);
     let window = [known, table].into_iter().flatten().min();
-    let env_of = |name: &str| ctx.env.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.to_str().map(str::to_owned));
+    let env_of =
+        |name: &str| ctx.env.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.to_str().map(str::to_owned));
     let opening = Opening {
         reach: driver.reach(&job.agent.settings, job.agent.model.as_deref(), &env_of),
         window,
         budgets: ctx.gateways.budgets(ctx, &job.state, &job.session),
-        outgoing: wire::outgoing(job.state.created.workflow.secrets),
+        outgoing: super::gateway::outgoing(job.state.created.workflow.secrets),
         tell: &tx,
     };
     let (through, past) = match ctx.gateways.open(ctx, opening) {

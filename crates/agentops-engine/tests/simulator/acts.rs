@@ -182,7 +182,18 @@ impl World {
         let hand_over = end.is_hand_over().then(|| self.blob());
         let (transcript, detail) = (Some(self.blob()), (end != SessionEnd::Completed).then(|| self.blob()));
         let session = session.clone();
-        Event::SessionEnded { session, end, checkpoint, changed, dropped: 0, artifacts, hand_over, transcript, detail, said: None }
+        Event::SessionEnded {
+            session,
+            end,
+            checkpoint,
+            changed,
+            dropped: 0,
+            artifacts,
+            hand_over,
+            transcript,
+            detail,
+            said: None,
+        }
     }
 
     fn commit(&mut self) -> agentops_core::id::Commit {

@@ -4,6 +4,7 @@ use agentops_core::agent::FrontMatter;
 use agentops_core::laws::{CloseOut, ReviewVerdict};
 use agentops_core::workflow::raw::RawWorkflow;
 use agentops_engine::files::config::Config;
+use agentops_engine::files::user::UserConfig;
 use agentops_engine::view::{RunView, StatusView};
 use schemars::schema_for;
 
@@ -17,6 +18,7 @@ pub fn schema(args: &SchemaArgs, printer: &Printer) -> Result<u8, CommandError> 
         SchemaOf::Workflow => schema_for!(RawWorkflow),
         SchemaOf::Agent => schema_for!(FrontMatter),
         SchemaOf::Config => schema_for!(Config),
+        SchemaOf::UserConfig => schema_for!(UserConfig),
         SchemaOf::CloseOut => schema_for!(CloseOut),
         SchemaOf::Verdict => schema_for!(ReviewVerdict),
         SchemaOf::Show => schema_for!(RunView),
@@ -24,6 +26,8 @@ pub fn schema(args: &SchemaArgs, printer: &Printer) -> Result<u8, CommandError> 
         SchemaOf::Trust => schema_for!(super::trust::TrustView),
         SchemaOf::DryRun => schema_for!(super::run::DryRun),
         SchemaOf::Doctor => schema_for!(super::doctor::DoctorView),
+        SchemaOf::WithReport => schema_for!(super::gateway::WithReport),
+        SchemaOf::Gateway => schema_for!(super::gateway::Line),
         SchemaOf::Logs => schema_for!(agentops_engine::world::Entry),
         SchemaOf::Done => schema_for!(crate::printer::Done),
         SchemaOf::Error => schema_for!(crate::printer::ErrorView),

@@ -8,9 +8,7 @@ use agentops_core::call::CallRow;
 use agentops_core::ceiling::{Enforcement, StopReason, Window};
 use agentops_core::run::{Event, SessionEnd};
 use agentops_core::usage::Usage;
-use agentops_core::workflow::Secrets;
 use agentops_gateway::host::{Note, Refusal};
-use agentops_gateway::lane::Outgoing;
 
 use super::super::gateway::{OpenLane, Wire};
 use super::super::{Incoming, recv_until};
@@ -30,15 +28,6 @@ pub(super) struct Behind {
     said: BTreeMap<String, Usage>,
     /// What the gateway saw.
     seen: Usage,
-}
-
-/// What the workflow wants of secrets that are about to leave, in the gateway's words.
-pub(super) fn outgoing(secrets: Secrets) -> Outgoing {
-    match secrets {
-        Secrets::Pass => Outgoing::Pass,
-        Secrets::Redact => Outgoing::Redact,
-        Secrets::Refuse => Outgoing::Refuse,
-    }
 }
 
 impl Behind {
@@ -101,8 +90,12 @@ impl Running<'_> {
                 // The client hears of it after the program was told to end.
                 let _gone = answering.send(());
             }
-            Wire::Noted(Note::UnknownEndpoint { endpoint }) => self.trail(format!("an unknown endpoint was passed on: {endpoint}")),
-            Wire::Noted(Note::HiddenReasoning) => self.trail("answers hold reasoning that cannot be counted while it comes".into()),
+            Wire::Noted(Note::UnknownEndpoint { endpoint }) => {
+                self.trail(format!("an unknown endpoint was passed on: {endpoint}"))
+            }
+            Wire::Noted(Note::HiddenReasoning) => {
+                self.trail("answers hold reasoning that cannot be counted while it comes".into())
+            }
             Wire::Noted(Note::Redacted) => self.trail("secrets were taken out of what left for the provider".into()),
             Wire::Noted(_) => {}
             Wire::Closed => {

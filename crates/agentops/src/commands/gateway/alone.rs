@@ -1,4 +1,5 @@
-//! The host of a gateway without a supervisor: a ledger a day, on a thread of its own, because a grant is synced to disk.
+//! The gateway without a supervisor: its lanes, their host, and the day's ledger on a thread of its own, because a grant is
+//! synced to disk.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,12 +7,18 @@ use std::thread::JoinHandle;
 
 use agentops_core::budget::{Amount, Book, Scope};
 use agentops_core::call::CallRow;
+use agentops_core::ceiling::Window;
+use agentops_core::workflow::Secrets;
+use agentops_engine::perform::gateway::{OpenLane, Target, config, day, outgoing};
 use agentops_engine::world::{Clock, SystemClock};
+use agentops_gateway::Gateway;
 use agentops_gateway::alone::{DayLedger, LedgerError};
 use agentops_gateway::host::{Answer, Answering, Host, Note, Refusal, answer};
+use agentops_gateway::lane::{Lane, Rules};
 
 use super::tally::Tally;
-use crate::context::Standing;
+use crate::context::{self, Standing};
+use crate::error::{CommandError, FAILED};
 
 /// What happened, for whoever shows it.
 pub enum News<'a> {
@@ -28,78 +35,136 @@ pub enum News<'a> {
     Note(&'a Note),
 }
 
-type Show = Box<dyn Fn(&Tally, &News<'_>) + Send + Sync>;
+/// Called on the gateway's own thread: it must not wait.
+pub type Show = Box<dyn Fn(&Tally, &News<'_>) + Send + Sync>;
+
+/// What a lane needs besides what all of them share.
+pub struct Wish {
+    /// Its name in the ledger.
+    pub name: String,
+    /// Where its calls go.
+    pub target: Target,
+    /// The window that the user set.
+    pub window: Option<Window>,
+    /// What a person can do at the ceiling.
+    pub hint: String,
+    /// See [`Rules::plain_refusal`].
+    pub plain_refusal: bool,
+    /// Shows what happens.
+    pub show: Show,
+}
+
+/// A gateway and the day's ledger.
+pub struct Alone {
+    // Ends before the ledger does: what it settles at its end is still written.
+    gateway: Arc<Gateway>,
+    books: Books,
+}
+
+impl Alone {
+    /// Starts the gateway.
+    pub fn start(standing: &Standing, port: u16) -> Result<Self, CommandError> {
+        let books = Books::open(standing)?;
+        let mut config = config(&standing.user, &standing.env);
+        config.port = port;
+        let gateway = Gateway::start(config).map_err(|e| CommandError::new(FAILED, super::super::chain(&e)))?;
+        Ok(Self { gateway: Arc::new(gateway), books })
+    }
+
+    /// Opens a lane.
+    pub fn open(&self, standing: &Standing, wish: Wish) -> Result<(OpenLane, Arc<AloneHost>), CommandError> {
+        let tally = Tally { login: !wish.target.takes_limit(), ..Tally::default() };
+        let host = Arc::new(AloneHost {
+            lane: wish.name,
+            tell: self.books.tell.clone(),
+            tally: Mutex::new(tally),
+            show: wish.show,
+        });
+        let clock = SystemClock::default();
+        let rules = Rules {
+            provider: wish.target.provider().to_owned(),
+            window: wish.window,
+            takes_limit: wish.target.takes_limit(),
+            close_when_refused: false,
+            hint: wish.hint,
+            plain_refusal: wish.plain_refusal,
+            outgoing: outgoing(standing.user.gateway.secrets.unwrap_or(Secrets::Pass)),
+            redactor: context::redactor(),
+            scopes: vec![self.books.scope.clone()],
+            book: Arc::clone(&self.books.book),
+            clock: Arc::new(move || clock.now_ms()),
+            host: Arc::clone(&host) as Arc<dyn Host>,
+        };
+        let lane = OpenLane::new(Arc::clone(&self.gateway), Lane::new(rules), wish.target)
+            .map_err(|words| CommandError::new(FAILED, words))?;
+        Ok((lane, host))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.gateway.address()
+    }
+
+    /// Ends the gateway, which settles what is under way, and then the ledger. Says what went wrong with the ledger.
+    pub fn end(self) -> Option<String> {
+        drop(self.gateway);
+        self.books.end()
+    }
+}
 
 enum Write {
     Grant(Amount, Answering<Option<Amount>>),
-    Row(String, Box<CallRow>),
+    Row(String, Box<CallRow>, Option<Amount>),
     End,
 }
 
 /// The ledger and its thread.
-pub struct Books {
-    /// The accounts.
-    pub book: Arc<Mutex<Book>>,
-    /// The day's budget.
-    pub scope: Scope,
+struct Books {
+    book: Arc<Mutex<Book>>,
+    scope: Scope,
     tell: Sender<Write>,
-    thread: Option<JoinHandle<()>>,
+    thread: JoinHandle<Option<LedgerError>>,
 }
 
 impl Books {
-    /// Opens the day's ledger.
-    pub fn open(standing: &Standing) -> Result<Self, LedgerError> {
+    fn open(standing: &Standing) -> Result<Self, CommandError> {
         let book: Arc<Mutex<Book>> = Arc::default();
         let now = SystemClock::default().now_ms();
-        let date = day(now);
         let gateway = format!("{}-{now}", std::process::id());
         let limits = standing.user.budget.limits();
-        let ledger = DayLedger::open(&standing.home.gateway_ledgers(), &date, gateway, limits, Arc::clone(&book))?;
+        let ledger =
+            DayLedger::open(&standing.home.gateway(), &day(now), gateway, limits, Arc::clone(&book)).map_err(|e| {
+                CommandError::new(FAILED, super::super::chain(&e))
+                    .hint("name another folder with --state-dir, or mend its permissions")
+            })?;
         let scope = ledger.scope();
         let (tell, told) = channel();
-        let thread = std::thread::Builder::new().name("gateway ledger".into()).spawn(move || write(ledger, &told)).ok();
+        let thread = std::thread::Builder::new().name("gateway ledger".into()).spawn(move || write(ledger, &told))?;
         Ok(Self { book, scope, tell, thread })
     }
 
-    /// A host for one lane.
-    pub fn host(&self, lane: &str, login: bool, show: Show) -> Arc<AloneHost> {
-        let tally = Mutex::new(Tally { login, ..Tally::default() });
-        Arc::new(AloneHost { lane: lane.to_owned(), tell: self.tell.clone(), tally, show })
-    }
-}
-
-impl Drop for Books {
-    fn drop(&mut self) {
+    fn end(self) -> Option<String> {
         let _gone = self.tell.send(Write::End);
-        if let Some(thread) = self.thread.take() {
-            let _panicked = thread.join();
-        }
+        let trouble = self.thread.join().ok().flatten()?;
+        Some(super::super::chain(&trouble))
     }
 }
 
-fn write(mut ledger: DayLedger, told: &Receiver<Write>) {
+/// Writes until it is told to end. The first thing that went wrong is what it ends with: without a durable grant there is no
+/// call, and the grant stands for a row that could not be written.
+fn write(mut ledger: DayLedger, told: &Receiver<Write>) -> Option<LedgerError> {
+    let mut trouble = None;
     while let Ok(what) = told.recv() {
-        match what {
-            Write::Grant(ask, answering) => {
-                // Without a durable grant there is no call, whatever the reason.
-                let _gone = answering.send(ledger.grant(ask).ok().flatten());
-            }
-            Write::Row(lane, row) => {
-                // The grant stands for a row that cannot be written.
-                let _lost = ledger.call(&lane, *row);
-            }
-            Write::End => {
-                let _left_granted = ledger.end();
-                return;
-            }
-        }
+        let done = match what {
+            Write::Grant(ask, answering) => ledger.grant(ask).map(|granted| {
+                let _gone = answering.send(granted);
+            }),
+            Write::Row(lane, row, missing) => ledger.call(&lane, *row, missing),
+            Write::End => return trouble.or(ledger.end().err()),
+        };
+        trouble = trouble.or(done.err());
     }
-}
-
-/// The UTC date of a time.
-fn day(now_ms: u64) -> String {
-    let at = jiff::Timestamp::from_millisecond(i64::try_from(now_ms).unwrap_or(i64::MAX)).unwrap_or(jiff::Timestamp::MAX);
-    at.strftime("%Y-%m-%d").to_string()
+    trouble
 }
 
 /// The host of one lane.
@@ -128,12 +193,12 @@ impl Host for AloneHost {
         answer
     }
 
-    fn settled(&self, row: CallRow, _missing: Option<Amount>) {
+    fn settled(&self, row: CallRow, missing: Option<Amount>) {
         let mut tally = self.locked();
         let passed_mark = tally.call(&row);
         (self.show)(&tally, &News::Call { row: &row, passed_mark });
         drop(tally);
-        let _ended = self.tell.send(Write::Row(self.lane.clone(), Box::new(row)));
+        let _ended = self.tell.send(Write::Row(self.lane.clone(), Box::new(row), missing));
     }
 
     fn refused(&self, refusal: Refusal) -> Answer<()> {

@@ -1,6 +1,6 @@
 //! What the calls of a lane came to, and how that looks.
 
-use agentops_core::budget::{Amount, Usd};
+use agentops_core::budget::Amount;
 use agentops_core::call::CallRow;
 use agentops_core::ceiling::Window;
 use agentops_core::models;
@@ -8,7 +8,7 @@ use agentops_core::usage::Usage;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::screen::thousands;
+use crate::screen::{self, thousands};
 
 /// Calls so far.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
@@ -76,15 +76,11 @@ impl Tally {
     }
 
     fn price(&self) -> String {
+        let money = screen::money(self.cost.micro_usd);
         match self.cost.micro_usd {
-            Some(money) if self.login => format!("{} at list price, not billed", cents(money)),
-            Some(money) => format!("{} (list price of {})", cents(money), models::prices_date()),
-            None => "price not known".into(),
+            Some(_) if self.login => format!("{money} at list price, not billed"),
+            Some(_) => format!("{money} (list price of {})", models::prices_date()),
+            None => money,
         }
     }
-}
-
-/// Dollars rounded up to a cent, so that nothing looks free.
-fn cents(micro_usd: u64) -> String {
-    Usd(micro_usd.div_ceil(10_000) * 10_000).to_string()
 }
