@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use agentops_agents::codex::Codex;
 use agentops_agents::driver::{
-    Access, AgentEvent, Capabilities, Driver, DriverError, Exit, Failure, Finish, Launch, Probe, Protocol, Reach, Route,
+    Access, AgentEvent, Capabilities, Driver, DriverError, Exit, Failure, Finish, Launch, Lead, Probe, Protocol, Reach,
     SessionRequest,
 };
 use agentops_core::usage::Usage;
@@ -45,13 +45,8 @@ impl Driver for InRoom {
         Codex.reach(settings, model, env)
     }
 
-    fn lead(
-        &self,
-        settings: &std::collections::BTreeMap<String, String>,
-        route: &Route,
-        scratch: &std::path::Path,
-    ) -> Result<Launch, DriverError> {
-        Codex.lead(settings, route, scratch)
+    fn lead(&self, lead: &Lead<'_>) -> Result<Launch, DriverError> {
+        Codex.lead(lead)
     }
 
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError> {

@@ -68,6 +68,8 @@ pub fn rules(window: u64, host: Arc<dyn Host>) -> Rules {
     let scope = Scope::Day("2026-11-24".into());
     book.set(scope.clone(), Limits { tokens: Some(u64::MAX / 4), micro_usd: None }, Amount::default());
     Rules {
+        hint: String::new(),
+        plain_refusal: false,
         provider: "mine".into(),
         window: Window::new(window),
         takes_limit: false,
