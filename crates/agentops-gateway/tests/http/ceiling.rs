@@ -1,0 +1,234 @@
+//! B1 and B3 at the gate itself: whatever a lane's calls look like and whatever is reported of them, what leaves fits.
+//!
+//! The judge counts with cl100k, which the product does not link; the families here make up to 1.7 times as many tokens as
+//! o200k, and cl100k stays within that.
+
+use std::sync::Arc;
+
+use agentops_core::budget::{Amount, Book, Limits, Scope};
+use agentops_gateway::host::Host;
+use agentops_gateway::lane::{Admitted, Incoming, Lane, Rules};
+use agentops_gateway::protocol::Protocol;
+use agentops_testkit::judge;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::host::{Told, rules};
+
+/// What the provider says of a call's use.
+#[derive(Debug, Clone, Copy)]
+enum Report {
+    Nothing,
+    Zero,
+    Negative,
+    Little,
+    Huge,
+    /// The answer breaks off before any of it.
+    Cut,
+}
+
+/// What the agent does before its next call.
+#[derive(Debug, Clone)]
+enum Step {
+    /// The conversation grows by a text.
+    Grow(String),
+    /// Something in its history is another.
+    Edit(prop::sample::Index, String),
+    /// Its beginning is thrown away.
+    Forget(prop::sample::Index),
+    /// Another conversation begins.
+    SubAgent(String),
+}
+
+fn text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("The gate holds before the call, and what cannot be counted does not leave. ".to_owned()),
+        Just("fn main() {\n    let total: u64 = items.iter().map(|item| item.len() as u64).sum();\n}\n".to_owned()),
+        Just("{\"id\": 48151, \"price\": 16.23, \"tags\": [\"a\", \"b\"]}\n".to_owned()),
+        Just("\u{6d4b}\u{8bd5}\u{6587}\u{672c}\u{3002}".to_owned()),
+        Just("\u{1f980}\u{1f512} \"quoted\" \\ back\tslash\r\n".to_owned()),
+        "[A-Za-z0-9+/]{64}",
+    ];
+    (piece, 1_usize..120).prop_map(|(piece, times)| piece.repeat(times))
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => text().prop_map(Step::Grow),
+        1 => (any::<prop::sample::Index>(), text()).prop_map(|(at, text)| Step::Edit(at, text)),
+        1 => any::<prop::sample::Index>().prop_map(Step::Forget),
+        1 => text().prop_map(Step::SubAgent),
+    ]
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    // A huge one ends most conversations at once, so it is rare.
+    prop_oneof![
+        3 => Just(Report::Nothing),
+        3 => Just(Report::Zero),
+        3 => Just(Report::Negative),
+        3 => Just(Report::Little),
+        1 => Just(Report::Huge),
+        3 => Just(Report::Cut),
+    ]
+}
+
+fn model(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Messages => "claude-sonnet-5-5",
+        Protocol::Responses | Protocol::Chat => "a-model-that-no-table-knows",
+        Protocol::Gemini => "another-one",
+    }
+}
+
+fn request(protocol: Protocol, texts: &[String], output: Option<u64>) -> Value {
+    let model = model(protocol);
+    let tools = json!([{ "name": "shell", "description": "Runs a command.", "input_schema": { "type": "object" } }]);
+    let mut body = match protocol {
+        Protocol::Messages | Protocol::Chat => {
+            let messages: Vec<Value> = texts.iter().map(|text| json!({ "role": "user", "content": text })).collect();
+            json!({ "model": model, "messages": messages, "tools": tools })
+        }
+        Protocol::Responses => {
+            let content = |text: &String| json!([{ "type": "input_text", "text": text }]);
+            let input: Vec<Value> =
+                texts.iter().map(|text| json!({ "type": "message", "role": "user", "content": content(text) })).collect();
+            json!({ "model": model, "input": input, "tools": tools })
+        }
+        Protocol::Gemini => {
+            let contents: Vec<Value> = texts.iter().map(|text| json!({ "role": "user", "parts": [{ "text": text }] })).collect();
+            json!({ "contents": contents })
+        }
+    };
+    if let Some(output) = output {
+        match protocol {
+            Protocol::Responses => body["max_output_tokens"] = output.into(),
+            Protocol::Gemini => body["generationConfig"] = json!({ "maxOutputTokens": output }),
+            Protocol::Messages | Protocol::Chat => body["max_tokens"] = output.into(),
+        }
+    }
+    body
+}
+
+/// The limit that the forwarded body carries.
+fn output_of(protocol: Protocol, body: &Value) -> u64 {
+    let limit = match protocol {
+        Protocol::Responses => &body["max_output_tokens"],
+        Protocol::Gemini => &body["generationConfig"]["maxOutputTokens"],
+        Protocol::Messages | Protocol::Chat => &body["max_tokens"],
+    };
+    limit.as_u64().expect("what leaves is limited")
+}
+
+fn answer(protocol: Protocol, report: Report) -> Vec<u8> {
+    let number = |report: Report| match report {
+        Report::Zero => Some(json!(0)),
+        Report::Negative => Some(json!(-5)),
+        Report::Little => Some(json!(3)),
+        Report::Huge => Some(json!(u64::MAX / 2)),
+        Report::Nothing | Report::Cut => None,
+    };
+    let usage = number(report).map(|n| match protocol {
+        Protocol::Messages | Protocol::Responses => json!({ "input_tokens": n, "output_tokens": n }),
+        Protocol::Chat => json!({ "prompt_tokens": n, "completion_tokens": n }),
+        Protocol::Gemini => json!({ "promptTokenCount": n, "candidatesTokenCount": n }),
+    });
+    let key = if protocol == Protocol::Gemini { "usageMetadata" } else { "usage" };
+    let mut body = json!({ "id": "answer", "content": [] });
+    body[key] = usage.unwrap_or_default();
+    let mut bytes = body.to_string().into_bytes();
+    if matches!(report, Report::Cut) {
+        bytes.truncate(bytes.len() / 2);
+    }
+    bytes
+}
+
+fn kit(protocol: Protocol) -> agentops_testkit::model::Protocol {
+    use agentops_testkit::model::Protocol as Kit;
+    match protocol {
+        Protocol::Messages => Kit::Messages,
+        Protocol::Responses => Kit::Responses,
+        Protocol::Chat => Kit::Chat,
+        Protocol::Gemini => Kit::Gemini,
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap()
+}
+
+fn incoming(protocol: Protocol, body: &Value) -> Incoming {
+    let model = (protocol == Protocol::Gemini).then(|| model(protocol).to_owned());
+    Incoming { protocol, model, streamed: None, body: body.to_string().into() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn b1_no_call_above_the_ceiling_is_forwarded(
+        which in 0_usize..4,
+        window in 12_000_u64..60_000,
+        closes: bool,
+        steps in prop::collection::vec((step(), report(), prop::option::of(1_u64..40_000)), 1..14),
+    ) {
+        let protocol = Protocol::ALL[which];
+        let told = Arc::<Told>::default();
+        let rules = Rules { takes_limit: true, close_when_refused: closes, ..rules(window, Arc::clone(&told) as Arc<dyn Host>) };
+        let lane = Lane::new(rules);
+        let mut texts = vec!["You are an agent.".to_owned()];
+        runtime().block_on(async {
+            for (step, report, output) in steps {
+                let mut aside = None;
+                match step {
+                    Step::Grow(text) => texts.push(text),
+                    Step::Edit(at, text) => { let at = at.index(texts.len()); texts[at] = text; }
+                    Step::Forget(at) => { let at = at.index(texts.len()); texts.drain(..at); }
+                    Step::SubAgent(text) => aside = Some(vec![text]),
+                }
+                let body = request(protocol, aside.as_ref().unwrap_or(&texts), output);
+                let Admitted::Forward { body, mut ticket } = lane.admit(incoming(protocol, &body)).await else { continue };
+                let sent: Value = serde_json::from_slice(&body).unwrap();
+                let total = judge::tokens(kit(protocol), &body) + output_of(protocol, &sent);
+                assert!(total <= window * 2 / 5, "{total} tokens in a window of {window}");
+                ticket.sent();
+                ticket.answered(200, false);
+                let _passed = ticket.push(&answer(protocol, report));
+            }
+        });
+    }
+}
+
+/// A hundred calls that look alike, at once: together they stay within the budget, and those that were refused left nothing.
+#[test]
+fn b3_parallel_calls_stay_within_the_budget_together() {
+    let scope = Scope::Day("2026-11-24".into());
+    let limit = 40_000;
+    let told = Arc::<Told>::default();
+    let rules = rules(200_000, Arc::clone(&told) as Arc<dyn Host>);
+    let mut book = Book::new();
+    book.set(scope.clone(), Limits { tokens: Some(limit), micro_usd: None }, Amount::ZERO);
+    *rules.book.lock().unwrap() = book;
+    let book = Arc::clone(&rules.book);
+    let lane = Lane::new(Rules { takes_limit: true, ..rules });
+    let runtime = runtime();
+    let tickets = runtime.block_on(async {
+        let calls = (0..100).map(|n| {
+            let lane = Arc::clone(&lane);
+            let body = request(Protocol::Messages, &[format!("Call {n}. {}", "word ".repeat(50))], Some(500));
+            tokio::spawn(async move { lane.admit(incoming(Protocol::Messages, &body)).await })
+        });
+        let mut tickets = Vec::new();
+        for call in calls.collect::<Vec<_>>() {
+            if let Admitted::Forward { ticket, .. } = call.await.unwrap() {
+                tickets.push(ticket);
+            }
+        }
+        tickets
+    });
+    let taken = book.lock().unwrap().account(&scope).unwrap();
+    assert!(taken.reserved.tokens <= limit && !tickets.is_empty() && tickets.len() < 100, "{} of 100: {taken:?}", tickets.len());
+    runtime.block_on(async { drop(tickets) });
+    let settled = book.lock().unwrap().account(&scope).unwrap();
+    assert_eq!(settled, agentops_core::budget::Account { limits: taken.limits, ..Default::default() }, "what was not sent cost nothing");
+}
