@@ -96,7 +96,8 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Arriving>) -> R
         following.failed("redirect");
         return redirected(&entry).answer(protocol);
     }
-    head.headers = answer_head(head.headers);
+    let veil = entry.credentials.veil();
+    head.headers = answer_head(head.headers, &veil);
     head.version = hyper::Version::HTTP_11;
     let body = if incoming.is_end_stream() {
         following.done();
@@ -107,7 +108,7 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Arriving>) -> R
             // A stream may end before its end; nothing promises its length.
             head.headers.remove(header::CONTENT_LENGTH);
         }
-        Body::relayed(incoming, link, Arc::clone(&entry.upstream), following, closing, shared.limits.silence)
+        Body::relayed(incoming, link, Arc::clone(&entry.upstream), following, veil, closing, shared.limits.silence)
     };
     let mut response = Response::new(body);
     *response.status_mut() = head.status;

@@ -1,7 +1,13 @@
 //! Who a call is made as, and what of a client's head goes on to the destination.
 
+use std::fmt;
+use std::sync::Arc;
+
 use agentops_safe::Secret;
+use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use memchr::memmem::Finder;
 
 use crate::destination::KeyForm;
 
@@ -22,7 +28,53 @@ pub(crate) enum Credentials {
     /// The client's go on as they are.
     Pass,
     /// The client's are taken out; this takes their place.
-    Replace(Option<(HeaderName, HeaderValue)>),
+    Replace(Option<Key>),
+}
+
+/// A key, as it is sent and as it is looked for.
+#[derive(Clone)]
+pub(crate) struct Key {
+    name: HeaderName,
+    value: HeaderValue,
+    /// Shared with the answers that are on their way.
+    echo: Arc<Finder<'static>>,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Keeps a destination that repeats what it was sent, as some do in their errors, from showing the key to the agent.
+#[derive(Clone, Default)]
+pub(crate) struct Veil(Option<Arc<Finder<'static>>>);
+
+impl Veil {
+    /// The bytes, with as many `*` in the place of the key, so that lengths and JSON stay right. A key that arrives in two
+    /// parts is not seen: an answer is not held back for it.
+    pub(crate) fn cover(&self, bytes: Bytes) -> Bytes {
+        let Some(key) = &self.0 else { return bytes };
+        if key.find(&bytes).is_none() {
+            return bytes;
+        }
+        let mut covered = bytes.to_vec();
+        while let Some(at) = key.find(&covered) {
+            covered[at..at + key.needle().len()].fill(b'*');
+        }
+        covered.into()
+    }
+
+    fn cover_head(&self, head: &mut HeaderMap) {
+        let Some(key) = &self.0 else { return };
+        for value in head.values_mut() {
+            if key.find(value.as_bytes()).is_some()
+                && let Ok(covered) = HeaderValue::from_bytes(&self.cover(Bytes::copy_from_slice(value.as_bytes())))
+            {
+                *value = covered;
+            }
+        }
+    }
 }
 
 /// The key cannot stand in a header.
@@ -64,7 +116,16 @@ impl Credentials {
         };
         let mut value = value.map_err(|_| KeyError)?;
         value.set_sensitive(true);
-        Ok(Self::Replace(Some((name, value))))
+        let echo = Arc::new(Finder::new(key).into_owned());
+        Ok(Self::Replace((!key.is_empty()).then_some(Key { name, value, echo })))
+    }
+
+    /// What covers the key in answers.
+    pub(crate) fn veil(&self) -> Veil {
+        match self {
+            Self::Replace(Some(key)) => Veil(Some(Arc::clone(&key.echo))),
+            _ => Veil(None),
+        }
     }
 
     /// What the client shows in the places of keys: the text after `Bearer`, or all of it.
@@ -108,8 +169,8 @@ impl Credentials {
         if readable && !head.contains_key(header::ACCEPT_ENCODING) {
             head.insert(header::ACCEPT_ENCODING, IDENTITY);
         }
-        if let Self::Replace(Some((name, value))) = self {
-            head.insert(name.clone(), value.clone());
+        if let Self::Replace(Some(key)) = self {
+            head.insert(key.name.clone(), key.value.clone());
         }
         head
     }
@@ -131,7 +192,8 @@ impl Credentials {
 }
 
 /// What of an answer's head goes back to the client. Browsers are no clients of the gateway, so no answer invites one.
-pub(crate) fn answer_head(destination: HeaderMap) -> HeaderMap {
+pub(crate) fn answer_head(mut destination: HeaderMap, veil: &Veil) -> HeaderMap {
+    veil.cover_head(&mut destination);
     let named = connection_names(&destination);
     let keeps = |name: &HeaderName| !is_per_connection(name, &named) && !name.as_str().starts_with("access-control-");
     if destination.keys().all(keeps) {

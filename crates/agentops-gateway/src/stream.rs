@@ -12,6 +12,7 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 
 use crate::follow::Following;
+use crate::identity::Veil;
 use crate::ticket::Flow;
 use crate::upstream::{Link, Upstream};
 
@@ -55,6 +56,7 @@ pub(crate) struct Relay {
     /// The connection that it comes over, which is driven from here.
     link: Option<Link>,
     upstream: Arc<Upstream>,
+    veil: Veil,
     /// Measures the call and settles it.
     following: Following,
     /// When the lane is closed.
@@ -80,6 +82,7 @@ impl Body {
         link: Link,
         upstream: Arc<Upstream>,
         following: Following,
+        veil: Veil,
         closed: Pin<Box<OwnedNotified>>,
         patience: Duration,
     ) -> Self {
@@ -90,6 +93,7 @@ impl Body {
             incoming,
             link,
             upstream,
+            veil,
             following,
             closed,
             patience,
@@ -163,7 +167,7 @@ impl Relay {
                 }
             }
         }
-        let piece = if more.is_empty() { first } else { more.freeze() };
+        let piece = self.veil.cover(if more.is_empty() { first } else { more.freeze() });
         if !piece.is_empty() {
             self.heard = Instant::now();
             return Poll::Ready(Some(Ok(piece)));

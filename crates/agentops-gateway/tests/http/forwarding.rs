@@ -135,3 +135,19 @@ fn a_stream_is_passed_on_as_it_comes_and_what_came_together_goes_on_together() {
     assert!(many.as_bytes().starts_with(&first));
     assert!(first.len() > 2 * b"data: 1\n\n".len(), "all that came in one packet should go on as one");
 }
+
+#[test]
+fn s7_a_provider_that_repeats_the_key_does_not_show_it() {
+    let body = format!("{{\"error\":{{\"message\":\"wrong key: {KEY}\",\"again\":\"Bearer {KEY}\"}}}}");
+    let room = Room::new();
+    for status in ["200 OK", "401 Unauthorized"] {
+        let provider = Provider::answering(answer(status, &format!("www-authenticate: Bearer {KEY}\r\n"), &body));
+        for path in ["/v1/messages", "/v1/models"] {
+            let lane = room.lane(&provider.url());
+            let got = lane.ask(lane.post(path, "", BODY));
+            let covered = "*".repeat(KEY.len());
+            assert_eq!((got.text(), got.complete), (body.replace(KEY, &covered), true));
+            assert_eq!(got.header("www-authenticate"), Some(format!("Bearer {covered}").as_str()));
+        }
+    }
+}
