@@ -79,7 +79,7 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
     }
     // One pass over a piece tells whether there is more in it than text.
     let mut bytes = 0;
-    let mut more = state.answer.id.is_none();
+    let mut more = state.answer.id.is_none() && state.answer.model.is_none();
     let mut hidden = false;
     each_member(event.data, |key, value| match (key, value) {
         (

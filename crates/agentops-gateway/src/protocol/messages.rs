@@ -9,8 +9,9 @@ use super::usage::MessagesReport;
 use crate::scan::Malformed;
 use crate::sse::Event;
 
-/// The most tokens an image has. Models that see in high resolution scale it down to 4,784 tokens, others to about 1,600.
-const IMAGE_TOKENS_MAX: u64 = 4_784;
+/// The most tokens an image has: 750 pixels a token, and models that see in high resolution scale an image down to 3.75
+/// million pixels, others to about 1,600 tokens.
+const IMAGE_TOKENS_MAX: u64 = 5_000;
 
 static NEEDLES: Needles =
     Needles::new(|| needles(&["image", "document", "signature", "redacted_thinking", "encrypted_content"]));

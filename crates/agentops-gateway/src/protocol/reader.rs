@@ -55,9 +55,11 @@ pub struct Reader {
 
 #[derive(Debug, Clone)]
 enum Form {
-    /// A stream of which nothing came yet: what its first byte is decides.
-    Unbegun,
-    Events(Parser),
+    Events {
+        parser: Parser,
+        /// Something came that is not blank, and it was not a plain answer.
+        begun: bool,
+    },
     Plain {
         body: Vec<u8>,
         /// It was longer than is kept.
@@ -124,23 +126,25 @@ impl Reader {
     /// as that.
     #[must_use]
     pub fn new(protocol: Protocol, streamed: bool) -> Self {
-        let form = if streamed { Form::Unbegun } else { Form::Plain { body: Vec::new(), lost: false } };
+        let plain = Form::Plain { body: Vec::new(), lost: false };
+        let form = if streamed { Form::Events { parser: Parser::default(), begun: false } } else { plain };
         Self { protocol, form, state: State::default() }
     }
 
     /// Takes the next bytes.
     pub fn push(&mut self, bytes: &[u8]) -> Seen {
         self.state.seen = Seen::default();
-        if matches!(self.form, Form::Unbegun) {
-            match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-                Some(b'{' | b'[') => self.form = Form::Plain { body: Vec::new(), lost: false },
-                Some(_) => self.form = Form::Events(Parser::default()),
-                None => return self.state.seen,
+        let mut bytes = bytes;
+        if let Form::Events { begun: begun @ false, .. } = &mut self.form {
+            let blank = bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            *begun = blank < bytes.len();
+            if let Some(b'{' | b'[') = bytes.get(blank) {
+                self.form = Form::Plain { body: Vec::new(), lost: false };
+                bytes = &bytes[blank..];
             }
         }
         match &mut self.form {
-            Form::Unbegun => {}
-            Form::Events(parser) => {
+            Form::Events { parser, .. } => {
                 let boundary = parser.push(bytes, |event| read(self.protocol, &mut self.state, event));
                 self.state.seen.boundary = boundary;
             }
@@ -161,8 +165,7 @@ impl Reader {
     #[must_use]
     pub fn answer(&self) -> Answer {
         match &self.form {
-            Form::Unbegun => Answer::default(),
-            Form::Events(parser) => {
+            Form::Events { parser, .. } => {
                 let mut state = self.state.clone();
                 parser.rest(|event| read(self.protocol, &mut state, event));
                 state.answer

@@ -9,8 +9,9 @@ use super::usage;
 use crate::scan::Malformed;
 use crate::sse::Event;
 
-/// The most tokens an image has, but for the models that count patches at a multiple and `gpt-4o-mini`: 10,000 patches of
-/// 32 pixels square at the detail `original`, a quarter of them at `high`.
+/// The most tokens an image has: 10,000 patches of 32 pixels square at the detail `original`. Models that count a patch as
+/// more than one token take at most 1,536 patches, and those that count tiles have at most eight of 170 tokens and one
+/// image more; only `gpt-4o-mini`, whose tiles have 5,667, is above.
 const IMAGE_TOKENS_MAX: u64 = 10_000;
 
 static NEEDLES: Needles = Needles::new(|| {
@@ -118,7 +119,8 @@ pub(super) fn is_compaction(head: &Head, last_items: &[&[u8]]) -> bool {
 }
 
 pub(super) fn event(state: &mut State, event: Event<'_>) {
-    let kind = if event.name.is_empty() { first_type(event.data) } else { event.name };
+    // Clients go by the type in the data; the line that names it is for others.
+    let kind = Some(first_type(event.data)).filter(|kind| !kind.is_empty()).unwrap_or(event.name);
     if kind.ends_with(b".delta") {
         return delta(state, event.data);
     }
@@ -157,7 +159,7 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
     }
 }
 
-/// The type that an event's data give it, where there is no line that names it. By the protocol it comes first.
+/// The type that an event's data give it. By the protocol it comes first, and never after a whole response.
 fn first_type(data: &[u8]) -> &[u8] {
     let mut kind = Json::new(data).members().take_while(|(key, _)| *key != b"response");
     kind.find(|(key, _)| *key == b"type").and_then(|(_, value)| value.raw()).unwrap_or_default()
