@@ -96,7 +96,8 @@ fn request(protocol: Protocol, texts: &[String], output: Option<u64>) -> Value {
             json!({ "model": model, "input": input, "tools": tools })
         }
         Protocol::Gemini => {
-            let contents: Vec<Value> = texts.iter().map(|text| json!({ "role": "user", "parts": [{ "text": text }] })).collect();
+            let contents: Vec<Value> =
+                texts.iter().map(|text| json!({ "role": "user", "parts": [{ "text": text }] })).collect();
             json!({ "contents": contents })
         }
     };
@@ -227,8 +228,12 @@ fn b3_parallel_calls_stay_within_the_budget_together() {
         tickets
     });
     let taken = book.lock().unwrap().account(&scope).unwrap();
-    assert!(taken.reserved.tokens <= limit && !tickets.is_empty() && tickets.len() < 100, "{} of 100: {taken:?}", tickets.len());
+    assert!(
+        taken.reserved().tokens <= limit && !tickets.is_empty() && tickets.len() < 100,
+        "{} of 100: {taken:?}",
+        tickets.len()
+    );
     runtime.block_on(async { drop(tickets) });
     let settled = book.lock().unwrap().account(&scope).unwrap();
-    assert_eq!(settled, agentops_core::budget::Account { limits: taken.limits, ..Default::default() }, "what was not sent cost nothing");
+    assert!(settled.reserved().is_zero() && settled.spent().is_zero(), "what was not sent cost nothing: {settled:?}");
 }
