@@ -11,4 +11,5 @@ mod processes;
 mod quick;
 mod real;
 mod room;
+mod telemetry;
 mod trust;

@@ -83,6 +83,9 @@ fn conversation(when: &str, turns: Vec<Turn>, usage: Growth) -> Conversation {
 const FINDINGS: &str = "## Findings\n\n- F1: check.sh wants done.txt.\n\n## Dead ends\n\n- None.\n";
 const PLAN: &str = "## Goal\n\nDone.\n\n## Steps\n\n1. done.txt\n\n## Tests\n\ncheck.sh\n\n## Risks\n\nNone.\n";
 
+/// The end of a token that a command prints; its beginning stands elsewhere, so that the command itself holds no token.
+const PLANTED: &str = "q8Wn3ZtR5vKx7LmB2cYd9HfJ4gSp6TaE1uQo";
+
 /// What the model says in each phase. `implement` is given: it differs by test.
 fn script(implement: Vec<Conversation>) -> Script {
     let small = Growth { base: 20_000, step: 1_000, output: 200 };
@@ -165,12 +168,13 @@ fn carries_the_task_through(program: Program) {
     let Some(bin) = programs() else { return };
     let work = conversation(
         "Phase `implement`",
-        vec![write("done.txt", "done\n"), shell("cat done.txt"), Turn::text("Done.")],
+        vec![write("done.txt", "done\n"), shell(&format!("printf 'ghp_%s' {PLANTED}")), Turn::text("Done.")],
         Growth { base: 20_000, step: 2_000, output: 300 },
     );
-    let watch = [("key", "dummy-key-for-tests"), ("lane", "agentops-lane-")];
+    let planted = format!("ghp_{PLANTED}");
+    let watch = [("key", "dummy-key-for-tests"), ("lane", "agentops-lane-"), ("planted", &planted)];
     let watch = watch.map(|(name, value)| Watch::new(name, value)).into();
-    let server = ModelServer::start_with(script(vec![work]), Options { watch, ..Options::default() }).unwrap();
+    let server = ModelServer::start_with(script(vec![work]), Options { watch, keep_body_bytes: 64 << 20, ..Options::default() }).unwrap();
     let room = room(program, &bin, &server);
     let args = args(&room, program, &server);
     let view = room.run(&crate::room::refs(&args)).expect(0).json();
@@ -189,8 +193,14 @@ fn carries_the_task_through(program: Program) {
     // What arrived carried the key and never the lane's token, by which the program had called the gateway.
     for record in server.requests() {
         assert!(record.saw("key") && !record.saw("lane"), "{record:#?}");
+        // S6: what a command printed was taken out before it left.
+        assert!(!record.saw("planted"), "{record:#?}");
         assert!(!record.path.contains("lane"), "{record:#?}");
     }
+    let marked = server.requests().iter().any(|record| {
+        record.body.as_ref().is_some_and(|body| String::from_utf8_lossy(body).contains("[redacted:github-token]"))
+    });
+    assert!(marked, "it was there to be taken out");
     // Each phase was a conversation of its own: its first call held one user turn and nothing of the others.
     let mains: Vec<_> = server.requests().into_iter().filter(|record| record.main()).collect();
     assert!(mains.iter().filter(|record| record.turn_index == 0).count() >= 6, "{}", mains.len());
