@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub(crate) use protocol::{Conversation, Plan};
 
 use crate::driver::{
-    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Lead, Probe, Protocol, Reach, SessionRequest,
+    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Lead, Led, Probe, Protocol, Reach, SessionRequest,
     UsageReports,
 };
 use crate::rights::Rights;
@@ -137,7 +137,7 @@ impl Driver for Acp {
         Ok(Launch { program, args: args.into_iter().map(Into::into).collect(), env, ..Launch::default() })
     }
 
-    fn lead(&self, _lead: &Lead<'_>) -> Result<Launch, DriverError> {
+    fn lead(&self, _lead: &Lead<'_>) -> Result<Led, DriverError> {
         Err(DriverError::NotLed { driver: "acp", reason: "a program that speaks ACP has no screen of its own" })
     }
 

@@ -3,6 +3,7 @@
 //! The user's login is used as it is. Personal and project settings, hooks, plugins and MCP servers are off; what the
 //! session may do is the program's own allow-list, and a request outside it is refused by the program without asking.
 
+mod lead;
 mod protocol;
 mod tools;
 mod wire;
@@ -10,8 +11,8 @@ mod wire;
 use agentops_core::ceiling::Window;
 
 use crate::driver::{
-    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Lead, Probe, Protocol, Reach, Route, SessionRequest,
-    UsageReports,
+    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Lead, Led, Probe, Protocol, Reach, Route,
+    SessionRequest, UsageReports,
 };
 use crate::settings::{Settings, ask_version, check_keys, find_program, number, refuse};
 
@@ -147,14 +148,18 @@ impl Driver for Claude {
         Ok(launch)
     }
 
-    fn lead(&self, lead: &Lead<'_>) -> Result<Launch, DriverError> {
+    fn lead(&self, lead: &Lead<'_>) -> Result<Led, DriverError> {
         let mut launch = Launch {
             program: find_program(lead.settings, "claude", HINT)?,
             env_remove: NESTED.iter().map(Into::into).collect(),
             ..Launch::default()
         };
-        lead_through(lead.route, &mut launch);
-        Ok(launch)
+        let shows_line = lead::lead(lead, &mut launch)?;
+        Ok(Led { launch, shows_line })
+    }
+
+    fn settings_env(&self, env: &dyn Fn(&str) -> Option<String>) -> Vec<(String, String)> {
+        lead::settings_env(env)
     }
 
     fn makes_room(&self) -> &'static str {

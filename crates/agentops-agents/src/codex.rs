@@ -16,7 +16,7 @@ mod wire;
 use std::path::{Path, PathBuf};
 
 use crate::driver::{
-    Access, Capabilities, Driver, DriverError, HandOver, Launch, Lead, OUT_DIR, Probe, Protocol, Reach, SessionRequest,
+    Access, Capabilities, Driver, DriverError, HandOver, Launch, Lead, Led, OUT_DIR, Probe, Protocol, Reach, SessionRequest,
     UsageReports,
 };
 use crate::settings::{Settings, ask_version, check_keys, find_program, refuse, word};
@@ -128,14 +128,15 @@ impl Driver for Codex {
         })
     }
 
-    fn lead(&self, lead: &Lead<'_>) -> Result<Launch, DriverError> {
+    fn lead(&self, lead: &Lead<'_>) -> Result<Led, DriverError> {
         let route = lead.route;
         Ok(Launch {
             program: find_program(lead.settings, "codex", HINT)?,
             args: route::options(route).into_iter().flat_map(|option| ["-c".into(), option.into()]).collect(),
             env: route::env(route).into_iter().collect(),
             ..Launch::default()
-        })
+        }
+        .into())
     }
 
     fn makes_room(&self) -> &'static str {

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::driver::{
-    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Lead, Probe, Protocol,
-    Reach, SessionRequest, UsageReports,
+    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Lead, Led, Probe,
+    Protocol, Reach, SessionRequest, UsageReports,
 };
 use crate::settings::{Settings, check_keys, find_program, refuse, string_list, word};
 
@@ -96,7 +96,7 @@ impl Driver for Command {
         Ok(Launch { program, args: args.into_iter().map(Into::into).collect(), env, ..Launch::default() })
     }
 
-    fn lead(&self, _lead: &Lead<'_>) -> Result<Launch, DriverError> {
+    fn lead(&self, _lead: &Lead<'_>) -> Result<Led, DriverError> {
         Err(DriverError::NotLed { driver: "command", reason: "nothing is known of how this program reaches a model" })
     }
 

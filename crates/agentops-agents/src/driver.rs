@@ -111,7 +111,6 @@ pub struct Route {
 }
 
 /// All that a driver needs to start a person's own interactive program.
-#[derive(Debug)]
 pub struct Lead<'a> {
     /// Driver settings, checked by the driver.
     pub settings: &'a BTreeMap<String, String>,
@@ -121,8 +120,27 @@ pub struct Lead<'a> {
     pub scratch: &'a Path,
     /// What the person gives it.
     pub args: &'a [OsString],
+    /// The environment that it will get.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// The window that the person holds it to.
+    pub window: Option<Window>,
     /// A file with one line that a program may show beside what it shows by itself.
     pub line: &'a Path,
+}
+
+/// How a person's own program is started.
+#[derive(Debug, Clone, Default)]
+pub struct Led {
+    /// What to start; the person's arguments go behind its own.
+    pub launch: Launch,
+    /// It shows the line.
+    pub shows_line: bool,
+}
+
+impl From<Launch> for Led {
+    fn from(launch: Launch) -> Self {
+        Self { launch, shows_line: false }
+    }
 }
 
 /// All that a driver needs to start a session. No workflow words in it.
@@ -385,7 +403,12 @@ pub trait Driver: Send + Sync {
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError>;
     /// How a person's own interactive program is started behind the gateway: its arguments go before theirs. Nothing else
     /// about the program is changed.
-    fn lead(&self, lead: &Lead<'_>) -> Result<Launch, DriverError>;
+    fn lead(&self, lead: &Lead<'_>) -> Result<Led, DriverError>;
+    /// What the program's own settings add to the environment when a person starts it, as far as it decides where its calls
+    /// go: later entries win.
+    fn settings_env(&self, _env: &dyn Fn(&str) -> Option<String>) -> Vec<(String, String)> {
+        Vec::new()
+    }
     /// What a person types in the program to make room in a conversation that is at its ceiling.
     fn makes_room(&self) -> &'static str {
         "start a new conversation"

@@ -8,8 +8,8 @@ mod config;
 
 use crate::acp::{Conversation, Plan, whole_prompt};
 use crate::driver::{
-    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Lead, Probe, Protocol, Reach, Route, SessionRequest,
-    UsageReports,
+    Capabilities, Credential, Driver, DriverError, HandOver, Launch, Lead, Led, Probe, Protocol, Reach, Route,
+    SessionRequest, UsageReports,
 };
 use crate::rights::Rights;
 use crate::settings::{Settings, ask_version, check_keys, find_program, number};
@@ -113,7 +113,7 @@ impl Driver for Gemini {
         Ok(Launch { program, args, env, env_remove: REMOVED.iter().map(Into::into).collect(), close_stdin: false })
     }
 
-    fn lead(&self, lead: &Lead<'_>) -> Result<Launch, DriverError> {
+    fn lead(&self, lead: &Lead<'_>) -> Result<Led, DriverError> {
         if config::users_login().is_some_and(|kind| kind != config::KEY_LOGIN) {
             let reason = "its settings choose another login than an API key (`/auth` changes that)";
             return Err(DriverError::NotLed { driver: "gemini", reason });
@@ -122,7 +122,8 @@ impl Driver for Gemini {
             program: find_program(lead.settings, "gemini", HINT)?,
             env: route_env(lead.route).into(),
             ..Launch::default()
-        })
+        }
+        .into())
     }
 
     fn makes_room(&self) -> &'static str {

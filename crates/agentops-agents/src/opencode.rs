@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use crate::acp::{Conversation, Plan, whole_prompt};
 use crate::driver::{
-    Capabilities, Driver, DriverError, HandOver, Launch, Lead, Probe, Protocol, Reach, SessionRequest, UsageReports,
+    Capabilities, Driver, DriverError, HandOver, Launch, Lead, Led, Probe, Protocol, Reach, SessionRequest, UsageReports,
 };
 use crate::rights::Rights;
 use crate::settings::{Settings, ask_version, check_keys, find_program, refuse, word};
@@ -152,7 +152,7 @@ impl Driver for OpenCode {
     }
 
     /// The provider of the user's own default model is led, and no other is offered: its calls would go past the gateway.
-    fn lead(&self, lead: &Lead<'_>) -> Result<Launch, DriverError> {
+    fn lead(&self, lead: &Lead<'_>) -> Result<Led, DriverError> {
         let (settings, route) = (lead.settings, lead.route);
         let user = user::kept(&process_env);
         let model = user.model.clone().ok_or(DriverError::NotLed {
@@ -168,7 +168,8 @@ impl Driver for OpenCode {
             env: env.map(|(name, value)| (name.into(), value)).collect(),
             env_remove: provider.key_names(settings).into_iter().map(Into::into).collect(),
             ..Launch::default()
-        })
+        }
+        .into())
     }
 
     fn makes_room(&self) -> &'static str {

@@ -13,8 +13,8 @@ pub use program::{SUBCOMMAND, main};
 pub use script::{Conversation, NoReport, Parts, Report, Script, Step};
 
 use crate::driver::{
-    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Lead, Probe, Protocol,
-    Reach, SessionRequest, UsageReports,
+    AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Lead, Led, Probe,
+    Protocol, Reach, SessionRequest, UsageReports,
 };
 use crate::settings::{Settings, check_keys, number, refuse, word};
 use crate::text::Unparsed;
@@ -102,7 +102,7 @@ impl Driver for Scripted {
         })
     }
 
-    fn lead(&self, _lead: &Lead<'_>) -> Result<Launch, DriverError> {
+    fn lead(&self, _lead: &Lead<'_>) -> Result<Led, DriverError> {
         Err(DriverError::NotLed { driver: "scripted", reason: "a script makes no calls" })
     }
 

@@ -34,6 +34,7 @@ pub fn home(global: &Global) -> Result<Home, CommandError> {
 }
 
 /// What a command needs that is about no repository.
+#[derive(Clone)]
 pub struct Standing {
     /// The user's folders.
     pub home: Home,

@@ -73,7 +73,7 @@ impl Alone {
 
     /// Opens a lane.
     pub fn open(&self, standing: &Standing, wish: Wish) -> Result<(OpenLane, Arc<AloneHost>), CommandError> {
-        let tally = Tally { login: !wish.target.takes_limit(), ..Tally::default() };
+        let tally = Tally::new(!wish.target.takes_limit());
         let host = Arc::new(AloneHost {
             lane: wish.name,
             tell: self.books.tell.clone(),

@@ -11,9 +11,18 @@ use std::thread::JoinHandle;
 
 /// The most characters of a title.
 const TITLE_CHARS: usize = 120;
+/// The most characters of the line.
+const LINE_CHARS: usize = 400;
 
-/// What is shown, and where.
+/// What will be shown, and where.
 pub struct Sign {
+    tell: Sender<Said>,
+    told: Receiver<Said>,
+    line: PathBuf,
+}
+
+/// It is being shown.
+pub struct Showing {
     tell: Sender<Said>,
     thread: JoinHandle<()>,
 }
@@ -23,25 +32,35 @@ pub struct Sign {
 pub struct Teller(Sender<Said>);
 
 enum Said {
-    /// How it stands.
-    Now(String),
-    /// What a person should know now, and how it stands.
-    Alert(String, String),
+    Line {
+        text: String,
+        /// A person should know it now.
+        now: bool,
+    },
     End,
 }
 
 impl Sign {
-    /// Begins to show. `line` is the file.
-    pub fn begin(line: PathBuf) -> std::io::Result<Self> {
+    /// `line` is the file.
+    pub fn new(line: PathBuf) -> Self {
         let (tell, told) = channel();
-        let thread = std::thread::Builder::new().name("sign".into()).spawn(move || show(&line, &told))?;
-        Ok(Self { tell, thread })
+        Self { tell, told, line }
     }
 
+    /// Begins to show: in the file, and in the title where that is wanted.
+    pub fn begin(self, title: bool) -> std::io::Result<Showing> {
+        let Self { tell, told, line } = self;
+        let thread = std::thread::Builder::new().name("sign".into()).spawn(move || show(&line, title, &told))?;
+        Ok(Showing { tell, thread })
+    }
+
+    /// For whoever has news.
     pub fn teller(&self) -> Teller {
         Teller(self.tell.clone())
     }
+}
 
+impl Showing {
     /// Ends; the title is again what it was.
     pub fn end(self) {
         let _ended = self.tell.send(Said::End);
@@ -50,18 +69,13 @@ impl Sign {
 }
 
 impl Teller {
-    /// How it stands.
-    pub fn now(&self, line: String) {
-        let _ended = self.0.send(Said::Now(line));
-    }
-
-    /// What a person should know now, and how it stands.
-    pub fn alert(&self, words: String, line: String) {
-        let _ended = self.0.send(Said::Alert(words, line));
+    /// How it stands. `now`: a person should know it now, even where nothing shows it all the time.
+    pub fn say(&self, text: String, now: bool) {
+        let _ended = self.0.send(Said::Line { text, now });
     }
 }
 
-fn show(file: &Path, told: &Receiver<Said>) {
+fn show(file: &Path, title_wanted: bool, told: &Receiver<Said>) {
     let mut err = std::io::stderr();
     let terminal = err.is_terminal();
     // Each in one write, so that it cannot land inside one of the program's own.
@@ -69,27 +83,21 @@ fn show(file: &Path, told: &Receiver<Said>) {
         let _closed = err.write_all(text.as_bytes()).and_then(|()| err.flush());
     };
     let title = |text: &str| format!("\x1b]2;{}\x07", agentops_safe::inert_line(text, TITLE_CHARS));
-    if terminal {
+    let titled = terminal && title_wanted;
+    if titled {
         put("\x1b[22;2t".into());
     }
-    while let Ok(said) = told.recv() {
-        let line = match said {
-            Said::Now(line) => line,
-            Said::Alert(words, line) => {
-                if !terminal {
-                    put(format!("agentops: {}\n", agentops_safe::inert_line(&words, 400)));
-                }
-                format!("{words}  ·  {line}")
-            }
-            Said::End => break,
-        };
-        if terminal {
-            put(title(&line));
+    while let Ok(Said::Line { text, now }) = told.recv() {
+        if titled {
+            put(title(&text));
+        }
+        if now && !terminal {
+            put(format!("agentops: {}\n", agentops_safe::inert_line(&text, LINE_CHARS)));
         }
         // Nobody's work depends on it; the next call writes it again.
-        let _unwritable = replace(file, &line);
+        let _unwritable = replace(file, &text);
     }
-    if terminal {
+    if titled {
         put("\x1b[23;2t".into());
     }
 }
@@ -97,6 +105,6 @@ fn show(file: &Path, told: &Receiver<Said>) {
 /// Whoever reads it sees a whole line, the old one or the new one.
 fn replace(path: &Path, line: &str) -> std::io::Result<()> {
     let next = path.with_extension("next");
-    File::create(&next)?.write_all(format!("{}\n", agentops_safe::inert_line(line, 400)).as_bytes())?;
+    File::create(&next)?.write_all(format!("{}\n", agentops_safe::inert_line(line, LINE_CHARS)).as_bytes())?;
     std::fs::rename(&next, path)
 }

@@ -1,12 +1,13 @@
 //! `agentops with`: a person's own agent program behind the gateway.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use agentops_agents::attached;
-use agentops_agents::driver::{Driver, DriverError, Lead};
+use agentops_agents::driver::{Driver, DriverError, Lead, Led};
 use agentops_agents::process::ProcessId;
 use agentops_agents::registry;
 use agentops_core::ceiling::Window;
@@ -17,6 +18,7 @@ use agentops_gateway::host::Refusal;
 use super::alone::{Alone, News, Show, Wish};
 use super::report::{Kept, WithReport};
 use super::sign::Sign;
+use super::tally::Tally;
 use crate::cli::WithArgs;
 use crate::context::Standing;
 use crate::error::{CommandError, FAILED, USAGE};
@@ -25,58 +27,111 @@ use crate::printer::Printer;
 
 /// `agentops with`
 pub fn with(standing: &Standing, args: &WithArgs, printer: &Printer) -> Result<u8, CommandError> {
-    let (agent, rest) = args
-        .command
-        .split_first()
-        .map_or((String::new(), &[][..]), |(agent, rest)| (agent.to_string_lossy().into_owned(), rest));
+    let mut words = args.command.iter();
+    let agent = words.next().map(|agent| agent.to_string_lossy().into_owned()).unwrap_or_default();
     let driver = registry::driver(&agent).map_err(of_driver)?;
+    let standing = &with_settings(standing, driver);
     let target = target(standing, driver)?;
     let destination = target.destination.name().to_owned();
-    let credential = target.credential;
+    let kept = args.report.as_ref().map(|_| Kept::default());
+    let ran = run(standing, driver, target, args, kept.clone())?;
+    say(&ran, printer);
+    let exit_code = exit_code(ran.status);
+    if let (Some(path), Some(kept)) = (&args.report, kept) {
+        let (calls, refused) = kept.take();
+        let report = WithReport {
+            agent,
+            destination,
+            started_ms: ran.started_ms,
+            ended_ms: ran.ended_ms,
+            exit_code,
+            prices_of: models::prices_date().to_owned(),
+            totals: ran.totals,
+            calls,
+            refused,
+        };
+        report.write(path)?;
+    }
+    Ok(exit_code)
+}
+
+/// What came of it.
+struct Ran {
+    status: ExitStatus,
+    started_ms: u64,
+    ended_ms: u64,
+    totals: Tally,
+    /// What went wrong with the day's ledger.
+    trouble: Option<String>,
+}
+
+/// Runs the program to its end.
+fn run(
+    standing: &Standing,
+    driver: &'static dyn Driver,
+    target: Target,
+    args: &WithArgs,
+    kept: Option<Kept>,
+) -> Result<Ran, CommandError> {
     let scratch = Scratch::new(&standing.home.gateway().join("with"))?;
     let line = scratch.0.join("line");
+    let window = args.window.and_then(|tokens| Window::new(tokens.get()));
+    let credential = target.credential;
     let alone = Alone::start(standing, 0)?;
-    let sign = Sign::begin(line.clone())?;
-    let kept = args.report.as_ref().map(|_| Kept::default());
-    let (lane, host) = alone.open(
-        standing,
-        Wish {
-            name: agent.clone(),
-            target,
-            window: args.window.and_then(|tokens| Window::new(tokens.get())),
-            hint: driver.makes_room().to_owned(),
-            plain_refusal: driver.loops_when_too_long(),
-            show: show(&sign, driver, kept.clone()),
-        },
-    )?;
-    let route = lane.route(credential);
-    let settings = Default::default();
-    let lead = Lead { settings: &settings, route: &route, scratch: &scratch.0, args: rest, line: &line };
-    let launch = driver.lead(&lead).map_err(of_driver)?;
+    let sign = Sign::new(line.clone());
+    let wish = Wish {
+        name: driver.name().to_owned(),
+        target,
+        window,
+        hint: driver.makes_room().to_owned(),
+        plain_refusal: driver.loops_when_too_long(),
+        show: show(&sign, driver, kept),
+    };
+    let (lane, host) = alone.open(standing, wish)?;
+    let rest = args.command.get(1..).unwrap_or_default();
+    let lead = Lead {
+        settings: &BTreeMap::new(),
+        route: &lane.route(credential),
+        scratch: &scratch.0,
+        args: rest,
+        env: &|name| standing.var(name),
+        window,
+        line: &line,
+    };
+    let Led { launch, shows_line } = driver.lead(&lead).map_err(of_driver)?;
+    let sign = sign.begin(!shows_line)?;
     let started_ms = now();
     let status = attached::run(&launch, rest);
     let ended_ms = now();
     drop(lane);
     let trouble = alone.end();
     sign.end();
-    let status =
-        status.map_err(|e| CommandError::new(FAILED, format!("{} cannot be started: {e}", launch.program.display())))?;
-    let totals = host.tally();
-    printer.note(&format!("agentops: {}", totals.line()));
-    if totals.calls == 0 && totals.refused == 0 {
-        printer
-            .note("agentops: no call of it came through the gateway; do its own settings or arguments lead it elsewhere?");
+    let program = launch.program.display();
+    let status = status.map_err(|e| CommandError::new(FAILED, format!("{program} cannot be started: {e}")))?;
+    Ok(Ran { status, started_ms, ended_ms, totals: host.tally(), trouble })
+}
+
+/// The figures, on stderr: stdout is the program's.
+fn say(ran: &Ran, printer: &Printer) {
+    printer.note(&format!("agentops: {}", ran.totals.line()));
+    if ran.totals.calls == 0 && ran.totals.refused == 0 {
+        printer.note(
+            "agentops: no call came through the gateway; do the program's own settings or arguments lead it elsewhere?",
+        );
     }
-    if let Some(trouble) = trouble {
+    if let Some(trouble) = &ran.trouble {
         printer.note(&format!("agentops: {trouble}"));
     }
-    let exit_code = exit_code(status);
-    if let (Some(path), Some(kept)) = (&args.report, kept) {
-        let (calls, refused) = kept.take();
-        let prices_of = models::prices_date().to_owned();
-        WithReport { agent, destination, started_ms, ended_ms, exit_code, prices_of, totals, calls, refused }.write(path)?;
+}
+
+/// With what the program's own settings make of its environment.
+fn with_settings(standing: &Standing, driver: &dyn Driver) -> Standing {
+    let mut standing = standing.clone();
+    for (name, value) in driver.settings_env(&|name| standing.var(name)) {
+        standing.env.retain(|(key, _)| *key != *name);
+        standing.env.push((name.into(), value.into()));
     }
-    Ok(exit_code)
+    standing
 }
 
 /// Where the program's calls go, as its own settings and the user's have it.
@@ -109,20 +164,21 @@ fn show(sign: &Sign, driver: &'static dyn Driver, kept: Option<Kept>) -> Show {
             if let Some(kept) = &kept {
                 kept.call(row);
             }
-            match passed_mark {
-                true => sign.alert(format!("past the soft mark: {} soon", driver.makes_room()), tally.line()),
-                false => sign.now(tally.line()),
-            }
+            let line = match tally.is_past_mark() {
+                true => format!("past the soft mark: {}  ·  {}", driver.makes_room(), tally.line()),
+                false => tally.line(),
+            };
+            sign.say(line, *passed_mark);
         }
         News::Refused(refusal) => {
-            let words = match refusal {
-                Refusal::Ceiling { sub_agent: false, .. } => format!("at the ceiling: {}", driver.makes_room()),
-                other => format!("refused: {other}"),
-            };
             if let Some(kept) = &kept {
                 kept.refused(refusal.to_string());
             }
-            sign.alert(words, tally.line());
+            let words = match refusal {
+                Refusal::Ceiling { .. } => format!("at the ceiling: {}", driver.makes_room()),
+                other => format!("refused: {other}"),
+            };
+            sign.say(format!("{words}  ·  {}", tally.line()), true);
         }
         News::Note(_) => {}
     })
