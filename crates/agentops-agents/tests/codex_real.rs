@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use agentops_agents::codex::Codex;
 use agentops_agents::driver::{
-    Access, AgentEvent, Capabilities, Driver, DriverError, Exit, Failure, Finish, Launch, Lead, Probe, Protocol, Reach,
+    Access, AgentEvent, Capabilities, Driver, DriverError, Exit, Failure, Finish, Launch, Lead, Led, Probe, Protocol, Reach,
     SessionRequest,
 };
 use agentops_core::usage::Usage;
@@ -45,7 +45,7 @@ impl Driver for InRoom {
         Codex.reach(settings, model, env)
     }
 
-    fn lead(&self, lead: &Lead<'_>) -> Result<Launch, DriverError> {
+    fn lead(&self, lead: &Lead<'_>) -> Result<Led, DriverError> {
         Codex.lead(lead)
     }
 

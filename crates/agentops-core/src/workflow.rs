@@ -27,7 +27,7 @@ pub struct Workflow {
     #[serde(default, skip_serializing_if = "Budget::is_none")]
     pub budget: Budget,
     /// What happens to secrets that are about to leave towards a model provider.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Secrets::is_default")]
     pub secrets: Secrets,
     /// How a lane is set up.
     pub lane: LaneSetup,
@@ -44,6 +44,12 @@ pub enum Secrets {
     Refuse,
     /// It leaves.
     Pass,
+}
+
+impl Secrets {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One phase.

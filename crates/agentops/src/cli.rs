@@ -59,7 +59,7 @@ pub enum Command {
     Merge(MergeArgs),
     /// Put a result away; it can be brought back
     Discard(RunArg),
-    /// Start your own agent program behind the gateway: its share and cost in view, the ceiling held
+    /// Start your own agent program behind the gateway
     With(WithArgs),
     /// Meter and limit the model calls of any program, until it is interrupted
     Gateway(GatewayArgs),

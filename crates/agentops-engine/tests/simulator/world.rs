@@ -23,7 +23,7 @@ pub type Counts = BTreeMap<&'static str, u64>;
 /// Something that happens.
 pub enum Ev {
     /// An action ends, started by this supervisor.
-    Outcome(u64, RunId, Key, Event),
+    Outcome(u64, RunId, Key, Box<Event>),
     /// A session's process does its next thing.
     Step(u64, RunId, SessionId),
     /// A person looks at a run and answers what it asks.
@@ -220,7 +220,7 @@ impl World {
                     let in_ms = self.rng.below(60_000);
                     self.later(in_ms, Ev::Outcome(epoch, run.clone(), key.clone(), event.clone()));
                 }
-                self.report(epoch, Input::Outcome(run, key, event)).map(|_| ())
+                self.report(epoch, Input::Outcome(run, key, *event)).map(|_| ())
             }
             Ev::Step(epoch, run, session) => self.session_step(epoch, run, session),
         }
@@ -368,7 +368,7 @@ impl World {
             Action::StopSession { session, why } => self.stop(epoch, &run, session, *why),
             _ => {
                 if let Some(event) = self.outcome(&key, &action) {
-                    self.later(in_ms, Ev::Outcome(epoch, run, key, event));
+                    self.later(in_ms, Ev::Outcome(epoch, run, key, Box::new(event)));
                 }
             }
         }

@@ -174,7 +174,9 @@ fn carries_the_task_through(program: Program) {
     let planted = format!("ghp_{PLANTED}");
     let watch = [("key", "dummy-key-for-tests"), ("lane", "agentops-lane-"), ("planted", &planted)];
     let watch = watch.map(|(name, value)| Watch::new(name, value)).into();
-    let server = ModelServer::start_with(script(vec![work]), Options { watch, keep_body_bytes: 64 << 20, ..Options::default() }).unwrap();
+    let server =
+        ModelServer::start_with(script(vec![work]), Options { watch, keep_body_bytes: 64 << 20, ..Options::default() })
+            .unwrap();
     let room = room(program, &bin, &server);
     let args = args(&room, program, &server);
     let view = room.run(&crate::room::refs(&args)).expect(0).json();

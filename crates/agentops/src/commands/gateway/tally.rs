@@ -89,8 +89,7 @@ impl Tally {
         }
         parts.push(if self.calls == 1 { "1 call".into() } else { format!("{} calls", self.calls) });
         let input = self.usage.input + self.usage.cache_read + self.usage.cache_write;
-        if input > 0 {
-            let cached = self.usage.cache_read * 100 / input;
+        if let Some(cached) = self.usage.cache_read.saturating_mul(100).checked_div(input) {
             parts.push(format!("{} tokens, {cached} % cached", thousands(self.usage.context())));
         }
         parts.push(self.price());
