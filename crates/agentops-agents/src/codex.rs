@@ -129,14 +129,18 @@ impl Driver for Codex {
     }
 
     fn lead(&self, lead: &Lead<'_>) -> Result<Led, DriverError> {
-        let route = lead.route;
-        Ok(Launch {
-            program: find_program(lead.settings, "codex", HINT)?,
-            args: route::options(route).into_iter().flat_map(|option| ["-c".into(), option.into()]).collect(),
-            env: route::env(route).into_iter().collect(),
-            ..Launch::default()
+        let mut options = route::options(lead.route);
+        if !home::users_home().is_some_and(|users| home::sets_title(&users)) {
+            // The title is where share and cost are shown.
+            options.push("tui.terminal_title=[]".into());
         }
-        .into())
+        let launch = Launch {
+            program: find_program(lead.settings, "codex", HINT)?,
+            args: options.into_iter().flat_map(|option| ["-c".into(), option.into()]).collect(),
+            env: route::env(lead.route).into_iter().collect(),
+            ..Launch::default()
+        };
+        Ok(launch.into())
     }
 
     fn makes_room(&self) -> &'static str {

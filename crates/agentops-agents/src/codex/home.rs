@@ -41,6 +41,12 @@ pub(super) fn kept_settings(users: &Path) -> Result<toml::Table, String> {
     Ok(table)
 }
 
+/// Whether the user's configuration says what stands in the terminal's title.
+pub(super) fn sets_title(users: &Path) -> bool {
+    let table = fs::read_to_string(users.join("config.toml")).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    table.and_then(|table| table.get("tui")?.get("terminal_title").cloned()).is_some()
+}
+
 /// Makes the session's home below `scratch` and returns its path.
 pub(super) fn prepare(
     scratch: &Path,

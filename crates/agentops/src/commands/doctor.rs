@@ -1,6 +1,13 @@
 //! `agentops doctor`: is this machine, this repository and its state in order?
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use agentops_agents::driver::{Credential, Driver, UsageReports};
+use agentops_engine::files::user::{self, UserConfig};
 use agentops_engine::ledger::Ledger;
+use agentops_engine::perform::gateway::{self, Aim};
+use agentops_gateway::Gateway;
 use agentops_git::{Git, Repo};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -94,18 +101,38 @@ pub fn doctor(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
         let found = supervisor.map_or("none runs; one is started when it is needed".into(), |pid| format!("process {pid}"));
         add("supervisor", CheckState::Good, found, "");
     }
+    let env: Vec<_> = std::env::vars_os().collect();
+    let file = home.config_file();
+    let user = match user::read(&file) {
+        Ok(user) => {
+            let found = if file.exists() { file.display().to_string() } else { "none; everything is as it comes".into() };
+            add("user settings", CheckState::Good, found, "");
+            user
+        }
+        Err(e) => {
+            add("user settings", CheckState::Bad, e.to_string(), &e.hint);
+            UserConfig::default()
+        }
+    };
+    if let Err(e) = Gateway::start(gateway::config(&user, &env)) {
+        add("gateway", CheckState::Bad, super::chain(&e), "no session with a model can start before this is mended");
+    }
     for driver in agentops_agents::registry::all() {
         // Which program these run is the agent file's to say.
         if ["scripted", "command", "acp"].contains(&driver.name()) {
             continue;
         }
         match driver.probe(&Default::default()) {
-            Ok(probe) => add(
-                &format!("driver {}", driver.name()),
-                CheckState::Good,
-                format!("{} at {}", probe.version, probe.program.display()),
-                "",
-            ),
+            Ok(probe) => {
+                add(
+                    &format!("driver {}", driver.name()),
+                    CheckState::Good,
+                    format!("{} at {}", probe.version, probe.program.display()),
+                    "",
+                );
+                let (state, found, hint) = calls(*driver, &user, &env);
+                add("  its calls", state, found, hint);
+            }
             Err(agentops_agents::driver::DriverError::Missing { program, hint }) => {
                 add(&format!("driver {}", driver.name()), CheckState::Note, format!("{program} is not installed"), &hint)
             }
@@ -117,12 +144,6 @@ pub fn doctor(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
             ),
         }
     }
-    add(
-        "ceiling",
-        CheckState::Note,
-        "stopped: from the driver's events; an overshoot of one call is possible and shown".into(),
-        "",
-    );
     add(
         "isolation",
         CheckState::Note,
@@ -144,4 +165,39 @@ pub fn doctor(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
         }
     }
     Ok(if bad { error::FAILED } else { error::SUCCESS })
+}
+
+/// How the calls of a program would go, as its own settings and the user's have it.
+fn calls(driver: &dyn Driver, user: &UserConfig, env: &[(OsString, OsString)]) -> (CheckState, String, &'static str) {
+    let var = |name: &str| env.iter().find(|(key, _)| key == name)?.1.to_str().map(str::to_owned);
+    let settings = BTreeMap::new();
+    let live = driver.capabilities(&settings).usage == UsageReports::EveryCall;
+    match gateway::aim(user, env, driver.reach(&settings, None, &var)) {
+        Ok(Aim::At(target)) => {
+            let how = match target.credential {
+                Credential::Key => format!("key, to {}", target.destination.base().origin()),
+                Credential::Login => {
+                    let host = target.destination.login().map(|base| base.origin()).unwrap_or_default();
+                    format!("login, to {host}")
+                }
+            };
+            if target.is_loose() {
+                let hint = "hidden reasoning of a call is counted at its end only, and that session then shows `stopped`";
+                return (CheckState::Good, format!("prevented ({how})"), hint);
+            }
+            (CheckState::Good, format!("prevented ({how})"), "")
+        }
+        Ok(Aim::Past(why)) if live => (
+            CheckState::Note,
+            format!("stopped: {why}"),
+            "the driver's events stop it; an overshoot of one call is possible and shown",
+        ),
+        Ok(Aim::Past(why)) => (
+            CheckState::Note,
+            format!("refused: {why}"),
+            "the program does not say in time what it uses, so nothing could hold it",
+        ),
+        Ok(Aim::NoModel) => (CheckState::Good, "no model".into(), ""),
+        Err(why) => (CheckState::Note, format!("refused: {why}"), ""),
+    }
 }
