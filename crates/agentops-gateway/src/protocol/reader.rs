@@ -182,10 +182,10 @@ impl Reader {
     }
 
     /// How the stream ends if it is to be ended here: the bytes of an ending in good form, to be sent after the last
-    /// [`Seen::boundary`]. Of a plain answer nothing, for there is no such place.
+    /// [`Seen::boundary`]. Of a plain answer nothing, for there is no such place, and of one that has ended nothing more.
     #[must_use]
     pub fn cut(&self) -> Vec<u8> {
-        if matches!(self.form, Form::Plain { .. }) {
+        if matches!(self.form, Form::Plain { .. }) || self.state.answer.complete {
             return Vec::new();
         }
         match self.protocol {
