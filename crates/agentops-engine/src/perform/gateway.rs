@@ -212,7 +212,7 @@ pub fn aim(user: &UserConfig, env: &[(OsString, OsString)], reach: Reach) -> Res
     let destination = destination(user, &name, base)?;
     let identity = match credential {
         driver::Credential::Login => Identity::Login,
-        driver::Credential::Key => Identity::Key(key(env, &destination, key_env)?),
+        driver::Credential::Key => key(env, &destination, key_env)?.map_or(Identity::Nobody, Identity::Key),
     };
     Ok(Aim::At(Box::new(Target { destination, identity, credential })))
 }
@@ -335,11 +335,12 @@ fn default_key_env(name: &str) -> Option<String> {
     all.get(name)?.key_env().map(str::to_owned)
 }
 
-fn key(env: &[(OsString, OsString)], destination: &Destination, key_env: Option<String>) -> Result<Secret, String> {
-    let Some(name) = key_env.or_else(|| destination.key_env().map(str::to_owned)) else { return Ok(Secret::new("")) };
+/// The key; `None`: the destination wants none.
+fn key(env: &[(OsString, OsString)], destination: &Destination, key_env: Option<String>) -> Result<Option<Secret>, String> {
+    let Some(name) = key_env.or_else(|| destination.key_env().map(str::to_owned)) else { return Ok(None) };
     let value = env.iter().find(|(key, _)| key == name.as_str()).and_then(|(_, value)| value.to_str());
     match value.filter(|value| !value.is_empty()) {
-        Some(value) => Ok(Secret::new(value)),
+        Some(value) => Ok(Some(Secret::new(value))),
         None => Err(format!("the key of destination `{}` is not set: export {name}", destination.name())),
     }
 }

@@ -6,6 +6,7 @@ mod ceiling;
 mod crash;
 mod decisions;
 mod hostile_text;
+mod logins;
 mod once;
 mod processes;
 mod quick;

@@ -16,7 +16,7 @@ use crate::room::{Room, close_out};
 
 /// Which program.
 #[derive(Clone, Copy, PartialEq)]
-enum Program {
+pub enum Program {
     Claude,
     Codex,
     OpenCode,
@@ -24,7 +24,7 @@ enum Program {
 }
 
 impl Program {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Program::Claude => "claude",
             Program::Codex => "codex",
@@ -33,7 +33,7 @@ impl Program {
         }
     }
 
-    fn model(self) -> &'static str {
+    pub fn model(self) -> &'static str {
         match self {
             Program::Claude => "claude-sonnet-4-5",
             Program::Codex => "gpt-5-scripted",
@@ -56,7 +56,7 @@ impl Program {
 
 /// The folder with the programs, or the word that the test is skipped.
 #[expect(clippy::print_stdout, reason = "a skipped test says so")]
-fn programs() -> Option<PathBuf> {
+pub fn programs() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os("AGENTOPS_REAL_AGENTS") {
         return Some(PathBuf::from(folder).join("node_modules/.bin"));
     }
@@ -68,7 +68,7 @@ fn programs() -> Option<PathBuf> {
     None
 }
 
-fn write(path: &str, content: &str) -> Turn {
+pub fn write(path: &str, content: &str) -> Turn {
     Turn { tools: vec![ToolCall::Write { path: path.into(), content: content.into() }], ..Turn::default() }
 }
 
@@ -76,7 +76,7 @@ fn shell(command: &str) -> Turn {
     Turn { tools: vec![ToolCall::Shell { command: command.into() }], ..Turn::default() }
 }
 
-fn conversation(when: &str, turns: Vec<Turn>, usage: Growth) -> Conversation {
+pub fn conversation(when: &str, turns: Vec<Turn>, usage: Growth) -> Conversation {
     Conversation { when: when.into(), turns, on: Vec::new(), usage: Some(usage) }
 }
 
@@ -87,7 +87,7 @@ const PLAN: &str = "## Goal\n\nDone.\n\n## Steps\n\n1. done.txt\n\n## Tests\n\nc
 const PLANTED: &str = "q8Wn3ZtR5vKx7LmB2cYd9HfJ4gSp6TaE1uQo";
 
 /// What the model says in each phase. `implement` is given: it differs by test.
-fn script(implement: Vec<Conversation>) -> Script {
+pub fn script(implement: Vec<Conversation>) -> Script {
     let small = Growth { base: 20_000, step: 1_000, output: 200 };
     let mut conversations = vec![
         conversation(
@@ -159,7 +159,7 @@ fn phase<'v>(view: &'v Value, name: &str) -> &'v Value {
     view["phases"].as_array().unwrap().iter().find(|phase| phase["name"] == name).unwrap()
 }
 
-fn sessions(view: &Value, name: &str) -> Vec<Value> {
+pub fn sessions(view: &Value, name: &str) -> Vec<Value> {
     let lanes = phase(view, name)["lanes"].as_array().unwrap().iter().filter(|lane| lane["review"] == false);
     lanes.flat_map(|lane| lane["sessions"].as_array().unwrap().clone()).collect()
 }
