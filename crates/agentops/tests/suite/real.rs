@@ -16,7 +16,7 @@ use crate::room::{Room, close_out};
 
 /// Which program.
 #[derive(Clone, Copy, PartialEq)]
-enum Program {
+pub enum Program {
     Claude,
     Codex,
     OpenCode,
@@ -24,7 +24,7 @@ enum Program {
 }
 
 impl Program {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Program::Claude => "claude",
             Program::Codex => "codex",
@@ -33,7 +33,7 @@ impl Program {
         }
     }
 
-    fn model(self) -> &'static str {
+    pub fn model(self) -> &'static str {
         match self {
             Program::Claude => "claude-sonnet-4-5",
             Program::Codex => "gpt-5-scripted",
@@ -43,7 +43,7 @@ impl Program {
     }
 
     /// What the window counts as: the smallest of what program and model table say.
-    fn window(self) -> u64 {
+    pub fn window(self) -> u64 {
         match self {
             Program::Claude => 200_000,
             // Codex reports 95 % of it.
@@ -56,7 +56,7 @@ impl Program {
 
 /// The folder with the programs, or the word that the test is skipped.
 #[expect(clippy::print_stdout, reason = "a skipped test says so")]
-fn programs() -> Option<PathBuf> {
+pub fn programs() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os("AGENTOPS_REAL_AGENTS") {
         return Some(PathBuf::from(folder).join("node_modules/.bin"));
     }
@@ -72,7 +72,7 @@ fn write(path: &str, content: &str) -> Turn {
     Turn { tools: vec![ToolCall::Write { path: path.into(), content: content.into() }], ..Turn::default() }
 }
 
-fn shell(command: &str) -> Turn {
+pub fn shell(command: &str) -> Turn {
     Turn { tools: vec![ToolCall::Shell { command: command.into() }], ..Turn::default() }
 }
 
@@ -105,7 +105,7 @@ fn script(implement: Vec<Conversation>) -> Script {
 }
 
 /// A room in which the program finds the server, with a clean home and a dummy key.
-fn room(program: Program, bin: &std::path::Path, server: &ModelServer) -> Room {
+pub fn room(program: Program, bin: &std::path::Path, server: &ModelServer) -> Room {
     let mut room = Room::new();
     let path = std::env::var("PATH").unwrap_or_default();
     room.set("PATH", format!("{}:{path}", bin.display()));
