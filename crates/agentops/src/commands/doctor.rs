@@ -131,7 +131,7 @@ pub fn doctor(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
                     "",
                 );
                 let (state, found, hint) = calls(*driver, &user, &env);
-                add("  its calls", state, found, hint);
+                add(&format!("calls of {}", driver.name()), state, found, hint);
             }
             Err(agentops_agents::driver::DriverError::Missing { program, hint }) => {
                 add(&format!("driver {}", driver.name()), CheckState::Note, format!("{program} is not installed"), &hint)
@@ -160,8 +160,8 @@ pub fn doctor(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
                 CheckState::Note => printer.paint("33", "·"),
                 CheckState::Bad => printer.paint("31", "✗"),
             };
-            let hint = if check.hint.is_empty() { String::new() } else { format!("\n                   {}", check.hint) };
-            printer.data(&format!("{mark} {:<16} {}{hint}", check.what, check.found));
+            let hint = if check.hint.is_empty() { String::new() } else { format!("\n                     {}", check.hint) };
+            printer.data(&format!("{mark} {:<18} {}{hint}", check.what, check.found));
         }
     }
     Ok(if bad { error::FAILED } else { error::SUCCESS })

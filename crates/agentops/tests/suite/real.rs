@@ -43,7 +43,7 @@ impl Program {
     }
 
     /// What the window counts as: the smallest of what program and model table say.
-    fn window(self) -> u64 {
+    pub fn window(self) -> u64 {
         match self {
             Program::Claude => 200_000,
             // Codex reports 95 % of it.
@@ -72,7 +72,7 @@ pub fn write(path: &str, content: &str) -> Turn {
     Turn { tools: vec![ToolCall::Write { path: path.into(), content: content.into() }], ..Turn::default() }
 }
 
-fn shell(command: &str) -> Turn {
+pub fn shell(command: &str) -> Turn {
     Turn { tools: vec![ToolCall::Shell { command: command.into() }], ..Turn::default() }
 }
 
@@ -108,7 +108,7 @@ pub fn script(implement: Vec<Conversation>) -> Script {
 }
 
 /// A room in which the program finds the server, with a clean home and a dummy key.
-fn room(program: Program, bin: &std::path::Path, server: &ModelServer) -> Room {
+pub fn room(program: Program, bin: &std::path::Path, server: &ModelServer) -> Room {
     let mut room = Room::new();
     let path = std::env::var("PATH").unwrap_or_default();
     room.set("PATH", format!("{}:{path}", bin.display()));

@@ -1,0 +1,98 @@
+//! `agentops gateway`, called as any program would call it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::Stdio;
+
+use agentops_testkit::model::{ModelServer, Options, Script, Watch};
+use serde_json::{Value, json};
+
+use crate::room::Room;
+
+const KEY: &str = "dummy-key-for-tests";
+
+/// One request; gives the status and the body.
+fn post(base: &str, path: &str, body: &Value) -> (u16, String) {
+    let (host, prefix) = base.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    let body = body.to_string();
+    write!(
+        stream,
+        "POST /{prefix}{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[test]
+fn it_meters_every_protocol_until_it_is_interrupted() {
+    let watch = vec![Watch::new("key", KEY), Watch::new("lane", "agentops-lane-")];
+    let server = ModelServer::start_with(Script::default(), Options { watch, ..Options::default() }).unwrap();
+    let mut room = Room::empty();
+    let folder = room.root().join("home/.config/agentops");
+    std::fs::create_dir_all(&folder).unwrap();
+    let base = server.base_url();
+    let settings = format!(
+        "[gateway.destination]\nanthropic = {{ base-url = \"{base}\" }}\nopenai = {{ base-url = \"{base}/v1\" }}\n\
+         mine = {{ base-url = \"{base}\", protocol = \"google\", key-env = \"MY_KEY\" }}\n"
+    );
+    std::fs::write(folder.join("config.toml"), settings).unwrap();
+    for name in ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "MY_KEY"] {
+        room.set(name, KEY);
+    }
+    let mut running = room.command(&["gateway", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap()).unwrap() };
+    let open = next();
+    let names: Vec<&str> =
+        open["lanes"].as_array().unwrap().iter().map(|lane| lane["destination"].as_str().unwrap()).collect();
+    assert_eq!(names, ["anthropic", "mine", "openai"], "google's own key is not set");
+    let lane = |name: &str| open["lanes"].as_array().unwrap().iter().find(|lane| lane["destination"] == name).unwrap();
+    let said = json!([{"role": "user", "content": "Hello."}]);
+    let parts = json!([{"role": "user", "parts": [{"text": "Hello."}]}]);
+    let calls = [
+        ("anthropic", "/v1/messages", json!({"model": "claude-sonnet-4-5", "max_tokens": 50, "messages": said})),
+        ("openai", "/v1/responses", json!({"model": "gpt-5", "input": said})),
+        ("openai", "/v1/chat/completions", json!({"model": "gpt-5", "messages": said})),
+        ("mine", "/v1beta/models/gemini-2.5-pro:generateContent", json!({"contents": parts})),
+    ];
+    for (name, path, body) in &calls {
+        let (status, answer) = post(lane(name)["base"].as_str().unwrap(), path, body);
+        assert_eq!(status, 200, "{answer}");
+        let line = next();
+        assert_eq!((&line["line"], &line["destination"]), (&json!("call"), &json!(name)), "{line}");
+        assert!(line["call"]["usage"]["output"].is_u64(), "{line}");
+    }
+    for record in server.requests() {
+        assert!(record.saw("key") && !record.saw("lane"), "{record:#?}");
+    }
+    // What is not known passes and is named; what is not a lane's goes nowhere.
+    let base = lane("anthropic")["base"].as_str().unwrap();
+    post(base, "/v1/something-new", &json!({}));
+    assert!(next()["words"].as_str().unwrap().contains("/v1/something-new"));
+    let seen = server.requests().len();
+    let wrong = base.replace("agentops-lane-", "agentops-lone-");
+    assert!(post(&wrong, "/v1/messages", &calls[0].2).0 >= 400);
+    let unknown = json!({"model": "nobody-knows-it", "max_tokens": 50, "messages": said});
+    assert_eq!(post(base, "/v1/messages", &unknown).0, 400);
+    assert!(next()["why"].as_str().unwrap().contains("nobody-knows-it"));
+    assert_eq!(server.requests().len(), seen);
+    let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ends = [next(), next(), next()].map(|line| (line["line"].clone(), line["totals"]["calls"].as_u64().unwrap()));
+    assert_eq!(ends, [1, 1, 2].map(|calls| (json!("end"), calls)));
+    assert!(running.wait().unwrap().success());
+}
+
+#[test]
+fn without_a_key_it_says_what_is_missing() {
+    let room = Room::empty();
+    let none = room.run(&["gateway"]).expect(agentops::error::USAGE.into());
+    assert!(none.stderr.contains("ANTHROPIC_API_KEY") && none.stderr.contains("--login"), "{}", none.stderr);
+    let named = room.run(&["gateway", "--destination", "nowhere"]).expect(agentops::error::USAGE.into());
+    assert!(named.stderr.contains("`nowhere` is not known"), "{}", named.stderr);
+}

@@ -1,0 +1,116 @@
+//! `agentops with` around the real agent programs.
+
+use agentops_testkit::judge;
+use agentops_testkit::model::{Conversation, Growth, ModelServer, Options, Script, Turn, Watch};
+use serde_json::Value;
+
+use crate::real::{Program, programs, room, shell};
+use crate::room::{Ran, Room};
+
+/// What a person types for one question without a screen.
+fn words(program: Program, server: &ModelServer, room: &Room) -> Vec<String> {
+    let words: &[&str] = match program {
+        Program::Claude => &["-p", "TASK: do it", "--model", program.model(), "--allowedTools", "Bash"],
+        Program::Codex => &["exec", "--skip-git-repo-check", "--sandbox", "danger-full-access", "TASK: do it"],
+        Program::OpenCode => {
+            let folder = room.root().join("home/.config/opencode");
+            std::fs::create_dir_all(&folder).unwrap();
+            let options =
+                serde_json::json!({"baseURL": format!("{}/v1", server.base_url()), "apiKey": "{env:SCRIPTED_KEY}"});
+            let models = serde_json::json!({"gpt-5-scripted": {}});
+            let provider = serde_json::json!({"npm": "@ai-sdk/openai-compatible", "options": options, "models": models});
+            let config = serde_json::json!({"model": program.model(), "provider": {"scripted": provider}});
+            std::fs::write(folder.join("opencode.json"), config.to_string()).unwrap();
+            &["run", "TASK: do it"]
+        }
+        Program::Gemini => &["-p", "TASK: do it", "-m", program.model(), "--approval-mode", "yolo", "--skip-trust"],
+    };
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// A server with one conversation, which says nothing true of its usage.
+fn server(turns: Vec<Turn>) -> ModelServer {
+    let usage = Some(Growth { base: 10, step: 0, output: 1 });
+    let conversations = vec![Conversation { when: "TASK".into(), turns, on: Vec::new(), usage }];
+    let watch = [("key", "dummy-key-for-tests"), ("lane", "agentops-lane-")].map(|(name, value)| Watch::new(name, value));
+    let options = Options { watch: watch.into(), keep_body_bytes: 256 << 20, ..Options::default() };
+    ModelServer::start_with(Script { conversations, ..Script::default() }, options).unwrap()
+}
+
+fn with(room: &Room, program: Program, flags: &[&str], words: &[String]) -> (Ran, Value) {
+    let report = room.root().join("report.json");
+    let mut args = vec!["with", "--report", report.to_str().unwrap()];
+    args.extend(flags.iter().copied().chain([program.name()]));
+    args.extend(words.iter().map(String::as_str));
+    let ran = room.run(&args);
+    let json = std::fs::read_to_string(&report).unwrap_or_else(|e| panic!("{e}: {ran:#?}"));
+    (ran, serde_json::from_str(&json).unwrap())
+}
+
+fn works_as_without_it(program: Program) {
+    let Some(bin) = programs() else { return };
+    let server = server(vec![shell("echo it was here > here.txt"), Turn::text("All is done.")]);
+    let room = room(program, &bin, &server);
+    let (ran, report) = with(&room, program, &[], &words(program, &server, &room));
+    let ran = ran.expect(0);
+    assert!(format!("{}{}", ran.stdout, ran.stderr).contains("All is done."), "{ran:#?}");
+    assert_eq!(std::fs::read_to_string(room.repo().join("here.txt")).unwrap(), "it was here\n", "{ran:#?}");
+    let arrived: Vec<_> = server.requests().into_iter().filter(|record| record.method == "POST").collect();
+    assert_eq!(report["totals"]["calls"], arrived.len(), "{ran:#?}");
+    assert!(arrived.len() >= 2 && arrived.iter().all(|record| record.saw("key") && !record.saw("lane")), "{arrived:#?}");
+}
+
+/// B1: a conversation that grows by what commands print is stopped below the ceiling, and the program ends by itself.
+fn is_held_at_the_ceiling(program: Program) {
+    let Some(bin) = programs() else { return };
+    let turns = vec![shell("seq -s ' ' 100000 105000")];
+    let server = server(turns);
+    let room = room(program, &bin, &server);
+    // A window that a few commands fill.
+    let (ran, report) = with(&room, program, &["--window", "120000"], &words(program, &server, &room));
+    assert!(report["totals"]["refused"].as_u64().unwrap() > 0, "{ran:#?}");
+    let calls = server.requests().into_iter().filter(|record| record.main());
+    let largest = calls.map(|record| judge::tokens(record.protocol, &record.body.unwrap())).max().unwrap();
+    assert!(largest <= 120_000 * 40 / 100, "{largest}");
+    assert!(ran.stderr.contains("at the ceiling"), "{ran:#?}");
+}
+
+#[test]
+fn claude_code_works_as_without_it() {
+    works_as_without_it(Program::Claude);
+}
+
+#[test]
+fn codex_works_as_without_it() {
+    works_as_without_it(Program::Codex);
+}
+
+#[test]
+fn opencode_works_as_without_it() {
+    works_as_without_it(Program::OpenCode);
+}
+
+#[test]
+fn gemini_works_as_without_it() {
+    works_as_without_it(Program::Gemini);
+}
+
+#[test]
+fn b1_claude_code_is_held_at_the_ceiling() {
+    is_held_at_the_ceiling(Program::Claude);
+}
+
+#[test]
+fn b1_codex_is_held_at_the_ceiling() {
+    is_held_at_the_ceiling(Program::Codex);
+}
+
+#[test]
+fn b1_opencode_is_held_at_the_ceiling() {
+    is_held_at_the_ceiling(Program::OpenCode);
+}
+
+#[test]
+fn b1_gemini_is_held_at_the_ceiling() {
+    is_held_at_the_ceiling(Program::Gemini);
+}
