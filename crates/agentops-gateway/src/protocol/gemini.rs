@@ -133,9 +133,11 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
 
 /// One response of a stream: each is whole, with the candidates' next parts.
 fn chunk(state: &mut State, chunk: Json<'_>) {
+    let mut report = None;
     for (key, value) in chunk.members() {
         match key {
             b"candidates" => candidates(state, value),
+            b"usageMetadata" => report = usage::gemini(value),
             b"modelVersion" => State::name(&mut state.answer.model, Some(value)),
             b"responseId" => State::name(&mut state.answer.id, Some(value)),
             b"error" => {
@@ -156,16 +158,23 @@ fn chunk(state: &mut State, chunk: Json<'_>) {
     }
     state.answer.complete |= state.answer.finish.is_some() && state.open_candidates.is_empty();
     // Each response reports what there is so far.
-    let report = chunk.get("usageMetadata").and_then(usage::gemini);
     let is_final = state.answer.complete;
     state.report(report, is_final);
 }
 
 fn candidates(state: &mut State, candidates: Json<'_>) {
     for candidate in candidates.elements() {
-        let index = candidate.get("index").and_then(|index| index.number().ok()).unwrap_or(0);
-        state.candidate(index, candidate.get("finishReason"));
-        let Some(content) = candidate.get("content") else { continue };
+        let (mut index, mut finish, mut content) = (0, None, None);
+        for (key, value) in candidate.members() {
+            match key {
+                b"index" => index = value.number().unwrap_or(0),
+                b"finishReason" => finish = Some(value),
+                b"content" => content = Some(value),
+                _ => {}
+            }
+        }
+        state.candidate(index, finish);
+        let Some(content) = content else { continue };
         let (mut bytes, mut hidden) = (0, false);
         for part in content.get("parts").into_iter().flat_map(Json::elements) {
             if let Some(call) = part.get("functionCall") {
