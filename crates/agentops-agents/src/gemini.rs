@@ -19,6 +19,8 @@ const KEYS: &[&str] = &["program", "retries"];
 const HINT: &str = "npm install -g @google/gemini-cli";
 const KEY_ENV: &str = "GEMINI_API_KEY";
 const BASE_ENV: &str = "GOOGLE_GEMINI_BASE_URL";
+/// Names the file with the weakest of all settings.
+const DEFAULTS_ENV: &str = "GEMINI_CLI_SYSTEM_DEFAULTS_PATH";
 /// Variables that would lead the program elsewhere, or give it what is not the session's.
 const REMOVED: &[&str] = &[
     "GEMINI_CLI",
@@ -26,7 +28,7 @@ const REMOVED: &[&str] = &[
     "GEMINI_CLI_IDE_PID",
     "GEMINI_CLI_IDE_SERVER_PORT",
     "GEMINI_CLI_IDE_WORKSPACE_PATH",
-    "GEMINI_CLI_SYSTEM_DEFAULTS_PATH",
+    DEFAULTS_ENV,
     "GEMINI_SANDBOX",
     "GEMINI_SYSTEM_MD",
     "GOOGLE_API_KEY",
@@ -114,16 +116,21 @@ impl Driver for Gemini {
     }
 
     fn lead(&self, lead: &Lead<'_>) -> Result<Led, DriverError> {
-        if config::users_login().is_some_and(|kind| kind != config::KEY_LOGIN) {
+        let login = config::users_login();
+        if login.as_deref().is_some_and(|kind| kind != config::KEY_LOGIN) {
             let reason = "its settings choose another login than an API key (`/auth` changes that)";
             return Err(DriverError::NotLed { driver: "gemini", reason });
         }
-        Ok(Launch {
+        let mut launch = Launch {
             program: find_program(lead.settings, "gemini", HINT)?,
             env: route_env(lead.route).into(),
             ..Launch::default()
+        };
+        if login.is_none() && (lead.env)(DEFAULTS_ENV).is_none() {
+            // With an address of its own, and nothing chosen, the program takes a way to log in that it then refuses.
+            launch.env.push((DEFAULTS_ENV.into(), config::write_defaults(lead.scratch)?.into()));
         }
-        .into())
+        Ok(launch.into())
     }
 
     fn makes_room(&self) -> &'static str {

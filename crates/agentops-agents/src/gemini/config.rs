@@ -47,6 +47,14 @@ pub(super) fn users_login() -> Option<String> {
     settings["security"]["auth"]["selectedType"].as_str().map(str::to_owned)
 }
 
+/// The weakest settings: those that choose an API key where nothing else does.
+pub(super) fn write_defaults(scratch: &Path) -> Result<PathBuf, DriverError> {
+    let path = scratch.join("defaults.json");
+    let settings = json!({"security": {"auth": {"selectedType": KEY_LOGIN}}});
+    fs::write(&path, settings.to_string()).map_err(|source| DriverError::Scratch { path: path.clone(), source })?;
+    Ok(path)
+}
+
 /// In the place of the user's own settings. Not in the place of the system's, which would outrank them: the program leaves
 /// such a file out without a word in some places, below the temporary folder for one.
 fn settings(request: &SessionRequest, retries: Option<u64>) -> Value {
