@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use agentops_engine::files::{self, config};
+use agentops_engine::files::{self, config, user};
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -14,6 +14,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/README.md",
     "docs/ceiling.md",
     "docs/commands.md",
+    "docs/gateway.md",
     "docs/workflows.md",
 ];
 
@@ -116,6 +117,20 @@ fn every_config_can_be_read() {
         std::fs::write(&path, &text).unwrap();
         let config = config::read(folder.path()).unwrap_or_else(|e| panic!("{place}: {e}"));
         config.lane.check().unwrap_or_else(|e| panic!("{place}: {e}"));
+    }
+}
+
+#[test]
+fn every_user_config_can_be_read() {
+    let blocks = blocks("user-config");
+    assert!(!blocks.is_empty());
+    for (place, text) in blocks {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, &text).unwrap();
+        let user = user::read(&path).unwrap_or_else(|e| panic!("{place}: {e}"));
+        let named = agentops_engine::perform::gateway::destinations(&user);
+        agentops_gateway::destination::Destinations::new(named).unwrap_or_else(|e| panic!("{place}: {e}"));
     }
 }
 
