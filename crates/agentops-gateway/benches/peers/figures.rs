@@ -84,7 +84,7 @@ fn ready(runtime: &Runtime, name: &'static str, process: Option<Process>, target
     while Instant::now() < end {
         let answered = runtime.block_on(async {
             let mut caller = Caller::connect(Arc::clone(&target)).await?;
-            caller.call("plain", small(false)).await
+            caller.call(small("plain")).await
         });
         if answered.is_some() {
             return Some(Running { name, process, target });
@@ -224,14 +224,14 @@ impl Bench {
                 };
                 let mut bodies = bodies.into_iter();
                 let before = quiet();
-                let answered = self.runtime.block_on(caller.call("plain", bodies.next().unwrap_or_default()));
+                let answered = self.runtime.block_on(caller.call(bodies.next().unwrap_or_default()));
                 let between = quiet();
                 warn(running.name, u64::from(answered.is_none()));
                 (first, firsts) = (first + between.saturating_sub(before), firsts + 1);
                 let failed = self.runtime.block_on(async {
                     let mut failed = 0;
                     for body in bodies {
-                        failed += u64::from(caller.call("plain", body).await.is_none());
+                        failed += u64::from(caller.call(body).await.is_none());
                     }
                     failed
                 });
@@ -255,7 +255,7 @@ impl Bench {
                 let mut caller = Caller::connect(target).await?;
                 let mut times = Vec::new();
                 for _ in 0..40 {
-                    times.push(caller.call("stream", small(true)).await?.as_secs_f64() * 1e3);
+                    times.push(caller.call(small("stream")).await?.as_secs_f64() * 1e3);
                 }
                 median(&times)
             });
