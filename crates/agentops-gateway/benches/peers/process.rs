@@ -72,7 +72,8 @@ fn tasks(pid: u32) -> Vec<String> {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        for pid in self.tree().into_iter().rev() {
+        // Parents first: some start a child anew that has ended.
+        for pid in self.tree() {
             let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
             if let Some(pid) = pid {
                 rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
