@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -130,9 +129,8 @@ fn free_port() -> u16 {
 
 fn nginx(upstream: &str) -> Option<(Option<Process>, Target)> {
     let port = free_port();
-    let folder: PathBuf = std::env::temp_dir().join(format!("agentops-bench-nginx-{}-{port}", std::process::id()));
-    std::fs::create_dir_all(&folder).ok()?;
-    let at = folder.display();
+    let folder = tempfile::tempdir().ok()?;
+    let at = folder.path().display();
     let host = upstream.trim_start_matches("http://");
     let mut temporary = String::new();
     for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
@@ -147,10 +145,10 @@ fn nginx(upstream: &str) -> Option<(Option<Process>, Target)> {
            server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://provider; proxy_http_version 1.1;
              proxy_set_header Connection ''; proxy_buffering off; }} }} }}"
     );
-    let file = folder.join("nginx.conf");
+    let file = folder.path().join("nginx.conf");
     std::fs::write(&file, text).ok()?;
     let command = ["nginx", "-e", "stderr", "-c"].map(str::to_owned).into_iter().chain([file.display().to_string()]);
-    let process = Process::start(&command.collect::<Vec<_>>()).ok()?;
+    let process = Process::start(&command.collect::<Vec<_>>()).ok()?.with(folder);
     Some((Some(process), Target::new(format!("http://127.0.0.1:{port}"), "")))
 }
 
