@@ -21,8 +21,13 @@ pub(crate) fn check<'a>(method: &Method, uri: &'a Uri, headers: &HeaderMap, port
     // (`Host`, also when its name was rebound to this machine) and the page itself (`Origin`).
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok()).filter(|_| hosts.next().is_none());
-    let name = host.and_then(|host| host.strip_suffix(&format!(":{port}")));
-    if !matches!(name, Some("127.0.0.1" | "localhost")) {
+    let named = host.and_then(|host| host.rsplit_once(':'));
+    let own = named.is_some_and(|(name, digits)| {
+        matches!(name, "127.0.0.1" | "localhost")
+            && digits.bytes().all(|digit| digit.is_ascii_digit())
+            && digits.parse() == Ok(port)
+    });
+    if !own {
         return Err(Refusal::closing(StatusCode::FORBIDDEN, "this is not the host that you asked for"));
     }
     if headers.contains_key(header::ORIGIN) {

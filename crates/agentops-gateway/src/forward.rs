@@ -226,7 +226,7 @@ fn request(
     is_call: bool,
 ) -> Result<Request<Full<Bytes>>, Refusal> {
     let path = entry.destination.path(entry.upstream.base(), &entry.credentials.path(path));
-    let uri: Uri = path.parse().map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the path is not one"))?;
+    let uri = Uri::try_from(path).map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the path is not one"))?;
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = parts.method.clone();
     *request.uri_mut() = uri;

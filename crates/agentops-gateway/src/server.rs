@@ -8,7 +8,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::forward::{self, Shared};
 use crate::unread::Unread;
@@ -23,36 +24,26 @@ pub(crate) const END: Duration = Duration::from_secs(1);
 
 /// Serves until the other end of `stop` is dropped.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
-    let room = Arc::new(Semaphore::new(shared.limits.connections_max));
+    // Ended with the gateway, each with its client.
+    let mut connections = JoinSet::new();
     loop {
-        let accepted = async {
-            let place = Arc::clone(&room).acquire_owned().await;
-            (listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
+        let is_full = connections.len() >= shared.limits.connections_max;
+        tokio::select! {
             biased;
             _ = stop.changed() => break,
-            accepted = accepted => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let (shared, mut stop) = (Arc::clone(&shared), stop.clone());
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = connection(stream, shared) => {}
-                        _ = stop.changed() => {}
-                    }
-                    drop(place);
-                });
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if !is_full => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&shared)));
+                }
+                // Out of file descriptors, most likely: some will be freed.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
-            // Out of file descriptors, most likely: some will be freed.
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
-    // Every call that is under way is dropped by its connection, which settles it; that needs the runtime.
-    let all = u32::try_from(shared.limits.connections_max).unwrap_or(u32::MAX);
     let settled = async {
-        let _all = room.acquire_many(all).await;
+        // Every call that is under way is dropped with its connection, which settles it; that needs the runtime.
+        connections.shutdown().await;
         // Where calls are counted to be settled, that waits its turn on other threads. When this turn has come, theirs have,
         // and what has begun there is waited for when the runtime ends.
         let _turn = tokio::task::spawn_blocking(|| ()).await;

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -84,7 +83,7 @@ fn ready(runtime: &Runtime, name: &'static str, process: Option<Process>, target
     while Instant::now() < end {
         let answered = runtime.block_on(async {
             let mut caller = Caller::connect(Arc::clone(&target)).await?;
-            caller.call("plain", small(false)).await
+            caller.call(small("plain")).await
         });
         if answered.is_some() {
             return Some(Running { name, process, target });
@@ -130,9 +129,8 @@ fn free_port() -> u16 {
 
 fn nginx(upstream: &str) -> Option<(Option<Process>, Target)> {
     let port = free_port();
-    let folder: PathBuf = std::env::temp_dir().join(format!("agentops-bench-nginx-{}-{port}", std::process::id()));
-    std::fs::create_dir_all(&folder).ok()?;
-    let at = folder.display();
+    let folder = tempfile::tempdir().ok()?;
+    let at = folder.path().display();
     let host = upstream.trim_start_matches("http://");
     let mut temporary = String::new();
     for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
@@ -147,10 +145,10 @@ fn nginx(upstream: &str) -> Option<(Option<Process>, Target)> {
            server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://provider; proxy_http_version 1.1;
              proxy_set_header Connection ''; proxy_buffering off; }} }} }}"
     );
-    let file = folder.join("nginx.conf");
+    let file = folder.path().join("nginx.conf");
     std::fs::write(&file, text).ok()?;
     let command = ["nginx", "-e", "stderr", "-c"].map(str::to_owned).into_iter().chain([file.display().to_string()]);
-    let process = Process::start(&command.collect::<Vec<_>>()).ok()?;
+    let process = Process::start(&command.collect::<Vec<_>>()).ok()?.with(folder);
     Some((Some(process), Target::new(format!("http://127.0.0.1:{port}"), "")))
 }
 
@@ -224,14 +222,14 @@ impl Bench {
                 };
                 let mut bodies = bodies.into_iter();
                 let before = quiet();
-                let answered = self.runtime.block_on(caller.call("plain", bodies.next().unwrap_or_default()));
+                let answered = self.runtime.block_on(caller.call(bodies.next().unwrap_or_default()));
                 let between = quiet();
                 warn(running.name, u64::from(answered.is_none()));
                 (first, firsts) = (first + between.saturating_sub(before), firsts + 1);
                 let failed = self.runtime.block_on(async {
                     let mut failed = 0;
                     for body in bodies {
-                        failed += u64::from(caller.call("plain", body).await.is_none());
+                        failed += u64::from(caller.call(body).await.is_none());
                     }
                     failed
                 });
@@ -255,7 +253,7 @@ impl Bench {
                 let mut caller = Caller::connect(target).await?;
                 let mut times = Vec::new();
                 for _ in 0..40 {
-                    times.push(caller.call("stream", small(true)).await?.as_secs_f64() * 1e3);
+                    times.push(caller.call(small("stream")).await?.as_secs_f64() * 1e3);
                 }
                 median(&times)
             });

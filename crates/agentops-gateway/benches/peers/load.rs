@@ -60,9 +60,9 @@ impl Caller {
     }
 
     /// Sends a call. Gives how long its first byte took, once all of it is there; `None`: it was not answered well.
-    pub async fn call(&mut self, what: &str, body: Bytes) -> Option<Duration> {
+    pub async fn call(&mut self, body: Bytes) -> Option<Duration> {
         let uri: Uri = self.target.base.parse().expect("an address");
-        let path = format!("{}/v1/messages?{what}", uri.path().trim_end_matches('/'));
+        let path = format!("{}/v1/messages", uri.path().trim_end_matches('/'));
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = path.parse().expect("a path");
@@ -97,14 +97,14 @@ pub async fn closed_loop(target: &Arc<Target>, what: &'static str, connections: 
             let target = Arc::clone(target);
             tokio::spawn(async move {
                 let mut done = Done::default();
-                let body = small(what != "plain");
+                let body = small(what);
                 let mut caller = None;
                 while Instant::now() < end {
                     if caller.is_none() {
                         caller = Caller::connect(Arc::clone(&target)).await;
                     }
                     let answered = match &mut caller {
-                        Some(open) => open.call(what, body.clone()).await,
+                        Some(open) => open.call(body.clone()).await,
                         None => None,
                     };
                     if answered.is_some() {
@@ -129,10 +129,10 @@ pub async fn closed_loop(target: &Arc<Target>, what: &'static str, connections: 
 }
 
 /// A call of about 0.2 KB.
-pub fn small(stream: bool) -> Bytes {
-    let stream = if stream { ",\"stream\":true" } else { "" };
+pub fn small(what: &str) -> Bytes {
+    let stream = if what != "plain" { ",\"stream\":true" } else { "" };
     Bytes::from(format!(
-        "{{\"model\":\"bench-model\",\"max_tokens\":1024{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"{}\"}}]}}",
+        "{{\"model\":\"bench-{what}\",\"max_tokens\":1024{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"{}\"}}]}}",
         "What is the capital of France, and why? ".repeat(3)
     ))
 }

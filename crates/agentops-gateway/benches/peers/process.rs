@@ -6,10 +6,14 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+use tempfile::TempDir;
+
 /// A running program. Dropping it ends it.
 pub struct Process {
     child: Child,
     _input: Option<ChildStdin>,
+    /// What it has on disk, which goes after it.
+    folder: Option<TempDir>,
 }
 
 impl Process {
@@ -20,7 +24,7 @@ impl Process {
         let mut child = command.spawn().unwrap();
         let mut address = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        (Self { _input: child.stdin.take(), child }, address.trim().to_owned())
+        (Self { _input: child.stdin.take(), child, folder: None }, address.trim().to_owned())
     }
 
     /// Any program; what it says is not shown.
@@ -28,7 +32,13 @@ impl Process {
         let (program, arguments) = command.split_first().expect("a command has a program");
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(Self { child: command.spawn()?, _input: None })
+        Ok(Self { child: command.spawn()?, _input: None, folder: None })
+    }
+
+    /// The same program, with a folder that is removed when it has ended.
+    pub fn with(mut self, folder: TempDir) -> Self {
+        self.folder = Some(folder);
+        self
     }
 
     /// All processes below and including it.
@@ -72,7 +82,8 @@ fn tasks(pid: u32) -> Vec<String> {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        for pid in self.tree().into_iter().rev() {
+        // Parents first: some start a child anew that has ended.
+        for pid in self.tree() {
             let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
             if let Some(pid) = pid {
                 rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();

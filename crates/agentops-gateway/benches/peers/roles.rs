@@ -150,18 +150,21 @@ fn lane() -> Arc<agentops_gateway::lane::Lane> {
     Lane::new(rules)
 }
 
-/// Answers as Anthropic's Messages do. What it is asked for stands in the query: `plain`, `flood` (a stream of 100 chunks,
-/// as fast as it goes) or `stream` (its first chunk after 5 ms).
+/// Answers as Anthropic's Messages do. What it is asked for is the model, which all peers pass on: `bench-flood` (a stream of
+/// 100 chunks, as fast as it goes), `bench-stream` (its first chunk after 5 ms), or else a plain answer.
 async fn provider(request: Request<Incoming>) -> Response<Either<Full<Bytes>, Chunks>> {
-    let query = request.uri().query().unwrap_or_default().to_owned();
     let mut body = request.into_body();
+    let mut first = Bytes::new();
     while let Some(frame) = body.frame().await {
-        frame.unwrap();
+        if let (true, Ok(data)) = (first.is_empty(), frame.unwrap().into_data()) {
+            first = data;
+        }
     }
-    let wait = match query.as_str() {
-        "flood" => Duration::ZERO,
-        "stream" => Duration::from_millis(5),
-        _ => {
+    let asks = |model: &str| memchr::memmem::find(&first, model.as_bytes()).is_some();
+    let wait = match () {
+        () if first.len() < 1024 && asks("bench-flood") => Duration::ZERO,
+        () if first.len() < 1024 && asks("bench-stream") => Duration::from_millis(5),
+        () => {
             let body = r#"{"id":"msg_1","type":"message","role":"assistant","model":"bench-model","content":[{"type":"text","text":"Done."}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":12,"output_tokens":3}}"#;
             let mut answer = Response::new(Either::Left(Full::from(body)));
             answer.headers_mut().insert(CONTENT_TYPE, "application/json".parse().unwrap());
