@@ -548,7 +548,7 @@ impl Running<'_> {
             (None, Some(Finish::HandedOver)) => SessionEnd::HandedOver,
             (None, Some(Finish::Failed { failure, message })) => {
                 self.left.detail.get_or_insert(message);
-                match failure {
+                match self.wire.as_ref().map_or(failure, |behind| behind.class(failure)) {
                     Failure::NotLoggedIn => SessionEnd::NotLoggedIn,
                     Failure::Provider => SessionEnd::Provider,
                     Failure::PromptTooLong | Failure::Compacted => SessionEnd::ContextLost,

@@ -265,21 +265,29 @@ fn hands_over_and_is_stopped_at_the_ceiling(program: Program) {
 /// over by our own count, does not, and is stopped before a call above the ceiling leaves.
 fn nothing_above_the_ceiling_is_forwarded(program: Program) {
     let Some(bin) = programs() else { return };
-    let window = program.window();
+    let window = 180_000;
     let nothing = Growth { base: 10, step: 0, output: 1 };
     // Some 29 KB of digits a time: as much as the programs let through of a command's output.
     let implement = vec![
         conversation("put together by the supervisor", vec![write("done.txt", "done\n"), Turn::text("Done.")], nothing),
-        conversation("Phase `implement`", vec![shell("seq 1 6000"); 40], nothing),
+        // Each another one: some programs end a session that does the same thing again and again.
+        conversation("Phase `implement`", (1..60).map(|n| shell(&format!("seq {n} {}", n + 6000))).collect(), nothing),
     ];
     let options = Options { keep_body_bytes: 64 << 20, ..Options::default() };
     let server = ModelServer::start_with(script(implement), options).unwrap();
     let room = room(program, &bin, &server);
+    // The user's own agent of that name names a window that is soon filled.
+    let agents = room.root().join("home/.config/agentops/profiles/product-dev/agents");
+    std::fs::create_dir_all(&agents).unwrap();
+    let built_in = concat!(env!("CARGO_MANIFEST_DIR"), "/../../profiles/product-dev/agents/implement.md");
+    let agent = std::fs::read_to_string(built_in).unwrap().replacen("---\n", &format!("---\nwindow: {window}\n"), 1);
+    std::fs::write(agents.join("implement.md"), agent).unwrap();
     let args = args(&room, program, &server);
     let view = room.run(&crate::room::refs(&args)).expect(0).json();
     let sessions = sessions(&view, "implement");
     let ends: Vec<&str> = sessions.iter().map(|session| session["end"].as_str().unwrap()).collect();
-    assert_eq!(ends, ["ceiling", "completed"], "{view:#}");
+    // A program that rewrites its history begins another conversation; when that is refused, the program ends by itself.
+    assert!(["ceiling", "context-lost"].contains(&ends[0]) && ends.last() == Some(&"completed"), "{ends:?} {view:#}");
     let largest = server.requests().into_iter().map(|record| {
         let body = record.body.as_ref().expect("every body is kept");
         judge::tokens(record.protocol, body) + record.max_tokens.unwrap_or_default()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use agentops_agents::driver::Failure;
 use agentops_core::budget::Amount;
 use agentops_core::call::CallRow;
 use agentops_core::ceiling::{Enforcement, StopReason, Window};
@@ -28,11 +29,13 @@ pub(super) struct Behind {
     said: BTreeMap<String, Usage>,
     /// What the gateway saw.
     seen: Usage,
+    /// What the provider answered the last call with.
+    status: Option<u16>,
 }
 
 impl Behind {
     pub(super) fn new(lane: OpenLane, loose: bool) -> Self {
-        Self { lane: Some(lane), loose, closed: false, said: BTreeMap::new(), seen: Usage::default() }
+        Self { lane: Some(lane), loose, closed: false, said: BTreeMap::new(), seen: Usage::default(), status: None }
     }
 
     /// What cannot be counted while it comes cannot be prevented.
@@ -58,6 +61,15 @@ impl Behind {
         }
         if let Some(usage) = usage {
             self.said.insert(id, usage);
+        }
+    }
+
+    /// What a failure is that the program itself has no better word for: what its provider last answered.
+    pub(super) fn class(&self, failure: Failure) -> Failure {
+        match (failure, self.status) {
+            (Failure::Program, Some(401 | 403)) => Failure::NotLoggedIn,
+            (Failure::Program, Some(429 | 500..)) => Failure::Provider,
+            (failure, _) => failure,
         }
     }
 
@@ -113,8 +125,9 @@ impl Running<'_> {
     fn settled(&mut self, row: Box<CallRow>) {
         let (context, sub_agent) = (row.context(), row.sub_agent);
         let over = Window::new(row.window).is_some_and(|window| context >= window.ceiling());
-        if let (Some(behind), Some(usage)) = (&mut self.wire, row.usage) {
-            behind.seen.add(usage);
+        if let Some(behind) = &mut self.wire {
+            behind.status = row.status;
+            behind.seen.add(row.usage.unwrap_or_default());
         }
         self.report(Event::Call {
             session: self.job.session.clone(),
