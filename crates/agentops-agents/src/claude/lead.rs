@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn s8_the_users_settings_cannot_lead_calls_past_the_gateway() {
+    fn the_users_settings_cannot_lead_calls_past_the_gateway() {
         let user = json!({"env": {"ANTHROPIC_BASE_URL": "https://elsewhere.example", "ANTHROPIC_API_KEY": "theirs"}});
         let (launch, settings, shows) = led(&user, &[], Credential::Key);
         let settings = settings.unwrap();
