@@ -1,13 +1,18 @@
 //! What commands show of runs: one type for screens and for `--json`.
 
+pub mod spending;
+
 use agentops_core::ceiling::Enforcement;
 use agentops_core::id::{Commit, Name, RunId};
 use agentops_core::laws::LAWS;
-use agentops_core::run::{Closing, Outcome, SessionEnd, State, Status, Verdict};
+use agentops_core::models;
+use agentops_core::run::{Closing, DecisionKind, Outcome, SessionEnd, State, Status, Verdict};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use spending::SpentView;
 
 use crate::blobs::Blobs;
 use crate::ledger::{Ledger, Line};
@@ -52,6 +57,10 @@ pub struct RunView {
     pub laws: Vec<LawView>,
     /// Tokens of all calls.
     pub tokens: Usage,
+    /// What it spent of its budget.
+    pub budget: SpentView,
+    /// The date of the list prices.
+    pub prices_of: String,
     /// Largest share of a window in any session, in thousandths; absent: none was measured.
     pub largest_permille: Option<u64>,
     /// How often a supervisor took it over from a dead one.
@@ -67,6 +76,8 @@ pub struct PhaseView {
     pub name: Name,
     /// Where it is.
     pub state: PhaseStateView,
+    /// What it spent of its budget.
+    pub budget: SpentView,
     /// Rounds through its gates so far.
     pub round: u32,
     /// Its lanes, review lanes included.
@@ -102,6 +113,8 @@ pub struct LaneView {
     pub agent: Name,
     /// It judges the work of others.
     pub review: bool,
+    /// What it spent of its budget.
+    pub budget: SpentView,
     /// Its sessions.
     pub sessions: Vec<SessionView>,
     /// Names of its documents.
@@ -131,6 +144,10 @@ pub struct SessionView {
     pub calls: u64,
     /// Tokens of its calls.
     pub tokens: Usage,
+    /// What it spent.
+    pub budget: SpentView,
+    /// What its program said that its calls used, where that differs by more than 1 % from `tokens`, which the gateway saw.
+    pub said: Option<Usage>,
     /// Files it changed.
     pub changed: u32,
     /// Changes that were dropped.
@@ -237,6 +254,7 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
             name: lane.id.lane.clone(),
             agent: lane.agent.clone(),
             review,
+            budget: SpentView::lane(state, lane),
             documents: lane.artifacts.keys().cloned().collect(),
             sessions: lane
                 .sessions
@@ -252,6 +270,8 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
                     largest_permille: session.permille(),
                     calls: session.calls,
                     tokens: session.usage,
+                    budget: SpentView::session(session),
+                    said: session.said,
                     changed: session.changed,
                     dropped: session.dropped,
                     handing_over: session.hand_over_since_ms.is_some(),
@@ -277,6 +297,7 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
                 (false, true) => PhaseStateView::Running,
                 _ => PhaseStateView::Pending,
             },
+            budget: SpentView::phase(state, phase, &spec.name),
             round: phase.round,
             lanes: phase.lanes.iter().map(|l| lane(l, false)).chain(phase.reviews.iter().map(|l| lane(l, true))).collect(),
             gates: gates.collect(),
@@ -315,6 +336,8 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
         phases: phases.collect(),
         laws: laws.collect(),
         tokens: state.usage(),
+        budget: SpentView::run(state),
+        prices_of: models::prices_date().to_owned(),
         largest_permille: state.sessions().filter_map(|(_, session)| session.permille()).max(),
         takeovers: state.takeovers,
         status,
@@ -335,7 +358,8 @@ fn kind(check: &Check) -> &'static str {
 fn next(state: &State, status: &Status) -> Vec<String> {
     use agentops_core::run::Waiting;
     let run = &state.created.run;
-    let with = |commands: &[&str]| commands.iter().map(|command| command.replace("RUN", run.as_str())).collect();
+    let with =
+        |commands: &[&str]| -> Vec<String> { commands.iter().map(|command| command.replace("RUN", run.as_str())).collect() };
     match status {
         Status::Done if state.closing.is_none() => {
             with(&["agentops merge RUN", "agentops show RUN --diff", "agentops discard RUN"])
@@ -344,6 +368,10 @@ fn next(state: &State, status: &Status) -> Vec<String> {
             with(&["agentops approve RUN", "agentops reject RUN -m \"…\"", "agentops show RUN"])
         }
         Status::Waiting { waiting: Waiting::Supervisor } => with(&["agentops resume RUN", "agentops cancel RUN"]),
+        Status::NeedsDecision { decision } if decision.kind == DecisionKind::Budget => {
+            let raise = spending::raise(state).unwrap_or_else(|| format!("agentops resume {run}"));
+            [raise].into_iter().chain(with(&["agentops show RUN", "agentops cancel RUN"])).collect()
+        }
         Status::NeedsDecision { .. } => with(&["agentops show RUN", "agentops resume RUN", "agentops cancel RUN"]),
         Status::Running | Status::Waiting { .. } => with(&["agentops logs RUN --follow", "agentops cancel RUN"]),
         Status::Failed { .. } | Status::Cancelled if state.closing.is_none() => {

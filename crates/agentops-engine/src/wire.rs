@@ -1,5 +1,6 @@
 //! What clients and the supervisor say to each other over the socket: one JSON object a line.
 
+use agentops_core::budget::{Limits, Scope};
 use agentops_core::id::{BlobId, RunId};
 use agentops_core::run::Closing;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,15 @@ pub enum Request {
     Resume {
         /// The run.
         run: RunId,
+    },
+    /// Let more be spent.
+    Raise {
+        /// The run.
+        run: RunId,
+        /// Whose budget.
+        scope: Scope,
+        /// The new limits; a part that is not given stays.
+        limits: Limits,
     },
     /// End a run.
     Cancel {

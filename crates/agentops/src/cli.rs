@@ -52,7 +52,7 @@ pub enum Command {
     /// Refuse it, with words for the next session
     Reject(RejectArgs),
     /// Go on after a decision or a crash
-    Resume(RunArg),
+    Resume(ResumeArgs),
     /// End a run; its work is kept
     Cancel(RunArg),
     /// Merge a result into your branch, tested again first
@@ -139,6 +139,20 @@ pub struct RunArg {
     /// The run; default: the newest
     #[arg(value_name = "RUN")]
     pub run: Option<RunId>,
+}
+
+/// `agentops resume`
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The run
+    #[command(flatten)]
+    pub run: RunArg,
+    /// Let more be spent first: tokens=N or usd=N, the whole new limit
+    #[arg(long, value_name = "WHAT=N")]
+    pub raise: Vec<String>,
+    /// Of which budget: run, phase:NAME or lane:PHASE/LANE; default: the one that is used up
+    #[arg(long, value_name = "BUDGET", requires = "raise")]
+    pub budget: Option<String>,
 }
 
 /// `agentops status`

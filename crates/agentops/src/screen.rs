@@ -1,7 +1,9 @@
 //! A run as lines for people: one a phase, short, plain words, the next command last.
 
-use agentops_core::budget::Usd;
+use agentops_core::budget::{Amount, Usd};
+use agentops_core::ceiling::Enforcement;
 use agentops_core::run::{SessionEnd, Status, Verdict, Waiting};
+use agentops_engine::view::spending::SpentView;
 use agentops_engine::view::{GateView, LaneView, PhaseStateView, PhaseView, RunView, SessionView};
 
 use crate::printer::Printer;
@@ -54,6 +56,9 @@ pub fn phase(phase: &PhaseView) -> String {
     parts.extend(phase.gates.iter().map(|gate| self::gate(gate, &phase.lanes)));
     if let Some(bundle) = phase.bundle.as_ref().filter(|bundle| bundle.tokens_after > 0) {
         parts.push(format!("bundle {} → ~{}", thousands(bundle.tokens_before), thousands(bundle.tokens_after)));
+    }
+    if let Some(cost) = phase.budget.spent.micro_usd.filter(|cost| *cost > 0) {
+        parts.push(money(Some(cost)));
     }
     if let Some(took) = phase.took_ms {
         parts.push(duration(took));
@@ -120,6 +125,11 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
         (all, Some(cached)) => format!("{} tokens, {cached} % cached", thousands(all)),
         (all, None) => format!("{} tokens", thousands(all)),
     };
+    let tokens = match view.budget.spent.micro_usd {
+        _ if view.budget.spent.is_zero() => tokens,
+        Some(money) => format!("{tokens}, {} (list price of {})", self::money(Some(money)), view.prices_of),
+        None => format!("{tokens}, {}", self::money(None)),
+    };
     let changed: u32 = view.phases.iter().filter_map(|phase| phase.changed).sum();
     let files = if changed == 1 { "1 file".to_owned() } else { format!("{changed} files") };
     let share = view.largest_permille.map_or("unknown".into(), percent);
@@ -137,7 +147,12 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
                     "done",
                     &format!("branch {}   {files}   {took}   {tokens}", view.branch.as_deref().unwrap_or("?")),
                 ),
-                line(printer, "", "", &format!("largest share of a window {share} (ceiling 40 %)   {kept} of 5 laws held")),
+                line(
+                    printer,
+                    "",
+                    "",
+                    &format!("largest share of a window {share} (ceiling 40 %{})   {kept} of 5 laws held", enforced(view)),
+                ),
             ]
         }
         Status::Running => vec![line(printer, "36", "running", &format!("{took}   {tokens}"))],
@@ -166,6 +181,7 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
         Status::Cancelled => vec![line(printer, "31", "cancelled", &format!("{took}   {tokens}"))],
     };
     lines.extend(detail);
+    lines.extend(budgets(view, printer));
     if let Some(closing) = &view.closing {
         let word = match closing {
             agentops_core::run::Closing::Merged { commit } => format!("merged as {}", &commit.as_str()[..10]),
@@ -177,6 +193,66 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
     }
     lines.push(line(printer, "1", "next", &view.next.join("  ·  ")));
     lines
+}
+
+fn sessions(view: &RunView) -> impl Iterator<Item = (&PhaseView, &LaneView, &SessionView)> {
+    let lanes = view.phases.iter().flat_map(|phase| phase.lanes.iter().map(move |lane| (phase, lane)));
+    lanes.flat_map(|(phase, lane)| lane.sessions.iter().map(move |session| (phase, lane, session)))
+}
+
+/// How the ceiling was held, in the words of the documents.
+fn enforced(view: &RunView) -> String {
+    let of = |wanted| sessions(view).filter(|(.., session)| session.enforcement == Some(wanted)).count();
+    match (of(Enforcement::Prevented), of(Enforcement::Stopped)) {
+        (0, 0) => String::new(),
+        (_, 0) => ", prevented".into(),
+        (0, _) => ", stopped".into(),
+        (prevented, stopped) => format!(", prevented in {prevented} sessions, stopped in {stopped}"),
+    }
+}
+
+/// Budgets that have a limit, what a crash left unaccounted, and where program and gateway do not agree.
+fn budgets(view: &RunView, printer: &Printer) -> Vec<String> {
+    let run = [("run".to_owned(), &view.budget)].into_iter();
+    let phases = view.phases.iter().map(|phase| (phase.name.to_string(), &phase.budget));
+    let lanes = view.phases.iter().flat_map(|phase| phase.lanes.iter().map(move |lane| (&phase.name, lane)));
+    let lanes = lanes.map(|(phase, lane)| (format!("{phase}/{}", lane.name), &lane.budget));
+    let limited: Vec<String> =
+        run.chain(phases).chain(lanes).filter_map(|(name, budget)| Some(format!("{name} {}", limit(budget)?))).collect();
+    let mut lines = Vec::new();
+    if !limited.is_empty() {
+        lines.push(line(printer, "", "budget", &limited.join("   ")));
+    }
+    let (open, lost) = (view.budget.open, view.budget.unreconciled);
+    if !lost.is_zero() {
+        let words = format!("{} went with a supervisor unaccounted for, and count as spent", amount(lost));
+        lines.push(line(printer, "33", "", &words));
+    }
+    if !open.is_zero() {
+        lines.push(line(printer, "", "", &format!("live sessions may spend {} more without asking", amount(open))));
+    }
+    for (phase, lane, session) in sessions(view) {
+        if let Some(said) = session.said {
+            let (said, seen) = (thousands(said.context()), thousands(session.tokens.context()));
+            let place = format!("{}/{} {}", phase.name, lane.name, session.ordinal);
+            lines.push(line(printer, "33", "", &format!("{place}: its program says {said} tokens, the gateway saw {seen}")));
+        }
+    }
+    lines
+}
+
+/// `412k of 1.0M tokens, $1.20 of $5.00`; `None`: nothing is limited.
+fn limit(budget: &SpentView) -> Option<String> {
+    let tokens =
+        budget.limits.tokens.map(|limit| format!("{} of {} tokens", thousands(budget.spent.tokens), thousands(limit)));
+    let usd = budget.limits.micro_usd.map(|limit| format!("{} of {}", money(budget.spent.micro_usd), money(Some(limit))));
+    let parts: Vec<String> = tokens.into_iter().chain(usd).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// `20.0k tokens, $0.31`
+fn amount(amount: Amount) -> String {
+    format!("{} tokens, {}", thousands(amount.tokens), money(amount.micro_usd))
 }
 
 fn decision_words(decision: &agentops_core::run::Decision) -> &'static str {

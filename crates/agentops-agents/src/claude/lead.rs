@@ -122,3 +122,77 @@ fn write_private(path: &Path, settings: &Value) -> std::io::Result<()> {
     let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(settings.to_string().as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use agentops_safe::Secret;
+
+    use super::*;
+    use crate::driver::Route;
+
+    /// Leads with these settings of the user's and these arguments; gives the launch, what its settings file says, and
+    /// whether the line is shown.
+    fn led(user: &Value, args: &[&str], credential: Credential) -> (Launch, Option<Value>, bool) {
+        let room = tempfile::tempdir().unwrap();
+        let own = room.path().to_str().unwrap().to_owned();
+        std::fs::write(room.path().join("settings.json"), user.to_string()).unwrap();
+        let scratch = room.path().join("scratch");
+        std::fs::create_dir(&scratch).unwrap();
+        let env = |name: &str| (name == "CLAUDE_CONFIG_DIR").then(|| own.clone());
+        let args: Vec<_> = args.iter().map(Into::into).collect();
+        let route = Route { base: "http://127.0.0.1:9/lane/t".into(), token: Secret::new("the-token"), credential };
+        let lead = Lead {
+            settings: &Default::default(),
+            route: &route,
+            scratch: &scratch,
+            args: &args,
+            env: &env,
+            window: None,
+            line: &scratch.join("it's a line"),
+        };
+        let mut launch = Launch::default();
+        let shows = super::lead(&lead, &mut launch).unwrap();
+        let written = std::fs::read_to_string(scratch.join("settings.json")).ok();
+        (launch, written.map(|text| serde_json::from_str(&text).unwrap()), shows)
+    }
+
+    fn var<'l>(launch: &'l Launch, name: &str) -> Option<&'l str> {
+        launch.env.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.to_str())
+    }
+
+    #[test]
+    fn the_users_settings_cannot_lead_calls_past_the_gateway() {
+        let user = json!({"env": {"ANTHROPIC_BASE_URL": "https://elsewhere.example", "ANTHROPIC_API_KEY": "theirs"}});
+        let (launch, settings, shows) = led(&user, &[], Credential::Key);
+        let settings = settings.unwrap();
+        assert_eq!(settings["env"]["ANTHROPIC_BASE_URL"], "http://127.0.0.1:9/lane/t");
+        assert_eq!(settings["env"]["ANTHROPIC_AUTH_TOKEN"], "the-token");
+        assert_eq!(settings["env"]["ANTHROPIC_API_KEY"], "");
+        assert!(shows && settings["statusLine"]["command"].as_str().unwrap().ends_with(r"it'\''s a line'"), "{settings}");
+        // Arguments can be read by every user of the machine.
+        assert!(launch.args.iter().all(|arg| !arg.to_string_lossy().contains("the-token")));
+        assert_eq!(var(&launch, "ANTHROPIC_AUTH_TOKEN"), Some("the-token"));
+        assert!(launch.env_remove.iter().any(|name| name == "ANTHROPIC_API_KEY"));
+        assert_eq!(var(&launch, THINKING), Some("8000"));
+    }
+
+    #[test]
+    fn what_is_the_persons_own_stays() {
+        let (_, settings, shows) = led(&json!({"statusLine": {"type": "command"}}), &[], Credential::Login);
+        assert!(!shows && settings.is_some_and(|settings| settings["statusLine"].is_null()));
+        let (launch, settings, shows) = led(&json!({}), &["--settings={}"], Credential::Login);
+        assert!(!shows && settings.is_none() && launch.args.is_empty());
+        assert_eq!(var(&launch, "ANTHROPIC_AUTH_TOKEN"), None, "a login passes as it is");
+    }
+
+    #[test]
+    fn settings_name_the_way_before_anything_starts() {
+        let room = tempfile::tempdir().unwrap();
+        let own = room.path().to_str().unwrap().to_owned();
+        let user = json!({"env": {"CLAUDE_CODE_USE_BEDROCK": "1", "ANTHROPIC_API_KEY": "k", "NUMBER": 1}});
+        std::fs::write(room.path().join("settings.json"), user.to_string()).unwrap();
+        let found = settings_env(&|name| (name == "CLAUDE_CONFIG_DIR").then(|| own.clone()));
+        let named: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(named, ["ANTHROPIC_API_KEY", "CLAUDE_CODE_USE_BEDROCK"]);
+    }
+}

@@ -130,6 +130,7 @@ fn answer(ctx: &Arc<Ctx>, home: &Home, request: Request) -> Reply {
             ),
         },
         Request::Resume { run } => intent(ctx, run, Intent::Resume),
+        Request::Raise { run, scope, limits } => intent(ctx, run, Intent::Raise { scope, limits }),
         Request::Cancel { run } => intent(ctx, run, Intent::Cancel),
         Request::Close { run, closing } => tell(ctx, Input::Happened(run, Event::Closed { closing })),
         Request::Ping | Request::Follow => Reply::Done,

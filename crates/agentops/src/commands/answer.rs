@@ -1,10 +1,12 @@
 //! `approve`, `reject`, `resume`, `cancel`: what a person says to a run.
 
+use agentops_core::budget::{Limits, Usd};
 use agentops_core::id::{BlobId, RunId};
-use agentops_core::run::{Status, Waiting};
+use agentops_core::run::{State, Status, Waiting};
+use agentops_engine::view::spending;
 use agentops_engine::wire::Request;
 
-use crate::cli::{ApproveArgs, RejectArgs, RunArg};
+use crate::cli::{ApproveArgs, RejectArgs, ResumeArgs, RunArg};
 use crate::context::{self, Context};
 use crate::error::{self, CommandError, NOT_NOW, accepted};
 use crate::live;
@@ -65,10 +67,13 @@ pub fn reject(context: &Context, args: &RejectArgs, printer: &Printer) -> Result
 }
 
 /// `agentops resume`
-pub fn resume(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8, CommandError> {
+pub fn resume(context: &Context, args: &ResumeArgs, printer: &Printer) -> Result<u8, CommandError> {
     super::person_only()?;
     let mut ledger = context.ledger()?;
-    let run = context.run(&ledger, args.run.as_ref())?;
+    let run = context.run(&ledger, args.run.run.as_ref())?;
+    if !args.raise.is_empty() {
+        raise(context, &context.state(&mut ledger, &run)?, args)?;
+    }
     let status = context.state(&mut ledger, &run)?.status(context.supervisor().is_some());
     match status {
         Status::NeedsDecision { .. } => {
@@ -83,6 +88,28 @@ pub fn resume(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8,
         }
     }
     super::run::attend(context, &run, printer)
+}
+
+/// Lets more be spent.
+fn raise(context: &Context, state: &State, args: &ResumeArgs) -> Result<(), CommandError> {
+    let usage = |words: String| {
+        CommandError::new(error::USAGE, words).hint("agentops resume --raise tokens=2000000, or --raise usd=12.50")
+    };
+    let mut limits = Limits::default();
+    for words in &args.raise {
+        let amount = match words.split_once('=') {
+            Some(("tokens", number)) => number.parse().ok().map(|tokens| limits.tokens = Some(tokens)),
+            Some(("usd", number)) => {
+                number.parse().ok().and_then(Usd::from_dollars).map(|money| limits.micro_usd = Some(money.0))
+            }
+            _ => None,
+        };
+        amount.ok_or_else(|| usage(format!("`{words}` is no limit")))?;
+    }
+    let scope = spending::scope(state, args.budget.as_deref()).map_err(usage)?;
+    let run = state.created.run.clone();
+    accepted(context.ask(&Request::Raise { run, scope, limits })?)?;
+    Ok(())
 }
 
 /// `agentops cancel`

@@ -2,6 +2,7 @@
 
 mod agents_refused;
 mod bad_input;
+mod budget;
 mod ceiling;
 mod crash;
 mod decisions;

@@ -166,7 +166,7 @@ fn b3_the_days_budget_holds_over_all_starts() {
 }
 
 #[test]
-fn s9_a_killed_gateway_leaves_its_grant_spent_and_nothing_else_wrong() {
+fn b3_a_killed_gateway_leaves_its_grant_spent_and_nothing_else_wrong() {
     let server = server(Turn { delay_ms: 600_000, ..Turn::text("Never.") });
     let room = room(&server);
     let mut running = room.command(&["with", "claude", "1", "50", "0"]).stdout(Stdio::piped()).spawn().unwrap();
