@@ -16,6 +16,9 @@ use crate::scan::{Layout, Malformed, common_prefix};
 
 /// Conversations that are remembered in a lane; the one that was silent longest is forgotten first.
 const REMEMBERED_MAX: usize = 32;
+/// What a report can teach about every text of a lane, in thousandths of our upper bound. No tokenizer is that much denser than
+/// its family's published factor: a report beyond it holds something that is not in the body.
+const RAISE_MAX: u64 = 2_000;
 /// Bodies that are kept for comparing, of those conversations; the rest is recognised by its hashes alone.
 const BODIES_MAX: usize = 4;
 
@@ -239,11 +242,18 @@ impl Conversations {
         }
     }
 
-    /// The provider said how much input a body was.
-    pub fn reported(&mut self, number: u32, mark: Mark, input: u64) {
-        self.raise = self.raise.max(input.saturating_mul(1000).div_ceil(mark.upper.max(1)));
+    /// The provider said how much input a body was. `teaches`: nothing but the body's own text can be in that figure, so that
+    /// one above our upper bound says how dense the model's tokenizer is. Otherwise it holds for its conversation alone.
+    pub fn reported(&mut self, number: u32, mark: Mark, input: u64, teaches: bool) {
+        if teaches {
+            let raise = input.saturating_mul(1000).div_ceil(mark.upper.max(1));
+            self.raise = self.raise.max(raise.min(RAISE_MAX));
+        }
         let Some(known) = self.known.iter_mut().find(|known| known.number == number) else { return };
-        if mark.items > 0 && known.report.as_ref().is_none_or(|report| report.mark.items <= mark.items) {
+        // What begins with the same items holds at least as much.
+        let before = known.report.as_ref().filter(|report| report.mark.is_of(&known.chain));
+        if mark.items > 0 && before.is_none_or(|report| report.mark.items <= mark.items) {
+            let input = before.map_or(input, |report| report.input.max(input));
             known.report = Some(Report { mark, input });
         }
     }
@@ -437,11 +447,25 @@ mod tests {
     fn a_report_holds_for_what_it_was_about_and_new_parts_are_added() {
         let mut known = Conversations::default();
         let first = read(&mut known, &["a", "b"]);
-        known.reported(first.number, first.mark(DENSITY), 5_000);
+        known.reported(first.number, first.mark(DENSITY), 5_000, false);
+        assert!(read(&mut known, &["a", "b", "cc"]).input(DENSITY) >= 5_000 + 2, "the report and what is new");
+        known.reported(first.number, first.mark(DENSITY), 10, false);
+        assert!(read(&mut known, &["a", "b"]).input(DENSITY) >= 5_000, "a later and lower one takes nothing back");
+        let other = read(&mut known, &["x"]);
+        assert_eq!(other.input(DENSITY), other.own(DENSITY), "what may not be text of the body says nothing of other texts");
+    }
+
+    #[test]
+    fn a_report_above_our_bound_teaches_how_dense_texts_are_and_no_more_than_can_be() {
+        let mut known = Conversations::default();
+        let first = read(&mut known, &["a", "b"]);
         let own = first.own(DENSITY);
-        let more = read(&mut known, &["a", "b", "cc"]);
-        assert!(more.input(DENSITY) >= 5_000 + 2 && more.input(DENSITY) > 5_000 / own * own, "the report and what is new");
-        assert!(read(&mut known, &["a", "X"]).input(DENSITY) >= 5_000 - 50, "what it taught holds for an edited one");
+        known.reported(first.number, first.mark(DENSITY), own * 3 / 2, true);
+        let edited = read(&mut known, &["a", "X"]);
+        assert_eq!(edited.input(DENSITY), (edited.own(DENSITY) * (own * 3 / 2 * 1000).div_ceil(own)).div_ceil(1000));
+        known.reported(first.number, first.mark(DENSITY), own * 50, true);
+        let other = read(&mut known, &["x"]);
+        assert_eq!(other.input(DENSITY), other.own(DENSITY) * 2);
     }
 
     #[test]
@@ -449,7 +473,7 @@ mod tests {
         let mut known = Conversations::default();
         let first = read(&mut known, &["a", "b"]);
         for lie in [0, 1, 7] {
-            known.reported(first.number, first.mark(DENSITY), lie);
+            known.reported(first.number, first.mark(DENSITY), lie, true);
             assert_eq!(read(&mut known, &["a", "b"]).input(DENSITY), first.own(DENSITY));
         }
     }
@@ -496,7 +520,7 @@ mod tests {
         /// sees it for the first time; and its parts are those of the body.
         #[test]
         fn b1_history_only_raises(
-            calls in prop::collection::vec((prop::collection::vec("[ab]{1,3}", 0..6), prop::option::of(any::<u32>())), 1..12),
+            calls in prop::collection::vec((prop::collection::vec("[ab]{1,3}", 0..6), prop::option::of(any::<(u32, bool)>())), 1..12),
         ) {
             let mut known = Conversations::default();
             for (items, report) in calls {
@@ -507,8 +531,8 @@ mod tests {
                 prop_assert_eq!(&reading.layout, &fresh.layout);
                 prop_assert_eq!(&reading.items, &fresh.items);
                 prop_assert_eq!(reading.own(DENSITY), fresh.own(DENSITY));
-                if let Some(report) = report {
-                    known.reported(reading.number, reading.mark(DENSITY), u64::from(report));
+                if let Some((report, teaches)) = report {
+                    known.reported(reading.number, reading.mark(DENSITY), u64::from(report), teaches);
                     let again = read(&mut known, &items);
                     prop_assert!(items.is_empty() || again.input(DENSITY) >= u64::from(report));
                 }

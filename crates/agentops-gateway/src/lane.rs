@@ -203,6 +203,8 @@ impl Lane {
             room,
             model: judged.model,
             protocol,
+            // What a provider's own tools bring in is input too, and nothing of it stands in the body.
+            teaches: !judged.head.server_tools,
             reading: judged.reading,
         };
         Admitted::Forward { body, ticket: Ticket::new(Arc::clone(self), call, reservation) }
@@ -345,7 +347,7 @@ impl Lane {
 
     /// The provider said how much input a call was.
     pub(crate) fn reported(&self, call: &Call, input: u64) {
-        lock(&self.conversations).reported(call.conversation, call.reading.mark(call.density), input);
+        lock(&self.conversations).reported(call.conversation, call.reading.mark(call.density), input, call.teaches);
     }
 
     /// A call has ended and did cost this much. Says what was booked, and what of it no grant covers.

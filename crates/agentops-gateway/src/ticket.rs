@@ -28,6 +28,8 @@ pub(crate) struct Call {
     pub room: Room,
     pub model: Option<String>,
     pub protocol: Protocol,
+    /// A report about it says how dense texts are.
+    pub teaches: bool,
     pub reading: Reading,
 }
 
