@@ -475,6 +475,8 @@ impl Running<'_> {
     fn call(&mut self, id: String, usage: Option<Usage>, last: bool, sub_agent: bool, window: Option<Window>) {
         if let Some(behind) = &mut self.wire {
             // The gateway saw the call itself; what the program says of it is compared at the end.
+            // One that does not report each call has no sum that could be compared.
+            let usage = usage.filter(|_| self.capabilities.usage == UsageReports::EveryCall);
             return behind.program_says(id, usage, window);
         }
         let Some(meter) = &mut self.meter else {

@@ -189,6 +189,8 @@ fn carries_the_task_through(program: Program) {
             assert!(session["largest_permille"].as_u64().is_some_and(|share| share <= 400), "{session:#}");
             assert!(session["version"].as_str().is_some(), "{session:#}");
             assert_eq!(session["enforcement"], "prevented", "{session:#}");
+            // Program and gateway agree within 1 %, or the difference would stand here.
+            assert_eq!(session["said"], Value::Null, "{session:#}");
             assert_eq!(session["dropped"], 0, "{session:#}");
         }
     }
