@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use agentops_core::budget::{Amount, Book, Grant, NeedsGrant, OverBudget, Reservation, Scope};
 use agentops_core::call::CallKind;
 use agentops_core::ceiling::Window;
-use agentops_core::models;
+use agentops_core::models::{self, Price};
 use agentops_safe::Redactor;
 use bytes::Bytes;
 
@@ -72,6 +72,16 @@ pub struct Lane {
     hidden: AtomicBool,
     /// The smallest window that anybody named for the lane's model.
     window: Mutex<Option<Window>>,
+    /// What the model table says of the last model: most calls of a lane ask for the same one.
+    last_model: Mutex<Option<(String, Known)>>,
+}
+
+/// What the model table says of a model.
+#[derive(Clone, Copy)]
+struct Known {
+    window: Option<Window>,
+    density: Density,
+    price: Option<Price>,
 }
 
 /// A call as it arrives.
@@ -108,6 +118,7 @@ struct Judged {
     model: Option<String>,
     window: Window,
     density: Density,
+    price: Option<Price>,
     kind: CallKind,
     reading: Reading,
 }
@@ -129,6 +140,7 @@ impl Lane {
     pub fn new(rules: Rules) -> Arc<Self> {
         Arc::new(Self {
             window: Mutex::new(rules.window),
+            last_model: Mutex::default(),
             rules,
             conversations: Mutex::default(),
             grant: Mutex::default(),
@@ -202,6 +214,7 @@ impl Lane {
             window: judged.window,
             room,
             model: judged.model,
+            price: judged.price,
             protocol,
             // What a provider's own tools bring in is input too, and nothing of it stands in the body.
             teaches: !judged.head.server_tools,
@@ -230,7 +243,7 @@ impl Lane {
         let head =
             protocol::head(protocol, &reading.body, &reading.layout.fields).map_err(|error| malformed(error.to_string()))?;
         let model = model.or_else(|| head.model.clone());
-        let table = model.as_deref().and_then(models::window_of);
+        let Known { window: table, density, price } = self.known(model.as_deref().unwrap_or_default());
         let Some(window) = [*lock(&self.window), table].into_iter().flatten().min() else {
             let model = model.unwrap_or_else(|| "(not named)".into());
             return Err(Unread::Refused(Refusal::WindowUnknown { model }));
@@ -248,8 +261,18 @@ impl Lane {
         } else {
             CallKind::Work
         };
-        let density = Density::of(model.as_deref().unwrap_or_default());
-        Ok(Judged { protocol, head, model, window, density, kind, reading })
+        Ok(Judged { protocol, head, model, window, density, price, kind, reading })
+    }
+
+    fn known(&self, model: &str) -> Known {
+        let mut last = lock(&self.last_model);
+        if let Some((_, known)) = last.as_ref().filter(|(name, _)| name == model) {
+            return *known;
+        }
+        let (window, price) = (models::window_of(model), models::price_of(model));
+        let known = Known { window, density: Density::of(model), price };
+        *last = Some((model.to_owned(), known));
+        known
     }
 
     /// Room in every budget, under a grant that is durable.
@@ -282,7 +305,7 @@ impl Lane {
     }
 
     fn try_reserve(&self, judged: &Judged, room: Room) -> Result<Reservation, OverBudget> {
-        let ask = price(judged.model.as_deref(), judged.input(), room.output);
+        let ask = at_list_price(judged.price, judged.input(), room.output);
         lock(&self.rules.book).reserve(&self.rules.scopes, ask, judged.kind)
     }
 
@@ -453,8 +476,8 @@ pub(crate) fn count_part(protocol: Protocol, slot: Slot, part: &[u8]) -> Counted
 }
 
 /// What a call may cost at list prices.
-pub(crate) fn price(model: Option<&str>, input: u64, output: u64) -> Amount {
-    let micro_usd = model.and_then(models::price_of).map(|price| price.upper_bound(input, output));
+pub(crate) fn at_list_price(price: Option<Price>, input: u64, output: u64) -> Amount {
+    let micro_usd = price.map(|price| price.upper_bound(input, output));
     Amount { tokens: input.saturating_add(output), micro_usd }
 }
 

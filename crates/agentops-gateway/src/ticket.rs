@@ -6,12 +6,12 @@ use std::time::Instant;
 use agentops_core::budget::{Amount, Reservation};
 use agentops_core::call::{CallKind, CallRow};
 use agentops_core::ceiling::Window;
-use agentops_core::models::{self, CacheLife};
+use agentops_core::models::{CacheLife, Price};
 use agentops_core::usage::Usage;
 
 use crate::conversation::{Density, Reading};
 use crate::judge::Room;
-use crate::lane::{Lane, count_part, price};
+use crate::lane::{Lane, at_list_price, count_part};
 use crate::protocol::{Answer, Protocol, Reader};
 
 /// What was decided about a call.
@@ -27,6 +27,8 @@ pub(crate) struct Call {
     pub window: Window,
     pub room: Room,
     pub model: Option<String>,
+    /// Its list price; `None`: not known.
+    pub price: Option<Price>,
     pub protocol: Protocol,
     /// A report about it says how dense texts are.
     pub teaches: bool,
@@ -156,14 +158,13 @@ impl Open {
             let input = usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_write);
             self.lane.reported(&self.call, input);
         }
-        let model = self.call.model.as_deref();
         let actual = match answer.usage {
             Some(usage) => {
                 // Where the provider had not said all, what was seen of the output counts.
                 let seen = if answer.usage_is_final { 0 } else { self.output_bytes.min(self.call.room.output) };
                 let usage = Usage { output: usage.output.max(seen), ..usage };
                 let life = if answer.cache_write_hour > 0 { CacheLife::Hour } else { CacheLife::Default };
-                let micro_usd = model.and_then(models::price_of).map(|price| price.cost_cached(&usage, life));
+                let micro_usd = self.call.price.map(|price| price.cost_cached(&usage, life));
                 Amount { tokens: usage.context(), micro_usd }
             }
             // Providers charge nothing for what they refuse, and what was not sent cost nothing.
@@ -171,7 +172,7 @@ impl Open {
             None => {
                 let seen = if self.call.room.cut { self.output_bytes } else { self.output_bytes.min(self.call.room.output) };
                 let output = if answer.complete { seen } else { self.call.room.output };
-                price(model, self.call.input, output)
+                at_list_price(self.call.price, self.call.input, output)
             }
         };
         let (charged, missing) = self.lane.settle(self.reservation, actual);
