@@ -214,7 +214,8 @@ fn carries_the_task_through(program: Program) {
 fn hands_over_and_is_stopped_at_the_ceiling(program: Program) {
     let Some(bin) = programs() else { return };
     let window = program.window();
-    let (soft, ceiling) = (window * 28 / 100 + 2_000, window * 41 / 100);
+    // Above the ceiling of the larger window, too, that the model table names before Codex has said its own.
+    let (soft, ceiling) = (window * 28 / 100 + 2_000, window * 45 / 100);
     let hand_over = Reaction {
         says: "AGENTOPS HAND-OVER".into(),
         turns: vec![
@@ -290,7 +291,9 @@ fn nothing_above_the_ceiling_is_forwarded(program: Program) {
     let ends: Vec<&str> = sessions.iter().map(|session| session["end"].as_str().unwrap()).collect();
     // A program that rewrites its history begins another conversation; when that is refused, the program ends by itself.
     assert!(["ceiling", "context-lost"].contains(&ends[0]) && ends.last() == Some(&"completed"), "{ends:?} {view:#}");
-    let largest = server.requests().into_iter().map(|record| {
+    // Other phases have another agent, and its model's own window.
+    let held = server.requests().into_iter().filter(|record| record.conversation.as_deref() == Some("Phase `implement`"));
+    let largest = held.map(|record| {
         let body = record.body.as_ref().expect("every body is kept");
         judge::tokens(record.protocol, body) + record.max_tokens.unwrap_or_default()
     });
