@@ -396,8 +396,16 @@ impl Tail {
     }
 }
 
+/// A variable of an environment, where it is text.
+#[must_use]
+pub fn variable(env: &[(OsString, OsString)], name: &str) -> Option<String> {
+    let (_, value) = env.iter().find(|(key, _)| key == name)?;
+    value.to_str().map(str::to_owned)
+}
+
 /// An error with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut at = error.source();
     while let Some(cause) = at {

@@ -9,6 +9,7 @@ use agentops_telemetry::{Configured, Exporter, Observer, Settings, Timing, When}
 
 use crate::blobs::Blobs;
 use crate::files::user::UserConfig;
+use crate::perform::{chain, variable};
 use crate::world::{Clock, Entry, Row, Storage, StorageError, SystemClock};
 
 /// How long the end of a supervisor may wait for a receiver.
@@ -69,22 +70,20 @@ pub fn observer(
     blobs: &Blobs,
     say: impl Fn(&str) + Send + Sync + 'static,
 ) -> Result<Option<Observer>, String> {
-    let variable =
-        |name: &str| env.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.to_str().map(str::to_owned));
     let configured = Configured {
         endpoint: user.telemetry.endpoint.as_deref(),
         project: user.telemetry.project.as_deref(),
         version: env!("CARGO_PKG_VERSION"),
         instance: repository,
     };
-    let Some(settings) = Settings::resolve(variable, configured).map_err(|error| crate::perform::chain(&error))? else {
+    let Some(settings) = Settings::resolve(|name| variable(env, name), configured).map_err(|error| chain(&error))? else {
         return Ok(None);
     };
     let (capture, clock) = (settings.capture_content, SystemClock::default());
     let exporter =
         Exporter::start(settings, Timing::default(), move || clock.now_ms(), move |trouble| say(&trouble.to_string()));
     let redactor: Redactor = blobs.redactor().clone();
-    let observer = Observer::new(exporter.map_err(|error| crate::perform::chain(&error))?, redactor);
+    let observer = Observer::new(exporter.map_err(|error| chain(&error))?, redactor);
     if !capture {
         return Ok(Some(observer));
     }

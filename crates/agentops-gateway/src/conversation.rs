@@ -258,6 +258,18 @@ impl Conversations {
         }
     }
 
+    /// Takes over what was counted of a body since it was remembered, as far as its conversation still holds the same parts.
+    pub fn counted(&mut self, reading: &Reading) {
+        let Some(known) = self.known.iter_mut().find(|known| known.number == reading.number) else { return };
+        let same = known.chain.iter().zip(&reading.chain).take_while(|(old, new)| old == new).count();
+        for (old, new) in known.items.iter_mut().zip(&reading.items).take(same) {
+            old.counted = old.counted.or(new.counted);
+        }
+        for old in &mut known.fields {
+            old.counted = old.counted.or_else(|| reading.fields.iter().find(|new| new.hash == old.hash)?.counted);
+        }
+    }
+
     /// Nothing more of this conversation is forwarded.
     pub fn close(&mut self, number: u32) {
         if let Some(known) = self.known.iter_mut().find(|known| known.number == number) {
@@ -501,6 +513,18 @@ mod tests {
         assert_eq!(without_cache_marks(inside_text), None);
         let long = format!(r#"{{"cache_control":{{"x":"{}"}}}}"#, "y".repeat(100));
         assert_eq!(without_cache_marks(long.as_bytes()).as_deref(), Some(long.as_bytes()), "nothing hides in a mark");
+    }
+
+    #[test]
+    fn what_was_counted_after_a_call_is_not_counted_again() {
+        let mut known = Conversations::default();
+        let mut first = read(&mut known, &["a", "b"]);
+        for (slot, _) in first.uncounted() {
+            first.count(slot, Counted { text: 1, media: 0 });
+        }
+        known.counted(&first);
+        let more = read(&mut known, &["a", "b", "c"]);
+        assert_eq!(more.uncounted(), [(Slot::Item(2), more.layout.items[2].clone())]);
     }
 
     #[test]

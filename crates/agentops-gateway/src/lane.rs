@@ -8,6 +8,7 @@ use agentops_core::budget::{Amount, Book, Grant, NeedsGrant, OverBudget, Reserva
 use agentops_core::call::CallKind;
 use agentops_core::ceiling::Window;
 use agentops_core::models::{self, Price};
+use agentops_core::workflow::Secrets;
 use agentops_safe::Redactor;
 use bytes::Bytes;
 
@@ -18,18 +19,6 @@ use crate::judge::{Ask, Decision, Room, decide};
 use crate::protocol::{self, Edit, Head, Protocol, Reply};
 use crate::scan::Layout;
 use crate::ticket::{Call, Ticket};
-
-/// What happens to secrets that are about to leave towards a provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Outgoing {
-    /// They leave: the request is the agent's business.
-    #[default]
-    Pass,
-    /// They are replaced.
-    Redact,
-    /// The call is refused.
-    Refuse,
-}
 
 /// What holds for a lane's calls.
 pub struct Rules {
@@ -48,7 +37,7 @@ pub struct Rules {
     /// neutral words.
     pub plain_refusal: bool,
     /// What happens to secrets in requests.
-    pub outgoing: Outgoing,
+    pub secrets: Secrets,
     /// What finds them.
     pub redactor: Redactor,
     /// The budgets that hold.
@@ -225,7 +214,7 @@ impl Lane {
 
     fn read(&self, call: Incoming) -> Result<Judged, Unread> {
         let Incoming { protocol, model, body, .. } = call;
-        let looks = self.rules.outgoing != Outgoing::Pass;
+        let looks = self.rules.secrets != Secrets::Pass;
         let measure = |bytes: &[u8], is_item: bool| {
             let clean = !looks || !self.rules.redactor.finds(bytes);
             let length = bytes.len() as u64;
@@ -318,7 +307,7 @@ impl Lane {
         if unclean.is_empty() {
             return Ok(limit(body, &judged.head).map_or_else(|| body.clone(), |edit| edited(body, &[edit])));
         }
-        if self.rules.outgoing == Outgoing::Refuse {
+        if self.rules.secrets == Secrets::Refuse {
             return Err(Refusal::Secret);
         }
         self.note(Note::Redacted);
@@ -371,6 +360,11 @@ impl Lane {
     /// The provider said how much input a call was.
     pub(crate) fn reported(&self, call: &Call, input: u64) {
         lock(&self.conversations).reported(call.conversation, call.reading.mark(call.density), input, call.teaches);
+    }
+
+    /// What was counted of a body after its call is known for the next one.
+    pub(crate) fn counted(&self, reading: &Reading) {
+        lock(&self.conversations).counted(reading);
     }
 
     /// A call has ended and did cost this much. Says what was booked, and what of it no grant covers.

@@ -152,6 +152,7 @@ impl Open {
                 reading.count(slot, counted);
             }
             self.call.input = reading.input(self.call.density);
+            self.lane.counted(reading);
         }
         let refused = self.status.is_some_and(|status| status >= 400);
         if let Some(usage) = answer.usage {

@@ -13,6 +13,7 @@ mod trust;
 use std::time::Duration;
 
 use agentops_core::run::Status;
+use agentops_engine::perform::chain;
 use agentops_engine::supervisor::{self, SupervisorError};
 use agentops_engine::view::RunView;
 use clap::CommandFactory;
@@ -69,16 +70,6 @@ pub fn dispatch(cli: &Cli, printer: &Printer) -> Result<u8, CommandError> {
             })
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut at = error.source();
-    while let Some(cause) = at {
-        text.push_str(&format!(": {cause}"));
-        at = cause.source();
-    }
-    text
 }
 
 /// Prints a run at rest and gives the exit code of its state.

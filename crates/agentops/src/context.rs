@@ -54,8 +54,7 @@ impl Standing {
 
     /// A variable's value, where it is text.
     pub fn var(&self, name: &str) -> Option<String> {
-        let (_, value) = self.env.iter().find(|(key, _)| key == name)?;
-        value.to_str().map(str::to_owned)
+        agentops_engine::perform::variable(&self.env, name)
     }
 }
 

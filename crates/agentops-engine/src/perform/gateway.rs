@@ -14,11 +14,11 @@ use agentops_core::run::State;
 use agentops_core::workflow::Secrets;
 use agentops_gateway::destination::{Custom, Destination, Destinations, Family};
 use agentops_gateway::host::{Answer, Answering, Host, Note, Refusal, answer};
-use agentops_gateway::lane::{Lane, Outgoing, Rules};
+use agentops_gateway::lane::{Lane, Rules};
 use agentops_gateway::{Config, Gateway, Identity, LaneHandle, LaneSpec, Proxies};
 use agentops_safe::Secret;
 
-use super::{Ctx, Incoming};
+use super::{Ctx, Incoming, variable};
 use crate::files::user::UserConfig;
 use crate::world::Clock;
 
@@ -84,7 +84,9 @@ pub(crate) struct Opening<'a> {
     /// The budgets that hold.
     pub budgets: Vec<(Scope, Limits, Amount)>,
     /// What happens to secrets in requests.
-    pub outgoing: Outgoing,
+    pub secrets: Secrets,
+    /// The program repeats without end what is told to be too long.
+    pub plain_refusal: bool,
     /// The session's thread.
     pub tell: &'a Sender<Incoming>,
 }
@@ -132,8 +134,8 @@ impl Gateways {
             takes_limit,
             close_when_refused: true,
             hint: String::new(),
-            plain_refusal: false,
-            outgoing: opening.outgoing,
+            plain_refusal: opening.plain_refusal,
+            secrets: opening.secrets,
             redactor: ctx.blobs.redactor().clone(),
             scopes,
             book: Arc::clone(&self.book),
@@ -274,16 +276,6 @@ impl Drop for OpenLane {
     }
 }
 
-/// What is wanted of secrets that are about to leave, in the gateway's words.
-#[must_use]
-pub fn outgoing(secrets: Secrets) -> Outgoing {
-    match secrets {
-        Secrets::Pass => Outgoing::Pass,
-        Secrets::Redact => Outgoing::Redact,
-        Secrets::Refuse => Outgoing::Refuse,
-    }
-}
-
 /// The gateway's settings as the user's configuration and environment have them.
 #[must_use]
 pub fn config(user: &UserConfig, env: &[(OsString, OsString)]) -> Config {
@@ -292,11 +284,7 @@ pub fn config(user: &UserConfig, env: &[(OsString, OsString)]) -> Config {
 
 /// As curl and most programs read them: the lower-case name counts before the other.
 fn proxies(env: &[(OsString, OsString)]) -> Proxies {
-    let of = |name: &str| {
-        let value =
-            |name: &str| env.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.to_str().map(str::to_owned));
-        value(&name.to_lowercase()).or_else(|| value(name)).unwrap_or_default()
-    };
+    let of = |name: &str| variable(env, &name.to_lowercase()).or_else(|| variable(env, name)).unwrap_or_default();
     Proxies {
         all: Secret::new(of("ALL_PROXY")),
         http: Secret::new(of("HTTP_PROXY")),
@@ -338,8 +326,7 @@ fn default_key_env(name: &str) -> Option<String> {
 /// The key; `None`: the destination wants none.
 fn key(env: &[(OsString, OsString)], destination: &Destination, key_env: Option<String>) -> Result<Option<Secret>, String> {
     let Some(name) = key_env.or_else(|| destination.key_env().map(str::to_owned)) else { return Ok(None) };
-    let value = env.iter().find(|(key, _)| key == name.as_str()).and_then(|(_, value)| value.to_str());
-    match value.filter(|value| !value.is_empty()) {
+    match variable(env, &name).filter(|value| !value.is_empty()) {
         Some(value) => Ok(Some(Secret::new(value))),
         None => Err(format!("the key of destination `{}` is not set: export {name}", destination.name())),
     }

@@ -21,7 +21,7 @@ use agentops_git::lanes;
 
 use super::flow::Flow;
 use super::gateway::{Opening, Way};
-use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, chain, oid, prompt, records, recv_until, work};
+use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, chain, oid, prompt, records, recv_until, variable, work};
 use crate::conductor::Input;
 
 mod left;
@@ -113,13 +113,12 @@ fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>
     let known = job.agent.window.and_then(Window::new);
     let table = job.agent.model.as_deref().and_then(models::window_of);
     let window = [known, table].into_iter().flatten().min();
-    let env_of =
-        |name: &str| ctx.env.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.to_str().map(str::to_owned));
     let opening = Opening {
-        reach: driver.reach(&job.agent.settings, job.agent.model.as_deref(), &env_of),
+        reach: driver.reach(&job.agent.settings, job.agent.model.as_deref(), &|name| variable(&ctx.env, name)),
         window,
         budgets: ctx.gateways.budgets(ctx, &job.state, &job.session),
-        outgoing: super::gateway::outgoing(job.state.created.workflow.secrets),
+        secrets: job.state.created.workflow.secrets,
+        plain_refusal: driver.loops_when_too_long(),
         tell: &tx,
     };
     let (through, past) = match ctx.gateways.open(ctx, opening) {

@@ -142,9 +142,10 @@ impl Host for Books {
 
 /// A lane with a budget, that takes secrets out of what leaves. Its window is far larger than what is measured.
 fn lane() -> Arc<agentops_gateway::lane::Lane> {
-    use agentops_gateway::lane::{Lane, Outgoing};
+    use agentops_core::workflow::Secrets;
+    use agentops_gateway::lane::Lane;
     let mut rules = crate::host::rules(100_000_000, Arc::<Books>::default());
-    rules.outgoing = Outgoing::Redact;
+    rules.secrets = Secrets::Redact;
     rules.redactor =
         agentops_safe::Redactor::new((0..20).map(|n| (format!("SECRET_{n}"), format!("value-of-the-secret-{n:08}"))));
     Lane::new(rules)

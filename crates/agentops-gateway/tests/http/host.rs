@@ -6,8 +6,9 @@ use std::time::Duration;
 use agentops_core::budget::{Amount, Book, Limits, Scope};
 use agentops_core::call::CallRow;
 use agentops_core::ceiling::Window;
+use agentops_core::workflow::Secrets;
 use agentops_gateway::host::{Answer, Host, Note, Refusal, answer};
-use agentops_gateway::lane::{Lane, Outgoing, Rules};
+use agentops_gateway::lane::{Lane, Rules};
 use agentops_safe::Redactor;
 
 /// What was reported.
@@ -74,7 +75,7 @@ pub fn rules(window: u64, host: Arc<dyn Host>) -> Rules {
         window: Window::new(window),
         takes_limit: false,
         close_when_refused: false,
-        outgoing: Outgoing::Pass,
+        secrets: Secrets::Pass,
         redactor: Redactor::new([]),
         scopes: vec![scope],
         book: Arc::new(Mutex::new(book)),

@@ -169,7 +169,7 @@ pub fn doctor(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
 
 /// How the calls of a program would go, as its own settings and the user's have it.
 fn calls(driver: &dyn Driver, user: &UserConfig, env: &[(OsString, OsString)]) -> (CheckState, String, &'static str) {
-    let var = |name: &str| env.iter().find(|(key, _)| key == name)?.1.to_str().map(str::to_owned);
+    let var = |name: &str| agentops_engine::perform::variable(env, name);
     let settings = BTreeMap::new();
     let live = driver.capabilities(&settings).usage == UsageReports::EveryCall;
     match gateway::aim(user, env, driver.reach(&settings, None, &var)) {

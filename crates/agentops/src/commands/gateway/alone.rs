@@ -9,7 +9,7 @@ use agentops_core::budget::{Amount, Book, Scope};
 use agentops_core::call::CallRow;
 use agentops_core::ceiling::Window;
 use agentops_core::workflow::Secrets;
-use agentops_engine::perform::gateway::{OpenLane, Target, config, day, outgoing};
+use agentops_engine::perform::gateway::{OpenLane, Target, config, day};
 use agentops_engine::world::{Clock, SystemClock};
 use agentops_gateway::Gateway;
 use agentops_gateway::alone::{DayLedger, LedgerError};
@@ -88,7 +88,7 @@ impl Alone {
             close_when_refused: false,
             hint: wish.hint,
             plain_refusal: wish.plain_refusal,
-            outgoing: outgoing(standing.user.gateway.secrets.unwrap_or(Secrets::Pass)),
+            secrets: standing.user.gateway.secrets.unwrap_or(Secrets::Pass),
             redactor: context::redactor(),
             scopes: vec![self.books.scope.clone()],
             book: Arc::clone(&self.books.book),
