@@ -59,12 +59,17 @@ fn is_placeholder(value: &[u8]) -> bool {
     let text = String::from_utf8_lossy(value).to_ascii_lowercase();
     let is_numbered = |word: &str| text.strip_prefix(word).is_some_and(|rest| rest.len() < 4 && rest.parse::<u16>().is_ok());
     text.starts_with(['$', '<', '{', '%'])
-        || text.starts_with("****")
-        || text.ends_with("****")
+        || is_masked(value)
         || ["password", "passwd", "secret", "token", "api-key", "api_key"].iter().any(|word| is_numbered(word))
         || ["${", "$(", "{{", "example", "placeholder", "changeme", "your_", "your-", "redacted", "xxxx", "process.env"]
             .iter()
             .any(|word| text.contains(word))
+}
+
+/// What a program left of a secret that it hid itself: `****1a2b`. A password may have stars too, among much else.
+fn is_masked(value: &[u8]) -> bool {
+    let shown = value.iter().filter(|byte| **byte != b'*').count();
+    (value.starts_with(b"****") || value.ends_with(b"****")) && shown < 8
 }
 
 /// Shannon's entropy in bits per byte, 0 for an empty value.

@@ -59,8 +59,10 @@ const ASSIGNED_WORDS: &[&str] = &[
     "authkey",
     "signing_key",
     "signing-key",
+    "signingkey",
     "encryption_key",
     "encryption-key",
+    "encryptionkey",
 ];
 
 #[rustfmt::skip]

@@ -34,7 +34,7 @@ pub(super) fn generators() -> Vec<(&'static str, &'static str, &'static str)> {
         ("authorization", "[A-Z][A-Za-z0-9+/]{15}", "{\"authorization\":\"Basic @\"}"),
         ("bearer-token", "[a-z][0-9][A-Za-z0-9._-]{20,60}", "curl -H 'x: bearer @'"),
         ("cookie", "session=[A-Za-z0-9]{30}", "Cookie: @\r\n"),
-        ("url-password", "[A-Za-z0-9!*~.-]{9,30}", "postgres://me:@@host/db"),
+        ("url-password", "[A-Z0-9][A-Za-z0-9!*~.-]{4}[A-Za-z0-9!~.][A-Za-z0-9!*~.-]{3,24}", "postgres://me:@@host/db"),
         ("assignment", "[a-f][0-9][A-Zg-w]{7}[2-9][a-z]{8}[A-Z]{5}", "api_key = \"@\""),
         ("assignment", "[a-f][0-9][A-Zg-w]{7}[2-9][a-z]{8}[A-Z]{5}", "{\"clientSecret\":\"@\"}"),
         ("assignment", "[a-f][0-9][A-Zg-w]{7}[2-9][a-z]{8}[A-Z]{5}", "DB_PASSWORD=@\n"),
@@ -82,6 +82,20 @@ fn sample(rule: &Rule, runner: &mut TestRunner) -> (String, String) {
         }
     }
     panic!("{} takes nothing that its own expression makes", rule.name);
+}
+
+#[test]
+fn s6_names_in_camel_case_announce_a_secret() {
+    for name in ["encryptionKey", "signingKey", "authKey", "accessKey", "privateKey", "apiKey"] {
+        let text = format!("{{\"{name}\": \"f7Kq2hZ9xLw4\"}}");
+        assert!(plain().finds(text.as_bytes()), "{text}");
+    }
+}
+
+#[test]
+fn s6_stars_hide_a_value_only_where_little_is_shown() {
+    assert!(!plain().finds(b"postgres://me:*****1a2b@db.internal/x"));
+    assert!(plain().finds(b"postgres://me:*****k.~*c.*7**~~*~x@db.internal/x"));
 }
 
 #[test]
