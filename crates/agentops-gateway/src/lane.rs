@@ -10,10 +10,10 @@ use agentops_core::ceiling::Window;
 use agentops_core::models::{self, Price};
 use agentops_core::workflow::Secrets;
 use agentops_safe::Redactor;
+use agentops_text::tokens;
 use bytes::Bytes;
 
 use crate::conversation::{Conversations, Counted, Density, Part, Reading, Slot};
-use crate::count;
 use crate::host::{Host, Note, Refusal};
 use crate::judge::{Ask, Decision, Room, decide};
 use crate::protocol::{self, Edit, Head, Protocol, Reply};
@@ -165,7 +165,7 @@ impl Lane {
         };
         if judged.input() > judged.window.soft_mark() / 2 {
             // A call of this conversation will soon have to be counted.
-            count::load_in_background();
+            tokens::load_in_background();
         }
         let mut decision = judged.decide(self.rules.takes_limit);
         if matches!(decision, Decision::TooLong { .. }) && judged.count().await {
@@ -463,7 +463,7 @@ pub(crate) fn count_part(protocol: Protocol, slot: Slot, part: &[u8]) -> Counted
     };
     let media_tokens = media.tokens.unwrap_or_default();
     if media.data_bytes == 0 {
-        return Counted { text: count::json_tokens(part), media: media_tokens };
+        return Counted { text: tokens::json_tokens(part), media: media_tokens };
     }
     // What stands around the data is short; its bytes are bound enough.
     Counted { text: 0, media: media_tokens.saturating_add((part.len() as u64).saturating_sub(media.data_bytes)) }

@@ -4,7 +4,7 @@
 pub mod alone;
 mod connect;
 pub mod conversation;
-pub mod count;
+
 pub mod destination;
 mod door;
 mod entry;

@@ -54,6 +54,22 @@ pub fn text_tokens(text: &str) -> u64 {
     pieces(text).map(|piece| table().encode_ordinary(piece).len() as u64).sum()
 }
 
+/// The longest beginning of a text, whole lines first, that is within the budget.
+#[must_use]
+pub fn cut(text: &str, budget: u64) -> &str {
+    let mut used = 0;
+    let mut end = 0;
+    for line in text.split_inclusive('\n') {
+        let tokens = text_tokens(line);
+        if used + tokens > budget {
+            break;
+        }
+        used += tokens;
+        end += line.len();
+    }
+    &text[..end]
+}
+
 /// Cuts a text so that no part is much longer than [`PART_BYTES`] and no run without white space longer than [`PIECE_BYTES`].
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;

@@ -63,6 +63,8 @@ pub enum Command {
     With(WithArgs),
     /// Meter and limit the model calls of any program, until it is interrupted
     Gateway(GatewayArgs),
+    /// Compress code, transcripts, logs or conversations for an agent, within a budget of tokens
+    Bundle(BundleArgs),
     /// See and agree to what a repository would run
     Trust(TrustArgs),
     /// Check this machine and repository
@@ -334,4 +336,53 @@ pub enum SchemaOf {
     Done,
     /// What a failed command prints with `--json`
     Error,
+}
+
+/// `agentops bundle`
+#[derive(Debug, Args)]
+pub struct BundleArgs {
+    /// What is compressed
+    #[command(subcommand)]
+    pub what: BundleCommand,
+}
+
+/// What can be compressed.
+#[derive(Debug, Subcommand)]
+pub enum BundleCommand {
+    /// The parts of a code repository that a task needs
+    Code(CodeArgs),
+    /// What an agent did, as its program or a run recorded it
+    Transcript(FileArgs),
+    /// The output of a command, or a log
+    Log(FileArgs),
+    /// A conversation, or notes
+    Conversation(FileArgs),
+}
+
+/// `agentops bundle code`
+#[derive(Debug, Args)]
+pub struct CodeArgs {
+    /// The folder that is read
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub root: PathBuf,
+    /// What is to be done, in plain words
+    #[arg(long, value_name = "TEXT", required_unless_present = "query_file")]
+    pub task: Option<String>,
+    /// Read the task from a file; `-` is stdin
+    #[arg(long, value_name = "FILE", conflicts_with = "task")]
+    pub query_file: Option<PathBuf>,
+    /// The most that the bundle may take, in o200k tokens
+    #[arg(long, value_name = "TOKENS", default_value_t = 8000)]
+    pub budget: u64,
+}
+
+/// A file, compressed.
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    /// The file; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// The most that the bundle may take, in o200k tokens
+    #[arg(long, value_name = "TOKENS", default_value_t = 8000)]
+    pub budget: u64,
 }

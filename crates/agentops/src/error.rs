@@ -79,7 +79,7 @@ impl CommandError {
         self
     }
 
-    fn of(code: u8, error: &dyn std::error::Error) -> Self {
+    pub(crate) fn of(code: u8, error: &dyn std::error::Error) -> Self {
         let mut causes = vec![error.to_string()];
         let mut at = error.source();
         while let Some(cause) = at {

@@ -1,0 +1,64 @@
+//! Context bundles: artifacts made small for the next agent, with a report of what survived.
+//!
+//! Without a model, deterministic: the same sources give the same bytes. Each kind of artifact has a compressor of its own;
+//! all of them take a budget in o200k tokens that is never passed, and say which facts an agent must not lose.
+
+pub mod code;
+pub mod conversation;
+pub mod fidelity;
+pub mod log;
+pub mod transcript;
+
+use std::path::PathBuf;
+
+pub use fidelity::{Class, Fact, Fidelity};
+
+/// What a compressor made of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compressed {
+    /// Markdown or plain text, never more than the budget.
+    pub text: String,
+    /// The source in o200k tokens.
+    pub before: u64,
+    /// The text in o200k tokens.
+    pub after: u64,
+    /// What the source has that must not get lost, taken from it before it was compressed, in the order of their places.
+    pub facts: Vec<Fact>,
+}
+
+impl Compressed {
+    /// What of the facts is still there.
+    #[must_use]
+    pub fn fidelity(&self) -> Fidelity {
+        Fidelity::of(&self.facts, &self.text)
+    }
+}
+
+/// Why a source cannot be compressed.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The file or folder cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not what it was said to be.
+    #[error("this is no {expected}: {detail}")]
+    Form {
+        /// What was expected, in words.
+        expected: &'static str,
+        /// Where and what is wrong.
+        detail: String,
+    },
+    /// Not even what must be in every bundle fits.
+    #[error("{budget} tokens are not enough: what cannot be left out takes {needed}")]
+    Budget {
+        /// What was allowed.
+        budget: u64,
+        /// What would be needed.
+        needed: u64,
+    },
+}
