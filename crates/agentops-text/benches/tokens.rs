@@ -1,0 +1,50 @@
+//! How fast tokens are counted, beside the library that the counts are equal to. One thread; figures decide nothing.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use agentops_text::tokens::text_tokens;
+
+const ROUNDS: usize = 5;
+
+fn main() {
+    // The program's own sources and documents: code, prose, tables.
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut text = String::new();
+    gather(&root, &mut text);
+    let library = tiktoken_rs::o200k_base_singleton();
+    let (ours, tokens) = best(|| text_tokens(&text));
+    let (theirs, expected) = best(|| text.split_inclusive('\n').map(|line| library.encode_ordinary(line).len() as u64).sum());
+    println!("{:.1} MB, {tokens} tokens; the library line by line: {expected}", text.len() as f64 / 1e6);
+    println!("{:<10} {:>8.1} M tokens/s", "ours", rate(tokens, ours));
+    println!("{:<10} {:>8.1} M tokens/s", "tiktoken", rate(expected, theirs));
+}
+
+fn gather(folder: &std::path::Path, text: &mut String) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if path.is_dir() && !name.starts_with('.') && name != "target" {
+            gather(&path, text);
+        } else if name.ends_with(".rs") || name.ends_with(".md") {
+            text.push_str(&std::fs::read_to_string(&path).unwrap_or_default());
+        }
+    }
+}
+
+fn best(mut count: impl FnMut() -> u64) -> (Duration, u64) {
+    let mut fastest = Duration::MAX;
+    let mut tokens = 0;
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        tokens = black_box(count());
+        fastest = fastest.min(began.elapsed());
+    }
+    (fastest, tokens)
+}
+
+fn rate(tokens: u64, took: Duration) -> f64 {
+    tokens as f64 / 1e6 / took.as_secs_f64()
+}
