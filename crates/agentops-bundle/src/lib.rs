@@ -5,8 +5,15 @@
 
 pub mod code;
 pub mod conversation;
+pub mod data;
+pub mod diff;
 pub mod fidelity;
+pub mod kind;
 pub mod log;
+pub mod manifest;
+pub mod mixed;
+pub mod page;
+pub mod store;
 pub mod transcript;
 
 use std::path::PathBuf;
