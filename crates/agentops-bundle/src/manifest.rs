@@ -84,7 +84,7 @@ pub struct SourceRecord {
 }
 
 /// What a bundle counts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenCounts {
     /// Its sources, in o200k tokens.
     pub before: u64,
@@ -93,13 +93,16 @@ pub struct TokenCounts {
     /// The model it is meant for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The factor of that model's family on o200k, from the model table; absent: no model was named, or it is not known.
+    /// What a token of o200k counts at most in that model's family, in thousandths, from the model table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub factor: Option<f64>,
+    pub factor_permille: Option<u64>,
+    /// Its body in that family's tokens at most; absent where no model was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_for_model: Option<u64>,
 }
 
 /// A bundle's manifest.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The version of this format.
@@ -137,12 +140,27 @@ impl Manifest {
             compressors: COMPRESSORS,
             task: task.trim().to_owned(),
             sources,
-            tokens: TokenCounts { before: made.before, after: text_tokens(body), model: None, factor: None },
+            tokens: TokenCounts {
+                before: made.before,
+                after: text_tokens(body),
+                model: None,
+                factor_permille: None,
+                after_for_model: None,
+            },
             fidelity,
             lost_unlisted,
             parents: Vec::new(),
             body: hash(body.as_bytes()),
         }
+    }
+
+    /// The same, meant for a model whose family counts so many thousandths of a token of o200k.
+    #[must_use]
+    pub fn for_model(mut self, model: &str, factor_permille: u64) -> Self {
+        self.tokens.model = Some(model.to_owned());
+        self.tokens.factor_permille = Some(factor_permille);
+        self.tokens.after_for_model = Some(self.tokens.after.saturating_mul(factor_permille).div_ceil(1000));
+        self
     }
 
     /// The manifest as its file has it.

@@ -17,7 +17,7 @@ pub const MANIFEST: &str = "manifest.json";
 pub const FOLDER: &str = ".agentops/bundles";
 
 /// A bundle as it was read, whole and unchanged.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
     /// Its id.
     pub id: BundleId,

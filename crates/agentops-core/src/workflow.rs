@@ -68,6 +68,34 @@ pub struct Phase {
     /// What its lanes and its reviews may spend together.
     #[serde(default, skip_serializing_if = "Budget::is_none")]
     pub budget: Budget,
+    /// What its bundle must be.
+    #[serde(default, skip_serializing_if = "BundleRule::is_default")]
+    pub bundle: BundleRule,
+}
+
+/// How large a phase's bundle may be, and how much must survive in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct BundleRule {
+    /// The tokens that it should take at most, of o200k.
+    pub tokens: u64,
+    /// The share of must-keep facts below which it is made larger, in percent.
+    pub keep: u8,
+}
+
+impl BundleRule {
+    /// How many times its tokens a bundle may take so that enough survives.
+    pub const GROWTH_MAX: u64 = 4;
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for BundleRule {
+    fn default() -> Self {
+        Self { tokens: 8_000, keep: 90 }
+    }
 }
 
 /// What the lanes of a phase may change.

@@ -1,6 +1,7 @@
 //! The real world's side of an action: git, processes, agents. Each action runs on a thread of its own and reports with the
 //! event that ends it. What it does may be done again after a crash, except for a session.
 
+mod bundle;
 mod flow;
 mod gate;
 pub mod gateway;
@@ -26,6 +27,8 @@ use crate::blobs::Blobs;
 use crate::conductor::Input;
 use crate::paths::Paths;
 use crate::world::{Clock, Processes, SystemClock};
+
+pub use bundle::RUN_SOURCE;
 
 /// Something for the supervisor's loop.
 pub struct Report {
@@ -191,7 +194,7 @@ impl Processes for Performer {
             }
             Action::Bundle { phase } => {
                 let state = state.clone();
-                self.act(run, key, move |ctx| work::bundle(ctx, &state, &phase));
+                self.act(run, key, move |ctx| bundle::phase(ctx, &state, &phase));
             }
             Action::Record { onto } => {
                 let state = state.clone();
@@ -299,13 +302,13 @@ impl Ctx {
             cwd: what.cwd.as_os_str().to_owned(),
             mark: what.mark.clone(),
             line_bytes_max: 64 * 1024,
-            output_bytes_max: 4 * 1024 * 1024,
+            output_bytes_max: 32 * 1024 * 1024,
             silence_ms: 0,
             time_limit_ms: what.seconds_max * 1000,
             grace_ms: 2_000,
             stdin: StdinKind::Null,
         };
-        let mut ran = Ran { output: Tail::new(256 * 1024), ended: None, not_started: None, stopped: false };
+        let mut ran = Ran { output: Tail::new(OUTPUT_BYTES_MAX), ended: None, not_started: None, stopped: false };
         let flow = flow::Flow::default();
         let keeper = Keeper::spawn(&self.exe, &spec, move |message| {
             let place = flow.enter(&message);
@@ -336,6 +339,9 @@ impl Ctx {
         Ok(ran)
     }
 }
+
+/// What of a program's output is kept, in bytes: head and tail. A session is told of it in short.
+const OUTPUT_BYTES_MAX: usize = 16 << 20;
 
 /// A program to run to its end.
 pub(crate) struct Program<'a> {

@@ -178,8 +178,11 @@ pub struct BundleView {
     pub hash: String,
     /// Tokens that the phase's sessions held in their contexts, summed, as their providers counted them.
     pub tokens_before: u64,
-    /// Estimated tokens of the bundle.
+    /// Tokens of the bundle: of o200k, or estimated from its bytes in a run of an older version.
     pub tokens_after: u64,
+    /// The share of must-keep facts that survived, in thousandths; absent where nothing is known of it.
+    #[serde(default)]
+    pub kept_permille: Option<u64>,
 }
 
 /// A law.
@@ -305,6 +308,7 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
                 hash: bundle.blob.to_string(),
                 tokens_before: bundle.before,
                 tokens_after: bundle.after,
+                kept_permille: bundle.kept_permille,
             }),
             changed: (spec.writes == Writes::Files && phase.merged.is_some()).then_some(phase.changed),
             took_ms: phase

@@ -72,6 +72,17 @@ impl Repo {
         entries.collect()
     }
 
+    /// The newest commit, from `commit` back, that changed a file or folder; none where no commit has it. Without a path: that
+    /// changed anything but what AgentOps itself keeps in the repository.
+    pub fn last_change(&self, commit: &Oid, path: Option<&Path>) -> Result<Option<Oid>> {
+        let spec: &[&[u8]] = match path {
+            Some(path) => &[b":(top,literal)", names::check_path(path)?],
+            None => &[b":(top,exclude,literal).agentops"],
+        };
+        let out = self.plain()?.args(["rev-list", "-1", commit.as_str(), "--"]).arg(names::joined(spec)).long().ok()?;
+        if out.is_empty() { Ok(None) } else { Oid::parse(&out, "rev-list").map(Some) }
+    }
+
     /// The tree of a commit.
     pub fn tree_of(&self, commit: &Oid) -> Result<Oid> {
         let out = self.plain()?.args(["rev-parse", "--verify", "--end-of-options", &format!("{commit}^{{tree}}")]).ok()?;

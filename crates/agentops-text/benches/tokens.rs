@@ -14,7 +14,8 @@ fn main() {
     gather(&root, &mut text);
     let library = tiktoken_rs::o200k_base_singleton();
     let (ours, tokens) = best(|| text_tokens(&text));
-    let (theirs, expected) = best(|| text.split_inclusive('\n').map(|line| library.encode_ordinary(line).len() as u64).sum());
+    let (theirs, expected) =
+        best(|| text.split_inclusive('\n').map(|line| library.encode_ordinary(line).len() as u64).sum());
     println!("{:.1} MB, {tokens} tokens; the library line by line: {expected}", text.len() as f64 / 1e6);
     println!("{:<10} {:>8.1} M tokens/s", "ours", rate(tokens, ours));
     println!("{:<10} {:>8.1} M tokens/s", "tiktoken", rate(expected, theirs));

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
+use agentops_bundle::manifest::BundleId;
 use agentops_core::id::RunId;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -177,6 +178,9 @@ pub struct ShowArgs {
     /// Show a document of it, such as plan.md
     #[arg(long, value_name = "NAME")]
     pub document: Option<String>,
+    /// Show all that a gate's command printed when it ran last
+    #[arg(long, value_name = "GATE")]
+    pub output: Option<String>,
 }
 
 /// `agentops logs`
@@ -332,6 +336,14 @@ pub enum SchemaOf {
     WithReport,
     /// A line of `gateway --json`
     Gateway,
+    /// Output of `bundle code`, `log` and the like with `--json`
+    Bundle,
+    /// Output of `bundle create`, `show` and `list` with `--json`, one or a list
+    KeptBundle,
+    /// Output of `bundle verify --json`
+    BundleCheck,
+    /// Output of `bundle diff --json`
+    BundleDifference,
     /// Output of every command that changes something, with `--json`
     Done,
     /// What a failed command prints with `--json`
@@ -341,22 +353,38 @@ pub enum SchemaOf {
 /// `agentops bundle`
 #[derive(Debug, Args)]
 pub struct BundleArgs {
-    /// What is compressed
+    /// What is to be done
     #[command(subcommand)]
     pub what: BundleCommand,
 }
 
-/// What can be compressed.
+/// What `agentops bundle` can do.
 #[derive(Debug, Subcommand)]
 pub enum BundleCommand {
-    /// The parts of a code repository that a task needs
+    /// Print the parts of a code repository that a task needs
     Code(CodeArgs),
-    /// What an agent did, as its program or a run recorded it
+    /// Print what an agent did, shorter
     Transcript(FileArgs),
-    /// The output of a command, or a log
+    /// Print the output of a command, or a log, shorter
     Log(FileArgs),
-    /// A conversation, or notes
+    /// Print a conversation, or notes, shorter
     Conversation(FileArgs),
+    /// Print a patch (a unified diff), shorter
+    Patch(FileArgs),
+    /// Print JSON, JSON lines or a table, shorter
+    Data(FileArgs),
+    /// Make a bundle of files and folders, and keep it in the repository
+    Create(CreateArgs),
+    /// Print a kept bundle
+    Show(BundleArg),
+    /// Compare kept bundles with their sources
+    Verify(VerifyArgs),
+    /// Compare two kept bundles
+    Diff(DiffArgs),
+    /// List the kept bundles
+    List,
+    /// Remove kept bundles that nothing needs; what is not committed stays
+    Gc(GcArgs),
 }
 
 /// `agentops bundle code`
@@ -365,13 +393,13 @@ pub struct CodeArgs {
     /// The folder that is read
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub root: PathBuf,
-    /// What is to be done, in plain words
+    /// The task, in plain words
     #[arg(long, value_name = "TEXT", required_unless_present = "query_file")]
     pub task: Option<String>,
     /// Read the task from a file; `-` is stdin
     #[arg(long, value_name = "FILE", conflicts_with = "task")]
     pub query_file: Option<PathBuf>,
-    /// The most that the bundle may take, in o200k tokens
+    /// The most that it may take, in o200k tokens
     #[arg(long, value_name = "TOKENS", default_value_t = 8000)]
     pub budget: u64,
 }
@@ -382,7 +410,65 @@ pub struct FileArgs {
     /// The file; `-` is stdin
     #[arg(long, value_name = "FILE")]
     pub file: PathBuf,
-    /// The most that the bundle may take, in o200k tokens
+    /// The most that it may take, in o200k tokens
     #[arg(long, value_name = "TOKENS", default_value_t = 8000)]
     pub budget: u64,
+}
+
+/// `agentops bundle create`
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Files and folders; a folder is read as code for the task
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// What it is for, in plain words
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub task: String,
+    /// The most that it may take, in o200k tokens
+    #[arg(long, value_name = "TOKENS", default_value_t = 8000)]
+    pub budget: u64,
+    /// Make it larger, up to four times the budget, until so much of the facts survives, in percent
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub keep: Option<u8>,
+    /// The model that will read it: its tokens are shown as well
+    #[arg(long)]
+    pub model: Option<String>,
+    /// A kept bundle that this one goes on from; may be given several times
+    #[arg(long, value_name = "BUNDLE")]
+    pub parent: Vec<BundleId>,
+}
+
+/// A kept bundle.
+#[derive(Debug, Args)]
+pub struct BundleArg {
+    /// Its id
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: BundleId,
+}
+
+/// `agentops bundle verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Their ids; default: all
+    #[arg(value_name = "BUNDLE")]
+    pub bundles: Vec<BundleId>,
+}
+
+/// `agentops bundle diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The older one
+    #[arg(value_name = "BUNDLE")]
+    pub old: BundleId,
+    /// The newer one
+    #[arg(value_name = "BUNDLE")]
+    pub new: BundleId,
+}
+
+/// `agentops bundle gc`
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Remove nothing; show what would go
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
 }

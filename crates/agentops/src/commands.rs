@@ -41,7 +41,7 @@ pub fn dispatch(cli: &Cli, printer: &Printer) -> Result<u8, CommandError> {
         Command::Discard(args) => finish::discard(&Context::find(global)?, args, printer),
         Command::With(args) => gateway::with(&Standing::find(global)?, args, printer),
         Command::Gateway(args) => gateway::serve(&Standing::find(global)?, args, printer),
-        Command::Bundle(args) => bundle::bundle(args, printer),
+        Command::Bundle(args) => bundle::bundle(global, args, printer),
         Command::Trust(args) => trust::trust(&Context::find(global)?, args, printer),
         Command::Doctor => doctor::doctor(global, printer),
         Command::Demo(args) => demo::demo(args, printer),

@@ -128,7 +128,7 @@ impl Told {
             if let Some(bundle) = &phase.bundle {
                 self.once(
                     printer,
-                    format!("{} done, hands on ~{} tokens", phase.name, screen::thousands(bundle.tokens_after)),
+                    format!("{} done, hands on {} tokens", phase.name, screen::thousands(bundle.tokens_after)),
                 );
             }
         }

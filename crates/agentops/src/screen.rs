@@ -55,7 +55,7 @@ pub fn phase(phase: &PhaseView) -> String {
     let mut parts = vec![format!("{:<44}", work.join(" · "))];
     parts.extend(phase.gates.iter().map(|gate| self::gate(gate, &phase.lanes)));
     if let Some(bundle) = phase.bundle.as_ref().filter(|bundle| bundle.tokens_after > 0) {
-        parts.push(format!("bundle {} → ~{}", thousands(bundle.tokens_before), thousands(bundle.tokens_after)));
+        parts.push(format!("bundle {}", self::bundle(bundle.tokens_before, bundle.tokens_after, bundle.kept_permille)));
     }
     if let Some(cost) = phase.budget.spent.micro_usd.filter(|cost| *cost > 0) {
         parts.push(money(Some(cost)));
@@ -285,6 +285,14 @@ fn failure_words(failure: &agentops_core::run::Failure) -> &'static str {
 /// Thousandths as per cent.
 pub fn percent(permille: u64) -> String {
     format!("{} %", permille.div_ceil(10))
+}
+
+/// `48.2k → 6.1k, 7.9:1, kept 97 %`: what was read, what is handed on, and how much of the facts survived.
+pub fn bundle(before: u64, after: u64, kept_permille: Option<u64>) -> String {
+    // Contexts that nobody measured have no ratio.
+    let ratio = if before > 0 && after > 0 { format!(", {:.1}:1", before as f64 / after as f64) } else { String::new() };
+    let kept = kept_permille.map(|kept| format!(", kept {} %", kept / 10)).unwrap_or_default();
+    format!("{} → {}{ratio}{kept}", thousands(before), thousands(after))
 }
 
 /// A number of tokens in a few characters.

@@ -170,11 +170,17 @@ impl State {
                     self.gate_refused(&phase, &gate, detail.clone(), None, &[])?;
                 }
             }
-            Event::Bundled { phase, bundle, before, after } => {
+            Event::Bundled { phase, bundle, before, after, manifest, kept_permille } => {
                 self.ended(|key| matches!(key, Key::Bundle { phase: bundled } if bundled == phase), "bundled")?;
                 let state = self.phase(phase, "bundled")?;
                 state.ended_at_ms = Some(at_ms);
-                state.bundle = Some(Bundle { blob: bundle.clone(), before: *before, after: *after });
+                state.bundle = Some(Bundle {
+                    blob: bundle.clone(),
+                    before: *before,
+                    after: *after,
+                    manifest: manifest.clone(),
+                    kept_permille: *kept_permille,
+                });
             }
             Event::Recorded { commit } => {
                 self.ended(|key| *key == Key::Record, "recorded")?;

@@ -18,7 +18,7 @@ use crate::workflow::Workflow;
 
 /// Version of the event format. An older one is read; a newer one is refused by name. It is raised in the commit that adds
 /// a variant or a field, not when that is first used.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// One entry of a run's ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -154,8 +154,14 @@ pub enum Event {
         bundle: BlobId,
         /// Tokens that the phase's sessions held in their contexts, summed, as their providers counted them.
         before: u64,
-        /// Estimated tokens of the bundle.
+        /// Tokens of the bundle: of o200k, or estimated from its bytes up to format 2.
         after: u64,
+        /// Its manifest; absent up to format 2.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        manifest: Option<BlobId>,
+        /// The share of must-keep facts that survived, in thousandths; absent where there were none, and up to format 2.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept_permille: Option<u64>,
     },
     /// The laws were checked by code.
     LawsChecked {

@@ -98,8 +98,12 @@ pub struct Bundle {
     pub blob: BlobId,
     /// Tokens that the phase's sessions held in their contexts, summed.
     pub before: u64,
-    /// Estimated tokens of the bundle.
+    /// Tokens of the bundle: of o200k, or estimated from its bytes up to format 2.
     pub after: u64,
+    /// Its manifest; absent up to format 2.
+    pub manifest: Option<BlobId>,
+    /// The share of must-keep facts that survived, in thousandths; absent where nothing is known of it.
+    pub kept_permille: Option<u64>,
 }
 
 /// A gate that ended.

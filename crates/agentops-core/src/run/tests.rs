@@ -167,7 +167,14 @@ impl World {
                 }
             },
             Action::RunGate { phase, gate, .. } => self.gate(phase, &gate),
-            Action::Bundle { phase } => self.append(Event::Bundled { phase, bundle: blob(6), before: 10, after: 2 }),
+            Action::Bundle { phase } => self.append(Event::Bundled {
+                phase,
+                bundle: blob(6),
+                before: 10,
+                after: 2,
+                manifest: None,
+                kept_permille: None,
+            }),
             Action::Record { .. } => self.append(Event::Recorded { commit: commit(77) }),
             Action::Publish { commit } => self.append(Event::Published { commit }),
             Action::CloseLanes => self.append(Event::LanesClosed),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::budget::RawBudget;
-use super::{Check, Gate, Lane, LaneSetup, Limits, Phase, Schema, Secrets, Workflow, Writes};
+use super::{BundleRule, Check, Gate, Lane, LaneSetup, Limits, Phase, Schema, Secrets, Workflow, Writes};
 use crate::budget::Limits as Budget;
 use crate::id::{InvalidId, Name};
 
@@ -61,6 +61,19 @@ pub struct RawPhase {
     /// What the phase may spend, its reviews included.
     #[serde(default)]
     pub budget: RawBudget,
+    /// What the phase's bundle must be.
+    #[serde(default)]
+    pub bundle: RawBundle,
+}
+
+/// What a phase hands on, in a workflow file.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawBundle {
+    /// The tokens that the bundle should take at most, of o200k: 500 to 100,000, default 8,000.
+    pub tokens: Option<u64>,
+    /// The share of must-keep facts, in percent, below which the bundle is made larger, up to four times: 0 to 100, default 90.
+    pub keep: Option<u8>,
 }
 
 /// A lane in a workflow file.
@@ -349,7 +362,22 @@ impl RawPhase {
             return Err(wrong(at("retries"), format!("{retries} is too many; 0 to 8 are allowed")));
         }
         let budget = self.budget.check(&at("budget"))?;
-        Ok(Phase { name: phase, writes: self.writes, lanes, gates, retries, budget })
+        let bundle = self.bundle.check(&at("bundle"))?;
+        Ok(Phase { name: phase, writes: self.writes, lanes, gates, retries, budget, bundle })
+    }
+}
+
+impl RawBundle {
+    fn check(&self, at: &str) -> Result<BundleRule, WorkflowError> {
+        let default = BundleRule::default();
+        let rule = BundleRule { tokens: self.tokens.unwrap_or(default.tokens), keep: self.keep.unwrap_or(default.keep) };
+        if !(500..=100_000).contains(&rule.tokens) {
+            return Err(wrong(format!("{at}.tokens"), format!("{} is not from 500 to 100000", rule.tokens)));
+        }
+        if rule.keep > 100 {
+            return Err(wrong(format!("{at}.keep"), format!("{} is more than 100 percent", rule.keep)));
+        }
+        Ok(rule)
     }
 }
 

@@ -8,10 +8,7 @@ use agentops_core::laws::{self, LAWS, ReviewVerdict};
 use agentops_core::run::{Event, State, Verdict};
 use agentops_core::workflow::{Check, Gate};
 
-use super::{Act, Ctx, Incoming, Program, prompt, records, work};
-
-/// What of a program's output goes into the findings of a refusal, in bytes.
-const FINDINGS_BYTES_MAX: usize = 12 * 1024;
+use super::{Act, Ctx, Incoming, Program, bundle, prompt, records, work};
 
 pub(super) fn check(
     ctx: &Arc<Ctx>,
@@ -114,11 +111,8 @@ fn command(
     if ran.succeeded() {
         return ended(ctx, phase, gate, Verdict::Passed, None, Some(&output), vec![]);
     }
-    let mut from = output.len().saturating_sub(FINDINGS_BYTES_MAX);
-    while !output.is_char_boundary(from) {
-        from += 1;
-    }
-    let words = format!("{named}. The end of its output:\n\n```\n{}\n```", output[from..].trim_end());
+    let whole = format!("`agentops show {run} --output {}` has all of it", gate.name);
+    let words = format!("{named}. Its output:\n\n```\n{}\n```", bundle::of_output(&output, &whole));
     ended(ctx, phase, gate, Verdict::Refused, Some(words), Some(&output), vec![])
 }
 

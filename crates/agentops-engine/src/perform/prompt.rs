@@ -7,6 +7,8 @@ use agentops_core::laws::{CloseOut, ReviewVerdict};
 use agentops_core::run::State;
 use agentops_core::workflow::{Check, Phase, Schema, Writes};
 
+use super::bundle;
+
 /// The parts of a start context, as texts.
 #[derive(Debug, Clone, Default)]
 pub struct Parts {
@@ -24,10 +26,10 @@ pub struct Parts {
     pub record: Option<String>,
 }
 
-/// The first message of a session. Bundles, the change and findings are cut where they would not fit in what a start context
-/// may take of the window; what was cut is said, with its size.
+/// The first message of a session. Bundles, the change and findings are compressed where they would not fit in what a start
+/// context may take of the window. `factor`: what a token of o200k counts in the model's family, in thousandths.
 #[must_use]
-pub fn compose(state: &State, session: &SessionId, parts: &Parts, window: Option<Window>) -> String {
+pub fn compose(state: &State, session: &SessionId, parts: &Parts, window: Option<Window>, factor: u64) -> String {
     let Some(phase) = state.created.workflow.phase(&session.lane.phase) else { return parts.task.clone() };
     let mut text = format!("# Task\n\n{}\n\n# Your part\n\n", parts.task.trim());
     text.push_str(&part(state, phase, session));
@@ -52,7 +54,7 @@ pub fn compose(state: &State, session: &SessionId, parts: &Parts, window: Option
         sections.push((format!("What the phase {phase} hands on"), bundle));
     }
     for (title, body) in sections {
-        let (body, used) = cut(body, left);
+        let (body, used) = fit(body, left, factor);
         left = left.saturating_sub(used);
         text.push_str(&format!("\n# {title}\n\n{body}\n"));
     }
@@ -148,21 +150,15 @@ pub fn schema_error(schema: Schema, text: &str) -> Option<String> {
     }
 }
 
-/// Cuts a text to about `tokens`, at a line's end, and says what is missing. Returns the text and what it takes.
-fn cut(text: &str, tokens: u64) -> (String, u64) {
+/// A text that fits in `tokens` of a model whose family counts `factor` thousandths of o200k, and what it takes of them.
+fn fit(text: &str, tokens: u64, factor: u64) -> (String, u64) {
+    // What fits by its bytes needs no tokenizer.
     let need = estimate_tokens(text.len() as u64);
     if need <= tokens {
         return (text.to_owned(), need);
     }
-    let mut end = usize::try_from(tokens.saturating_mul(agentops_core::ceiling::BYTES_PER_TOKEN))
-        .unwrap_or(usize::MAX)
-        .min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let end = text[..end].rfind('\n').unwrap_or(end);
-    let rest = text.len() - end;
-    (format!("{}\n\n[cut here: {rest} more bytes did not fit; `agentops show` has all of it]", &text[..end]), tokens)
+    let (text, used) = bundle::shortened(text, tokens.saturating_mul(1000) / factor.max(1));
+    (text, used.saturating_mul(factor).div_ceil(1000))
 }
 
 /// The words that ask a session for its hand-over.

@@ -1,8 +1,10 @@
 //! What a run leaves in git: learning, improvement, context, run record. One record a file, so that they merge.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use agentops_core::id::RunId;
+use agentops_bundle::manifest::{BundleId, Manifest};
+use agentops_bundle::store;
+use agentops_core::id::{Name, RunId};
 use agentops_core::laws::{CloseOut, Facts, LAWS, finding_ids};
 use agentops_core::run::{Event, State, Verdict};
 use agentops_core::workflow::Check;
@@ -11,8 +13,10 @@ use serde::Serialize;
 use crate::blobs::Blobs;
 
 /// The attributes file of the records, and its content: it marks them as generated and does nothing else.
-pub const ATTRIBUTES: (&str, &str) =
-    (".agentops/.gitattributes", "memory/** linguist-generated\nruns/** linguist-generated\n");
+pub const ATTRIBUTES: (&str, &str) = (
+    ".agentops/.gitattributes",
+    "memory/** linguist-generated\nruns/** linguist-generated\nbundles/** linguist-generated\n",
+);
 
 /// What is true of the run, for the laws. `changed` are the files that differ between base and result.
 ///
@@ -76,9 +80,12 @@ struct SessionRecord {
 #[derive(Debug, Serialize)]
 struct BundleRecord {
     phase: String,
+    /// Its folder in `.agentops/bundles`; absent for one of a ledger before format 3.
+    bundle: Option<String>,
     hash: String,
     tokens_before: u64,
     tokens_after: u64,
+    kept_permille: Option<u64>,
     counted: &'static str,
 }
 
@@ -115,7 +122,22 @@ pub fn files(state: &State, blobs: &Blobs) -> std::io::Result<Vec<(String, Vec<u
         }
     }
     files.push((format!(".agentops/memory/context/{date}-{run}.md"), context.into_bytes()));
-    let record = serde_json::to_vec_pretty(&record(state, &task)).map_err(std::io::Error::other)?;
+    let mut kept = BTreeMap::new();
+    for (phase, bundle) in state.created.workflow.phases.iter().zip(&state.phases) {
+        let Some((bundle, manifest)) = bundle.bundle.as_ref().and_then(|of| Some((of, of.manifest.as_ref()?))) else {
+            continue;
+        };
+        let (json, body) = (blobs.get(manifest)?, blobs.get(&bundle.blob)?);
+        let parsed: Manifest = serde_json::from_slice(&json).map_err(std::io::Error::other)?;
+        // A phase that hands nothing on has an empty bundle, which nobody needs in git.
+        if !body.is_empty() {
+            let id = parsed.id();
+            files.push((format!("{}/{id}/{}", store::FOLDER, store::MANIFEST), json));
+            files.push((format!("{}/{id}/{}", store::FOLDER, store::BODY), body));
+            kept.insert(phase.name.clone(), id);
+        }
+    }
+    let record = serde_json::to_vec_pretty(&record(state, &task, &kept)).map_err(std::io::Error::other)?;
     files.push((format!(".agentops/runs/{run}.json"), [record, b"\n".to_vec()].concat()));
     Ok(files)
 }
@@ -131,7 +153,7 @@ pub fn close_out(state: &State, blobs: &Blobs) -> std::io::Result<CloseOut> {
     serde_json::from_slice(&blobs.get(blob)?).map_err(std::io::Error::other)
 }
 
-fn record<'a>(state: &'a State, task: &'a str) -> RunRecord<'a> {
+fn record<'a>(state: &'a State, task: &'a str, kept: &BTreeMap<Name, BundleId>) -> RunRecord<'a> {
     let sessions = state.sessions().map(|(lane, session)| {
         let agent = state.created.agents.get(&lane.agent);
         let facts = session.facts.as_ref();
@@ -155,10 +177,15 @@ fn record<'a>(state: &'a State, task: &'a str) -> RunRecord<'a> {
     });
     let bundles = phases().filter_map(|(phase, state)| {
         let bundle = state.bundle.as_ref()?;
-        let (hash, counted) =
-            (bundle.blob.to_string(), "before: by the provider, summed over sessions; after: estimated, 3 bytes a token");
+        let hash = bundle.blob.to_string();
+        let counted = match bundle.manifest {
+            Some(_) => "before: by the provider, summed over sessions; after: o200k",
+            None => "before: by the provider, summed over sessions; after: estimated, 3 bytes a token",
+        };
         Some(BundleRecord {
             phase: phase.name.to_string(),
+            bundle: kept.get(&phase.name).map(ToString::to_string),
+            kept_permille: bundle.kept_permille,
             hash,
             tokens_before: bundle.before,
             tokens_after: bundle.after,

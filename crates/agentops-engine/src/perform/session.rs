@@ -137,7 +137,8 @@ fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>
         None => (None, None, false),
     };
     let parts = parts(ctx, job)?;
-    let prompt = prompt::compose(&job.state, &job.session, &parts, window);
+    let factor = models::factor_permille(job.agent.model.as_deref().unwrap_or_default());
+    let prompt = prompt::compose(&job.state, &job.session, &parts, window, factor);
     let scratch =
         ctx.paths.scratch().join(format!("{}.{}", work::lane_name(&job.run, &job.session.lane), job.session.ordinal));
     std::fs::create_dir_all(&scratch)?;
@@ -245,8 +246,8 @@ fn parts(ctx: &Ctx, job: &Job) -> Act<prompt::Parts> {
     if let (false, Some(base), Some(merged)) =
         (phase.lanes.iter().any(|lane| lane.name == job.session.lane.lane), &state.base, &state.merged)
     {
-        let patch = ctx.repo.patch(&oid(base)?, &oid(merged)?, 96 * 1024)?;
-        parts.change = Some(format!("```diff\n{}\n```", String::from_utf8_lossy(&patch)));
+        let patch = ctx.repo.patch(&oid(base)?, &oid(merged)?, 4 << 20)?;
+        parts.change = Some(String::from_utf8_lossy(&patch).into_owned());
     }
     if phase.gates.iter().any(|gate| gate.check == Check::Laws) {
         let facts = records::facts(&job.state, &ctx.blobs, work::changed_files(ctx, &job.state, job.state.tip())?)?;

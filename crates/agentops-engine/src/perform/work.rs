@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use agentops_core::ceiling::estimate_tokens;
 use agentops_core::id::{Commit, LaneId, Name, RunId};
 use agentops_core::run::{Event, State};
-use agentops_core::workflow::{LaneSetup, Writes};
+use agentops_core::workflow::LaneSetup;
 use agentops_git::{Error as GitError, Expect, Lane, MergeResult, lanes};
 
-use super::{Act, ActError, Ctx, Program, Ran, chain, commit, oid, records};
+use super::{Act, Ctx, Program, Ran, chain, commit, oid, records};
 use crate::crash::boundary;
 
 /// A lane's name in the repository: unique over runs.
@@ -141,34 +140,6 @@ pub(super) fn merge(ctx: &Ctx, phase: &Name, onto: &Commit, base: &Commit, heads
     }
     let changed = ctx.repo.diff(&oid(base)?, &merged)?.files.len();
     Ok(Event::Merged { phase: phase.clone(), commit: commit(&merged)?, changed: u32::try_from(changed).unwrap_or(u32::MAX) })
-}
-
-/// What a phase hands on: its documents as they are, and the list of what changed. Until there are compressors, what does not
-/// fit is cut when a session starts, and said there.
-pub(super) fn bundle(ctx: &Ctx, state: &State, phase: &Name) -> Act<Event> {
-    let Some(index) = state.created.workflow.phases.iter().position(|known| known.name == *phase) else {
-        return Err(ActError::Io(std::io::Error::other("no such phase")));
-    };
-    let (spec, run_phase) = (&state.created.workflow.phases[index], &state.phases[index]);
-    let mut text = String::new();
-    for lane in &run_phase.lanes {
-        for (name, blob) in lane.artifacts.iter().filter(|(name, _)| *name != agentops_agents::driver::HANDOVER_FILE) {
-            let body = ctx.blobs.text(blob)?;
-            text.push_str(&format!("## {name} of lane {}\n\n{}\n\n", lane.id.lane, body.trim()));
-        }
-    }
-    if let (Writes::Files, Some(base), Some(merged)) = (spec.writes, &run_phase.base, &run_phase.merged) {
-        let diff = ctx.repo.diff(&oid(base)?, &oid(merged)?)?;
-        text.push_str("## Changed files\n\n");
-        for file in &diff.files {
-            text.push_str(&format!("- {} +{} −{}\n", file.path.display(), file.added, file.removed));
-        }
-    }
-    let after = estimate_tokens(text.len() as u64);
-    // What the phase's sessions held in their contexts, as their providers counted it: that is what nobody needs to read again.
-    let contexts = run_phase.all_lanes().flat_map(|lane| &lane.sessions).map(|session| session.largest);
-    let before = contexts.fold(0, u64::saturating_add);
-    Ok(Event::Bundled { phase: phase.clone(), bundle: ctx.put(&text)?, before, after })
 }
 
 /// Paths that differ between the run's base and a commit.

@@ -253,7 +253,14 @@ impl World {
                     Event::GateEnded { phase: phase.clone(), gate: gate.name.clone(), verdict, detail, output, lanes }
                 }
             },
-            Action::Bundle { phase } => Event::Bundled { phase: phase.clone(), bundle: self.blob(), before: 10, after: 2 },
+            Action::Bundle { phase } => Event::Bundled {
+                phase: phase.clone(),
+                bundle: self.blob(),
+                before: 10,
+                after: 2,
+                manifest: None,
+                kept_permille: None,
+            },
             Action::Record { .. } => Event::Recorded { commit: self.commit() },
             Action::Publish { commit } => Event::Published { commit: commit.clone() },
             Action::CloseLanes => Event::LanesClosed,

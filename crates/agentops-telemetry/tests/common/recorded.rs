@@ -167,7 +167,14 @@ impl World {
                     self.append(Event::GateEnded { phase, gate, verdict, detail: None, output: None, lanes: Vec::new() });
                 }
             },
-            Action::Bundle { phase } => self.append(Event::Bundled { phase, bundle: blob(6), before: 48_200, after: 6_100 }),
+            Action::Bundle { phase } => self.append(Event::Bundled {
+                phase,
+                bundle: blob(6),
+                before: 48_200,
+                after: 6_100,
+                manifest: None,
+                kept_permille: None,
+            }),
             Action::Record { .. } => self.append(Event::Recorded { commit: commit(id) }),
             Action::Publish { commit } => self.append(Event::Published { commit }),
             Action::CloseLanes => self.append(Event::LanesClosed),

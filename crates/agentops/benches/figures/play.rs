@@ -92,7 +92,14 @@ impl AtOnce {
                     lanes: Vec::new(),
                 },
             },
-            Action::Bundle { phase } => Event::Bundled { phase, bundle: self.blob(), before: 48_200, after: 6_100 },
+            Action::Bundle { phase } => Event::Bundled {
+                phase,
+                bundle: self.blob(),
+                before: 48_200,
+                after: 6_100,
+                manifest: None,
+                kept_permille: None,
+            },
             Action::Record { .. } => Event::Recorded { commit: self.commit() },
             Action::Publish { .. } => {
                 Event::Published { commit: state.recorded.clone().expect("what is published was recorded") }

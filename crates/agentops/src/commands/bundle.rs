@@ -1,53 +1,94 @@
-//! `bundle`: artifacts made small for an agent, on stdout; what it cost and what survived in a line on stderr.
+//! `bundle`: artifacts made small for an agent.
+//!
+//! What only prints needs no repository and writes nothing: the text on stdout, what it cost and what survived in a line on
+//! stderr. What is kept lies in the repository, where git and people see it.
+
+pub mod check;
+pub mod kept;
 
 use std::io::Read;
 use std::path::Path;
 
-use agentops_bundle::{Compressed, SourceError, code, conversation, log, transcript};
+use agentops_bundle::kind::Kind;
+use agentops_bundle::mixed::{Part, Source};
+use agentops_bundle::{Compressed, Fidelity, SourceError};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use crate::cli::{BundleArgs, BundleCommand, FileArgs};
-use crate::context;
+use crate::cli::{BundleArgs, BundleCommand, FileArgs, Global};
+use crate::context::{self, Context};
 use crate::error::{self, CommandError, USAGE};
 use crate::printer::Printer;
+use crate::screen;
+
+/// A text that was made smaller.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct BundleView {
+    /// What it became.
+    pub text: String,
+    /// The source, in o200k tokens.
+    pub tokens_before: u64,
+    /// The text, in o200k tokens.
+    pub tokens_after: u64,
+    /// The share of must-keep facts that survived, 0 to 1, the mean of their classes; absent where there were none.
+    pub kept: Option<f64>,
+    /// What survived by class, and what did not, with where to find it.
+    pub fidelity: Fidelity,
+}
 
 /// `agentops bundle`
-pub fn bundle(args: &BundleArgs, printer: &Printer) -> Result<u8, CommandError> {
-    let made = match &args.what {
+pub fn bundle(global: &Global, args: &BundleArgs, printer: &Printer) -> Result<u8, CommandError> {
+    let part = match &args.what {
+        BundleCommand::Create(args) => return kept::create(&Context::find(global)?, args, printer),
+        BundleCommand::Show(args) => return kept::show(&Context::find(global)?, args, printer),
+        BundleCommand::Diff(args) => return kept::diff(&Context::find(global)?, args, printer),
+        BundleCommand::List => return kept::list(&Context::find(global)?, printer),
+        BundleCommand::Verify(args) => return check::verify(&Context::find(global)?, args, printer),
+        BundleCommand::Gc(args) => return check::gc(&Context::find(global)?, args, printer),
         BundleCommand::Code(args) => {
             let task = match (&args.task, &args.query_file) {
                 (Some(task), _) => task.clone(),
                 (None, Some(file)) => String::from_utf8_lossy(&read(file)?).into_owned(),
                 (None, None) => String::new(),
             };
-            code::compress(&args.root, &context::redacted(&task), args.budget)?
+            let part = Part { name: String::new(), source: Source::Folder(args.root.clone()) };
+            print(&part.compress(&context::redacted(&task), args.budget, &context::redactor())?, printer);
+            return Ok(error::SUCCESS);
         }
-        BundleCommand::Transcript(args) => compress(args, transcript::compress)?,
-        BundleCommand::Log(args) => compress(args, log::compress)?,
-        BundleCommand::Conversation(args) => compress(args, conversation::compress)?,
+        BundleCommand::Transcript(args) => file(args, Kind::Transcript)?,
+        BundleCommand::Log(args) => file(args, Kind::Log)?,
+        BundleCommand::Conversation(args) => file(args, Kind::Conversation)?,
+        BundleCommand::Patch(args) => file(args, Kind::Diff)?,
+        BundleCommand::Data(args) => file(args, Kind::Data)?,
     };
-    print(&made, printer);
+    print(&part?, printer);
     Ok(error::SUCCESS)
 }
 
-fn compress(
-    args: &FileArgs,
-    compressor: impl Fn(&[u8], u64) -> Result<Compressed, SourceError>,
-) -> Result<Compressed, CommandError> {
-    let redactor = context::redactor();
-    let mut stream = redactor.stream();
-    let mut clean = stream.push(&read(&args.file)?);
-    clean.extend(stream.finish());
-    Ok(compressor(&clean, args.budget)?)
+fn file(args: &FileArgs, kind: Kind) -> Result<Result<Compressed, SourceError>, CommandError> {
+    let part = Part { name: String::new(), source: Source::Bytes(kind, read(&args.file)?) };
+    Ok(part.compress("", args.budget, &context::redactor()))
 }
 
 fn print(made: &Compressed, printer: &Printer) {
+    let fidelity = made.fidelity();
+    if printer.json() {
+        let kept = fidelity.score();
+        let (text, tokens_before, tokens_after) = (made.text.clone(), made.before, made.after);
+        return printer.value(&BundleView { text, tokens_before, tokens_after, kept, fidelity });
+    }
     printer.data(made.text.trim_end());
-    let kept = match made.fidelity().score() {
+    printer.note(&figures(made.before, made.after, &fidelity));
+}
+
+/// `48.2k → 6.1k tokens, 7.9:1, kept 97 %`
+fn figures(before: u64, after: u64, fidelity: &Fidelity) -> String {
+    let kept = match fidelity.score() {
         Some(score) => format!("kept {:.0} %", score * 100.0),
-        None => "nothing to keep".to_owned(),
+        None => "nothing that must be kept was found".to_owned(),
     };
-    let ratio = made.before as f64 / made.after.max(1) as f64;
-    printer.note(&format!("{} → {} tokens, {ratio:.1}:1, {kept}", made.before, made.after));
+    let ratio = if after == 0 { "—".to_owned() } else { format!("{:.1}", before as f64 / after as f64) };
+    format!("{} → {} tokens, {ratio}:1, {kept}", screen::thousands(before), screen::thousands(after))
 }
 
 /// A file whole; `-` is stdin.

@@ -54,6 +54,25 @@ pub fn show(context: &Context, args: &ShowArgs, printer: &Printer) -> Result<u8,
         printer.data(agentops_safe::inert(&String::from_utf8_lossy(&patch)).trim_end());
         return Ok(error::SUCCESS);
     }
+    if let Some(gate) = &args.output {
+        let (mut printed, mut seq) = (None, 0);
+        loop {
+            let entries = ledger.entries_after(Some(&run), seq, 500)?;
+            let Some(last) = entries.last() else { break };
+            seq = last.seq;
+            let outputs = entries.iter().rev().find_map(|entry| match &entry.event {
+                Event::GateEnded { gate: known, output: Some(output), .. } if known.as_str() == gate => Some(output.clone()),
+                _ => None,
+            });
+            printed = outputs.or(printed);
+        }
+        let Some(printed) = printed else {
+            return Err(CommandError::new(NOT_NOW, format!("run {run} has no output of a gate `{gate}`"))
+                .hint(format!("`agentops show {run}` names its gates; only those that run a command print something")));
+        };
+        printer.data(agentops_safe::inert(&blobs.text(&printed)?).trim_end());
+        return Ok(error::SUCCESS);
+    }
     if let Some(name) = &args.document {
         let lanes = state.phases.iter().flat_map(agentops_core::run::PhaseState::all_lanes);
         let found: Vec<_> = lanes.filter_map(|lane| Some((lane, lane.artifacts.get(name)?))).collect();
@@ -202,8 +221,8 @@ fn line(entry: &Entry) -> String {
         Event::Conflict { lane, .. } => format!("conflict      {lane}"),
         Event::GateEnded { phase, gate, verdict, .. } => format!("gate          {phase}/{gate} {}", word(verdict)),
         Event::ApprovalAsked { phase, gate, .. } => format!("approval      {phase}/{gate} asked"),
-        Event::Bundled { phase, before, after, .. } => {
-            format!("bundle        {phase} {} → ~{} tokens", screen::thousands(*before), screen::thousands(*after))
+        Event::Bundled { phase, before, after, kept_permille, .. } => {
+            format!("bundle        {phase} {}", screen::bundle(*before, *after, *kept_permille))
         }
         Event::LawsChecked { held, .. } => format!("laws          {} of 5 held", held.iter().filter(|held| **held).count()),
         Event::Recorded { commit } => format!("recorded      {}", &commit.as_str()[..10]),

@@ -11,7 +11,7 @@ use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 use agentops_git::{Expect, lanes};
 
-use super::super::{Act, Ctx, commit, oid};
+use super::super::{Act, Ctx, bundle, commit, oid};
 use crate::crash::boundary;
 
 /// Documents taken from a lane: how many, and how large each.
@@ -85,9 +85,15 @@ pub(super) fn wrap_up(
     }
     let hand_over = match left.end {
         SessionEnd::Completed | SessionEnd::Refused | SessionEnd::NotLoggedIn => None,
-        SessionEnd::HandedOver if written.is_some() => written,
-        SessionEnd::HandedOver if !left.last_said.trim().is_empty() => Some(ctx.put(&left.last_said)?),
-        _ => Some(ctx.put(&mechanical(&left, &changes, written.as_ref().and_then(|blob| ctx.blobs.text(blob).ok())))?),
+        SessionEnd::HandedOver if written.is_some() || !left.last_said.trim().is_empty() => {
+            let said = written.as_ref().map(|blob| ctx.blobs.text(blob)).transpose()?.unwrap_or(left.last_said.clone());
+            let left_out = bundle::left_out(ctx, run, session, &said);
+            Some(ctx.put(&format!("{}\n{left_out}", said.trim_end()))?)
+        }
+        _ => {
+            let draft = written.as_ref().and_then(|blob| ctx.blobs.text(blob).ok());
+            Some(ctx.put(&mechanical(&left, &changes, bundle::of_transcript(ctx, run, session), draft))?)
+        }
     };
     let path = ctx.paths.transcript(run, session);
     let transcript = if path.exists() { Some(ctx.blobs.put(&std::fs::read(&path)?)?) } else { None };
@@ -156,7 +162,7 @@ fn documents(ctx: &Ctx, out: &Path) -> Act<BTreeMap<String, BlobId>> {
 }
 
 /// A hand-over that no agent wrote, with what it lacks.
-fn mechanical(left: &Left, changes: &[String], draft: Option<String>) -> String {
+fn mechanical(left: &Left, changes: &[String], told: Option<String>, draft: Option<String>) -> String {
     let mut text =
         String::from("This hand-over was put together by the supervisor; the session did not write one itself.\n");
     text.push_str(&format!(
@@ -170,15 +176,17 @@ fn mechanical(left: &Left, changes: &[String], draft: Option<String>) -> String 
     for change in changes.iter().take(100) {
         text.push_str(&format!("- {change}\n"));
     }
-    if !left.trail.is_empty() {
-        text.push_str("\n## What it did last\n\n");
-        for line in &left.trail {
-            text.push_str(&format!("- {line}\n"));
-        }
+    let trail: String = left.trail.iter().map(|line| format!("- {line}\n")).collect();
+    match &told {
+        Some(told) => text.push_str(&format!("\n## What it did, from its transcript\n\n{}\n", told.trim_end())),
+        None if !trail.is_empty() => text.push_str(&format!("\n## What it did last\n\n{trail}")),
+        None => {}
     }
     if let Some(draft) = draft {
         text.push_str(&format!("\n## A draft it left\n\n{}\n", draft.trim()));
     }
-    text.push_str("\n## Lost\n\nDecisions and their reasons, dead ends, and what it had read but not written down.\n");
+    if told.is_none() {
+        text.push_str("\n## Lost\n\nDecisions and their reasons, dead ends, and what it had read but not written down.\n");
+    }
     text
 }
