@@ -1,5 +1,7 @@
 //! How fast tokens are counted, beside the library that the counts are equal to. One thread; figures decide nothing.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints")]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
