@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use agentops_engine::files::{self, config, user};
 
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "RELIABILITY.md",
     "SECURITY.md",
     "docs/README.md",
+    "docs/bundles.md",
     "docs/ceiling.md",
     "docs/commands.md",
     "docs/gateway.md",
@@ -178,8 +179,13 @@ fn every_flag_in_an_example_exists() {
             // Words inside quotes are the user's.
             let plain: String = call.split('"').step_by(2).collect();
             let mut words = plain.split_whitespace();
-            let command = words.next().unwrap().to_owned();
-            let help = helps.entry(command.clone()).or_insert_with(|| help(&[&command]));
+            let mut command = words.next().unwrap().to_owned();
+            // Some commands have commands of their own.
+            if command == "bundle" {
+                command = format!("{command} {}", words.next().unwrap_or_default());
+            }
+            let of = || help(&command.split(' ').collect::<Vec<_>>());
+            let help = helps.entry(command.clone()).or_insert_with(of);
             for flag in words.filter(|word| word.starts_with('-')) {
                 let known = help.split([' ', ',', '\n']).any(|word| word == flag);
                 assert!(known, "{place}: `agentops {command}` has no {flag}");

@@ -3,6 +3,7 @@
 mod agents_refused;
 mod bad_input;
 mod budget;
+mod bundles;
 mod ceiling;
 mod crash;
 mod decisions;
