@@ -7,8 +7,13 @@
 
 /// A hash of some bytes has this many bits. A set of hashes takes 8 KiB, so that two of them fit into the fastest cache.
 const HASH_BITS: u32 = 16;
-/// Positions that are looked at before those with something are looked at again.
+/// Positions that are looked at before those with something are looked at again; each of these stands for up to four.
 const LOOKS: usize = 256;
+const KEPT: usize = 4 * LOOKS;
+/// The same for texts of at most this many bytes: clearing the room for so many positions would take longer than all the rest.
+const SHORT_BYTES: usize = 512;
+const SHORT_LOOKS: usize = 16;
+const SHORT_KEPT: usize = 4 * SHORT_LOOKS;
 
 /// Looks at each `STRIDE`-th position; reads `ROUND` = 4 × `STRIDE` + 4 bytes for four positions at once.
 pub(super) struct Starts<const STRIDE: usize, const ROUND: usize> {
@@ -71,10 +76,18 @@ impl<const STRIDE: usize, const ROUND: usize> Starts<STRIDE, ROUND> {
     }
 
     /// Calls `hit` with the start and the index of every text in `text[from..]`, ordered by start.
-    pub(super) fn find(&self, text: &[u8], from: usize, mut hit: impl FnMut(usize, usize)) {
+    pub(super) fn find(&self, text: &[u8], from: usize, hit: impl FnMut(usize, usize)) {
+        if text.len() - from <= SHORT_BYTES {
+            self.look::<SHORT_LOOKS, SHORT_KEPT>(text, from, hit);
+        } else {
+            self.look::<LOOKS, KEPT>(text, from, hit);
+        }
+    }
+
+    fn look<const LOOKS: usize, const KEPT: usize>(&self, text: &[u8], from: usize, mut hit: impl FnMut(usize, usize)) {
         let mut at = from;
         let mut found = [0; LOOKS];
-        let mut starts = [0; LOOKS * 4];
+        let mut starts = [0; KEPT];
         while text.len() - at >= ROUND {
             let mut count = 0;
             while let Some(round) = text[at..].first_chunk::<ROUND>().filter(|_| count <= LOOKS - 4) {
@@ -91,7 +104,7 @@ impl<const STRIDE: usize, const ROUND: usize> Starts<STRIDE, ROUND> {
             for &position in &found[..count] {
                 for offset in (0..STRIDE).rev() {
                     let start = position.wrapping_sub(offset);
-                    starts[kept % (LOOKS * 4)] = start;
+                    starts[kept % KEPT] = start;
                     let four = text
                         .get(start..)
                         .and_then(|rest| rest.first_chunk::<4>())
