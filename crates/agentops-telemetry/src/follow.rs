@@ -16,7 +16,7 @@ use agentops_safe::{Redactor, inert_line};
 use serde::Serialize;
 
 use crate::names;
-use crate::span::{Place, Span, TraceId, Value};
+use crate::span::{Place, Span, SpanId, TraceId, Value};
 
 /// Characters of a text that somebody else chose.
 const TEXT_CHARS_MAX: usize = 200;
@@ -34,6 +34,8 @@ pub struct Follower {
     trace: Option<TraceId>,
     /// Texts that come with every call, as they are sent. Finding secrets costs more than all the rest.
     texts: RefCell<BTreeMap<String, String>>,
+    /// The session of the last call, with its span.
+    last_session: RefCell<Option<(SessionId, SpanId)>>,
 }
 
 impl Follower {
@@ -41,7 +43,7 @@ impl Follower {
     #[must_use]
     pub fn new(redactor: Redactor, task: Option<&str>) -> Self {
         let task = task.map(|task| inert_line(&redactor.redact(task), TASK_CHARS_MAX));
-        Self { redactor, task, state: None, trace: None, texts: RefCell::default() }
+        Self { redactor, task, state: None, trace: None, texts: RefCell::default(), last_session: RefCell::default() }
     }
 
     /// Takes the next event, with the time at which it was appended in Unix milliseconds, and says which spans ended with it,
@@ -232,22 +234,34 @@ impl Follower {
         let trace = self.trace?;
         let parent = match &place {
             Place::Run => None,
-            Place::Phase(_) => Some(Place::Run),
-            Place::Session(session) => Some(Place::Phase(session.lane.phase.to_string())),
-            Place::Call(session, _) => Some(Place::Session(session.clone())),
+            Place::Phase(_) => Some(trace.span(&Place::Run)),
+            Place::Session(session) => Some(trace.span(&Place::Phase(session.lane.phase.to_string()))),
+            Place::Call(session, _) => Some(self.span_of(trace, session)),
         };
+        // A call has this many at most.
+        let mut attributes = Vec::with_capacity(40);
+        attributes.push((names::RUN, state.created.run.as_str().into()));
         Some(Span {
             trace,
             id: trace.span(&place),
-            parent: parent.map(|parent| trace.span(&parent)),
+            parent,
             place,
             name,
             start_ms,
             // The wall clock may have been set back in between.
             end_ms: end_ms.max(start_ms),
-            attributes: vec![(names::RUN, state.created.run.as_str().into())],
+            attributes,
             failed: false,
         })
+    }
+
+    /// The span of a session, which that of the call before had as its parent, too.
+    fn span_of(&self, trace: TraceId, session: &SessionId) -> SpanId {
+        let mut last = self.last_session.borrow_mut();
+        match last.as_ref().filter(|(known, _)| known == session) {
+            Some((_, span)) => *span,
+            None => last.insert((session.clone(), trace.span(&Place::Session(session.clone())))).1,
+        }
     }
 
     /// A text of which there are few: a model, a provider, a reason.

@@ -46,6 +46,8 @@ fn instrument(metric: &str) -> Instrument {
 
 /// Attributes of a series: texts only, sorted by name.
 type Labels = Vec<(&'static str, String)>;
+/// The same, as they stand in a span.
+type Seen<'s> = Vec<(&'static str, &'s str)>;
 
 #[derive(Debug, Clone, PartialEq)]
 enum Series {
@@ -84,7 +86,8 @@ impl Series {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     start_ms: u64,
-    series: BTreeMap<&'static str, BTreeMap<Labels, Series>>,
+    /// By metric; the series of each sorted by their labels.
+    series: BTreeMap<&'static str, Vec<(Labels, Series)>>,
 }
 
 impl Metrics {
@@ -124,7 +127,7 @@ impl Metrics {
         self.add_known(span, names::USED_RATIO, names::CONTEXT_RATIO, &counted);
         self.add_known(span, names::COST, names::SPENT, &counted);
         let mut tokens = counted;
-        tokens.push((names::MODALITY, "unknown".into()));
+        tokens.push((names::MODALITY, "unknown"));
         tokens.sort_unstable();
         for (attribute, metric) in [
             (names::INPUT_TOKENS, names::USED_INPUT),
@@ -137,19 +140,33 @@ impl Metrics {
         }
     }
 
-    fn add_known(&mut self, span: &Span, attribute: &str, metric: &'static str, labels: &Labels) {
+    fn add_known(&mut self, span: &Span, attribute: &str, metric: &'static str, labels: &Seen<'_>) {
         if let Some(number) = span.get(attribute).and_then(Value::number) {
             self.add(metric, labels, number);
         }
     }
 
-    fn add(&mut self, metric: &'static str, labels: &Labels, number: f64) {
+    fn add(&mut self, metric: &'static str, labels: &[(&'static str, impl AsRef<str>)], number: f64) {
         let all = self.series.entry(metric).or_default();
-        if let Some(series) = all.get_mut(labels) {
-            return series.add(number);
+        let place = |labels: &[(&'static str, &str)]| {
+            all.binary_search_by(|(known, _)| {
+                known.iter().map(|(name, text)| (*name, text.as_str())).cmp(labels.iter().copied())
+            })
+        };
+        // Most calls are of a series that is known: it is looked for without a copy of its labels.
+        let seen: Seen<'_> = labels.iter().map(|(name, text)| (*name, text.as_ref())).collect();
+        let mut seen = seen.as_slice();
+        let mut at = place(seen);
+        if at.is_err() && all.len() >= SERIES_MAX {
+            seen = &[(names::OVERFLOW, "true")];
+            at = place(seen);
         }
-        let labels = if all.len() < SERIES_MAX { labels.clone() } else { vec![(names::OVERFLOW, "true".into())] };
-        all.entry(labels).or_insert_with(|| Series::new(instrument(metric))).add(number);
+        let at = at.unwrap_or_else(|at| {
+            let labels = seen.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+            all.insert(at, (labels, Series::new(instrument(metric))));
+            at
+        });
+        all[at].1.add(number);
     }
 
     /// Everything counted so far, as it is sent; `None`: nothing was.
@@ -158,7 +175,7 @@ impl Metrics {
         Some(metrics.collect::<Vec<_>>()).filter(|metrics| !metrics.is_empty())
     }
 
-    fn metric(&self, name: &str, all: &BTreeMap<Labels, Series>, time_unix_nano: u64) -> wire::Metric {
+    fn metric(&self, name: &str, all: &[(Labels, Series)], time_unix_nano: u64) -> wire::Metric {
         let start_time_unix_nano = crate::nanos(self.start_ms);
         let (mut numbers, mut histograms) = (Vec::new(), Vec::new());
         for (labels, series) in all {
@@ -205,12 +222,12 @@ impl Metrics {
 }
 
 /// Those of a span's attributes that are texts, sorted by name.
-fn labels(span: &Span, wanted: &[&'static str]) -> Labels {
+fn labels<'s>(span: &'s Span, wanted: &[&'static str]) -> Seen<'s> {
     let text = |name: &&'static str| match span.get(name) {
-        Some(Value::Text(text)) => Some((*name, text.clone())),
+        Some(Value::Text(text)) => Some((*name, text.as_str())),
         _ => None,
     };
-    let mut labels: Labels = wanted.iter().filter_map(text).collect();
+    let mut labels: Seen<'_> = wanted.iter().filter_map(text).collect();
     labels.sort_unstable();
     labels
 }
@@ -244,7 +261,7 @@ mod tests {
         let ceiling = crate::float(agentops_core::ceiling::CEILING_PERMILLE) / 1000.0;
         let mut metrics = Metrics::new(0);
         for ratio in [ceiling, ceiling + 0.001] {
-            metrics.add(names::CONTEXT_RATIO, &Vec::new(), ratio);
+            metrics.add(names::CONTEXT_RATIO, &Labels::new(), ratio);
         }
         let beyond = RATIO.iter().position(|bound| *bound == ceiling).expect("the ceiling is a bound") + 1;
         let [(_, Series::Histogram { buckets, .. })] = &counted(&metrics, names::CONTEXT_RATIO)[..] else {
