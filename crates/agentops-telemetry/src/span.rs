@@ -1,6 +1,7 @@
 //! A span that has ended, with ids that follow from what it is.
 
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 use agentops_core::id::SessionId;
 use agentops_core::run::Created;
@@ -51,7 +52,7 @@ pub enum Place {
     /// A session.
     Session(SessionId),
     /// A call of a session, from 1.
-    Call(SessionId, u64),
+    Call(Arc<SessionId>, u64),
 }
 
 /// A hash of what is written to it.
@@ -111,15 +112,55 @@ pub struct Span {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A text.
-    Text(String),
+    Text(Text),
     /// Texts.
-    Texts(Vec<String>),
+    Texts(Vec<Text>),
     /// A whole number.
     Int(i64),
     /// A number.
     Float(f64),
     /// Yes or no.
     Bool(bool),
+}
+
+/// A text. Most come with every call of a session, so they are shared and not copied.
+#[derive(Debug, Clone)]
+pub enum Text {
+    /// A word of ours.
+    Word(&'static str),
+    /// Any other.
+    Shared(Arc<str>),
+}
+
+impl Text {
+    /// As it is.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Text::Word(word) => word,
+            Text::Shared(text) => text,
+        }
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        matches!((self, other), (Text::Shared(a), Text::Shared(b)) if Arc::ptr_eq(a, b)) || self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Text {}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Text::Shared(text.into())
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Text::Shared(text.into())
+    }
 }
 
 impl Span {
@@ -169,12 +210,24 @@ impl From<bool> for Value {
 
 impl From<String> for Value {
     fn from(text: String) -> Self {
-        Value::Text(text)
+        Value::Text(text.into())
     }
 }
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
-        Value::Text(text.to_owned())
+        Value::Text(text.into())
+    }
+}
+
+impl From<Text> for Value {
+    fn from(text: Text) -> Self {
+        Value::Text(text)
+    }
+}
+
+impl From<&Text> for Value {
+    fn from(text: &Text) -> Self {
+        Value::Text(text.clone())
     }
 }

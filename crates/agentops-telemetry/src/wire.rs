@@ -8,7 +8,7 @@ use prost::Message as _;
 
 use crate::names;
 use crate::settings::About;
-use crate::span::{Place, Span as Ended, Value};
+use crate::span::{Place, Span as Ended, Text, Value};
 
 /// `SpanKind` of OTLP.
 const INTERNAL: u64 = 1;
@@ -17,6 +17,9 @@ const CLIENT: u64 = 3;
 const ERROR: u64 = 2;
 /// Sampled, and it is known that the parent is of the same process.
 const FLAGS: u32 = 0x101;
+
+/// About as long is the span of a call.
+const SPAN_BYTES: usize = 2048;
 
 /// A request with these spans, each written by [`put_span`].
 pub(crate) fn traces(about: &About, spans: &[u8]) -> Vec<u8> {
@@ -37,6 +40,8 @@ pub(crate) fn traces(about: &About, spans: &[u8]) -> Vec<u8> {
 /// a model, and building messages of the generated kind first costs several times as much. The numbers of members are written
 /// out here.
 pub(crate) fn put_span(batch: &mut Vec<u8>, span: &Ended) {
+    // Most are shorter than this, so that room is made once.
+    batch.reserve(SPAN_BYTES);
     message(batch, 2, |out| {
         bytes(out, 1, &span.trace.0);
         bytes(out, 2, &span.id.0);
@@ -63,14 +68,14 @@ pub(crate) fn put_span(batch: &mut Vec<u8>, span: &Ended) {
 
 fn put_value(any: &mut Vec<u8>, value: &Value) {
     match value {
-        Value::Text(text) => bytes(any, 1, text.as_bytes()),
+        Value::Text(text) => bytes(any, 1, text.as_str().as_bytes()),
         Value::Bool(yes) => number(any, 2, u64::from(*yes)),
         // Negative numbers are written as their two's complement.
         Value::Int(whole) => number(any, 3, whole.cast_unsigned()),
         Value::Float(float) => fixed(any, 4, float.to_le_bytes()),
         Value::Texts(texts) => message(any, 5, |array| {
             for text in texts {
-                message(array, 1, |any| bytes(any, 1, text.as_bytes()));
+                message(array, 1, |any| bytes(any, 1, text.as_str().as_bytes()));
             }
         }),
     }
@@ -82,6 +87,7 @@ const EIGHT_BYTES: u64 = 1;
 const LENGTH: u64 = 2;
 const FOUR_BYTES: u64 = 5;
 
+#[inline]
 fn key(out: &mut Vec<u8>, member: u64, how: u64) {
     varint(out, member << 3 | how);
 }
@@ -96,6 +102,7 @@ fn fixed(out: &mut Vec<u8>, member: u64, number: [u8; 8]) {
     out.extend_from_slice(&number);
 }
 
+#[inline]
 fn bytes(out: &mut Vec<u8>, member: u64, bytes: &[u8]) {
     key(out, member, LENGTH);
     varint(out, bytes.len() as u64);
@@ -123,6 +130,7 @@ fn message(out: &mut Vec<u8>, member: u64, write: impl FnOnce(&mut Vec<u8>)) {
     out[start..start + width].copy_from_slice(&prefix[..width]);
 }
 
+#[inline]
 fn varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
@@ -146,7 +154,7 @@ fn scope(about: &About) -> Scope {
 }
 
 pub(crate) fn pair(key: &str, value: &Value) -> KeyValue {
-    let text = |text: &String| AnyValue { value: Some(Any::Text(text.clone())) };
+    let text = |text: &Text| AnyValue { value: Some(Any::Text(text.as_str().to_owned())) };
     let value = match value {
         Value::Text(one) => text(one),
         Value::Texts(texts) => AnyValue { value: Some(Any::Array(ArrayValue { values: texts.iter().map(text).collect() })) },
