@@ -222,11 +222,13 @@ mod tests {
     #[test]
     fn finds_what_a_plain_search_finds() {
         let words = ["sk-", "token", "okay", "://", "secret_key", "key"];
-        let text = b"a token, SECRET_KEYs at http://x sk-tokenokay okaykey ://tokeN".repeat(3);
+        // One that is searched in small room, and one that is not.
+        let texts = [3, 12].map(|times| b"a token, SECRET_KEYs at http://x sk-tokenokay okaykey ://tokeN".repeat(times));
+        assert!(texts[0].len() <= SHORT_BYTES && texts[1].len() > SHORT_BYTES);
         let search = Keywords::new(words.iter().map(|word| word.as_bytes().to_vec()).collect());
-        for from in 0..text.len() {
+        for (text, from) in texts.iter().flat_map(|text| (0..text.len()).map(move |from| (text, from))) {
             let mut found = Vec::new();
-            search.find(&text, from, |start, index| found.push((start, index)));
+            search.find(text, from, |start, index| found.push((start, index)));
             assert!(found.is_sorted_by_key(|(start, _)| *start), "{found:?}");
             found.sort_unstable();
             let same = |at: usize, word: &str| {
