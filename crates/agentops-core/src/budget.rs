@@ -326,7 +326,10 @@ impl Book {
         scopes.sort_unstable();
         scopes.dedup();
         for scope in &scopes {
-            self.accounts.entry(scope.clone()).or_default().take(ask);
+            match self.accounts.get_mut(scope) {
+                Some(account) => account.take(ask),
+                None => self.accounts.entry(scope.clone()).or_default().take(ask),
+            }
         }
         Ok(Reservation { scopes, amount: ask })
     }

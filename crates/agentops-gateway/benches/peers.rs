@@ -1,14 +1,18 @@
 //! The gateway beside its peers: `cargo bench -p agentops-gateway --bench peers [-- PART-OF-A-NAME]`.
 //!
-//! In one run, by turns: no proxy, a bare hyper pass-through (what a proxy in this language costs at least), nginx if it is
-//! installed, this gateway with all that it does for a call, and another gateway if `AGENTOPS_BENCH_PEER` says how to start
-//! one. Each is a process of its own, so that its CPU can be told from the others'. CPU for a request is the figure to look
-//! at: it does not change much when the machine has other work. It prints and asserts nothing.
+//! In one run, by turns: no proxy, a bare hyper pass-through (what a proxy in this language costs at least), this gateway with
+//! all that it does for a call (metering, budget, redaction, and traces and metrics for a receiver), the same without traces
+//! and metrics, and, where they are installed, nginx, Portkey's gateway, and another one that `AGENTOPS_BENCH_PEER` starts.
+//! What is absent is said.
+//!
+//! Each is a process of its own, so that its CPU can be told from the others'. CPU for a request is the figure to look at: it
+//! does not change much when the machine has other work. It prints and asserts nothing.
 //!
 //! | variable | |
 //! |---|---|
 //! | `AGENTOPS_BENCH_SECONDS` | length of one window, 1 by default |
 //! | `AGENTOPS_BENCH_ROUNDS` | windows for each figure, 5 by default |
+//! | `AGENTOPS_BENCH_PORTKEY` | folder into which `npm install @portkey-ai/gateway` put Portkey's gateway |
 //! | `AGENTOPS_BENCH_PEER` | command that starts a peer; `{port}` and `{upstream}` are filled in |
 //! | `AGENTOPS_BENCH_PEER_HEADERS` | what its requests carry: `name: value; name: value`, filled in too |
 #![expect(clippy::print_stdout, reason = "what it is for")]
@@ -22,8 +26,13 @@ mod host;
 mod load;
 #[path = "peers/process.rs"]
 mod process;
+#[path = "../../agentops-telemetry/tests/common/recorded.rs"]
+#[expect(dead_code, reason = "shared with the tests")]
+mod recorded;
 #[path = "peers/roles.rs"]
 mod roles;
+#[path = "peers/tracing.rs"]
+mod tracing;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -341,6 +341,12 @@ impl Reading {
         self.fields.iter().chain(&self.items).any(|part| part.unbounded)
     }
 
+    /// No part is known by its bytes only.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.fields.iter().chain(&self.items).all(|part| part.counted.is_some())
+    }
+
     /// The parts that are known by their bytes only.
     #[must_use]
     pub fn uncounted(&self) -> Vec<(Slot, Range<usize>)> {

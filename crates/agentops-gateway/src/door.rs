@@ -51,7 +51,7 @@ pub(crate) fn check<'a>(method: &Method, uri: &'a Uri, headers: &HeaderMap, port
     }
     let whole = uri.path_and_query().map_or("", |whole| whole.as_str());
     let rest = whole.strip_prefix("/lane/").unwrap_or_default();
-    let (token, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (token, path) = rest.split_at(memchr::memchr2(b'/', b'?', rest.as_bytes()).unwrap_or(rest.len()));
     if token.is_empty() {
         return Err(Refusal::closing(
             StatusCode::UNAUTHORIZED,

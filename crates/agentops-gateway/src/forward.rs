@@ -234,6 +234,9 @@ fn request(
     Ok(request)
 }
 
+/// The largest body that is copied although it came in one piece.
+const COPIED_MAX: usize = 64 << 10;
+
 /// The whole body, up to a bound.
 async fn read(mut body: Arriving, max: usize) -> Result<Bytes, Refusal> {
     let too_large = || {
@@ -263,7 +266,13 @@ async fn read(mut body: Arriving, max: usize) -> Result<Bytes, Refusal> {
         }
         all.extend_from_slice(&data);
     }
-    Ok(if all.is_empty() { first } else { all.freeze() })
+    Ok(match all.is_empty() {
+        false => all.freeze(),
+        // It lies in what was read from the connection, and is kept for longer than the call: a copy lets that room be used
+        // for what is read next, where else each request would need new one.
+        true if first.len() <= COPIED_MAX => Bytes::copy_from_slice(&first),
+        true => first,
+    })
 }
 
 /// One word for the call's row.

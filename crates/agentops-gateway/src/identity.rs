@@ -82,25 +82,31 @@ impl Veil {
 #[error("the key holds characters that no key has; is there a line break at its end?")]
 pub struct KeyError;
 
-/// Headers in which clients send what proves who they are.
-const CREDENTIALS: [&str; 6] = ["authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie", "x-amz-security-token"];
+/// Whether it is a header in which clients send what proves who they are.
+fn is_credential(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "authorization" | "x-api-key" | "x-goog-api-key" | "api-key" | "cookie" | "x-amz-security-token")
+}
 
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
-/// Headers that hold for one connection only (RFC 9110, section 7.6.1), and those that the gateway writes itself.
-const PER_CONNECTION: [&str; 11] = [
-    "connection",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+/// Whether a header holds for one connection only (RFC 9110, section 7.6.1), or is one that the gateway writes itself; `named`
+/// are those of which the connection says so.
+fn is_per_connection(name: &HeaderName, named: &[String]) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "expect"
+            | "host"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    ) || named.iter().any(|other| other == name.as_str())
+}
 
 impl Credentials {
     pub(crate) fn new(identity: &Identity, form: KeyForm) -> Result<Self, KeyError> {
@@ -130,7 +136,7 @@ impl Credentials {
 
     /// What the client shows in the places of keys: the text after `Bearer`, or all of it.
     pub(crate) fn shown(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-        let places = CREDENTIALS.iter().flat_map(|name| headers.get_all(*name));
+        let places = headers.iter().filter(|(name, _)| is_credential(name)).map(|(_, value)| value);
         places.map(|value| {
             let value = value.as_bytes();
             value
@@ -176,7 +182,7 @@ impl Credentials {
     }
 
     fn is_replaced(&self, name: &HeaderName) -> bool {
-        matches!(self, Self::Replace(_)) && CREDENTIALS.contains(&name.as_str())
+        matches!(self, Self::Replace(_)) && is_credential(name)
     }
 
     /// The path without a key in its query, for which Gemini's clients have a parameter.
@@ -213,8 +219,4 @@ fn connection_names(headers: &HeaderMap) -> Vec<String> {
     let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let names = values.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase());
     names.filter(|name| name != "keep-alive" && name != "close").collect()
-}
-
-fn is_per_connection(name: &HeaderName, named: &[String]) -> bool {
-    PER_CONNECTION.contains(&name.as_str()) || named.iter().any(|other| other == name.as_str())
 }

@@ -1,5 +1,6 @@
 //! One lane behind the gateway: its calls are judged, reserved for, and settled here.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,7 +64,12 @@ pub struct Lane {
     window: Mutex<Option<Window>>,
     /// What the model table says of the last model: most calls of a lane ask for the same one.
     last_model: Mutex<Option<(String, Known)>>,
+    /// Texts of rows in which there is no secret, of which there are few.
+    clean: Mutex<Vec<Box<str>>>,
 }
+
+/// So many clean texts are remembered.
+const CLEAN_MAX: usize = 16;
 
 /// What the model table says of a model.
 #[derive(Clone, Copy)]
@@ -130,6 +136,7 @@ impl Lane {
         Arc::new(Self {
             window: Mutex::new(rules.window),
             last_model: Mutex::default(),
+            clean: Mutex::default(),
             rules,
             conversations: Mutex::default(),
             grant: Mutex::default(),
@@ -372,6 +379,21 @@ impl Lane {
         let reserved = reservation.amount();
         let booked = lock(&self.rules.book).settle(reservation, actual);
         (booked, lock(&self.grant).settle(reserved, booked))
+    }
+
+    /// A text for a call's row, without its secrets. Most are those of the calls before: a model, a reason.
+    pub(crate) fn clean(&self, text: String) -> String {
+        let mut clean = lock(&self.clean);
+        if clean.iter().any(|known| **known == *text) {
+            return text;
+        }
+        if let Cow::Owned(redacted) = self.rules.redactor.redact(&text) {
+            return redacted;
+        }
+        if clean.len() < CLEAN_MAX {
+            clean.push(text.as_str().into());
+        }
+        text
     }
 
     /// Said once a lane.

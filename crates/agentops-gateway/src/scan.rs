@@ -247,9 +247,14 @@ impl Scan<'_> {
 /// How many bytes two bodies share at their beginnings.
 #[must_use]
 pub fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    // Whole blocks are compared by the platform's memcmp; only the block that differs is looked at byte by byte.
+    // Whole blocks are compared by the platform's memcmp; only the small block that differs is looked at byte by byte.
     const BLOCK: usize = 4096;
-    let same = a.chunks_exact(BLOCK).zip(b.chunks_exact(BLOCK)).take_while(|(a, b)| a == b).count() * BLOCK;
+    const SMALL: usize = 32;
+    let blocks = |a: &[u8], b: &[u8], size: usize| {
+        a.chunks_exact(size).zip(b.chunks_exact(size)).take_while(|(a, b)| a == b).count() * size
+    };
+    let mut same = blocks(a, b, BLOCK);
+    same += blocks(&a[same..], &b[same..], SMALL);
     same + a[same..].iter().zip(&b[same..]).take_while(|(a, b)| a == b).count()
 }
 

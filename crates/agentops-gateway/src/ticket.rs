@@ -128,23 +128,23 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Some(open) = self.0.take() else { return };
-        let answer = open.reader.answer();
+        let Some(mut open) = self.0.take() else { return };
+        let answer = open.reader.take_answer();
         let taken = open.sent && open.status.is_none_or(|status| status < 400);
         // Where the estimate decides (there is no report, or hand-over may be due), it is counted and not guessed from bytes.
         // That takes a while.
         let decides = answer.usage.is_none() || open.call.input >= open.call.window.soft_mark();
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if taken && decides => {
-                runtime.spawn_blocking(move || open.settle(&answer, true));
+                runtime.spawn_blocking(move || open.settle(answer, true));
             }
-            _ => open.settle(&answer, taken && decides),
+            _ => open.settle(answer, taken && decides),
         }
     }
 }
 
 impl Open {
-    fn settle(mut self, answer: &Answer, count: bool) {
+    fn settle(mut self, answer: Answer, count: bool) {
         if count {
             let reading = &mut self.call.reading;
             for (slot, range) in reading.uncounted() {
@@ -183,24 +183,25 @@ impl Open {
             (Some(_), None) if !answer.complete => Some("incomplete".into()),
             _ => None,
         });
-        let clean = |text: &Option<String>| text.as_deref().map(|text| self.lane.rules.redactor.redact(text).into_owned());
+        let clean = |text: Option<String>| text.map(|text| self.lane.clean(text));
         let row = CallRow {
             conversation: self.call.conversation,
             sub_agent: self.call.sub_agent,
             kind: self.call.kind,
             provider: self.lane.rules.provider.clone(),
-            model: clean(&self.call.model),
-            answered_by: clean(&answer.model),
-            response_id: clean(&answer.id),
-            finish: clean(&answer.finish),
+            model: clean(self.call.model),
+            answered_by: clean(answer.model),
+            // No two are the same, so it is not remembered.
+            response_id: answer.id.map(|id| self.lane.rules.redactor.redact(&id).into_owned()),
+            finish: clean(answer.finish),
             status: self.status,
-            error: clean(&error),
+            error: clean(error),
             streamed: self.call.streamed,
             started_ms: self.started_ms,
             first_byte_ms: self.first_byte_ms,
             duration_ms: millis(self.began),
             estimate: self.call.input,
-            counted: self.call.reading.uncounted().is_empty(),
+            counted: self.call.reading.is_counted(),
             output_max: self.call.room.output,
             window: self.call.window.tokens(),
             usage: answer.usage,

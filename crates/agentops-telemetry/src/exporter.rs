@@ -3,15 +3,16 @@
 //! Spans go through a queue of fixed size, and when it is full the newest are dropped and counted: whoever records never
 //! waits. Metrics are sums in memory, so nothing of them is lost while a receiver is away.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::metrics::Metrics;
@@ -131,11 +132,78 @@ pub struct Report {
 
 /// Sends spans and metrics. Dropping it ends its thread after what is waiting; [`Exporter::close`] waits for that.
 pub struct Exporter {
-    queue: Option<mpsc::Sender<Box<Span>>>,
+    queue: Arc<Queue>,
+    /// Whether anybody wants spans.
+    traces: bool,
     metrics: Option<Arc<Mutex<Metrics>>>,
     shared: Arc<Shared>,
     /// Closed when the thread has ended.
     over: Receiver<()>,
+}
+
+/// Spans that wait to be sent, as the bytes that are sent.
+struct Queue {
+    waiting: Mutex<Waiting>,
+    /// Wakes the thread: at the first span, for which it sets its timer, at a full batch, and at the end. Not at each span,
+    /// which would cost more than all the rest of it.
+    news: Notify,
+    spans_max: usize,
+    batch: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// All but the last are full.
+    batches: VecDeque<Batch>,
+    spans: usize,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    spans: usize,
+}
+
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `false`: there is no room.
+    fn push(&self, span: &Span) -> bool {
+        let mut waiting = self.waiting();
+        if waiting.spans >= self.spans_max {
+            return false;
+        }
+        waiting.spans += 1;
+        let is_first = waiting.spans == 1;
+        if waiting.batches.back().is_none_or(|last| last.spans >= self.batch) {
+            waiting.batches.push_back(Batch::default());
+        }
+        let is_full = waiting.batches.back_mut().is_some_and(|last| {
+            wire::put_span(&mut last.bytes, span);
+            last.spans += 1;
+            last.spans >= self.batch
+        });
+        drop(waiting);
+        if is_first || is_full {
+            self.news.notify_one();
+        }
+        true
+    }
+
+    fn pop(&self) -> Option<Batch> {
+        let mut waiting = self.waiting();
+        let batch = waiting.batches.pop_front()?;
+        waiting.spans -= batch.spans;
+        Some(batch)
+    }
+
+    fn close(&self) {
+        self.waiting().closed = true;
+        self.news.notify_one();
+    }
 }
 
 struct Shared {
@@ -191,10 +259,17 @@ impl Exporter {
             recorded: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         });
-        let (queue, waiting) = mpsc::channel(timing.queue.max(1));
+        let queue = Arc::new(Queue {
+            waiting: Mutex::default(),
+            news: Notify::new(),
+            spans_max: timing.queue.max(1),
+            batch: timing.batch.max(1),
+        });
+        let has_traces = traces.is_some();
         let (ends, over) = std::sync::mpsc::channel();
         let worker = Worker {
             about: settings.about,
+            queue: Arc::clone(&queue),
             traces,
             report: report.zip(metrics.clone()),
             timing,
@@ -205,9 +280,9 @@ impl Exporter {
         std::thread::Builder::new().name("telemetry".into()).spawn(move || {
             // Dropped when this thread ends, however it ends.
             let _ends: std::sync::mpsc::Sender<()> = ends;
-            runtime.block_on(worker.work(waiting));
+            runtime.block_on(worker.work());
         })?;
-        Ok(Self { queue: Some(queue), metrics, shared, over })
+        Ok(Self { queue, traces: has_traces, metrics, shared, over })
     }
 
     /// Takes spans in. Never waits.
@@ -217,7 +292,7 @@ impl Exporter {
                 metrics.lock().unwrap_or_else(PoisonError::into_inner).record(&span);
             }
             self.shared.recorded.fetch_add(1, Ordering::Relaxed);
-            if self.queue.as_ref().is_some_and(|queue| queue.try_send(Box::new(span)).is_err()) {
+            if self.traces && !self.queue.push(&span) {
                 self.shared.trouble(Trouble::Dropping);
             }
         }
@@ -231,8 +306,8 @@ impl Exporter {
     }
 
     /// Sends what is waiting and the metrics as they stand, and gives up after `wait`.
-    pub fn close(mut self, wait: Duration) -> Report {
-        self.queue = None;
+    pub fn close(self, wait: Duration) -> Report {
+        self.queue.close();
         // Nothing is ever sent on it: either its end is gone, or the time is.
         match self.over.recv_timeout(wait) {
             Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => self.report(),
@@ -240,8 +315,15 @@ impl Exporter {
     }
 }
 
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
 struct Worker {
     about: About,
+    queue: Arc<Queue>,
     traces: Option<Post>,
     report: Option<(Post, Arc<Mutex<Metrics>>)>,
     timing: Timing,
@@ -250,44 +332,51 @@ struct Worker {
 }
 
 impl Worker {
-    async fn work(self, mut waiting: mpsc::Receiver<Box<Span>>) {
-        let mut batch: Vec<Span> = Vec::new();
+    async fn work(self) {
         let mut report_at = Instant::now() + self.timing.metrics;
-        let mut send_at = Instant::now();
+        // When the oldest span has waited for long enough.
+        let mut send_at: Option<Instant> = None;
         loop {
+            let (spans, closed) = {
+                let waiting = self.queue.waiting();
+                (waiting.spans, waiting.closed)
+            };
+            if closed {
+                break;
+            }
+            if report_at <= Instant::now() {
+                self.report().await;
+                report_at = Instant::now() + self.timing.metrics;
+            }
+            if spans == 0 {
+                send_at = None;
+            } else if spans >= self.queue.batch || send_at.is_some_and(|at| at <= Instant::now()) {
+                self.send().await;
+                send_at = None;
+                continue;
+            }
+            let gathered = send_at.unwrap_or_else(|| Instant::now() + self.timing.gather);
+            send_at = (spans > 0).then_some(gathered);
             tokio::select! {
-                span = waiting.recv() => {
-                    let Some(span) = span else { break };
-                    if batch.is_empty() {
-                        send_at = Instant::now() + self.timing.gather;
-                    }
-                    batch.push(*span);
-                    if batch.len() >= self.timing.batch {
-                        self.send(&mut batch).await;
-                    }
-                }
-                () = sleep_until(send_at), if !batch.is_empty() => self.send(&mut batch).await,
-                () = sleep_until(report_at) => {
-                    self.report().await;
-                    report_at = Instant::now() + self.timing.metrics;
-                }
+                () = self.queue.news.notified() => {}
+                () = sleep_until(gathered), if spans > 0 => {}
+                () = sleep_until(report_at) => {}
             }
         }
-        self.send(&mut batch).await;
+        while self.send().await {}
         self.report().await;
     }
 
-    async fn send(&self, batch: &mut Vec<Span>) {
-        let Some(post) = &self.traces else { return batch.clear() };
-        if batch.is_empty() {
-            return;
-        }
-        let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-        let body = wire::traces(&self.about, batch).encode_to_vec().into();
-        batch.clear();
+    /// Sends the oldest batch. `false`: there is none.
+    async fn send(&self) -> bool {
+        let Some(batch) = self.queue.pop() else { return false };
+        let Some(post) = &self.traces else { return true };
+        let body = wire::traces(&self.about, &batch.bytes).into();
         if let Some(rejected) = self.deliver(TRACES, post, body).await {
+            let count = u64::try_from(batch.spans).unwrap_or(u64::MAX);
             self.shared.sent.fetch_add(count.saturating_sub(rejected), Ordering::Relaxed);
         }
+        true
     }
 
     async fn report(&self) {

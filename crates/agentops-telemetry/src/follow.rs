@@ -5,18 +5,19 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use agentops_core::budget::{Amount, Limits, Scope};
 use agentops_core::call::{CallKind, CallRow};
 use agentops_core::ceiling::Window;
-use agentops_core::id::{LaneId, Name, RunId, SessionId};
+use agentops_core::id::{Name, SessionId};
 use agentops_core::run::{Event, Illegal, LaneState, Outcome, SessionEnd, SessionState, State};
 use agentops_core::usage::Usage;
 use agentops_safe::{Redactor, inert_line};
 use serde::Serialize;
 
 use crate::names;
-use crate::span::{Place, Span, TraceId, Value};
+use crate::span::{Place, Span, SpanId, Text, TraceId, Value};
 
 /// Characters of a text that somebody else chose.
 const TEXT_CHARS_MAX: usize = 200;
@@ -33,7 +34,25 @@ pub struct Follower {
     state: Option<State>,
     trace: Option<TraceId>,
     /// Texts that come with every call, as they are sent. Finding secrets costs more than all the rest.
-    texts: RefCell<BTreeMap<String, String>>,
+    texts: RefCell<BTreeMap<String, Text>>,
+    /// What the spans of all calls of a session say: that of the last call.
+    last: RefCell<Option<Arc<OfSession>>>,
+    /// The conversation of the last call, and how it is called.
+    conversation: RefCell<Option<(Arc<OfSession>, u32, Text)>>,
+    /// The model of the last call, and the name of its span.
+    name: RefCell<Option<(Text, String)>>,
+}
+
+/// What the spans of all calls of a session have in common.
+#[derive(Debug)]
+struct OfSession {
+    session: Arc<SessionId>,
+    span: SpanId,
+    run: Text,
+    agent: Text,
+    phase: Text,
+    lane: Text,
+    text: Text,
 }
 
 impl Follower {
@@ -41,7 +60,16 @@ impl Follower {
     #[must_use]
     pub fn new(redactor: Redactor, task: Option<&str>) -> Self {
         let task = task.map(|task| inert_line(&redactor.redact(task), TASK_CHARS_MAX));
-        Self { redactor, task, state: None, trace: None, texts: RefCell::default() }
+        Self {
+            redactor,
+            task,
+            state: None,
+            trace: None,
+            texts: RefCell::default(),
+            last: RefCell::default(),
+            conversation: RefCell::default(),
+            name: RefCell::default(),
+        }
     }
 
     /// Takes the next event, with the time at which it was appended in Unix milliseconds, and says which spans ended with it,
@@ -163,10 +191,10 @@ impl Follower {
     fn call(&self, id: &SessionId, used: &Used, row: &CallRow) -> Option<Span> {
         let end_ms = row.started_ms.saturating_add(row.duration_ms);
         let mut span = self.chat(id, row.model.as_deref(), row.started_ms, end_ms)?;
-        span.add(names::MEASURED_BY, "gateway");
+        span.add(names::MEASURED_BY, Text::Word("gateway"));
         span.add(names::PROVIDER, self.word_of(&row.provider));
-        span.add(names::CONVERSATION, conversation(&self.state.as_ref()?.created.run, &id.lane, row.conversation));
-        span.add(names::CALL_KIND, word(row.kind));
+        span.add(names::CONVERSATION, self.conversation(&self.of_session(id)?, row.conversation));
+        span.add(names::CALL_KIND, Text::Word(kind(row.kind)));
         if row.kind == CallKind::Compaction {
             span.add(names::COMPACTED, true);
         }
@@ -213,13 +241,16 @@ impl Follower {
 
     /// The newest call of a session.
     fn chat(&self, id: &SessionId, model: Option<&str>, start_ms: u64, end_ms: u64) -> Option<Span> {
-        let (lane, session) = find(self.state.as_ref()?, id)?;
+        let (_, session) = find(self.state.as_ref()?, id)?;
+        let of = self.of_session(id)?;
         let model = model.map(|model| self.word_of(model));
-        let name = model.as_ref().map_or_else(|| "chat".to_owned(), |model| format!("chat {model}"));
-        let mut span = self.span(Place::Call(id.clone(), session.calls), name, start_ms, end_ms)?;
-        span.add(names::OPERATION, "chat");
-        span.add(names::AGENT, lane.agent.as_str());
-        span.of_session(id);
+        let name = model.as_ref().map_or_else(|| "chat".to_owned(), |model| self.chat_name(model));
+        let mut span = self.span(Place::Call(Arc::clone(&of.session), session.calls), name, start_ms, end_ms)?;
+        span.add(names::OPERATION, Text::Word("chat"));
+        span.add(names::AGENT, &of.agent);
+        span.add(names::PHASE, &of.phase);
+        span.add(names::LANE, &of.lane);
+        span.add(names::SESSION, &of.text);
         span.add(names::CALL, session.calls);
         if let Some(model) = model {
             span.add(names::REQUEST_MODEL, model);
@@ -230,33 +261,78 @@ impl Follower {
     fn span(&self, place: Place, name: String, start_ms: u64, end_ms: u64) -> Option<Span> {
         let state = self.state.as_ref()?;
         let trace = self.trace?;
-        let parent = match &place {
-            Place::Run => None,
-            Place::Phase(_) => Some(Place::Run),
-            Place::Session(session) => Some(Place::Phase(session.lane.phase.to_string())),
-            Place::Call(session, _) => Some(Place::Session(session.clone())),
+        let (parent, run) = match &place {
+            Place::Run => (None, state.created.run.as_str().into()),
+            Place::Phase(_) => (Some(trace.span(&Place::Run)), state.created.run.as_str().into()),
+            Place::Session(session) => {
+                let phase = Place::Phase(session.lane.phase.to_string());
+                (Some(trace.span(&phase)), state.created.run.as_str().into())
+            }
+            Place::Call(session, _) => {
+                let of = self.of_session(session)?;
+                (Some(of.span), of.run.clone())
+            }
         };
+        // A call has no more than this many.
+        let mut attributes = Vec::with_capacity(40);
+        attributes.push((names::RUN, Value::Text(run)));
         Some(Span {
             trace,
             id: trace.span(&place),
-            parent: parent.map(|parent| trace.span(&parent)),
+            parent,
             place,
             name,
             start_ms,
             // The wall clock may have been set back in between.
             end_ms: end_ms.max(start_ms),
-            attributes: vec![(names::RUN, state.created.run.as_str().into())],
+            attributes,
             failed: false,
         })
     }
 
+    fn of_session(&self, id: &SessionId) -> Option<Arc<OfSession>> {
+        let mut last = self.last.borrow_mut();
+        if let Some(known) = last.as_ref().filter(|known| *known.session == *id) {
+            return Some(Arc::clone(known));
+        }
+        let state = self.state.as_ref()?;
+        let agent = &find(state, id)?.0.agent;
+        let of = OfSession {
+            session: Arc::new(id.clone()),
+            span: self.trace?.span(&Place::Session(id.clone())),
+            run: state.created.run.as_str().into(),
+            agent: agent.as_str().into(),
+            phase: id.lane.phase.as_str().into(),
+            lane: id.lane.lane.as_str().into(),
+            text: id.to_string().into(),
+        };
+        Some(Arc::clone(last.insert(Arc::new(of))))
+    }
+
+    fn conversation(&self, of: &Arc<OfSession>, number: u32) -> Text {
+        let mut last = self.conversation.borrow_mut();
+        if let Some((.., text)) = last.as_ref().filter(|(known, last, _)| Arc::ptr_eq(known, of) && *last == number) {
+            return text.clone();
+        }
+        let text = Text::from(format!("{}/{}/{number}", of.run.as_str(), of.session.lane));
+        last.insert((Arc::clone(of), number, text)).2.clone()
+    }
+
+    fn chat_name(&self, model: &Text) -> String {
+        let mut last = self.name.borrow_mut();
+        if let Some((_, name)) = last.as_ref().filter(|(known, _)| known == model) {
+            return name.clone();
+        }
+        last.insert((model.clone(), format!("chat {}", model.as_str()))).1.clone()
+    }
+
     /// A text of which there are few: a model, a provider, a reason.
-    fn word_of(&self, text: &str) -> String {
+    fn word_of(&self, text: &str) -> Text {
         let mut texts = self.texts.borrow_mut();
         if let Some(known) = texts.get(text) {
             return known.clone();
         }
-        let sent = self.text(text);
+        let sent = Text::from(self.text(text));
         if texts.len() < TEXTS_MAX {
             texts.insert(text.to_owned(), sent.clone());
         }
@@ -281,7 +357,7 @@ impl Span {
         self.attributes.push((name, value.into()));
     }
 
-    fn fail(&mut self, error: String) {
+    fn fail(&mut self, error: impl Into<Value>) {
         self.failed = true;
         self.add(names::ERROR, error);
     }
@@ -311,10 +387,10 @@ impl Span {
     }
 
     /// Money of which not all is known is not known.
-    fn cost(&mut self, amount: Amount, source: &str) {
+    fn cost(&mut self, amount: Amount, source: &'static str) {
         if let Some(micro_usd) = amount.micro_usd {
             self.add(names::COST, crate::float(micro_usd) / 1e6);
-            self.add(names::COST_SOURCE, source);
+            self.add(names::COST_SOURCE, Text::Word(source));
         }
     }
 
@@ -343,8 +419,13 @@ fn find<'s>(state: &'s State, id: &SessionId) -> Option<(&'s LaneState, &'s Sess
     state.sessions().find(|(_, session)| session.id == *id)
 }
 
-fn conversation(run: &RunId, lane: &LaneId, number: u32) -> String {
-    format!("{run}/{lane}/{number}")
+/// The word that the ledger has for it, as [`word`] gives it.
+fn kind(kind: CallKind) -> &'static str {
+    match kind {
+        CallKind::Work => "work",
+        CallKind::HandOver => "hand-over",
+        CallKind::Compaction => "compaction",
+    }
 }
 
 /// The word that the ledger has for it.

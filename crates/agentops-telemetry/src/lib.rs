@@ -22,7 +22,7 @@ pub use exporter::{Exporter, Report, StartError, Timing, Trouble, When};
 pub use follow::Follower;
 pub use observe::Observer;
 pub use settings::{About, Configured, Settings, SettingsError, Target, VARIABLES};
-pub use span::{Place, Span, SpanId, TraceId, Value};
+pub use span::{Place, Span, SpanId, Text, TraceId, Value};
 
 fn seconds(ms: u64) -> f64 {
     float(ms) / 1000.0

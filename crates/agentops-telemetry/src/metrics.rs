@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::names;
-use crate::span::{Place, Span, Value};
+use crate::span::{Place, Span, Text, Value};
 use crate::wire;
 
 /// Series of one metric. What comes beyond is summed up in one series marked as overflow, as SDKs do: names of models come
@@ -46,6 +46,8 @@ fn instrument(metric: &str) -> Instrument {
 
 /// Attributes of a series: texts only, sorted by name.
 type Labels = Vec<(&'static str, String)>;
+/// The same, as they stand in a span.
+type Seen<'s> = Vec<(&'static str, &'s str)>;
 
 #[derive(Debug, Clone, PartialEq)]
 enum Series {
@@ -84,12 +86,41 @@ impl Series {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     start_ms: u64,
-    series: BTreeMap<&'static str, BTreeMap<Labels, Series>>,
+    /// By metric; the series of each sorted by their labels, with their places in `sums`.
+    series: BTreeMap<&'static str, Vec<(Labels, usize)>>,
+    sums: Vec<Series>,
+    last: LastCall,
+}
+
+/// What tells the series of calls from one another; the last, [`names::ERROR`], only those of [`names::CALL_DURATION`].
+const OF_CALL: [&str; 6] =
+    [names::OPERATION, names::PROVIDER, names::REQUEST_MODEL, names::RESPONSE_MODEL, names::PHASE, names::ERROR];
+
+/// What is counted of each call: an attribute, and its metric. Tokens come last, see [`TOKENS`].
+const COUNTED: [(&str, &str); 8] = [
+    (names::TIME_TO_FIRST_CHUNK, names::CALL_FIRST_CHUNK),
+    (names::USED_RATIO, names::CONTEXT_RATIO),
+    (names::COST, names::SPENT),
+    (names::INPUT_TOKENS, names::USED_INPUT),
+    (names::CACHE_READ, names::USED_CACHE_READ),
+    (names::CACHE_WRITE, names::USED_CACHE_WRITE),
+    (names::OUTPUT_TOKENS, names::USED_OUTPUT),
+    (names::REASONING_TOKENS, names::USED_REASONING),
+];
+/// From here on [`COUNTED`] are tokens.
+const TOKENS: usize = 3;
+
+/// Where the last call was counted. Most calls are of the same series as the one before.
+#[derive(Debug, Default)]
+struct LastCall {
+    labels: [Option<Text>; OF_CALL.len()],
+    duration: Option<usize>,
+    counted: [Option<usize>; COUNTED.len()],
 }
 
 impl Metrics {
     pub(crate) fn new(start_ms: u64) -> Self {
-        Self { start_ms, series: BTreeMap::new() }
+        Self { start_ms, series: BTreeMap::new(), sums: Vec::new(), last: LastCall::default() }
     }
 
     /// Counts a span.
@@ -111,45 +142,70 @@ impl Metrics {
     }
 
     fn call(&mut self, span: &Span) {
-        let of_call = [names::OPERATION, names::PROVIDER, names::REQUEST_MODEL, names::RESPONSE_MODEL, names::PHASE];
-        let counted = labels(span, &of_call);
-        // What a driver reports says when the call ended, not how long it took.
-        if span.get(names::MEASURED_BY) == Some(&Value::from("gateway")) {
-            let mut timed = counted.clone();
-            timed.extend(labels(span, &[names::ERROR]));
-            timed.sort_unstable();
-            self.add(names::CALL_DURATION, &timed, span.seconds());
-            self.add_known(span, names::TIME_TO_FIRST_CHUNK, names::CALL_FIRST_CHUNK, &counted);
+        let own = OF_CALL.map(|name| text(span, name));
+        if !self.last.labels.iter().map(Option::as_ref).eq(own) {
+            self.last = LastCall { labels: own.map(Option::<&Text>::cloned), ..LastCall::default() };
         }
-        self.add_known(span, names::USED_RATIO, names::CONTEXT_RATIO, &counted);
-        self.add_known(span, names::COST, names::SPENT, &counted);
-        let mut tokens = counted;
-        tokens.push((names::MODALITY, "unknown".into()));
-        tokens.sort_unstable();
-        for (attribute, metric) in [
-            (names::INPUT_TOKENS, names::USED_INPUT),
-            (names::CACHE_READ, names::USED_CACHE_READ),
-            (names::CACHE_WRITE, names::USED_CACHE_WRITE),
-            (names::OUTPUT_TOKENS, names::USED_OUTPUT),
-            (names::REASONING_TOKENS, names::USED_REASONING),
-        ] {
-            self.add_known(span, attribute, metric, &tokens);
+        let of_call = &OF_CALL[..OF_CALL.len() - 1];
+        // What a driver reports says when the call ended, not how long it took.
+        let is_timed = text(span, names::MEASURED_BY).is_some_and(|by| by.as_str() == "gateway");
+        if is_timed {
+            let at = self.last.duration.unwrap_or_else(|| self.place(names::CALL_DURATION, &labels(span, &OF_CALL)));
+            self.last.duration = Some(at);
+            self.sums[at].add(span.seconds());
+        }
+        for (index, (attribute, metric)) in COUNTED.into_iter().enumerate() {
+            if index == 0 && !is_timed {
+                continue;
+            }
+            let Some(number) = span.get(attribute).and_then(Value::number) else { continue };
+            let at = self.last.counted[index].unwrap_or_else(|| {
+                let mut labels = labels(span, of_call);
+                if index >= TOKENS {
+                    labels.push((names::MODALITY, "unknown"));
+                    labels.sort_unstable();
+                }
+                self.place(metric, &labels)
+            });
+            self.last.counted[index] = Some(at);
+            self.sums[at].add(number);
         }
     }
 
-    fn add_known(&mut self, span: &Span, attribute: &str, metric: &'static str, labels: &Labels) {
+    fn add_known(&mut self, span: &Span, attribute: &str, metric: &'static str, labels: &Seen<'_>) {
         if let Some(number) = span.get(attribute).and_then(Value::number) {
             self.add(metric, labels, number);
         }
     }
 
-    fn add(&mut self, metric: &'static str, labels: &Labels, number: f64) {
+    fn add(&mut self, metric: &'static str, labels: &[(&'static str, &str)], number: f64) {
+        let at = self.place(metric, labels);
+        self.sums[at].add(number);
+    }
+
+    /// Where a series is summed up; a new one begins.
+    fn place(&mut self, metric: &'static str, labels: &[(&'static str, &str)]) -> usize {
         let all = self.series.entry(metric).or_default();
-        if let Some(series) = all.get_mut(labels) {
-            return series.add(number);
+        let find = |all: &[(Labels, usize)], labels: &[(&'static str, &str)]| {
+            all.binary_search_by(|(known, _)| {
+                known.iter().map(|(name, text)| (*name, text.as_str())).cmp(labels.iter().copied())
+            })
+        };
+        let mut labels = labels;
+        let mut found = find(all, labels);
+        if found.is_err() && all.len() >= SERIES_MAX {
+            labels = &[(names::OVERFLOW, "true")];
+            found = find(all, labels);
         }
-        let labels = if all.len() < SERIES_MAX { labels.clone() } else { vec![(names::OVERFLOW, "true".into())] };
-        all.entry(labels).or_insert_with(|| Series::new(instrument(metric))).add(number);
+        match found {
+            Ok(at) => all[at].1,
+            Err(at) => {
+                let labels = labels.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+                all.insert(at, (labels, self.sums.len()));
+                self.sums.push(Series::new(instrument(metric)));
+                self.sums.len() - 1
+            }
+        }
     }
 
     /// Everything counted so far, as it is sent; `None`: nothing was.
@@ -158,10 +214,10 @@ impl Metrics {
         Some(metrics.collect::<Vec<_>>()).filter(|metrics| !metrics.is_empty())
     }
 
-    fn metric(&self, name: &str, all: &BTreeMap<Labels, Series>, time_unix_nano: u64) -> wire::Metric {
+    fn metric(&self, name: &str, all: &[(Labels, usize)], time_unix_nano: u64) -> wire::Metric {
         let start_time_unix_nano = crate::nanos(self.start_ms);
         let (mut numbers, mut histograms) = (Vec::new(), Vec::new());
-        for (labels, series) in all {
+        for (labels, at) in all {
             let attributes = labels.iter().map(|(key, text)| wire::pair(key, &Value::from(text.as_str()))).collect();
             let number = |value| wire::NumberPoint {
                 attributes: Vec::clone(&attributes),
@@ -169,7 +225,7 @@ impl Metrics {
                 time_unix_nano,
                 value: Some(value),
             };
-            match series {
+            match &self.sums[*at] {
                 Series::Tokens(total) => {
                     numbers.push(number(wire::Number::Int(i64::try_from(*total).unwrap_or(i64::MAX))));
                 }
@@ -204,13 +260,17 @@ impl Metrics {
     }
 }
 
-/// Those of a span's attributes that are texts, sorted by name.
-fn labels(span: &Span, wanted: &[&'static str]) -> Labels {
-    let text = |name: &&'static str| match span.get(name) {
-        Some(Value::Text(text)) => Some((*name, text.clone())),
+fn text<'s>(span: &'s Span, name: &str) -> Option<&'s Text> {
+    match span.get(name) {
+        Some(Value::Text(text)) => Some(text),
         _ => None,
-    };
-    let mut labels: Labels = wanted.iter().filter_map(text).collect();
+    }
+}
+
+/// Those of a span's attributes that are texts, sorted by name.
+fn labels<'s>(span: &'s Span, wanted: &[&'static str]) -> Seen<'s> {
+    let pair = |name: &&'static str| text(span, name).map(|text| (*name, text.as_str()));
+    let mut labels: Seen<'_> = wanted.iter().filter_map(pair).collect();
     labels.sort_unstable();
     labels
 }
@@ -220,7 +280,7 @@ mod tests {
     use super::*;
 
     fn counted(metrics: &Metrics, metric: &str) -> Vec<(Labels, Series)> {
-        metrics.series[metric].iter().map(|(labels, series)| (labels.clone(), series.clone())).collect()
+        metrics.series[metric].iter().map(|(labels, at)| (labels.clone(), metrics.sums[*at].clone())).collect()
     }
 
     #[test]
@@ -228,14 +288,14 @@ mod tests {
         let mut metrics = Metrics::new(0);
         let more = 10;
         for number in 0..SERIES_MAX + more {
-            metrics.add(names::USED_INPUT, &vec![(names::RESPONSE_MODEL, format!("model-{number:05}"))], 1.0);
+            metrics.add(names::USED_INPUT, &[(names::RESPONSE_MODEL, &format!("model-{number:05}"))], 1.0);
         }
         let all = counted(&metrics, names::USED_INPUT);
         assert_eq!(all.len(), SERIES_MAX + 1);
         let overflow: Labels = vec![(names::OVERFLOW, "true".into())];
         assert!(all.contains(&(overflow, Series::Tokens(more as u64))));
         // One that was known before is still counted as itself.
-        metrics.add(names::USED_INPUT, &vec![(names::RESPONSE_MODEL, "model-00000".into())], 4.0);
+        metrics.add(names::USED_INPUT, &[(names::RESPONSE_MODEL, "model-00000")], 4.0);
         assert!(counted(&metrics, names::USED_INPUT).iter().any(|(_, series)| *series == Series::Tokens(5)));
     }
 
@@ -244,7 +304,7 @@ mod tests {
         let ceiling = crate::float(agentops_core::ceiling::CEILING_PERMILLE) / 1000.0;
         let mut metrics = Metrics::new(0);
         for ratio in [ceiling, ceiling + 0.001] {
-            metrics.add(names::CONTEXT_RATIO, &Vec::new(), ratio);
+            metrics.add(names::CONTEXT_RATIO, &[], ratio);
         }
         let beyond = RATIO.iter().position(|bound| *bound == ceiling).expect("the ceiling is a bound") + 1;
         let [(_, Series::Histogram { buckets, .. })] = &counted(&metrics, names::CONTEXT_RATIO)[..] else {

@@ -1,5 +1,8 @@
 //! A span that has ended, with ids that follow from what it is.
 
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
 use agentops_core::id::SessionId;
 use agentops_core::run::Created;
 use sha2::{Digest, Sha256};
@@ -17,21 +20,25 @@ impl TraceId {
     #[must_use]
     pub fn of_run(created: &Created, created_at_ms: u64) -> Self {
         let parts = [created.run.as_str(), &created_at_ms.to_string(), created.base.as_str(), created.task.as_str()];
-        Self(hash(&parts.join("\n")))
+        let mut hash = Hash(Sha256::new());
+        hash.0.update(parts.join("\n"));
+        Self(hash.first())
     }
 
     /// The span of a place in this trace. The same place always has the same id: a supervisor that takes a run over goes on
     /// in the same trace, and what it sends again is the same span.
     #[must_use]
     pub fn span(&self, place: &Place) -> SpanId {
-        let name = match place {
-            Place::Run => "run".to_owned(),
-            Place::Phase(phase) => format!("phase\n{phase}"),
-            Place::Session(session) => format!("session\n{session}"),
-            Place::Call(session, number) => format!("call\n{session}\n{number}"),
+        let mut hash = Hash(Sha256::new());
+        let trace = self.0;
+        // A hash takes any text.
+        let _written = match place {
+            Place::Run => write!(hash, "{}\nrun", Hex(&trace)),
+            Place::Phase(phase) => write!(hash, "{}\nphase\n{phase}", Hex(&trace)),
+            Place::Session(session) => write!(hash, "{}\nsession\n{session}", Hex(&trace)),
+            Place::Call(session, number) => write!(hash, "{}\ncall\n{session}\n{number}", Hex(&trace)),
         };
-        let trace: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        SpanId(hash(&format!("{trace}\n{name}")))
+        SpanId(hash.first())
     }
 }
 
@@ -45,13 +52,37 @@ pub enum Place {
     /// A session.
     Session(SessionId),
     /// A call of a session, from 1.
-    Call(SessionId, u64),
+    Call(Arc<SessionId>, u64),
 }
 
-/// The first bytes of a SHA-256. All zeros would mean "no id", and does not happen: it would be the first such hash known.
-fn hash<const N: usize>(text: &str) -> [u8; N] {
-    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
-    std::array::from_fn(|index| digest[index])
+/// A hash of what is written to it.
+struct Hash(Sha256);
+
+impl Hash {
+    /// Its first bytes. All zeros would mean "no id", and does not happen: it would be the first such hash known.
+    fn first<const N: usize>(self) -> [u8; N] {
+        let digest: [u8; 32] = self.0.finalize().into();
+        std::array::from_fn(|index| digest[index])
+    }
+}
+
+impl fmt::Write for Hash {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text);
+        Ok(())
+    }
+}
+
+/// Bytes as hexadecimal digits.
+struct Hex<'a>(&'a [u8; 16]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digit = |four: u8| b"0123456789abcdef"[usize::from(four)];
+        let digits: [u8; 32] =
+            std::array::from_fn(|at| digit(if at % 2 == 0 { self.0[at / 2] >> 4 } else { self.0[at / 2] & 15 }));
+        f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
+    }
 }
 
 /// A span that has ended. Nothing else is ever sent, so no half of a span is.
@@ -81,15 +112,55 @@ pub struct Span {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A text.
-    Text(String),
+    Text(Text),
     /// Texts.
-    Texts(Vec<String>),
+    Texts(Vec<Text>),
     /// A whole number.
     Int(i64),
     /// A number.
     Float(f64),
     /// Yes or no.
     Bool(bool),
+}
+
+/// A text. Most come with every call of a session, so they are shared and not copied.
+#[derive(Debug, Clone)]
+pub enum Text {
+    /// A word of ours.
+    Word(&'static str),
+    /// Any other.
+    Shared(Arc<str>),
+}
+
+impl Text {
+    /// As it is.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Text::Word(word) => word,
+            Text::Shared(text) => text,
+        }
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        matches!((self, other), (Text::Shared(a), Text::Shared(b)) if Arc::ptr_eq(a, b)) || self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Text {}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Text::Shared(text.into())
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Text::Shared(text.into())
+    }
 }
 
 impl Span {
@@ -139,12 +210,24 @@ impl From<bool> for Value {
 
 impl From<String> for Value {
     fn from(text: String) -> Self {
-        Value::Text(text)
+        Value::Text(text.into())
     }
 }
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
-        Value::Text(text.to_owned())
+        Value::Text(text.into())
+    }
+}
+
+impl From<Text> for Value {
+    fn from(text: Text) -> Self {
+        Value::Text(text)
+    }
+}
+
+impl From<&Text> for Value {
+    fn from(text: &Text) -> Self {
+        Value::Text(text.clone())
     }
 }

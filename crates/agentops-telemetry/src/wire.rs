@@ -4,44 +4,145 @@
 //! and a random number generator along with its messages, so it is used by the tests only: they read with it what was
 //! written with this.
 
+use prost::Message as _;
+
 use crate::names;
 use crate::settings::About;
-use crate::span::{Place, Span as Ended, Value};
+use crate::span::{Place, Span as Ended, Text, Value};
 
 /// `SpanKind` of OTLP.
-const INTERNAL: i32 = 1;
-const CLIENT: i32 = 3;
+const INTERNAL: u64 = 1;
+const CLIENT: u64 = 3;
 /// `StatusCode` of OTLP. A span that did not fail has no status: success is not ours to claim.
-const ERROR: i32 = 2;
+const ERROR: u64 = 2;
 /// Sampled, and it is known that the parent is of the same process.
 const FLAGS: u32 = 0x101;
 
-/// A batch of spans as it is sent.
-pub(crate) fn traces(about: &About, spans: &[Ended]) -> TracesRequest {
-    let spans = spans.iter().map(span).collect();
-    let scope_spans = vec![ScopeSpans { scope: Some(scope(about)), spans }];
-    TracesRequest { resource_spans: vec![ResourceSpans { resource: Some(resource(about)), scope_spans }] }
+/// About as long is the span of a call.
+const SPAN_BYTES: usize = 2048;
+
+/// A request with these spans, each written by [`put_span`].
+pub(crate) fn traces(about: &About, spans: &[u8]) -> Vec<u8> {
+    let (resource, scope) = (resource(about).encode_to_vec(), scope(about).encode_to_vec());
+    let around = 64 + resource.len() + scope.len();
+    let mut out = Vec::with_capacity(around + spans.len());
+    message(&mut out, 1, |resource_spans| {
+        bytes(resource_spans, 1, &resource);
+        message(resource_spans, 2, |scope_spans| {
+            bytes(scope_spans, 1, &scope);
+            scope_spans.extend_from_slice(spans);
+        });
+    });
+    out
+}
+
+/// Appends a span to a batch. Spans are written as they end, straight to the bytes that are sent: there is one for each call of
+/// a model, and building messages of the generated kind first costs several times as much. The numbers of members are written
+/// out here.
+pub(crate) fn put_span(batch: &mut Vec<u8>, span: &Ended) {
+    // Most are shorter than this, so that room is made once.
+    batch.reserve(SPAN_BYTES);
+    message(batch, 2, |out| {
+        bytes(out, 1, &span.trace.0);
+        bytes(out, 2, &span.id.0);
+        if let Some(parent) = &span.parent {
+            bytes(out, 4, &parent.0);
+        }
+        bytes(out, 5, span.name.as_bytes());
+        number(out, 6, if matches!(span.place, Place::Call(..)) { CLIENT } else { INTERNAL });
+        fixed(out, 7, crate::nanos(span.start_ms).to_le_bytes());
+        fixed(out, 8, crate::nanos(span.end_ms).to_le_bytes());
+        for (key, value) in &span.attributes {
+            message(out, 9, |pair| {
+                bytes(pair, 1, key.as_bytes());
+                message(pair, 2, |any| put_value(any, value));
+            });
+        }
+        if span.failed {
+            message(out, 15, |status| number(status, 3, ERROR));
+        }
+        key(out, 16, FOUR_BYTES);
+        out.extend_from_slice(&FLAGS.to_le_bytes());
+    });
+}
+
+fn put_value(any: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Text(text) => bytes(any, 1, text.as_str().as_bytes()),
+        Value::Bool(yes) => number(any, 2, u64::from(*yes)),
+        // Negative numbers are written as their two's complement.
+        Value::Int(whole) => number(any, 3, whole.cast_unsigned()),
+        Value::Float(float) => fixed(any, 4, float.to_le_bytes()),
+        Value::Texts(texts) => message(any, 5, |array| {
+            for text in texts {
+                message(array, 1, |any| bytes(any, 1, text.as_str().as_bytes()));
+            }
+        }),
+    }
+}
+
+/// How a member is written (protobuf's wire types).
+const VARINT: u64 = 0;
+const EIGHT_BYTES: u64 = 1;
+const LENGTH: u64 = 2;
+const FOUR_BYTES: u64 = 5;
+
+#[inline]
+fn key(out: &mut Vec<u8>, member: u64, how: u64) {
+    varint(out, member << 3 | how);
+}
+
+fn number(out: &mut Vec<u8>, member: u64, number: u64) {
+    key(out, member, VARINT);
+    varint(out, number);
+}
+
+fn fixed(out: &mut Vec<u8>, member: u64, number: [u8; 8]) {
+    key(out, member, EIGHT_BYTES);
+    out.extend_from_slice(&number);
+}
+
+#[inline]
+fn bytes(out: &mut Vec<u8>, member: u64, bytes: &[u8]) {
+    key(out, member, LENGTH);
+    varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn message(out: &mut Vec<u8>, member: u64, write: impl FnOnce(&mut Vec<u8>)) {
+    key(out, member, LENGTH);
+    let start = out.len();
+    // Its length is known behind it. Most are short, so that one byte is enough; the others move for theirs.
+    out.push(0);
+    write(out);
+    let length = out.len() - start - 1;
+    if length < 0x80 {
+        out[start] = length as u8;
+        return;
+    }
+    let end = out.len();
+    varint(out, length as u64);
+    let width = out.len() - end;
+    let mut prefix = [0; 10];
+    prefix[..width].copy_from_slice(&out[end..]);
+    out.copy_within(start + 1..end, start + width);
+    out.truncate(start + width + length);
+    out[start..start + width].copy_from_slice(&prefix[..width]);
+}
+
+#[inline]
+fn varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
 }
 
 /// Metrics as they are sent.
 pub(crate) fn metrics(about: &About, metrics: Vec<Metric>) -> MetricsRequest {
     let scope_metrics = vec![ScopeMetrics { scope: Some(scope(about)), metrics }];
     MetricsRequest { resource_metrics: vec![ResourceMetrics { resource: Some(resource(about)), scope_metrics }] }
-}
-
-fn span(span: &Ended) -> Span {
-    Span {
-        trace_id: span.trace.0.to_vec(),
-        span_id: span.id.0.to_vec(),
-        parent_span_id: span.parent.map(|parent| parent.0.to_vec()).unwrap_or_default(),
-        flags: FLAGS,
-        name: span.name.clone(),
-        kind: if matches!(span.place, Place::Call(..)) { CLIENT } else { INTERNAL },
-        start_time_unix_nano: crate::nanos(span.start_ms),
-        end_time_unix_nano: crate::nanos(span.end_ms),
-        attributes: span.attributes.iter().map(|(key, value)| pair(key, value)).collect(),
-        status: span.failed.then_some(Status { code: ERROR }),
-    }
 }
 
 fn resource(about: &About) -> Resource {
@@ -53,7 +154,7 @@ fn scope(about: &About) -> Scope {
 }
 
 pub(crate) fn pair(key: &str, value: &Value) -> KeyValue {
-    let text = |text: &String| AnyValue { value: Some(Any::Text(text.clone())) };
+    let text = |text: &Text| AnyValue { value: Some(Any::Text(text.as_str().to_owned())) };
     let value = match value {
         Value::Text(one) => text(one),
         Value::Texts(texts) => AnyValue { value: Some(Any::Array(ArrayValue { values: texts.iter().map(text).collect() })) },
@@ -62,59 +163,6 @@ pub(crate) fn pair(key: &str, value: &Value) -> KeyValue {
         Value::Bool(yes) => AnyValue { value: Some(Any::Bool(*yes)) },
     };
     KeyValue { key: key.to_owned(), value: Some(value) }
-}
-
-/// A batch of spans.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct TracesRequest {
-    #[prost(message, repeated, tag = "1")]
-    pub resource_spans: Vec<ResourceSpans>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct ResourceSpans {
-    #[prost(message, optional, tag = "1")]
-    pub resource: Option<Resource>,
-    #[prost(message, repeated, tag = "2")]
-    pub scope_spans: Vec<ScopeSpans>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct ScopeSpans {
-    #[prost(message, optional, tag = "1")]
-    pub scope: Option<Scope>,
-    #[prost(message, repeated, tag = "2")]
-    pub spans: Vec<Span>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Span {
-    #[prost(bytes = "vec", tag = "1")]
-    pub trace_id: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    pub span_id: Vec<u8>,
-    #[prost(bytes = "vec", tag = "4")]
-    pub parent_span_id: Vec<u8>,
-    #[prost(fixed32, tag = "16")]
-    pub flags: u32,
-    #[prost(string, tag = "5")]
-    pub name: String,
-    #[prost(int32, tag = "6")]
-    pub kind: i32,
-    #[prost(fixed64, tag = "7")]
-    pub start_time_unix_nano: u64,
-    #[prost(fixed64, tag = "8")]
-    pub end_time_unix_nano: u64,
-    #[prost(message, repeated, tag = "9")]
-    pub attributes: Vec<KeyValue>,
-    #[prost(message, optional, tag = "15")]
-    pub status: Option<Status>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Status {
-    #[prost(int32, tag = "3")]
-    pub code: i32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

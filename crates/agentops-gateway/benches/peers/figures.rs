@@ -1,7 +1,8 @@
 //! What is measured, by turns, and how it is printed.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,12 +43,13 @@ pub fn all(wanted: &str) {
     let rounds = usize::try_from(number("AGENTOPS_BENCH_ROUNDS", 5).max(1)).unwrap_or(5);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (_provider, upstream) = Process::role(&["provider"]);
-    let peers = peers();
+    let (_receiver, receiver) = Process::role(&["receiver"]);
+    let peers = peers(&receiver);
     let mut running = Vec::new();
     for peer in &peers {
         match (peer.start)(&upstream).and_then(|(process, target)| ready(&runtime, peer.name, process, target)) {
             Some(open) => running.push(open),
-            None => println!("{}: absent", peer.name),
+            None => println!("{}: absent, it is not installed or does not answer", peer.name),
         }
     }
     let bench = Bench { runtime, window, rounds, running };
@@ -74,6 +76,16 @@ pub fn all(wanted: &str) {
     for figure in figures {
         figure.print();
     }
+    println!("\nsent to the receiver of traces and metrics: {} bytes", received(&receiver).unwrap_or_default());
+}
+
+/// How much the receiver took.
+fn received(receiver: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(receiver.trim_start_matches("http://")).ok()?;
+    write!(stream, "GET / HTTP/1.1\r\nhost: receiver\r\nconnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.split_once("\r\n\r\n").map(|(_, count)| count.to_owned())
 }
 
 /// Waits until it answers a call.
@@ -93,21 +105,26 @@ fn ready(runtime: &Runtime, name: &'static str, process: Option<Process>, target
     None
 }
 
-fn peers() -> Vec<Peer> {
-    let role = |name: &'static str, role: &'static str, workers: &'static str| {
+fn peers(receiver: &str) -> Vec<Peer> {
+    let role = |name: &'static str, role: &'static str, workers: &'static str, receiver: Option<&str>| {
+        let receiver = receiver.map(str::to_owned);
         let start: Start = Box::new(move |upstream| {
-            let (process, base) = Process::role(&[role, upstream, workers]);
+            let arguments: Vec<&str> = [role, upstream, workers].into_iter().chain(receiver.as_deref()).collect();
+            let (process, base) = Process::role(&arguments);
             Some((Some(process), Target::new(base, "")))
         });
         Peer { name, start }
     };
+    let traced = Some(receiver);
     let mut peers = vec![
         Peer { name: "direct", start: Box::new(|upstream| Some((None, Target::new(upstream, "")))) },
-        role("bare", "bare", "0"),
-        role("gateway", "gateway", "0"),
-        role("bare, 2 threads", "bare", "2"),
-        role("gateway, 2 threads", "gateway", "2"),
+        role("bare", "bare", "0", None),
+        role("gateway", "gateway", "0", traced),
+        role("gateway, untraced", "gateway", "0", None),
+        role("bare, 2 threads", "bare", "2", None),
+        role("gateway, 2 threads", "gateway", "2", traced),
         Peer { name: "nginx", start: Box::new(nginx) },
+        Peer { name: "portkey", start: Box::new(portkey) },
     ];
     if let Ok(command) = std::env::var("AGENTOPS_BENCH_PEER") {
         let headers = std::env::var("AGENTOPS_BENCH_PEER_HEADERS").unwrap_or_default();
@@ -150,6 +167,19 @@ fn nginx(upstream: &str) -> Option<(Option<Process>, Target)> {
     let command = ["nginx", "-e", "stderr", "-c"].map(str::to_owned).into_iter().chain([file.display().to_string()]);
     let process = Process::start(&command.collect::<Vec<_>>()).ok()?.with(folder);
     Some((Some(process), Target::new(format!("http://127.0.0.1:{port}"), "")))
+}
+
+/// Portkey's gateway, which does none of what is measured here of ours: neither budget nor redaction nor traces are on.
+fn portkey(upstream: &str) -> Option<(Option<Process>, Target)> {
+    let folder = std::env::var("AGENTOPS_BENCH_PORTKEY").ok()?;
+    let program = format!("{folder}/node_modules/@portkey-ai/gateway/build/start-server.js");
+    std::fs::exists(&program).ok()?.then_some(())?;
+    let port = free_port();
+    let mend = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/portkey.mjs");
+    let command = ["node", "--import", mend, &program, &format!("--port={port}"), "--headless"].map(str::to_owned);
+    let process = Process::start(&command).ok()?;
+    let headers = format!("x-portkey-provider: anthropic; x-portkey-custom-host: {upstream}/v1");
+    Some((Some(process), Target::new(format!("http://127.0.0.1:{port}"), &headers)))
 }
 
 struct Bench {

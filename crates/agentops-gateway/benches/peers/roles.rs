@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, Uri};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
@@ -34,7 +36,8 @@ pub fn play(role: &str, rest: &[&str]) {
     match role {
         "provider" => serve(NonZeroUsize::new(2), |request| async move { provider(request).await }),
         "bare" => bare(&upstream, workers),
-        "gateway" => gateway(&upstream, workers),
+        "gateway" => gateway(&upstream, workers, rest.get(2).copied()),
+        "receiver" => serve(None, |request| async move { received(request).await }),
         other => panic!("no role {other}"),
     }
 }
@@ -95,8 +98,8 @@ fn bare(upstream: &str, workers: Option<NonZeroUsize>) {
     });
 }
 
-/// This project's, with everything on.
-fn gateway(upstream: &str, workers: Option<NonZeroUsize>) {
+/// This project's, with everything on; traces and metrics only with a receiver for them.
+fn gateway(upstream: &str, workers: Option<NonZeroUsize>, receiver: Option<&str>) {
     use agentops_gateway::destination::{Custom, Destinations, Family};
     use agentops_gateway::{Config, Gateway, Identity, LaneSpec};
 
@@ -111,14 +114,13 @@ fn gateway(upstream: &str, workers: Option<NonZeroUsize>) {
     };
     let destination = Destinations::new([custom]).unwrap().get("bench").unwrap().clone();
     let identity = Identity::Key(agentops_safe::Secret::new("sk-bench-0123456789abcdef"));
-    let handle = gateway.open(LaneSpec { lane: lane(), destination, identity }).unwrap();
+    let handle = gateway.open(LaneSpec { lane: lane(receiver), destination, identity }).unwrap();
     println!("{}", handle.base().expose());
     until_input_ends();
 }
 
-/// A host that grants a thousand calls at a time, as a supervisor does, and keeps the last row only.
-#[derive(Default)]
-struct Books(std::sync::Mutex<Option<CallRow>>);
+/// A host that grants a thousand calls at a time, as a supervisor does, and hands the rows on to where they are traced.
+struct Books(Option<Sender<CallRow>>);
 
 impl Host for Books {
     fn grant(&self, ask: Amount) -> Answer<Option<Amount>> {
@@ -128,7 +130,9 @@ impl Host for Books {
     }
 
     fn settled(&self, row: CallRow, _missing: Option<Amount>) {
-        *self.0.lock().unwrap() = Some(row);
+        if let Some(traced) = &self.0 {
+            traced.send(row).unwrap();
+        }
     }
 
     fn refused(&self, refusal: Refusal) -> Answer<()> {
@@ -141,14 +145,33 @@ impl Host for Books {
 }
 
 /// A lane with a budget, that takes secrets out of what leaves. Its window is far larger than what is measured.
-fn lane() -> Arc<agentops_gateway::lane::Lane> {
+fn lane(receiver: Option<&str>) -> Arc<agentops_gateway::lane::Lane> {
     use agentops_core::workflow::Secrets;
     use agentops_gateway::lane::Lane;
-    let mut rules = crate::host::rules(100_000_000, Arc::<Books>::default());
+    let mut rules = crate::host::rules(100_000_000, Arc::new(Books(receiver.map(crate::tracing::start))));
     rules.secrets = Secrets::Redact;
-    rules.redactor =
-        agentops_safe::Redactor::new((0..20).map(|n| (format!("SECRET_{n}"), format!("value-of-the-secret-{n:08}"))));
+    rules.redactor = redactor();
+    rules.clock = Arc::new(crate::tracing::now_ms);
     Lane::new(rules)
+}
+
+pub fn redactor() -> agentops_safe::Redactor {
+    agentops_safe::Redactor::new((0..20).map(|n| (format!("SECRET_{n}"), format!("value-of-the-secret-{n:08}"))))
+}
+
+/// Takes what is sent and says nothing, as receivers of telemetry do. A GET is told how much that was.
+async fn received(request: Request<Incoming>) -> Response<Full<Bytes>> {
+    static RECEIVED: AtomicU64 = AtomicU64::new(0);
+    if request.method() == Method::GET {
+        return Response::new(Full::from(RECEIVED.load(Ordering::Relaxed).to_string()));
+    }
+    let mut body = request.into_body();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.unwrap().into_data() {
+            RECEIVED.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
+    }
+    Response::new(Full::default())
 }
 
 /// Answers as Anthropic's Messages do. What it is asked for is the model, which all peers pass on: `bench-flood` (a stream of

@@ -1,5 +1,7 @@
 //! What a path of a client means.
 
+use std::borrow::Cow;
+
 use super::Protocol;
 
 /// What a request is about, as its method and path say.
@@ -28,8 +30,8 @@ pub fn endpoint<'a>(method: &str, path: &'a str) -> Endpoint<'a> {
         return Endpoint::Other;
     }
     let (path, query) = path.split_once(['?', '#']).unwrap_or((path, ""));
-    let plain = plain(path);
-    let segments: Vec<&str> = plain.iter().map(String::as_str).collect();
+    let path_meant = unescaped(path);
+    let segments = plain(&path_meant);
     let call = |protocol| Endpoint::Call { protocol, model: None, streamed: None };
     match segments.as_slice() {
         [.., "v1", "messages"] => call(Protocol::Messages),
@@ -61,20 +63,23 @@ fn gemini<'a>(last: &str, path: &'a str, query: &str) -> Endpoint<'a> {
     }
 }
 
-/// The segments of a path as a server may understand them: unescaped, without empty and dotted ones.
-fn plain(path: &str) -> Vec<String> {
-    let mut plain: Vec<String> = Vec::new();
-    for segment in unescaped(path).split('/') {
+/// The segments of a path as a server may understand them: without empty and dotted ones.
+fn plain(unescaped: &str) -> Vec<&str> {
+    let mut plain = Vec::new();
+    for segment in unescaped.split('/') {
         match segment {
             "" | "." => {}
             ".." => drop(plain.pop()),
-            segment => plain.push(segment.to_owned()),
+            segment => plain.push(segment),
         }
     }
     plain
 }
 
-fn unescaped(path: &str) -> String {
+fn unescaped(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return path.into();
+    }
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let Some((byte, after)) = rest.split_first() {
@@ -90,7 +95,7 @@ fn unescaped(path: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
 #[cfg(test)]

@@ -82,10 +82,12 @@ fn content(media: &mut Media, blocks: Option<Json<'_>>, depth: u32) {
 }
 
 pub(super) fn is_compaction(last_items: &[&[u8]]) -> bool {
-    let is_user = |item: &Json<'_>| item.get("role").and_then(Json::raw) == Some(b"user");
-    let last = last_items.iter().rev().map(|item| Json::new(item)).find(is_user);
+    let last = last_items.iter().rev().find_map(|item| {
+        let [role, content] = Json::new(item).get_each(["role", "content"]);
+        (role.and_then(Json::raw) == Some(b"user")).then_some(content)
+    });
     let begins = |text: &[u8]| SUMMARY_BEGINNINGS.iter().any(|beginning| text.starts_with(beginning));
-    last.is_some_and(|item| texts(item.get("content")).last().is_some_and(begins))
+    last.is_some_and(|content| texts(content).last().is_some_and(begins))
 }
 
 pub(super) fn event(state: &mut State, event: Event<'_>) {
@@ -153,11 +155,12 @@ fn error(state: &mut State, body: Json<'_>) {
 }
 
 pub(super) fn plain(state: &mut State, body: Json<'_>) {
-    error(state, body);
-    State::name(&mut state.answer.id, body.get("id"));
-    State::name(&mut state.answer.model, body.get("model"));
-    State::name(&mut state.answer.finish, body.get("stop_reason"));
-    usage(state, body.get("usage"), true);
+    let [error, id, model, finish, used] = body.get_each(["error", "id", "model", "stop_reason", "usage"]);
+    State::name(&mut state.answer.error, error.and_then(|error| error.get("type")));
+    State::name(&mut state.answer.id, id);
+    State::name(&mut state.answer.model, model);
+    State::name(&mut state.answer.finish, finish);
+    usage(state, used, true);
     state.answer.complete = state.answer.error.is_none();
 }
 

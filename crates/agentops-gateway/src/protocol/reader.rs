@@ -181,6 +181,17 @@ impl Reader {
         }
     }
 
+    /// As [`Reader::answer`], of a reader that is at its end: the answer is taken out of it and not copied.
+    pub(crate) fn take_answer(&mut self) -> Answer {
+        match &mut self.form {
+            Form::Events { parser, .. } => {
+                parser.rest(|event| read(self.protocol, &mut self.state, event));
+                std::mem::take(&mut self.state.answer)
+            }
+            Form::Plain { .. } => self.answer(),
+        }
+    }
+
     /// How the stream ends if it is to be ended here: the bytes of an ending in good form, to be sent after the last
     /// [`Seen::boundary`]. Of a plain answer nothing, for there is no such place, and of one that has ended nothing more.
     #[must_use]

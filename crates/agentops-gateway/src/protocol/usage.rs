@@ -5,7 +5,7 @@
 
 use agentops_core::usage::Usage;
 
-use super::json::{Json, Untrue, number_of};
+use super::json::{Json, Untrue, number, number_of};
 
 /// What a report says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,17 +54,23 @@ pub(super) struct MessagesReport {
 
 impl MessagesReport {
     pub(super) fn read(usage: Json<'_>) -> Result<Self, Untrue> {
-        let writes = usage.get("cache_creation");
+        let [input, cache_read, cache_write, writes, output, details] = usage.get_each([
+            "input_tokens",
+            "cache_read_input_tokens",
+            "cache_creation_input_tokens",
+            "cache_creation",
+            "output_tokens",
+            "output_tokens_details",
+        ]);
         let lasting = |key| writes.map_or(Ok(None), |writes| number_of(writes, key));
         let (hour, minutes) = (lasting("ephemeral_1h_input_tokens")?, lasting("ephemeral_5m_input_tokens")?);
         let split = hour.or(minutes).map(|_| hour.unwrap_or(0).saturating_add(minutes.unwrap_or(0)));
-        let details = usage.get("output_tokens_details");
         Ok(Self {
-            input: number_of(usage, "input_tokens")?,
-            cache_read: number_of(usage, "cache_read_input_tokens")?,
-            cache_write: number_of(usage, "cache_creation_input_tokens")?.max(split),
+            input: number(input)?,
+            cache_read: number(cache_read)?,
+            cache_write: number(cache_write)?.max(split),
             cache_write_hour: hour,
-            output: number_of(usage, "output_tokens")?,
+            output: number(output)?,
             reasoning: details.map_or(Ok(None), |details| number_of(details, "thinking_tokens"))?,
         })
     }

@@ -7,8 +7,13 @@
 
 /// A hash of some bytes has this many bits. A set of hashes takes 8 KiB, so that two of them fit into the fastest cache.
 const HASH_BITS: u32 = 16;
-/// Positions that are looked at before those with something are looked at again.
+/// Positions that are looked at before those with something are looked at again; each of these stands for up to four.
 const LOOKS: usize = 256;
+const KEPT: usize = 4 * LOOKS;
+/// The same for texts of at most this many bytes: clearing the room for so many positions would take longer than all the rest.
+const SHORT_BYTES: usize = 512;
+const SHORT_LOOKS: usize = 16;
+const SHORT_KEPT: usize = 4 * SHORT_LOOKS;
 
 /// Looks at each `STRIDE`-th position; reads `ROUND` = 4 × `STRIDE` + 4 bytes for four positions at once.
 pub(super) struct Starts<const STRIDE: usize, const ROUND: usize> {
@@ -71,10 +76,18 @@ impl<const STRIDE: usize, const ROUND: usize> Starts<STRIDE, ROUND> {
     }
 
     /// Calls `hit` with the start and the index of every text in `text[from..]`, ordered by start.
-    pub(super) fn find(&self, text: &[u8], from: usize, mut hit: impl FnMut(usize, usize)) {
+    pub(super) fn find(&self, text: &[u8], from: usize, hit: impl FnMut(usize, usize)) {
+        if text.len() - from <= SHORT_BYTES {
+            self.look::<SHORT_LOOKS, SHORT_KEPT>(text, from, hit);
+        } else {
+            self.look::<LOOKS, KEPT>(text, from, hit);
+        }
+    }
+
+    fn look<const LOOKS: usize, const KEPT: usize>(&self, text: &[u8], from: usize, mut hit: impl FnMut(usize, usize)) {
         let mut at = from;
         let mut found = [0; LOOKS];
-        let mut starts = [0; LOOKS * 4];
+        let mut starts = [0; KEPT];
         while text.len() - at >= ROUND {
             let mut count = 0;
             while let Some(round) = text[at..].first_chunk::<ROUND>().filter(|_| count <= LOOKS - 4) {
@@ -91,7 +104,7 @@ impl<const STRIDE: usize, const ROUND: usize> Starts<STRIDE, ROUND> {
             for &position in &found[..count] {
                 for offset in (0..STRIDE).rev() {
                     let start = position.wrapping_sub(offset);
-                    starts[kept % (LOOKS * 4)] = start;
+                    starts[kept % KEPT] = start;
                     let four = text
                         .get(start..)
                         .and_then(|rest| rest.first_chunk::<4>())
@@ -209,11 +222,13 @@ mod tests {
     #[test]
     fn finds_what_a_plain_search_finds() {
         let words = ["sk-", "token", "okay", "://", "secret_key", "key"];
-        let text = b"a token, SECRET_KEYs at http://x sk-tokenokay okaykey ://tokeN".repeat(3);
+        // One that is searched in small room, and one that is not.
+        let texts = [3, 12].map(|times| b"a token, SECRET_KEYs at http://x sk-tokenokay okaykey ://tokeN".repeat(times));
+        assert!(texts[0].len() <= SHORT_BYTES && texts[1].len() > SHORT_BYTES);
         let search = Keywords::new(words.iter().map(|word| word.as_bytes().to_vec()).collect());
-        for from in 0..text.len() {
+        for (text, from) in texts.iter().flat_map(|text| (0..text.len()).map(move |from| (text, from))) {
             let mut found = Vec::new();
-            search.find(&text, from, |start, index| found.push((start, index)));
+            search.find(text, from, |start, index| found.push((start, index)));
             assert!(found.is_sorted_by_key(|(start, _)| *start), "{found:?}");
             found.sort_unstable();
             let same = |at: usize, word: &str| {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use agentops_core::agent::AgentRef;
 use agentops_core::ceiling::Enforcement;
-use agentops_core::id::{BlobId, Commit};
+use agentops_core::id::{BlobId, Commit, LaneId, RunId};
 use agentops_core::run::{Approve, Created, FORMAT, FailureKind, Key, SessionFacts};
 use agentops_core::workflow::raw::RawWorkflow;
 
@@ -111,8 +111,15 @@ fn a_run_that_fails_ends_every_span_it_began_and_says_why() {
     assert_eq!(names, ["invoke_agent maker", "phase implement", "invoke_workflow quick"]);
     let errors: Vec<_> = spans.iter().map(|span| span.get(names::ERROR).cloned()).collect();
     let words = [word(SessionEnd::Refused), word(Outcome::Failed), word(FailureKind::Refused)];
-    assert_eq!(errors, words.map(|word| Some(Value::Text(word))));
+    assert_eq!(errors, words.map(|word| Some(Value::from(word))));
     assert_eq!(spans[2].get(names::OUTCOME), Some(&Value::from("failed")));
+}
+
+#[test]
+fn the_kinds_of_calls_have_the_ledgers_words() {
+    for one in [CallKind::Work, CallKind::HandOver, CallKind::Compaction] {
+        assert_eq!(kind(one), word(one));
+    }
 }
 
 #[test]
