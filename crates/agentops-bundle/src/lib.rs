@@ -5,13 +5,18 @@
 
 pub mod code;
 pub mod conversation;
+pub mod diff;
 pub mod fidelity;
+pub mod kind;
 pub mod log;
+mod pick;
+pub mod table;
 pub mod transcript;
 
 use std::path::PathBuf;
 
 pub use fidelity::{Class, Fact, Fidelity};
+pub use kind::Kind;
 
 /// What a compressor made of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]

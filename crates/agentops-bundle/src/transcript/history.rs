@@ -106,8 +106,11 @@ impl History {
             }
             for part in line.split("&&").flat_map(|part| part.split(';')) {
                 if shell::edits_in_place(part) || shell::moves(part.trim()) {
+                    // What is put in may be named within a program for `sed`.
                     for path in shell::paths(part) {
                         self.moved.insert(shell::base(path).to_owned(), index);
+                    }
+                    for path in shell::operands_of(part) {
                         self.touch(path, index);
                     }
                 }

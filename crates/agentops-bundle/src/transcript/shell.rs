@@ -158,6 +158,26 @@ pub fn paths(line: &str) -> impl Iterator<Item = &str> {
         .filter(|word| is_path(word))
 }
 
+/// Words of a command that look like files, where quoted words are programs for `sed` and its kind.
+pub fn operands_of(line: &str) -> impl Iterator<Item = &str> {
+    let mut quote = None;
+    let words = line.split(move |c: char| match quote {
+        Some(open) => {
+            if c == open {
+                quote = None;
+            }
+            false
+        }
+        None => {
+            if matches!(c, '\'' | '"') {
+                quote = Some(c);
+            }
+            c.is_whitespace() || matches!(c, ';' | '|' | '&' | '<' | '>')
+        }
+    });
+    words.map(|word| word.trim_matches(['\'', '"'])).filter(|word| is_path(word) && !word.starts_with("s/"))
+}
+
 /// Whether a word looks like a file: it has an ending.
 fn is_path(word: &str) -> bool {
     let Some((stem, ending)) = word.rsplit_once('.') else { return false };
@@ -216,6 +236,8 @@ mod tests {
         );
         assert!(runs("python3 -m pytest -q") && runs("cd x && cargo test") && !runs("grep -rn foo ."));
         assert!(writes_files("with open('f', 'w') as f:") && !writes_files("open('f').read()"));
+        let sed = r#"sed -i "s/a.b = c/x.y/" 'src/a.py' t.rs"#;
+        assert_eq!(operands_of(sed).collect::<Vec<_>>(), ["src/a.py", "t.rs"]);
         assert_eq!(paths("sed -n '1,5p' src/a.rs && ls -la .. v1.2").collect::<Vec<_>>(), ["src/a.rs"]);
     }
 }
