@@ -1,152 +1,274 @@
-//! What kind of artifact a source is, told by its content.
+//! What a source is, told by its content alone: names of files lie, and much of what an agent meets has none.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{data, diff};
+/// So many bytes of the beginning are looked at.
+const LOOK_BYTES: usize = 64 << 10;
+/// So many lines.
+const LOOK_LINES: usize = 400;
 
-/// A kind of artifact. Each has a compressor of its own.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+/// A kind of source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// A folder of source files.
-    Code,
+    /// A folder of code. No bytes are that.
+    Folder,
+    /// A unified diff, also behind a commit's message.
+    Diff,
+    /// A JSON document.
+    Json,
+    /// Rows with columns: JSON lines, CSV, TSV.
+    Table,
     /// What an agent did.
     Transcript,
-    /// Output of commands, logs.
+    /// A log, or the output of a command.
     Log,
-    /// What people said, and notes.
+    /// What people said.
     Conversation,
-    /// A unified diff.
-    Diff,
-    /// JSON, JSON lines, tables.
-    Data,
-    /// No text: only named.
+    /// Prose: notes, Markdown.
+    Notes,
+    /// One file of code.
+    Code,
+    /// No text.
     Binary,
 }
 
-/// So much of a source is looked at, in bytes.
-const LOOKED_AT: usize = 64 << 10;
+static TIMES: LazyLock<Regex> = LazyLock::new(|| {
+    re(
+        r"^\W{0,2}(?:\d{4}[-/.]\d\d[-/.]\d\d|\d\d?[-/.]\d\d?[-/.]\d\d|\d\d:\d\d:\d\d|\d{9,}[.\s]|\d{6} \d{6}|(?:[A-Z][a-z]{2} ){0,2}[A-Z][a-z]{2} +\d+ \d\d:\d\d|\[[^\]]{0,40}\d\d:\d\d)",
+    )
+});
+static LEVELS: LazyLock<Regex> = LazyLock::new(|| {
+    re(r"^.{0,80}(?:\b(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL)\b|\[(?:info|warn|error|debug|notice)\])")
+});
+static SAYS: LazyLock<Regex> = LazyLock::new(|| {
+    re(
+        r"^(?:\[?\d[\d/.:, T-]{3,24}(?:[AaPp][Mm])?\]?\s*(?:-\s*)?)?(?:\*\*)?([\p{Lu}][\w.'-]{0,20}(?: [\p{Lu}][\w.'-]{0,20}){0,2})(?:\*\*)?:(?:\*\*)?\s+\S",
+    )
+});
+static CODE: LazyLock<Regex> = LazyLock::new(|| {
+    re(
+        r"^\s*(?:(?:pub |export |async |static |private |public |protected |default )*(?:fn|def|class|struct|enum|impl|trait|func|function|interface|namespace|module|package|import|from|use|const|let|var|return|if|for|while|else|elif|#include|#define)\b|[})\]]+[;,]?$|@\w+)|[;{]\s*$",
+    )
+});
+
+#[expect(clippy::expect_used, reason = "the patterns are constants of this crate, compiled by its tests")]
+fn re(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a valid pattern")
+}
 
 impl Kind {
-    /// The kind of a source.
+    /// What these bytes are.
     #[must_use]
-    pub fn of(source: &[u8]) -> Self {
-        let looked_at = &source[..source.len().min(LOOKED_AT)];
-        if looked_at.contains(&0) {
+    pub fn of(bytes: &[u8]) -> Self {
+        let look = &bytes[..bytes.len().min(LOOK_BYTES)];
+        if is_binary(look) {
             return Self::Binary;
         }
-        let text = String::from_utf8_lossy(looked_at);
-        let trimmed = text.trim_start_matches('\u{feff}').trim_start();
-        if trimmed.starts_with('{')
-            && let Some(kind) = of_json_lines(trimmed, source.len() > LOOKED_AT)
-        {
+        let text = String::from_utf8_lossy(look);
+        let lines: Vec<&str> = text.lines().take(LOOK_LINES).filter(|line| !line.trim().is_empty()).collect();
+        if is_diff(&lines) {
+            return Self::Diff;
+        }
+        if let Some(kind) = json(bytes, &lines) {
             return kind;
         }
-        let is_json = || serde_json::from_slice::<Value>(source).is_ok();
-        match () {
-            () if trimmed.starts_with(['{', '[']) && is_json() => Self::Data,
-            () if diff::is_diff(&text) => Self::Diff,
-            () if is_log(&text) => Self::Log,
-            () if data::delimiter(trimmed).is_some() => Self::Data,
-            () => Self::Conversation,
+        if is_separated(&lines) {
+            return Self::Table;
         }
+        let share =
+            |pattern: &Regex| lines.iter().filter(|line| pattern.is_match(line)).count() as f64 / lines.len().max(1) as f64;
+        if is_talk(&lines) {
+            return Self::Conversation;
+        }
+        if share(&TIMES) > 0.5 || share(&LEVELS) > 0.5 {
+            return Self::Log;
+        }
+        if text.starts_with("#!") || share(&CODE) > 0.3 {
+            return Self::Code;
+        }
+        let prose = |line: &&&str| {
+            line.starts_with(['#', '-', '*', '>'])
+                || line.split_whitespace().count() > 5 && !line.starts_with(char::is_whitespace)
+        };
+        if lines.iter().filter(prose).count() * 2 >= lines.len() { Self::Notes } else { Self::Log }
     }
 }
 
-/// JSON lines are told apart by the names in their objects; `None` where the lines are no objects.
-fn of_json_lines(text: &str, is_cut: bool) -> Option<Kind> {
-    let mut lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    if is_cut && lines.len() > 1 {
-        lines.pop();
-    }
-    let objects: Vec<Value> = lines.iter().take(50).map_while(|line| serde_json::from_str(line).ok()).collect();
-    if objects.len() < lines.len().min(50) || !objects.iter().all(Value::is_object) {
-        return None;
-    }
-    let having = |name: &str| objects.iter().filter(|object| object.get(name).is_some()).count();
-    let most = objects.len().div_ceil(2);
-    let is_said = having("text") >= most && (having("speaker") >= most || having("session") >= most);
-    let is_done = having("role") >= most
-        || having("message") >= most && having("type") >= most
-        || having("payload") >= most && having("type") >= most
-        || having("jsonrpc") >= most
-        || having("type") >= most && (having("session_id") > 0 || having("thread_id") > 0 || having("item") > 0);
-    Some(match () {
-        () if is_said && having("role") < most => Kind::Conversation,
-        () if is_done => Kind::Transcript,
-        () => Kind::Data,
+/// Zero bytes, or many that no text has.
+fn is_binary(look: &[u8]) -> bool {
+    let odd = look.iter().filter(|byte| matches!(byte, 0x01..=0x08 | 0x0e..=0x1a | 0x1c..=0x1f)).count();
+    // A cut within a character is no error.
+    let broken = look.utf8_chunks().filter(|chunk| !chunk.invalid().is_empty()).count().saturating_sub(1);
+    look.contains(&0) || (odd + broken) * 10 > look.len().max(1)
+}
+
+fn is_diff(lines: &[&str]) -> bool {
+    let has_hunk = |lines: &[&str]| lines.iter().take(8).any(|line| line.starts_with("@@ -"));
+    lines.windows(2).enumerate().any(|(at, two)| {
+        two[0].starts_with("--- ") && two[1].starts_with("+++ ") && has_hunk(&lines[at..])
+            || two[0].starts_with("diff --git ")
+                && (two[1].starts_with("index ") || two[1].contains(" mode ") || two[1].contains("similarity"))
     })
 }
 
-/// Lines that begin with a time, a level or a bracketed stamp, or what test runners and compilers print.
-fn is_log(text: &str) -> bool {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).take(200).collect();
+fn json(bytes: &[u8], lines: &[&str]) -> Option<Kind> {
+    let first = lines.first()?.trim_start();
+    if !first.starts_with(['{', '[']) {
+        return None;
+    }
+    let values: Vec<Value> = lines.iter().take(60).filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let objects: Vec<&Value> = values.iter().filter(|value| value.is_object()).collect();
+    if objects.len() > 1 || objects.len() == 1 && lines.len() == 1 {
+        return Some(of_objects(&objects));
+    }
+    // One document over many lines, or a list.
+    let document: Value = serde_json::from_slice(bytes).ok()?;
+    let list = match &document {
+        Value::Array(list) => Some(list),
+        Value::Object(object) => ["messages", "turns", "conversation", "history", "trajectory"]
+            .iter()
+            .find_map(|key| object.get(*key)?.as_array()),
+        _ => None,
+    };
+    let objects: Vec<&Value> = list.into_iter().flatten().take(60).filter(|value| value.is_object()).collect();
+    match (objects.is_empty(), &document) {
+        (true, _) => Some(Kind::Json),
+        (false, Value::Object(_)) => Some(of_objects(&objects)).filter(|kind| *kind != Kind::Table).or(Some(Kind::Json)),
+        (false, _) => Some(of_objects(&objects)),
+    }
+}
+
+fn of_objects(objects: &[&Value]) -> Kind {
+    let most = |is: &dyn Fn(&Value) -> bool| objects.iter().filter(|value| is(value)).count() * 2 > objects.len();
+    let any = |is: &dyn Fn(&Value) -> bool| objects.iter().any(|value| is(value));
+    const TYPES: &[&str] = &[
+        "assistant",
+        "event_msg",
+        "item.completed",
+        "item.started",
+        "response_item",
+        "session_meta",
+        "thread.started",
+        "tool_result",
+        "tool_use",
+        "turn.started",
+    ];
+    let has_type = |value: &Value| value["type"].as_str().is_some_and(|kind| TYPES.contains(&kind));
+    let is_rpc = |value: &Value| {
+        let message = value.get("msg").unwrap_or(value);
+        message.get("jsonrpc").is_some() || message["method"].as_str().is_some_and(|method| method.contains('/'))
+    };
+    if any(&has_type) || any(&is_rpc) {
+        return Kind::Transcript;
+    }
+    let said = |value: &Value| {
+        ["text", "content", "message", "body"].iter().any(|key| value[*key].is_string() || value[*key].is_array())
+    };
+    let by = |value: &Value| {
+        ["role", "speaker", "author", "user", "from", "sender", "name"].iter().any(|key| value[*key].is_string())
+    };
+    if !most(&|value| said(value) && by(value)) {
+        return Kind::Table;
+    }
+    let acts = |value: &Value| {
+        let words = value["text"].as_str().or_else(|| value["content"].as_str()).unwrap_or_default();
+        let blocks = value["content"].as_array().into_iter().flatten();
+        value.get("tool_calls").is_some()
+            || value["role"] == "tool"
+            || words.contains("```bash\n")
+            || words.contains("<returncode>")
+            || blocks.into_iter().any(|block| matches!(block["type"].as_str(), Some("tool_use" | "tool_result")))
+    };
+    if any(&acts) { Kind::Transcript } else { Kind::Conversation }
+}
+
+/// The same number of separators in nearly every line.
+fn is_separated(lines: &[&str]) -> bool {
+    let lines = &lines[..lines.len().min(50)];
     if lines.len() < 3 {
         return false;
     }
-    let stamped = lines.iter().filter(|line| is_stamped(line)).count();
-    let printed = lines.iter().filter(|line| is_printed(line)).count();
-    stamped * 2 > lines.len() || (stamped + printed * 4) * 2 > lines.len()
+    [('\t', 1), (',', 2), (';', 2), ('|', 3)].into_iter().any(|(separator, least)| {
+        let counts: Vec<usize> = lines.iter().map(|line| fields(line, separator)).collect();
+        counts[0] >= least && counts.iter().filter(|count| **count == counts[0]).count() * 10 >= counts.len() * 9
+    })
 }
 
-fn is_stamped(line: &str) -> bool {
-    let start: String = line.chars().take(40).collect();
-    let digits = start.bytes().filter(u8::is_ascii_digit).count();
-    let is_timed = digits >= 4 && start.matches(':').count() >= 2 || digits >= 6 && start.starts_with(['[', '1', '2']);
-    let levels = ["INFO", "WARN", "ERROR", "DEBUG", "TRACE", "FATAL", "info:", "warn:", "error:"];
-    is_timed || levels.iter().any(|level| start.trim_start_matches(['[', '<']).starts_with(level))
+/// Separators outside of quotes.
+fn fields(line: &str, separator: char) -> usize {
+    let mut quoted = false;
+    line.chars()
+        .filter(|c| {
+            quoted ^= *c == '"';
+            *c == separator && !quoted
+        })
+        .count()
 }
 
-/// What compilers, package managers and test runners print.
-fn is_printed(line: &str) -> bool {
-    const STARTS: [&str; 16] = [
-        "test ",
-        "running ",
-        "FAILED",
-        "PASSED",
-        "FAIL",
-        "PASS",
-        "ok ",
-        "not ok ",
-        "error[",
-        "error:",
-        "warning:",
-        "   Compiling ",
-        "=== RUN",
-        "--- FAIL",
-        "Traceback (",
-        "npm ",
-    ];
-    STARTS.iter().any(|start| line.starts_with(start)) || line.contains("... ok") || line.contains("Error: ")
+/// Most lines have a name before them, and the names come again. Levels of logs are written like names.
+fn is_talk(lines: &[&str]) -> bool {
+    let mut names: HashMap<&str, usize> = HashMap::new();
+    for line in lines {
+        if let Some(name) = SAYS.captures(line).and_then(|found| found.get(1)) {
+            *names.entry(name.as_str()).or_default() += 1;
+        }
+    }
+    let is_level = |name: &str| {
+        name.len() > 2 && name.bytes().all(|byte| byte.is_ascii_uppercase())
+            || matches!(name, "Error" | "Warning" | "Info" | "Note")
+    };
+    let named: usize = names.iter().filter(|(name, count)| **count > 1 && !is_level(name)).map(|(_, count)| count).sum();
+    named * 2 > lines.len() && names.len() * 3 <= lines.len().max(6)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
-    fn sources_are_told_apart() {
-        let of = |text: &str| Kind::of(text.as_bytes());
-        assert_eq!(
-            of("{\"role\":\"user\",\"text\":\"hi\",\"index\":0}\n{\"role\":\"assistant\",\"text\":\"ho\",\"index\":1}\n"),
-            Kind::Transcript
-        );
-        assert_eq!(of("{\"id\":\"D1:1\",\"session\":1,\"speaker\":\"A\",\"text\":\"hi\"}\n"), Kind::Conversation);
-        assert_eq!(of("{\"type\":\"user\",\"message\":{\"content\":\"x\"},\"sessionId\":\"1\"}\n"), Kind::Transcript);
-        assert_eq!(
-            of("{\"type\":\"response_item\",\"payload\":{}}\n{\"type\":\"event_msg\",\"payload\":{}}\n"),
-            Kind::Transcript
-        );
-        assert_eq!(of("{\"a\":1}\n{\"a\":2}\n"), Kind::Data);
-        assert_eq!(of("{\"a\": [1, 2]}"), Kind::Data);
-        assert_eq!(of("a,b\n1,2\n3,4\n"), Kind::Data);
-        assert_eq!(of("diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n"), Kind::Diff);
-        assert_eq!(of("2026-01-02 03:04:05 INFO a\n2026-01-02 03:04:06 INFO b\n2026-01-02 03:04:07 WARN c\n"), Kind::Log);
-        assert_eq!(of("running 3 tests\ntest a ... ok\ntest b ... FAILED\n\nfailures:\n"), Kind::Log);
-        assert_eq!(of("# Notes\n\nWe decided to keep it, because it is fast.\n\n- one\n- two\n"), Kind::Conversation);
-        assert_eq!(Kind::of(b"\x7fELF\x00\x00"), Kind::Binary);
-        assert_eq!(of(""), Kind::Conversation);
+    fn kinds_are_told_by_content() {
+        for (source, kind) in [
+            ("diff --git a/x b/x\nindex 1..2 100644\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n", Kind::Diff),
+            ("{\n  \"name\": \"x\",\n  \"deps\": {\"a\": 1}\n}", Kind::Json),
+            ("{\"a\":1,\"b\":2}\n{\"a\":2,\"b\":3}\n", Kind::Table),
+            ("[{\"a\":1},{\"a\":2}]", Kind::Table),
+            ("id,name,age\n1,\"Ann, B\",3\n2,Bob,4\n", Kind::Table),
+            ("{\"role\":\"user\",\"content\":\"Hi\"}\n{\"role\":\"assistant\",\"content\":\"Hello\"}", Kind::Conversation),
+            (
+                "{\"role\":\"user\",\"text\":\"Fix\"}\n{\"role\":\"assistant\",\"text\":\"```bash\\nls\\n```\"}",
+                Kind::Transcript,
+            ),
+            ("{\"type\":\"user\",\"message\":{}}\n{\"type\":\"assistant\",\"message\":{}}", Kind::Transcript),
+            (
+                "{\"jsonrpc\":\"2.0\",\"method\":\"session/update\",\"params\":{}}\n{\"jsonrpc\":\"2.0\",\"id\":1}",
+                Kind::Transcript,
+            ),
+            (
+                "2024-01-01 10:00:00 INFO start\n2024-01-01 10:00:01 WARN slow disk\n2024-01-01 10:00:02 INFO end\n",
+                Kind::Log,
+            ),
+            ("Dec 10 06:55:46 host sshd[1]: Invalid user\nDec 10 06:55:48 host sshd[1]: closed\n", Kind::Log),
+            ("Ann: Hi there\nBob: Hello\nAnn: I moved\nBob: When?\n", Kind::Conversation),
+            ("# Plan\n\nWe will move the parser into its own crate next week.\n\n- first\n- second\n", Kind::Notes),
+            ("use std::fs;\n\nfn main() {\n    let x = 1;\n}\n", Kind::Code),
+            ("a\0b", Kind::Binary),
+        ] {
+            assert_eq!(Kind::of(source.as_bytes()), kind, "{source}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_of_some_kind(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _kind = Kind::of(&bytes);
+        }
     }
 }

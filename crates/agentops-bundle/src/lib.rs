@@ -5,7 +5,6 @@
 
 pub mod code;
 pub mod conversation;
-pub mod data;
 pub mod diff;
 pub mod fidelity;
 pub mod kind;
@@ -13,12 +12,15 @@ pub mod log;
 pub mod manifest;
 pub mod mixed;
 pub mod page;
+mod pick;
 pub mod store;
+pub mod table;
 pub mod transcript;
 
 use std::path::PathBuf;
 
 pub use fidelity::{Class, Fact, Fidelity};
+pub use kind::Kind;
 
 /// What a compressor made of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use agentops_safe::Redactor;
 use agentops_text::tokens::text_tokens;
 
 use crate::kind::Kind;
-use crate::{Compressed, Fact, SourceError, code, conversation, data, diff, log, page, transcript};
+use crate::{Compressed, Fact, SourceError, code, conversation, diff, log, page, table, transcript};
 
 /// The sizes at which a part is tried: shares of the whole budget, in percent.
 const STEPS: [u64; 6] = [3, 8, 15, 30, 55, 100];
@@ -43,7 +43,7 @@ impl Part {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match &self.source {
-            Source::Folder(_) => Kind::Code,
+            Source::Folder(_) => Kind::Folder,
             Source::Bytes(kind, _) => *kind,
         }
     }
@@ -55,31 +55,45 @@ impl Part {
     pub fn compress(&self, task: &str, budget: u64, redactor: &Redactor) -> Result<Compressed, SourceError> {
         match &self.source {
             Source::Folder(root) => code::compress(root, task, budget),
-            Source::Bytes(kind, bytes) => {
-                let mut stream = redactor.stream();
-                let mut clean = stream.push(bytes);
-                clean.extend(stream.finish());
-                of_kind(*kind, &clean, budget)
-            }
+            Source::Bytes(kind, bytes) => of_kind(*kind, &redacted(bytes, redactor), budget),
         }
     }
 }
 
-/// Compresses redacted bytes as what they are. What turns out not to be what it looked like is taken as notes.
+/// Bytes without secrets.
+#[must_use]
+pub fn redacted(bytes: &[u8], redactor: &Redactor) -> Vec<u8> {
+    let mut stream = redactor.stream();
+    let mut clean = stream.push(bytes);
+    clean.extend(stream.finish());
+    clean
+}
+
+/// Compresses redacted bytes as what they are. What turns out not to be what it looked like is taken as notes; what is for people
+/// to read and fits stays as it is.
 ///
 /// # Errors
 /// The budget does not suffice for what cannot be left out.
 pub fn of_kind(kind: Kind, bytes: &[u8], budget: u64) -> Result<Compressed, SourceError> {
     let made = match kind {
-        Kind::Transcript => transcript::compress(bytes, budget),
+        Kind::Transcript => return or_notes(transcript::compress(bytes, budget), bytes, budget),
+        Kind::Binary => return Ok(named(bytes, budget)),
         Kind::Log => log::compress(bytes, budget),
         Kind::Diff => diff::compress(bytes, budget),
-        Kind::Data => data::compress(bytes, budget),
-        Kind::Code | Kind::Conversation => conversation::compress(bytes, budget),
-        Kind::Binary => return Ok(named(bytes, budget)),
+        Kind::Json | Kind::Table => table::compress(bytes, budget),
+        Kind::Folder | Kind::Code | Kind::Notes | Kind::Conversation => conversation::compress(bytes, budget),
     };
+    let mut made = or_notes(made, bytes, budget)?;
+    if made.before <= budget && kind != Kind::Conversation {
+        made.text = String::from_utf8_lossy(bytes).into_owned();
+        made.after = made.before;
+    }
+    Ok(made)
+}
+
+fn or_notes(made: Result<Compressed, SourceError>, bytes: &[u8], budget: u64) -> Result<Compressed, SourceError> {
     match made {
-        Err(SourceError::Form { .. }) if kind != Kind::Conversation => conversation::compress(bytes, budget),
+        Err(SourceError::Form { .. }) => conversation::compress(bytes, budget),
         made => made,
     }
 }

@@ -1,15 +1,198 @@
-//! transcript
+//! What an agent did, made small for the agent that goes on.
+//!
+//! Session files and streams of Claude Code, Codex, Gemini and opencode, ACP, messages with roles, else plain text: all become
+//! one list of events (`event`), the events become atoms with values (`atoms`), and the best atoms that fit are printed in
+//! order, each with the number of its message, so that the next agent can look the rest up. Nothing is rewritten: what stands in
+//! the result stood in the run. It must never look at anything but the source.
+
+mod acp;
+mod atoms;
+mod choice;
+mod codex;
+mod event;
+mod facts;
+mod history;
+mod lines;
+mod read;
+mod shell;
+mod tools;
 
 use crate::{Compressed, SourceError};
 
-/// x
+/// Makes a transcript fit into `budget` o200k tokens.
+///
+/// `before` counts the words of the run (what was asked, said, run, written and answered), not the JSON around them.
 ///
 /// # Errors
-/// x
+/// None yet: a source of no known form is read as text.
 pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
-    let text = String::from_utf8_lossy(source);
-    let before = agentops_text::tokens::text_tokens(&text);
-    let text = agentops_text::tokens::cut(&text, budget).to_owned();
-    let after = agentops_text::tokens::text_tokens(&text);
-    Ok(Compressed { text, before, after, facts: Vec::new() })
+    let events = read::events(source);
+    let before = events.list.iter().map(|event| agentops_text::tokens::text_tokens(&event.text)).sum();
+    let history = history::History::of(&events.list);
+    let atoms = atoms::of(&events, &history);
+    let (text, after) = choice::within(&events, &history, &atoms, budget);
+    let facts = facts::of(&events, &history, &atoms);
+    Ok(Compressed { text, before, after, facts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Class;
+    use proptest::prelude::*;
+
+    fn text(source: &str, budget: u64) -> Compressed {
+        compress(source.as_bytes(), budget).expect("a transcript")
+    }
+
+    fn lines(values: &[serde_json::Value]) -> String {
+        values.iter().map(|value| format!("{value}\n")).collect()
+    }
+
+    /// A run in the form of messages with text: looks, a repro script, an edit, a failing and a passing test.
+    fn run() -> String {
+        let long: String = (0..200).map(|n| format!("    value_{n} = compute({n})\n")).collect();
+        let messages = [
+            ("system", "You are an agent."),
+            ("user", "<task>\nParser drops the last token.\nNever change tests.\n</task>\nUse one command at a time."),
+            ("assistant", "THOUGHT: I look at the parser first.\n\n```bash\ncat src/parser.py\n```"),
+            ("user", &format!("<returncode>0</returncode>\n<output>\n{long}</output>")),
+            (
+                "assistant",
+                "The loop ends too early because of the bound.\n\n```bash\ncat <<'EOF' > repro.py\nprint(parse_it_all('a b'))\nEOF\npython repro.py\n```",
+            ),
+            (
+                "user",
+                "<returncode>1</returncode>\n<output>\nTraceback (most recent call last):\nIndexError: list index out of range\n</output>",
+            ),
+            ("assistant", "Now the fix.\n\n```bash\nsed -i '7s/n - 1/n/' src/parser.py && rm repro.py\n```"),
+            ("user", "<returncode>0</returncode>\n<output>\n</output>"),
+            ("assistant", "Test it.\n\n```bash\npython -m pytest -q tests\n```"),
+            (
+                "user",
+                "<returncode>1</returncode>\n<output>\nFAILED tests/test_parser.py::test_empty - AssertionError\n1 failed, 8 passed in 0.1s\n</output>",
+            ),
+        ];
+        let line =
+            |(index, (role, text)): (usize, &(&str, &str))| serde_json::json!({"role": role, "text": text, "index": index});
+        lines(&messages.iter().enumerate().map(line).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_a_successor_needs_is_kept_and_long_looks_go() {
+        let made = text(&run(), 260);
+        for wanted in [
+            "Parser drops the last token.",
+            "Never change tests.",
+            "IndexError: list index out of range",
+            "FAILED tests/test_parser.py::test_empty",
+            "1 failed, 8 passed",
+            "sed -i '7s/n - 1/n/' src/parser.py",
+            "python -m pytest -q tests",
+            "[8]",
+        ] {
+            assert!(made.text.contains(wanted), "{wanted} is missing in\n{}", made.text);
+        }
+        assert!(made.after <= 260 && made.before > 5 * made.after, "{} {}", made.before, made.after);
+        let has = |class: Class, text: &str| made.facts.iter().any(|fact| fact.class == class && fact.text == text);
+        assert!(has(Class::Path, "src/parser.py") && has(Class::FailingTest, "tests/test_parser.py::test_empty"));
+        assert!(
+            has(Class::Error, "IndexError: list index out of range") && has(Class::Command, "python -m pytest -q tests")
+        );
+        assert!(
+            !made.facts.iter().any(|fact| fact.text.starts_with("print(") || fact.text == "repro.py"),
+            "{:?}",
+            made.facts
+        );
+        assert_eq!(made.fidelity().score(), Some(1.0));
+    }
+
+    #[test]
+    fn edits_of_tools_are_written_lines() {
+        let source = lines(&[
+            serde_json::json!({"type": "user", "message": {"role": "user", "content": "Add a flag to the export."}}),
+            serde_json::json!({"type": "assistant", "message": {"role": "assistant", "content": [
+                {"type": "text", "text": "I add it."},
+                {"type": "tool_use", "name": "Edit", "input": {"file_path": "src/export.rs", "old_string": "let old = 1;", "new_string": "let as_json = flag();"}}]}}),
+            serde_json::json!({"type": "user", "message": {"role": "user", "content": [{"type": "tool_result", "is_error": true, "content": "error: not found"}]}}),
+        ]);
+        let made = text(&source, 200);
+        assert!(made.text.contains("edit src/export.rs\nlet as_json = flag();"), "{}", made.text);
+        assert!(made.text.contains("[3] > error: not found"), "{}", made.text);
+        let change = made.facts.iter().find(|fact| fact.class == Class::Change).expect("the edit");
+        assert_eq!((change.text.as_str(), change.place.as_str()), ("let as_json = flag();", "line 2"));
+    }
+
+    #[test]
+    fn a_rollout_with_a_patch() {
+        let patch = "*** Begin Patch\n*** Update File: src/a.py\n@@\n-x = 1\n+counter_total = 2\n*** End Patch\n";
+        let source = lines(&[
+            serde_json::json!({"type": "session_meta", "payload": {"id": "1"}}),
+            serde_json::json!({"type": "response_item", "payload": {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Count twice."}]}}),
+            serde_json::json!({"type": "event_msg", "payload": {"type": "user_message", "message": "Count twice."}}),
+            serde_json::json!({"type": "response_item", "payload": {"type": "custom_tool_call", "name": "apply_patch", "input": patch}}),
+            serde_json::json!({"type": "response_item", "payload": {"type": "function_call", "name": "exec_command", "arguments": "{\"cmd\":\"cargo test\"}"}}),
+            serde_json::json!({"type": "response_item", "payload": {"type": "function_call_output", "output": "Chunk ID: 1\nProcess exited with code 101\nOutput:\nerror[E0308]: mismatched types\n"}}),
+        ]);
+        let made = text(&source, 200);
+        for wanted in
+            ["Changed: src/a.py", "Count twice.", "counter_total = 2", "$ cargo test", "error[E0308]: mismatched types"]
+        {
+            assert!(made.text.contains(wanted), "{wanted} is missing in\n{}", made.text);
+        }
+        assert_eq!(made.text.matches("Count twice.").count(), 1);
+        assert!(!made.text.contains("Chunk ID"));
+    }
+
+    /// The recordings of the drivers: every one that has words has them in the result.
+    #[test]
+    fn recordings_of_agent_programs_are_read() {
+        let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../agentops-agents/tests/data");
+        for (file, wanted) in [
+            ("claude/max-turns.jsonl", "$ "),
+            ("codex/work.jsonl", "$ "),
+            ("acp/claude.jsonl", "$ "),
+            ("gemini/work.jsonl", "$ "),
+            ("opencode/work.jsonl", "$ "),
+        ] {
+            let source = std::fs::read(data.join(file)).expect("a recording");
+            let made = compress(&source, 2000).expect("a transcript");
+            assert!(made.text.contains(wanted), "{file}: {}", made.text);
+            assert!(!made.text.contains("session_id") && !made.text.contains("sessionUpdate"), "{file}: {}", made.text);
+        }
+    }
+
+    #[test]
+    fn hostile_input_is_text() {
+        for source in [&b""[..], b"\xff\xfe\x00", b"{\"type\":", b"[]", b"{}", b"null\n{\"role\":1}"] {
+            for budget in [0, 1, 7, 100] {
+                assert!(compress(source, budget).expect("no error").after <= budget);
+            }
+        }
+        let long = vec![b'x'; 3 << 20];
+        assert!(compress(&long, 500).expect("no error").after <= 500);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Any bytes, any budget: no panic, never over, the same twice.
+        #[test]
+        fn never_over_budget(bytes in prop::collection::vec(any::<u8>(), 0..600), budget in 0u64..200) {
+            let (one, two) = (compress(&bytes, budget), compress(&bytes, budget));
+            let (one, two) = (one.expect("no error"), two.expect("no error"));
+            prop_assert!(one.after <= budget && one.after == agentops_text::tokens::text_tokens(&one.text));
+            prop_assert_eq!(one, two);
+        }
+
+        #[test]
+        fn runs_of_any_words_fit(
+            parts in prop::collection::vec(("(user|assistant|system|tool)", "([ -~]|\n|```bash\n|<<EOF > a.py\n|EOF\n|sed -i ){0,80}"), 0..20),
+            budget in 0u64..400,
+        ) {
+            let source = lines(&parts.iter().map(|(role, text)| serde_json::json!({"role": role, "text": text})).collect::<Vec<_>>());
+            let made = text(&source, budget);
+            prop_assert!(made.after <= budget);
+            prop_assert_eq!(made.after, agentops_text::tokens::text_tokens(&made.text));
+        }
+    }
 }

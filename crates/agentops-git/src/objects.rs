@@ -75,12 +75,21 @@ impl Repo {
     /// The newest commit, from `commit` back, that changed a file or folder; none where no commit has it. Without a path: that
     /// changed anything but what AgentOps itself keeps in the repository.
     pub fn last_change(&self, commit: &Oid, path: Option<&Path>) -> Result<Option<Oid>> {
-        let spec: &[&[u8]] = match path {
-            Some(path) => &[b":(top,literal)", names::check_path(path)?],
-            None => &[b":(top,exclude,literal).agentops"],
+        let paths = match path {
+            Some(path) => vec![names::path(names::check_path(path)?)],
+            None => self.top_level(commit)?.into_iter().filter(|path| path != Path::new(".agentops")).collect(),
         };
-        let out = self.plain()?.args(["rev-list", "-1", commit.as_str(), "--"]).arg(names::joined(spec)).long().ok()?;
+        if paths.is_empty() {
+            return Ok(None);
+        }
+        let out = self.plain()?.args(["rev-list", "-1", commit.as_str(), "--"]).args(paths).long().ok()?;
         if out.is_empty() { Ok(None) } else { Oid::parse(&out, "rev-list").map(Some) }
+    }
+
+    /// The names at the root of a commit.
+    fn top_level(&self, commit: &Oid) -> Result<Vec<PathBuf>> {
+        let out = self.plain()?.args(["ls-tree", "-z", "--name-only", "--full-tree", commit.as_str()]).ok()?;
+        Ok(out.split(|b| *b == 0).filter(|name| !name.is_empty()).map(names::path).collect())
     }
 
     /// The tree of a commit.

@@ -64,7 +64,7 @@ pub enum Command {
     With(WithArgs),
     /// Meter and limit the model calls of any program, until it is interrupted
     Gateway(GatewayArgs),
-    /// Compress code, transcripts, logs or conversations for an agent, within a budget of tokens
+    /// Make code, logs, transcripts and more small for an agent
     Bundle(BundleArgs),
     /// See and agree to what a repository would run
     Trust(TrustArgs),

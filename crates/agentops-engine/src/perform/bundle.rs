@@ -13,8 +13,9 @@ use agentops_text::tokens::text_tokens;
 
 use super::{Act, ActError, Ctx, oid};
 
-/// How the path of a source begins that a run made: no file of the repository is called so.
-pub const RUN_SOURCE: &str = "run ";
+/// How the path of a source begins that a run made: no file of the repository is called so. Which run is in the run's record:
+/// two runs that found the same make the same bundle.
+pub const RUN_SOURCE: &str = "run: ";
 
 /// What of a patch goes into a bundle before it is compressed, in bytes.
 const PATCH_BYTES_MAX: usize = 4 << 20;
@@ -32,12 +33,11 @@ pub(super) fn phase(ctx: &Ctx, state: &State, phase: &Name) -> Act<Event> {
         return Err(ActError::Io(std::io::Error::other("no such phase")));
     };
     let (spec, run_phase) = (&state.created.workflow.phases[index], &state.phases[index]);
-    let run = &state.created.run;
     let (mut parts, mut sources) = (Vec::new(), Vec::new());
     for lane in &run_phase.lanes {
         for (name, blob) in lane.artifacts.iter().filter(|(name, _)| *name != agentops_agents::driver::HANDOVER_FILE) {
             let part = Part::of_bytes(format!("{name} of lane {}", lane.id.lane), ctx.blobs.get(blob)?);
-            let path = format!("{RUN_SOURCE}{run}: {}", part.name);
+            let path = format!("{RUN_SOURCE}{}", part.name);
             sources.push(SourceRecord { path, kind: part.kind(), commit: None, hash: blob.to_string() });
             parts.push(part);
         }
@@ -45,16 +45,16 @@ pub(super) fn phase(ctx: &Ctx, state: &State, phase: &Name) -> Act<Event> {
     if let (Writes::Files, Some(base), Some(merged)) = (spec.writes, &run_phase.base, &run_phase.merged) {
         let patch = ctx.repo.patch(&oid(base)?, &oid(merged)?, PATCH_BYTES_MAX)?;
         if !patch.is_empty() {
-            let (path, commit) = (format!("{RUN_SOURCE}{run}: change of {phase}"), Some(merged.to_string()));
-            sources.push(SourceRecord { path, kind: Kind::Diff, commit, hash: hash(&patch) });
+            let path = format!("{RUN_SOURCE}change of {phase}");
+            sources.push(SourceRecord { path, kind: Kind::Diff, commit: None, hash: hash(&patch) });
             parts.push(Part { name: "Change".into(), source: Source::Bytes(Kind::Diff, patch) });
         }
     }
     let task = ctx.blobs.text(&state.created.task)?;
     let made = fitted(&parts, &task, spec.bundle, ctx)?;
     let fidelity = made.fidelity();
-    let whole = format!("`agentops show {run} --document NAME` and `--diff` have it whole");
-    let body = format!("{}{}", made.text, losses("Not in this bundle", &fidelity, &whole));
+    let whole = "`agentops show RUN --document NAME` and `--diff` have it whole";
+    let body = format!("{}{}", made.text, losses("Not in this bundle", &fidelity, whole));
     let mut manifest = Manifest::new(&task, sources, &made, &body);
     for earlier in state.phases[..index].iter().filter_map(|phase| phase.bundle.as_ref()?.manifest.as_ref()) {
         let parent: Manifest = serde_json::from_slice(&ctx.blobs.get(earlier)?).map_err(std::io::Error::other)?;
@@ -162,7 +162,7 @@ pub(super) fn of_output(output: &str, whole: &str) -> String {
 /// A text as what it is, in at most so many tokens of o200k, and what it takes.
 pub(super) fn shortened(text: &str, tokens: u64) -> (String, u64) {
     let kind = match Kind::of(text.as_bytes()) {
-        Kind::Binary | Kind::Code => Kind::Conversation,
+        Kind::Binary => Kind::Notes,
         kind => kind,
     };
     let note = "[shortened; `agentops show` has all of it]";

@@ -10,8 +10,8 @@ use std::io::Read;
 use std::path::Path;
 
 use agentops_bundle::kind::Kind;
-use agentops_bundle::mixed::{Part, Source};
-use agentops_bundle::{Compressed, Fidelity, SourceError};
+use agentops_bundle::mixed::{self, Part, Source};
+use agentops_bundle::{Compressed, Fidelity, SourceError, conversation, diff, log, table, transcript};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -59,15 +59,22 @@ pub fn bundle(global: &Global, args: &BundleArgs, printer: &Printer) -> Result<u
         BundleCommand::Log(args) => file(args, Kind::Log)?,
         BundleCommand::Conversation(args) => file(args, Kind::Conversation)?,
         BundleCommand::Patch(args) => file(args, Kind::Diff)?,
-        BundleCommand::Data(args) => file(args, Kind::Data)?,
+        BundleCommand::Data(args) => file(args, Kind::Table)?,
     };
     print(&part?, printer);
     Ok(error::SUCCESS)
 }
 
 fn file(args: &FileArgs, kind: Kind) -> Result<Result<Compressed, SourceError>, CommandError> {
-    let part = Part { name: String::new(), source: Source::Bytes(kind, read(&args.file)?) };
-    Ok(part.compress("", args.budget, &context::redactor()))
+    let clean = mixed::redacted(&read(&args.file)?, &context::redactor());
+    Ok(match kind {
+        Kind::Transcript => transcript::compress(&clean, args.budget),
+        Kind::Log => log::compress(&clean, args.budget),
+        Kind::Diff => diff::compress(&clean, args.budget),
+        Kind::Table => table::compress(&clean, args.budget),
+        // What a person named as notes may be a chat as well.
+        _ => conversation::compress(&clean, args.budget),
+    })
 }
 
 fn print(made: &Compressed, printer: &Printer) {

@@ -42,7 +42,8 @@ fn the_same_sources_are_the_same_bundle_and_verify_says_what_moved_on() {
     room.file("notes.md", "We keep the CSV export, because two customers read it.\n");
     room.git(&["add", "-A"]);
     room.git(&["commit", "--quiet", "-m", "sources"]);
-    let make = ["bundle", "create", "--task=why exports fail", "--budget=400", "--model=claude-opus-4-6", "notes.md", "build.log"];
+    let make =
+        ["bundle", "create", "--task=why exports fail", "--budget=400", "--model=claude-opus-4-6", "notes.md", "build.log"];
     let first = id(&room, &make);
     assert_eq!(id(&room, &make), first);
     room.git(&["add", "-A"]);
@@ -63,7 +64,10 @@ fn the_same_sources_are_the_same_bundle_and_verify_says_what_moved_on() {
     assert_eq!(checks[0]["sources"][0], json!({ "path": "notes.md", "at_commit": "same", "today": "moved-on" }));
     assert_eq!(checks[0]["sources"][1]["today"], "gone");
 
-    let second = id(&room, &["bundle", "create", "--task=why exports fail", "--budget=400", &format!("--parent={first}"), "notes.md"]);
+    let second = id(
+        &room,
+        &["bundle", "create", "--task=why exports fail", "--budget=400", &format!("--parent={first}"), "notes.md"],
+    );
     let difference = room.run(&["bundle", "diff", &first, &second, "--json"]).expect(0).json();
     assert_eq!(difference["sources_changed"], json!(["notes.md"]));
     assert_eq!(difference["sources_removed"], json!(["build.log"]));

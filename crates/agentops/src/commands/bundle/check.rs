@@ -127,7 +127,7 @@ fn check(repo: &Repo, bundle: &Bundle) -> Result<CheckView, CommandError> {
 /// A source's hash at a commit; none where it is not there.
 fn at(repo: &Repo, commit: &Oid, source: &SourceRecord) -> Result<Option<String>, CommandError> {
     let path = Path::new(&source.path);
-    if source.kind == Kind::Code {
+    if source.kind == Kind::Folder {
         let under = (source.path != ".").then_some(path);
         return kept::tree_hash(repo, commit, under).map(Some);
     }
@@ -142,7 +142,7 @@ fn today(repo: &Repo, source: &SourceRecord) -> Result<Today, CommandError> {
     if !path.exists() {
         return Ok(Today::Gone);
     }
-    let found = if source.kind == Kind::Code {
+    let found = if source.kind == Kind::Folder {
         let under = if source.path == "." { "" } else { &source.path };
         let head = repo.head()?.commit;
         let (commit, found) = kept::folder(repo, Some(&head), Path::new(under))?;

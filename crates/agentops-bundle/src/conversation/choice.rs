@@ -1,0 +1,166 @@
+//! Which turns go into a budget, and how they are printed: in order, in groups, with the group's title once and the speakers by
+//! their initials. Every turn is quoted from its beginning; what is cut off is its end, where that only asks or repeats.
+
+use std::collections::{BTreeMap, HashSet};
+
+use agentops_text::tokens::{cut, text_tokens};
+
+use super::salience::{Signals, spoken};
+use super::turns::Talk;
+
+/// Of two turns of the same value per token the longer one is taken: each counts as if it had these more.
+const TURN_TOKENS: f64 = 8.0;
+
+/// The text of the best choice, and its tokens.
+pub fn within(talk: &Talk, signals: &[Signals], budget: u64) -> (String, u64) {
+    let printer = Printer::of(talk);
+    let lines: Vec<String> = (0..talk.turns.len()).map(|at| printer.turn(talk, at)).collect();
+    let costs: Vec<u64> = lines.iter().map(|line| text_tokens(line)).collect();
+    let mut titles = vec![String::new(); talk.groups.len()];
+    for turn in talk.turns.iter().filter(|turn| turn.group < talk.groups.len()) {
+        if titles[turn.group].is_empty() {
+            titles[turn.group] = title(&talk.groups[turn.group], &turn.place);
+        }
+    }
+    let title_costs: Vec<u64> = titles.iter().map(|title| text_tokens(title)).collect();
+    let density = |at: usize| signals[at].value() / (costs[at] as f64 + TURN_TOKENS);
+    let mut order: Vec<usize> = (0..lines.len()).collect();
+    order.sort_by(|a, b| density(*b).total_cmp(&density(*a)).then(a.cmp(b)));
+
+    let mut left = budget.saturating_sub(text_tokens(&printer.head));
+    let mut open = vec![false; titles.len()];
+    let mut kept: HashSet<&str> = HashSet::new();
+    let mut taken = Vec::new();
+    for at in order {
+        let group = talk.turns[at].group;
+        let cost = costs[at] + if open[group] { 0 } else { title_costs[group] };
+        if cost > left || kept.contains(talk.turns[at].text.as_str()) {
+            continue;
+        }
+        left -= cost;
+        open[group] = true;
+        kept.insert(&talk.turns[at].text);
+        taken.push(at);
+    }
+    // The sum of parts is nearly always an upper bound; where it is not, the least valuable go.
+    loop {
+        let mut shown = taken.clone();
+        shown.sort_unstable();
+        let mut text = printer.head.clone();
+        let mut group = None;
+        for at in shown {
+            if group != Some(talk.turns[at].group) {
+                group = Some(talk.turns[at].group);
+                text.push_str(&titles[talk.turns[at].group]);
+            }
+            text.push_str(&lines[at]);
+        }
+        let tokens = text_tokens(&text);
+        if tokens <= budget {
+            return (text, tokens);
+        }
+        let mut over = tokens - budget;
+        while let Some(at) = taken.pop() {
+            over = over.saturating_sub(costs[at]);
+            if over == 0 {
+                break;
+            }
+        }
+        if taken.is_empty() {
+            let text = cut(&text, budget).to_owned();
+            let tokens = text_tokens(&text);
+            return (text, tokens);
+        }
+    }
+}
+
+struct Printer {
+    head: String,
+    /// Speakers with what stands for them.
+    short: BTreeMap<String, String>,
+}
+
+impl Printer {
+    fn of(talk: &Talk) -> Self {
+        let names: Vec<&str> = talk.turns.iter().map(|turn| turn.speaker.as_str()).filter(|name| !name.is_empty()).collect();
+        let mut short = BTreeMap::new();
+        let mut used = HashSet::new();
+        for name in names {
+            if !short.contains_key(name) {
+                let initial: String = name.chars().take(1).flat_map(char::to_uppercase).collect();
+                let short_name = if used.insert(initial.clone()) { initial } else { name.to_owned() };
+                short.insert(name.to_owned(), short_name);
+            }
+        }
+        let mut head = String::from("Talk, shortened");
+        if short.is_empty() {
+            head = String::from("Notes, shortened");
+        } else {
+            let legend: Vec<String> = short
+                .iter()
+                .filter(|(name, short)| name != short)
+                .take(20)
+                .map(|(name, short)| format!("{short} = {name}"))
+                .collect();
+            if !legend.is_empty() {
+                head.push_str(": ");
+                head.push_str(&legend.join(", "));
+            }
+        }
+        head.push('\n');
+        Self { head, short }
+    }
+
+    fn turn(&self, talk: &Talk, at: usize) -> String {
+        let turn = &talk.turns[at];
+        let number = turn.place.rsplit([':', ' ']).next().unwrap_or_default();
+        let text = trimmed(&turn.text);
+        let gap = if text.len() < turn.text.len() { " …" } else { "" };
+        let text = if turn.speaker.is_empty() { text.to_owned() } else { crate::fidelity::flat(text) };
+        match self.short.get(&turn.speaker) {
+            Some(short) => format!("{number} {short}: {text}{gap}\n"),
+            None => format!("{text}{gap}\n"),
+        }
+    }
+}
+
+/// A group's title, with what the ids of its turns have in common.
+fn title(title: &str, place: &str) -> String {
+    let id = place.rsplit_once(':').map(|(id, _)| id).unwrap_or_default();
+    let title = crate::fidelity::flat(title);
+    match (id.is_empty(), title.is_empty()) {
+        (true, true) => String::new(),
+        (true, false) => format!("## {title}\n"),
+        (false, true) => format!("## {id}\n"),
+        (false, false) => format!("## {id} {title}\n"),
+    }
+}
+
+/// The turn without the questions and remarks in brackets at its end, unless it has nothing else.
+fn trimmed(text: &str) -> &str {
+    let mut text = spoken(text).trim_end();
+    while text.ends_with('?') {
+        let bytes = text.as_bytes();
+        let start = (1..text.len().saturating_sub(1))
+            .rev()
+            .find(|at| bytes[*at].is_ascii_whitespace() && matches!(bytes[at - 1], b'.' | b'!' | b'?'));
+        match start {
+            Some(at) => text = text[..at].trim_end(),
+            None => break,
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_asks_at_the_end_is_cut_off() {
+        assert_eq!(trimmed("I moved. It was hard! And you? Any news?"), "I moved. It was hard!");
+        assert_eq!(trimmed("How are you? Any news?"), "How are you?");
+        assert_eq!(trimmed("Look at this. [shares a photo]"), "Look at this.");
+        assert_eq!(trimmed("?"), "?");
+    }
+}

@@ -1,0 +1,105 @@
+//! The best pieces of a text that fit into a budget, printed in their order.
+//!
+//! Greedy by value per token. A piece may need another one (a line its heading), which is then taken with it.
+
+use agentops_text::tokens::{cut, text_tokens};
+
+/// Of very short pieces not all are taken before one that matters: each counts as if it had these more.
+const PIECE_TOKENS: f64 = 3.0;
+
+/// A piece that is kept or left out as a whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Piece {
+    /// Its text, with the line's end.
+    pub text: String,
+    /// What it is worth.
+    pub value: f64,
+    /// The piece before it without which it says nothing.
+    pub needs: Option<usize>,
+}
+
+/// The text of the best choice behind `head`, and its tokens. `gap` stands where pieces of one heading are left out.
+pub(crate) fn within(head: &str, pieces: &[Piece], gap: &str, budget: u64) -> (String, u64) {
+    let gap_tokens = if gap.is_empty() { 0 } else { 1 };
+    let costs: Vec<u64> = pieces.iter().map(|piece| text_tokens(&piece.text) + gap_tokens).collect();
+    let density = |at: usize| pieces[at].value / (costs[at] as f64 + PIECE_TOKENS);
+    let mut order: Vec<usize> = (0..pieces.len()).collect();
+    order.sort_by(|a, b| density(*b).total_cmp(&density(*a)).then(a.cmp(b)));
+    let mut is_taken = vec![false; pieces.len()];
+    let mut taken: Vec<usize> = Vec::new();
+    let mut left = budget.saturating_sub(text_tokens(head));
+    for at in order {
+        // Headings of headings, as deep as they go; a piece only needs what stands before it, so this ends.
+        let mut with = Vec::new();
+        let mut next = Some(at);
+        while let Some(at) = next.filter(|at| !is_taken[*at]) {
+            with.push(at);
+            next = pieces[at].needs.filter(|before| *before < at);
+        }
+        let cost: u64 = with.iter().map(|at| costs[*at]).sum();
+        if with.is_empty() || cost > left {
+            continue;
+        }
+        left -= cost;
+        for at in with.into_iter().rev() {
+            is_taken[at] = true;
+            taken.push(at);
+        }
+    }
+    loop {
+        let text = print(head, pieces, &taken, gap);
+        let tokens = text_tokens(&text);
+        if tokens <= budget {
+            return (text, tokens);
+        }
+        if taken.is_empty() {
+            let text = cut(&text, budget).to_owned();
+            let tokens = text_tokens(&text);
+            return (text, tokens);
+        }
+        let mut over = tokens - budget;
+        while let Some(at) = taken.pop() {
+            over = over.saturating_sub(costs[at]);
+            if over == 0 {
+                break;
+            }
+        }
+    }
+}
+
+fn print(head: &str, pieces: &[Piece], taken: &[usize], gap: &str) -> String {
+    let mut order = taken.to_vec();
+    order.sort_unstable();
+    let mut text = head.to_owned();
+    let mut before: Option<usize> = None;
+    for at in order {
+        let piece = &pieces[at];
+        let skips = before.is_some_and(|before| before + 1 != at);
+        let same = before.is_some_and(|before| pieces[before].needs == piece.needs || piece.needs == Some(before));
+        if !gap.is_empty() && skips && same && piece.needs.is_some() {
+            text.push_str(gap);
+        }
+        text.push_str(&piece.text);
+        before = Some(at);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_brings_its_heading_and_nothing_is_over() {
+        let piece = |text: &str, value: f64, needs| Piece { text: text.to_owned(), value, needs };
+        let pieces = [
+            piece("# one\n", 0.0, None),
+            piece("dull\n", 0.1, Some(0)),
+            piece("dear\n", 9.0, Some(0)),
+            piece("# two\n", 0.0, None),
+        ];
+        let (text, tokens) = within("", &pieces, "…\n", 8);
+        assert!(text.starts_with("# one\n…\ndear\n") && tokens <= 8, "{text}");
+        assert_eq!(within("head\n", &pieces, "", 0), (String::new(), 0));
+    }
+}
