@@ -75,7 +75,10 @@ fn ends_section(line: &str) -> bool {
     let line = line.trim_end();
     let is_rule = line.len() > 3 && line.starts_with("===");
     let is_panic = line.starts_with("thread '");
-    is_rule || line.starts_with("failures:") || line.starts_with("test result:") || line.starts_with("error: ")
+    is_rule
+        || line.starts_with("failures:")
+        || line.starts_with("test result:")
+        || line.starts_with("error: ")
         || (words::begins_section(line) && !is_panic && !line.starts_with("Traceback"))
         || words::is_passing_test(line)
 }
@@ -83,20 +86,24 @@ fn ends_section(line: &str) -> bool {
 /// The lines that say most, in their order, with how many were left out between them.
 fn fold(lines: &[String]) -> Vec<String> {
     let mut frames = 0;
-    let mut rank: Vec<(u8, usize)> = lines.iter().enumerate().map(|(index, line)| {
-        let is_last = index + 1 == lines.len();
-        let rank = if words::is_frame(line) {
-            frames += 1;
-            if frames <= FRAMES_MAX { 1 } else { 4 }
-        } else if words::is_telling(line) || line.starts_with("Caused by") || (is_last && frames > 0) {
-            0
-        } else if index < 3 {
-            2
-        } else {
-            3
-        };
-        (rank, index)
-    }).collect();
+    let mut rank: Vec<(u8, usize)> = lines
+        .iter()
+        .enumerate()
+        .map(|(index, line)| {
+            let is_last = index + 1 == lines.len();
+            let rank = if words::is_frame(line) {
+                frames += 1;
+                if frames <= FRAMES_MAX { 1 } else { 4 }
+            } else if words::is_telling(line) || line.starts_with("Caused by") || (is_last && frames > 0) {
+                0
+            } else if index < 3 {
+                2
+            } else {
+                3
+            };
+            (rank, index)
+        })
+        .collect();
     rank.sort_unstable();
     let mut kept: Vec<usize> = rank.iter().filter(|(rank, _)| *rank < 4).take(SHOWN_MAX).map(|(_, index)| *index).collect();
     kept.sort_unstable();

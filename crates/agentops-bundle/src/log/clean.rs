@@ -64,8 +64,7 @@ pub(super) fn shown(line: &[u8]) -> String {
         cut -= 1;
     }
     let text: Cow<str> = String::from_utf8_lossy(&line[..cut]);
-    let mut shown: String =
-        text.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect();
+    let mut shown: String = text.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect();
     if cut < line.len() {
         shown.push_str(&format!(" … ({} bytes more)", line.len() - cut));
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::{scan, words};
 
 /// A kind joins a group if at least this share of the words is the same.
-const SAME_SHARE: f64 = 0.6;
+const SAME_SHARE: f64 = 0.8;
 /// Groups that a kind is compared with; where there are more, the last ones.
 const COMPARED_MAX: usize = 48;
 /// Words beyond this do not tell kinds apart.
@@ -40,15 +40,11 @@ impl Group {
         }
     }
 
-    /// How many words are the same. What is masked in both counts half: it says that the form is the same.
+    /// Which share of the words is the same, of those that are not variable in both.
     fn likeness(&self, words: &[Option<u32>]) -> f64 {
-        let same: f64 = self.words.iter().zip(words).map(|(a, b)| match (a, b) {
-            (Some(a), Some(b)) if a == b => 1.0,
-            (None, None) => 0.5,
-            _ => 0.0,
-        }).sum();
-        let most: f64 = self.words.iter().zip(words).map(|(a, b)| if a.is_none() && b.is_none() { 0.5 } else { 1.0 }).sum();
-        if most > 0.0 { same / most } else { 1.0 }
+        let pairs = self.words.iter().zip(words).filter(|(a, b)| a.is_some() || b.is_some());
+        let (same, all) = pairs.fold((0, 0), |(same, all), (a, b)| (same + usize::from(a == b), all + 1));
+        if all > 0 { same as f64 / all as f64 } else { 1.0 }
     }
 }
 
@@ -142,7 +138,8 @@ mod tests {
 
     #[test]
     fn names_differ_and_events_do_not() {
-        let lines = ["session opened for user alice by root", "session opened for user bob by root", "session closed for user bob"];
+        let lines =
+            ["session opened for user alice by root", "session opened for user bob by root", "session closed for user bob"];
         assert_eq!(grouped(&lines), [vec![0, 1], vec![2]]);
         assert_eq!(grouped(&["stored list a1 b2 c3", "other", "stored list a1 b2 c3 d4"]), [vec![0, 2], vec![1]]);
     }

@@ -150,7 +150,9 @@ fn scan_chunk(chunk: &[u8], start: usize, header: &Header) -> Kinds {
 impl Kinds {
     fn add(&mut self, line: &[u8], at: usize, header: &Header) {
         let hash = kind_of(line, header);
-        self.put(Kind { hash, count: 1, first: self.lines, at, second: None, last: self.lines, last_at: at }, || coarse(line, header));
+        self.put(Kind { hash, count: 1, first: self.lines, at, second: None, last: self.lines, last_at: at }, || {
+            coarse(line, header)
+        });
     }
 
     /// Adds what came once or more often under this hash, or under the coarse one where there are too many kinds.
@@ -221,6 +223,9 @@ fn mix(hash: u64, value: u64) -> u64 {
     hash ^ (hash >> 29)
 }
 
+/// A name with a number of at most so many digits keeps its letters.
+const NUMBER_MAX: u32 = 2;
+
 const WORD: u8 = 1;
 const DIGIT: u8 = 2;
 const NOT_HEX: u8 = 4;
@@ -270,18 +275,28 @@ fn masked(mut hash: u64, text: &[u8]) -> u64 {
     while at < text.len() {
         let class = CLASS[usize::from(text[at])];
         if class & WORD != 0 {
-            let (mut word, mut seen) = (SEED, 0);
+            let (mut word, mut seen, mut letters, mut digits, mut mixed) = (SEED, 0, SEED, 0, false);
             let start = at;
             while at < text.len() {
                 let class = CLASS[usize::from(text[at])];
                 if class & WORD == 0 {
                     break;
                 }
+                if class & DIGIT != 0 {
+                    letters = if digits == 0 { word } else { letters };
+                    digits += 1;
+                } else {
+                    mixed |= digits > 0;
+                }
                 seen |= class;
                 word = (word ^ u64::from(text[at])).wrapping_mul(0x0000_0100_0000_01b3);
                 at += 1;
             }
-            if seen & DIGIT != 0 || (seen & NOT_HEX == 0 && at - start >= 8) {
+            let is_named = !mixed && (1..=NUMBER_MAX).contains(&digits) && seen & NOT_HEX != 0;
+            if is_named {
+                // `en0` and `en1` are of one kind, `en0` and `awdl0` are not.
+                word = letters ^ MASK;
+            } else if digits > 0 || (seen & NOT_HEX == 0 && at - start >= 8) {
                 if !after_mask {
                     hash = mix(hash, MASK);
                 }
@@ -332,6 +347,7 @@ mod tests {
         assert!(same("id 0x1f", "id 0xdeadbeef"));
         assert!(same("commit deadbeefcafe", "commit 0123456789ab"));
         assert!(same("a  b", "a b"));
+        assert!(same("link up on en0", "link up on en1") && !same("link up on en0", "link up on awdl0"));
         assert!(!same("opened", "closed"));
         assert!(!same("face", "cafe"));
         assert!(!same("a.b", "a:b"));

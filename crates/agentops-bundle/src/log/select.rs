@@ -81,14 +81,19 @@ fn written(log: &Log<'_>, head: &str, taken: &BTreeMap<(u64, usize), &Item>) -> 
 
 /// What was read, and how to read what follows.
 fn head(log: &Log<'_>) -> String {
-    let mut head = format!("{} lines, {} kinds. Line[-last ×count ~forms] and first line of each kind", log.kinds.lines, log.groups.len());
+    let mut head = format!(
+        "{} lines, {} kinds. Line[-last ×count ~forms] and first line of each kind",
+        log.kinds.lines,
+        log.groups.len()
+    );
     if let Some(columns) = log.header.left_out() {
         head.push_str(&format!(", without columns {columns}"));
     }
     if log.kinds.crowded {
         head.push_str("; too many kinds to tell all apart");
     }
-    let passed: u64 = log.groups.iter().filter(|group| words::is_passing_test(&log.texts[group.kinds[0]])).map(|group| group.count).sum();
+    let passed: u64 =
+        log.groups.iter().filter(|group| words::is_passing_test(&log.texts[group.kinds[0]])).map(|group| group.count).sum();
     if passed > 0 {
         head.push_str(&format!("; {passed} lines of tests that passed or were skipped"));
     }
@@ -132,9 +137,9 @@ fn items(log: &Log<'_>) -> Vec<Item> {
             let text = &log.texts[*index];
             let is_rare = group.count <= 2;
             let mut worth = match (form, group.trouble) {
-                (0, true) => 6.0,
+                (0, true) => 10.0,
                 (0, false) => 2.0,
-                (_, true) => 1.0,
+                (_, true) => 2.0,
                 (_, false) => 0.5,
             };
             if form == 0 && !is_rare {
@@ -153,7 +158,11 @@ fn items(log: &Log<'_>) -> Vec<Item> {
                 worth += 3.0;
             }
             let count = if form == 0 { group.count } else { kind.count };
-            let last = if form == 0 { group.kinds.iter().map(|kind| log.kinds.kinds[*kind].last).max().unwrap_or(kind.last) } else { kind.last };
+            let last = if form == 0 {
+                group.kinds.iter().map(|kind| log.kinds.kinds[*kind].last).max().unwrap_or(kind.last)
+            } else {
+                kind.last
+            };
             let forms = if form == 0 { group.kinds.len() } else { 1 };
             let mut shown = place(kind.first, last, count, forms);
             shown.push_str(text);

@@ -25,7 +25,9 @@ static TROUBLE: LazyLock<Regex> = LazyLock::new(|| {
 
 /// Words that make a count of trouble one of none.
 static NO_TROUBLE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?ix-u) \b(0|no|without|zero)\ (errors?|failures?|failed|warnings?|exceptions?)\b | \b(errors?|failures?|failed)\s*[=:]\s*0\b")
+    pattern(
+        r"(?ix-u) \b(0|no|without|zero)\ (errors?|failures?|failed|warnings?|exceptions?)\b | \b(errors?|failures?|failed)\s*[=:]\s*0\b",
+    )
 });
 
 static FRAME: LazyLock<Regex> = LazyLock::new(|| {
@@ -90,7 +92,11 @@ pub(super) fn is_frame(line: &str) -> bool {
 /// The name of the test that the line says has failed.
 pub(super) fn failing_test(line: &str) -> Option<&str> {
     let found = FAILING.captures(line)?;
-    found.iter().skip(1).zip(FAILING.capture_names().skip(1)).find_map(|(group, name)| group.filter(|_| name.is_some()))
+    found
+        .iter()
+        .skip(1)
+        .zip(FAILING.capture_names().skip(1))
+        .find_map(|(group, name)| group.filter(|_| name.is_some()))
         .map(|group| group.as_str())
 }
 
@@ -115,7 +121,9 @@ mod tests {
 
     #[test]
     fn trouble_is_seen_and_good_news_is_not() {
-        for line in ["connection refused", "java.io.IOException: x", "E AudioManager: x", "2 errors, 0 failures", "error: 0 errors"] {
+        for line in
+            ["connection refused", "java.io.IOException: x", "E AudioManager: x", "2 errors, 0 failures", "error: 0 errors"]
+        {
             assert!(is_trouble(line), "{line}");
         }
         for line in ["0 errors", "finished, failures: 0", "no warnings", "terror", "errors=0 failed=0"] {
