@@ -50,9 +50,11 @@ pub(super) fn below(source: &[u8], at: usize, header: &Header) -> Block {
         let is_frame = words::is_frame(&stripped);
         let is_deeper = indent(&stripped) > indent(&first);
         let closes_trace = in_trace && !is_deeper && !is_frame && !is_own;
-        let begins_trace = stripped.trim_start().starts_with("Traceback") || stripped.starts_with("Caused by");
+        let is_cause = stripped.starts_with("Caused by");
+        let begins_trace = stripped.trim_start().starts_with("Traceback");
         in_trace = (in_trace || begins_trace) && !closes_trace;
-        let belongs = is_deeper || is_frame || begins_trace || closes_trace || (is_section && !ends_section(&stripped));
+        let continues = is_deeper || is_frame || is_cause || begins_trace || closes_trace;
+        let belongs = continues || (is_section && !ends_section(&stripped));
         if is_own || !belongs {
             break;
         }
@@ -62,6 +64,9 @@ pub(super) fn below(source: &[u8], at: usize, header: &Header) -> Block {
         blanks = 0;
         lines.push(stripped);
         end = next;
+        if closes_trace {
+            break;
+        }
     }
     Block { bytes: at..end.min(source.len()), below: fold(&lines) }
 }

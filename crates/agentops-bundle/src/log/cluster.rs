@@ -12,6 +12,10 @@ use super::{scan, words};
 const SAME_SHARE: f64 = 0.8;
 /// Groups that a kind is compared with; where there are more, the last ones.
 const COMPARED_MAX: usize = 48;
+/// So many words in one place are names.
+const VALUES_MANY: usize = 8;
+/// Names stand among the first words.
+const NAMED_WORDS_MAX: usize = 24;
 /// Words beyond this do not tell kinds apart.
 const WORDS_MAX: usize = 160;
 
@@ -26,6 +30,8 @@ pub(super) struct Group {
     pub(super) trouble: bool,
     /// The words that all of them have, in order.
     pub(super) event: String,
+    /// Whether it stays as it is: each failing test is an event.
+    alone: bool,
     words: Vec<Option<u32>>,
 }
 
@@ -54,10 +60,29 @@ pub(super) fn groups(texts: &[String], counts: &[u64]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     // By number of words, trouble, first word.
     let mut leaves: HashMap<(usize, bool, Option<u32>), Vec<usize>> = HashMap::new();
+    let mut passing: Option<usize> = None;
     for (kind, text) in texts.iter().enumerate() {
         let words = words_of(text, &mut names);
         let trouble = words::is_trouble(text);
-        let alone = words::failing_test(text).is_some();
+        let alone = words::failing_test(text).is_some() || words::begins_section(text);
+        if words::is_passing_test(text) {
+            // How many passed is all there is to know.
+            match passing {
+                Some(group) => groups[group].adds(kind, counts[kind], &words),
+                None => {
+                    passing = Some(groups.len());
+                    groups.push(Group {
+                        kinds: vec![kind],
+                        count: counts[kind],
+                        trouble: false,
+                        alone: true,
+                        event: String::new(),
+                        words,
+                    });
+                }
+            }
+            continue;
+        }
         let leaf = leaves.entry((words.len(), trouble, words.first().copied().flatten())).or_default();
         let compared = leaf.len().saturating_sub(COMPARED_MAX);
         let mut best: Option<(usize, f64)> = None;
@@ -73,11 +98,11 @@ pub(super) fn groups(texts: &[String], counts: &[u64]) -> Vec<Group> {
                 if !alone {
                     leaf.push(groups.len());
                 }
-                groups.push(Group { kinds: vec![kind], count: counts[kind], trouble, event: String::new(), words });
+                groups.push(Group { kinds: vec![kind], count: counts[kind], trouble, alone, event: String::new(), words });
             }
         }
     }
-    let mut groups = same_words(groups);
+    let mut groups = same_words(many_values(groups));
     let mut by_number = vec![""; names.len()];
     names.iter().for_each(|(name, number)| by_number[*number as usize] = name);
     for group in &mut groups {
@@ -87,13 +112,68 @@ pub(super) fn groups(texts: &[String], counts: &[u64]) -> Vec<Group> {
     groups
 }
 
+/// A place in which otherwise equal groups have many words is one for names: `Compiling a`, `Compiling b` and so on.
+fn many_values(groups: Vec<Group>) -> Vec<Group> {
+    // Without one of its words a group has the same hash as the others without theirs.
+    let without = |group: &Group, place: usize, whole: u64| {
+        (whole ^ word_hash(place, group.words[place]), place, group.words.len(), group.trouble)
+    };
+    let hashes: Vec<u64> = groups
+        .iter()
+        .map(|group| group.words.iter().enumerate().fold(0, |hash, (at, word)| hash ^ word_hash(at, *word)))
+        .collect();
+    let mut alike: HashMap<_, usize> = HashMap::new();
+    let movable = |group: &Group| !group.alone && group.words.iter().flatten().count() > 1;
+    let places = |group: &Group| (0..group.words.len().min(NAMED_WORDS_MAX)).collect::<Vec<_>>();
+    for (group, hash) in groups.iter().zip(&hashes).filter(|(group, _)| movable(group)) {
+        for place in places(group) {
+            if group.words[place].is_some() {
+                *alike.entry(without(group, place, *hash)).or_default() += 1;
+            }
+        }
+    }
+    let mut merged: Vec<Group> = Vec::new();
+    let mut leaders: HashMap<_, usize> = HashMap::new();
+    for (group, hash) in groups.into_iter().zip(hashes) {
+        let best = places(&group)
+            .into_iter()
+            .filter(|place| movable(&group) && group.words[*place].is_some())
+            .map(|place| without(&group, place, hash))
+            .map(|key| (alike.get(&key).copied().unwrap_or_default(), key))
+            .filter(|(count, _)| *count >= VALUES_MANY)
+            .max_by_key(|(count, key)| (*count, std::cmp::Reverse(key.1)));
+        let Some((_, key)) = best else {
+            merged.push(group);
+            continue;
+        };
+        match leaders.get(&key) {
+            Some(leader) => {
+                let whole: &mut Group = &mut merged[*leader];
+                whole.kinds.extend(&group.kinds);
+                whole.count += group.count;
+                whole.words[key.1] = None;
+            }
+            None => {
+                leaders.insert(key, merged.len());
+                merged.push(group);
+            }
+        }
+    }
+    merged
+}
+
+fn word_hash(place: usize, word: Option<u32>) -> u64 {
+    let value = word.map_or(0, |word| u64::from(word) + 1);
+    scan::mix(scan::mix(0, place as u64), value)
+}
+
 /// Lists of different lengths: groups that have the same words, whatever number of variable ones, are one.
 fn same_words(groups: Vec<Group>) -> Vec<Group> {
     let mut by_words: HashMap<(BTreeSet<u32>, bool), usize> = HashMap::new();
     let mut merged: Vec<Group> = Vec::new();
     for group in groups {
         let set: BTreeSet<u32> = group.words.iter().flatten().copied().collect();
-        if set.len() < 2 {
+        if set.len() < 2 || group.alone {
             merged.push(group);
             continue;
         }
@@ -148,6 +228,15 @@ mod tests {
     fn trouble_and_failing_tests_stay_apart() {
         assert_eq!(grouped(&["unit a of b is ready", "unit a of b is corrupt"]).len(), 2);
         assert_eq!(grouped(&["test a ... FAILED", "test b ... FAILED", "test c ... ok", "test d ... ok"]).len(), 3);
+    }
+
+    #[test]
+    fn many_words_in_one_place_are_names() {
+        let lines: Vec<String> =
+            ('a'..='j').map(|c| format!("Compiling lib{c} fast")).chain(["Compiling x slow".into()]).collect();
+        let groups = groups(&lines, &[1; 11]);
+        assert_eq!(groups.len(), 2);
+        assert_eq!((groups[0].count, groups[0].event.as_str()), (10, "Compiling fast"));
     }
 
     #[test]

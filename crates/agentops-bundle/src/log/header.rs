@@ -102,6 +102,9 @@ impl Header {
 
     /// Calls `each` with the parts of a line that are shown, in order; with the whole line where it has no such header.
     pub(super) fn each_part<'a>(&self, line: &'a [u8], mut each: impl FnMut(&'a [u8])) {
+        if self.columns.is_empty() {
+            return each(line);
+        }
         let mut parts = [(0, 0); COLUMNS_MAX];
         let mut kept = 0;
         let mut fields = Fields::of(line);

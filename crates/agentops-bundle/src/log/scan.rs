@@ -218,7 +218,7 @@ const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 const MASK: u64 = 0x5bd1_e995_0000_002a;
 
 /// One step of a hash: the multiplication of FNV-1a with a wider shift, so that the upper bits reach the lower ones.
-fn mix(hash: u64, value: u64) -> u64 {
+pub(super) fn mix(hash: u64, value: u64) -> u64 {
     let hash = (hash ^ value).wrapping_mul(0x2545_f491_4f6c_dd1d);
     hash ^ (hash >> 29)
 }

@@ -136,7 +136,11 @@ fn items(log: &Log<'_>) -> Vec<Item> {
             let kind = &log.kinds.kinds[*index];
             let text = &log.texts[*index];
             let is_rare = group.count <= 2;
-            let mut worth = match (form, group.trouble) {
+            if form > 0 && words::is_passing_test(text) {
+                continue;
+            }
+            let is_section = below.contains_key(index) && words::begins_section(text);
+            let mut worth = match (form, group.trouble || is_section) {
                 (0, true) => 10.0,
                 (0, false) => 2.0,
                 (_, true) => 2.0,
@@ -148,6 +152,9 @@ fn items(log: &Log<'_>) -> Vec<Item> {
             }
             if form > 0 {
                 worth /= 1.0 + 0.2 * form as f64;
+            }
+            if let Some(block) = below.get(index) {
+                worth += 3.0 * block.iter().filter(|line| words::is_telling(line.trim_start())).count() as f64;
             }
             if words::failing_test(text).is_some() {
                 worth *= 3.0;

@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use regex::Regex;
+use regex::{Match, Regex};
 
 /// A pattern of ours: it compiles, or the test below fails.
 fn pattern(text: &str) -> Regex {
@@ -19,7 +19,7 @@ static TROUBLE: LazyLock<Regex> = LazyLock::new(|| {
         | segmentation\ fault | killed | out\ of\ memory | oom | deadlock | violation | unexpected | traceback | assert(ion)?
         | broken\ pipe | reset\ by\ peer | not\ found | no\ such | undefined | unresolved | mismatch | rejected | severed
         | lost | mis?sing )\b
-        | [a-z](Error|Exception|Failure|Fault)\b | ^[EF]/ | ^[EF]\ [A-Za-z] | ^E\ \ ",
+        | (?-i: [A-Za-z](Error|Exception|Failure|Fault)\b | ^[EF]/ | ^[EF]\ [A-Za-z] | ^E\ \  )",
     )
 });
 
@@ -75,13 +75,10 @@ static TELLING: LazyLock<Regex> = LazyLock::new(|| {
 
 /// Whether a line tells of trouble.
 pub(super) fn is_trouble(line: &str) -> bool {
-    let mut end = 0;
-    TROUBLE.find_iter(line).any(|found| {
-        // `0 errors` and `errors=0` are good news; what else stands there may not be.
-        let news = NO_TROUBLE.find_at(line, end).filter(|good| good.start() <= found.start() && found.end() <= good.end());
-        end = news.map_or(end, |good| good.start());
-        news.is_none()
-    })
+    // `0 errors` and `errors=0` are good news; what else stands there may not be.
+    let is_good =
+        |found: Match| NO_TROUBLE.find_iter(line).any(|good| good.start() <= found.start() && found.end() <= good.end());
+    TROUBLE.find_iter(line).any(|found| !is_good(found))
 }
 
 /// Whether a line is a frame of a stack trace.
