@@ -90,7 +90,9 @@ fn ends_section(line: &str) -> bool {
 
 /// The lines that say most, in their order, with how many were left out between them.
 fn fold(lines: &[String]) -> Vec<String> {
-    let mut frames = 0;
+    let any_own =
+        lines.iter().any(|line| words::is_telling(line) || (words::is_frame(line) && !words::is_library_frame(line)));
+    let (mut frames, mut own) = (0, 0);
     let mut rank: Vec<(u8, usize)> = lines
         .iter()
         .enumerate()
@@ -98,7 +100,12 @@ fn fold(lines: &[String]) -> Vec<String> {
             let is_last = index + 1 == lines.len();
             let rank = if words::is_frame(line) {
                 frames += 1;
-                if frames <= FRAMES_MAX { 1 } else { 4 }
+                if any_own && words::is_library_frame(line) {
+                    4
+                } else {
+                    own += 1;
+                    if own <= FRAMES_MAX { 1 } else { 4 }
+                }
             } else if words::is_telling(line) || line.starts_with("Caused by") || (is_last && frames > 0) {
                 0
             } else if index < 3 {

@@ -197,12 +197,15 @@ fn same_words(groups: Vec<Group>) -> Vec<Group> {
 
 /// The words of a line, variable ones as `None`.
 fn words_of<'a>(text: &'a str, names: &mut HashMap<&'a str, u32>) -> Vec<Option<u32>> {
-    text.split(|c: char| c.is_ascii() && !scan::is_word(c as u8))
+    // `num-traits` and `libc` are one name each.
+    text.split(|c: char| c.is_ascii() && !scan::is_word(c as u8) && !matches!(c, '-' | '.'))
+        .map(|word| word.trim_matches(['-', '.']))
         .filter(|word| !word.is_empty())
         .take(WORDS_MAX)
         .map(|word| {
             let next = names.len() as u32;
-            (!scan::is_variable(word.as_bytes())).then(|| *names.entry(word).or_insert(next))
+            (!word.split(['-', '.']).any(|part| scan::is_variable(part.as_bytes())))
+                .then(|| *names.entry(word).or_insert(next))
         })
         .collect()
 }

@@ -1,18 +1,19 @@
 //! What is shown within the budget, and how it reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use agentops_text::tokens;
 
+use super::cluster::Group;
 use super::{Log, block, clean, line_at, words};
 
 /// Traces and sections that are looked up.
-const BLOCKS_MAX: usize = 400;
+const SECTIONS_MAX: usize = 400;
 /// After so many in a row that do not fit, nothing will.
 const MISSES_MAX: usize = 60;
 /// Lines at the end that say how it went.
-const END_LINES: usize = 2;
+const END_LINES: u64 = 2;
 /// Bytes a token has in logs, to rank by; what is taken is counted.
 const BYTES_A_TOKEN: f64 = 3.0;
 
@@ -26,6 +27,9 @@ struct Item {
     rank: f64,
     /// Whether it is the first line of a group.
     is_group: bool,
+    /// Which section it begins, and in which it stands.
+    begins: Option<usize>,
+    within: Option<usize>,
 }
 
 /// The text for a budget of o200k tokens.
@@ -34,10 +38,13 @@ pub(super) fn text(log: &Log<'_>, budget: u64) -> String {
     items.sort_by(|a, b| b.rank.total_cmp(&a.rank).then(a.line.cmp(&b.line)));
     let head = head(log);
     let mut used = tokens::text_tokens(&head) + FOOT_TOKENS;
-    let mut taken: BTreeMap<(u64, usize), &Item> = BTreeMap::new();
+    let mut taken: BTreeMap<(u64, usize), (&Item, u64)> = BTreeMap::new();
+    let mut sections: HashSet<usize> = HashSet::new();
     let mut misses = 0;
     for (index, item) in items.iter().enumerate() {
-        // No text has fewer tokens than a third of its words; most of what cannot fit is known without counting.
+        if item.within.is_some_and(|section| sections.contains(&section)) {
+            continue;
+        }
         let cost = tokens::text_tokens(&item.text) + 1;
         if used + cost > budget {
             misses += 1;
@@ -48,7 +55,16 @@ pub(super) fn text(log: &Log<'_>, budget: u64) -> String {
         }
         misses = 0;
         used += cost;
-        taken.insert((item.line, index), item);
+        if let Some(section) = item.begins {
+            // What stands in the section need not stand there twice.
+            sections.insert(section);
+            taken.retain(|_, (other, cost)| {
+                let stays = other.within != Some(section);
+                used -= if stays { 0 } else { *cost };
+                stays
+            });
+        }
+        taken.insert((item.line, index), (item, cost));
     }
     loop {
         let text = written(log, &head, &taken);
@@ -66,13 +82,13 @@ pub(super) fn text(log: &Log<'_>, budget: u64) -> String {
 /// Room for the last line.
 const FOOT_TOKENS: u64 = 16;
 
-fn written(log: &Log<'_>, head: &str, taken: &BTreeMap<(u64, usize), &Item>) -> String {
+fn written(log: &Log<'_>, head: &str, taken: &BTreeMap<(u64, usize), (&Item, u64)>) -> String {
     let mut text = head.to_owned();
-    for item in taken.values() {
+    for (item, _) in taken.values() {
         text.push_str(&item.text);
         text.push('\n');
     }
-    let shown = taken.values().filter(|item| item.is_group).count();
+    let shown = taken.values().filter(|(item, _)| item.is_group).count();
     if shown < log.groups.len() {
         text.push_str(&format!("… {} kinds not shown\n", log.groups.len() - shown));
     }
@@ -107,89 +123,115 @@ fn head(log: &Log<'_>) -> String {
     head
 }
 
-fn items(log: &Log<'_>) -> Vec<Item> {
-    let mut items = Vec::new();
-    let mut blocks = 0;
-    let mut covered: Vec<Range<usize>> = Vec::new();
-    let end = log.kinds.lines.saturating_sub(END_LINES as u64);
-    let mut below: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+/// A line with what stands below it.
+struct Section {
+    /// The kind of its first line.
+    kind: usize,
+    bytes: Range<usize>,
+    below: Vec<String>,
+}
+
+/// The sections of a log, in the order in which they stand there.
+fn sections(log: &Log<'_>) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
     for group in &log.groups {
-        let index = group.kinds[0];
-        let text = &log.texts[index];
-        let at = log.kinds.kinds[index].at;
-        if blocks < BLOCKS_MAX && (group.trouble || words::begins_section(text)) && !words::is_frame(text) {
-            let block = block::below(log.source, at, &log.header);
-            if !block.below.is_empty() {
-                blocks += 1;
-                covered.push(block.bytes);
-                below.insert(index, block.below);
-            }
+        let kind = group.kinds[0];
+        let (text, at) = (&log.texts[kind], log.kinds.kinds[kind].at);
+        let is_candidate = (group.trouble || words::begins_section(text)) && !words::is_frame(text);
+        let is_inside = sections.last().is_some_and(|section| at < section.bytes.end);
+        if !is_candidate || is_inside || sections.len() == SECTIONS_MAX {
+            continue;
+        }
+        let block = block::below(log.source, at, &log.header);
+        if !block.below.is_empty() {
+            sections.push(Section { kind, bytes: block.bytes, below: block.below });
         }
     }
-    covered.sort_by_key(|range| range.start);
-    let is_covered = |at: usize| {
-        let before = covered.partition_point(|range| range.start < at);
-        covered[..before].last().is_some_and(|range| range.contains(&at))
-    };
+    sections
+}
+
+fn items(log: &Log<'_>) -> Vec<Item> {
+    let sections = sections(log);
+    let mut items = Vec::new();
     for group in &log.groups {
         for (form, index) in group.kinds.iter().enumerate() {
-            let kind = &log.kinds.kinds[*index];
-            let text = &log.texts[*index];
-            let is_rare = group.count <= 2;
+            let (kind, text) = (&log.kinds.kinds[*index], &log.texts[*index]);
             if form > 0 && words::is_passing_test(text) {
-                continue;
+                break;
             }
-            let is_section = below.contains_key(index) && words::begins_section(text);
-            let mut worth = match (form, group.trouble || is_section) {
-                (0, true) => 10.0,
-                (0, false) => 2.0,
-                (_, true) => 2.0,
-                (_, false) => 0.5,
-            };
-            if form == 0 && !is_rare {
-                // What makes up much of the log should be known.
-                worth += (group.count as f64 / log.kinds.lines as f64).sqrt();
+            let begins = sections.binary_search_by_key(&kind.at, |section| section.bytes.start).ok();
+            let begins = begins.filter(|section| sections[*section].kind == *index);
+            let before = sections.partition_point(|section| section.bytes.start < kind.at);
+            let within = before.checked_sub(1).filter(|section| sections[*section].bytes.contains(&kind.at));
+            let below = begins.map_or(&[][..], |section| &sections[section].below);
+            let mut worth = worth(log, group, form, below);
+            if within.is_some() || words::is_frame(text) {
+                worth *= ELSEWHERE;
             }
-            if form > 0 {
-                worth /= 1.0 + 0.2 * form as f64;
-            }
-            if let Some(block) = below.get(index) {
-                worth += 3.0 * block.iter().filter(|line| words::is_telling(line.trim_start())).count() as f64;
-            }
-            if words::failing_test(text).is_some() {
-                worth *= 3.0;
-            }
-            if words::is_frame(text) || is_covered(kind.at) {
-                worth *= 0.1;
-            } else if kind.last > end {
-                worth += 3.0;
-            }
-            let count = if form == 0 { group.count } else { kind.count };
-            let last = if form == 0 {
-                group.kinds.iter().map(|kind| log.kinds.kinds[*kind].last).max().unwrap_or(kind.last)
+            let mut shown = if form == 0 {
+                let last = group.kinds.iter().map(|kind| log.kinds.kinds[*kind].last).max().unwrap_or(kind.last);
+                place(kind.first, last, group.count, group.kinds.len())
             } else {
-                kind.last
+                place(kind.first, kind.last, kind.count, 1)
             };
-            let forms = if form == 0 { group.kinds.len() } else { 1 };
-            let mut shown = place(kind.first, last, count, forms);
             shown.push_str(text);
-            for line in below.remove(index).unwrap_or_default() {
+            for line in below {
                 shown.push('\n');
-                shown.push_str(&line);
+                shown.push_str(line);
             }
-            items.push(item(kind.first, shown, worth, form == 0));
-            if is_rare && let Some((line, at)) = kind.second {
+            items.push(Item::new(kind.first, shown, worth, form == 0, begins, within));
+            if group.count <= 2
+                && let Some((line, at)) = kind.second
+            {
                 let shown = format!("{}{}", place(line, line, 1, 1), line_at(log.source, at, &log.header));
-                items.push(item(line, shown, 0.8, false));
+                items.push(Item::new(line, shown, SECOND, false, None, within));
             }
         }
     }
     items
 }
 
-fn item(line: u64, text: String, worth: f64, is_group: bool) -> Item {
-    let rank = worth / (text.len() as f64 / BYTES_A_TOKEN + 2.0);
-    Item { line, text, rank, is_group }
+/// What it is worth to know of a group, where nothing is known of it yet.
+const TROUBLE: f64 = 10.0;
+/// See [`TROUBLE`].
+const EVENT: f64 = 2.0;
+/// What the second line of a group of two is worth.
+const SECOND: f64 = 0.8;
+/// What each line is worth that says what was wrong, below trouble and in a section that a failing test has for that.
+const TELLING: f64 = 3.0;
+/// See [`TELLING`].
+const TELLING_IN_SECTION: f64 = 8.0;
+/// How a command ended.
+const END: f64 = 3.0;
+/// Of what is worth little without the lines around it, or is shown with them.
+const ELSEWHERE: f64 = 0.1;
+
+/// What it is worth to show this form of a group.
+fn worth(log: &Log<'_>, group: &Group, form: usize, below: &[String]) -> f64 {
+    let index = group.kinds[form];
+    let (kind, text) = (&log.kinds.kinds[index], &log.texts[index]);
+    let is_section = !below.is_empty() && words::begins_section(text);
+    let is_failing = words::failing_test(text).is_some();
+    let mut worth = if group.trouble || is_section { TROUBLE } else { EVENT };
+    if form > 0 {
+        worth /= if group.trouble { 5.0 } else { 4.0 } * (1.0 + 0.2 * form as f64);
+    } else if group.count > 2 {
+        // What makes up much of the log should be known.
+        worth += (group.count as f64 / log.kinds.lines as f64).sqrt();
+    }
+    let telling = below.iter().filter(|line| words::is_telling(line.trim_start())).count() as f64;
+    worth += telling * if is_section { TELLING_IN_SECTION } else { TELLING };
+    if kind.last + END_LINES > log.kinds.lines {
+        worth += END;
+    }
+    if is_failing { worth * 3.0 } else { worth }
+}
+
+impl Item {
+    fn new(line: u64, text: String, worth: f64, is_group: bool, begins: Option<usize>, within: Option<usize>) -> Self {
+        let rank = worth / (text.len() as f64 / BYTES_A_TOKEN + 2.0);
+        Self { line, text, rank, is_group, begins, within }
+    }
 }
 
 /// Where a kind stands and how often: `12 `, `12-90 ×3 `, `12-90 ×3 ~2 `.

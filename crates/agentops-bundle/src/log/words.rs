@@ -37,6 +37,14 @@ static FRAME: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+/// Frames of runtimes and libraries, which are seldom where the mistake is.
+static LIBRARY: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?x) /rustc/ | /\.cargo/registry/ | \b(core|std|alloc|tokio|test)::|__rust | site-packages/ | /lib/python\d | node_modules/
+        | node:internal | \bat\ (java|javax|jdk|sun|scala|kotlin)\. | \bruntime/(panic|proc|asm_\w+)\.(go|s): | /usr/(lib|local/go)/",
+    )
+});
+
 static FAILING: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?x) ^( test\ (?<rust>\S+)(\ -\ should\ panic)?\ \.\.\.\ FAILED$
@@ -84,6 +92,11 @@ pub(super) fn is_trouble(line: &str) -> bool {
 /// Whether a line is a frame of a stack trace.
 pub(super) fn is_frame(line: &str) -> bool {
     FRAME.is_match(line)
+}
+
+/// Whether a frame is of a runtime or a library.
+pub(super) fn is_library_frame(line: &str) -> bool {
+    LIBRARY.is_match(line)
 }
 
 /// The name of the test that the line says has failed.
@@ -159,6 +172,7 @@ mod tests {
         ] {
             assert!(is_frame(line), "{line}");
         }
+        assert!(is_library_frame("   4: core::ops::function::FnOnce::call_once") && !is_library_frame("   4: app::run"));
         assert!(!is_frame("attached to console"));
         assert!(begins_section("thread 'main' (12) panicked at src/a.rs:1:2:") && is_telling("E   assert 1 == 2"));
     }
