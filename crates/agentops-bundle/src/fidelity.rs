@@ -215,7 +215,8 @@ mod tests {
     #[test]
     fn a_name_within_a_longer_name_is_not_there() {
         let fact = Fact::new(Class::Identifier, "parse", "a.rs:1");
-        assert_eq!(Fidelity::of(std::slice::from_ref(&fact), "parse_all()").lost, std::slice::from_ref(&fact));
-        assert_eq!(Fidelity::of(&[fact], "x.parse()").lost, []);
+        let facts = [fact];
+        assert_eq!(Fidelity::of(&facts, "parse_all()").lost, facts);
+        assert_eq!(Fidelity::of(&facts, "x.parse()").lost, []);
     }
 }
