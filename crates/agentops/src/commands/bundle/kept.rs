@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use agentops_bundle::manifest::{BundleId, Manifest, SourceRecord, hash};
 use agentops_bundle::mixed::{self, Part, Source};
 use agentops_bundle::store::{Bundle, Store, StoreError};
-use agentops_bundle::{Compressed, Fact, Fidelity};
+use agentops_bundle::{Compressed, Fact, Fidelity, SourceError};
 use agentops_core::models;
 use agentops_git::{Oid, Repo};
 use schemars::JsonSchema;
@@ -126,8 +126,7 @@ fn losses(fidelity: &Fidelity, unlisted: u64, printer: &Printer) {
 /// A path as a source: what its record says, and what is compressed.
 fn taken(repo: &Repo, head: Option<&Oid>, path: &Path) -> Result<(SourceRecord, Part), CommandError> {
     let absolute = std::path::absolute(path)?;
-    let unreadable =
-        |source| CommandError::of(USAGE, &agentops_bundle::SourceError::Unreadable { path: path.to_owned(), source });
+    let unreadable = |source| CommandError::from(SourceError::Unreadable { path: path.to_owned(), source });
     // Links are resolved so that a path in the repository is known as one; what lies outside has no commit.
     let real = std::fs::canonicalize(&absolute).map_err(unreadable)?;
     let within = real.strip_prefix(repo.work_tree()).ok();
