@@ -84,9 +84,13 @@ pub fn of_kind(kind: Kind, bytes: &[u8], budget: u64) -> Result<Compressed, Sour
         Kind::Folder | Kind::Code | Kind::Notes | Kind::Conversation => conversation::compress(bytes, budget),
     };
     let mut made = or_notes(made, bytes, budget)?;
-    if made.before <= budget && kind != Kind::Conversation {
-        made.text = String::from_utf8_lossy(bytes).into_owned();
-        made.after = made.before;
+    // What was read of it may count less than it does as it stands, but not by much.
+    if made.before <= budget.saturating_mul(2) && kind != Kind::Conversation {
+        let whole = String::from_utf8_lossy(bytes);
+        let tokens = text_tokens(&whole);
+        if tokens <= budget {
+            (made.text, made.after) = (whole.into_owned(), tokens);
+        }
     }
     Ok(made)
 }
