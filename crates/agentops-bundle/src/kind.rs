@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// So many bytes of the beginning are looked at.
-const LOOK_BYTES: usize = 64 << 10;
+const LOOK_BYTES: usize = 256 << 10;
 /// So many lines.
 const LOOK_LINES: usize = 400;
 
@@ -33,7 +33,7 @@ pub enum Kind {
     Conversation,
     /// Prose: notes, Markdown.
     Notes,
-    /// One file of code.
+    /// One file of code or configuration.
     Code,
     /// No text.
     Binary,
@@ -41,7 +41,7 @@ pub enum Kind {
 
 static TIMES: LazyLock<Regex> = LazyLock::new(|| {
     re(
-        r"^\W{0,2}(?:\d{4}[-/.]\d\d[-/.]\d\d|\d\d?[-/.]\d\d?[-/.]\d\d|\d\d:\d\d:\d\d|\d{9,}[.\s]|\d{6} \d{6}|(?:[A-Z][a-z]{2} ){0,2}[A-Z][a-z]{2} +\d+ \d\d:\d\d|\[[^\]]{0,40}\d\d:\d\d)",
+        r"^\W{0,2}(?:\d{4}[-/.]\d\d[-/.]\d\d|\d{8}[-T ]\d\d?:|\d\d-\d\d \d\d:\d\d|\d\d?[-/.]\d\d?[-/.]\d\d|\d\d:\d\d:\d\d|\d{9,}[.\s]|\d{6} \d{6}|(?:[A-Z][a-z]{2} ){0,2}[A-Z][a-z]{2} +\d+ \d\d:\d\d|\[[^\]]{0,40}\d\d:\d\d)",
     )
 });
 static LEVELS: LazyLock<Regex> = LazyLock::new(|| {
@@ -52,9 +52,15 @@ static SAYS: LazyLock<Regex> = LazyLock::new(|| {
         r"^(?:\[?\d[\d/.:, T-]{3,24}(?:[AaPp][Mm])?\]?\s*(?:-\s*)?)?(?:\*\*)?([\p{Lu}][\w.'-]{0,20}(?: [\p{Lu}][\w.'-]{0,20}){0,2})(?:\*\*)?:(?:\*\*)?\s+\S",
     )
 });
+/// What compilers and test runners print.
+static OUTPUT: LazyLock<Regex> = LazyLock::new(|| {
+    re(
+        r"^(?:=+ .+ =+$|Traceback \(most recent|test result: |running \d+ tests?$|(?:error|warning)(?:\[\w+\])?: |\s+Compiling \S+ v|FAILED |FAIL: |--- FAIL: |npm ERR! |Ran \d+ tests? in |\s+\S+ +\| +\d+ [+-]+$)",
+    )
+});
 static CODE: LazyLock<Regex> = LazyLock::new(|| {
     re(
-        r"^\s*(?:(?:pub |export |async |static |private |public |protected |default )*(?:fn|def|class|struct|enum|impl|trait|func|function|interface|namespace|module|package|import|from|use|const|let|var|return|if|for|while|else|elif|#include|#define)\b|[})\]]+[;,]?$|@\w+)|[;{]\s*$",
+        r#"^\s*(?:(?:pub |pub\(\w+\) |export |async |static |private |public |protected |default )*(?:fn|def|class|struct|enum|impl|trait|func|function|interface|namespace|module|mod|type|package|import|from|use|const|let|var|return|if|for|while|else|elif|match|case|#include|#define)\b|[})\]]+[;,]?$|@\w+|//|/\*|\*/|#\[|[\w."-]+ ?= ?\S|\[+[\w."-]+\]+$|[\w."-]+: ?[\w:<&\[]+[^ ]*,$)|[;{(,]\s*$"#,
     )
 });
 
@@ -79,26 +85,51 @@ impl Kind {
         if let Some(kind) = json(bytes, &lines) {
             return kind;
         }
-        if is_separated(&lines) {
-            return Self::Table;
-        }
         let share =
             |pattern: &Regex| lines.iter().filter(|line| pattern.is_match(line)).count() as f64 / lines.len().max(1) as f64;
+        let is_timed = share(&TIMES) > 0.5 || share(&LEVELS) > 0.5;
+        // Rows may begin with a time as well; then a heading without one tells.
+        let is_headed = lines.first().is_some_and(|line| !TIMES.is_match(line) && !LEVELS.is_match(line));
+        if is_separated(&lines) && (!is_timed || is_headed) {
+            return Self::Table;
+        }
         if is_talk(&lines) {
             return Self::Conversation;
         }
-        if share(&TIMES) > 0.5 || share(&LEVELS) > 0.5 {
+        if is_timed {
             return Self::Log;
         }
-        if text.starts_with("#!") || share(&CODE) > 0.3 {
+        if lines.iter().any(|line| OUTPUT.is_match(line)) {
+            return Self::Log;
+        }
+        let has = |start: &[&str]| lines.iter().any(|line| start.iter().any(|start| line.starts_with(start)));
+        if lines.first().is_some_and(|line| line.starts_with("# ")) && has(&["## ", "```", "- ", "* ", "1. "]) {
+            return Self::Notes;
+        }
+        if text.starts_with("#!") || share(&CODE) > 0.4 {
             return Self::Code;
         }
-        let prose = |line: &&&str| {
-            line.starts_with(['#', '-', '*', '>'])
-                || line.split_whitespace().count() > 5 && !line.starts_with(char::is_whitespace)
-        };
-        if lines.iter().filter(prose).count() * 2 >= lines.len() { Self::Notes } else { Self::Log }
+        let most =
+            |is: &dyn Fn(&str) -> bool, share: usize| lines.iter().filter(|line| is(line)).count() * share >= lines.len();
+        if most(&is_prose, 2) {
+            Self::Notes
+        } else if most(&|line| line.starts_with([' ', '\t']), 2) {
+            Self::Code
+        } else {
+            Self::Log
+        }
     }
+}
+
+/// A heading, an item or a line of several words, few of which have digits.
+fn is_prose(line: &str) -> bool {
+    if line.starts_with(['#', '-', '*', '>']) {
+        return true;
+    }
+    let (words, with_digits) = line.split_whitespace().fold((0, 0), |(words, digits), word| {
+        (words + 1, digits + usize::from(word.bytes().any(|byte| byte.is_ascii_digit())))
+    });
+    words > 5 && with_digits * 6 <= words && !line.starts_with(char::is_whitespace)
 }
 
 /// Zero bytes, or many that no text has.
@@ -155,12 +186,16 @@ fn of_objects(objects: &[&Value]) -> Kind {
         "item.started",
         "response_item",
         "session_meta",
+        "step_start",
         "thread.started",
         "tool_result",
         "tool_use",
         "turn.started",
     ];
-    let has_type = |value: &Value| value["type"].as_str().is_some_and(|kind| TYPES.contains(&kind));
+    let has_type = |value: &Value| {
+        let kind = value["type"].as_str().unwrap_or_default();
+        TYPES.contains(&kind) || kind == "user" && value["message"].is_object()
+    };
     let is_rpc = |value: &Value| {
         let message = value.get("msg").unwrap_or(value);
         message.get("jsonrpc").is_some() || message["method"].as_str().is_some_and(|method| method.contains('/'))
@@ -258,6 +293,8 @@ mod tests {
             ("Dec 10 06:55:46 host sshd[1]: Invalid user\nDec 10 06:55:48 host sshd[1]: closed\n", Kind::Log),
             ("Ann: Hi there\nBob: Hello\nAnn: I moved\nBob: When?\n", Kind::Conversation),
             ("# Plan\n\nWe will move the parser into its own crate next week.\n\n- first\n- second\n", Kind::Notes),
+            ("src/a.rs | 2 +-\nrunning 2 tests\ntest a ... ok\n\ntest result: ok. 2 passed\n", Kind::Log),
+            ("[package]\nname = \"x\"\n\n[dependencies]\nserde = \"1\"\n", Kind::Code),
             ("use std::fs;\n\nfn main() {\n    let x = 1;\n}\n", Kind::Code),
             ("a\0b", Kind::Binary),
         ] {

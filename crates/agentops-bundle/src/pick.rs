@@ -4,9 +4,6 @@
 
 use agentops_text::tokens::{cut, text_tokens};
 
-/// Of very short pieces not all are taken before one that matters: each counts as if it had these more.
-const PIECE_TOKENS: f64 = 3.0;
-
 /// A piece that is kept or left out as a whole.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
@@ -19,10 +16,11 @@ pub(crate) struct Piece {
 }
 
 /// The text of the best choice behind `head`, and its tokens. `gap` stands where pieces of one heading are left out.
-pub(crate) fn within(head: &str, pieces: &[Piece], gap: &str, budget: u64) -> (String, u64) {
+/// Each piece counts as if it had `more` tokens more: without them the shortest lines would be taken before all that matter.
+pub(crate) fn within(head: &str, pieces: &[Piece], gap: &str, more: f64, budget: u64) -> (String, u64) {
     let gap_tokens = if gap.is_empty() { 0 } else { 1 };
     let costs: Vec<u64> = pieces.iter().map(|piece| text_tokens(&piece.text) + gap_tokens).collect();
-    let density = |at: usize| pieces[at].value / (costs[at] as f64 + PIECE_TOKENS);
+    let density = |at: usize| pieces[at].value / (costs[at] as f64 + more);
     let mut order: Vec<usize> = (0..pieces.len()).collect();
     order.sort_by(|a, b| density(*b).total_cmp(&density(*a)).then(a.cmp(b)));
     let mut is_taken = vec![false; pieces.len()];
@@ -98,8 +96,8 @@ mod tests {
             piece("dear\n", 9.0, Some(0)),
             piece("# two\n", 0.0, None),
         ];
-        let (text, tokens) = within("", &pieces, "…\n", 8);
+        let (text, tokens) = within("", &pieces, "…\n", 3.0, 8);
         assert!(text.starts_with("# one\n…\ndear\n") && tokens <= 8, "{text}");
-        assert_eq!(within("head\n", &pieces, "", 0), (String::new(), 0));
+        assert_eq!(within("head\n", &pieces, "", 3.0, 0), (String::new(), 0));
     }
 }

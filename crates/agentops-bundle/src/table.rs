@@ -26,11 +26,11 @@ pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
         let detail = String::from("neither JSON nor lines with the same number of separators");
         return Err(SourceError::Form { expected: "table", detail });
     };
-    let (head, pieces, facts) = match read {
+    let (head, pieces, facts, gap) = match read {
         Read::Table(table) => of_table(&table),
-        Read::Document { head, pieces, facts } => (head, pieces, facts),
+        Read::Document { head, pieces, facts } => (head, pieces, facts, ""),
     };
-    let (text, after) = pick::within(&head, &pieces, "…\n", budget);
+    let (text, after) = pick::within(&head, &pieces, gap, 3.0, budget);
     Ok(Compressed { text, before, after, facts })
 }
 
@@ -44,10 +44,10 @@ const ENDS: usize = 3;
 /// Odd rows that are facts.
 const ODD_MAX: usize = 50;
 
-fn of_table(table: &Table) -> (String, Vec<Piece>, Vec<Fact>) {
+fn of_table(table: &Table) -> (String, Vec<Piece>, Vec<Fact>, &'static str) {
     let columns: Vec<Column> = (0..table.names.len()).map(|at| Column::of(table, at)).collect();
     let head = format!(
-        "Table ({}) of {} rows and {} columns, shortened; … rows left out.\n",
+        "Table ({}) of {} rows and {} columns, shortened; … rows left out.",
         table.form,
         table.rows.len(),
         columns.len()
@@ -56,14 +56,17 @@ fn of_table(table: &Table) -> (String, Vec<Piece>, Vec<Fact>) {
     let mut facts = Vec::new();
     for (name, column) in table.names.iter().zip(&columns) {
         let place = format!("column {name}");
-        pieces.push(Piece { text: format!("- {name}: {}\n", column.told()), value: 40.0, needs: None });
+        // Pieces begin with the line's end, so that a column's values can stand behind it or not.
+        let at = pieces.len();
+        pieces.push(Piece { text: format!("\n- {name}: {}", column.told()), value: 40.0, needs: None });
+        pieces.push(Piece { text: column.values(), value: 4.0, needs: Some(at) });
         facts.push(Fact::new(Class::Identifier, name.clone(), place.clone()));
         for end in column.ends() {
             facts.push(Fact::new(Class::Number, end.to_owned(), place.clone()));
         }
     }
     let heading = pieces.len();
-    pieces.push(Piece { text: format!("rows: {}\n", table.names.join(" | ")), value: 1.0, needs: None });
+    pieces.push(Piece { text: format!("\nrows: {}", table.names.join(" | ")), value: 1.0, needs: None });
     let count = table.rows.len();
     let mut odd_rows = 0;
     for (number, row) in table.rows.iter().enumerate() {
@@ -71,20 +74,20 @@ fn of_table(table: &Table) -> (String, Vec<Piece>, Vec<Fact>) {
         let from_end = number.min(count - 1 - number);
         let value = if odd && odd_rows < ODD_MAX {
             odd_rows += 1;
-            3.0
+            16.0
         } else if from_end < ENDS {
-            2.0
+            12.0
         } else {
-            0.2
+            0.5
         };
         let cells: Vec<&str> = row.iter().map(String::as_str).collect();
         let line = format!("{}: {}", number + 1, cells.join(" | "));
-        if value > 2.5 {
+        if value > 15.0 {
             facts.push(Fact::new(Class::RareEvent, line.clone(), format!("row {}", number + 1)));
         }
-        pieces.push(Piece { text: format!("{line}\n"), value, needs: Some(heading) });
+        pieces.push(Piece { text: format!("\n{line}"), value, needs: Some(heading) });
     }
-    (head, pieces, facts)
+    (head, pieces, facts, "\n…")
 }
 
 #[cfg(test)]
@@ -100,7 +103,7 @@ mod tests {
             source.push_str(&format!("{n},{level},{ms}\n"));
         }
         let made = compress(source.as_bytes(), 200).expect("a table");
-        assert!(made.text.contains("- id: integer, 1 … 300, all distinct\n"), "{}", made.text);
+        assert!(made.text.contains("- id: integer, 1 … 300, all distinct"), "{}", made.text);
         assert!(made.text.contains("- ms: integer, 10 … 99999"), "{}", made.text);
         assert!(made.text.contains("info ×150"), "{}", made.text);
         assert!(made.text.contains("171: 171 | fatal | 99999") && made.text.contains("1: 1 | warn | 11"), "{}", made.text);

@@ -13,6 +13,7 @@ mod event;
 mod facts;
 mod history;
 mod lines;
+mod marks;
 mod read;
 mod shell;
 mod tools;

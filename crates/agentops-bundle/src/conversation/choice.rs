@@ -114,7 +114,7 @@ impl Printer {
     fn turn(&self, talk: &Talk, at: usize) -> String {
         let turn = &talk.turns[at];
         let number = turn.place.rsplit([':', ' ']).next().unwrap_or_default();
-        let text = trimmed(&turn.text);
+        let text = if turn.speaker.is_empty() { turn.text.as_str() } else { trimmed(&turn.text) };
         let gap = if text.len() < turn.text.len() { " …" } else { "" };
         let text = if turn.speaker.is_empty() { text.to_owned() } else { crate::fidelity::flat(text) };
         match self.short.get(&turn.speaker) {

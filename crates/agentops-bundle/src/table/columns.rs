@@ -74,7 +74,7 @@ impl Column {
         Self { kind, empty, filled, distinct, common, range, usual }
     }
 
-    /// The column in words.
+    /// Type, range and how many values there are, in words.
     pub fn told(&self) -> String {
         let mut told = self.kind.to_owned();
         if let Some((low, high)) = &self.range {
@@ -83,18 +83,27 @@ impl Column {
         if self.empty > 0 {
             told.push_str(&format!(", {} empty", self.empty));
         }
-        if self.distinct == self.filled && self.filled > 1 {
-            if self.kind != "list" {
+        if self.filled > 1 && self.kind != "list" {
+            if self.distinct == self.filled {
                 told.push_str(", all distinct");
+            } else {
+                let least = if self.distinct >= DISTINCT_MAX { "at least " } else { "" };
+                told.push_str(&format!(", {least}{} distinct", self.distinct));
             }
-        } else if self.filled > 0 {
-            let least = if self.distinct >= DISTINCT_MAX { "at least " } else { "" };
-            let named: Vec<String> =
-                self.common.iter().take(NAMED_MAX).map(|(value, count)| format!("{value} ×{count}")).collect();
-            let more = if self.distinct > NAMED_MAX { ", …" } else { "" };
-            told.push_str(&format!(", {least}{} distinct: {}{more}", self.distinct, named.join(", ")));
         }
         told
+    }
+
+    /// The most frequent values with their counts; nothing where no value comes twice.
+    pub fn values(&self) -> String {
+        let named = self.common.iter().filter(|(_, count)| self.distinct <= KINDS_MAX || *count > 1).take(NAMED_MAX);
+        let named: Vec<String> = named.map(|(value, count)| format!("{value} ×{count}")).collect();
+        let more = if self.distinct > named.len() { ", …" } else { "" };
+        if named.is_empty() || self.distinct == self.filled {
+            String::new()
+        } else {
+            format!(": {}{more}", named.join(", "))
+        }
     }
 
     /// The ends of the range.

@@ -25,7 +25,9 @@ pub fn read(source: &[u8]) -> Option<Read> {
         scalar => pieces.push(Piece { text: format!("{}\n", told(scalar)), value: 1.0, needs: None }),
     }
     Some(Read::Document {
-        head: String::from("JSON, shortened; [n] = a list of n, {n} = an object of n keys, … left out.\n"),
+        head: String::from(
+            "JSON, shortened; [n] = a list of n, {n} = an object of n keys; what is left out is not marked.\n",
+        ),
         pieces,
         facts,
     })
@@ -69,10 +71,18 @@ fn child(
         Value::Object(_) => String::new(),
         scalar => format!(" {}", told(scalar)),
     };
+    // What is empty says little.
+    let full = match value {
+        Value::Null => 0.1,
+        Value::Array(list) if list.is_empty() => 0.1,
+        Value::Object(object) if object.is_empty() => 0.1,
+        Value::String(text) if text.is_empty() => 0.1,
+        _ => 1.0,
+    };
     let above = parent.map_or(1.0, |parent| pieces[parent].value);
     let at = pieces.len();
     let text = format!("{}{key}{colon}{told}\n", "  ".repeat(depth));
-    pieces.push(Piece { text, value: above * share * 0.7, needs: parent });
+    pieces.push(Piece { text, value: above * share * full * 0.7, needs: parent });
     if depth < DEPTH_MAX {
         children(value, depth + 1, Some(at), pieces, facts);
     }

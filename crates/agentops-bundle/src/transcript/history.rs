@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::event::{Event, Kind};
+use super::marks::{Marks, is_same};
 use super::{lines, shell};
 
 /// More changed files than this are not listed.
@@ -22,15 +23,15 @@ pub struct History {
     shown_last: HashMap<String, usize>,
     /// The last event that replaced this line by others, by what the edit itself says.
     replaced: HashMap<String, usize>,
-    /// Files by their last part: when they were removed, when their changes were thrown away, when they were written as a whole.
-    removed: HashMap<String, usize>,
-    reverted: HashMap<String, usize>,
-    written: HashMap<String, usize>,
+    /// Files that were removed, whose changes were thrown away, that were written as a whole.
+    removed: Marks,
+    reverted: Marks,
+    written: Marks,
     reverted_all: Option<usize>,
     /// The first event that edited a file in place or by a program, by the file's last part.
     touched: HashMap<String, usize>,
     /// Files that were put into others, or elsewhere, after they were written.
-    moved: HashMap<String, usize>,
+    moved: Marks,
     /// Files with the last event that changed them, in the order of their first change.
     changed: Vec<(String, usize)>,
 }
@@ -38,9 +39,9 @@ pub struct History {
 impl History {
     /// Notes that a file is changed.
     fn touch(&mut self, path: &str, index: usize) {
-        let base = shell::base(path);
-        self.touched.entry(base.to_owned()).or_insert(index);
-        match self.changed.iter().position(|(known, _)| shell::base(known) == base) {
+        let path = path.trim_start_matches("./");
+        self.touched.entry(shell::base(path).to_owned()).or_insert(index);
+        match self.changed.iter().position(|(known, _)| is_same(known, path)) {
             Some(at) => {
                 let (known, last) = &mut self.changed[at];
                 if path.len() > known.len() {
@@ -61,9 +62,8 @@ impl History {
                 Kind::Output { .. } => history.output(index, &event.text),
                 Kind::Command => history.command(index, &event.text),
                 Kind::Edit { path, old } => {
-                    let base = shell::base(path).to_owned();
                     if old.is_empty() {
-                        history.written.insert(base, index);
+                        history.written.put(path, index);
                     }
                     history.touch(path, index);
                     let new: HashSet<String> = event.text.lines().map(lines::norm).collect();
@@ -93,13 +93,13 @@ impl History {
         let command = shell::parse(text);
         for line in &command.lines {
             for path in shell::removed(line) {
-                self.removed.insert(shell::base(path).to_owned(), index);
+                self.removed.put(path, index);
             }
             for path in shell::reverted(line) {
                 if path == "." {
                     self.reverted_all = Some(index);
                 }
-                self.reverted.insert(shell::base(path).to_owned(), index);
+                self.reverted.put(path, index);
             }
             for path in shell::said_into(line) {
                 self.touch(path, index);
@@ -108,25 +108,29 @@ impl History {
                 if shell::edits_in_place(part) || shell::moves(part.trim()) {
                     // What is put in may be named within a program for `sed`.
                     for path in shell::paths(part) {
-                        self.moved.insert(shell::base(path).to_owned(), index);
+                        self.moved.put(path, index);
                     }
-                    for path in shell::operands_of(part) {
+                    let changed: Vec<&str> = shell::operands_of(part).collect();
+                    let from = if shell::moves(part.trim()) { changed.len().saturating_sub(1) } else { 0 };
+                    for path in &changed[from..] {
                         self.touch(path, index);
+                    }
+                    if part.contains("mv ") {
+                        changed[..from].iter().for_each(|path| self.removed.put(path, index));
                     }
                 }
             }
         }
         for document in &command.documents {
             if let Some(path) = document.path {
-                let base = shell::base(path).to_owned();
                 if !document.appends {
-                    self.written.insert(base, index);
+                    self.written.put(path, index);
                 }
                 self.touch(path, index);
             }
             if document.lines.iter().any(|line| shell::writes_files(line)) {
                 for path in document.lines.iter().flat_map(|line| shell::paths(line)) {
-                    self.moved.insert(shell::base(path).to_owned(), index);
+                    self.moved.put(path, index);
                     if path.contains('/') {
                         self.touch(path, index);
                     }
@@ -137,16 +141,15 @@ impl History {
 
     /// Whether the file is still there at the end, and belongs to the work.
     pub fn stands(&self, path: &str, index: usize) -> bool {
-        let base = shell::base(path);
-        let is_after = |at: Option<&usize>| at.is_some_and(|at| *at > index);
-        let is_elsewhere = is_after(self.moved.get(base));
-        let is_scratch = path.starts_with("/tmp/") || path.starts_with("/var/tmp/") || is_after(self.removed.get(base));
-        (is_elsewhere || !is_scratch) && !is_after(self.reverted.get(base)) && !is_after(self.reverted_all.as_ref())
+        let is_elsewhere = self.moved.has_after(path, index);
+        let is_scratch = is_temporary(path) || self.removed.has_above_after(path, index);
+        let is_reverted = self.reverted.has_after(path, index) || self.reverted_all.is_some_and(|at| at > index);
+        (is_elsewhere || !is_scratch) && !is_reverted
     }
 
     /// Whether the file was written anew as a whole after this event.
     pub fn is_rewritten(&self, path: &str, index: usize) -> bool {
-        self.written.get(shell::base(path)).is_some_and(|at| *at > index)
+        self.written.has_after(path, index)
     }
 
     /// Whether the line was shown before this event.
@@ -161,9 +164,9 @@ impl History {
 
     /// The files that were changed and stand, in the order of their first change, as they were named last.
     pub fn changed(&self) -> impl Iterator<Item = &str> {
-        let is_gone = |path: &str, index: usize| {
-            path.starts_with("/tmp/") || self.removed.get(shell::base(path)).is_some_and(|at| *at > index)
-        };
+        // What was put elsewhere stands there, but is no file of the work any more.
+        let is_gone =
+            |path: &str, index: usize| is_temporary(path) || is_copy(path) || self.removed.has_above_after(path, index);
         self.changed
             .iter()
             .filter(move |(path, index)| self.stands(path, *index) && !is_gone(path, *index))
@@ -184,6 +187,16 @@ impl History {
     pub fn is_touched_before(&self, path: &str, index: usize) -> bool {
         self.touched.get(shell::base(path)).is_some_and(|at| *at < index)
     }
+}
+
+/// A copy that is made to be moved or thrown away, by its name.
+fn is_copy(path: &str) -> bool {
+    let stem = ["new", "tmp", "bak", "orig"].iter().find_map(|end| path.strip_suffix(end));
+    stem.is_some_and(|stem| stem.ends_with(['.', '_']))
+}
+
+fn is_temporary(path: &str) -> bool {
+    path.starts_with("/tmp/") || path.starts_with("/var/tmp/")
 }
 
 #[cfg(test)]
