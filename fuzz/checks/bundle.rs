@@ -4,8 +4,7 @@ use agentops_bundle::kind::Kind;
 use agentops_bundle::mixed;
 use agentops_text::tokens::text_tokens;
 
-const KINDS: [Kind; 7] =
-    [Kind::Transcript, Kind::Log, Kind::Diff, Kind::Table, Kind::Json, Kind::Conversation, Kind::Notes];
+const KINDS: [Kind; 7] = [Kind::Transcript, Kind::Log, Kind::Diff, Kind::Table, Kind::Json, Kind::Conversation, Kind::Notes];
 
 /// Compresses the text after the first two bytes: one says as what, one to which budget. Panics where something does not hold.
 pub fn check(data: &[u8]) {

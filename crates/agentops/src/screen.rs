@@ -287,12 +287,10 @@ pub fn percent(permille: u64) -> String {
     format!("{} %", permille.div_ceil(10))
 }
 
-/// `48.2k → 6.1k, 7.9:1, kept 97 %`: what was read, what is handed on, and how much of the facts survived.
+/// `48.2k → 6.1k, kept 97 %`: what the contexts held, what is handed on, and how much of the facts in the documents survived.
 pub fn bundle(before: u64, after: u64, kept_permille: Option<u64>) -> String {
-    // Contexts that nobody measured have no ratio.
-    let ratio = if before > 0 && after > 0 { format!(", {:.1}:1", before as f64 / after as f64) } else { String::new() };
     let kept = kept_permille.map(|kept| format!(", kept {} %", kept / 10)).unwrap_or_default();
-    format!("{} → {}{ratio}{kept}", thousands(before), thousands(after))
+    format!("{} → {}{kept}", thousands(before), thousands(after))
 }
 
 /// A number of tokens in a few characters.
