@@ -1,14 +1,182 @@
-//! code
+//! A repository made small for a task: the files and lines that the task is about, within a budget.
+//!
+//! One pass counts where the task's words stand in every text file; the likeliest files are looked into, their definitions are
+//! ranked, and the lines that are worth most for their tokens are chosen. Lines are never rewritten: what stands in the
+//! result stands so in the file, but for secrets, which are redacted before anything is counted or cut.
+//!
+//! It must never follow a link, read outside the root, run a program, or pass the budget.
+
+mod facts;
+mod kind;
+mod open;
+mod outline;
+mod pack;
+mod parts;
+mod query;
+mod rank;
+mod render;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod words;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use crate::{Compressed, SourceError};
+use agentops_safe::Redactor;
+use agentops_text::tokens;
 
-/// x
+use crate::{Compressed, Fact, SourceError};
+use open::Opened;
+use query::Query;
+use rank::{FileRank, PartRank};
+use scan::{Scanned, Unread};
+
+/// How many tokens of the budget there are for each file that is looked into, and the least and most such files.
+const TOKENS_A_FILE: u64 = 60;
+const OPENED: (usize, usize) = (60, 1500);
+/// The most text that is looked into, in bytes.
+const OPENED_BYTES_MAX: u64 = 48 << 20;
+/// What was not read is named in a budget of at least this.
+const NOTE_BUDGET_MIN: u64 = 1_000;
+/// So many of them by name.
+const NOTED_MAX: usize = 5;
+
+/// The parts of a repository that a task needs, as Markdown: a heading `## path` for each file, the likeliest first, below it
+/// lines as they stand in the file; `@N` where what follows begins at line N.
+///
+/// [`Compressed::before`] counts all text files below the root: exactly up to 8 MiB of text, beyond that from an even sample of
+/// that size. Files that are never sources (locks, pictures, archives), files over 4 MiB, repositories within the repository and what
+/// `.gitignore` names are no part of it.
 ///
 /// # Errors
-/// x
-pub fn compress(root: &Path, task: &str, budget: u64) -> Result<Compressed, SourceError> {
-    let _ = (root, task, budget);
-    Ok(Compressed { text: String::new(), before: 0, after: 0, facts: Vec::new() })
+/// The folder cannot be read, or the budget is smaller than the task itself.
+pub fn compress(root: &Path, task: &str, budget: u64, redactor: &Redactor) -> Result<Compressed, SourceError> {
+    tokens::load_in_background();
+    let sources = Sources::read(root, task, budget, redactor)?;
+    let needed = tokens::text_tokens(task);
+    if needed > budget {
+        return Err(SourceError::Budget { budget, needed });
+    }
+    Ok(sources.bundle(budget))
+}
+
+/// A repository that was read for a task. Bundles of several sizes can be made of it.
+pub struct Sources {
+    tokens: u64,
+    opened: Vec<Opened>,
+    ranks: Vec<Vec<PartRank>>,
+    facts: Vec<Fact>,
+    note: String,
+}
+
+impl Sources {
+    /// Reads a repository for bundles of at most `budget_max` tokens.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn read(root: &Path, task: &str, budget_max: u64, redactor: &Redactor) -> Result<Self, SourceError> {
+        tokens::load_in_background();
+        let query = Query::of(task);
+        let scanned = scan::scan(root, &query.table)?;
+        let weights = rank::Weights::of(&query, &scanned);
+        let files = rank::files(&query, &scanned, &weights);
+        let many = usize::try_from(budget_max / TOKENS_A_FILE).unwrap_or(usize::MAX).clamp(OPENED.0, OPENED.1);
+        let mut bytes = 0;
+        let likeliest: Vec<&FileRank> = files
+            .iter()
+            .take(many)
+            .take_while(|rank| {
+                bytes += scanned.sources[rank.source].bytes;
+                bytes <= OPENED_BYTES_MAX
+            })
+            .collect();
+        let opened = open_all(root, &scanned, &likeliest, &query, redactor);
+        let ranks = rank::parts(&opened, &weights);
+        let facts = facts::of(&scanned, &files, &opened, &ranks);
+        let note = note(&scanned, redactor);
+        Ok(Self { tokens: scanned.tokens, opened, ranks, facts, note })
+    }
+
+    /// A bundle of at most `budget` tokens.
+    #[must_use]
+    pub fn bundle(&self, budget: u64) -> Compressed {
+        let note = if budget >= NOTE_BUDGET_MIN || self.opened.is_empty() { self.note.as_str() } else { "" };
+        let fits = |text: &str| tokens::text_tokens(text) <= budget;
+        let room = budget.saturating_sub(tokens::text_tokens(note));
+        let make = |room: u64| render::render(&self.opened, &pack::choose(&self.opened, &self.ranks, room), note);
+        let mut text = make(room);
+        // Lines are counted one by one, which is a little more than they count together: what is left is used once more. Should
+        // it ever be less, it is made smaller until it fits.
+        let used = tokens::text_tokens(&text);
+        if used < budget {
+            let more = make(room + (budget - used));
+            if fits(&more) {
+                text = more;
+            }
+        }
+        let mut room = room;
+        while !fits(&text) && room > 0 {
+            room -= room.div_ceil(20);
+            text = make(room);
+        }
+        if !fits(&text) {
+            text = String::new();
+        }
+        Compressed { after: tokens::text_tokens(&text), text, before: self.tokens, facts: self.facts.clone() }
+    }
+}
+
+/// Looks into files, on all cores; their order stays.
+fn open_all(root: &Path, scanned: &Scanned, files: &[&FileRank], query: &Query, redactor: &Redactor) -> Vec<Opened> {
+    let next = AtomicUsize::new(0);
+    let workers = thread::available_parallelism().map_or(1, usize::from).clamp(1, 8).min(files.len().max(1));
+    let work = || {
+        let mut opened = Vec::new();
+        while let Some((at, rank)) = {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            files.get(at).map(|rank| (at, rank))
+        } {
+            opened.extend(Opened::of(root, &scanned.sources[rank.source], rank, query, redactor).map(|file| (at, file)));
+        }
+        opened
+    };
+    let mut opened = thread::scope(|scope| {
+        let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
+        let mut opened = work();
+        opened.extend(others.into_iter().filter_map(|other| other.join().ok()).flatten());
+        opened
+    });
+    opened.sort_by_key(|(at, _)| *at);
+    opened.into_iter().map(|(_, file)| file).collect()
+}
+
+/// What a reader must know that the lines do not say.
+fn note(scanned: &Scanned, redactor: &Redactor) -> String {
+    if scanned.sources.is_empty() {
+        return "No text files are in this folder.\n".to_owned();
+    }
+    if scanned.unread.is_empty() {
+        return String::new();
+    }
+    let named: Vec<String> = scanned
+        .unread
+        .iter()
+        .take(NOTED_MAX)
+        .map(|(path, why)| {
+            let why = match why {
+                Unread::LfsPointer => "a Git LFS pointer, its content is not here",
+                Unread::TooLarge => "too large",
+                Unread::Unreadable => "unreadable",
+                Unread::Submodule => "a repository of its own",
+            };
+            format!("{} ({why})", redactor.redact(path))
+        })
+        .collect();
+    let more = match scanned.unread.len().saturating_sub(NOTED_MAX) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    format!("\nNot read: {}{more}\n", named.join(", "))
 }

@@ -22,6 +22,8 @@ pub enum Class {
     Change,
     /// A definition that the task is about.
     Definition,
+    /// A line of a source that the task is about.
+    Line,
     /// An error as it was printed.
     Error,
     /// The name of a test that failed.
@@ -53,12 +55,25 @@ pub struct Fact {
     pub text: String,
     /// Where it stands: `path:line`, `message 12`, `line 40`.
     pub place: String,
+    /// How much it counts beside others of its class; 1 where all count alike.
+    #[serde(default = "one")]
+    pub weight: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 impl Fact {
     /// A fact of this class.
     pub fn new(class: Class, text: impl Into<String>, place: impl Into<String>) -> Self {
-        Self { class, text: text.into(), place: place.into() }
+        Self { class, text: text.into(), place: place.into(), weight: 1 }
+    }
+
+    /// The same fact with another weight.
+    #[must_use]
+    pub fn weighing(self, weight: u32) -> Self {
+        Self { weight, ..self }
     }
 }
 
@@ -67,9 +82,9 @@ impl Fact {
 pub struct ClassScore {
     /// The class.
     pub class: Class,
-    /// How many facts of it are still there.
+    /// How many facts of it are still there, each with its weight.
     pub kept: u64,
-    /// How many there were.
+    /// How many there were, each with its weight.
     pub total: u64,
 }
 
@@ -94,9 +109,9 @@ impl Fidelity {
                 classes.push(ClassScore { class: fact.class, kept: 0, total: 0 });
                 classes.len() - 1
             });
-            classes[at].total += 1;
+            classes[at].total += u64::from(fact.weight);
             if result.has(fact) {
-                classes[at].kept += 1;
+                classes[at].kept += u64::from(fact.weight);
             } else {
                 lost.push(fact.clone());
             }

@@ -54,7 +54,7 @@ impl Part {
     /// The source cannot be read.
     pub fn compress(&self, task: &str, budget: u64, redactor: &Redactor) -> Result<Compressed, SourceError> {
         match &self.source {
-            Source::Folder(root) => code::compress(root, task, budget),
+            Source::Folder(root) => code::compress(root, task, budget, redactor),
             Source::Bytes(kind, bytes) => of_kind(*kind, &redacted(bytes, redactor), budget),
         }
     }
@@ -148,8 +148,18 @@ struct Size {
 /// A part at every size that differs, the smallest first.
 fn sizes(part: &Part, task: &str, room: u64, redactor: &Redactor) -> Result<Vec<Size>, SourceError> {
     let mut sizes: Vec<Size> = Vec::new();
+    // A folder is read once.
+    let folder = match &part.source {
+        Source::Folder(root) => Some(code::Sources::read(root, task, room, redactor)?),
+        Source::Bytes(..) => None,
+    };
     for percent in STEPS {
-        let made = match part.compress(task, room * percent / 100, redactor) {
+        let budget = room * percent / 100;
+        let made = match &folder {
+            Some(folder) => Ok(folder.bundle(budget)),
+            None => part.compress(task, budget, redactor),
+        };
+        let made = match made {
             // Too small a step for what must be there; a larger one may do.
             Err(SourceError::Budget { .. }) if percent < 100 => continue,
             made => made?,

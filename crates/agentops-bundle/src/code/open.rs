@@ -1,0 +1,87 @@
+//! The files that are looked into: their text without secrets, their definitions and parts.
+
+use std::path::Path;
+
+use agentops_safe::Redactor;
+
+use super::kind::Role;
+use super::outline::{self, Definition};
+use super::parts::{self, Part};
+use super::query::Query;
+use super::rank::FileRank;
+use super::scan::{self, Source};
+use super::words::{self, Hit};
+
+/// A file that was looked into.
+pub struct Opened {
+    /// Its path below the root.
+    pub path: String,
+    /// What it is for.
+    pub role: Role,
+    /// How likely the task is about it.
+    pub likely: f64,
+    /// Its text, without secrets.
+    text: String,
+    /// Where each line begins in the text, and the end.
+    starts: Vec<usize>,
+    /// Its definitions.
+    pub definitions: Vec<Definition>,
+    /// Its parts.
+    pub parts: Vec<Part>,
+    hits: Vec<Hit>,
+}
+
+impl Opened {
+    /// Looks into a file; `None` where it is gone or no text any more.
+    pub fn of(root: &Path, source: &Source, rank: &FileRank, query: &Query, redactor: &Redactor) -> Option<Self> {
+        let text = scan::read_text(root, Path::new(&source.path)).ok().flatten()?;
+        let text = match redactor.redact(&text) {
+            std::borrow::Cow::Borrowed(_) => text,
+            std::borrow::Cow::Owned(clean) => clean,
+        };
+        let hits = words::count(text.as_bytes(), &query.table).hits;
+        let mut starts = vec![0];
+        starts.extend(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1));
+        if starts.last() != Some(&text.len()) {
+            starts.push(text.len());
+        }
+        let mut file = Self {
+            path: source.path.clone(),
+            role: source.kind.role,
+            likely: rank.likely,
+            text,
+            starts,
+            definitions: Vec::new(),
+            parts: Vec::new(),
+            hits,
+        };
+        let lines = file.lines();
+        let definitions = outline::of(&file.text, &lines, source.kind);
+        let parts = parts::of(&lines, &definitions);
+        file.definitions = definitions;
+        file.parts = parts;
+        Some(file)
+    }
+
+    /// One line without its end.
+    pub fn line(&self, at: usize) -> &str {
+        self.text[self.starts[at]..self.starts[at + 1]].trim_end_matches(['\n', '\r'])
+    }
+
+    /// How many lines it has.
+    pub fn line_count(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// All lines.
+    pub fn lines(&self) -> Vec<&str> {
+        (0..self.line_count()).map(|at| self.line(at)).collect()
+    }
+
+    /// The hits on some lines.
+    pub fn hits(&self, start: usize, end: usize) -> &[Hit] {
+        let from = self.hits.partition_point(|hit| (hit.line as usize) < start);
+        let to = self.hits.partition_point(|hit| (hit.line as usize) < end);
+        &self.hits[from..to.max(from)]
+    }
+}
