@@ -165,7 +165,8 @@ impl<'a> Maker<'a> {
         for sentence in lines::sentences(text).filter(|sentence| !sentence.starts_with("```")) {
             let is_limit = FORBIDS.is_match(sentence);
             let class = if is_limit { Class::Constraint } else { Class::Other };
-            let worth = if is_limit { value * 5.0 } else { value };
+            let slight = if sentence.len() < 20 { 0.05 } else { 1.0 };
+            let worth = if is_limit { value * 5.0 } else { value } * slight;
             self.put(index, shortened(sentence, SENTENCE_BYTES_MAX), crate::fidelity::flat(sentence), class, worth);
         }
     }

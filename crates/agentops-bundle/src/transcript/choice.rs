@@ -15,6 +15,8 @@ use super::history::History;
 const MARK_TOKENS: u64 = 5;
 /// Of very short atoms not all can be taken before one that matters: each counts as if it had these more.
 const ATOM_TOKENS: f64 = 4.0;
+/// What is worth less is left out even where there is room: it takes attention as well as tokens.
+const VALUE_MIN: f64 = 0.002;
 /// Bytes of a token of code, about; only for the order.
 const BYTES_PER_TOKEN: f64 = 3.6;
 
@@ -104,6 +106,7 @@ impl<'a> Choice<'a> {
                 break;
             }
             if self.is_taken[at]
+                || atom.value < VALUE_MIN
                 || (atom.text.len() / BYTES_PER_TOKEN_MAX) as u64 > left
                 || (!atom.norm.is_empty() && self.kept.contains(atom.norm.as_str()))
             {
