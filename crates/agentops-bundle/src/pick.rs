@@ -4,6 +4,9 @@
 
 use agentops_text::tokens::{cut, text_tokens};
 
+/// How often what is left of the budget is filled again.
+const ROUNDS: usize = 3;
+
 /// A piece that is kept or left out as a whole.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
@@ -26,23 +29,24 @@ pub(crate) fn within(head: &str, pieces: &[Piece], gap: &str, more: f64, budget:
     let mut is_taken = vec![false; pieces.len()];
     let mut taken: Vec<usize> = Vec::new();
     let mut left = budget.saturating_sub(text_tokens(head));
-    for at in order {
-        // Headings of headings, as deep as they go; a piece only needs what stands before it, so this ends.
-        let mut with = Vec::new();
-        let mut next = Some(at);
-        while let Some(at) = next.filter(|at| !is_taken[*at]) {
-            with.push(at);
-            next = pieces[at].needs.filter(|before| *before < at);
+    let mut best = None;
+    // Gaps are counted before it is known whether they are needed: what is left is filled again.
+    for _ in 0..ROUNDS {
+        let before = taken.len();
+        fill(pieces, &costs, &order, &mut is_taken, &mut taken, left);
+        if taken.len() == before && best.is_some() {
+            break;
         }
-        let cost: u64 = with.iter().map(|at| costs[*at]).sum();
-        if with.is_empty() || cost > left {
-            continue;
+        let text = print(head, pieces, &taken, gap);
+        let tokens = text_tokens(&text);
+        if tokens > budget {
+            break;
         }
-        left -= cost;
-        for at in with.into_iter().rev() {
-            is_taken[at] = true;
-            taken.push(at);
-        }
+        left = budget - tokens;
+        best = Some((text, tokens));
+    }
+    if let Some(best) = best {
+        return best;
     }
     loop {
         let text = print(head, pieces, &taken, gap);
@@ -61,6 +65,28 @@ pub(crate) fn within(head: &str, pieces: &[Piece], gap: &str, more: f64, budget:
             if over == 0 {
                 break;
             }
+        }
+    }
+}
+
+/// Takes what fits into so many tokens, the best first.
+fn fill(pieces: &[Piece], costs: &[u64], order: &[usize], is_taken: &mut [bool], taken: &mut Vec<usize>, mut left: u64) {
+    for at in order.iter().copied() {
+        // Headings of headings, as deep as they go; a piece only needs what stands before it, so this ends.
+        let mut with = Vec::new();
+        let mut next = Some(at);
+        while let Some(at) = next.filter(|at| !is_taken[*at]) {
+            with.push(at);
+            next = pieces[at].needs.filter(|before| *before < at);
+        }
+        let cost: u64 = with.iter().map(|at| costs[*at]).sum();
+        if with.is_empty() || cost > left {
+            continue;
+        }
+        left -= cost;
+        for at in with.into_iter().rev() {
+            is_taken[at] = true;
+            taken.push(at);
         }
     }
 }

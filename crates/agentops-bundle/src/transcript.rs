@@ -14,6 +14,7 @@ mod facts;
 mod history;
 mod lines;
 mod marks;
+mod outputs;
 mod read;
 mod shell;
 mod tools;

@@ -48,12 +48,22 @@ pub fn within(talk: &Talk, signals: &[Signals], budget: u64) -> (String, u64) {
         shown.sort_unstable();
         let mut text = printer.head.clone();
         let mut group = None;
+        let mut before: Option<usize> = None;
         for at in shown {
             if group != Some(talk.turns[at].group) {
                 group = Some(talk.turns[at].group);
                 text.push_str(&titles[talk.turns[at].group]);
             }
-            text.push_str(&lines[at]);
+            // Parts of one turn stand under one name.
+            let goes_on = before.is_some_and(|before| {
+                let (last, turn) = (&talk.turns[before], &talk.turns[at]);
+                !turn.speaker.is_empty() && last.place == turn.place && last.group == turn.group
+            });
+            match lines[at].split_once(": ") {
+                Some((_, said)) if goes_on => text.push_str(said),
+                _ => text.push_str(&lines[at]),
+            }
+            before = Some(at);
         }
         let tokens = text_tokens(&text);
         if tokens <= budget {

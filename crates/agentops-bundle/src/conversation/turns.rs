@@ -12,10 +12,15 @@ use serde_json::Value;
 /// A turn longer than this is cut: no reader of a bundle needs a megabyte of one statement.
 const TURN_BYTES_MAX: usize = 64 << 10;
 
+/// A turn up to this length is kept or left out as a whole.
+const WHOLE_BYTES_MAX: usize = 600;
+/// A longer one falls into parts of about this length.
+const PART_BYTES: usize = 300;
+
 /// One thing that was said or noted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
-    /// Its id in the source, else `line 12`.
+    /// Its id in the source, else `line 12`; parts of a long turn have the same.
     pub place: String,
     /// Its group, an index.
     pub group: usize,
@@ -62,7 +67,35 @@ pub fn read(source: &[u8]) -> Talk {
     if talk.groups.is_empty() {
         talk.groups.push(String::new());
     }
+    if talk.turns.iter().any(|turn| turn.text.len() > WHOLE_BYTES_MAX) {
+        talk.turns = talk.turns.into_iter().flat_map(parted).collect();
+    }
     talk
+}
+
+/// A long turn as its lines, and long lines as their sentences: of a page-long answer the one line that matters can be kept.
+fn parted(turn: Turn) -> Vec<Turn> {
+    if turn.text.len() <= WHOLE_BYTES_MAX {
+        return vec![turn];
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for line in turn.text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+        let mut rest = line;
+        while rest.len() > PART_BYTES {
+            let from = floor(rest, PART_BYTES / 2);
+            let Some(end) = rest[from..].find(". ").map(|at| from + at + 1) else { break };
+            parts.push(&rest[..end]);
+            rest = rest[end..].trim_start();
+        }
+        parts.push(rest);
+    }
+    let part = |text: &str| Turn {
+        text: text.to_owned(),
+        place: turn.place.clone(),
+        speaker: turn.speaker.clone(),
+        group: turn.group,
+    };
+    parts.into_iter().filter(|text| !text.is_empty()).map(part).collect()
 }
 
 /// The objects of JSON lines, of a list, or of the list within an object.
@@ -258,6 +291,19 @@ mod tests {
         let talk = read(b"12/03/2024, 10:11 - Ann Lee: I moved\nto Rome.\n12/03/2024, 10:12 - Bob: When?\n13/03/2024, 09:00 - Bob: Hi\n13/03/2024, 09:01 - Ann Lee: In May");
         assert_eq!(talk.groups, ["12/03/2024", "13/03/2024"]);
         assert_eq!(said(&talk)[..2], [(0, "line 1", "Ann Lee", "I moved\nto Rome."), (0, "line 3", "Bob", "When?")]);
+    }
+
+    #[test]
+    fn a_long_answer_falls_into_parts() {
+        let long = format!("First line.\n\n{} End.", "A sentence that says a thing or two. ".repeat(30));
+        let talk = read(
+            serde_json::json!([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": long}])
+                .to_string()
+                .as_bytes(),
+        );
+        assert!(talk.turns.len() > 5 && talk.turns.iter().all(|turn| turn.text.len() <= PART_BYTES), "{}", talk.turns.len());
+        assert!(talk.turns[1..].iter().all(|turn| turn.place == "message 2" && turn.speaker == "assistant"));
+        assert_eq!(talk.turns[1].text, "First line.");
     }
 
     #[test]

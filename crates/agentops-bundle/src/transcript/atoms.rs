@@ -62,15 +62,13 @@ pub struct Atom {
 }
 
 /// Lines of outputs and files are shown up to this many bytes.
-const LINE_BYTES_MAX: usize = 400;
+pub(super) const LINE_BYTES_MAX: usize = 400;
 /// Lines of errors and failed tests.
-const ERROR_BYTES_MAX: usize = 200;
+pub(super) const ERROR_BYTES_MAX: usize = 200;
 /// Commands: longer ones lose their middle.
 const COMMAND_BYTES_MAX: usize = 240;
 /// Sentences.
 const SENTENCE_BYTES_MAX: usize = 400;
-/// An output longer than this many lines is seen by its errors, its beginning and its end only, except where it shows changes.
-const OUTPUT_LINES_MAX: usize = 20_000;
 
 static LIMITS: LazyLock<Regex> = LazyLock::new(|| {
     shell::re(
@@ -111,24 +109,26 @@ pub fn of(events: &Events, history: &History) -> Vec<Atom> {
     atoms
 }
 
-struct Maker<'a> {
+/// What is known while going through the events.
+pub(super) struct Maker<'a> {
     events: &'a [Event],
-    history: &'a History,
+    pub(super) history: &'a History,
     atoms: Vec<Atom>,
     /// The command or edit that lines belong to.
     head: Option<usize>,
     /// The first line of the last command.
-    command: &'a str,
+    pub(super) command: &'a str,
     /// Whether one of its lines was run for its result.
-    is_run: bool,
+    pub(super) is_run: bool,
     /// Whether the task was there already.
     asked: bool,
     /// Lines of outputs that were shown already.
-    shown: HashSet<String>,
+    pub(super) shown: HashSet<String>,
 }
 
 impl<'a> Maker<'a> {
-    fn put(&mut self, event: usize, text: String, norm: String, class: Class, value: f64) {
+    /// Adds an atom, if it says anything.
+    pub(super) fn put(&mut self, event: usize, text: String, norm: String, class: Class, value: f64) {
         if !text.trim().is_empty() {
             self.atoms.push(Atom { event, text, norm, class, value, needs: self.head });
         }
@@ -165,7 +165,8 @@ impl<'a> Maker<'a> {
         for sentence in lines::sentences(text).filter(|sentence| !sentence.starts_with("```")) {
             let is_limit = FORBIDS.is_match(sentence);
             let class = if is_limit { Class::Constraint } else { Class::Other };
-            let worth = if is_limit { value * 5.0 } else { value };
+            let slight = if sentence.len() < 20 { 0.05 } else { 1.0 };
+            let worth = if is_limit { value * 5.0 } else { value } * slight;
             self.put(index, shortened(sentence, SENTENCE_BYTES_MAX), crate::fidelity::flat(sentence), class, worth);
         }
     }
@@ -312,114 +313,6 @@ impl<'a> Maker<'a> {
             0.25
         };
         base * slight
-    }
-
-    fn output(&mut self, index: usize, text: &str, failed: bool) {
-        let all: Vec<&str> = text.lines().collect();
-        let count = all.len();
-        let command = self.command;
-        let is_run = self.is_run;
-        let views_touched = !is_run && shell::paths(command).any(|path| self.history.is_touched_before(path, index));
-        let fresh = if views_touched { self.fresh(&all, index) } else { vec![0.0; count] };
-        let mut diff = Diff::default();
-        for (number, line) in all.iter().enumerate() {
-            if count > OUTPUT_LINES_MAX && number > OUTPUT_LINES_MAX / 2 && number < count - OUTPUT_LINES_MAX / 2 {
-                continue;
-            }
-            let from_end = count - 1 - number;
-            if let Some((class, value)) = diff.line(line, self.history, index) {
-                let norm = if class == Class::Change { lines::norm(&line[1..]) } else { String::new() };
-                let slight = if class == Class::Change && lines::is_slight(&norm) { 0.2 } else { 1.0 };
-                self.put(index, shortened(line, LINE_BYTES_MAX), norm, class, value * slight);
-                continue;
-            }
-            let (class, value, limit) = match lines::line(line) {
-                lines::Line::Error => (Class::Error, 0.5, ERROR_BYTES_MAX),
-                lines::Line::Failed => (Class::FailingTest, 0.4, ERROR_BYTES_MAX),
-                lines::Line::Summary => (Class::Summary, 0.4, ERROR_BYTES_MAX),
-                lines::Line::Other if fresh[number] > 0.0 => (Class::Change, fresh[number], LINE_BYTES_MAX),
-                lines::Line::Other if is_run || failed => (
-                    Class::Other,
-                    if from_end < 2 {
-                        0.12
-                    } else if from_end < 8 {
-                        0.05
-                    } else {
-                        0.02
-                    },
-                    LINE_BYTES_MAX,
-                ),
-                lines::Line::Other => (Class::Other, 0.02, LINE_BYTES_MAX),
-            };
-            let norm = if class == Class::Error { crate::fidelity::flat(line) } else { lines::norm(line) };
-            let slight = if lines::is_slight(&norm) { 0.3 } else { 1.0 };
-            let again = if self.shown.insert(norm.clone()) { 1.0 } else { 0.3 };
-            self.put(index, shortened(line.trim_end(), limit), norm, class, value * slight * again);
-        }
-    }
-
-    /// Lines of a view of a changed file that were never shown before, or with another indentation: what they are worth. With
-    /// known lines near them on both sides the place was looked at before the change, and these lines were not there.
-    fn fresh(&self, all: &[&str], index: usize) -> Vec<f64> {
-        const NEAR: usize = 6;
-        let known: Vec<bool> = all.iter().map(|line| self.history.was_shown_exactly_before(line, index)).collect();
-        let value = |at: usize| {
-            let norm = lines::norm(all[at]);
-            if known[at] || lines::is_slight(&norm) {
-                return 0.0;
-            }
-            let before = known[at.saturating_sub(NEAR)..at].contains(&true);
-            let after = known[at..known.len().min(at + 1 + NEAR)].contains(&true);
-            let indented = self.history.was_shown_before(&norm, index);
-            match (before, after) {
-                (true, true) => 0.6,
-                _ if all.len() <= 3 => 0.6,
-                _ if indented => 0.4,
-                (false, false) => 0.0,
-                _ => 0.15,
-            }
-        };
-        (0..all.len()).map(value).collect()
-    }
-}
-
-/// Where in a unified diff an output is.
-#[derive(Default)]
-struct Diff {
-    path: String,
-    inside: bool,
-}
-
-impl Diff {
-    fn line(&mut self, line: &str, history: &History, index: usize) -> Option<(Class, f64)> {
-        if line.starts_with("diff --git ") || line.starts_with("--- a/") {
-            self.inside = true;
-            return Some((Class::Other, 0.03));
-        }
-        if !self.inside {
-            return None;
-        }
-        if let Some(path) = line.strip_prefix("+++ ") {
-            self.path = path.trim_start_matches("b/").to_owned();
-            return Some((Class::Look, 0.5));
-        }
-        if line.starts_with("@@") {
-            return Some((Class::Other, 0.08));
-        }
-        let stands = if history.stands(&self.path, index) { 1.0 } else { 0.05 };
-        match line.as_bytes().first() {
-            Some(b'+') => {
-                let value = if history.is_replaced_after(&lines::norm(&line[1..]), index) { 0.2 } else { 0.8 };
-                Some((Class::Change, value * stands))
-            }
-            Some(b'-') => Some((Class::Other, 0.1 * stands)),
-            Some(b' ') | None => Some((Class::Other, 0.01)),
-            _ if line.starts_with("index ") || line.starts_with("new file") => Some((Class::Other, 0.01)),
-            _ => {
-                self.inside = false;
-                None
-            }
-        }
     }
 }
 

@@ -15,58 +15,118 @@ use super::history::History;
 const MARK_TOKENS: u64 = 5;
 /// Of very short atoms not all can be taken before one that matters: each counts as if it had these more.
 const ATOM_TOKENS: f64 = 4.0;
+/// What is worth less is left out even where there is room: it takes attention as well as tokens.
+const VALUE_MIN: f64 = 0.002;
+/// Bytes of a token of code, about; only for the order.
+const BYTES_PER_TOKEN: f64 = 3.6;
+
+/// What is left of the budget is filled again so often: marks of events and gaps are counted before it is known whether they are
+/// needed.
+const ROUNDS: usize = 4;
+/// No atom is counted that is this many times longer in bytes than what is left in tokens: few texts have so many bytes a token.
+const BYTES_PER_TOKEN_MAX: usize = 8;
 
 /// The text of the best choice, and its tokens.
 pub fn within(events: &Events, history: &History, atoms: &[Atom], budget: u64) -> (String, u64) {
     let head = head(events, history, budget);
-    let costs: Vec<u64> = atoms.iter().map(cost).collect();
-    let density = |at: usize| atoms[at].value / (costs[at] as f64 + ATOM_TOKENS);
-    let mut order: Vec<usize> = (0..atoms.len()).collect();
-    order.sort_by(|a, b| density(*b).total_cmp(&density(*a)).then(a.cmp(b)));
-
-    let mut taken: Vec<usize> = Vec::new();
-    let mut marked = vec![false; events.list.len()];
-    let mut kept: HashSet<&str> = HashSet::new();
+    let mut choice = Choice::of(events, atoms);
     let mut left = budget.saturating_sub(text_tokens(&head));
-    let mut is_taken = vec![false; atoms.len()];
-    for at in order {
-        let atom = &atoms[at];
-        if is_taken[at] || (!atom.norm.is_empty() && kept.contains(atom.norm.as_str())) {
-            continue;
+    let mut best = None;
+    for _ in 0..ROUNDS {
+        let before = choice.taken.len();
+        choice.fill(left);
+        if choice.taken.len() == before && best.is_some() {
+            break;
         }
-        let with = atom.needs.filter(|head| !is_taken[*head]);
-        let mark = if marked[atom.event] { 0 } else { MARK_TOKENS };
-        let cost = costs[at] + mark + with.map_or(0, |head| costs[head]);
-        if cost > left {
-            continue;
+        let text = print(&head, events, atoms, &choice.taken);
+        let tokens = text_tokens(&text);
+        if tokens > budget {
+            break;
         }
-        left -= cost;
-        marked[atom.event] = true;
-        for at in with.into_iter().chain([at]) {
-            is_taken[at] = true;
-            taken.push(at);
-            if !super::lines::is_slight(&atoms[at].norm) {
-                kept.insert(&atoms[at].norm);
-            }
-        }
+        left = budget - tokens;
+        best = Some((text, tokens));
+    }
+    if let Some(best) = best {
+        return best;
     }
     // The sum of parts is nearly always an upper bound; where it is not, the least valuable go.
     loop {
-        let text = print(&head, events, atoms, &taken);
+        let text = print(&head, events, atoms, &choice.taken);
         let tokens = text_tokens(&text);
         if tokens <= budget {
             return (text, tokens);
         }
-        if taken.is_empty() {
+        if choice.taken.is_empty() {
             let text = cut(&text, budget).to_owned();
             let tokens = text_tokens(&text);
             return (text, tokens);
         }
         let mut over = tokens - budget;
-        while let Some(at) = taken.pop() {
-            over = over.saturating_sub(costs[at]);
+        while let Some(at) = choice.taken.pop() {
+            over = over.saturating_sub(cost(&atoms[at]));
             if over == 0 {
                 break;
+            }
+        }
+    }
+}
+
+struct Choice<'a> {
+    atoms: &'a [Atom],
+    /// By value per token, as estimated from the bytes: counting all that will not be taken would take most of the time.
+    order: Vec<usize>,
+    taken: Vec<usize>,
+    is_taken: Vec<bool>,
+    /// Events that have an atom already.
+    marked: Vec<bool>,
+    kept: HashSet<&'a str>,
+}
+
+impl<'a> Choice<'a> {
+    fn of(events: &Events, atoms: &'a [Atom]) -> Self {
+        let density = |at: usize| atoms[at].value / (atoms[at].text.len() as f64 / BYTES_PER_TOKEN + ATOM_TOKENS);
+        let mut order: Vec<usize> = (0..atoms.len()).collect();
+        order.sort_by(|a, b| density(*b).total_cmp(&density(*a)).then(a.cmp(b)));
+        Self {
+            atoms,
+            order,
+            taken: Vec::new(),
+            is_taken: vec![false; atoms.len()],
+            marked: vec![false; events.list.len()],
+            kept: HashSet::new(),
+        }
+    }
+
+    /// Takes what fits into so many tokens, the best first.
+    fn fill(&mut self, mut left: u64) {
+        for place in 0..self.order.len() {
+            let at = self.order[place];
+            let atom = &self.atoms[at];
+            if left < 3 {
+                break;
+            }
+            if self.is_taken[at]
+                || atom.value < VALUE_MIN
+                || (atom.text.len() / BYTES_PER_TOKEN_MAX) as u64 > left
+                || (!atom.norm.is_empty() && self.kept.contains(atom.norm.as_str()))
+            {
+                continue;
+            }
+            let with = atom.needs.filter(|head| !self.is_taken[*head]);
+            let mark = if self.marked[atom.event] { 0 } else { MARK_TOKENS };
+            let cost = cost(atom) + mark + with.map_or(0, |head| cost(&self.atoms[head]));
+            if cost > left {
+                continue;
+            }
+            left -= cost;
+            self.marked[atom.event] = true;
+            for at in with.into_iter().chain([at]) {
+                self.is_taken[at] = true;
+                self.taken.push(at);
+                let norm = &self.atoms[at].norm;
+                if !super::lines::is_slight(norm) {
+                    self.kept.insert(norm);
+                }
             }
         }
     }
