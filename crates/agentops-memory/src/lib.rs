@@ -1,0 +1,11 @@
+//! Recall: which of what was said and done before is about a question.
+//!
+//! Ranking knows no disk: [`turns`] ranks what was said in a conversation, [`sessions`] ranks past work for a new task. Both
+//! stand on [`index`], which counts words by field, and [`terms`], which says what counts as the same word. [`corpus`] reads
+//! conversations and sessions from files. Nothing here calls a model, and the same corpus gives the same order.
+
+pub mod corpus;
+pub mod index;
+pub mod sessions;
+pub mod terms;
+pub mod turns;
