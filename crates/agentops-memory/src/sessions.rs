@@ -164,7 +164,12 @@ impl Sessions {
     #[must_use]
     pub fn scores(&self, task: &str, candidates: &[bool]) -> Vec<f64> {
         let mut query = Query::new();
-        terms::each_term(task, |term| *query.entry(term.to_owned()).or_default() += 1.0);
+        // Numbers of a task are its own: line numbers, versions, values of an example.
+        terms::each_term(task, |term| {
+            if !term.bytes().all(|byte| byte.is_ascii_digit()) {
+                *query.entry(term.to_owned()).or_default() += 1.0;
+            }
+        });
         query.values_mut().for_each(|count| *count = count.min(REPEATED_MAX).sqrt());
         let mut sums = vec![0.0; self.heads.len()];
         for (field, (_, weight)) in self.fields.iter().zip(FIELDS) {

@@ -102,18 +102,13 @@ impl<'t> Conversation<'t> {
     pub fn scores(&self, question: &str) -> Vec<f64> {
         let lower = question.to_lowercase();
         let named: Vec<&String> = self.speakers.keys().filter(|name| has_word(&lower, name)).collect();
-        let names: Vec<&String> = self.speakers.values().flatten().collect();
-        let mut query = Query::new();
-        // A name says who, and stands in what others say to them.
-        terms::each_term(question, |term| {
-            if !names.iter().any(|name| *name == term) {
-                query.insert(term.to_owned(), 1.0);
-            }
-        });
+        let query = self.query(question);
         let own = self.text.scores(&query, &vec![true; self.turns.len()], HELD_BACK);
         let sessions = self.sessions(&query);
-        let dates: Query =
+        let mut dates = vec![0.0; self.turns.len()];
+        let asked: Query =
             DATE_WORDS.find_iter(question).flat_map(|word| terms::terms(word.as_str())).map(|term| (term, 1.0)).collect();
+        asked.keys().flat_map(|term| self.dates.having(term)).for_each(|turn| dates[turn] += DATE);
         let about_time = ABOUT_TIME.is_match(question);
         let mut scores = Vec::with_capacity(own.len());
         for (at, turn) in self.turns.iter().enumerate() {
@@ -128,7 +123,7 @@ impl<'t> Conversation<'t> {
                 score += ANSWER * near(-1);
             }
             score += SESSION * sessions.get(&turn.session).copied().unwrap_or_default();
-            score += DATE * dates.keys().filter(|term| self.dates.having(term).any(|having| having == at)).count() as f64;
+            score += dates[at];
             if !named.is_empty()
                 && named.len() < self.speakers.len()
                 && named.iter().any(|name| **name == turn.speaker.to_lowercase())
@@ -141,6 +136,23 @@ impl<'t> Conversation<'t> {
             scores.push(if self.asks[at] { score * ASKING } else { score });
         }
         scores
+    }
+
+    /// A question's terms. A name says who, and stands in what others say to them.
+    fn query(&self, question: &str) -> Query {
+        let mut query = Query::new();
+        terms::each_term(question, |term| {
+            if !self.speakers.values().flatten().any(|name| name == term) {
+                query.insert(term.to_owned(), 1.0);
+            }
+        });
+        query
+    }
+
+    /// How well each turn fits by its own words alone.
+    #[must_use]
+    pub fn own_scores(&self, question: &str) -> Vec<f64> {
+        self.text.scores(&self.query(question), &vec![true; self.turns.len()], HELD_BACK)
     }
 
     /// What the words tell that each session has.

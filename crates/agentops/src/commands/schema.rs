@@ -28,6 +28,7 @@ pub fn schema(args: &SchemaArgs, printer: &Printer) -> Result<u8, CommandError> 
         SchemaOf::Doctor => schema_for!(super::doctor::DoctorView),
         SchemaOf::WithReport => schema_for!(super::gateway::WithReport),
         SchemaOf::Gateway => schema_for!(super::gateway::Line),
+        SchemaOf::Recall => schema_for!(super::recall::RecallView),
         SchemaOf::Logs => schema_for!(agentops_engine::world::Entry),
         SchemaOf::Done => schema_for!(crate::printer::Done),
         SchemaOf::Error => schema_for!(crate::printer::ErrorView),
