@@ -1,6 +1,6 @@
 //! Reading and writing objects with no checkout touched. Written objects are on disk when their name is returned.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -34,8 +34,8 @@ pub struct TreeEntry {
 impl Repo {
     /// The commit that changed a path last, as seen from `from`, with its time in Unix seconds; none when none did.
     pub fn last_change(&self, from: &Oid, path: impl AsRef<Path>) -> Result<Option<(Oid, u64)>> {
-        let mut only = OsString::from(":(top,literal)");
-        only.push(OsStr::from_bytes(names::check_path(path.as_ref())?));
+        // Every call takes paths as they are written, not as patterns.
+        let only = OsStr::from_bytes(names::check_path(path.as_ref())?).to_owned();
         let call = self.plain()?.args(["rev-list", "--max-count=1", "--timestamp", "--end-of-options", from.as_str(), "--"]);
         let out = call.arg(only).long().ok()?;
         let text = String::from_utf8_lossy(&out);

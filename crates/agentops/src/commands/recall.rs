@@ -139,7 +139,8 @@ fn runs(here: &Context, redactor: &Redactor) -> (Vec<Source>, Searched) {
     let mut sources = Vec::new();
     // Opening the blobs makes their folder, so without a ledger nothing is opened.
     let opened = if searched.there { Ledger::read(&place).ok().flatten() } else { None };
-    let (Some(mut ledger), Ok(blobs)) = (opened, Blobs::open(&here.paths.blobs(), redactor.clone())) else {
+    let opened = opened.and_then(|ledger| Some((ledger, Blobs::open(&here.paths.blobs(), redactor.clone()).ok()?)));
+    let Some((mut ledger, blobs)) = opened else {
         searched.not_read += u64::from(searched.there);
         return (sources, searched);
     };
