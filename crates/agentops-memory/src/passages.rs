@@ -1,6 +1,8 @@
 //! Passages: what recall gives back. A file's passages follow each other, so that neighbours can be shown with what was
 //! found, and each knows where it stands.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -64,6 +66,11 @@ pub struct Found {
 /// What fits worse than this share of the best is not shown.
 const SHARE_OF_BEST: f64 = 0.25;
 
+/// What was learnt is worth more than what was said on the way.
+const DISTILLED: f64 = 1.25;
+/// What each further passage of a source counts.
+const AGAIN: f64 = 0.75;
+
 /// The passages that fit a question, best first.
 ///
 /// They are ranked as turns of one conversation whose sessions are the sources: neighbours share their scores, and a source
@@ -88,16 +95,35 @@ pub fn find(sources: &[Source], question: &str) -> Vec<Found> {
     let scores = conversation.scores(question);
     let own = conversation.own_scores(question);
     let best = scores.iter().copied().fold(0.0, f64::max);
-    let mut found: Vec<Found> = Vec::new();
+    let mut found: Vec<Vec<Found>> = vec![Vec::new(); sources.len()];
     for ((place, score), own) in places.iter().zip(&scores).zip(own) {
         // A passage that has no word of the question is a neighbour of one, and shown with it.
         if own > 0.0 && *score >= best * SHARE_OF_BEST {
-            found.push(Found { source: place.0, passage: place.1, score: *score });
+            let score = if sources[place.0].kind == Kind::Memory { score * DISTILLED } else { *score };
+            found[place.0].push(Found { source: place.0, passage: place.1, score });
         }
     }
-    // Of equal ones the later source comes first: sources are given oldest first.
-    found.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.source.cmp(&a.source)).then(a.passage.cmp(&b.passage)));
-    found
+    found.iter_mut().for_each(|of| of.sort_by(|a, b| a.score.total_cmp(&b.score).then(b.passage.cmp(&a.passage))));
+    in_turns(found)
+}
+
+/// The best of all sources first, where each further passage of a source counts less: the same talk says much the same.
+fn in_turns(mut found: Vec<Vec<Found>>) -> Vec<Found> {
+    // Ordered by score, then by source: these are given oldest first, and of equal ones the later is wanted.
+    let mut next: BTreeSet<(u64, usize)> = BTreeSet::new();
+    // Scores are not negative, so their bits are in their order.
+    let key = |found: &Found, taken: i32| ((found.score * AGAIN.powi(taken)).to_bits(), found.source);
+    for of in &found {
+        next.extend(of.last().map(|found| key(found, 0)));
+    }
+    let mut taken = vec![0; found.len()];
+    let mut order = Vec::new();
+    while let Some((_, source)) = next.pop_last() {
+        order.extend(found[source].pop());
+        taken[source] += 1;
+        next.extend(found[source].last().map(|found| key(found, taken[source])));
+    }
+    order
 }
 
 #[cfg(test)]
@@ -121,5 +147,14 @@ mod tests {
         assert!(found.iter().all(|found| (found.source, found.passage) != (0, 1)));
         assert_eq!(find(&sources, "zebra"), []);
         assert_eq!(find(&[], "zebra"), []);
+    }
+
+    #[test]
+    fn another_source_comes_before_the_same_one_again() {
+        let found = |source, passage, score| Found { source, passage, score };
+        let order = in_turns(vec![vec![found(0, 0, 8.0)], vec![found(1, 0, 9.0), found(1, 1, 10.0)], vec![]]);
+        assert_eq!(order.iter().map(|f| (f.source, f.passage)).collect::<Vec<_>>(), [(1, 1), (0, 0), (1, 0)]);
+        let equal = in_turns(vec![vec![found(0, 0, 8.0)], vec![found(1, 0, 8.0)]]);
+        assert_eq!(equal[0].source, 1, "the later one");
     }
 }

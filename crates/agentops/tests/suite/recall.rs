@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::room::{Room, bytes_of, everything};
+use crate::room::{Room, bytes_of, everything, quick_script, refs, scripted};
 
 const SECRET: &str = "ghp_0123456789abcdefghijklmnopqrstuvwxyzAB";
 
@@ -73,6 +73,22 @@ fn the_budget_holds_and_nothing_found_is_said() {
     assert_eq!(small["passages"], json!([]));
     let one = room.run(&["recall", "invoices", "--all", "--limit", "1", "--json"]).expect(0).json();
     assert_eq!(one["passages"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_run_is_found_before_and_after_its_merge() {
+    let room = Room::new();
+    let run = room.run(&refs(&scripted(&room, "quick", quick_script()))).expect(0).json();
+    let run = run["run"].as_str().unwrap();
+    let found = room.run(&["recall", "project checked by one script", "--json"]).expect(0).json();
+    assert_eq!(found["passages"][0]["kind"], "run", "{found:#}");
+    assert!(found["passages"][0]["source"].as_str().unwrap().starts_with(&format!("run {run} close-out.json")));
+    room.git(&["config", "user.name", "Person"]);
+    room.git(&["config", "user.email", "person@localhost"]);
+    room.run(&["merge", run]).expect(0);
+    let found = room.run(&["recall", "project checked by one script", "--json"]).expect(0).json();
+    assert_eq!(found["passages"][0]["kind"], "memory", "{found:#}");
+    assert_eq!(found["passages"][0]["commit"].as_str().map(str::len), Some(40));
 }
 
 #[test]
