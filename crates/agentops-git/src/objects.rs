@@ -1,6 +1,8 @@
 //! Reading and writing objects with no checkout touched. Written objects are on disk when their name is returned.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -30,6 +32,18 @@ pub struct TreeEntry {
 }
 
 impl Repo {
+    /// The commit that changed a path last, as seen from `from`, with its time in Unix seconds; none when none did.
+    pub fn last_change(&self, from: &Oid, path: impl AsRef<Path>) -> Result<Option<(Oid, u64)>> {
+        // Every call takes paths as they are written, not as patterns.
+        let only = OsStr::from_bytes(names::check_path(path.as_ref())?).to_owned();
+        let call = self.plain()?.args(["rev-list", "--max-count=1", "--timestamp", "--end-of-options", from.as_str(), "--"]);
+        let out = call.arg(only).long().ok()?;
+        let text = String::from_utf8_lossy(&out);
+        let Some((time, commit)) = text.trim().split_once(' ') else { return Ok(None) };
+        let unexpected = || Error::Unexpected { what: "rev-list".to_owned() };
+        Ok(Some((commit.parse().map_err(|_| unexpected())?, time.parse().map_err(|_| unexpected())?)))
+    }
+
     /// A file of a commit; none when there is no such file. A link gives its target.
     pub fn read_file(&self, commit: &Oid, path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
         let path = names::check_path(path.as_ref())?;
@@ -72,13 +86,9 @@ impl Repo {
         entries.collect()
     }
 
-    /// The newest commit, from `commit` back, that changed a file or folder; none where no commit has it. Without a path: that
-    /// changed anything but what AgentOps itself keeps in the repository.
-    pub fn last_change(&self, commit: &Oid, path: Option<&Path>) -> Result<Option<Oid>> {
-        let paths = match path {
-            Some(path) => vec![names::path(names::check_path(path)?)],
-            None => self.top_level(commit)?.into_iter().filter(|path| path != Path::new(".agentops")).collect(),
-        };
+    /// The newest commit, from `commit` back, that changed anything but what AgentOps itself keeps in the repository.
+    pub fn last_change_of_sources(&self, commit: &Oid) -> Result<Option<Oid>> {
+        let paths: Vec<_> = self.top_level(commit)?.into_iter().filter(|path| path != Path::new(".agentops")).collect();
         if paths.is_empty() {
             return Ok(None);
         }

@@ -59,6 +59,19 @@ fn head_and_revisions() {
 }
 
 #[test]
+fn the_last_commit_that_changed_a_path_is_known() {
+    let (room, repo) = Room::with_repo();
+    let first = repo.head().unwrap().commit;
+    let second = commit(&room, &repo, &first, "notes/[a].md", "a");
+    let third = commit(&room, &repo, &second, "other.md", "b");
+    let (found, time) = repo.last_change(&third, "notes/[a].md").unwrap().unwrap();
+    assert_eq!(found, second);
+    assert!(time > 0);
+    assert_eq!(repo.last_change(&first, "notes/[a].md").unwrap(), None);
+    assert_eq!(repo.last_change(&third, "absent").unwrap(), None);
+}
+
+#[test]
 fn status_counts() {
     let (room, repo) = Room::with_repo();
     let at = repo.work_tree();

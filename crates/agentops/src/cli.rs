@@ -66,6 +66,8 @@ pub enum Command {
     Gateway(GatewayArgs),
     /// Make code, logs, transcripts and more small for an agent
     Bundle(BundleArgs),
+    /// Find what was learnt, decided, said and done before
+    Recall(RecallArgs),
     /// See and agree to what a repository would run
     Trust(TrustArgs),
     /// Check this machine and repository
@@ -344,10 +346,38 @@ pub enum SchemaOf {
     BundleCheck,
     /// Output of `bundle diff --json`
     BundleDifference,
+    /// Output of `recall --json`
+    Recall,
     /// Output of every command that changes something, with `--json`
     Done,
     /// What a failed command prints with `--json`
     Error,
+}
+
+/// `agentops recall`
+#[derive(Debug, Args)]
+pub struct RecallArgs {
+    /// What is looked for, in plain words
+    #[arg(value_name = "QUERY", required_unless_present = "queries")]
+    pub query: Option<String>,
+    /// The most that the passages may take, in o200k tokens
+    #[arg(long, value_name = "TOKENS", default_value_t = 2000)]
+    pub budget: u64,
+    /// The most passages
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub limit: usize,
+    /// Transcripts of this folder and those below it; default: the repository
+    #[arg(long, value_name = "DIR", conflicts_with = "all")]
+    pub project: Option<PathBuf>,
+    /// Transcripts of all projects
+    #[arg(long)]
+    pub all: bool,
+    /// Rank these turns (a file of JSON lines) or sessions (a folder of such files) instead
+    #[arg(long, value_name = "FILE|DIR", requires = "queries")]
+    pub corpus: Option<PathBuf>,
+    /// Questions to rank the corpus for, as JSON lines; the answer is a JSON line for each
+    #[arg(long, value_name = "FILE", requires = "corpus", conflicts_with = "query")]
+    pub queries: Option<PathBuf>,
 }
 
 /// `agentops bundle`

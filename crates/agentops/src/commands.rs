@@ -7,6 +7,7 @@ mod doctor;
 mod finish;
 mod gateway;
 mod look;
+mod recall;
 mod run;
 mod schema;
 mod trust;
@@ -42,6 +43,7 @@ pub fn dispatch(cli: &Cli, printer: &Printer) -> Result<u8, CommandError> {
         Command::With(args) => gateway::with(&Standing::find(global)?, args, printer),
         Command::Gateway(args) => gateway::serve(&Standing::find(global)?, args, printer),
         Command::Bundle(args) => bundle::bundle(global, args, printer),
+        Command::Recall(args) => recall::recall(global, args, printer),
         Command::Trust(args) => trust::trust(&Context::find(global)?, args, printer),
         Command::Doctor => doctor::doctor(global, printer),
         Command::Demo(args) => demo::demo(args, printer),

@@ -19,6 +19,28 @@ pub const LANE: &str = "AGENTOPS_LANE";
 /// Set for every process of a session or gate, so that strays can be found.
 pub const SESSION: &str = "AGENTOPS_SESSION";
 
+/// Where Claude Code keeps its settings and transcripts; `recall` reads them. Default `~/.claude`.
+pub const CLAUDE_CONFIG_DIR: &str = "CLAUDE_CONFIG_DIR";
+/// Where Codex keeps its settings and transcripts; `recall` reads them. Default `~/.codex`.
+pub const CODEX_HOME: &str = "CODEX_HOME";
+
+/// Claude Code's folder; `None` when neither the variable nor HOME is set.
+#[must_use]
+pub fn claude_dir() -> Option<PathBuf> {
+    of_home(CLAUDE_CONFIG_DIR, ".claude")
+}
+
+/// Codex' folder; `None` when neither the variable nor HOME is set.
+#[must_use]
+pub fn codex_dir() -> Option<PathBuf> {
+    of_home(CODEX_HOME, ".codex")
+}
+
+fn of_home(own: &str, home: &str) -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute(own).or_else(|| absolute("HOME").map(|path| path.join(home)))
+}
+
 fn folder(own: &str, xdg: &str, home: &str) -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute(own)

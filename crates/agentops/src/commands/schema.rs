@@ -32,6 +32,7 @@ pub fn schema(args: &SchemaArgs, printer: &Printer) -> Result<u8, CommandError> 
         SchemaOf::KeptBundle => schema_for!(super::bundle::kept::KeptView),
         SchemaOf::BundleCheck => schema_for!(super::bundle::check::CheckView),
         SchemaOf::BundleDifference => schema_for!(super::bundle::kept::DifferenceView),
+        SchemaOf::Recall => schema_for!(super::recall::RecallView),
         SchemaOf::Logs => schema_for!(agentops_engine::world::Entry),
         SchemaOf::Done => schema_for!(crate::printer::Done),
         SchemaOf::Error => schema_for!(crate::printer::ErrorView),

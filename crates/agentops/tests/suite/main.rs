@@ -14,6 +14,7 @@ mod once;
 mod processes;
 mod quick;
 mod real;
+mod recall;
 mod room;
 mod telemetry;
 mod trust;

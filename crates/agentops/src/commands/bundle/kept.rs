@@ -144,7 +144,7 @@ fn taken(repo: &Repo, head: Option<&Oid>, path: &Path) -> Result<(SourceRecord, 
     let bytes = std::fs::read(&real).map_err(unreadable)?;
     let commit = match (within, head) {
         (Some(within), Some(head)) if repo.read_file(head, within)?.as_deref() == Some(&bytes) => {
-            repo.last_change(head, Some(within))?.map(|commit| commit.to_string())
+            repo.last_change(head, within)?.map(|(commit, _)| commit.to_string())
         }
         _ => None,
     };
@@ -161,7 +161,11 @@ pub(super) fn folder(repo: &Repo, head: Option<&Oid>, path: &Path) -> Result<(Op
     let under = (!path.as_os_str().is_empty()).then_some(path);
     let status = repo.status()?;
     if status.staged == 0 && status.unstaged == 0 {
-        let commit = repo.last_change(head, under)?.map(|commit| commit.to_string());
+        let commit = match under {
+            Some(path) => repo.last_change(head, path)?.map(|(commit, _)| commit),
+            None => repo.last_change_of_sources(head)?,
+        };
+        let commit = commit.map(|commit| commit.to_string());
         return Ok((commit, tree_hash(repo, head, under)?));
     }
     let mut list = String::new();

@@ -1,0 +1,280 @@
+//! `recall`: what was learnt, decided, said and done before, found by words. It reads and writes nothing; every passage has
+//! its source, and what was not searched is said.
+
+use std::path::Path;
+
+use agentops_engine::blobs::Blobs;
+use agentops_engine::ledger::Ledger;
+use agentops_memory::corpus::{self, CorpusError};
+use agentops_memory::passages::{self, Found, Kind, Passage, Source};
+use agentops_memory::sources::{self, Searched, claude, codex, notes};
+use agentops_safe::Redactor;
+use agentops_text::tokens;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::cli::{Global, RecallArgs};
+use crate::context::{self, Context};
+use crate::env;
+use crate::error::{self, CommandError, USAGE};
+use crate::printer::Printer;
+
+/// Runs of the private state that are searched, the newest.
+const RUNS_MAX: u32 = 200;
+/// Of a passage so much is shown, and of a neighbour.
+const SHOWN_BYTES_MAX: usize = 1200;
+/// See [`SHOWN_BYTES_MAX`].
+const NEIGHBOUR_BYTES_MAX: usize = 240;
+
+/// What recall found.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct RecallView {
+    /// What was asked.
+    pub query: String,
+    /// Best first.
+    pub passages: Vec<PassageView>,
+    /// What the passages take, in o200k tokens.
+    pub tokens: u64,
+    /// What was searched, and what was not.
+    pub searched: Vec<Searched>,
+}
+
+/// A passage with its neighbours.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct PassageView {
+    /// What kind of source it is from.
+    pub kind: Kind,
+    /// The file or run, and the line where there is one: `path:12`.
+    pub source: String,
+    /// The commit that changed the file last; absent for what is not in git.
+    pub commit: Option<String>,
+    /// The folder that it is about; absent where that is unknown.
+    pub project: Option<String>,
+    /// The day; absent where it is unknown.
+    pub date: Option<String>,
+    /// Who says it; absent for what nobody says.
+    pub speaker: Option<String>,
+    /// What stands before it.
+    pub before: Option<String>,
+    /// The text.
+    pub text: String,
+    /// What stands after it.
+    pub after: Option<String>,
+}
+
+/// `agentops recall`
+pub fn recall(global: &Global, args: &RecallArgs, printer: &Printer) -> Result<u8, CommandError> {
+    if let (Some(corpus), Some(queries)) = (&args.corpus, &args.queries) {
+        return rank(corpus, queries, printer);
+    }
+    let query = context::redacted(args.query.as_deref().unwrap_or_default());
+    let here = match Context::find(global) {
+        Ok(context) => Some(context),
+        // Without a repository there is still what agent programs keep.
+        Err(_) if args.all || args.project.is_some() => None,
+        Err(error) => return Err(error),
+    };
+    let project = match (&args.project, args.all) {
+        (Some(folder), _) => Some(folder.canonicalize()?),
+        (None, true) => None,
+        (None, false) => here.as_ref().map(|here| here.repo.work_tree().to_owned()),
+    };
+    let redactor = context::redactor();
+    let (sources, searched) = gather(here.as_ref(), project.as_deref(), &redactor);
+    let found = passages::find(&sources, &query);
+    let mut view = RecallView { query, passages: Vec::new(), tokens: 0, searched };
+    choose(&mut view, &sources, &found, here.as_ref(), args, &redactor);
+    if printer.json() {
+        printer.value(&view);
+    } else {
+        print(&view, printer);
+    }
+    Ok(error::SUCCESS)
+}
+
+/// The scorer's form: names for questions, nothing else on stdout.
+fn rank(corpus: &Path, queries: &Path, printer: &Printer) -> Result<u8, CommandError> {
+    let answers = corpus::answer(corpus, queries)?;
+    for answer in &answers.answers {
+        printer.document(&serde_json::to_string(answer).map_err(std::io::Error::other)?);
+    }
+    let skipped = if answers.skipped > 0 { format!(", {} lines not understood", answers.skipped) } else { String::new() };
+    printer.note(&format!("{} questions answered{skipped}", answers.answers.len()));
+    Ok(error::SUCCESS)
+}
+
+impl From<CorpusError> for CommandError {
+    fn from(error: CorpusError) -> Self {
+        CommandError::of(USAGE, &error).hint("`agentops recall --help` says what a corpus is")
+    }
+}
+
+/// Everything that is searched, oldest first within its kind.
+fn gather(here: Option<&Context>, project: Option<&Path>, redactor: &Redactor) -> (Vec<Source>, Vec<Searched>) {
+    let (mut sources, mut searched) = (Vec::new(), Vec::new());
+    let mut add = |(more, of): (Vec<Source>, Searched)| {
+        sources.extend(more);
+        searched.push(of);
+    };
+    let unknown =
+        |what: &str| (Vec::new(), Searched { what: what.into(), place: "HOME is not set".into(), ..Searched::default() });
+    add(env::claude_dir().map_or_else(|| unknown("transcripts of Claude Code"), |folder| claude::read(&folder, project)));
+    add(env::codex_dir().map_or_else(|| unknown("transcripts of Codex"), |folder| codex::read(&folder, project)));
+    if let Some(here) = here {
+        add(runs(here, redactor));
+        notes::read(here.repo.work_tree()).into_iter().for_each(add);
+    }
+    (sources, searched)
+}
+
+/// The runs of the private state: their tasks and the documents that agents wrote.
+fn runs(here: &Context, redactor: &Redactor) -> (Vec<Source>, Searched) {
+    let place = here.paths.ledger();
+    let mut searched = Searched {
+        what: "runs on this machine".into(),
+        place: place.display().to_string(),
+        there: place.is_file(),
+        ..Searched::default()
+    };
+    let mut sources = Vec::new();
+    // Opening the blobs makes their folder, so without a ledger nothing is opened.
+    let opened = if searched.there { Ledger::read(&place).ok().flatten() } else { None };
+    let opened = opened.and_then(|ledger| Some((ledger, Blobs::open(&here.paths.blobs(), redactor.clone()).ok()?)));
+    let Some((mut ledger, blobs)) = opened else {
+        searched.not_read += u64::from(searched.there);
+        return (sources, searched);
+    };
+    let lines = ledger.runs(RUNS_MAX).unwrap_or_default();
+    for line in lines.into_iter().rev() {
+        let Ok(Some(state)) = ledger.state(&line.run) else {
+            searched.not_read += 1;
+            continue;
+        };
+        searched.read += 1;
+        let date = Some(notes::date_of(line.started_ms));
+        let artifacts = state.phases.iter().flat_map(|phase| &phase.lanes).flat_map(|lane| &lane.artifacts);
+        let task = [("task".to_owned(), &line.task)].into_iter();
+        for (name, blob) in task.chain(artifacts.map(|(name, blob)| (name.clone(), blob))) {
+            let Ok(text) = blobs.text(blob) else {
+                searched.not_read += 1;
+                continue;
+            };
+            let mut passages = notes::passages(&text);
+            passages.iter_mut().for_each(|passage| passage.date.clone_from(&date));
+            let project = Some(here.repo.work_tree().display().to_string());
+            sources.push(Source { kind: Kind::Run, name: format!("run {} {name}", line.run), project, passages });
+        }
+    }
+    (sources, searched)
+}
+
+/// Takes the best passages that fit the budget.
+fn choose(
+    view: &mut RecallView,
+    sources: &[Source],
+    found: &[Found],
+    here: Option<&Context>,
+    args: &RecallArgs,
+    redactor: &Redactor,
+) {
+    let head = here.and_then(|here| here.repo.head().ok());
+    let mut shown: Vec<(usize, usize)> = Vec::new();
+    let mut texts: Vec<String> = Vec::new();
+    for found in found {
+        if view.passages.len() >= args.limit {
+            break;
+        }
+        // A neighbour of what is shown is shown already.
+        if shown.iter().any(|(source, passage)| *source == found.source && passage.abs_diff(found.passage) <= 1) {
+            continue;
+        }
+        let source = &sources[found.source];
+        let passage = &source.passages[found.passage];
+        let text = cut(redactor, passage, SHOWN_BYTES_MAX);
+        if texts.contains(&text) {
+            continue;
+        }
+        let near = |at: Option<usize>| {
+            at.and_then(|at| source.passages.get(at)).map(|near| cut(redactor, near, NEIGHBOUR_BYTES_MAX))
+        };
+        let in_git = matches!(source.kind, Kind::Memory | Kind::RunRecord | Kind::Bundle);
+        let commit = head.as_ref().filter(|_| in_git).zip(here).and_then(|(head, here)| {
+            here.repo.last_change(&head.commit, &source.name).ok().flatten().map(|(commit, _)| commit.to_string())
+        });
+        let made = PassageView {
+            kind: source.kind,
+            source: passage.line.map_or_else(|| source.name.clone(), |line| format!("{}:{line}", source.name)),
+            commit,
+            project: source.project.clone(),
+            date: passage.date.clone(),
+            speaker: passage.speaker.clone(),
+            before: near(found.passage.checked_sub(1)),
+            text: text.clone(),
+            after: near(Some(found.passage + 1)),
+        };
+        let cost = tokens::text_tokens(&written(&made));
+        if view.tokens + cost > args.budget {
+            continue;
+        }
+        view.tokens += cost;
+        shown.push((found.source, found.passage));
+        texts.push(text);
+        view.passages.push(made);
+    }
+}
+
+/// A passage without secrets, and not endless. It is cut after that, so that no half of a secret is left.
+fn cut(redactor: &Redactor, passage: &Passage, bytes_max: usize) -> String {
+    let clean = redactor.redact(passage.text.trim());
+    let text = sources::beginning(&clean, bytes_max);
+    if text.len() < clean.len() { format!("{} …", text.trim_end()) } else { text.to_owned() }
+}
+
+/// A passage as a person reads it.
+fn written(passage: &PassageView) -> String {
+    let short = |commit: &String| format!("commit {}", &commit[..commit.len().min(10)]);
+    let about = [
+        passage.date.clone(),
+        passage.commit.as_ref().map(short),
+        passage.project.as_ref().filter(|_| passage.commit.is_none()).cloned(),
+        passage.speaker.clone(),
+    ];
+    let about: Vec<String> = about.into_iter().flatten().collect();
+    let mut text = format!("## {}\n{}\n", passage.source, about.join(" · "));
+    for (part, mark) in [(passage.before.as_ref(), "  ┆ "), (Some(&passage.text), ""), (passage.after.as_ref(), "  ┆ ")]
+    {
+        for line in part.into_iter().flat_map(|part| part.lines()) {
+            text.push_str(&format!("{mark}{line}\n"));
+        }
+    }
+    text
+}
+
+fn print(view: &RecallView, printer: &Printer) {
+    let texts: Vec<String> = view.passages.iter().map(written).collect();
+    if texts.is_empty() {
+        printer.note("nothing found");
+    } else {
+        printer.data(texts.join("\n").trim_end());
+    }
+    printer.note(&format!("{} passages, {} tokens", view.passages.len(), view.tokens));
+    for searched in &view.searched {
+        printer.note(&said(searched));
+    }
+}
+
+/// What was searched, in a line.
+fn said(searched: &Searched) -> String {
+    if !searched.there {
+        return format!("{}: none ({})", searched.what, searched.place);
+    }
+    let mut words = vec![format!("{} searched", searched.read)];
+    let parts = [
+        (searched.other_projects, "of other projects left out"),
+        (searched.unknown_project, "of an unknown project left out"),
+        (searched.not_read, "not read"),
+        (searched.not_understood, "lines not understood"),
+    ];
+    words.extend(parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    format!("{}: {}", searched.what, words.join(", "))
+}

@@ -1,0 +1,115 @@
+//! `recall` in a sealed room: what agent programs and runs left is found, with its source, and nothing is written.
+
+use serde_json::json;
+
+use crate::room::{Room, bytes_of, everything, quick_script, refs, scripted};
+
+const SECRET: &str = "ghp_0123456789abcdefghijklmnopqrstuvwxyzAB";
+
+/// A room with a learning in git, a session of Claude Code here, one elsewhere, and one of Codex.
+fn remembering() -> Room {
+    let room = Room::new();
+    room.file(
+        ".agentops/memory/learnings/2031-04-05-r-abc123.md",
+        "---\nrun: r-abc123\ndate: 2031-04-05\n---\n\nThe webhook must retry with jitter: all shops called at the same second.\n",
+    );
+    room.git(&["add", "."]);
+    room.git(&["commit", "--quiet", "--message", "A learning"]);
+    let line = |cwd: &std::path::Path, speaker: &str, text: &str| {
+        json!({ "type": speaker, "cwd": cwd, "timestamp": "2031-04-06T07:08:09Z", "message": { "role": speaker, "content": text } }).to_string()
+    };
+    let here = room.repo().canonicalize().unwrap();
+    let elsewhere = std::path::Path::new("/elsewhere");
+    let talk = [
+        line(&here, "user", "Where do invoices get their number?"),
+        line(&here, "assistant", &format!("From the ledger table; the token was {SECRET}.")),
+        "{ broken".to_owned(),
+    ];
+    let claude = room.root().join("home/.claude/projects/-repo");
+    std::fs::create_dir_all(&claude).unwrap();
+    std::fs::write(claude.join("a.jsonl"), talk.join("\n")).unwrap();
+    std::fs::write(claude.join("b.jsonl"), line(elsewhere, "user", "Invoices of another project")).unwrap();
+    let codex = room.root().join("home/.codex/sessions/2031/04/06");
+    std::fs::create_dir_all(&codex).unwrap();
+    let rollout = [
+        json!({ "timestamp": "2031-04-06T10:00:00Z", "type": "session_meta", "payload": { "cwd": here } }),
+        json!({ "timestamp": "2031-04-06T10:00:01Z", "type": "response_item", "payload": { "type": "message", "role": "assistant", "content": [{ "type": "output_text", "text": "The parser dropped trailing commas." }] } }),
+    ];
+    std::fs::write(codex.join("rollout-2031-04-06T10-00-00-x.jsonl"), rollout.map(|line| line.to_string()).join("\n"))
+        .unwrap();
+    room
+}
+
+#[test]
+fn what_was_learnt_said_and_done_is_found_with_its_source() {
+    let room = remembering();
+    let learnt = room.run(&["recall", "why does the webhook retry with jitter?"]).expect(0);
+    assert!(
+        learnt.stdout.starts_with("## .agentops/memory/learnings/2031-04-05-r-abc123.md:6\n2031-04-05 · commit "),
+        "{learnt:#?}"
+    );
+    let said = room.run(&["recall", "invoice numbers", "--json"]).expect(0).json();
+    let passage = &said["passages"][0];
+    assert_eq!(passage["kind"], "claude-transcript");
+    assert!(passage["source"].as_str().unwrap().ends_with("a.jsonl:1"), "{said:#}");
+    assert!(passage["after"].as_str().unwrap().contains("ledger table"), "neighbours are kept: {said:#}");
+    assert!(!said.to_string().contains(SECRET), "{said:#}");
+    assert!(!said.to_string().contains("another project"));
+    assert_eq!(said["searched"][0]["other_projects"], 1);
+    assert_eq!(said["searched"][0]["not_understood"], 1);
+    let codex = room.run(&["recall", "trailing commas"]).expect(0);
+    assert!(codex.stdout.contains("rollout-2031-04-06T10-00-00-x.jsonl:2"), "{codex:#?}");
+    let all = room.run(&["recall", "invoices", "--all"]).expect(0);
+    assert!(all.stdout.contains("another project") && all.stdout.contains("/elsewhere"), "{all:#?}");
+}
+
+#[test]
+fn the_budget_holds_and_nothing_found_is_said() {
+    let room = remembering();
+    let none = room.run(&["recall", "zebra crossing"]).expect(0);
+    assert_eq!(none.stdout, "");
+    assert!(none.stderr.contains("nothing found") && none.stderr.contains("bundles of this repository: none"), "{none:#?}");
+    let small = room.run(&["recall", "webhook", "--budget", "5", "--json"]).expect(0).json();
+    assert_eq!(small["passages"], json!([]));
+    let one = room.run(&["recall", "invoices", "--all", "--limit", "1", "--json"]).expect(0).json();
+    assert_eq!(one["passages"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_run_is_found_before_and_after_its_merge() {
+    let room = Room::new();
+    let run = room.run(&refs(&scripted(&room, "quick", quick_script()))).expect(0).json();
+    let run = run["run"].as_str().unwrap();
+    let found = room.run(&["recall", "project checked by one script", "--json"]).expect(0).json();
+    assert_eq!(found["passages"][0]["kind"], "run", "{found:#}");
+    assert!(found["passages"][0]["source"].as_str().unwrap().starts_with(&format!("run {run} close-out.json")));
+    room.git(&["config", "user.name", "Person"]);
+    room.git(&["config", "user.email", "person@localhost"]);
+    room.run(&["merge", run]).expect(0);
+    let found = room.run(&["recall", "project checked by one script", "--json"]).expect(0).json();
+    assert_eq!(found["passages"][0]["kind"], "memory", "{found:#}");
+    assert_eq!(found["passages"][0]["commit"].as_str().map(str::len), Some(40));
+}
+
+#[test]
+fn recall_writes_nothing() {
+    let room = remembering();
+    let before = (bytes_of(&room.root().join("home")), everything(&room.state()));
+    room.run(&["recall", "invoices"]).expect(0);
+    let after = (bytes_of(&room.root().join("home")), everything(&room.state()));
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_corpus_is_ranked_for_questions() {
+    let room = Room::empty();
+    room.file(
+        "talk.jsonl",
+        "{\"id\":\"D1:1\",\"session\":1,\"text\":\"the mill\"}\n{\"id\":\"D1:2\",\"session\":1,\"text\":\"the sea\"}\n",
+    );
+    room.file("asked.jsonl", "{\"qid\":\"q1\",\"question\":\"sea?\"}\n");
+    let ran = room.run(&["recall", "--corpus", "talk.jsonl", "--queries", "asked.jsonl", "--json"]).expect(0);
+    assert_eq!(ran.stdout, "{\"qid\":\"q1\",\"ids\":[\"D1:2\",\"D1:1\"]}\n");
+    room.run(&["recall", "--corpus", "absent", "--queries", "asked.jsonl"]).expect(2);
+    room.run(&["recall"]).expect(2);
+}
