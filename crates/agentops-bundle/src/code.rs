@@ -36,6 +36,10 @@ use scan::{Scanned, Unread};
 /// How many tokens of the budget there are for each file that is looked into, and the least and most such files.
 const TOKENS_A_FILE: u64 = 60;
 const OPENED: (usize, usize) = (60, 1500);
+/// How many tokens of the budget there are for each file whose definitions are read with a grammar, and the least such files:
+/// of less likely ones little more than a signature is shown, for which the look of the lines does.
+const TOKENS_A_GRAMMAR: u64 = 120;
+const GRAMMARS_MIN: usize = 30;
 /// The most text that is looked into, in bytes.
 const OPENED_BYTES_MAX: u64 = 48 << 20;
 /// What was not read is named in a budget of at least this.
@@ -46,7 +50,7 @@ const NOTED_MAX: usize = 5;
 /// The parts of a repository that a task needs, as Markdown: a heading `## path` for each file, the likeliest first, below it
 /// lines as they stand in the file; `@N` where what follows begins at line N.
 ///
-/// [`Compressed::before`] counts all text files below the root: exactly up to 8 MiB of text, beyond that from an even sample of
+/// [`Compressed::before`] counts all text files below the root: exactly up to 4 MiB of text, beyond that from an even sample of
 /// that size. Files that are never sources (locks, pictures, archives), files over 4 MiB, repositories within the repository and what
 /// `.gitignore` names are no part of it.
 ///
@@ -92,7 +96,11 @@ impl Sources {
                 bytes <= OPENED_BYTES_MAX
             })
             .collect();
-        let opened = open_all(root, &scanned, &likeliest, &query, redactor);
+        let grammars = usize::try_from(budget_max / TOKENS_A_GRAMMAR).unwrap_or(usize::MAX).max(GRAMMARS_MIN);
+        let open = |at: usize, rank: &FileRank| {
+            Opened::of(root, &scanned.sources[rank.source], rank, &query, redactor, at < grammars)
+        };
+        let opened = open_all(&likeliest, open);
         let ranks = rank::parts(&opened, &weights);
         let facts = facts::of(&scanned, &files, &opened, &ranks);
         let note = note(&scanned, redactor);
@@ -129,16 +137,16 @@ impl Sources {
 }
 
 /// Looks into files, on all cores; their order stays.
-fn open_all(root: &Path, scanned: &Scanned, files: &[&FileRank], query: &Query, redactor: &Redactor) -> Vec<Opened> {
+fn open_all(files: &[&FileRank], open: impl Fn(usize, &FileRank) -> Option<Opened> + Sync) -> Vec<Opened> {
     let next = AtomicUsize::new(0);
     let workers = thread::available_parallelism().map_or(1, usize::from).clamp(1, 8).min(files.len().max(1));
     let work = || {
         let mut opened = Vec::new();
         while let Some((at, rank)) = {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            files.get(at).map(|rank| (at, rank))
+            files.get(at).map(|rank| (at, *rank))
         } {
-            opened.extend(Opened::of(root, &scanned.sources[rank.source], rank, query, redactor).map(|file| (at, file)));
+            opened.extend(open(at, rank).map(|file| (at, file)));
         }
         opened
     };

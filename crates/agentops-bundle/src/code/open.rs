@@ -33,7 +33,14 @@ pub struct Opened {
 
 impl Opened {
     /// Looks into a file; `None` where it is gone or no text any more.
-    pub fn of(root: &Path, source: &Source, rank: &FileRank, query: &Query, redactor: &Redactor) -> Option<Self> {
+    pub fn of(
+        root: &Path,
+        source: &Source,
+        rank: &FileRank,
+        query: &Query,
+        redactor: &Redactor,
+        with_grammar: bool,
+    ) -> Option<Self> {
         let text = scan::read_text(root, Path::new(&source.path)).ok().flatten()?;
         let text = match redactor.redact(&text) {
             std::borrow::Cow::Borrowed(_) => text,
@@ -56,7 +63,7 @@ impl Opened {
             hits,
         };
         let lines = file.lines();
-        let definitions = outline::of(&file.text, &lines, source.kind);
+        let definitions = outline::of(&file.text, &lines, source.kind, with_grammar);
         let parts = parts::of(&lines, &definitions);
         file.definitions = definitions;
         file.parts = parts;

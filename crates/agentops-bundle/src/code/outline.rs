@@ -34,9 +34,9 @@ pub struct Definition {
     pub holds: bool,
 }
 
-/// The definitions of a text, outer before inner, in the order of their lines.
-pub fn of(text: &str, lines: &[&str], kind: Kind) -> Vec<Definition> {
-    let mut found = match kind.language {
+/// The definitions of a text, outer before inner, in the order of their lines; with a grammar only where that is asked for.
+pub fn of(text: &str, lines: &[&str], kind: Kind, with_grammar: bool) -> Vec<Definition> {
+    let mut found = match kind.language.filter(|_| with_grammar) {
         Some(language) => grammar::definitions(text, lines, language).unwrap_or_else(|| lines::definitions(lines)),
         None => lines::definitions(lines),
     };
@@ -79,7 +79,7 @@ mod tests {
 
     fn outline(path: &str, text: &str) -> Vec<(String, usize, usize, usize)> {
         let lines: Vec<&str> = text.lines().collect();
-        of(text, &lines, kind::of(path, text)).into_iter().map(|d| (d.name, d.start, d.body, d.end)).collect()
+        of(text, &lines, kind::of(path, text), true).into_iter().map(|d| (d.name, d.start, d.body, d.end)).collect()
     }
 
     fn names(path: &str, text: &str) -> Vec<String> {
@@ -139,7 +139,7 @@ mod tests {
             ending in prop::sample::select(vec!["rs", "py", "js", "tsx", "go", "java", "c", "cpp", "rb", "sh", "md", "zig"]),
         ) {
             let lines: Vec<&str> = text.lines().collect();
-            for (at, found) in of(&text, &lines, kind::of(&format!("a.{ending}"), &text)).iter().enumerate() {
+            for (at, found) in of(&text, &lines, kind::of(&format!("a.{ending}"), &text), true).iter().enumerate() {
                 prop_assert!(found.start <= found.signature && found.signature < found.body);
                 prop_assert!(found.body <= found.end && found.end <= lines.len());
                 prop_assert!(found.parent.is_none_or(|parent| parent < at));

@@ -144,7 +144,7 @@ mod tests {
 
     fn parts(path: &str, text: &str) -> Vec<(usize, usize, Shape)> {
         let lines: Vec<&str> = text.lines().collect();
-        let definitions = outline::of(text, &lines, kind::of(path, text));
+        let definitions = outline::of(text, &lines, kind::of(path, text), true);
         of(&lines, &definitions).into_iter().map(|part| (part.start, part.end, part.shape)).collect()
     }
 

@@ -22,9 +22,9 @@ pub const FILE_BYTES_MAX: u64 = 4 << 20;
 /// The most files that are looked at.
 const FILES_MAX: usize = 500_000;
 /// Up to here all text is counted for the figure before; of more, an even sample of this size.
-const SAMPLE_BYTES: u64 = 8 << 20;
+const SAMPLE_BYTES: u64 = 4 << 20;
 /// A sample is taken in parts of about this size.
-const SAMPLE_PART_BYTES: u64 = 32 << 10;
+const SAMPLE_PART_BYTES: u64 = 8 << 10;
 /// A part of a text that ranks on its own has at least and at most this many lines.
 const CHUNK_LINES: (u32, u32) = (4, 50);
 /// The most hits that one file keeps: a word list is not more relevant for being longer.
@@ -65,7 +65,7 @@ pub struct Scanned {
     pub sources: Vec<Source>,
     /// What was left out although it may matter, by path.
     pub unread: Vec<(String, Unread)>,
-    /// The o200k tokens of all text files: exact up to 8 MiB of text, else from an even sample of that size.
+    /// The o200k tokens of all text files: exact up to 4 MiB of text, else from an even sample of that size.
     pub tokens: u64,
     /// How many parts all files have.
     pub chunks: usize,
