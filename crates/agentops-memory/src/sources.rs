@@ -124,7 +124,15 @@ fn transcripts(
             searched.not_read += 1;
             continue;
         };
-        let transcript = parse(&String::from_utf8_lossy(&bytes));
+        let text = String::from_utf8_lossy(&bytes);
+        // Most transcripts are of other projects: these need not be read line by line.
+        if wanted.and_then(plain).is_some_and(|project| !text.contains(project)) {
+            let says = text.contains("\"cwd\"") || text.contains("<cwd>");
+            searched.other_projects += u64::from(says);
+            searched.unknown_project += u64::from(!says);
+            continue;
+        }
+        let transcript = parse(&text);
         if let Some(project) = wanted {
             match &transcript.folder {
                 None => {
@@ -144,6 +152,11 @@ fn transcripts(
         sources.push(Source { kind, name, project: transcript.folder, passages: transcript.passages });
     }
     (sources, searched)
+}
+
+/// A path that stands in JSON as it is.
+fn plain(path: &Path) -> Option<&str> {
+    path.to_str().filter(|path| path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\')))
 }
 
 /// Cuts a long text into passages at line ends; each with the number of lines before it.
