@@ -82,7 +82,7 @@ impl Header {
         let mut end = first_time + 1;
         for (index, column) in seen.iter().enumerate().skip(end) {
             // Process ids follow the time at once; a number after words is what the line tells, unless it never changes.
-            let is_id = column.is_numbers && (index == end || column.same.is_some());
+            let is_id = (column.is_numbers && index == end) || (column.is_bare && column.same.is_some());
             if column.is_time || column.is_calendar || is_id {
                 end = index + 1;
             } else if index >= end + GAP_MAX {
@@ -98,12 +98,16 @@ impl Header {
         while end < COLUMNS_MAX && seen[end].same.is_some() {
             end += 1;
         }
+        let last_time = seen[..end].iter().rposition(|column| column.is_time).unwrap_or(first_time);
+        let mut after_word = false;
         let columns = seen.into_iter().take(end).enumerate().map(|(index, column)| {
-            if column.is_numbers {
+            // Behind a level or a component, a name with a number is a place in the program: that is told.
+            if column.is_bare || (column.is_numbers && (!after_word || index < last_time)) {
                 Column::Numbers
             } else if column.is_calendar || (syslog_host && index + 1 == end) {
                 Column::Place
             } else {
+                after_word |= column.same.is_none();
                 column.same.map_or(Column::Kept, Column::Same)
             }
         });
@@ -244,6 +248,8 @@ fn is_separator(byte: u8) -> bool {
 struct Seen {
     /// Nearly everywhere numbers of one form, or everywhere something with a number.
     is_numbers: bool,
+    /// The former, without letters.
+    is_bare: bool,
     /// Numbers that look like a time, a date or seconds since 1970.
     is_time: bool,
     is_calendar: bool,
@@ -278,6 +284,7 @@ impl Seen {
         let ids = most(digits) && digits * 100 >= there * 95 && !is_tag && forms.len() <= FORMS_MAX;
         Self {
             is_numbers: bare || ids,
+            is_bare: bare,
             is_time: most(times),
             is_calendar: most(calendar),
             is_tag,
@@ -339,6 +346,15 @@ mod tests {
         assert_eq!(stripped(|n| format!("Apr  5 06:07:0{n} host-a sshd[{n}]: "))[1], "sshd[1]: closed 1 began");
         assert_eq!(stripped(|n| format!("20310405-06:07:0{n}:1|Step_{}|300|", level(n)))[1], "Step_WARN closed 1 began");
         assert_eq!(stripped(|n| format!("[06:07:0{n}] {}: ", level(n)))[2], "INFO: lost 2 left");
+    }
+
+    #[test]
+    fn what_follows_the_header_is_told() {
+        let access =
+            stripped(|n| format!("10.0.0.{n} - - [05/Apr/2031:06:07:0{n} +0000] \"GET /{} HTTP/1.1\" 20{n} ", WORDS[n]));
+        assert_eq!(access[1], "/closed HTTP/1.1\" 201 closed 1 began");
+        let place = stripped(|n| format!("06:07:0{n} {} [main:Peer@{n}] - ", ["INFO", "WARN"][n % 2]));
+        assert_eq!(place[1], "WARN [main:Peer@1] - closed 1 began");
     }
 
     #[test]
