@@ -48,8 +48,8 @@ pub struct Searched {
     pub not_understood: u64,
 }
 
-/// Which project is asked for; `None` are all.
-pub type Wanted<'a> = Option<&'a Path>;
+/// The folders of the project that is asked for; `None` are all projects.
+pub type Wanted<'a> = Option<&'a [PathBuf]>;
 
 /// What a transcript's lines gave.
 #[derive(Debug, Default)]
@@ -124,14 +124,23 @@ fn transcripts(
             searched.not_read += 1;
             continue;
         };
-        let transcript = parse(&String::from_utf8_lossy(&bytes));
-        if let Some(project) = wanted {
+        let text = String::from_utf8_lossy(&bytes);
+        // Most transcripts are of other projects: these need not be read line by line.
+        let is_named = |project: &PathBuf| plain(project).is_none_or(|project| text.contains(project));
+        if wanted.is_some_and(|projects| !projects.iter().any(is_named)) {
+            let says = text.contains("\"cwd\"") || text.contains("<cwd>");
+            searched.other_projects += u64::from(says);
+            searched.unknown_project += u64::from(!says);
+            continue;
+        }
+        let transcript = parse(&text);
+        if let Some(projects) = wanted {
             match &transcript.folder {
                 None => {
                     searched.unknown_project += 1;
                     continue;
                 }
-                Some(folder) if !Path::new(folder).starts_with(project) => {
+                Some(folder) if !projects.iter().any(|project| Path::new(folder).starts_with(project)) => {
                     searched.other_projects += 1;
                     continue;
                 }
@@ -144,6 +153,11 @@ fn transcripts(
         sources.push(Source { kind, name, project: transcript.folder, passages: transcript.passages });
     }
     (sources, searched)
+}
+
+/// A path that stands in JSON as it is.
+fn plain(path: &Path) -> Option<&str> {
+    path.to_str().filter(|path| path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\')))
 }
 
 /// Cuts a long text into passages at line ends; each with the number of lines before it.

@@ -16,6 +16,8 @@ const KINDS_MIN: usize = 6;
 const COLUMNS_MAX: usize = 12;
 /// A time stands among the first columns, or this is not a log but a table.
 const TIME_COLUMNS: usize = 6;
+/// At least one of so many kinds of lines has a time, or there is no header to learn.
+const TIMED_SHARE: usize = 4;
 /// Words between two columns of numbers that still belong to the header: level, component.
 const GAP_MAX: usize = 2;
 
@@ -56,24 +58,32 @@ impl Header {
         let plain = Header::default();
         for at in sample(source) {
             let line = clean::line(clean::line_at(source, at), &mut scratch);
-            if !line.is_empty() && seen.insert(scan::kind_of(line, &plain)) {
+            // What is indented goes on with the line before: frames of traces, wrapped text.
+            let begins = line.first().is_some_and(|byte| !byte.is_ascii_whitespace());
+            if begins && seen.insert(scan::kind_of(line, &plain)) {
                 rows.push(Fields::of(line).take(COLUMNS_MAX).map(|(start, end)| line[start..end].to_vec()).collect());
             }
         }
         Self::from_rows(&rows)
     }
 
-    fn from_rows(rows: &[Vec<Vec<u8>>]) -> Self {
-        if rows.len() < KINDS_MIN {
+    fn from_rows(all: &[Vec<Vec<u8>>]) -> Self {
+        // Messages of several lines and banners have no header; the lines that have a time say what it is.
+        let has_time = |row: &&Vec<Vec<u8>>| row.iter().take(TIME_COLUMNS).any(|field| is_time(field, &form(field)));
+        let rows: Vec<&Vec<Vec<u8>>> = all.iter().filter(has_time).collect();
+        if rows.len() < KINDS_MIN || rows.len() * TIMED_SHARE < all.len() {
             return Self::default();
         }
+        let rows = &rows;
         let seen: Vec<Seen> = (0..COLUMNS_MAX).map(|column| Seen::of(rows, column)).collect();
         let Some(first_time) = seen.iter().take(TIME_COLUMNS).position(|column| column.is_time) else {
             return Self::default();
         };
         let mut end = first_time + 1;
         for (index, column) in seen.iter().enumerate().skip(end) {
-            if column.is_numbers || column.is_calendar {
+            // Process ids follow the time at once; a number after words is what the line tells, unless it never changes.
+            let is_id = (column.is_numbers && index == end) || (column.is_bare && column.same.is_some());
+            if column.is_time || column.is_calendar || is_id {
                 end = index + 1;
             } else if index >= end + GAP_MAX {
                 break;
@@ -88,12 +98,16 @@ impl Header {
         while end < COLUMNS_MAX && seen[end].same.is_some() {
             end += 1;
         }
+        let last_time = seen[..end].iter().rposition(|column| column.is_time).unwrap_or(first_time);
+        let mut after_word = false;
         let columns = seen.into_iter().take(end).enumerate().map(|(index, column)| {
-            if column.is_numbers {
+            // Behind a level or a component, a name with a number is a place in the program: that is told.
+            if column.is_bare || (column.is_numbers && (!after_word || index < last_time)) {
                 Column::Numbers
             } else if column.is_calendar || (syslog_host && index + 1 == end) {
                 Column::Place
             } else {
+                after_word |= column.same.is_none();
                 column.same.map_or(Column::Kept, Column::Same)
             }
         });
@@ -234,6 +248,8 @@ fn is_separator(byte: u8) -> bool {
 struct Seen {
     /// Nearly everywhere numbers of one form, or everywhere something with a number.
     is_numbers: bool,
+    /// The former, without letters.
+    is_bare: bool,
     /// Numbers that look like a time, a date or seconds since 1970.
     is_time: bool,
     is_calendar: bool,
@@ -244,7 +260,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(rows: &[Vec<Vec<u8>>], column: usize) -> Self {
+    fn of(rows: &[&Vec<Vec<u8>>], column: usize) -> Self {
         let (mut digits, mut calendar, mut tags, mut times, mut there) = (0, 0, 0, 0, 0);
         let mut forms: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
         let mut values: BTreeMap<&[u8], usize> = BTreeMap::new();
@@ -268,6 +284,7 @@ impl Seen {
         let ids = most(digits) && digits * 100 >= there * 95 && !is_tag && forms.len() <= FORMS_MAX;
         Self {
             is_numbers: bare || ids,
+            is_bare: bare,
             is_time: most(times),
             is_calendar: most(calendar),
             is_tag,
@@ -305,4 +322,68 @@ fn is_time(field: &[u8], form: &[u8]) -> bool {
     let joined = form.windows(3).any(|three| three[0] == b'#' && three[2] == b'#' && b":-/.".contains(&three[1]));
     let only = field.iter().all(|byte| !byte.is_ascii_alphabetic() || matches!(byte, b'T' | b'Z'));
     only && digits >= 4 && (joined || digits >= 6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const WORDS: [&str; 8] = ["opened", "closed", "lost", "ready", "waits", "left", "began", "sleeps"];
+
+    /// A log whose lines are made of a header and words.
+    fn stripped(header: impl Fn(usize) -> String) -> Vec<String> {
+        let lines: Vec<String> = (0..8).map(|n| format!("{}{} {n} {}", header(n), WORDS[n], WORDS[7 - n])).collect();
+        let header = Header::learn(lines.join("\n").as_bytes());
+        lines.iter().map(|line| header.strip(line.as_bytes())).collect()
+    }
+
+    #[test]
+    fn times_and_ids_are_left_out_and_levels_are_not() {
+        let level = |n: usize| ["INFO", "WARN"][n % 2];
+        let first = stripped(|n| format!("2031-04-05 06:07:0{n},123 77{n} {} ", level(n)));
+        assert_eq!(first[0], "INFO opened 0 sleeps");
+        assert_eq!(stripped(|n| format!("Apr  5 06:07:0{n} host-a sshd[{n}]: "))[1], "sshd[1]: closed 1 began");
+        assert_eq!(stripped(|n| format!("20310405-06:07:0{n}:1|Step_{}|300|", level(n)))[1], "Step_WARN closed 1 began");
+        assert_eq!(stripped(|n| format!("[06:07:0{n}] {}: ", level(n)))[2], "INFO: lost 2 left");
+    }
+
+    #[test]
+    fn what_follows_the_header_is_told() {
+        let access =
+            stripped(|n| format!("10.0.0.{n} - - [05/Apr/2031:06:07:0{n} +0000] \"GET /{} HTTP/1.1\" 20{n} ", WORDS[n]));
+        assert_eq!(access[1], "/closed HTTP/1.1\" 201 closed 1 began");
+        let place = stripped(|n| format!("06:07:0{n} {} [main:Peer@{n}] - ", ["INFO", "WARN"][n % 2]));
+        assert_eq!(place[1], "WARN [main:Peer@1] - closed 1 began");
+    }
+
+    #[test]
+    fn no_time_no_header() {
+        assert_eq!(stripped(|n| format!("{n} x "))[3], "3 x ready 3 waits");
+        assert_eq!(Header::learn(b"2031-04-05 06:07:08 once\n").left_out(), None);
+    }
+
+    #[test]
+    fn traces_between_do_not_hide_it() {
+        let mut log = String::new();
+        for (n, word) in WORDS.iter().enumerate() {
+            log.push_str(&format!("2031-04-05 06:07:0{n} ERROR {word} door\njava.lang.{word}Error: x\n"));
+            (0..9).for_each(|frame| log.push_str(&format!("\tat a.{word}.b{frame}(C.java)\n")));
+        }
+        let header = Header::learn(log.as_bytes());
+        assert_eq!(header.strip(b"2031-04-05 06:07:08 ERROR stuck door"), "stuck door");
+        assert_eq!(header.strip(b"\tat a.b(C.java)"), " at a.b(C.java)");
+        assert_eq!(header.left_out().as_deref(), Some("1, 2, 3 (`ERROR`)"));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_but_the_header_is_lost(lines in prop::collection::vec("([0-9]{2}:[0-9]{2}:[0-9]{2} )?[a-zé| ]{0,20}", 0..30)) {
+            let header = Header::learn(lines.join("\n").as_bytes());
+            for line in &lines {
+                let kept = header.strip(line.as_bytes());
+                prop_assert!(kept.split_whitespace().all(|word| line.contains(word)), "{line:?} {kept:?}");
+            }
+        }
+    }
 }

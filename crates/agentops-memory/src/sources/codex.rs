@@ -26,34 +26,48 @@ pub fn parse(text: &str) -> Transcript {
             transcript.not_understood += 1;
             continue;
         };
+        let entry = Value::Object(entry);
         let kind = entry.get("type").and_then(Value::as_str);
-        let payload = entry.get("payload").unwrap_or(&Value::Null);
-        match kind {
-            Some("session_meta" | "turn_context") if transcript.folder.is_none() => {
-                transcript.folder = payload.get("cwd").and_then(Value::as_str).map(str::to_owned);
+        let payload = entry.get("payload");
+        // Older versions wrote items without an envelope, and the folder only in what they say of the environment.
+        let item = match (kind, payload) {
+            (Some("session_meta" | "turn_context"), Some(payload)) => {
+                let folder = payload.get("cwd").and_then(Value::as_str).map(str::to_owned);
+                transcript.folder = transcript.folder.or(folder);
+                continue;
             }
-            Some("response_item") => {
-                let date = day(entry.get("timestamp").and_then(Value::as_str));
-                for (speaker, text) in item(payload) {
-                    for (_, piece) in pieces(&text) {
-                        transcript.passages.push(Passage {
-                            line: Some(index as u64 + 1),
-                            speaker: Some(speaker.to_owned()),
-                            date: date.clone(),
-                            text: piece.to_owned(),
-                        });
-                    }
-                }
+            (Some("response_item"), Some(payload)) => payload,
+            (Some("message" | "function_call" | "function_call_output"), None) => &entry,
+            // Events repeat for the screen what items say; heads and other items say nothing.
+            (Some(_), _) => continue,
+            (None, _) if entry.get("id").is_some() || entry.get("record_type").is_some() => continue,
+            (None, _) => {
+                transcript.not_understood += 1;
+                continue;
             }
-            // Events repeat for the screen what items say.
-            Some(_) => {}
-            None => transcript.not_understood += 1,
+        };
+        let date = day(entry.get("timestamp").and_then(Value::as_str));
+        for (speaker, text) in said(item) {
+            if is_frame(&text) {
+                let folder = text.split_once("<cwd>").and_then(|(_, rest)| rest.split_once("</cwd>"));
+                transcript.folder = transcript.folder.or(folder.map(|(folder, _)| folder.to_owned()));
+                continue;
+            }
+            for (_, piece) in pieces(&text) {
+                transcript.passages.push(Passage {
+                    line: Some(index as u64 + 1),
+                    speaker: Some(speaker.to_owned()),
+                    date: date.clone(),
+                    text: piece.to_owned(),
+                });
+            }
         }
     }
     transcript
 }
 
-fn item(payload: &Value) -> Vec<(&'static str, String)> {
+/// What an item says, and who.
+fn said(payload: &Value) -> Vec<(&'static str, String)> {
     let text = |name: &str| payload.get(name).and_then(Value::as_str);
     match text("type") {
         Some("message") => {
@@ -65,7 +79,7 @@ fn item(payload: &Value) -> Vec<(&'static str, String)> {
             };
             let parts = payload.get("content").and_then(Value::as_array);
             let texts = parts.into_iter().flatten().filter_map(|part| part.get("text").and_then(Value::as_str));
-            texts.filter(|text| !is_frame(text)).map(|text| (speaker, text.to_owned())).collect()
+            texts.map(|text| (speaker, text.to_owned())).collect()
         }
         Some("function_call" | "custom_tool_call" | "local_shell_call") => {
             command(payload).map(|command| ("agent", format!("$ {command}"))).into_iter().collect()
@@ -144,5 +158,16 @@ mod tests {
         assert!(said[2].0 == "failed" && said[2].1.contains("No such file"), "{said:?}");
         assert!(said[3].1.contains("full jitter"));
         assert_eq!(transcript.passages[0].line, Some(3));
+    }
+
+    #[test]
+    fn older_transcripts_have_no_envelope() {
+        let text = r#"{"id":"0197","timestamp":"2025-06-01T10:00:00.000Z","instructions":null}
+{"record_type":"state"}
+{"type":"message","role":"user","content":[{"type":"input_text","text":"<environment_context>\n<cwd>/home/ada/shop</cwd>\n</environment_context>"}]}
+{"type":"message","role":"user","content":[{"type":"input_text","text":"Retry the webhook."}]}"#;
+        let transcript = parse(text);
+        assert_eq!((transcript.folder.as_deref(), transcript.not_understood), (Some("/home/ada/shop"), 0));
+        assert_eq!(transcript.passages[0].text, "Retry the webhook.");
     }
 }

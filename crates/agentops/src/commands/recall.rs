@@ -1,13 +1,14 @@
 //! `recall`: what was learnt, decided, said and done before, found by words. It reads and writes nothing; every passage has
 //! its source, and what was not searched is said.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use agentops_engine::blobs::Blobs;
 use agentops_engine::ledger::Ledger;
+use agentops_git::Repo;
 use agentops_memory::corpus::{self, CorpusError};
 use agentops_memory::passages::{self, Found, Kind, Passage, Source};
-use agentops_memory::sources::{self, Searched, claude, codex, notes};
+use agentops_memory::sources::{self, Searched, Wanted, claude, codex, notes};
 use agentops_safe::Redactor;
 use agentops_text::tokens;
 use schemars::JsonSchema;
@@ -67,6 +68,10 @@ pub fn recall(global: &Global, args: &RecallArgs, printer: &Printer) -> Result<u
     if let (Some(corpus), Some(queries)) = (&args.corpus, &args.queries) {
         return rank(corpus, queries, printer);
     }
+    if args.all || args.project.is_some() {
+        // An agent is told of its own project, not of what else its person works on.
+        super::person_only()?;
+    }
     let query = context::redacted(args.query.as_deref().unwrap_or_default());
     let here = match Context::find(global) {
         Ok(context) => Some(context),
@@ -74,13 +79,13 @@ pub fn recall(global: &Global, args: &RecallArgs, printer: &Printer) -> Result<u
         Err(_) if args.all || args.project.is_some() => None,
         Err(error) => return Err(error),
     };
-    let project = match (&args.project, args.all) {
-        (Some(folder), _) => Some(folder.canonicalize()?),
+    let projects = match (&args.project, args.all) {
+        (Some(folder), _) => Some(vec![folder.canonicalize()?]),
         (None, true) => None,
-        (None, false) => here.as_ref().map(|here| here.repo.work_tree().to_owned()),
+        (None, false) => here.as_ref().map(|here| folders(&here.repo)),
     };
     let redactor = context::redactor();
-    let (sources, searched) = gather(here.as_ref(), project.as_deref(), &redactor);
+    let (sources, searched) = gather(here.as_ref(), projects.as_deref(), &redactor);
     let found = passages::find(&sources, &query);
     let mut view = RecallView { query, passages: Vec::new(), tokens: 0, searched };
     choose(&mut view, &sources, &found, here.as_ref(), args, &redactor);
@@ -109,8 +114,17 @@ impl From<CorpusError> for CommandError {
     }
 }
 
+/// The folders of a repository: this work tree, and the one that its git directory is in.
+fn folders(repo: &Repo) -> Vec<PathBuf> {
+    let mut folders = vec![repo.work_tree().to_owned()];
+    if let Some(main) = repo.common_dir().parent().filter(|_| repo.common_dir().ends_with(".git")) {
+        folders.push(main.to_owned());
+    }
+    folders
+}
+
 /// Everything that is searched, oldest first within its kind.
-fn gather(here: Option<&Context>, project: Option<&Path>, redactor: &Redactor) -> (Vec<Source>, Vec<Searched>) {
+fn gather(here: Option<&Context>, projects: Wanted<'_>, redactor: &Redactor) -> (Vec<Source>, Vec<Searched>) {
     let (mut sources, mut searched) = (Vec::new(), Vec::new());
     let mut add = |(more, of): (Vec<Source>, Searched)| {
         sources.extend(more);
@@ -118,8 +132,8 @@ fn gather(here: Option<&Context>, project: Option<&Path>, redactor: &Redactor) -
     };
     let unknown =
         |what: &str| (Vec::new(), Searched { what: what.into(), place: "HOME is not set".into(), ..Searched::default() });
-    add(env::claude_dir().map_or_else(|| unknown("transcripts of Claude Code"), |folder| claude::read(&folder, project)));
-    add(env::codex_dir().map_or_else(|| unknown("transcripts of Codex"), |folder| codex::read(&folder, project)));
+    add(env::claude_dir().map_or_else(|| unknown("transcripts of Claude Code"), |folder| claude::read(&folder, projects)));
+    add(env::codex_dir().map_or_else(|| unknown("transcripts of Codex"), |folder| codex::read(&folder, projects)));
     if let Some(here) = here {
         add(runs(here, redactor));
         notes::read(here.repo.work_tree()).into_iter().for_each(add);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::room::{Room, close_out, refs, scripted};
 
 /// Everything that only a person may do, as a shell would write it.
-const FOR_PEOPLE: [&str; 12] = [
+const FOR_PEOPLE: [&str; 13] = [
     "approve",
     "approve --json",
     "reject -m no",
@@ -19,6 +19,7 @@ const FOR_PEOPLE: [&str; 12] = [
     "run more --driver=scripted --detach",
     "supervise",
     "approve r-zzzzzz",
+    "recall words --all",
 ];
 
 /// A script that tries everything in every disguise and writes what came of it, a line each, into `answers`.

@@ -59,6 +59,10 @@ fn what_was_learnt_said_and_done_is_found_with_its_source() {
     assert_eq!(said["searched"][0]["not_understood"], 1);
     let codex = room.run(&["recall", "trailing commas"]).expect(0);
     assert!(codex.stdout.contains("rollout-2031-04-06T10-00-00-x.jsonl:2"), "{codex:#?}");
+    room.git(&["worktree", "add", "--quiet", "--detach", "../other"]);
+    let other = room.root().join("other");
+    let linked = room.run(&["recall", "invoice numbers", "--repo", other.to_str().unwrap()]).expect(0);
+    assert!(linked.stdout.contains("a.jsonl:1"), "work trees of one repository are one project: {linked:#?}");
     let all = room.run(&["recall", "invoices", "--all"]).expect(0);
     assert!(all.stdout.contains("another project") && all.stdout.contains("/elsewhere"), "{all:#?}");
 }
