@@ -83,7 +83,7 @@ impl Sources {
     pub fn read(root: &Path, task: &str, budget_max: u64, redactor: &Redactor) -> Result<Self, SourceError> {
         tokens::load_in_background();
         let query = Query::of(task);
-        let scanned = scan::scan(root, &query.table)?;
+        let mut scanned = scan::scan(root, &query.table)?;
         let weights = rank::Weights::of(&query, &scanned);
         let files = rank::files(&query, &scanned, &weights);
         let many = usize::try_from(budget_max / TOKENS_A_FILE).unwrap_or(usize::MAX).clamp(OPENED.0, OPENED.1);
@@ -100,7 +100,10 @@ impl Sources {
         let open = |at: usize, rank: &FileRank| {
             Opened::of(root, &scanned.sources[rank.source], rank, &query, redactor, at < grammars)
         };
-        let opened = open_all(&likeliest, open);
+        let mut opened = open_all(&likeliest, open);
+        // From here on paths are only shown.
+        opened.iter_mut().for_each(|file| file.path = shown(&file.path, redactor));
+        scanned.sources.iter_mut().for_each(|source| source.path = shown(&source.path, redactor));
         let ranks = rank::parts(&opened, &weights);
         let facts = facts::of(&scanned, &files, &opened, &ranks);
         let note = note(&scanned, redactor);
@@ -160,6 +163,11 @@ fn open_all(files: &[&FileRank], open: impl Fn(usize, &FileRank) -> Option<Opene
     opened.into_iter().map(|(_, file)| file).collect()
 }
 
+/// A path without secrets, on one line.
+fn shown(path: &str, redactor: &Redactor) -> String {
+    redactor.redact(path).replace(char::is_control, "?")
+}
+
 /// What a reader must know that the lines do not say.
 fn note(scanned: &Scanned, redactor: &Redactor) -> String {
     if scanned.sources.is_empty() {
@@ -179,7 +187,7 @@ fn note(scanned: &Scanned, redactor: &Redactor) -> String {
                 Unread::Unreadable => "unreadable",
                 Unread::Submodule => "a repository of its own",
             };
-            format!("{} ({why})", redactor.redact(path))
+            format!("{} ({why})", shown(path, redactor))
         })
         .collect();
     let more = match scanned.unread.len().saturating_sub(NOTED_MAX) {

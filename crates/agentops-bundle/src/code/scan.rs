@@ -192,9 +192,9 @@ fn is_wanted(path: &Path, depth: usize) -> bool {
     }
 }
 
-/// A path with `/`, whatever its bytes.
+/// A path as text, whatever its bytes.
 fn slashed(path: &Path) -> String {
-    path.to_string_lossy().replace('\\', "/")
+    path.to_string_lossy().into_owned()
 }
 
 /// Reads a file below the root as text: invalid UTF-8 becomes U+FFFD. `None` where it is no text.

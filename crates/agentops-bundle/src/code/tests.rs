@@ -168,7 +168,9 @@ fn a_secret_in_a_source_is_redacted() {
     let root = shop();
     write(root.path(), "src/key.rs", "const DISCOUNT_KEY: &str = \"hunter2-hunter2\";\n");
     let redactor = Redactor::new([("SHOP_KEY".to_owned(), "hunter2-hunter2".to_owned())]);
+    write(root.path(), "src/hunter2-hunter2/discount\n## src/users.rs\n.rs", "fn discount_in_an_odd_place() {}\n");
     let made = compress(root.path(), "discount key", 3_000, &redactor).unwrap();
+    assert!(made.text.contains("## src/[redacted:SHOP_KEY]/discount?## src/users.rs?.rs\n"), "{}", made.text);
     assert!(made.text.contains("[redacted:SHOP_KEY]") && !made.text.contains("hunter2"));
     assert!(made.facts.iter().all(|fact| !fact.text.contains("hunter2")));
 }
