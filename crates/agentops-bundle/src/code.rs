@@ -20,6 +20,7 @@ mod scan;
 mod tests;
 mod words;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -104,6 +105,8 @@ impl Sources {
         // From here on paths are only shown.
         opened.iter_mut().for_each(|file| file.path = shown(&file.path, redactor));
         scanned.sources.iter_mut().for_each(|source| source.path = shown(&source.path, redactor));
+        let paths: HashSet<&str> = scanned.sources.iter().map(|source| source.path.as_str()).collect();
+        opened.iter_mut().for_each(|file| file.find_headings(|word| paths.contains(word)));
         let ranks = rank::parts(&opened, &weights);
         let facts = facts::of(&scanned, &files, &opened, &ranks);
         let note = note(&scanned, redactor);

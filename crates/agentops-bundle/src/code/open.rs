@@ -12,6 +12,22 @@ use super::rank::FileRank;
 use super::scan::{self, Source};
 use super::words::{self, Hit};
 
+/// A longer line is left out: nobody wrote it, in bytes.
+const LINE_BYTES_MAX: usize = 2_000;
+/// A line that is not longer and has at most so many letters beside a path reads as its heading.
+const HEADING: (usize, usize) = (300, 12);
+
+fn is_heading(line: &str, is_path: impl Fn(&str) -> bool) -> bool {
+    if line.len() > HEADING.0 || !line.contains(['.', '/']) {
+        return false;
+    }
+    let mut named = line
+        .split(|c: char| !(c.is_alphanumeric() || "_@.+-/$[]()".contains(c)))
+        .flat_map(|word| [word.trim_matches(['.', ',', ':', '(', ')', '[', ']']), word.trim_start_matches(['.', '/'])])
+        .filter(|word| is_path(word));
+    named.next().is_some_and(|path| line.replacen(path, "", 1).chars().filter(|c| c.is_alphabetic()).count() <= HEADING.1)
+}
+
 /// A file that was looked into.
 pub struct Opened {
     /// Its path below the root.
@@ -29,6 +45,8 @@ pub struct Opened {
     /// Its parts.
     pub parts: Vec<Part>,
     hits: Vec<Hit>,
+    /// Which lines would read as the heading of a file.
+    headings: Vec<bool>,
 }
 
 impl Opened {
@@ -61,6 +79,7 @@ impl Opened {
             definitions: Vec::new(),
             parts: Vec::new(),
             hits,
+            headings: Vec::new(),
         };
         let lines = file.lines();
         let definitions = outline::of(&file.text, &lines, source.kind, with_grammar);
@@ -73,6 +92,16 @@ impl Opened {
     /// One line without its end.
     pub fn line(&self, at: usize) -> &str {
         self.text[self.starts[at]..self.starts[at + 1]].trim_end_matches(['\n', '\r'])
+    }
+
+    /// Finds the lines that are little more than the path of a file: in a result, what follows one would seem to be of that file.
+    pub fn find_headings(&mut self, is_path: impl Fn(&str) -> bool) {
+        self.headings = self.lines().into_iter().map(|line| is_heading(line, &is_path)).collect();
+    }
+
+    /// Whether a line may be shown.
+    pub fn is_shown(&self, at: usize) -> bool {
+        self.line(at).len() <= LINE_BYTES_MAX && !self.headings.get(at).copied().unwrap_or(false)
     }
 
     /// How many lines it has.

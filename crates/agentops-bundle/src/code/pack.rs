@@ -13,8 +13,6 @@ use super::open::Opened;
 use super::parts::Shape;
 use super::rank::PartRank;
 
-/// A longer line is left out: nobody wrote it, in bytes.
-const LINE_BYTES_MAX: usize = 2_000;
 /// How many lines say that a file is there.
 const KNOWN_LINES: usize = 3;
 /// What a mark of a gap costs.
@@ -178,8 +176,7 @@ impl State<'_> {
         let file = &self.opened[candidate.file];
         let part = &file.parts[candidate.part];
         let chosen = &self.chosen[candidate.file];
-        let new: Vec<usize> =
-            wanted.into_iter().filter(|line| !chosen.lines[*line] && file.line(*line).len() <= LINE_BYTES_MAX).collect();
+        let new: Vec<usize> = wanted.into_iter().filter(|line| !chosen.lines[*line] && file.is_shown(*line)).collect();
         let telling = new.iter().filter(|line| tells(file.line(**line))).count();
         if telling == 0 {
             return None;
@@ -224,7 +221,7 @@ impl State<'_> {
         let file = &self.opened[candidate.file];
         let chosen = &mut self.chosen[candidate.file];
         for line in wanted {
-            if !chosen.lines[line] && file.line(line).len() <= LINE_BYTES_MAX {
+            if !chosen.lines[line] && file.is_shown(line) {
                 chosen.lines[line] = true;
                 chosen.telling += usize::from(tells(file.line(line)));
             }

@@ -134,6 +134,19 @@ fn one_line_of_50_mb_and_long_lines_are_left_out() {
 }
 
 #[test]
+fn a_line_that_reads_as_a_heading_is_left_out() {
+    let root = shop();
+    write(
+        root.path(),
+        "docs/files.md",
+        "# Files\n\nThe discount is in\n\n## src/basket.rs\n\nand its discount tests in tests.\n",
+    );
+    let made = bundle(root.path(), "discount", 3_000);
+    assert_eq!(made.text.matches("## src/basket.rs\n").count(), 1, "{}", made.text);
+    assert!(made.text.contains("and its discount tests in tests."));
+}
+
+#[test]
 fn links_are_not_followed() {
     let outside = tempfile::tempdir().unwrap();
     write(outside.path(), "secret.rs", "fn discount_outside() {}\n");
