@@ -139,7 +139,7 @@ fn wrong_input_is_refused_with_words() {
     refuse(&["bundle", "code", "--task=a task of several words", "--budget=2"], USAGE, &["not enough"]);
     refuse(&["bundle", "show", "b-0123456789abcdef"], NOT_NOW, &["there is no bundle", "bundle list"]);
     refuse(&["bundle", "verify", "b-0123456789abcdef"], NOT_NOW, &["there is no bundle"]);
-    refuse(&["bundle", "patch", "--file=a.md"], USAGE, &["unified diff"]);
+    refuse(&["bundle", "patch", "--file=a.md"], USAGE, &["no diff", "--help"]);
     room.run(&["bundle", "show", "../../etc"]).expect(USAGE.into());
     // No text at all, and text that is none.
     std::fs::write(room.repo().join("x.bin"), b"\x7fELF\0\0\0\x01").unwrap();
