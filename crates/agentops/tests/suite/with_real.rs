@@ -75,6 +75,42 @@ fn is_held_at_the_ceiling(program: Program) {
     assert!(ran.stderr.contains("at the ceiling"), "{ran:#?}");
 }
 
+/// What the program itself keeps of a session is found again by its words, with its place, and can be made small.
+fn is_recalled(program: Program, kind: &str) {
+    let Some(bin) = programs() else { return };
+    let server = server(vec![shell("echo it was here > here.txt"), Turn::text("The exporter skips the header row.")]);
+    let room = room(program, &bin, &server);
+    let (ran, _) = with(&room, program, &[], &words(program, &server, &room));
+    ran.expect(0);
+    let found = room.run(&["recall", "which row does the exporter skip?", "--json"]).expect(0).json();
+    let passages = found["passages"].as_array().unwrap();
+    let said = passages.iter().find(|passage| passage["text"].as_str().unwrap().contains("skips the header row"));
+    let said = said.unwrap_or_else(|| panic!("{found:#}"));
+    assert_eq!(said["kind"], kind, "{found:#}");
+    let source = said["source"]
+        .as_str()
+        .unwrap()
+        .rsplit_once(':')
+        .unwrap()
+        .0
+        .replace('~', room.root().join("home").to_str().unwrap());
+    let made = room.run(&["bundle", "transcript", "--file", &source, "--budget", "400"]).expect(0);
+    assert!(
+        made.stdout.contains("$ echo it was here > here.txt") && made.stdout.contains("skips the header row"),
+        "{made:#?}"
+    );
+}
+
+#[test]
+fn what_claude_code_keeps_is_recalled() {
+    is_recalled(Program::Claude, "claude-transcript");
+}
+
+#[test]
+fn what_codex_keeps_is_recalled() {
+    is_recalled(Program::Codex, "codex-transcript");
+}
+
 #[test]
 fn claude_code_works_as_without_it() {
     works_as_without_it(Program::Claude);
