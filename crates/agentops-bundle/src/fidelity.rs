@@ -93,7 +93,7 @@ pub struct ClassScore {
 pub struct Fidelity {
     /// The classes that had facts.
     pub classes: Vec<ClassScore>,
-    /// What is not in the result, with where to find it.
+    /// What is not in the result, with where to find it; the heaviest first, and in the order of the source.
     pub lost: Vec<Fact>,
 }
 
@@ -117,6 +117,7 @@ impl Fidelity {
             }
         }
         classes.sort_by_key(|score| score.class);
+        lost.sort_by_key(|fact| std::cmp::Reverse(fact.weight));
         Self { classes, lost }
     }
 

@@ -61,7 +61,7 @@ pub enum Today {
     MovedOn,
     /// It is not there any more.
     Gone,
-    /// It is a document of a run, which nothing in the checkout can tell.
+    /// It is a document of a run or lies outside the repository: nothing in the checkout can tell.
     Unknown,
 }
 
@@ -135,7 +135,7 @@ fn at(repo: &Repo, commit: &Oid, source: &SourceRecord) -> Result<Option<String>
 }
 
 fn today(repo: &Repo, source: &SourceRecord) -> Result<Today, CommandError> {
-    if source.path.starts_with(agentops_engine::perform::RUN_SOURCE) {
+    if source.path.starts_with(agentops_engine::perform::RUN_SOURCE) || source.path.starts_with(kept::OUTSIDE) {
         return Ok(Today::Unknown);
     }
     let path = repo.work_tree().join(&source.path);

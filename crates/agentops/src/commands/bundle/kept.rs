@@ -18,6 +18,9 @@ use crate::context::{self, Context};
 use crate::error::{self, CommandError, FAILED, NOT_NOW, USAGE};
 use crate::printer::Printer;
 
+/// How the path of a source begins that lies outside the repository.
+pub(super) const OUTSIDE: &str = "outside: ";
+
 /// How many times its budget a bundle may grow to keep what must be kept.
 const GROWTH_MAX: u64 = 4;
 
@@ -130,11 +133,15 @@ fn taken(repo: &Repo, head: Option<&Oid>, path: &Path) -> Result<(SourceRecord, 
     // Links are resolved so that a path in the repository is known as one; what lies outside has no commit.
     let real = std::fs::canonicalize(&absolute).map_err(unreadable)?;
     let within = real.strip_prefix(repo.work_tree()).ok();
-    let name = within.unwrap_or(&real).display().to_string();
+    // Where a file lies on somebody's machine is nobody else's business.
+    let name = match (within, real.file_name()) {
+        (Some(within), _) => within.display().to_string(),
+        (None, name) => format!("{OUTSIDE}{}", Path::new(name.unwrap_or_default()).display()),
+    };
     let name = if name.is_empty() { ".".to_owned() } else { name };
     if real.is_dir() {
         let Some(within) = within else {
-            return Err(CommandError::new(USAGE, format!("{name} is outside this repository"))
+            return Err(CommandError::new(USAGE, format!("{} is outside this repository", path.display()))
                 .hint("a folder is kept by its commit; print it with `agentops bundle code --root` instead"));
         };
         let (commit, hash) = folder(repo, head, within)?;
