@@ -128,6 +128,5 @@ fn s6_hostile_repetition_costs_no_square() {
         let text = piece.repeat(30_000 / piece.len());
         let _ = plain().redact(&text);
     }
-    // Were the cost a square of the size, hours would pass.
-    assert!(started.elapsed().as_secs() < 300, "{:?}", started.elapsed());
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }
