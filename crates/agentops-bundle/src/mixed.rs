@@ -120,8 +120,10 @@ pub fn compress(parts: &[Part], task: &str, budget: u64, redactor: &Redactor) ->
         return Err(SourceError::Budget { budget, needed: head_tokens });
     };
     let mut tried = Vec::new();
+    // One that shares with nobody needs no other size than the largest.
+    let steps = if parts.len() == 1 { &STEPS[STEPS.len() - 1..] } else { &STEPS };
     for part in parts {
-        tried.push(sizes(part, task, room, redactor)?);
+        tried.push(sizes(part, steps, task, room, redactor)?);
     }
     let chosen = share(&tried, room);
     let mut whole = Compressed { text: String::new(), before: 0, after: 0, facts: Vec::new() };
@@ -145,23 +147,28 @@ struct Size {
     kept: u64,
 }
 
+/// What a part is compressed from, read or redacted once for all its sizes.
+enum Ready {
+    Folder(code::Sources),
+    Bytes(Kind, Vec<u8>),
+}
+
 /// A part at every size that differs, the smallest first.
-fn sizes(part: &Part, task: &str, room: u64, redactor: &Redactor) -> Result<Vec<Size>, SourceError> {
+fn sizes(part: &Part, steps: &[u64], task: &str, room: u64, redactor: &Redactor) -> Result<Vec<Size>, SourceError> {
     let mut sizes: Vec<Size> = Vec::new();
-    // A folder is read once.
-    let folder = match &part.source {
-        Source::Folder(root) => Some(code::Sources::read(root, task, room, redactor)?),
-        Source::Bytes(..) => None,
+    let ready = match &part.source {
+        Source::Folder(root) => Ready::Folder(code::Sources::read(root, task, room, redactor)?),
+        Source::Bytes(kind, bytes) => Ready::Bytes(*kind, redacted(bytes, redactor)),
     };
-    for percent in STEPS {
+    for percent in steps {
         let budget = room * percent / 100;
-        let made = match &folder {
-            Some(folder) => Ok(folder.bundle(budget)),
-            None => part.compress(task, budget, redactor),
+        let made = match &ready {
+            Ready::Folder(folder) => Ok(folder.bundle(budget)),
+            Ready::Bytes(kind, bytes) => of_kind(*kind, bytes, budget),
         };
         let made = match made {
             // Too small a step for what must be there; a larger one may do.
-            Err(SourceError::Budget { .. }) if percent < 100 => continue,
+            Err(SourceError::Budget { .. }) if *percent < 100 => continue,
             made => made?,
         };
         let kept = made.fidelity().classes.iter().map(|score| score.kept).sum();

@@ -18,6 +18,74 @@ pub(crate) struct Piece {
     pub needs: Option<usize>,
 }
 
+/// A choice of pieces that can be filled up, printed, and taken back from its end.
+pub(crate) trait Choice {
+    /// Takes what fits into so many tokens more, the best first.
+    fn fill(&mut self, left: u64);
+    /// What is taken, in the order in which it was.
+    fn taken(&mut self) -> &mut Vec<usize>;
+    /// What a piece counts at most.
+    fn cost(&self, at: usize) -> u64;
+    /// The text of what is taken.
+    fn print(&self) -> String;
+}
+
+/// Fills a choice as far as its text stays within the budget; the text and its tokens. Marks and gaps are counted before it is
+/// known whether they are needed, so what is left is filled again, at most `rounds` times.
+pub(crate) fn settled(choice: &mut impl Choice, head_tokens: u64, rounds: usize, budget: u64) -> (String, u64) {
+    let mut left = budget.saturating_sub(head_tokens);
+    let mut best = None;
+    for _ in 0..rounds {
+        let before = choice.taken().len();
+        choice.fill(left);
+        if choice.taken().len() == before && best.is_some() {
+            break;
+        }
+        let text = choice.print();
+        let tokens = text_tokens(&text);
+        if tokens > budget {
+            break;
+        }
+        left = budget - tokens;
+        best = Some((text, tokens));
+    }
+    best.unwrap_or_else(|| trimmed(choice, budget))
+}
+
+/// The text of a choice without the last that it took, where it is over the budget. The sum of parts is nearly always an upper
+/// bound; where it is not, the least valuable go.
+pub(crate) fn trimmed(choice: &mut impl Choice, budget: u64) -> (String, u64) {
+    loop {
+        let text = choice.print();
+        let tokens = text_tokens(&text);
+        if tokens <= budget {
+            return (text, tokens);
+        }
+        if choice.taken().is_empty() {
+            let text = cut(&text, budget).to_owned();
+            let tokens = text_tokens(&text);
+            return (text, tokens);
+        }
+        let mut over = tokens - budget;
+        while let Some(at) = choice.taken().pop() {
+            over = over.saturating_sub(choice.cost(at));
+            if over == 0 {
+                break;
+            }
+        }
+    }
+}
+
+struct Picked<'a> {
+    head: &'a str,
+    pieces: &'a [Piece],
+    gap: &'a str,
+    costs: Vec<u64>,
+    order: Vec<usize>,
+    is_taken: Vec<bool>,
+    taken: Vec<usize>,
+}
+
 /// The text of the best choice behind `head`, and its tokens. `gap` stands where pieces of one heading are left out.
 /// Each piece counts as if it had `more` tokens more: without them the shortest lines would be taken before all that matter.
 pub(crate) fn within(head: &str, pieces: &[Piece], gap: &str, more: f64, budget: u64) -> (String, u64) {
@@ -26,68 +94,42 @@ pub(crate) fn within(head: &str, pieces: &[Piece], gap: &str, more: f64, budget:
     let density = |at: usize| pieces[at].value / (costs[at] as f64 + more);
     let mut order: Vec<usize> = (0..pieces.len()).collect();
     order.sort_by(|a, b| density(*b).total_cmp(&density(*a)).then(a.cmp(b)));
-    let mut is_taken = vec![false; pieces.len()];
-    let mut taken: Vec<usize> = Vec::new();
-    let mut left = budget.saturating_sub(text_tokens(head));
-    let mut best = None;
-    // Gaps are counted before it is known whether they are needed: what is left is filled again.
-    for _ in 0..ROUNDS {
-        let before = taken.len();
-        fill(pieces, &costs, &order, &mut is_taken, &mut taken, left);
-        if taken.len() == before && best.is_some() {
-            break;
-        }
-        let text = print(head, pieces, &taken, gap);
-        let tokens = text_tokens(&text);
-        if tokens > budget {
-            break;
-        }
-        left = budget - tokens;
-        best = Some((text, tokens));
-    }
-    if let Some(best) = best {
-        return best;
-    }
-    loop {
-        let text = print(head, pieces, &taken, gap);
-        let tokens = text_tokens(&text);
-        if tokens <= budget {
-            return (text, tokens);
-        }
-        if taken.is_empty() {
-            let text = cut(&text, budget).to_owned();
-            let tokens = text_tokens(&text);
-            return (text, tokens);
-        }
-        let mut over = tokens - budget;
-        while let Some(at) = taken.pop() {
-            over = over.saturating_sub(costs[at]);
-            if over == 0 {
-                break;
+    let (is_taken, taken) = (vec![false; pieces.len()], Vec::new());
+    settled(&mut Picked { head, pieces, gap, costs, order, is_taken, taken }, text_tokens(head), ROUNDS, budget)
+}
+
+impl Choice for Picked<'_> {
+    fn fill(&mut self, mut left: u64) {
+        for at in self.order.iter().copied() {
+            // Headings of headings, as deep as they go; a piece only needs what stands before it, so this ends.
+            let mut with = Vec::new();
+            let mut next = Some(at);
+            while let Some(at) = next.filter(|at| !self.is_taken[*at]) {
+                with.push(at);
+                next = self.pieces[at].needs.filter(|before| *before < at);
+            }
+            let cost: u64 = with.iter().map(|at| self.costs[*at]).sum();
+            if with.is_empty() || cost > left {
+                continue;
+            }
+            left -= cost;
+            for at in with.into_iter().rev() {
+                self.is_taken[at] = true;
+                self.taken.push(at);
             }
         }
     }
-}
 
-/// Takes what fits into so many tokens, the best first.
-fn fill(pieces: &[Piece], costs: &[u64], order: &[usize], is_taken: &mut [bool], taken: &mut Vec<usize>, mut left: u64) {
-    for at in order.iter().copied() {
-        // Headings of headings, as deep as they go; a piece only needs what stands before it, so this ends.
-        let mut with = Vec::new();
-        let mut next = Some(at);
-        while let Some(at) = next.filter(|at| !is_taken[*at]) {
-            with.push(at);
-            next = pieces[at].needs.filter(|before| *before < at);
-        }
-        let cost: u64 = with.iter().map(|at| costs[*at]).sum();
-        if with.is_empty() || cost > left {
-            continue;
-        }
-        left -= cost;
-        for at in with.into_iter().rev() {
-            is_taken[at] = true;
-            taken.push(at);
-        }
+    fn taken(&mut self) -> &mut Vec<usize> {
+        &mut self.taken
+    }
+
+    fn cost(&self, at: usize) -> u64 {
+        self.costs[at]
+    }
+
+    fn print(&self) -> String {
+        print(self.head, self.pieces, &self.taken, self.gap)
     }
 }
 

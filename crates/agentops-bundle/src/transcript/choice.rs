@@ -5,11 +5,12 @@
 
 use std::collections::HashSet;
 
-use agentops_text::tokens::{cut, text_tokens};
+use agentops_text::tokens::text_tokens;
 
 use super::atoms::{Atom, Class};
 use super::event::{Events, Kind};
 use super::history::History;
+use crate::pick;
 
 /// What an event's mark costs: `[12] ` and the line's end.
 const MARK_TOKENS: u64 = 5;
@@ -29,49 +30,13 @@ const BYTES_PER_TOKEN_MAX: usize = 8;
 /// The text of the best choice, and its tokens.
 pub fn within(events: &Events, history: &History, atoms: &[Atom], budget: u64) -> (String, u64) {
     let head = head(events, history, budget);
-    let mut choice = Choice::of(events, atoms);
-    let mut left = budget.saturating_sub(text_tokens(&head));
-    let mut best = None;
-    for _ in 0..ROUNDS {
-        let before = choice.taken.len();
-        choice.fill(left);
-        if choice.taken.len() == before && best.is_some() {
-            break;
-        }
-        let text = print(&head, events, atoms, &choice.taken);
-        let tokens = text_tokens(&text);
-        if tokens > budget {
-            break;
-        }
-        left = budget - tokens;
-        best = Some((text, tokens));
-    }
-    if let Some(best) = best {
-        return best;
-    }
-    // The sum of parts is nearly always an upper bound; where it is not, the least valuable go.
-    loop {
-        let text = print(&head, events, atoms, &choice.taken);
-        let tokens = text_tokens(&text);
-        if tokens <= budget {
-            return (text, tokens);
-        }
-        if choice.taken.is_empty() {
-            let text = cut(&text, budget).to_owned();
-            let tokens = text_tokens(&text);
-            return (text, tokens);
-        }
-        let mut over = tokens - budget;
-        while let Some(at) = choice.taken.pop() {
-            over = over.saturating_sub(cost(&atoms[at]));
-            if over == 0 {
-                break;
-            }
-        }
-    }
+    let tokens = text_tokens(&head);
+    pick::settled(&mut Atoms::of(head, events, atoms), tokens, ROUNDS, budget)
 }
 
-struct Choice<'a> {
+struct Atoms<'a> {
+    head: String,
+    events: &'a Events,
     atoms: &'a [Atom],
     /// By value per token, as estimated from the bytes: counting all that will not be taken would take most of the time.
     order: Vec<usize>,
@@ -82,12 +47,14 @@ struct Choice<'a> {
     kept: HashSet<&'a str>,
 }
 
-impl<'a> Choice<'a> {
-    fn of(events: &Events, atoms: &'a [Atom]) -> Self {
+impl<'a> Atoms<'a> {
+    fn of(head: String, events: &'a Events, atoms: &'a [Atom]) -> Self {
         let density = |at: usize| atoms[at].value / (atoms[at].text.len() as f64 / BYTES_PER_TOKEN + ATOM_TOKENS);
         let mut order: Vec<usize> = (0..atoms.len()).collect();
         order.sort_by(|a, b| density(*b).total_cmp(&density(*a)).then(a.cmp(b)));
         Self {
+            head,
+            events,
             atoms,
             order,
             taken: Vec::new(),
@@ -96,8 +63,9 @@ impl<'a> Choice<'a> {
             kept: HashSet::new(),
         }
     }
+}
 
-    /// Takes what fits into so many tokens, the best first.
+impl pick::Choice for Atoms<'_> {
     fn fill(&mut self, mut left: u64) {
         for place in 0..self.order.len() {
             let at = self.order[place];
@@ -129,6 +97,18 @@ impl<'a> Choice<'a> {
                 }
             }
         }
+    }
+
+    fn taken(&mut self) -> &mut Vec<usize> {
+        &mut self.taken
+    }
+
+    fn cost(&self, at: usize) -> u64 {
+        cost(&self.atoms[at])
+    }
+
+    fn print(&self) -> String {
+        print(&self.head, self.events, self.atoms, &self.taken)
     }
 }
 
