@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use agentops_text::tokens::{cut, text_tokens};
+use agentops_text::tokens::text_tokens;
 
 use super::salience::{Signals, spoken};
 use super::turns::Talk;
+use crate::pick;
 
 /// Of two turns of the same value per token the longer one is taken: each counts as if it had these more.
 const TURN_TOKENS: f64 = 8.0;
@@ -27,60 +28,74 @@ pub fn within(talk: &Talk, signals: &[Signals], budget: u64) -> (String, u64) {
     let mut order: Vec<usize> = (0..lines.len()).collect();
     order.sort_by(|a, b| density(*b).total_cmp(&density(*a)).then(a.cmp(b)));
 
-    let mut left = budget.saturating_sub(text_tokens(&printer.head));
-    let mut open = vec![false; titles.len()];
-    let mut kept: HashSet<&str> = HashSet::new();
-    let mut taken = Vec::new();
-    for at in order {
-        let group = talk.turns[at].group;
-        let cost = costs[at] + if open[group] { 0 } else { title_costs[group] };
-        if cost > left || kept.contains(talk.turns[at].text.as_str()) {
-            continue;
+    let (open, head_tokens) = (vec![false; titles.len()], text_tokens(&printer.head));
+    let (kept, taken) = (HashSet::new(), Vec::new());
+    let mut turns = Turns { talk, printer, lines, costs, titles, title_costs, order, open, kept, taken };
+    // Titles are counted with the first of their turns, so nothing is left over to be filled again.
+    pick::settled(&mut turns, head_tokens, 1, budget)
+}
+
+struct Turns<'a> {
+    talk: &'a Talk,
+    printer: Printer,
+    lines: Vec<String>,
+    costs: Vec<u64>,
+    titles: Vec<String>,
+    title_costs: Vec<u64>,
+    order: Vec<usize>,
+    /// Groups that have a turn already.
+    open: Vec<bool>,
+    kept: HashSet<&'a str>,
+    taken: Vec<usize>,
+}
+
+impl pick::Choice for Turns<'_> {
+    fn fill(&mut self, mut left: u64) {
+        for at in self.order.iter().copied() {
+            let turn = &self.talk.turns[at];
+            let cost = self.costs[at] + if self.open[turn.group] { 0 } else { self.title_costs[turn.group] };
+            if cost > left || self.kept.contains(turn.text.as_str()) {
+                continue;
+            }
+            left -= cost;
+            self.open[turn.group] = true;
+            self.kept.insert(&turn.text);
+            self.taken.push(at);
         }
-        left -= cost;
-        open[group] = true;
-        kept.insert(&talk.turns[at].text);
-        taken.push(at);
     }
-    // The sum of parts is nearly always an upper bound; where it is not, the least valuable go.
-    loop {
-        let mut shown = taken.clone();
+
+    fn taken(&mut self) -> &mut Vec<usize> {
+        &mut self.taken
+    }
+
+    fn cost(&self, at: usize) -> u64 {
+        self.costs[at]
+    }
+
+    fn print(&self) -> String {
+        let mut shown = self.taken.clone();
         shown.sort_unstable();
-        let mut text = printer.head.clone();
+        let mut text = self.printer.head.clone();
         let mut group = None;
         let mut before: Option<usize> = None;
         for at in shown {
-            if group != Some(talk.turns[at].group) {
-                group = Some(talk.turns[at].group);
-                text.push_str(&titles[talk.turns[at].group]);
+            let turn = &self.talk.turns[at];
+            if group != Some(turn.group) {
+                group = Some(turn.group);
+                text.push_str(&self.titles[turn.group]);
             }
             // Parts of one turn stand under one name.
             let goes_on = before.is_some_and(|before| {
-                let (last, turn) = (&talk.turns[before], &talk.turns[at]);
+                let last = &self.talk.turns[before];
                 !turn.speaker.is_empty() && last.place == turn.place && last.group == turn.group
             });
-            match lines[at].split_once(": ") {
+            match self.lines[at].split_once(": ") {
                 Some((_, said)) if goes_on => text.push_str(said),
-                _ => text.push_str(&lines[at]),
+                _ => text.push_str(&self.lines[at]),
             }
             before = Some(at);
         }
-        let tokens = text_tokens(&text);
-        if tokens <= budget {
-            return (text, tokens);
-        }
-        let mut over = tokens - budget;
-        while let Some(at) = taken.pop() {
-            over = over.saturating_sub(costs[at]);
-            if over == 0 {
-                break;
-            }
-        }
-        if taken.is_empty() {
-            let text = cut(&text, budget).to_owned();
-            let tokens = text_tokens(&text);
-            return (text, tokens);
-        }
+        text
     }
 }
 
