@@ -1,0 +1,347 @@
+//! The learner: sparse features, a hidden layer, softmax over the labels; learnt with AdaGrad, one example at a time.
+//!
+//! A feature has a row of numbers, a text is the sum of its features' rows, and each label has a weight for each number. Words
+//! that are used alike get rows alike, which a plain linear model cannot do. Several such nets with their own beginnings sit
+//! side by side in each row and vote: they err at different places.
+//!
+//! AdaGrad after Duchi, Hazan, Singer (2011), with one accumulator a row; dropout after Srivastava et al. (2014), on features
+//! and hidden numbers. The randomness of both is drawn from counters, so the same examples in the same order give the same
+//! net on every machine of one architecture.
+
+use std::collections::HashMap;
+
+use crate::features::{Feature, mix, scaled};
+
+/// Nets side by side.
+pub const NETS: usize = 4;
+/// Hidden numbers of one net.
+pub const HIDDEN: usize = 48;
+const WIDTH: usize = NETS * HIDDEN;
+/// Rows at most: with it a net of 150 labels stays below 30 MiB.
+pub const ROWS_MAX: usize = 65_536;
+/// What the length of a text's features is multiplied by.
+const SCALE: f32 = 10.0;
+/// How far a label must lie before the others before an example teaches nothing more, in logits.
+const MARGIN: f32 = 1.0;
+const DROP_FEATURES: f32 = 0.5;
+const DROP_HIDDEN: f32 = 0.3;
+const RATE: f32 = 0.3;
+/// Half the width of the range that rows begin in.
+const BEGIN: f32 = 0.025;
+
+/// A text as rows of the net and what each counts.
+pub type Rows = Vec<(u32, f32)>;
+
+/// See the module's documentation.
+#[derive(Debug, Clone, Default)]
+pub struct Net {
+    rows: HashMap<u64, u32, Plain>,
+    /// Row by row, net by net, `HIDDEN` numbers.
+    table: Vec<u16>,
+    /// Squared gradients of each row so far.
+    seen: Vec<f32>,
+    bias: Vec<f32>,
+    bias_seen: f32,
+    /// Label by label, `WIDTH` numbers.
+    out: Vec<f32>,
+    out_seen: Vec<f32>,
+    out_bias: Vec<f32>,
+    out_bias_seen: f32,
+    steps: u64,
+}
+
+/// Keys are hashes already.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Plain(u64);
+
+impl std::hash::BuildHasher for Plain {
+    type Hasher = Plain;
+
+    fn build_hasher(&self) -> Plain {
+        Plain(0)
+    }
+}
+
+impl std::hash::Hasher for Plain {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
+
+impl Net {
+    /// How many labels it tells apart.
+    #[must_use]
+    pub fn labels(&self) -> usize {
+        self.out_bias.len() / NETS
+    }
+
+    /// How many features it knows.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// One more label, known by its number. It begins with weights of its own, all small.
+    pub fn add_label(&mut self) -> usize {
+        let label = self.labels();
+        let mut random = Random(0x6c61_6265_6c00 + label as u64);
+        let spread = 1.0 / (HIDDEN as f32).sqrt();
+        self.out.extend((0..WIDTH).map(|_| random.between(spread)));
+        self.out_bias.extend([0.0; NETS]);
+        if self.bias.is_empty() {
+            self.bias = vec![0.0; WIDTH];
+            self.out_seen = vec![BEGUN; WIDTH];
+            (self.bias_seen, self.out_bias_seen) = (BEGUN, BEGUN);
+        }
+        label
+    }
+
+    /// A text as rows: what the net does not know is left out.
+    #[must_use]
+    pub fn rows(&self, features: &[Feature]) -> Rows {
+        scaled(features, |key| self.rows.get(&key).copied())
+    }
+
+    /// Gives each of these features a row, while there is room.
+    pub fn know(&mut self, keys: impl IntoIterator<Item = u64>) {
+        for key in keys {
+            let row = self.known();
+            if row >= ROWS_MAX {
+                return;
+            }
+            let std::collections::hash_map::Entry::Vacant(vacant) = self.rows.entry(key) else { continue };
+            vacant.insert(u32::try_from(row).unwrap_or(u32::MAX));
+            let mut random = Random(key);
+            self.table.extend((0..WIDTH).map(|_| halved(random.between(BEGIN), 0x8000)));
+            self.seen.push(BEGUN);
+        }
+    }
+
+    /// How likely each label is for a text; they sum to one. None, where there are no labels.
+    #[must_use]
+    pub fn likely(&self, rows: &Rows) -> Vec<f32> {
+        let mut sum = vec![0.0; self.labels()];
+        if sum.is_empty() {
+            return sum;
+        }
+        let mut likely = vec![0.0; sum.len()];
+        for net in 0..NETS {
+            let mut hidden = self.hidden(net, rows.iter().copied());
+            hidden.iter_mut().for_each(|number| *number = number.max(0.0));
+            self.logits(net, &hidden, &mut likely);
+            softmax(&mut likely);
+            sum.iter_mut().zip(&likely).for_each(|(sum, likely)| *sum += likely / NETS as f32);
+        }
+        sum
+    }
+
+    /// exploration
+    #[must_use]
+    pub fn heard(&self, rows: &Rows) -> (Vec<f32>, [f32; 4]) {
+        let mut sum = vec![0.0; self.labels()];
+        let mut likely = vec![0.0; sum.len()];
+        let mut e = [0f32; 4];
+        for net in 0..NETS {
+            let mut hidden = self.hidden(net, rows.iter().copied());
+            hidden.iter_mut().for_each(|number| *number = number.max(0.0));
+            self.logits(net, &hidden, &mut likely);
+            let mx = likely.iter().copied().fold(f32::MIN, f32::max);
+            let lse = mx + likely.iter().map(|x| (x - mx).exp()).sum::<f32>().ln();
+            let mean = likely.iter().sum::<f32>() / likely.len() as f32;
+            e[0] += mx / NETS as f32; e[1] += lse / NETS as f32; e[2] += (mx - mean) / NETS as f32; e[3] += hidden.iter().map(|h| h * h).sum::<f32>().sqrt() / NETS as f32;
+            softmax(&mut likely);
+            sum.iter_mut().zip(&likely).for_each(|(sum, likely)| *sum += likely / NETS as f32);
+        }
+        (sum, e)
+    }
+
+    fn hidden(&self, net: usize, rows: impl Iterator<Item = (u32, f32)>) -> [f32; HIDDEN] {
+        let mut hidden = [0.0; HIDDEN];
+        hidden.copy_from_slice(&self.bias[net * HIDDEN..][..HIDDEN]);
+        for (row, weight) in rows {
+            let (numbers, weight) = (&self.table[row as usize * WIDTH + net * HIDDEN..][..HIDDEN], weight * SCALE);
+            for (sum, number) in hidden.iter_mut().zip(numbers) {
+                *sum += weight * whole(*number);
+            }
+        }
+        hidden
+    }
+
+    fn logits(&self, net: usize, hidden: &[f32; HIDDEN], logits: &mut [f32]) {
+        for (label, logit) in logits.iter_mut().enumerate() {
+            *logit = self.out_bias[label * NETS + net] + dot(hidden, numbers(&self.out, label, net));
+        }
+    }
+
+    /// Learns that a text has this label. `rate` is 1 at the beginning of learning and lower later.
+    pub fn learn(&mut self, rows: &Rows, label: usize, rate: f32) {
+        let mut error = vec![0.0; self.labels()];
+        self.steps += 1;
+        for net in 0..NETS {
+            let mut random = Random(mix(self.steps * NETS as u64 + net as u64));
+            self.step(net, rows, label, rate * RATE, &mut error, &mut random);
+        }
+    }
+
+    fn step(&mut self, net: usize, rows: &Rows, label: usize, rate: f32, error: &mut [f32], random: &mut Random) {
+        let kept: Rows = rows
+            .iter()
+            .filter(|_| random.unit() >= DROP_FEATURES)
+            .map(|(row, weight)| (*row, weight / (1.0 - DROP_FEATURES)))
+            .collect();
+        let mut hidden = self.hidden(net, kept.iter().copied());
+        let mut passed = [0.0; HIDDEN];
+        for (number, passed) in hidden.iter_mut().zip(&mut passed) {
+            *passed = if *number > 0.0 && random.unit() >= DROP_HIDDEN { 1.0 / (1.0 - DROP_HIDDEN) } else { 0.0 };
+            *number *= *passed;
+        }
+        self.logits(net, &hidden, error);
+        error[label] -= MARGIN;
+        softmax(error);
+        error[label] -= 1.0;
+        let squared = error.iter().map(|error| error * error).sum::<f32>();
+        if squared < 1e-8 {
+            return;
+        }
+        // The weights of each label, and what the hidden numbers should have been.
+        let mut back = [0.0; HIDDEN];
+        let mut pace = [0.0; HIDDEN];
+        for ((pace, number), seen) in pace.iter_mut().zip(&hidden).zip(&mut self.out_seen[net * HIDDEN..][..HIDDEN]) {
+            *seen += squared * number * number;
+            *pace = rate * number / seen.sqrt();
+        }
+        self.out_bias_seen += squared;
+        let bias_pace = rate / self.out_bias_seen.sqrt();
+        for (label, error) in error.iter().enumerate().filter(|(_, error)| error.abs() > 1e-5) {
+            let numbers = numbers_mut(&mut self.out, label, net);
+            for ((number, back), pace) in numbers.iter_mut().zip(&mut back).zip(&pace) {
+                *back += error * *number;
+                *number -= error * pace;
+            }
+            self.out_bias[label * NETS + net] -= bias_pace * error;
+        }
+        back.iter_mut().zip(&passed).for_each(|(back, passed)| *back *= passed);
+        let squared = back.iter().map(|back| back * back).sum::<f32>();
+        if squared == 0.0 {
+            return;
+        }
+        self.bias_seen += squared;
+        let bias_pace = rate / self.bias_seen.sqrt();
+        for (bias, back) in self.bias[net * HIDDEN..][..HIDDEN].iter_mut().zip(&back) {
+            *bias -= bias_pace * back;
+        }
+        for (row, weight) in kept {
+            let (row, weight) = (row as usize, weight * SCALE);
+            // Both nets share an accumulator: a row is seen by each about as often.
+            self.seen[row] += squared * weight * weight / NETS as f32;
+            let pace = rate * weight / self.seen[row].sqrt();
+            let chance = random.next() as u32;
+            let numbers = &mut self.table[row * WIDTH + net * HIDDEN..][..HIDDEN];
+            for ((number, back), at) in numbers.iter_mut().zip(&back).zip(0u32..) {
+                *number = halved(whole(*number) - pace * back, chance.wrapping_add(at).wrapping_mul(0x9e37_79b1) >> 16);
+            }
+        }
+    }
+
+    /// Learns examples, each a text's features and its label's number, from the beginning. Features that stand in most
+    /// examples get rows first.
+    pub fn fit(&mut self, examples: &[(Vec<Feature>, usize)]) {
+        let mut counts: HashMap<u64, u32, Plain> = HashMap::default();
+        for feature in examples.iter().flat_map(|(features, _)| features) {
+            *counts.entry(feature.key).or_default() += 1;
+        }
+        let mut counted: Vec<(u32, u64)> = counts.into_iter().map(|(key, count)| (count, key)).collect();
+        counted.sort_unstable_by(|a, b| b.cmp(a));
+        counted.truncate(ROWS_MAX);
+        self.know(counted.into_iter().map(|(_, key)| key));
+        let examples: Vec<(Rows, usize)> = examples.iter().map(|(features, label)| (self.rows(features), *label)).collect();
+        let passes = passes(examples.len());
+        let mut order: Vec<usize> = (0..examples.len()).collect();
+        let mut random = Random(mix(examples.len() as u64));
+        for pass in 0..passes {
+            for at in (1..order.len()).rev() {
+                order.swap(at, random.below(at + 1));
+            }
+            let rate = 1.0 - 0.9 * pass as f32 / passes as f32;
+            for &at in &order {
+                self.learn(&examples[at].0, examples[at].1, rate);
+            }
+        }
+    }
+}
+
+/// How often examples are gone through: few need more passes.
+fn passes(examples: usize) -> usize {
+    (150_000 / examples.max(1)).clamp(12, 40)
+}
+
+/// What every accumulator begins with.
+const BEGUN: f32 = 1e-6;
+
+/// A number of the table: the upper half of its bits (bfloat16).
+fn whole(half: u16) -> f32 {
+    f32::from_bits(u32::from(half) << 16)
+}
+
+/// Rounded up as often as the lower half of its bits says: small steps are not lost, they happen more rarely.
+fn halved(number: f32, chance: u32) -> u16 {
+    ((number.to_bits().wrapping_add(chance & 0xffff)) >> 16) as u16
+}
+
+fn numbers(table: &[f32], row: usize, net: usize) -> &[f32; HIDDEN] {
+    table[row * WIDTH + net * HIDDEN..].first_chunk().unwrap_or(&[0.0; HIDDEN])
+}
+
+fn numbers_mut(table: &mut [f32], row: usize, net: usize) -> &mut [f32] {
+    &mut table[row * WIDTH + net * HIDDEN..][..HIDDEN]
+}
+
+/// By eight sums at a time, so that it can be done in vector registers.
+fn dot(a: &[f32; HIDDEN], b: &[f32; HIDDEN]) -> f32 {
+    let mut sums = [0.0; 8];
+    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum()
+}
+
+fn softmax(logits: &mut [f32]) {
+    let most = logits.iter().copied().fold(f32::MIN, f32::max);
+    let mut sum = 0.0;
+    for logit in logits.iter_mut() {
+        *logit = (*logit - most).exp();
+        sum += *logit;
+    }
+    logits.iter_mut().for_each(|likely| *likely /= sum);
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.0)
+    }
+
+    /// From 0 up to 1.
+    fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 24) as f32
+    }
+
+    fn between(&mut self, most: f32) -> f32 {
+        (self.unit() * 2.0 - 1.0) * most
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).unwrap_or(0)
+    }
+}
