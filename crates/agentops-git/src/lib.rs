@@ -12,11 +12,14 @@
 //! - **guarded** (`repo.rs`): discovery, revisions and refs need the real git directory. Those commands read no attributes;
 //!   hooks are off, protocols are forbidden and the directory is always named, never discovered.
 //!
+//! What is fetched from elsewhere ([`Git::collection`]) goes into a bare repository of our own and is read from its objects.
+//!
 //! One operation is none of these on purpose: [`Repo::merge_into_checkout`] is the user's own merge.
 //!
 //! Blocking, std threads only. Paths in a tree are bytes for git and [`std::path::PathBuf`] here.
 
 mod checkpoint;
+mod collection;
 mod diff;
 mod error;
 mod example;
@@ -36,6 +39,7 @@ mod run;
 mod user_merge;
 
 pub use checkpoint::{Checkpoint, Skipped, Why};
+pub use collection::{Collection, Limits, Source};
 pub use diff::{DiffStat, FileChange, Status};
 pub use error::{Error, Result};
 pub use example::begin;
