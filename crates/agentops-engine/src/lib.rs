@@ -4,6 +4,7 @@
 //! git, agent programs, gates, and the socket over which every command is its client.
 
 pub mod blobs;
+pub mod catalogues;
 pub mod client;
 pub mod conductor;
 pub mod crash;

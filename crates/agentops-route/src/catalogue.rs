@@ -5,6 +5,7 @@
 
 mod examples;
 mod front;
+pub mod layout;
 
 use agentops_core::agent::FrontMatter;
 use serde::{Deserialize, Serialize};
