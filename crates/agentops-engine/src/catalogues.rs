@@ -97,7 +97,7 @@ pub enum CatalogueError {
         label: String,
     },
     /// A file is no agent after all.
-    #[error("agent `{label}` {source}")]
+    #[error("agent `{label}` cannot be used")]
     NoAgent {
         /// The agent.
         label: String,

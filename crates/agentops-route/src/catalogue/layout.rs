@@ -104,7 +104,8 @@ impl Layout {
         }
         let mut names: Vec<&str> = path.split('/').collect();
         names.pop();
-        if names.last().is_some_and(|name| *name == "commands") {
+        // The nearest folder that says what it holds: commands are kept in groups, too.
+        if names.iter().rev().find(|name| ["commands", "agents", "skills"].contains(name)) == Some(&"commands") {
             return Kind::Command;
         }
         let direct = names.is_empty() || self.root_is_agents;
@@ -174,7 +175,7 @@ mod tests {
     #[test]
     fn skills_are_folders_and_what_lies_in_them_is_theirs() {
         let paths =
-            ["pdf/SKILL.md", "pdf/forms.md", "pdf/agents/x.md", "agents/a.md", "x/commands/c.md", "x/y/d.md", "e.md"];
+            ["pdf/SKILL.md", "pdf/forms.md", "pdf/agents/x.md", "agents/a.md", "x/commands/g/c.md", "x/y/d.md", "e.md"];
         let layout = Layout::new(paths.iter().copied(), "repo");
         let kinds = paths.map(|path| layout.kind(path));
         use Kind::*;
