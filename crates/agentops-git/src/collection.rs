@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::names;
+use crate::objects;
 use crate::oid::Oid;
 use crate::run::{Call, Git};
 
@@ -18,6 +19,8 @@ const PROTOCOLS: &str = "https:ssh:file";
 const FETCH_SECONDS_MAX: u64 = 180;
 /// What a fetch may write, in bytes: one pack.
 const PACK_BYTES_MAX: u64 = 512 << 20;
+/// What is read of it at most, in bytes.
+const TOTAL_BYTES_MAX: u64 = 48 << 20;
 /// Our name for what was fetched.
 const FETCHED: &str = "refs/agentops/fetched";
 
@@ -157,52 +160,32 @@ impl Git {
     }
 
     fn read_files(&self, bare: &Path, commit: Oid, wanted: &dyn Fn(&Path) -> bool, limits: &Limits) -> Result<Collection> {
-        let unexpected = |what: &str| Error::Unexpected { what: what.to_owned() };
-        let listed = self.on(bare).args(["ls-tree", "-r", "-z", "-l", "--full-tree", commit.as_str()]).ok()?;
+        let out = self.on(bare).args(["ls-tree", "-r", "-z", "-l", "--full-tree", commit.as_str()]).ok()?;
         let (mut chosen, mut left_out, mut total) = (Vec::new(), Vec::new(), 0);
-        for row in listed.split(|b| *b == 0).filter(|row| !row.is_empty()) {
-            let tab = row.iter().position(|b| *b == b'\t').ok_or_else(|| unexpected("ls-tree"))?;
-            let path = names::path(&row[tab + 1..]);
-            if !wanted(&path) {
-                continue;
-            }
-            let head = String::from_utf8_lossy(&row[..tab]).into_owned();
-            let words: Vec<&str> = head.split_whitespace().collect();
-            let [mode, _, oid, size] = words[..] else { return Err(unexpected("ls-tree")) };
-            let size: u64 = size.parse().unwrap_or(0);
-            let why = if !matches!(mode, "100644" | "100755") {
+        for file in objects::listed(&out)?.into_iter().filter(|file| wanted(&file.path)) {
+            let why = if !file.plain {
                 Some("a link or a submodule, which is not followed")
-            } else if names::check_path(&path).is_err() {
+            } else if names::check_path(&file.path).is_err() {
                 Some("its path is not a path of files")
-            } else if size > limits.file_bytes {
+            } else if file.size > limits.file_bytes {
                 Some("too large")
-            } else if chosen.len() >= limits.files || total + size > limits.total_bytes.min(48 << 20) {
+            } else if chosen.len() >= limits.files || total + file.size > limits.total_bytes.min(TOTAL_BYTES_MAX) {
                 Some("the collection is too large: what comes later is left out")
             } else {
                 None
             };
             match why {
-                Some(why) => left_out.push((path, why)),
+                Some(why) => left_out.push((file.path, why)),
                 None => {
-                    total += size;
-                    chosen.push((path, oid.to_owned(), usize::try_from(size).unwrap_or(usize::MAX)));
+                    total += file.size;
+                    chosen.push(file);
                 }
             }
         }
-        let asked: String = chosen.iter().map(|(_, oid, _)| format!("{oid}\n")).collect();
-        let out = if chosen.is_empty() {
-            Vec::new()
-        } else {
-            self.on(bare).args(["cat-file", "--batch"]).stdin(asked.into_bytes()).ok()?
-        };
-        let (mut files, mut rest) = (Vec::new(), out.as_slice());
-        for (path, _, size) in chosen {
-            // `<oid> blob <size>`, the content, a line end.
-            let end = rest.iter().position(|b| *b == b'\n').ok_or_else(|| unexpected("cat-file"))?;
-            let content = rest.get(end + 1..end + 1 + size).ok_or_else(|| unexpected("cat-file"))?;
-            files.push((path, content.to_vec()));
-            rest = rest.get(end + 2 + size..).ok_or_else(|| unexpected("cat-file"))?;
-        }
+        let texts = objects::read_blobs(self.on(bare), chosen.iter().map(|file| (&file.oid, file.size)))?;
+        let missing = || Error::Unexpected { what: "cat-file".to_owned() };
+        let texts = texts.into_iter().map(|text| text.ok_or_else(missing)).collect::<Result<Vec<_>>>()?;
+        let files = chosen.into_iter().map(|file| file.path).zip(texts).collect();
         Ok(Collection { commit, files, left_out })
     }
 
