@@ -8,6 +8,7 @@ pub mod catalogues;
 pub mod client;
 pub mod conductor;
 pub mod crash;
+pub mod feedback;
 pub mod files;
 pub mod hint;
 pub mod ledger;
