@@ -112,19 +112,16 @@ pub struct Collection {
     pub left_out: Vec<(PathBuf, &'static str)>,
 }
 
+/// Which of a commit's paths are wanted.
+pub type Wanted<'a> = &'a dyn Fn(&[&Path]) -> Vec<bool>;
+
 impl Git {
     /// Fetches the newest commit of a repository's main branch into `scratch`, a folder of the caller's, and reads the files that
-    /// are wanted. Links and submodules are not followed.
+    /// are wanted: of all paths together, yes or no for each. Links and submodules are not followed.
     ///
     /// # Errors
     /// It cannot be reached in time, has no commit, or is larger than a fetch may write.
-    pub fn collection(
-        &self,
-        source: &Source,
-        scratch: &Path,
-        wanted: &dyn Fn(&Path) -> bool,
-        limits: &Limits,
-    ) -> Result<Collection> {
+    pub fn collection(&self, source: &Source, scratch: &Path, wanted: Wanted<'_>, limits: &Limits) -> Result<Collection> {
         let room = tempfile::tempdir_in(scratch).map_err(Error::io("make a folder in", scratch))?;
         let bare = room.path().join("bare");
         self.call(["init", "--quiet", "--bare", "--template="]).arg(&bare).ok()?;
@@ -159,10 +156,12 @@ impl Git {
         self.read_files(&bare, commit, wanted, limits)
     }
 
-    fn read_files(&self, bare: &Path, commit: Oid, wanted: &dyn Fn(&Path) -> bool, limits: &Limits) -> Result<Collection> {
+    fn read_files(&self, bare: &Path, commit: Oid, wanted: Wanted<'_>, limits: &Limits) -> Result<Collection> {
         let out = self.on(bare).args(["ls-tree", "-r", "-z", "-l", "--full-tree", commit.as_str()]).ok()?;
         let (mut chosen, mut left_out, mut total) = (Vec::new(), Vec::new(), 0);
-        for file in objects::listed(&out)?.into_iter().filter(|file| wanted(&file.path)) {
+        let files = objects::listed(&out)?;
+        let which = wanted(&files.iter().map(|file| file.path.as_path()).collect::<Vec<_>>());
+        for file in files.into_iter().zip(which).filter_map(|(file, wanted)| wanted.then_some(file)) {
             let why = if !file.plain {
                 Some("a link or a submodule, which is not followed")
             } else if names::check_path(&file.path).is_err() {

@@ -40,7 +40,7 @@ mod run;
 mod user_merge;
 
 pub use checkpoint::{Checkpoint, Skipped, Why};
-pub use collection::{Collection, Limits, Source};
+pub use collection::{Collection, Limits, Source, Wanted};
 pub use diff::{DiffStat, FileChange, Status};
 pub use error::{Error, Result};
 pub use example::begin;

@@ -10,8 +10,8 @@ use room::{Room, program, write};
 
 const LIMITS: Limits = Limits { file_bytes: 1000, files: 10, total_bytes: 5000 };
 
-fn markdown(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "md")
+fn markdown(paths: &[&Path]) -> Vec<bool> {
+    paths.iter().map(|path| path.extension().is_some_and(|e| e == "md")).collect()
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_collection_is_bounded() {
     let git = Git::find().unwrap();
     let found = git.collection(&source, &room.scratch(), &markdown, &LIMITS).unwrap();
     assert_eq!((found.files.len(), found.left_out.len()), (8, 12), "5,000 bytes hold 8 of 600");
-    let none = git.collection(&source, &room.scratch(), &|_| false, &LIMITS).unwrap();
+    let none = git.collection(&source, &room.scratch(), &|paths| vec![false; paths.len()], &LIMITS).unwrap();
     assert_eq!((none.files.len(), none.left_out.len()), (0, 0));
 }
 

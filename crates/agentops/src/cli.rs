@@ -274,6 +274,9 @@ pub struct TrustArgs {
     /// The workflow it is about
     #[arg(long, short, global = true)]
     pub workflow: Option<String>,
+    /// The agent it is about, as `run --agent` takes it
+    #[arg(long, global = true)]
+    pub agent: Option<String>,
     /// The agent program it is about
     #[arg(long, global = true)]
     pub driver: Option<String>,

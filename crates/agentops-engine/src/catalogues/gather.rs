@@ -1,6 +1,7 @@
 //! What of a folder or a repository becomes a catalogue. Only Markdown files are read, links are not followed, and everything is
 //! bounded.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -57,50 +58,84 @@ pub fn is_bare(folder: &Path) -> bool {
 pub fn folder(root: &Path) -> Result<Files, CatalogueError> {
     let root_name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut found = Files { root_name, ..Files::default() };
+    let paths = candidates(root, &mut found.left_out)?;
+    let mut total = 0;
+    for path in to_read(paths.iter().map(String::as_str), &found.root_name, &mut found.left_out) {
+        match store::read_plain(&root.join(path), FILE_BYTES_MAX) {
+            Ok(bytes) if total + bytes.len() as u64 <= TOTAL_BYTES_MAX && found.files.len() < AGENTS_MAX => {
+                total += bytes.len() as u64;
+                found.files.push((path.to_owned(), bytes));
+            }
+            Ok(_) => {
+                let why = format!("a catalogue has at most {AGENTS_MAX} files and {} MiB", TOTAL_BYTES_MAX >> 20);
+                found.left_out.push((path.to_owned(), why));
+            }
+            Err(e) => found.left_out.push((path.to_owned(), e.to_string())),
+        }
+    }
+    Ok(found)
+}
+
+/// The paths of plain files that may be agents, in order, so that limits cut at the same place each time.
+fn candidates(root: &Path, left_out: &mut Vec<(String, String)>) -> Result<Vec<String>, CatalogueError> {
+    let mut paths = Vec::new();
     // Folders still to be read: path from the root, depth.
-    let (mut next, mut seen, mut total) = (vec![(String::new(), 0)], 0, 0);
+    let (mut next, mut seen) = (vec![(String::new(), 0)], 0);
     while let Some((below, depth)) = next.pop() {
         let at = root.join(&below);
         let entries = match fs::read_dir(&at) {
             Ok(entries) => entries,
             Err(source) if depth == 0 => return Err(CatalogueError::Io { path: at, source }),
             Err(e) => {
-                found.left_out.push((below, format!("cannot be read: {e}")));
+                left_out.push((below, format!("cannot be read: {e}")));
                 continue;
             }
         };
         for entry in entries.flatten() {
             seen += 1;
             if seen > ENTRIES_MAX {
-                found.left_out.push((below, format!("more than {ENTRIES_MAX} files: the rest was not looked at")));
-                return Ok(found);
+                left_out.push((below, format!("more than {ENTRIES_MAX} files: the rest was not looked at")));
+                paths.sort();
+                return Ok(paths);
             }
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
-            let path = if below.is_empty() { name } else { format!("{below}/{name}") };
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                left_out.push((format!("{below}/{}", name.to_string_lossy()), "its name is no text".into()));
+                continue;
+            };
+            let path = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_dir() && depth < DEPTH_MAX && layout::may_be_agent(&format!("{path}/x.md")) {
                 next.push((path, depth + 1));
             } else if kind.is_dir() || !layout::may_be_agent(&path) {
                 continue;
-            } else if !kind.is_file() {
-                found.left_out.push((path, "no plain file; links are not followed".into()));
+            } else if kind.is_file() {
+                paths.push(path);
             } else {
-                match store::read_plain(&entry.path(), FILE_BYTES_MAX) {
-                    Ok(bytes) if total + bytes.len() as u64 <= TOTAL_BYTES_MAX && found.files.len() < AGENTS_MAX => {
-                        total += bytes.len() as u64;
-                        found.files.push((path, bytes));
-                    }
-                    Ok(_) => found.left_out.push((path, too_much())),
-                    Err(e) => found.left_out.push((path, e.to_string())),
-                }
+                left_out.push((path, "no plain file; links are not followed".into()));
             }
         }
     }
-    Ok(found)
+    paths.sort();
+    Ok(paths)
 }
 
-fn too_much() -> String {
-    format!("a catalogue has at most {AGENTS_MAX} files and {} MiB", TOTAL_BYTES_MAX >> 20)
+/// Those of these files that are read: what belongs to a skill or is a command is told by where it lies.
+fn to_read<'a>(
+    paths: impl Iterator<Item = &'a str> + Clone,
+    root_name: &str,
+    left_out: &mut Vec<(String, String)>,
+) -> Vec<&'a str> {
+    let layout = Layout::new(paths.clone(), root_name);
+    let mut read = Vec::new();
+    for path in paths {
+        match layout.kind(path) {
+            Kind::PartOfSkill => left_out.push((path.to_owned(), "belongs to a skill".into())),
+            Kind::Command => left_out.push((path.to_owned(), "a command, not an agent".into())),
+            Kind::Agent | Kind::InAgentsFolder | Kind::Skill => read.push(path),
+        }
+    }
+    read
 }
 
 /// The Markdown files of a repository's newest commit; `under` is the folder that is taken.
@@ -109,16 +144,23 @@ fn too_much() -> String {
 /// It cannot be fetched.
 pub fn repository(git: &Git, source: &Source, under: Option<&str>, scratch: &Path) -> Result<Files, agentops_git::Error> {
     let prefix = under.map(|under| format!("{under}/")).unwrap_or_default();
-    let wanted = |path: &Path| path.to_str().and_then(|path| path.strip_prefix(&prefix)).is_some_and(layout::may_be_agent);
+    let root_name = under.and_then(|under| under.rsplit('/').next()).unwrap_or_default().to_owned();
+    let left_out = RefCell::new(Vec::new());
+    let relative = |path: &'_ Path| path.to_str()?.strip_prefix(&prefix).map(str::to_owned);
+    let wanted = |paths: &[&Path]| {
+        let below: Vec<Option<String>> =
+            paths.iter().map(|path| relative(path).filter(|path| layout::may_be_agent(path))).collect();
+        let candidates = below.iter().flatten().map(String::as_str);
+        let read: BTreeSet<&str> = to_read(candidates, &root_name, &mut left_out.borrow_mut()).into_iter().collect();
+        below.iter().map(|path| path.as_deref().is_some_and(|path| read.contains(path))).collect()
+    };
     let limits = Limits { file_bytes: FILE_BYTES_MAX as u64, files: AGENTS_MAX, total_bytes: TOTAL_BYTES_MAX };
     let found = git.collection(source, scratch, &wanted, &limits)?;
-    let relative = |path: &Path| path.to_string_lossy().strip_prefix(&prefix).unwrap_or_default().to_owned();
-    Ok(Files {
-        files: found.files.into_iter().map(|(path, bytes)| (relative(&path), bytes)).collect(),
-        left_out: found.left_out.iter().map(|(path, why)| (relative(path), (*why).to_owned())).collect(),
-        root_name: under.and_then(|under| under.rsplit('/').next()).unwrap_or_default().to_owned(),
-        commit: Some(found.commit.to_string()),
-    })
+    let mut left_out = left_out.into_inner();
+    let relative = |path: &Path| relative(path).unwrap_or_default();
+    left_out.extend(found.left_out.iter().map(|(path, why)| (relative(path), (*why).to_owned())));
+    let files = found.files.into_iter().map(|(path, bytes)| (relative(&path), bytes)).collect();
+    Ok(Files { files, left_out, root_name, commit: Some(found.commit.to_string()) })
 }
 
 /// Reads the files and keeps those that are agents. Secrets are taken out of every text: it is about to be written.
@@ -142,11 +184,6 @@ pub fn agents(name: &Name, mut found: Files, redactor: &Redactor) -> Gathered {
 
 fn agent(name: &Name, layout: &Layout, path: &str, bytes: &[u8], redactor: &Redactor) -> Result<(Pinned, String), String> {
     let kind = layout.kind(path);
-    match kind {
-        Kind::PartOfSkill => return Err("belongs to a skill".into()),
-        Kind::Command => return Err("a command, not an agent".into()),
-        Kind::Agent | Kind::InAgentsFolder | Kind::Skill => {}
-    }
     let read = Markdown::read(bytes).map_err(|e| e.to_string())?;
     let says = |key: &str| read.keys.as_ref().is_some_and(|keys| keys.iter().any(|known| known.eq_ignore_ascii_case(key)));
     if kind == Kind::Agent && !says("name") && !says("description") {
