@@ -148,11 +148,11 @@ impl Store {
         Ok(change(old.as_ref().map(|old| &old.manifest), &manifest))
     }
 
-    /// Removes a catalogue, a broken one too. Gives how many agents it had, where that is known.
+    /// Removes a catalogue, a broken one too. Gives what it said of itself, where that could be read.
     ///
     /// # Errors
     /// There is none of that name, or it cannot be removed.
-    pub fn remove(&self, name: &Name) -> Result<Option<usize>, CatalogueError> {
+    pub fn remove(&self, name: &Name) -> Result<Option<Manifest>, CatalogueError> {
         let absent = || CatalogueError::Absent { name: name.clone() };
         let folder = self.folder.join(name.as_str());
         let path = folder.join(MANIFEST);
@@ -160,8 +160,8 @@ impl Store {
             return Err(absent());
         }
         let _lock = self.lock()?;
-        let agents = match self.read(name) {
-            Ok(Some(catalogue)) => Some(catalogue.manifest.agents.len()),
+        let manifest = match self.read(name) {
+            Ok(Some(catalogue)) => Some(catalogue.manifest),
             Ok(None) => return Err(absent()),
             Err(_) => None,
         };
@@ -169,7 +169,7 @@ impl Store {
         fs::remove_file(&path).map_err(CatalogueError::io(&path))?;
         File::open(&folder).and_then(|folder| folder.sync_all()).map_err(CatalogueError::io(&folder))?;
         fs::remove_dir_all(&folder).map_err(CatalogueError::io(&folder))?;
-        Ok(agents)
+        Ok(manifest)
     }
 
     fn lock(&self) -> Result<File, CatalogueError> {

@@ -128,12 +128,22 @@ pub fn agents(global: &Global, args: &AgentsArgs, printer: &Printer) -> Result<u
         AgentsCommand::Remove { name } => {
             super::person_only()?;
             let had = Store::at(context::home(global)?.catalogues()).remove(name)?;
-            let agents = had.map(|agents| format!(" with {agents} agents")).unwrap_or_default();
-            printer.done(&Done { did: format!("catalogue {name}{agents} removed"), ..Done::default() });
+            let agents = had.as_ref().map(|had| format!(" with {} agents", had.agents.len())).unwrap_or_default();
+            let undo = had.map(|had| {
+                let folder = had.folder.map(|folder| format!(" --folder {}", word(&folder))).unwrap_or_default();
+                format!("agentops agents add {} --name {name}{folder}", word(&had.source))
+            });
+            printer.done(&Done { did: format!("catalogue {name}{agents} removed"), undo, ..Done::default() });
             Ok(error::SUCCESS)
         }
         AgentsCommand::Show { agent } => show(&places(global)?, agent, printer),
     }
+}
+
+/// A word as a shell takes it.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-:@+".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// The places of the repository where we are; outside of any, those of the user.

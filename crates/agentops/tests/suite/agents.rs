@@ -75,7 +75,8 @@ fn a_folder_is_added_updated_and_removed() {
     let taken = room.run(&["agents", "add", &other]).expect(USAGE.into());
     assert!(taken.stderr.contains("--name"), "{taken:#?}");
     room.run(&["agents", "add", &other, "--name", "second"]).expect(0);
-    room.run(&["agents", "remove", "collection"]).expect(0);
+    let removed = room.run(&["agents", "remove", "collection"]).expect(0);
+    assert!(removed.stdout.contains("take it back with: agentops agents add /"), "{removed:#?}");
     assert_eq!(labels(&room.run(&["agents", "--json"]).expect(0).json()), ["second/x"]);
     room.run(&["agents", "remove", "collection"]).expect(NOT_NOW.into());
     room.run(&["agents", "show", "collection/review/new"]).expect(NOT_NOW.into());
