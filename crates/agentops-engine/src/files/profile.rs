@@ -201,7 +201,10 @@ impl Places {
         let problem = format!("there is no agent `{given}`; there are: {known}");
         let hint = match given.parse::<Name>() {
             Ok(name) => format!("write it to .agentops/agents/{name}.md, or name one that `agentops agents` lists"),
-            Err(_) => "`agentops agents` lists them, and `agentops agents --json` every label".into(),
+            Err(_) => {
+                "name one that `agentops agents` lists, as in `agentops run --agent implement`; --json has every label"
+                    .into()
+            }
         };
         FileError { place: "agent".into(), problem, hint }
     }
