@@ -68,7 +68,7 @@ pub enum Command {
     Bundle(BundleArgs),
     /// Find what was learnt, decided, said and done before
     Recall(RecallArgs),
-    /// List agents; add and remove collections of them
+    /// List agents; add and remove catalogues of them
     Agents(AgentsArgs),
     /// See and agree to what a repository would run
     Trust(TrustArgs),
@@ -376,11 +376,11 @@ pub struct AgentsArgs {
 /// What `agentops agents` can do.
 #[derive(Debug, Subcommand)]
 pub enum AgentsCommand {
-    /// List what can be run: the repository's, yours, the built-in ones, and collections
+    /// List what can be run: the repository's, yours, the built-in ones, and catalogues
     List,
-    /// Add a collection of agents or skills as data, or update it; nothing of it runs
+    /// Add a catalogue of agents or skills, or update it; it is data, and nothing of it runs
     Add(AddArgs),
-    /// Remove a collection
+    /// Remove a catalogue
     Remove {
         /// Its name
         #[arg(value_name = "NAME")]
@@ -400,7 +400,7 @@ pub struct AddArgs {
     /// A folder, or the address of a git repository (https, ssh, file)
     #[arg(value_name = "DIR|URL")]
     pub source: String,
-    /// The collection's name; default: the last part of the source
+    /// The catalogue's name; default: the last part of the source
     #[arg(long)]
     pub name: Option<Name>,
     /// Take only this folder of the source

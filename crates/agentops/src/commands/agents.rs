@@ -1,4 +1,4 @@
-//! `agents`: what can be run and routed to, and collections of agents as data.
+//! `agents`: what can be run and routed to, and catalogues of agents as data.
 //!
 //! Adding one reads Markdown files and keeps them; nothing of it runs. Only a person adds and removes.
 
@@ -391,7 +391,7 @@ fn print_list(view: &AgentsView, printer: &Printer) {
         printer.note(&format!("{} more are not used", view.problems.len() - NAMED_MAX));
     }
     if view.catalogues.is_empty() {
-        printer.note("add a collection with: agentops agents add DIR, or the address of a git repository");
+        printer.note("add a catalogue with: agentops agents add DIR, or the address of a git repository");
     }
 }
 
