@@ -22,9 +22,6 @@ use crate::blobs;
 
 /// The format of manifests that this program writes.
 pub const FORMAT: u32 = 1;
-/// The most threads that read a catalogue, and the fewest files that are worth one.
-const THREADS_MAX: usize = 4;
-const SHARE_MIN: usize = 100;
 /// A catalogue's own file.
 const MANIFEST: &str = "manifest.json";
 
@@ -194,32 +191,13 @@ impl Catalogue {
         Ok((read, text))
     }
 
-    /// All agents, read, in the manifest's order. A thousand small files are opened, hashed and parsed: several threads share them.
-    #[must_use]
-    pub fn read_all(&self) -> Vec<Result<Markdown, CatalogueError>> {
-        let agents = &self.manifest.agents;
-        let read = |some: &[Pinned]| some.iter().map(|agent| self.read(agent).map(|(read, _)| read)).collect::<Vec<_>>();
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-        let share = agents.len().div_ceil(threads).max(SHARE_MIN);
-        std::thread::scope(|scope| {
-            let mut parts = agents.chunks(share);
-            let first = parts.next().unwrap_or_default();
-            let others: Vec<_> = parts.map(|some| scope.spawn(|| read(some))).collect();
-            let mut all = read(first);
-            for other in others {
-                all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            }
-            all
-        })
-    }
-
     /// All agents as routing sees them, and what is wrong with the others.
     #[must_use]
     pub fn entries(&self) -> (Vec<Entry>, Vec<CatalogueError>) {
         let (mut entries, mut problems) = (Vec::new(), Vec::new());
-        for (agent, read) in self.manifest.agents.iter().zip(self.read_all()) {
-            match read {
-                Ok(read) => entries.push(read.entry(&agent.label, &agent.group)),
+        for agent in &self.manifest.agents {
+            match self.read(agent) {
+                Ok((read, _)) => entries.push(read.entry(&agent.label, &agent.group)),
                 Err(problem) => problems.push(problem),
             }
         }

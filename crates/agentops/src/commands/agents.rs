@@ -349,9 +349,9 @@ fn list(places: &Places, printer: &Printer) -> Result<u8, CommandError> {
     view.problems.extend(problems.iter().map(|problem| perform::chain(problem)));
     for catalogue in &catalogues {
         view.catalogues.push(catalogue_view(catalogue));
-        for (agent, read) in catalogue.manifest.agents.iter().zip(catalogue.read_all()) {
-            match read {
-                Ok(read) => view.agents.push(pinned_view(agent, &read)),
+        for agent in &catalogue.manifest.agents {
+            match catalogue.read(agent) {
+                Ok((read, _)) => view.agents.push(pinned_view(agent, &read)),
                 Err(problem) => view.problems.push(perform::chain(&problem)),
             }
         }
