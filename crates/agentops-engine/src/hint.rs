@@ -3,6 +3,7 @@
 use agentops_agents::driver::DriverError;
 use agentops_git::Error as Git;
 
+use crate::catalogues::CatalogueError;
 use crate::plan::PlanError;
 use crate::wire::RefusalKind;
 
@@ -23,6 +24,26 @@ pub fn git(error: &Git) -> &'static str {
         Git::MergeRefused { .. } => "nothing was merged; commit or stash what git names, then merge again",
         Git::Locked { .. } | Git::LaneBusy { .. } => "another process works here; try again when it has ended",
         _ => "`agentops doctor` checks git, this repository and the state folder",
+    }
+}
+
+/// What to do about a catalogue.
+#[must_use]
+pub fn catalogue(error: &CatalogueError) -> &'static str {
+    match error {
+        CatalogueError::Absent { .. } => "`agentops agents` lists them",
+        CatalogueError::Newer { .. } => {
+            "a newer agentops wrote it: install that version, or remove it with `agentops agents remove`"
+        }
+        CatalogueError::Changed { .. } | CatalogueError::Altered { .. } | CatalogueError::NoAgent { .. } => {
+            "add it again with `agentops agents add`, or remove it with `agentops agents remove`"
+        }
+        CatalogueError::Taken { .. } => "give this one a name of its own with --name, or that name to replace the other",
+        CatalogueError::Nothing { .. } => {
+            "an agent is a Markdown file with `name` and `description` in its front matter, a skill a folder with a SKILL.md"
+        }
+        CatalogueError::Busy => "try again when it has ended",
+        CatalogueError::Io { .. } => "mend the permissions of your settings folder, or free some space",
     }
 }
 

@@ -4,9 +4,11 @@
 //! git, agent programs, gates, and the socket over which every command is its client.
 
 pub mod blobs;
+pub mod catalogues;
 pub mod client;
 pub mod conductor;
 pub mod crash;
+pub mod feedback;
 pub mod files;
 pub mod hint;
 pub mod ledger;

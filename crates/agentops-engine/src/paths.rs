@@ -26,6 +26,12 @@ impl Home {
         self.config.join("config.toml")
     }
 
+    /// Collections of agents that the user added.
+    #[must_use]
+    pub fn catalogues(&self) -> PathBuf {
+        self.config.join("catalogues")
+    }
+
     /// What the user trusts.
     #[must_use]
     pub fn trust_file(&self) -> PathBuf {

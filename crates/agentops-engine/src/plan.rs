@@ -26,7 +26,7 @@ pub struct RunRequest {
     pub task: String,
     /// The workflow; absent: the repository's, else `full`.
     pub workflow: Option<String>,
-    /// One agent for every phase that changes files.
+    /// One agent for every phase that changes files: its name, or its label in a catalogue.
     pub agent: Option<String>,
     /// The driver of agents that name none.
     pub driver: Option<String>,
@@ -167,7 +167,7 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, request: &RunRequest) -> Re
     }
     let base: Commit = head.as_str().parse()?;
     let config = config::read(root)?;
-    let places = Places { root: root.to_owned(), user: home.profile(files::profile::BUILT_IN) };
+    let places = Places::of(Some(root), home);
     let proposal = if config.commands.test.is_none() { testcmd::propose(root) } else { None };
     let test = config.commands.test.clone().or_else(|| proposal.as_ref().map(|proposal| proposal.argv.clone()));
 
@@ -185,7 +185,7 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, request: &RunRequest) -> Re
         workflow.lane = lane;
     }
     if let Some(agent) = &request.agent {
-        let agent: Name = agent.parse()?;
+        let agent = places.named(agent)?;
         for phase in workflow.phases.iter_mut().filter(|phase| phase.writes == agentops_core::workflow::Writes::Files) {
             phase.lanes.iter_mut().for_each(|lane| lane.agent = agent.clone());
         }
@@ -215,7 +215,7 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, request: &RunRequest) -> Re
             planned.probe = Some(probe);
         }
     }
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = sources.iter().flat_map(|(_, found)| found.notes.clone()).collect();
     let status = repo.status()?;
     if status.dirty {
         notes.push("your uncommitted changes are not part of this run: it starts from the commit".to_owned());
@@ -322,6 +322,10 @@ fn subject(
     for (kind, found) in sources.iter().filter(|(_, found)| found.origin == Origin::Repository) {
         let place = found.path.strip_prefix(root).unwrap_or(&found.path).display().to_string();
         items.push(Item { kind: (*kind).into(), place, what: blobs::hash(found.text.as_bytes()).to_string(), used: true });
+    }
+    for (label, found) in sources.iter().filter_map(|(_, found)| Some((found.label.as_ref()?, found))) {
+        let what = blobs::hash(found.text.as_bytes()).to_string();
+        items.push(Item { kind: "agent of a catalogue".into(), place: label.clone(), what, used: true });
     }
     for (name, planned) in agents {
         let mut what = planned.agent.driver.to_string();

@@ -12,11 +12,14 @@
 //! - **guarded** (`repo.rs`): discovery, revisions and refs need the real git directory. Those commands read no attributes;
 //!   hooks are off, protocols are forbidden and the directory is always named, never discovered.
 //!
+//! What is fetched from elsewhere ([`Git::collection`]) goes into a bare repository of our own and is read from its objects.
+//!
 //! One operation is none of these on purpose: [`Repo::merge_into_checkout`] is the user's own merge.
 //!
 //! Blocking, std threads only. Paths in a tree are bytes for git and [`std::path::PathBuf`] here.
 
 mod checkpoint;
+mod collection;
 mod diff;
 mod error;
 mod example;
@@ -28,6 +31,7 @@ mod objects;
 mod oid;
 mod pipes;
 mod plain;
+mod records;
 mod refs;
 mod remove;
 mod repo;
@@ -36,6 +40,7 @@ mod run;
 mod user_merge;
 
 pub use checkpoint::{Checkpoint, Skipped, Why};
+pub use collection::{Collection, Limits, Source, Wanted};
 pub use diff::{DiffStat, FileChange, Status};
 pub use error::{Error, Result};
 pub use example::begin;
@@ -43,6 +48,7 @@ pub use lanes::Lane;
 pub use merge::MergeResult;
 pub use objects::{Author, TreeEntry};
 pub use oid::{Hash, Oid};
+pub use records::{RECORDS, RecordFile, Records};
 pub use refs::Expect;
 pub use repo::{Head, Identity, Repo, WorkStatus};
 pub use run::{Git, Version};

@@ -136,6 +136,18 @@ impl Repo {
         at: u64,
         scratch: &Path,
     ) -> Result<Oid> {
+        let tree = self.tree_with(parent, &[], files, scratch)?;
+        self.commit_tree(&tree, parent.as_slice(), message, author, at)
+    }
+
+    /// Stores the tree of `base`, or nothing, with these blobs and files added or in their places.
+    pub(crate) fn tree_with<P: AsRef<Path>>(
+        &self,
+        base: Option<&Oid>,
+        stored: &[(PathBuf, Oid)],
+        files: &[(P, Vec<u8>)],
+        scratch: &Path,
+    ) -> Result<Oid> {
         let paths = files.iter().map(|(path, _)| names::check_path(path.as_ref())).collect::<Result<Vec<_>>>()?;
         let room = tempfile::tempdir_in(scratch).map_err(Error::io("make a folder in", scratch))?;
         let index = room.path().join("index");
@@ -156,21 +168,79 @@ impl Repo {
             let call = self.plain_on(room.path(), &index)?;
             call.args(["hash-object", "-w", "--no-filters", "--stdin-paths"]).stdin(list).ok()?
         };
+        let blobs = String::from_utf8_lossy(&blobs).into_owned();
         let mut entries = Vec::new();
-        for (blob, path) in String::from_utf8_lossy(&blobs).lines().zip(&paths) {
+        let mut entry = |blob: &str, path: &[u8]| {
             entries.extend(format!("100644 {blob}\t").bytes());
             entries.extend_from_slice(path);
             entries.push(0);
+        };
+        for (path, blob) in stored {
+            entry(blob.as_str(), names::check_path(path)?);
         }
-        if let Some(parent) = parent {
-            with_index(&["read-tree", parent.as_str()])?.ok()?;
+        blobs.lines().zip(&paths).for_each(|(blob, path)| entry(blob, path));
+        if let Some(base) = base {
+            with_index(&["read-tree", base.as_str()])?.ok()?;
         }
         if !entries.is_empty() {
             with_index(&["update-index", "--add", "--replace", "-z", "--index-info"])?.stdin(entries).ok()?;
         }
-        let tree = Oid::parse(&with_index(&["write-tree"])?.ok()?, "write-tree")?;
-        self.commit_tree(&tree, parent.as_slice(), message, author, at)
+        Oid::parse(&with_index(&["write-tree"])?.ok()?, "write-tree")
     }
+}
+
+/// A file of a tree with its size, as `ls-tree -r -z -l` lists it.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    pub path: PathBuf,
+    /// A file's content that is no link and no submodule.
+    pub plain: bool,
+    pub oid: Oid,
+    /// In bytes; 0 for what has none.
+    pub size: u64,
+}
+
+/// Reads what `ls-tree -r -z -l` printed.
+pub(crate) fn listed(out: &[u8]) -> Result<Vec<Listed>> {
+    let unexpected = || Error::Unexpected { what: "ls-tree".to_owned() };
+    let entries = out.split(|b| *b == 0).filter(|row| !row.is_empty()).map(|row| {
+        let tab = row.iter().position(|b| *b == b'\t').ok_or_else(unexpected)?;
+        let head = String::from_utf8_lossy(&row[..tab]).into_owned();
+        let words: Vec<&str> = head.split_whitespace().collect();
+        let [mode, _, oid, size] = words[..] else { return Err(unexpected()) };
+        let plain = matches!(mode, "100644" | "100755");
+        Ok(Listed { path: names::path(&row[tab + 1..]), plain, oid: oid.parse()?, size: size.parse().unwrap_or(0) })
+    });
+    entries.collect()
+}
+
+/// Reads blobs of known sizes in one start of git; `call` is one in their repository. One that is not there, as in a partial
+/// clone, is `None`.
+pub(crate) fn read_blobs<'a>(
+    call: Call,
+    blobs: impl Iterator<Item = (&'a Oid, u64)> + Clone,
+) -> Result<Vec<Option<Vec<u8>>>> {
+    let asked: String = blobs.clone().map(|(oid, _)| format!("{oid}\n")).collect();
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let out = call.args(["cat-file", "--batch"]).stdin(asked.into_bytes()).ok()?;
+    let unexpected = || Error::Unexpected { what: "cat-file".to_owned() };
+    let mut rest = out.as_slice();
+    let contents = blobs.map(|(_, size)| {
+        // `<oid> blob <size>`, the content, a line end; or `<oid> missing`.
+        let size = usize::try_from(size).map_err(|_| unexpected())?;
+        let end = rest.iter().position(|b| *b == b'\n').ok_or_else(unexpected)?;
+        let (head, after) = (&rest[..end], &rest[end + 1..]);
+        if head.ends_with(b" missing") {
+            rest = after;
+            return Ok(None);
+        }
+        let content = after.get(..size).ok_or_else(unexpected)?;
+        rest = after.get(size + 1..).ok_or_else(unexpected)?;
+        Ok(Some(content.to_vec()))
+    });
+    contents.collect()
 }
 
 /// Names author, committer and time, so that nothing of the machine enters the commit.

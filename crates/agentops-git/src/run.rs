@@ -112,6 +112,7 @@ pub(crate) struct Call {
     cut: bool,
     users: bool,
     named: Option<&'static str>,
+    file_bytes_max: Option<u64>,
 }
 
 impl Call {
@@ -128,6 +129,7 @@ impl Call {
             cut: false,
             users: false,
             named: None,
+            file_bytes_max: None,
         }
     }
 
@@ -165,6 +167,18 @@ impl Call {
     /// For calls that touch many files.
     pub(crate) fn long(mut self) -> Self {
         self.timeout = Duration::from_secs(600);
+        self
+    }
+
+    /// For calls whose length somebody else decides.
+    pub(crate) fn seconds(mut self, seconds: u64) -> Self {
+        self.timeout = Duration::from_secs(seconds);
+        self
+    }
+
+    /// No file that git writes may grow beyond this; git fails then.
+    pub(crate) fn file_bytes_max(mut self, bytes: u64) -> Self {
+        self.file_bytes_max = Some(bytes);
         self
     }
 
@@ -248,6 +262,9 @@ impl Call {
 
     fn run(self) -> Result<(Output, bool)> {
         let mut child = self.command().spawn().map_err(Error::io("start", &*self.program))?;
+        if let Some(bytes) = self.file_bytes_max {
+            limit_files(&child, bytes);
+        }
         let result = self.pump(&mut child);
         if !matches!(result, Ok((_, false))) {
             stop(&mut child, !self.users);
@@ -310,6 +327,14 @@ impl Call {
             }
         }
     }
+}
+
+/// Limits the files of a process that has just begun, and of what it will start. It has read nothing from anywhere yet.
+fn limit_files(child: &Child, bytes: u64) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    // A process that has ended already writes nothing.
+    let _ended = prlimit(Pid::from_raw(child.id().cast_signed()), Resource::Fsize, limit);
 }
 
 impl Output {

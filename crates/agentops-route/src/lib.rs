@@ -2,5 +2,6 @@
 //!
 //! Pure: no disk, clock, network or randomness. The same catalogue, examples and feedback give the same decisions.
 
+pub mod catalogue;
 pub mod features;
 pub mod net;

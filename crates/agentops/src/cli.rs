@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use agentops_bundle::manifest::BundleId;
-use agentops_core::id::RunId;
+use agentops_core::id::{Name, RunId};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Run AI agents reliably: research, plan, implement; every phase in a fresh context, never more than 40 % of the window
@@ -68,6 +68,8 @@ pub enum Command {
     Bundle(BundleArgs),
     /// Find what was learnt, decided, said and done before
     Recall(RecallArgs),
+    /// List agents; add and remove catalogues of them
+    Agents(AgentsArgs),
     /// See and agree to what a repository would run
     Trust(TrustArgs),
     /// Check this machine and repository
@@ -98,7 +100,7 @@ pub struct RunArgs {
     /// The workflow: full, quick, or one of yours
     #[arg(long, short)]
     pub workflow: Option<String>,
-    /// The agent for phases that change files
+    /// The agent for phases that change files: a name, or a label of `agentops agents`
     #[arg(long)]
     pub agent: Option<String>,
     /// The agent program: claude, codex, opencode, gemini, acp, command
@@ -272,6 +274,9 @@ pub struct TrustArgs {
     /// The workflow it is about
     #[arg(long, short, global = true)]
     pub workflow: Option<String>,
+    /// The agent it is about, as `run --agent` takes it
+    #[arg(long, global = true)]
+    pub agent: Option<String>,
     /// The agent program it is about
     #[arg(long, global = true)]
     pub driver: Option<String>,
@@ -348,10 +353,59 @@ pub enum SchemaOf {
     BundleDifference,
     /// Output of `recall --json`
     Recall,
+    /// Output of `agents --json`
+    Agents,
+    /// Output of `agents show --json`
+    ShownAgent,
+    /// Output of `agents add --json`
+    AddedAgents,
     /// Output of every command that changes something, with `--json`
     Done,
     /// What a failed command prints with `--json`
     Error,
+}
+
+/// `agentops agents`
+#[derive(Debug, Args)]
+pub struct AgentsArgs {
+    /// What is to be done; default: list
+    #[command(subcommand)]
+    pub what: Option<AgentsCommand>,
+}
+
+/// What `agentops agents` can do.
+#[derive(Debug, Subcommand)]
+pub enum AgentsCommand {
+    /// List what can be run: the repository's, yours, the built-in ones, and catalogues
+    List,
+    /// Add a catalogue of agents or skills, or update it; it is data, and nothing of it runs
+    Add(AddArgs),
+    /// Remove a catalogue
+    Remove {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: Name,
+    },
+    /// Print one agent
+    Show {
+        /// Its label, or its name if no other has it
+        #[arg(value_name = "LABEL")]
+        agent: String,
+    },
+}
+
+/// `agentops agents add`
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// A folder, or the address of a git repository (https, ssh, file)
+    #[arg(value_name = "DIR|URL")]
+    pub source: String,
+    /// The catalogue's name; default: the last part of the source
+    #[arg(long)]
+    pub name: Option<Name>,
+    /// Take only this folder of the source
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<String>,
 }
 
 /// `agentops recall`

@@ -1,5 +1,6 @@
 //! One module a command.
 
+mod agents;
 mod answer;
 mod bundle;
 mod demo;
@@ -44,6 +45,7 @@ pub fn dispatch(cli: &Cli, printer: &Printer) -> Result<u8, CommandError> {
         Command::Gateway(args) => gateway::serve(&Standing::find(global)?, args, printer),
         Command::Bundle(args) => bundle::bundle(global, args, printer),
         Command::Recall(args) => recall::recall(global, args, printer),
+        Command::Agents(args) => agents::agents(global, args, printer),
         Command::Trust(args) => trust::trust(&Context::find(global)?, args, printer),
         Command::Doctor => doctor::doctor(global, printer),
         Command::Demo(args) => demo::demo(args, printer),

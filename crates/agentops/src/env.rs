@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Folder of the user's settings: `config.toml`, `trust.toml`, `profiles/`. Default `$XDG_CONFIG_HOME/agentops`, else
+/// Folder of the user's settings: `config.toml`, `trust.toml`, `profiles/`, `catalogues/`. Default `$XDG_CONFIG_HOME/agentops`, else
 /// `~/.config/agentops`.
 pub const CONFIG_DIR: &str = "AGENTOPS_CONFIG_DIR";
 /// Folder of private state: ledgers, blobs, lanes. Default `$XDG_STATE_HOME/agentops`, else `~/.local/state/agentops`.

@@ -181,8 +181,11 @@ fn every_flag_in_an_example_exists() {
             let mut words = plain.split_whitespace();
             let mut command = words.next().unwrap().to_owned();
             // Some commands have commands of their own.
-            if command == "bundle" {
-                command = format!("{command} {}", words.next().unwrap_or_default());
+            if let ("agents" | "bundle", Some(word)) = (command.as_str(), words.clone().next())
+                && !word.starts_with('-')
+            {
+                words.next();
+                command = format!("{command} {word}");
             }
             let of = || help(&command.split(' ').collect::<Vec<_>>());
             let help = helps.entry(command.clone()).or_insert_with(of);

@@ -60,6 +60,7 @@ fn subject(context: &Context, args: &TrustArgs) -> Result<Subject, CommandError>
     let request = RunRequest {
         task: "trust".into(),
         workflow: args.workflow.clone(),
+        agent: args.agent.clone(),
         driver: args.driver.clone(),
         ..RunRequest::default()
     };

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::room::{Room, close_out, refs, scripted};
 
 /// Everything that only a person may do, as a shell would write it.
-const FOR_PEOPLE: [&str; 13] = [
+const FOR_PEOPLE: [&str; 15] = [
     "approve",
     "approve --json",
     "reject -m no",
@@ -20,6 +20,8 @@ const FOR_PEOPLE: [&str; 13] = [
     "supervise",
     "approve r-zzzzzz",
     "recall words --all",
+    "agents add .",
+    "agents remove x",
 ];
 
 /// A script that tries everything in every disguise and writes what came of it, a line each, into `answers`.

@@ -1,5 +1,6 @@
 //! The real program in a sealed room: cleared environment, own home, own repository, real git, real processes.
 
+mod agents;
 mod agents_refused;
 mod bad_input;
 mod budget;
