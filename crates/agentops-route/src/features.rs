@@ -1,7 +1,7 @@
 //! A request as a sparse vector: its words, its words side by side and together, and the pieces its words are made of.
 //!
-//! Words and pieces each have length one before they are put together, so that a long word does not drown the sentence. No
-//! feature has a name: it is the hash of its kind and its text.
+//! Words, pairs and pieces each have a length of their own before they are put together, so that neither a long word nor the
+//! many pairs of a long text drown what it is about. No feature has a name: it is the hash of its kind and its text.
 
 /// One feature of a text.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,9 +17,9 @@ pub struct Feature {
 /// What a feature is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A word, two words side by side, or two words of one sentence.
+    /// A word, or two words side by side.
     Words,
-    /// pairs
+    /// Two words of one text that stand apart, near each other in this order or in any order.
     Pairs,
     /// Three to five characters of a word, its ends counted as characters.
     Pieces,
@@ -38,9 +38,14 @@ const TOGETHER_WEIGHT: f32 = 0.4;
 /// The words of a text: lower case, contractions split (`don't` is `do`, `n't`), digits as their number of digits.
 #[must_use]
 pub fn words(text: &str) -> Vec<String> {
+    words_of(text, HEAD_BYTES + TAIL_BYTES)
+}
+
+/// The words of a text of which more is read.
+pub(crate) fn words_of(text: &str, bytes: usize) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
-    let mut chars = shown(text).flat_map(char::to_lowercase).peekable();
+    let mut chars = shown(text, bytes).flat_map(char::to_lowercase).peekable();
     let mut end = |word: &mut String| {
         if word.is_empty() {
             return;
@@ -74,11 +79,14 @@ pub fn words(text: &str) -> Vec<String> {
 }
 
 /// The characters that are read of a text.
-fn shown(text: &str) -> impl Iterator<Item = char> + '_ {
-    let (head, tail) = if text.len() <= HEAD_BYTES + TAIL_BYTES {
+fn shown(text: &str, bytes: usize) -> impl Iterator<Item = char> + '_ {
+    let (head, tail) = if text.len() <= bytes {
         (text, "")
     } else {
-        (&text[..text.floor_char_boundary(HEAD_BYTES)], &text[text.ceil_char_boundary(text.len() - TAIL_BYTES)..])
+        (
+            &text[..text.floor_char_boundary(bytes - TAIL_BYTES)],
+            &text[text.ceil_char_boundary(text.len() - TAIL_BYTES)..],
+        )
     };
     head.chars().chain(std::iter::once(' ')).chain(tail.chars())
 }
@@ -179,13 +187,13 @@ fn gather(raw: &mut Vec<(u64, f32)>, kind: Kind, all: &mut Vec<Feature>) {
 const START: u64 = 0x5354_4152_5453_5441;
 const END: u64 = 0x454e_4445_4e44_454e;
 
-fn keyed(kind: u64, a: u64, b: u64) -> u64 {
+pub(crate) fn keyed(kind: u64, a: u64, b: u64) -> u64 {
     mix(a ^ mix(b.wrapping_add(kind.wrapping_mul(0x9e37_79b9_7f4a_7c15))))
 }
 
 /// A hash that is the same on every machine and in every version: models are kept by it. FNV-1a (Fowler, Noll, Vo) by eight
 /// bytes with the finaliser of SplitMix64.
-fn hash(bytes: &[u8]) -> u64 {
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ bytes.len() as u64;
     for chunk in bytes.chunks(8) {
         let mut eight = [0; 8];
@@ -203,7 +211,10 @@ pub(crate) fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Makes the features of each kind together as long as one: those that `known` keeps.
+/// How long words, pairs and pieces are together; all three are about one.
+const LENGTHS: [f32; 3] = [0.6, 0.4, 0.69];
+
+/// Gives the features of each kind the length of their kind: those that `known` keeps.
 pub(crate) fn scaled<T>(features: &[Feature], mut known: impl FnMut(u64) -> Option<T>) -> Vec<(T, f32)> {
     let mut found = Vec::with_capacity(features.len());
     let mut lengths = [0f32; 3];
@@ -213,7 +224,7 @@ pub(crate) fn scaled<T>(features: &[Feature], mut known: impl FnMut(u64) -> Opti
             found.push((row, feature.weight, feature.kind));
         }
     }
-    let mut scale = lengths.map(|length| 1.0 / length.sqrt().max(1e-9)); scale[0] *= 0.6; scale[1] *= 0.4; scale[2] *= 0.69;
+    let scale: [f32; 3] = std::array::from_fn(|kind| LENGTHS[kind] / lengths[kind].sqrt().max(1e-9));
     found.into_iter().map(|(row, weight, kind)| (row, weight * scale[kind as usize])).collect()
 }
 

@@ -4,4 +4,8 @@
 
 pub mod catalogue;
 pub mod features;
+pub mod memory;
 pub mod net;
+pub mod prior;
+pub mod router;
+pub mod scope;

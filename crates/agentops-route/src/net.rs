@@ -40,6 +40,10 @@ pub struct Net {
     table: Vec<u16>,
     /// Squared gradients of each row so far.
     seen: Vec<f32>,
+    /// In how many examples each row's feature stood.
+    counts: Vec<u32>,
+    /// How many examples were counted.
+    counted: u32,
     bias: Vec<f32>,
     bias_seen: f32,
     /// Label by label, `WIDTH` numbers.
@@ -48,6 +52,15 @@ pub struct Net {
     out_bias: Vec<f32>,
     out_bias_seen: f32,
     steps: u64,
+}
+
+/// What the nets make of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard {
+    /// How likely each label is; they sum to one.
+    pub likely: Vec<f32>,
+    /// How far the best label stands out from the mean, in logits. Texts about nothing that was learnt have little of it.
+    pub clear: f32,
 }
 
 /// Keys are hashes already.
@@ -120,45 +133,55 @@ impl Net {
             let mut random = Random(key);
             self.table.extend((0..WIDTH).map(|_| halved(random.between(BEGIN), 0x8000)));
             self.seen.push(BEGUN);
+            self.counts.push(0);
         }
     }
 
-    /// How likely each label is for a text; they sum to one. None, where there are no labels.
-    #[must_use]
-    pub fn likely(&self, rows: &Rows) -> Vec<f32> {
-        let mut sum = vec![0.0; self.labels()];
-        if sum.is_empty() {
-            return sum;
+    /// Counts the features of one more example, which have rows already.
+    pub fn count(&mut self, features: &[Feature]) {
+        self.counted += 1;
+        for feature in features {
+            if let Some(row) = self.rows.get(&feature.key) {
+                self.counts[*row as usize] += 1;
+            }
         }
-        let mut likely = vec![0.0; sum.len()];
+    }
+
+    /// The share of a text's features of each kind, by rarity, that stood in an example.
+    #[must_use]
+    pub fn known_share(&self, features: &[Feature]) -> [f32; 3] {
+        let mut sums = [(0.0f32, 0.0f32); 3];
+        let all = (self.counted as f32).max(2.0);
+        for feature in features {
+            let count = self.rows.get(&feature.key).map_or(0, |row| self.counts[*row as usize]);
+            let rarity = (all / (1.0 + count as f32)).ln().max(0.0);
+            let (known, sum) = &mut sums[feature.kind as usize];
+            *sum += rarity;
+            if count > 0 {
+                *known += rarity;
+            }
+        }
+        sums.map(|(known, sum)| if sum > 0.0 { known / sum } else { 0.0 })
+    }
+
+    /// What the nets make of a text. Nothing, where there are no labels.
+    #[must_use]
+    pub fn hear(&self, rows: &Rows) -> Heard {
+        let mut heard = Heard { likely: vec![0.0; self.labels()], clear: 0.0 };
+        if heard.likely.is_empty() {
+            return heard;
+        }
+        let mut likely = vec![0.0; heard.likely.len()];
         for net in 0..NETS {
             let mut hidden = self.hidden(net, rows.iter().copied());
             hidden.iter_mut().for_each(|number| *number = number.max(0.0));
             self.logits(net, &hidden, &mut likely);
+            let most = likely.iter().copied().fold(f32::MIN, f32::max);
+            heard.clear += (most - likely.iter().sum::<f32>() / likely.len() as f32) / NETS as f32;
             softmax(&mut likely);
-            sum.iter_mut().zip(&likely).for_each(|(sum, likely)| *sum += likely / NETS as f32);
+            heard.likely.iter_mut().zip(&likely).for_each(|(sum, likely)| *sum += likely / NETS as f32);
         }
-        sum
-    }
-
-    /// exploration
-    #[must_use]
-    pub fn heard(&self, rows: &Rows) -> (Vec<f32>, [f32; 4]) {
-        let mut sum = vec![0.0; self.labels()];
-        let mut likely = vec![0.0; sum.len()];
-        let mut e = [0f32; 4];
-        for net in 0..NETS {
-            let mut hidden = self.hidden(net, rows.iter().copied());
-            hidden.iter_mut().for_each(|number| *number = number.max(0.0));
-            self.logits(net, &hidden, &mut likely);
-            let mx = likely.iter().copied().fold(f32::MIN, f32::max);
-            let lse = mx + likely.iter().map(|x| (x - mx).exp()).sum::<f32>().ln();
-            let mean = likely.iter().sum::<f32>() / likely.len() as f32;
-            e[0] += mx / NETS as f32; e[1] += lse / NETS as f32; e[2] += (mx - mean) / NETS as f32; e[3] += hidden.iter().map(|h| h * h).sum::<f32>().sqrt() / NETS as f32;
-            softmax(&mut likely);
-            sum.iter_mut().zip(&likely).for_each(|(sum, likely)| *sum += likely / NETS as f32);
-        }
-        (sum, e)
+        heard
     }
 
     fn hidden(&self, net: usize, rows: impl Iterator<Item = (u32, f32)>) -> [f32; HIDDEN] {
@@ -249,6 +272,16 @@ impl Net {
         }
     }
 
+    /// Learns one more example as it comes, a few times over: it is worth more than one of many.
+    pub fn meet(&mut self, features: &[Feature], label: usize) {
+        self.know(features.iter().map(|feature| feature.key));
+        self.count(features);
+        let rows = self.rows(features);
+        for _ in 0..MEET {
+            self.learn(&rows, label, 0.5);
+        }
+    }
+
     /// Learns examples, each a text's features and its label's number, from the beginning. Features that stand in most
     /// examples get rows first.
     pub fn fit(&mut self, examples: &[(Vec<Feature>, usize)]) {
@@ -260,7 +293,9 @@ impl Net {
         counted.sort_unstable_by(|a, b| b.cmp(a));
         counted.truncate(ROWS_MAX);
         self.know(counted.into_iter().map(|(_, key)| key));
-        let examples: Vec<(Rows, usize)> = examples.iter().map(|(features, label)| (self.rows(features), *label)).collect();
+        examples.iter().for_each(|(features, _)| self.count(features));
+        let examples: Vec<(Rows, usize)> =
+            examples.iter().map(|(features, label)| (self.rows(features), *label)).collect();
         let passes = passes(examples.len());
         let mut order: Vec<usize> = (0..examples.len()).collect();
         let mut random = Random(mix(examples.len() as u64));
@@ -280,6 +315,9 @@ impl Net {
 fn passes(examples: usize) -> usize {
     (150_000 / examples.max(1)).clamp(12, 40)
 }
+
+/// How often an example that comes alone is gone through.
+const MEET: usize = 3;
 
 /// What every accumulator begins with.
 const BEGUN: f32 = 1e-6;

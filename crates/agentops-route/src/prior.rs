@@ -1,0 +1,221 @@
+//! What an agent's own file says: which agents a request is about before anybody has corrected anything.
+//!
+//! BM25 over fields (Robertson, Zaragoza, Taylor 2004): occurrences in name, description and instructions are weighed, each
+//! against its field's length, added, and only then damped. The constants were chosen on the 171 example requests of the
+//! development set `agents`: with many thousand words of instructions an occurrence says little, so damping begins late.
+
+use std::collections::BTreeMap;
+
+use crate::catalogue::Entry;
+use crate::features::{hash, stem, words};
+
+/// A field of an entry, what an occurrence in it counts, and how much a long field is held back.
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    weight: f32,
+    length: f32,
+}
+
+const NAME: Field = Field { weight: 4.0, length: 0.6 };
+const DESCRIPTION: Field = Field { weight: 6.0, length: 0.5 };
+const BODY: Field = Field { weight: 1.0, length: 0.75 };
+/// How soon more occurrences count less.
+const K1: f32 = 8.0;
+/// How much rarer words count more: the power of the usual inverse document frequency.
+const RARITY: f32 = 0.7;
+/// What it adds that all words of a name are asked for.
+const NAMED: f32 = 0.15;
+/// What of a field is read, in words.
+const WORDS_MAX: usize = 2_000;
+
+/// Words of requests that are about no subject; in order, for the search.
+const STOP: &[&str] = &[
+    "a", "about", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "could", "do", "does", "for", "from", "get",
+    "has", "have", "help", "how", "i", "if", "in", "into", "is", "it", "its", "just", "like", "me", "my", "need", "not", "of", "on",
+    "or", "our", "please", "should", "so", "some", "that", "the", "their", "them", "there", "they", "this", "to", "use", "used",
+    "using", "want", "was", "we", "what", "when", "which", "will", "with", "would", "you", "your",
+];
+
+/// Entries by the words that stand in them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Prior {
+    entries: u32,
+    /// The words' hashes in order, how rare each is, and where its entries begin.
+    words: Vec<u64>,
+    rarity: Vec<f32>,
+    begins: Vec<u32>,
+    /// Entry and what the word adds to it.
+    postings: Vec<(u32, f32)>,
+    /// Entry by entry the words of its name.
+    names: Vec<Vec<u64>>,
+}
+
+/// How much a request is about each entry.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// Entry by entry: the share of the request's words, by rarity, that it answers; 0 to about 1.
+    pub scores: Vec<f32>,
+    /// The share of the request's words, by rarity, that stand in any entry.
+    pub known: f32,
+}
+
+impl Prior {
+    /// Reads the entries.
+    #[must_use]
+    pub fn new(entries: &[Entry]) -> Self {
+        let fields = [NAME, DESCRIPTION, BODY];
+        let texts: Vec<[Vec<u64>; 3]> = entries
+            .iter()
+            .map(|entry| {
+                let name = if entry.name.is_empty() { &entry.label } else { &entry.name };
+                [terms(&spaced(name)), terms(&entry.description), terms(&entry.body)]
+            })
+            .collect();
+        let mean = |field: usize| {
+            let all = texts.iter().map(|texts| texts[field].len()).sum::<usize>();
+            (all as f32 / texts.len().max(1) as f32).max(1.0)
+        };
+        let means = [mean(0), mean(1), mean(2)];
+        let mut found: BTreeMap<u64, Vec<(u32, f32)>> = BTreeMap::new();
+        for (texts, entry) in texts.iter().zip(0u32..) {
+            let mut counts: BTreeMap<u64, f32> = BTreeMap::new();
+            for ((text, field), mean) in texts.iter().zip(fields).zip(means) {
+                let each = field.weight / (1.0 - field.length + field.length * text.len() as f32 / mean);
+                for word in text {
+                    *counts.entry(*word).or_default() += each;
+                }
+            }
+            for (word, count) in counts {
+                found.entry(word).or_default().push((entry, count / (K1 + count)));
+            }
+        }
+        let mut prior = Self { entries: u32::try_from(entries.len()).unwrap_or(u32::MAX), ..Self::default() };
+        for (word, postings) in found {
+            let rarity = agentops_text::bm25::idf(entries.len(), postings.len()) as f32;
+            prior.words.push(word);
+            prior.rarity.push(rarity.powf(RARITY));
+            prior.begins.push(u32::try_from(prior.postings.len()).unwrap_or(u32::MAX));
+            prior.postings.extend(postings);
+        }
+        prior.begins.push(u32::try_from(prior.postings.len()).unwrap_or(u32::MAX));
+        prior.names = texts.into_iter().map(|[name, ..]| name).collect();
+        prior
+    }
+
+    /// How much a request is about each entry.
+    #[must_use]
+    pub fn tell(&self, request: &str) -> Told {
+        let mut terms = terms(request);
+        terms.sort_unstable();
+        let mut told = Told { scores: vec![0.0; self.entries as usize], known: 0.0 };
+        // A word that no entry has is as rare as can be.
+        let unknown = (agentops_text::bm25::idf(self.entries as usize, 0) as f32).powf(RARITY);
+        let mut all = 0.0;
+        for same in terms.chunk_by(|a, b| a == b) {
+            let often = (same.len() as f32).sqrt();
+            let Ok(at) = self.words.binary_search(&same[0]) else {
+                all += unknown * often;
+                continue;
+            };
+            let weight = self.rarity[at] * often;
+            all += weight;
+            told.known += weight;
+            for (entry, adds) in self.postings(at) {
+                told.scores[*entry as usize] += weight * adds;
+            }
+        }
+        if all == 0.0 {
+            return told;
+        }
+        told.known /= all;
+        for (score, name) in told.scores.iter_mut().zip(&self.names) {
+            let named = name.iter().filter(|word| terms.binary_search(word).is_ok()).count();
+            *score *= (1.0 + NAMED * named as f32 / name.len().max(1) as f32) / all;
+        }
+        told
+    }
+
+    /// The words of a request that an entry answers, those first that say most.
+    #[must_use]
+    pub fn because(&self, request: &str, entry: usize) -> Vec<(String, f32)> {
+        let mut because: Vec<(String, f32)> = Vec::new();
+        for word in words(request).into_iter().filter(|word| !is_stop(word)) {
+            let Ok(at) = self.words.binary_search(&hash(stem(&word).as_bytes())) else { continue };
+            let adds = self.postings(at).iter().find(|(having, _)| *having as usize == entry);
+            if let Some((_, adds)) = adds
+                && because.iter().all(|(known, _)| *known != word)
+            {
+                because.push((word, self.rarity[at] * adds));
+            }
+        }
+        because.sort_by(|a, b| b.1.total_cmp(&a.1));
+        because
+    }
+
+    fn postings(&self, at: usize) -> &[(u32, f32)] {
+        &self.postings[self.begins[at] as usize..self.begins[at + 1] as usize]
+    }
+}
+
+fn terms(text: &str) -> Vec<u64> {
+    crate::features::words_of(text, usize::MAX)
+        .iter()
+        .filter(|word| !is_stop(word))
+        .take(WORDS_MAX)
+        .map(|word| hash(stem(word).as_bytes()))
+        .collect()
+}
+
+/// `code-reviewer` and `codeReviewer` are two words each.
+fn spaced(name: &str) -> String {
+    let mut spaced = String::with_capacity(name.len() + 8);
+    let mut lower = false;
+    for c in name.chars() {
+        if lower && c.is_uppercase() {
+            spaced.push(' ');
+        }
+        lower = c.is_lowercase();
+        spaced.push(if c == '_' { ' ' } else { c });
+    }
+    spaced
+}
+
+fn is_stop(word: &str) -> bool {
+    STOP.binary_search(&word).is_ok() || word.starts_with('\'') || word == "n't"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, description: &str, body: &str) -> Entry {
+        Entry { label: name.into(), name: name.into(), description: description.into(), body: body.into(), ..Entry::default() }
+    }
+
+    #[test]
+    fn stop_words_are_in_order_for_the_search() {
+        let mut sorted = STOP.to_vec();
+        sorted.sort_unstable();
+        assert_eq!(STOP, sorted);
+    }
+
+    #[test]
+    fn the_name_says_more_than_the_instructions() {
+        let prior = Prior::new(&[
+            entry("sql-pro", "Writes queries.", "joins and indexes"),
+            entry("docs", "Writes documents.", "sometimes sql, sql and more sql in examples"),
+        ]);
+        let told = prior.tell("speed up this SQL query");
+        assert!(told.scores[0] > told.scores[1], "{told:?}");
+        let because: Vec<String> = prior.because("speed up this SQL query", 0).into_iter().map(|(word, _)| word).collect();
+        assert_eq!(because, ["query", "sql"]);
+    }
+
+    #[test]
+    fn what_no_entry_knows_scores_nothing() {
+        let prior = Prior::new(&[entry("a", "", ""), entry("b", "bees", "")]);
+        let told = prior.tell("全部删除 xyzzy");
+        assert!(told.scores.iter().all(|score| *score == 0.0) && told.known == 0.0);
+        assert!(Prior::default().tell("anything").scores.is_empty());
+    }
+}
