@@ -1,0 +1,1 @@
+//! What the rules hold, and the traps that they leave alone.
