@@ -211,7 +211,7 @@ mod tests {
         let of = |text: &str| *words.iter().find(|word| word.text == text).unwrap();
         assert!(of("delete_user").quoted && of("delete_user").name);
         assert_eq!(of("please").before, Before::Comma);
-        assert_eq!(of("two").before, Before::Line);
+        assert_eq!(of("one").before, Before::Line);
         assert!(of("rm").code && !of("one").code);
     }
 

@@ -168,9 +168,11 @@ impl<'a, 'w> Clause<'a, 'w> {
         }
         let joined =
             |n: usize| self.words[n].before == Before::Comma || matches!(self.text(n), "and" | "or" | "plus" | "with");
-        let after = (at + 1..(at + 3).min(self.words.len())).take_while(|n| !joined(*n)).any(|n| self.is(n, Group::About));
-        let before = (0..at).rev().take_while(|n| !joined(n + 1) || n + 1 == at && !joined(at));
-        after || (!joined(at) && before.into_iter().any(|n| self.is(n, Group::About)))
+        // "Test the failover" is no test of it in code.
+        let about = |n: usize| self.is(n, Group::About) && self.head != Some(n);
+        let after = (at + 1..(at + 3).min(self.words.len())).take_while(|n| !joined(*n)).any(about);
+        let before = (1..=at).rev().take_while(|n| !joined(*n)).any(|n| about(n - 1));
+        after || before
     }
 
     /// The verb asks for something to be done; it does not tell what happens.
@@ -207,20 +209,23 @@ impl<'a, 'w> Clause<'a, 'w> {
                 add(Danger::Irreversible, kept, at);
             }
         }
-        if self.is(at, Group::Rotate) && self.asked(at) {
-            if let Some(what) = self.find(at + 1, end, Group::Credential) {
-                add(Danger::Irreversible, at, what);
-            }
+        if self.is(at, Group::Rotate)
+            && self.asked(at)
+            && let Some(what) = self.find(at + 1, end, Group::Credential)
+        {
+            add(Danger::Irreversible, at, what);
         }
-        if self.is(at, Group::Publish) && self.asked(at) {
-            if let Some(what) = self.find(at + 1, (at + 5).min(end), Group::Package) {
-                add(Danger::Irreversible, at, what);
-            }
+        if self.is(at, Group::Publish)
+            && self.asked(at)
+            && let Some(what) = self.find(at + 1, (at + 5).min(end), Group::Package)
+        {
+            add(Danger::Irreversible, at, what);
         }
-        if self.is(at, Group::Send) && self.asked(at) {
-            if let Some(whom) = self.find(at + 1, end, Group::Audience) {
-                add(Danger::Irreversible, at, whom);
-            }
+        if self.is(at, Group::Send)
+            && self.asked(at)
+            && let Some(whom) = self.find(at + 1, end, Group::Audience)
+        {
+            add(Danger::Irreversible, at, whom);
         }
         if matches!(self.text(at), "rewrite" | "squash" | "clean") && self.asked(at) {
             let history = (at + 1..(at + 5).min(end)).find(|n| self.text(*n) == "history");
@@ -243,7 +248,10 @@ impl<'a, 'w> Clause<'a, 'w> {
         if !production && !live && !(customers && self.head.is_some_and(|head| self.is(head, Group::ChangeVerb))) {
             return;
         }
-        let not = (at.saturating_sub(3)..at).any(|n| matches!(self.text(n), "not" | "never" | "outside" | "except" | "no"));
+        // "works here but not in production" says where it fails.
+        let fails_there = |n: usize| n > 0 && self.text(n - 1) == "but";
+        let denied = |n: usize| matches!(self.text(n), "not" | "never" | "outside" | "except" | "no") && !fails_there(n);
+        let not = (at.saturating_sub(3)..at).any(denied);
         if !not && !self.left_alone(at) && !self.only_about(at) {
             add(Danger::Production, at, if production { at } else { at + 1 });
         }
@@ -315,10 +323,11 @@ impl<'a, 'w> Clause<'a, 'w> {
 
     fn interface(&self, at: usize, add: &mut impl FnMut(Danger, usize, usize)) {
         let end = (at + 1 + REACH).min(self.words.len());
-        if self.is(at, Group::Breaking) && !self.negated(at) {
-            if let Some(what) = self.find(at + 1, (at + 4).min(end), Group::Compatibility) {
-                add(Danger::PublicInterface, at, what);
-            }
+        if self.is(at, Group::Breaking)
+            && !self.negated(at)
+            && let Some(what) = self.find(at + 1, (at + 4).min(end), Group::Compatibility)
+        {
+            add(Danger::PublicInterface, at, what);
         }
         if self.is(at, Group::Incompatible) && !self.negated(at) && self.text(at.saturating_sub(1)) != "with" {
             add(Danger::PublicInterface, at, at);
@@ -327,8 +336,7 @@ impl<'a, 'w> Clause<'a, 'w> {
             add(Danger::PublicInterface, at, (at + 2).min(end - 1));
         }
         let (withdraw, reshape) = (self.is(at, Group::Withdraw), self.is(at, Group::Reshape));
-        if !(withdraw || reshape) || !self.asked(at) || self.find(at + 1, end, Group::Code).is_some() || self.only_about(at)
-        {
+        if !(withdraw || reshape) || !self.asked(at) || self.only_about(at) {
             return;
         }
         let offered = (at + 1..end).find(|n| {
@@ -339,7 +347,8 @@ impl<'a, 'w> Clause<'a, 'w> {
             .find(|n| self.text(*n) == "public" || (self.text(*n) == "response" && self.text(n + 1) == "format"));
         let named =
             (at + 1..end).find(|n| withdraw && (self.text(*n).starts_with("--") || self.words[*n].written.starts_with('/')));
-        if let Some(what) = offered.or(public).or(named) {
+        let what = offered.or(public).or(named);
+        if let Some(what) = what.filter(|what| self.find(at + 1, what + 3, Group::Code).is_none()) {
             add(Danger::PublicInterface, at, what);
         }
     }
@@ -350,10 +359,12 @@ impl<'a, 'w> Clause<'a, 'w> {
         if self.is(at, Group::Deploy) && asked && end > at + 1 && self.find(at + 1, end, Group::About).is_none() {
             add(Danger::Infrastructure, at, (at + 2).min(end - 1));
         }
-        if self.is(at, Group::Restart) && asked && !(at + 1..end).any(|n| self.words[n].name || self.is(n, Group::Code)) {
-            if let Some(machine) = self.find(at + 1, end, Group::Machine) {
-                add(Danger::Infrastructure, at, machine);
-            }
+        if self.is(at, Group::Restart)
+            && asked
+            && !(at + 1..end).any(|n| self.words[n].name || self.is(n, Group::Code))
+            && let Some(machine) = self.find(at + 1, end, Group::Machine)
+        {
+            add(Danger::Infrastructure, at, machine);
         }
         if self.is(at, Group::Roll) && asked && matches!(self.text(at + 1), "back" | "out") {
             add(Danger::Infrastructure, at, (at + 3).min(end - 1));
@@ -383,12 +394,12 @@ impl<'a, 'w> Clause<'a, 'w> {
             return;
         }
         let after = |group| (at + 1..(at + 3).min(self.words.len())).find(|n| groups(self.text(*n)).has(group));
-        if groups(word).has(Group::Infra) {
-            if let Some(does) = after(Group::InfraDoes) {
-                add(Danger::Infrastructure, at, does);
-                if matches!(self.text(does), "destroy" | "delete" | "uninstall") {
-                    add(Danger::Irreversible, at, does);
-                }
+        if groups(word).has(Group::Infra)
+            && let Some(does) = after(Group::InfraDoes)
+        {
+            add(Danger::Infrastructure, at, does);
+            if matches!(self.text(does), "destroy" | "delete" | "uninstall") {
+                add(Danger::Irreversible, at, does);
             }
         }
         let forced = matches!(word, "--force" | "-f" | "--force-with-lease") && (1..5).any(|n| before(n) == "push");

@@ -16,6 +16,7 @@ pub(super) struct Feature {
     /// Words of this kind, if it is one of words.
     pub(super) words: &'static str,
     /// Commits say what was done, so words of asking and planning hardly occur in them: these weights are set by hand.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only the fit asks"))]
     pub(super) by_hand: bool,
 }
 
