@@ -184,54 +184,44 @@ impl<'a, 'w> Clause<'a, 'w> {
 
     fn irreversible(&self, at: usize, add: &mut impl FnMut(Danger, usize, usize)) {
         let end = (at + 1 + REACH).min(self.words.len());
-        let passive =
-            self.is(at, Group::Destroyed) && at > 0 && matches!(self.text(at - 1), "be" | "get" | "gets" | "getting");
-        let gerund = self.is(at, Group::Destroying)
-            && (at == 0 || matches!(self.text(at - 1), "by" | "start" | "begin" | "bulk" | "mass" | "schedule" | "the"))
-            && (at == 0 || self.text(at - 1) != "the" || self.drastic);
-        if (self.is(at, Group::Destroy) && self.asked(at)) || (gerund && !self.negated(at)) {
-            let lost = self.find(at + 1, end, Group::Kept).or_else(|| {
-                let dropped = self.text(at) == "drop";
-                self.find(at + 1, end, Group::Dropped).filter(|_| dropped)
-            });
-            let code = self.find(at + 1, end, Group::Code).is_some()
-                || (at + 1..end).any(|n| self.words[n].name && !self.schema_name(n));
-            let live = self.find(at + 1, end, Group::Production);
-            if let Some(lost) = live.or(lost.filter(|_| !code)) {
-                add(Danger::Irreversible, at, lost);
-            } else if matches!(self.text(at), "wipe" | "destroy" | "nuke" | "erase" | "purge") && !code && end > at + 1 {
-                add(Danger::Irreversible, at, (at + 3).min(end - 1));
+        self.ended(at, end, add);
+        if !self.asked(at) {
+            return;
+        }
+        let lasting = [(Group::Rotate, Group::Credential), (Group::Publish, Group::Package), (Group::Send, Group::Audience)];
+        for (verb, object) in lasting {
+            if let Some(object) = self.find(at + 1, end, object).filter(|_| self.is(at, verb)) {
+                add(Danger::Irreversible, at, object);
             }
         }
-        if passive && !self.negated(at) {
+        let rewrites = matches!(self.text(at), "rewrite" | "squash" | "clean");
+        if let Some(history) = (at + 1..(at + 5).min(end)).find(|n| rewrites && self.text(*n) == "history") {
+            add(Danger::Irreversible, at, history);
+        }
+    }
+
+    /// "drop the table", "by deleting old snapshots", "records should be deleted".
+    fn ended(&self, at: usize, end: usize, add: &mut impl FnMut(Danger, usize, usize)) {
+        let before = at.checked_sub(1).map_or("", |before| self.text(before));
+        if self.is(at, Group::Destroyed) && matches!(before, "be" | "get" | "gets" | "getting") && !self.negated(at) {
             let kept = self.find(0, at, Group::Kept).filter(|_| !self.has(Group::Describes) && !self.has(Group::Code));
             if let Some(kept) = kept {
                 add(Danger::Irreversible, kept, at);
             }
         }
-        if self.is(at, Group::Rotate)
-            && self.asked(at)
-            && let Some(what) = self.find(at + 1, end, Group::Credential)
-        {
-            add(Danger::Irreversible, at, what);
+        let named = at == 0 || matches!(before, "by" | "start" | "begin" | "bulk" | "mass" | "schedule");
+        let named = named && self.is(at, Group::Destroying) && !self.negated(at);
+        if !(named || self.is(at, Group::Destroy) && self.asked(at)) {
+            return;
         }
-        if self.is(at, Group::Publish)
-            && self.asked(at)
-            && let Some(what) = self.find(at + 1, (at + 5).min(end), Group::Package)
-        {
-            add(Danger::Irreversible, at, what);
-        }
-        if self.is(at, Group::Send)
-            && self.asked(at)
-            && let Some(whom) = self.find(at + 1, end, Group::Audience)
-        {
-            add(Danger::Irreversible, at, whom);
-        }
-        if matches!(self.text(at), "rewrite" | "squash" | "clean") && self.asked(at) {
-            let history = (at + 1..(at + 5).min(end)).find(|n| self.text(*n) == "history");
-            if let Some(history) = history {
-                add(Danger::Irreversible, at, history);
-            }
+        let code = self.find(at + 1, end, Group::Code).is_some()
+            || (at + 1..end).any(|n| self.words[n].name && !self.schema_name(n));
+        let dropped = self.find(at + 1, end, Group::Dropped).filter(|_| self.text(at) == "drop");
+        let kept = self.find(at + 1, end, Group::Kept).or(dropped).filter(|_| !code);
+        if let Some(lost) = self.find(at + 1, end, Group::Production).or(kept) {
+            add(Danger::Irreversible, at, lost);
+        } else if matches!(self.text(at), "wipe" | "destroy" | "nuke" | "erase" | "purge") && !code && end > at + 1 {
+            add(Danger::Irreversible, at, (at + 3).min(end - 1));
         }
     }
 
@@ -245,7 +235,8 @@ impl<'a, 'w> Clause<'a, 'w> {
         let customers =
             matches!(self.text(at), "customer" | "customers" | "customers'" | "user") && self.text(at + 1) == "data";
         let production = self.is(at, Group::Production) && !self.is(at + 1, Group::NotPlace);
-        if !production && !live && !(customers && self.head.is_some_and(|head| self.is(head, Group::ChangeVerb))) {
+        let changed = customers && self.head.is_some_and(|head| self.is(head, Group::ChangeVerb));
+        if !(production || live || changed) {
             return;
         }
         // "works here but not in production" says where it fails.
