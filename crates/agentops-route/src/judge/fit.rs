@@ -188,3 +188,28 @@ fn size() {
     }
     println!("\nexpected calibration error {error:.3}");
 }
+
+#[test]
+#[ignore = "prints; time decides no test"]
+fn speed() {
+    let megabyte = "the list of things is long, and it goes on here. ".repeat(20_000);
+    let texts = [
+        ("a short task", "Fix the typo in the README".to_owned()),
+        ("a sentence", "Customers are charged twice when they double click on the checkout page, please fix it".to_owned()),
+        ("a paragraph of 100 words", megabyte[..500].to_owned()),
+        ("a megabyte", megabyte),
+        ("the worst that was thought of", "to drop the table if not ".repeat(40_000)),
+    ];
+    println!("| text | bytes | µs, median | µs, 99 of 100 |\n|---|---|---|---|");
+    for (name, text) in texts {
+        let mut times: Vec<f64> = (0..2_000)
+            .map(|_| {
+                let began = std::time::Instant::now();
+                std::hint::black_box(super::judge(std::hint::black_box(&text)));
+                began.elapsed().as_secs_f64() * 1e6
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        println!("| {name} | {} | {:.1} | {:.1} |", text.len(), times[1_000], times[1_980]);
+    }
+}

@@ -49,6 +49,9 @@ const REACH: usize = 8;
 /// How far a negation reaches, in words.
 const NEGATION_REACH: usize = 4;
 
+/// A clause of more words is no sentence: it is cut, so that a long list costs no more than its length.
+const CLAUSE_MAX: usize = 80;
+
 /// The words of a clause with their groups.
 struct Clause<'a, 'w> {
     words: &'w [Word<'a>],
@@ -66,7 +69,8 @@ pub(super) fn dangers(words: &[Word<'_>]) -> Vec<(Danger, String)> {
     let mut found = Vec::new();
     let mut start = 0;
     while start < words.len() {
-        let end = (start + 1..words.len()).find(|at| begins_clause(words, *at)).unwrap_or(words.len());
+        let limit = words.len().min(start + CLAUSE_MAX);
+        let end = (start + 1..limit).find(|at| begins_clause(words, *at)).unwrap_or(limit);
         Clause::new(&words[start..end]).dangers(&mut found);
         start = end;
     }
