@@ -32,6 +32,10 @@ const fn shape(name: &'static str, weight: f64) -> Feature {
     Feature { name, weight, words: "", by_hand: false }
 }
 
+// Fitted on 21,390 commits, the newest of bat, celery, click, fd, gh, helm, jekyll, laravel, next-auth, okhttp, prometheus,
+// pytest, rails, tokio and vue (GitHub, state of August 2026), made by `benches/size_data.py`. On 8,893 commits of caddy,
+// dbt-core, httpx, requests, responses, svelte and vite: AUROC 0.66, expected calibration error 0.06. A linear model over all
+// words and pairs of words reaches 0.68 there: what a first line says of size is not more.
 pub(super) const BIAS: f64 = -0.05;
 
 #[rustfmt::skip]
