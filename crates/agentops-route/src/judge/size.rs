@@ -40,34 +40,62 @@ pub(super) const BIAS: f64 = -0.05;
 
 #[rustfmt::skip]
 pub(super) const FEATURES: [Feature; 36] = [
-    kind("spelling", 0.69, "typo typos spelling spell misspelled misspelling misspell mispelled grammar grammatical reword rephrase punctuation capitalization capitalize wording phrasing"),
-    kind("documents", 0.35, "docs doc documentation document documented documenting readme docstring docstrings changelog guide tutorial manpage comment comments md readme.md rst rustdoc javadoc jsdoc faq clarify mention describe explain"),
+    kind("spelling", 0.69, "\
+        typo typos spelling spell misspelled misspelling misspell mispelled grammar grammatical reword rephrase punctuation \
+        capitalization capitalize wording phrasing"),
+    kind("documents", 0.35, "\
+        docs doc documentation document documented documenting readme docstring docstrings changelog guide tutorial manpage \
+        comment comments md readme.md rst rustdoc javadoc jsdoc faq clarify mention describe explain"),
     kind("a link", 0.69, "link links url urls badge badges hyperlink href"),
     kind("a version", 0.26, "bump upgrade pin unpin downgrade version versions dependency dependencies deps"),
     kind("an update", 0.35, "update updates updated updating refresh"),
     kind("a fix", 0.52, "fix fixes fixed fixing correct corrects bug bugfix hotfix resolve repair patch"),
-    kind("something wrong", 0.44, "missing wrong incorrect incorrectly broken off-by-one crash crashes panic panics regression fails failing failure error errors warning invalid null nil undefined empty"),
-    kind("what is shown", 0.19, "message messages text label labels title heading tooltip placeholder colour color icon icons padding margin font css style styles button footer header banner logo spacing align alignment favicon copyright"),
-    kind("taking away", 0.37, "remove removes removed removing delete unused dead obsolete redundant unnecessary superfluous duplicate stray leftover"),
+    kind("something wrong", 0.44, "\
+        missing wrong incorrect incorrectly broken off-by-one crash crashes panic panics regression fails failing failure \
+        error errors warning invalid null nil undefined empty"),
+    kind("what is shown", 0.19, "\
+        message messages text label labels title heading tooltip placeholder colour color icon icons padding margin font \
+        css style styles button footer header banner logo spacing align alignment favicon copyright"),
+    kind("taking away", 0.37, "\
+        remove removes removed removing delete unused dead obsolete redundant unnecessary superfluous duplicate stray \
+        leftover"),
     kind("a rename", -0.37, "rename renames renamed renaming"),
-    kind("a value", 0.36, "default timeout limit constant value increase decrease raise lower set ignore skip disable enable exclude threshold ttl"),
+    kind("a value", 0.36, "\
+        default timeout limit constant value increase decrease raise lower set ignore skip disable enable exclude threshold \
+        ttl"),
     kind("a condition", 0.21, "when if instead only unless avoid prevent ensure check handle guard"),
-    kind("configuration", -0.10, "config configuration settings ci pipeline lint linter lints makefile dockerfile gitignore .gitignore eslint prettier yaml toml"),
+    kind("configuration", -0.10, "\
+        config configuration settings ci pipeline lint linter lints makefile dockerfile gitignore .gitignore eslint \
+        prettier yaml toml"),
     kind("tests", -0.13, "test tests testing coverage flaky spec specs"),
     kind("an addition", -0.32, "add adds adding added"),
-    kind("something new", -0.34, "new implement implements implemented implementing implementation introduce introduces create creates build builds"),
-    kind("support for something", -0.32, "support supports supporting allow allows feat feature features option options flag endpoint endpoints command commands api integration integrate"),
-    kind("restructuring", -0.70, "refactor refactors refactored refactoring restructure reorganize reorganise rework cleanup clean extract split decouple simplify consolidate unify deduplicate modularize abstract reuse"),
+    kind("something new", -0.34, "\
+        new implement implements implemented implementing implementation introduce introduces create creates build builds"),
+    kind("support for something", -0.32, "\
+        support supports supporting allow allows feat feature features option options flag endpoint endpoints command \
+        commands api integration integrate"),
+    kind("restructuring", -0.70, "\
+        refactor refactors refactored refactoring restructure reorganize reorganise rework cleanup clean extract split \
+        decouple simplify consolidate unify deduplicate modularize abstract reuse"),
     kind("moving", -0.55, "move moves moved moving into"),
-    kind("converting", -0.65, "convert converts converted converting migrate migrates migrated migrating migration port porting rewrite rewrites rewriting replace replaces replacing switch transition adopt modernize"),
-    kind("everywhere", -0.40, "all every each across everywhere throughout whole entire multiple various several many codebase repo-wide"),
+    kind("converting", -0.65, "\
+        convert converts converted converting migrate migrates migrated migrating migration port porting rewrite rewrites \
+        rewriting replace replaces replacing switch transition adopt modernize"),
+    kind("everywhere", -0.40, "\
+        all every each across everywhere throughout whole entire multiple various several many codebase repo-wide"),
     kind("some", -0.54, "some more few couple bunch lots tweaks improvements changes fixups"),
-    kind("improving", -0.30, "improve improves improved improving improvement enhance enhanced better robust performance optimize optimise optimization optimized speed faster efficient cache caching"),
+    kind("improving", -0.30, "\
+        improve improves improved improving improvement enhance enhanced better robust performance optimize optimise \
+        optimization optimized speed faster efficient cache caching"),
     kind("a little", -0.01, "just simple simply minor small tiny little quick trivial one single one-liner nit tweak"),
     kind("types", -0.38, "type types typing typings typescript generic generics interface interfaces struct class classes"),
     kind("joined parts", -0.51, "and plus also additionally furthermore well"),
-    by_hand("a redesign", -1.5, "redesign architecture architectural architect re-architect overhaul microservice microservices monolith from-scratch scratch platform framework subsystem end-to-end multi-tenant"),
-    by_hand("open questions", -1.0, "investigate explore research why analyze analyse design plan propose proposal compare evaluate audit assess diagnose strategy figure understand spike prototype unclear"),
+    by_hand("a redesign", -1.5, "\
+        redesign architecture architectural architect re-architect overhaul microservice microservices monolith \
+        from-scratch scratch platform framework subsystem end-to-end multi-tenant"),
+    by_hand("open questions", -1.0, "\
+        investigate explore research why analyze analyse design plan propose proposal compare evaluate audit assess \
+        diagnose strategy figure understand spike prototype unclear"),
     shape("length of the text", 0.16),
     shape("length of the first line", -0.20),
     shape("items of a list", -0.93),
