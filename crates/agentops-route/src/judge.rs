@@ -147,7 +147,7 @@ fn unread(words: &[reading::Word<'_>], shape: &reading::Shape) -> Option<Unread>
     if words.is_empty() {
         return Some(Unread::Empty);
     }
-    let (mut plain, mut known, mut foreign, mut asks) = (0, 0, 0, false);
+    let (mut plain, mut known, mut english, mut foreign, mut asks) = (0, 0, 0, 0, false);
     for word in words.iter().filter(|word| !word.code && !word.name) {
         if word.text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
             continue;
@@ -155,13 +155,16 @@ fn unread(words: &[reading::Word<'_>], shape: &reading::Shape) -> Option<Unread>
         let groups = lexicon::groups(word.text);
         plain += 1;
         foreign += usize::from(groups.has(Group::Foreign));
-        known += usize::from(!groups.has(Group::Foreign) && (!groups.is_none() || size::kind_of(word.text).is_some()));
-        asks |= groups.has(Group::Verb) || groups.has(Group::Repair);
+        english += usize::from(groups.has(Group::English) && !groups.has(Group::Shared));
+        let kind = size::kind_of(word.text);
+        known += usize::from(!groups.has(Group::Foreign) && (!groups.is_none() || kind.is_some()));
+        asks |= groups.has(Group::Verb) || groups.has(Group::Repair) || kind.is_some_and(size::is_deed);
     }
     if plain == 0 || shape.words == 0 {
         return Some(Unread::OnlyCode);
     }
-    // README, production and the like are the same words everywhere: without a verb, most words must be English.
-    let too_few = if asks { known * 5 < plain } else { known * 5 < plain * 3 };
-    (shape.foreign * 2 > plain || foreign > known || too_few).then_some(Unread::NotEnglish)
+    // README, production and the like are the same words everywhere: they make no text English.
+    let nothing = english == 0 && !asks;
+    let strange = shape.foreign * 2 > plain || foreign > english || known * 5 < plain;
+    (nothing || strange).then_some(Unread::NotEnglish)
 }

@@ -40,7 +40,8 @@ groups! {
         simplify skip sort speed split start stop store support switch sync test translate truncate tune turn tweak unify \
         unpin update upgrade use validate verify wipe wire wrap write bring figure look get give design swap sanitize hash \
         replicate reindex reboot sunset proofread spellcheck silence lower uninstall install teach trim deduplicate dedupe \
-        default cache";
+        default cache accept preserve catch continue freeze map invoke confirm review help \
+        explore monitor track configure secure register render parse call pass copy define include avoid compile summarize";
     /// Ends something for good, if what it is done to is more than code.
     Destroy = "delete remove drop truncate purge wipe erase destroy nuke reset clear flush overwrite";
     Destroyed = "deleted removed dropped truncated purged wiped erased destroyed nuked overwritten";
@@ -106,7 +107,7 @@ groups! {
         ready build builds mode bundle bundles code quality grade dependencies dependency deps readiness minification \
         sourcemaps";
     Live = "live";
-    Place = "site database db server servers traffic system environment cluster customers data users tenant";
+    Place = "site database db server servers traffic system environment cluster customers users tenant";
 
     Migrate = "migrate migrates migrating migration migrations";
     Store = "\
@@ -117,7 +118,7 @@ groups! {
     Schema = "schema schemas";
     SchemaOf = "database db table sql postgres mysql sqlite tables";
     ChangeVerb = "\
-        change alter update modify migrate rename add drop remove split merge normalize rework delete replace extend";
+        change alter update modify migrate rename add drop remove split merge normalize rework delete replace extend write create run generate apply";
     Alter = "alter";
     Column = "column columns";
     Table = "table tables";
@@ -130,7 +131,7 @@ groups! {
         auth authentication authorization authorisation authenticate authenticated authorize authn authz oauth oauth2 oidc \
         saml sso jwt jwts password passwords secret secrets credential credentials permission permissions rbac acl acls \
         encrypt encrypts encryption encrypted decrypt decryption crypto cryptography cryptographic tls ssl mtls certificate \
-        certificates csrf xss ssrf cve vulnerability vulnerabilities exploit 2fa mfa totp cors sandbox privilege privileges \
+        certificates csrf xss ssrf cve vulnerability vulnerabilities exploit 2fa mfa totp cors sandbox cves privilege privileges \
         login logins log-in signin sign-in impersonate impersonation passkey passkeys sanitize sanitise sudo sudoers bcrypt \
         argon2";
     /// Two words of security: the first here, the second in [`Group::SecuritySecond`].
@@ -186,6 +187,8 @@ groups! {
         their my me us them has have had isn't aren't please need needs want wants instead after before because only also \
         still again some any all each every more most other same new old up out off here just like make use using show work \
         works working thanks hi hello let's";
+    /// English words that other languages have too.
+    Shared = "in a an no on so me he i do was is all also am have had not";
     /// Common words of German, French, Spanish, Italian, Portuguese and Dutch that are not English ones.
     Foreign = "\
         der das und ist nicht mit für ein eine einen einem den dem auf bitte wird werden sind wenn soll nach bei aus zu zur \

@@ -263,8 +263,8 @@ impl<'a, 'w> Clause<'a, 'w> {
         } else if self.is(at, Group::Migrate) && !self.negated(at) {
             if let Some(store) = near(Group::Store) {
                 add(Danger::Data, at, store);
-            } else if self.text(at) == "migration" && self.head.is_some_and(|head| head < at) {
-                add(Danger::Data, self.head.unwrap_or(at), at);
+            } else if let Some(verb) = verb.filter(|verb| *verb < at && self.text(at) == "migration") {
+                add(Danger::Data, verb, at);
             }
         } else if self.is(at, Group::Schema)
             && (at > 0 && self.is(at - 1, Group::SchemaOf) || verb.is_some() && near(Group::SchemaOf).is_some())

@@ -127,6 +127,23 @@ pub(super) fn kind_of(word: &str) -> Option<usize> {
     KINDS.get(word).map(|kind| usize::from(*kind))
 }
 
+/// Whether words of this kind say what is done, not to what.
+pub(super) fn is_deed(kind: usize) -> bool {
+    const DEEDS: [&str; 10] = [
+        "an update",
+        "a fix",
+        "taking away",
+        "a rename",
+        "an addition",
+        "something new",
+        "restructuring",
+        "moving",
+        "converting",
+        "improving",
+    ];
+    DEEDS.contains(&FEATURES[kind].name)
+}
+
 /// What counts in a text.
 pub(super) fn values(words: &[Word<'_>], shape: &Shape) -> Values {
     let mut values = [0.0; FEATURES.len()];
