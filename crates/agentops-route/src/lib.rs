@@ -4,6 +4,7 @@
 
 pub mod catalogue;
 pub mod features;
+pub mod judge;
 pub mod memory;
 pub mod net;
 pub mod prior;

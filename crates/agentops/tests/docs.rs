@@ -16,6 +16,7 @@ const DOCUMENTS: [&str; 11] = [
     "docs/ceiling.md",
     "docs/commands.md",
     "docs/gateway.md",
+    "docs/routing.md",
     "docs/workflows.md",
 ];
 
