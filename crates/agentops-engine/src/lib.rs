@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod paths;
 pub mod perform;
 pub mod plan;
+pub mod routing;
 pub mod supervisor;
 pub mod telemetry;
 pub mod trust;

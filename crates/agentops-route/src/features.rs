@@ -83,10 +83,7 @@ fn shown(text: &str, bytes: usize) -> impl Iterator<Item = char> + '_ {
     let (head, tail) = if text.len() <= bytes {
         (text, "")
     } else {
-        (
-            &text[..text.floor_char_boundary(bytes - TAIL_BYTES)],
-            &text[text.ceil_char_boundary(text.len() - TAIL_BYTES)..],
-        )
+        (&text[..text.floor_char_boundary(bytes - TAIL_BYTES)], &text[text.ceil_char_boundary(text.len() - TAIL_BYTES)..])
     };
     head.chars().chain(std::iter::once(' ')).chain(tail.chars())
 }
@@ -242,7 +239,9 @@ mod tests {
 
     #[test]
     fn endings_are_dropped() {
-        for (word, kept) in [("cancelled", "cancell"), ("cards", "card"), ("running", "run"), ("class", "class"), ("the", "the")] {
+        for (word, kept) in
+            [("cancelled", "cancell"), ("cards", "card"), ("running", "run"), ("class", "class"), ("the", "the")]
+        {
             assert_eq!(stem(word), kept);
         }
     }

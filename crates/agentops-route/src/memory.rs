@@ -113,7 +113,11 @@ impl Memory {
         let length = f32::sqrt(length);
         let mut like: Vec<Like> = (0..sums.len())
             .filter(|at| sums[*at] > 0.0)
-            .map(|at| Like { at, label: self.labels[at] as usize, alike: (sums[at] / (length * self.lengths[at]).max(1e-9)).min(1.0) })
+            .map(|at| Like {
+                at,
+                label: self.labels[at] as usize,
+                alike: (sums[at] / (length * self.lengths[at]).max(1e-9)).min(1.0),
+            })
             .collect();
         like.sort_by(|a, b| b.alike.total_cmp(&a.alike).then(b.at.cmp(&a.at)));
         like.truncate(most);

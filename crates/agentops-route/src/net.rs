@@ -294,8 +294,7 @@ impl Net {
         counted.truncate(ROWS_MAX);
         self.know(counted.into_iter().map(|(_, key)| key));
         examples.iter().for_each(|(features, _)| self.count(features));
-        let examples: Vec<(Rows, usize)> =
-            examples.iter().map(|(features, label)| (self.rows(features), *label)).collect();
+        let examples: Vec<(Rows, usize)> = examples.iter().map(|(features, label)| (self.rows(features), *label)).collect();
         let passes = passes(examples.len());
         let mut order: Vec<usize> = (0..examples.len()).collect();
         let mut random = Random(mix(examples.len() as u64));

@@ -30,10 +30,11 @@ const WORDS_MAX: usize = 2_000;
 
 /// Words of requests that are about no subject; in order, for the search.
 const STOP: &[&str] = &[
-    "a", "about", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "could", "do", "does", "for", "from", "get",
-    "has", "have", "help", "how", "i", "if", "in", "into", "is", "it", "its", "just", "like", "me", "my", "need", "not", "of", "on",
-    "or", "our", "please", "should", "so", "some", "that", "the", "their", "them", "there", "they", "this", "to", "use", "used",
-    "using", "want", "was", "we", "what", "when", "which", "will", "with", "would", "you", "your",
+    "a", "about", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "could", "do", "does", "for",
+    "from", "get", "has", "have", "help", "how", "i", "if", "in", "into", "is", "it", "its", "just", "like", "me", "my",
+    "need", "not", "of", "on", "or", "our", "please", "should", "so", "some", "that", "the", "their", "them", "there",
+    "they", "this", "to", "use", "used", "using", "want", "was", "we", "what", "when", "which", "will", "with", "would",
+    "you", "your",
 ];
 
 /// Entries by the words that stand in them.
@@ -189,7 +190,13 @@ mod tests {
     use super::*;
 
     fn entry(name: &str, description: &str, body: &str) -> Entry {
-        Entry { label: name.into(), name: name.into(), description: description.into(), body: body.into(), ..Entry::default() }
+        Entry {
+            label: name.into(),
+            name: name.into(),
+            description: description.into(),
+            body: body.into(),
+            ..Entry::default()
+        }
     }
 
     #[test]

@@ -178,15 +178,15 @@ impl Router {
     }
 
     fn learn_all<'a>(&mut self, examples: impl Iterator<Item = &'a Example>) {
-        let examples: Vec<(&str, usize)> = examples
-            .filter_map(|example| Some((example.text.as_str(), *self.numbers.get(&example.label)?)))
-            .collect();
+        let examples: Vec<(&str, usize)> =
+            examples.filter_map(|example| Some((example.text.as_str(), *self.numbers.get(&example.label)?))).collect();
         for (_, label) in &examples {
             self.counts[*label] += 1;
             self.admit(*label);
         }
         // What a label's file says stands beside its requests, as one more of them.
-        let described = self.label_of.iter().enumerate().map(|(learnt, label)| (self.described[*label as usize].as_str(), learnt));
+        let described =
+            self.label_of.iter().enumerate().map(|(learnt, label)| (self.described[*label as usize].as_str(), learnt));
         let rows: Vec<_> = examples
             .iter()
             .map(|(text, label)| (*text, self.learnt[*label].unwrap_or(0) as usize))
@@ -265,10 +265,14 @@ impl Router {
         let known = self.net.known_share(&features);
         let words = features.iter().filter(|feature| feature.kind == Kind::Words).count();
         // The learner speaks for the labels that it learnt, with the weight that the files give them together or more.
-        let weights: Vec<f32> = self.label_of.iter().map(|label| {
-            let count = self.counts[*label as usize] as f32;
-            count / (count + EVEN)
-        }).collect();
+        let weights: Vec<f32> = self
+            .label_of
+            .iter()
+            .map(|label| {
+                let count = self.counts[*label as usize] as f32;
+                count / (count + EVEN)
+            })
+            .collect();
         let files: f32 = self.label_of.iter().map(|label| all.likely[*label as usize]).sum();
         let whole = self.label_of.len() as f32 / self.labels.len() as f32;
         let mass = files.max(whole);
@@ -298,7 +302,10 @@ impl Router {
         let mut because = Because::default();
         let like = self.memory.like(text, 8);
         because.like.extend(
-            like.iter().filter(|like| like.label == label && like.alike > 0.3).take(3).map(|like| self.memory.text(like.at).to_owned()),
+            like.iter()
+                .filter(|like| like.label == label && like.alike > 0.3)
+                .take(3)
+                .map(|like| self.memory.text(like.at).to_owned()),
         );
         let told = self.prior.because(text, label);
         because.words.extend(told.into_iter().take(4).map(|(word, _)| word));

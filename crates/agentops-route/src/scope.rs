@@ -103,7 +103,9 @@ impl Scope {
         if outside >= 30 {
             let rows: Vec<(Signals, bool, f32)> = held
                 .iter()
-                .map(|held| (scope.relative(&held.signals), held.right.is_some(), if held.right.is_some() { 1.0 } else { each }))
+                .map(|held| {
+                    (scope.relative(&held.signals), held.right.is_some(), if held.right.is_some() { 1.0 } else { each })
+                })
                 .collect();
             (scope.weights, scope.bias) = regress(&rows, WEIGHTS, BIAS);
         }
