@@ -3,7 +3,10 @@
 //! Pure: no disk, clock, network or randomness. The same catalogue, examples and feedback give the same decisions.
 
 pub mod catalogue;
+pub mod eval;
 pub mod features;
+pub mod feedback;
+pub mod grow;
 pub mod judge;
 pub mod memory;
 pub mod net;
