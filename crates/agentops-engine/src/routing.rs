@@ -29,7 +29,7 @@ use sources::Sources;
 use workflows::Workflows;
 
 pub use examples::{ProfileExample, REPOSITORY};
-pub use roles::roles;
+pub use roles::{roles, writers};
 pub use score::{Doubt, EvalView, Figure, Figures, ProfileFigures, ProgressView, RunsView};
 
 /// Everything that a task can be routed to, with what was learnt.

@@ -1,5 +1,7 @@
 //! Agents that no task is routed to.
 
+use std::collections::BTreeSet;
+
 use agentops_core::id::Name;
 use agentops_core::workflow::Writes;
 use agentops_core::workflow::raw::{RawGate, RawPhase};
@@ -30,7 +32,18 @@ pub fn roles(places: &Places) -> Result<Vec<Name>, FileError> {
     Ok(roles)
 }
 
+/// The agents that change files in a workflow's file; none where there is no such file or it cannot be read.
+///
+/// # Errors
+/// A folder or file of the repository's or the user's own cannot be read.
+pub fn writers(places: &Places, workflow: &str) -> Result<BTreeSet<String>, FileError> {
+    let found = places.workflows()?.remove(workflow);
+    let raw = found.and_then(|found| files::parse_workflow(&found.path, &found.text).ok());
+    let phases = raw.into_iter().flat_map(|raw| raw.phases).filter(|phase| phase.writes == Writes::Files);
+    Ok(phases.flat_map(|phase| agents(&phase).cloned().collect::<Vec<_>>()).collect())
+}
+
 /// The agents of a phase.
-pub(super) fn agents(phase: &RawPhase) -> impl Iterator<Item = &String> {
+fn agents(phase: &RawPhase) -> impl Iterator<Item = &String> {
     phase.agent.iter().chain(phase.lanes.iter().map(|lane| &lane.agent))
 }
