@@ -112,6 +112,11 @@ pub fn stem(word: &str) -> &str {
     stem.strip_suffix('e').filter(|rest| rest.len() > 2).unwrap_or(stem)
 }
 
+/// The hashes of words without their endings.
+pub(crate) fn stems(words: &[String]) -> Vec<u64> {
+    words.iter().map(|word| hash(stem(word).as_bytes())).collect()
+}
+
 /// The features of a text, each once. An empty text has none.
 #[must_use]
 pub fn features(text: &str) -> Vec<Feature> {
@@ -124,7 +129,7 @@ pub fn of_words(words: &[String]) -> Vec<Feature> {
     let mut raw: Vec<(u64, f32)> = Vec::with_capacity(words.len() * 16);
     let mut pairs: Vec<(u64, f32)> = Vec::with_capacity(words.len() * 16);
     let hashes: Vec<u64> = words.iter().map(|word| hash(word.as_bytes())).collect();
-    let stems: Vec<u64> = words.iter().map(|word| hash(stem(word).as_bytes())).collect();
+    let stems = stems(words);
     for (at, word) in hashes.iter().enumerate() {
         raw.push((keyed(1, *word, 0), 1.0));
         let next = hashes.get(at + 1).copied().unwrap_or(END);
@@ -206,6 +211,30 @@ pub(crate) fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
+}
+
+/// Keys are hashes already.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Plain(u64);
+
+impl std::hash::BuildHasher for Plain {
+    type Hasher = Plain;
+
+    fn build_hasher(&self) -> Plain {
+        Plain(0)
+    }
+}
+
+impl std::hash::Hasher for Plain {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
 }
 
 /// How long words, pairs and pieces are together; all three are about one.

@@ -2,6 +2,7 @@
 //!
 //! Pure: no disk, clock, network or randomness. The same catalogue, examples and feedback give the same decisions.
 
+pub mod bytes;
 pub mod catalogue;
 pub mod eval;
 pub mod features;

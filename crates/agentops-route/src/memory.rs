@@ -3,9 +3,10 @@
 //! It answers at once where the learner is still slow: a request that was corrected and comes again. And it is what a person
 //! is shown: requests like this one, and where they went.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use crate::features::{hash, keyed, stem, words};
+use crate::bytes::{Reader, Writer};
+use crate::features::{Plain, keyed, stems, words};
 
 /// The newest requests that are kept; a learner has learnt from older ones.
 pub const KEPT: usize = 2_000;
@@ -18,7 +19,7 @@ pub struct Memory {
     texts: Vec<String>,
     labels: Vec<u32>,
     lengths: Vec<f32>,
-    words: HashMap<u64, Vec<(u32, f32)>>,
+    words: HashMap<u64, Vec<(u32, f32)>, Plain>,
 }
 
 /// A request of the memory that is like the one asked for.
@@ -47,29 +48,25 @@ impl Memory {
     /// Remembers one more.
     pub fn remember(&mut self, text: &str, label: usize) {
         let at = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
-        for (word, count) in counted(text) {
-            self.words.entry(word).or_default().push((at, count));
+        let counted = counted(&words(text));
+        for (word, count) in &counted {
+            self.words.entry(*word).or_default().push((at, *count));
         }
         self.texts.push(text.to_owned());
         self.labels.push(u32::try_from(label).unwrap_or(u32::MAX));
-        self.lengths.push(0.0);
-        // How rare words are changes with every request; the length of a request is worked out when there are twice as many.
+        self.lengths.push(self.length(&counted));
+        // How rare words are changes with every request; all lengths are worked out again when there are twice as many.
         if self.texts.len().is_power_of_two() {
             self.measure();
-        } else {
-            let length = counted(text).iter().map(|(word, count)| (self.rarity(*word) * count).powi(2)).sum::<f32>().sqrt();
-            if let Some(last) = self.lengths.last_mut() {
-                *last = length;
-            }
         }
     }
 
     fn measure(&mut self) {
-        self.lengths = self
-            .texts
-            .iter()
-            .map(|text| counted(text).iter().map(|(word, count)| (self.rarity(*word) * count).powi(2)).sum::<f32>().sqrt())
-            .collect();
+        self.lengths = self.texts.iter().map(|text| self.length(&counted(&words(text)))).collect();
+    }
+
+    fn length(&self, counted: &[(u64, f32)]) -> f32 {
+        counted.iter().map(|(word, count)| (self.rarity(*word) * count).powi(2)).sum::<f32>().sqrt()
     }
 
     fn rarity(&self, word: u64) -> f32 {
@@ -98,6 +95,10 @@ impl Memory {
     /// The requests most like this one, the likest first.
     #[must_use]
     pub fn like(&self, request: &str, most: usize) -> Vec<Like> {
+        self.like_words(&words(request), most)
+    }
+
+    pub(crate) fn like_words(&self, request: &[String], most: usize) -> Vec<Like> {
         let common = (self.texts.len() as f32 * COMMON).max(8.0);
         let mut sums = vec![0.0; self.texts.len()];
         let mut length = 0.0;
@@ -105,8 +106,9 @@ impl Memory {
             let weight = self.rarity(word) * count;
             length += weight * weight;
             if let Some(postings) = self.words.get(&word).filter(|postings| (postings.len() as f32) <= common) {
+                let weight = weight * self.rarity(word);
                 for (at, other) in postings {
-                    sums[*at as usize] += weight * other * self.rarity(word);
+                    sums[*at as usize] += weight * other;
                 }
             }
         }
@@ -119,23 +121,44 @@ impl Memory {
                 alike: (sums[at] / (length * self.lengths[at]).max(1e-9)).min(1.0),
             })
             .collect();
-        like.sort_by(|a, b| b.alike.total_cmp(&a.alike).then(b.at.cmp(&a.at)));
+        let order = |a: &Like, b: &Like| b.alike.total_cmp(&a.alike).then(b.at.cmp(&a.at));
+        if like.len() > most && most > 0 {
+            like.select_nth_unstable_by(most - 1, order);
+        }
         like.truncate(most);
+        like.sort_by(order);
         like
     }
 }
 
-/// The words of a request and pairs of neighbours, each once.
-fn counted(text: &str) -> BTreeMap<u64, f32> {
-    let stems: Vec<u64> = words(text).iter().map(|word| hash(stem(word).as_bytes())).collect();
-    let mut counts = BTreeMap::new();
-    for word in &stems {
-        counts.insert(*word, 1.0);
+impl Memory {
+    pub(crate) fn write(&self, to: &mut Writer) {
+        to.many(&self.labels);
+        self.texts.iter().for_each(|text| to.text(text));
+        to.many(&self.lengths);
     }
-    for pair in stems.windows(2) {
-        counts.insert(keyed(6, pair[0], pair[1]), 0.7);
+
+    pub(crate) fn read(from: &mut Reader<'_>) -> Option<Self> {
+        let labels: Vec<u32> = from.many()?;
+        let mut memory = Self { texts: from.texts(labels.len())?, labels, ..Self::default() };
+        for (text, at) in memory.texts.iter().zip(0u32..) {
+            for (word, count) in counted(&words(text)) {
+                memory.words.entry(word).or_default().push((at, count));
+            }
+        }
+        memory.lengths = from.many()?;
+        (memory.lengths.len() == memory.texts.len()).then_some(memory)
     }
-    counts
+}
+
+/// The words of a request and pairs of neighbours, each once, and what they count.
+fn counted(words: &[String]) -> Vec<(u64, f32)> {
+    let stems = stems(words);
+    let pairs = stems.windows(2).map(|pair| (keyed(6, pair[0], pair[1]), 0.7));
+    let mut counted: Vec<(u64, f32)> = stems.iter().map(|word| (*word, 1.0)).chain(pairs).collect();
+    counted.sort_unstable_by_key(|(word, _)| *word);
+    counted.dedup_by_key(|(word, _)| *word);
+    counted
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@
 
 use std::collections::HashMap;
 
-use crate::features::{Feature, mix, scaled};
+use crate::bytes::{Reader, Writer};
+use crate::features::{Feature, Plain, mix, scaled};
 
 /// Nets side by side.
 pub const NETS: usize = 4;
@@ -61,30 +62,6 @@ pub struct Heard {
     pub likely: Vec<f32>,
     /// How far the best label stands out from the mean, in logits. Texts about nothing that was learnt have little of it.
     pub clear: f32,
-}
-
-/// Keys are hashes already.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Plain(u64);
-
-impl std::hash::BuildHasher for Plain {
-    type Hasher = Plain;
-
-    fn build_hasher(&self) -> Plain {
-        Plain(0)
-    }
-}
-
-impl std::hash::Hasher for Plain {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {}
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
-    }
 }
 
 impl Net {
@@ -307,6 +284,49 @@ impl Net {
                 self.learn(&examples[at].0, examples[at].1, rate);
             }
         }
+    }
+}
+
+impl Net {
+    pub(crate) fn write(&self, to: &mut Writer) {
+        let mut keys = vec![0u64; self.known()];
+        self.rows.iter().for_each(|(key, row)| keys[*row as usize] = *key);
+        to.many(&keys);
+        to.many(&self.table);
+        for numbers in [&self.seen, &self.bias, &self.out, &self.out_seen, &self.out_bias] {
+            to.many(numbers);
+        }
+        to.many(&self.counts);
+        to.one(self.counted);
+        to.one(self.bias_seen);
+        to.one(self.out_bias_seen);
+        to.one(self.steps);
+    }
+
+    pub(crate) fn read(from: &mut Reader<'_>) -> Option<Self> {
+        let keys: Vec<u64> = from.many()?;
+        let mut net = Self { table: from.many()?, ..Self::default() };
+        for numbers in [&mut net.seen, &mut net.bias, &mut net.out, &mut net.out_seen, &mut net.out_bias] {
+            *numbers = from.many()?;
+        }
+        net.counts = from.many()?;
+        net.counted = from.one()?;
+        net.bias_seen = from.one()?;
+        net.out_bias_seen = from.one()?;
+        net.steps = from.one()?;
+        net.rows.reserve(keys.len());
+        net.rows.extend(keys.iter().zip(0u32..).map(|(key, row)| (*key, row)));
+        let rows = net.rows.len();
+        let begun = if net.labels() == 0 { 0 } else { WIDTH };
+        let fits = keys.len() == rows
+            && net.table.len() == rows * WIDTH
+            && net.seen.len() == rows
+            && net.counts.len() == rows
+            && net.out.len() == net.labels() * WIDTH
+            && net.out_bias.len() == net.labels() * NETS
+            && net.bias.len() == begun
+            && net.out_seen.len() == begun;
+        fits.then_some(net)
     }
 }
 

@@ -6,8 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::bytes::{Reader, Writer};
 use crate::catalogue::Entry;
-use crate::features::{hash, stem, words};
+use crate::features::{hash, stem, stems, words};
+use crate::scope::logistic;
 
 /// A field of an entry, what an occurrence in it counts, and how much a long field is held back.
 #[derive(Debug, Clone, Copy)]
@@ -56,9 +58,22 @@ pub struct Prior {
 pub struct Told {
     /// Entry by entry: the share of the request's words, by rarity, that it answers; 0 to about 1.
     pub scores: Vec<f32>,
-    /// The share of the request's words, by rarity, that stand in any entry.
-    pub known: f32,
+    /// How many words the request has.
+    pub words: usize,
 }
+
+impl Told {
+    /// How likely the request is about any entry. Chosen on the set `agents` against requests to a bank and a voice
+    /// assistant: the share that the best entry answers counts more the longer the request.
+    #[must_use]
+    pub fn inside(&self) -> f32 {
+        let top = self.scores.iter().copied().fold(0.0, f32::max);
+        logistic(8.0 * (top * (self.words as f32).sqrt() / INSIDE).max(1e-3).ln())
+    }
+}
+
+/// What the best entry's share times the square root of the words is where a request is as likely about it as not.
+const INSIDE: f32 = 0.6;
 
 impl Prior {
     /// Reads the entries.
@@ -106,9 +121,14 @@ impl Prior {
     /// How much a request is about each entry.
     #[must_use]
     pub fn tell(&self, request: &str) -> Told {
-        let mut terms = terms(request);
+        self.tell_words(&words(request))
+    }
+
+    pub(crate) fn tell_words(&self, request: &[String]) -> Told {
+        let mut terms: Vec<u64> =
+            stems(request).into_iter().zip(request).filter(|(_, word)| !is_stop(word)).map(|(stem, _)| stem).collect();
         terms.sort_unstable();
-        let mut told = Told { scores: vec![0.0; self.entries as usize], known: 0.0 };
+        let mut told = Told { scores: vec![0.0; self.entries as usize], words: request.len() };
         // A word that no entry has is as rare as can be.
         let unknown = (agentops_text::bm25::idf(self.entries as usize, 0) as f32).powf(RARITY);
         let mut all = 0.0;
@@ -120,7 +140,6 @@ impl Prior {
             };
             let weight = self.rarity[at] * often;
             all += weight;
-            told.known += weight;
             for (entry, adds) in self.postings(at) {
                 told.scores[*entry as usize] += weight * adds;
             }
@@ -128,7 +147,6 @@ impl Prior {
         if all == 0.0 {
             return told;
         }
-        told.known /= all;
         for (score, name) in told.scores.iter_mut().zip(&self.names) {
             let named = name.iter().filter(|word| terms.binary_search(word).is_ok()).count();
             *score *= (1.0 + NAMED * named as f32 / name.len().max(1) as f32) / all;
@@ -155,6 +173,38 @@ impl Prior {
 
     fn postings(&self, at: usize) -> &[(u32, f32)] {
         &self.postings[self.begins[at] as usize..self.begins[at + 1] as usize]
+    }
+}
+
+impl Prior {
+    pub(crate) fn write(&self, to: &mut Writer) {
+        to.one(self.entries);
+        to.many(&self.words);
+        to.many(&self.rarity);
+        to.many(&self.begins);
+        let (entries, adds): (Vec<u32>, Vec<f32>) = self.postings.iter().copied().unzip();
+        to.many(&entries);
+        to.many(&adds);
+        self.names.iter().for_each(|name| to.many(name));
+    }
+
+    pub(crate) fn read(from: &mut Reader<'_>) -> Option<Self> {
+        let mut prior = Self {
+            entries: from.one()?,
+            words: from.many()?,
+            rarity: from.many()?,
+            begins: from.many()?,
+            ..Self::default()
+        };
+        let (entries, adds): (Vec<u32>, Vec<f32>) = (from.many()?, from.many()?);
+        prior.postings = entries.into_iter().zip(adds).collect();
+        prior.names = (0..prior.entries).map(|_| from.many()).collect::<Option<_>>()?;
+        let fits = prior.rarity.len() == prior.words.len()
+            && prior.begins.len() == prior.words.len() + 1
+            && prior.begins.is_sorted()
+            && prior.begins.last().is_some_and(|end| *end as usize == prior.postings.len())
+            && prior.postings.iter().all(|(entry, _)| *entry < prior.entries);
+        fits.then_some(prior)
     }
 }
 
@@ -222,7 +272,7 @@ mod tests {
     fn what_no_entry_knows_scores_nothing() {
         let prior = Prior::new(&[entry("a", "", ""), entry("b", "bees", "")]);
         let told = prior.tell("全部删除 xyzzy");
-        assert!(told.scores.iter().all(|score| *score == 0.0) && told.known == 0.0);
+        assert!(told.scores.iter().all(|score| *score == 0.0) && told.inside() < 0.01);
         assert!(Prior::default().tell("anything").scores.is_empty());
     }
 }

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 
+use crate::bytes::{Reader, Writer};
 use crate::catalogue::Entry;
-use crate::features::{Kind, features};
+use crate::features::{Kind, features, of_words, words};
 use crate::memory::{Like, Memory};
 use crate::net::Net;
 use crate::prior::Prior;
@@ -66,12 +67,14 @@ pub const RANKED: usize = 10;
 const SUGGEST: f32 = 0.35;
 /// Below which likelihood of being about anything a request fits nothing.
 const INSIDE: f32 = 0.5;
+/// Labelled requests that a label needs before it is taken without asking.
+const AUTO_MIN: u32 = 3;
 /// Labelled requests of a label from which its learner counts as much as its file.
-const EVEN: f32 = 1.0;
-/// How much steeper than its scores the prior's likelihoods are.
-const STEEP: f32 = 14.0;
+const EVEN: f32 = 0.5;
+/// The power of the prior's scores that its likelihoods are: how much better an entry is counts, not how good it is.
+const STEEP: f32 = 7.0;
 /// How alike a remembered request must be to say anything.
-const ALIKE: f32 = 0.6;
+const ALIKE: f32 = 0.45;
 /// Words of a description that stand for a request.
 const DESCRIBED: usize = 40;
 
@@ -233,14 +236,11 @@ impl Router {
         }
         ranked.sort_by(order);
         let best = ranked.first().map_or(0.0, |(_, likely)| *likely);
-        let (confidence, in_scope) = if self.evidence() == 0 {
-            (best, (heard.told / TOLD_ENOUGH).min(1.0) * 0.95)
-        } else {
-            (self.scope.confidence(&heard.signals), self.scope.inside(&heard.signals).max(heard.alike))
-        };
+        let first = ranked.first().map_or(0, |(label, _)| *label);
+        let (confidence, in_scope) = self.figures(&heard, first, best);
         let decision = if in_scope < INSIDE || ranked.is_empty() {
             Decision::Abstain
-        } else if self.scope.is_auto(&heard.signals) {
+        } else if self.scope.is_auto(&heard.signals) && self.counts[first] >= AUTO_MIN {
             Decision::Auto
         } else if confidence >= SUGGEST {
             Decision::Suggest
@@ -250,20 +250,36 @@ impl Router {
         Answer { ranked, confidence, in_scope, decision }
     }
 
+    /// How likely the first label is right, and the request about anything here.
+    fn figures(&self, heard: &HeardAll, first: usize, best: f32) -> (f32, f32) {
+        if !self.scope.is_fitted() {
+            return (best, heard.inside.max(heard.alike));
+        }
+        let inside = self.scope.inside(&heard.signals).max(heard.alike);
+        let confidence = self.scope.confidence(&heard.signals);
+        // Of labels that were never learnt the learner knows nothing: there the files are asked as well.
+        let is_learnt = self.counts.get(first).is_some_and(|count| *count > 0);
+        let is_whole = self.label_of.len() == self.labels.len();
+        (if is_learnt { confidence } else { confidence.min(best) }, if is_whole { inside } else { inside.max(heard.inside) })
+    }
+
     fn hear(&self, text: &str) -> HeardAll {
-        let told = self.prior.tell(text);
+        let words = words(text);
+        let told = self.prior.tell_words(&words);
         let top = told.scores.iter().copied().fold(0.0, f32::max);
-        let mut likely: Vec<f32> = told.scores.iter().map(|score| ((score - top) * STEEP).exp()).collect();
+        // Where no word stands anywhere, each is as likely as the next.
+        let share = |score: &f32| if top > 0.0 { (score / top).powf(STEEP) } else { 1.0 };
+        let mut likely: Vec<f32> = told.scores.iter().map(share).collect();
         let sum = likely.iter().sum::<f32>().max(1e-9);
         likely.iter_mut().for_each(|likely| *likely /= sum);
-        let mut all = HeardAll { likely, signals: Default::default(), told: top, alike: 0.0 };
+        let mut all = HeardAll { likely, signals: Default::default(), inside: told.inside(), alike: 0.0 };
         if self.label_of.is_empty() {
             return all;
         }
-        let features = features(text);
+        let features = of_words(&words);
         let heard = self.net.hear(&self.net.rows(&features));
         let known = self.net.known_share(&features);
-        let words = features.iter().filter(|feature| feature.kind == Kind::Words).count();
+        let length = features.iter().filter(|feature| feature.kind == Kind::Words).count();
         // The learner speaks for the labels that it learnt, with the weight that the files give them together or more.
         let weights: Vec<f32> = self
             .label_of
@@ -280,7 +296,7 @@ impl Router {
             let likely = &mut all.likely[*label as usize];
             *likely = (1.0 - weights[learnt]) * *likely + weights[learnt] * heard.likely[learnt] * mass;
         }
-        let like = self.memory.like(text, 5);
+        let like = self.memory.like_words(&words, 5);
         if let Some(Like { alike, .. }) = like.first().filter(|like| like.alike > ALIKE) {
             all.alike = *alike;
             let sum: f32 = like.iter().map(|like| like.alike.powi(4)).sum();
@@ -292,8 +308,48 @@ impl Router {
         }
         let sum = all.likely.iter().sum::<f32>().max(1e-9);
         all.likely.iter_mut().for_each(|likely| *likely /= sum);
-        all.signals = signals(&all.likely, heard.clear, known, words);
+        all.signals = signals(&all.likely, heard.clear, known, length);
         all
+    }
+
+    /// Everything that it knows, for [`Self::from_bytes`].
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut to = Writer::default();
+        to.one(self.labels.len() as u64);
+        self.labels.iter().chain(&self.described).for_each(|text| to.text(text));
+        to.many(&self.label_of);
+        to.many(&self.counts);
+        to.one(self.vanished as u64);
+        self.prior.write(&mut to);
+        self.net.write(&mut to);
+        self.memory.write(&mut to);
+        self.scope.write(&mut to);
+        to.sealed()
+    }
+
+    /// The router that [`Self::to_bytes`] wrote. `None`: written by another version, cut, or altered.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut from = Reader::of_sealed(bytes)?;
+        let count = usize::try_from(from.one::<u64>()?).ok()?;
+        let mut router = Self { labels: from.texts(count)?, described: from.texts(count)?, ..Self::default() };
+        router.label_of = from.many()?;
+        router.counts = from.many()?;
+        router.vanished = usize::try_from(from.one::<u64>()?).ok()?;
+        router.prior = Prior::read(&mut from)?;
+        router.net = Net::read(&mut from)?;
+        router.memory = Memory::read(&mut from)?;
+        router.scope = Scope::read(&mut from)?;
+        router.learnt = vec![None; count];
+        for (label, learnt) in router.label_of.iter().zip(0u32..) {
+            *router.learnt.get_mut(*label as usize)? = Some(learnt);
+        }
+        for (number, label) in router.labels.iter().enumerate() {
+            router.numbers.entry(label.clone()).or_insert(number);
+        }
+        let fits = router.counts.len() == count && router.label_of.len() == router.net.labels();
+        fits.then_some(router)
     }
 
     /// Why a label fits a request: words without which it would be less likely, and remembered requests.
@@ -320,10 +376,10 @@ impl Router {
 
     /// Each word by how much less likely the label would be without it.
     fn without_each(&self, text: &str, learnt: usize) -> Vec<(String, f32)> {
-        let mut words = crate::features::words(text);
+        let mut words = words(text);
         words.truncate(40);
         let likely = |words: &[String]| {
-            let rows = self.net.rows(&crate::features::of_words(words));
+            let rows = self.net.rows(&of_words(words));
             self.net.hear(&rows).likely.get(learnt).copied().unwrap_or(0.0)
         };
         let whole = crate::scope::logit(likely(&words));
@@ -343,12 +399,132 @@ impl Router {
 
 /// Every how manieth request is held back in turn.
 const FOLDS: usize = 5;
-/// The prior's score from which on a request surely is about an entry.
-const TOLD_ENOUGH: f32 = 0.25;
 
 struct HeardAll {
     likely: Vec<f32>,
     signals: crate::scope::Signals,
-    told: f32,
+    inside: f32,
     alike: f32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entries() -> Vec<Entry> {
+        [
+            ("sql", "Writes and speeds up database queries."),
+            ("docs", "Writes documents and tutorials."),
+            ("ui", "Builds buttons, pages and styles."),
+        ]
+        .map(|(name, description)| Entry {
+            label: name.into(),
+            name: name.into(),
+            description: description.into(),
+            ..Entry::default()
+        })
+        .to_vec()
+    }
+
+    fn example(text: &str, label: &str) -> Example {
+        Example { text: text.into(), label: label.into() }
+    }
+
+    /// Thirty requests a label, none twice.
+    fn examples() -> Vec<Example> {
+        let things = ["orders", "users", "invoices", "logs", "teams", "teas", "ships", "maps", "songs", "games"];
+        let mut all = Vec::new();
+        for (at, thing) in things.iter().enumerate() {
+            for way in 0..3 {
+                let n = at * 3 + way;
+                all.push(example(&format!("the {thing} query s{n} is slow, add an index"), "sql"));
+                all.push(example(&format!("explain {thing} d{n} in a guide for newcomers"), "docs"));
+                all.push(example(&format!("make the {thing} button u{n} blue"), "ui"));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn files_speak_before_anybody_has() {
+        let router = Router::new(&entries());
+        let answer = router.route("write a tutorial");
+        assert_eq!(router.label(answer.ranked[0].0), "docs");
+        assert_eq!(router.because("write a tutorial", answer.ranked[0].0).words, ["tutorial", "write"]);
+        assert_ne!(answer.decision, Decision::Auto, "without feedback nothing is taken by itself");
+        assert_eq!(router.route("what is the capital of France?").decision, Decision::Abstain);
+    }
+
+    #[test]
+    fn a_correction_counts_at_once_and_only_for_what_is_like_it() {
+        let mut router = Router::new(&entries());
+        let request = "the landing thing looks off";
+        assert!(router.learn(request, "ui"));
+        assert_eq!(router.label(router.route(request).ranked[0].0), "ui");
+        assert_eq!(router.label(router.route("this landing thing looks off again").ranked[0].0), "ui");
+        assert_eq!(router.label(router.route("speed up this database query").ranked[0].0), "sql");
+        assert!(!router.learn(request, "gone"), "a label that is not there is not learnt");
+    }
+
+    #[test]
+    fn enough_that_is_right_is_taken_without_asking_and_what_is_unlike_is_not() {
+        let mut router = Router::new(&entries());
+        router.fit(&examples(), &[]);
+        let answer = router.route("the cats query is slow, add an index");
+        assert_eq!((router.label(answer.ranked[0].0), answer.decision), ("sql", Decision::Auto));
+        assert!(answer.confidence > 0.9, "{answer:?}");
+        assert_ne!(router.route("wie wird das Wetter morgen in Köln").decision, Decision::Auto);
+        assert_eq!(router.route("").decision, Decision::Abstain);
+    }
+
+    #[test]
+    fn a_label_that_vanished_is_counted_and_teaches_nothing() {
+        let (mut router, mut without) = (Router::new(&entries()), Router::new(&entries()));
+        without.fit(&examples(), &[]);
+        let mut all = examples();
+        all.push(example("feed the parrot", "zoo"));
+        router.fit(&all, &[]);
+        assert_eq!(router.vanished(), 1);
+        assert_eq!(router.route("feed the parrot").ranked, without.route("feed the parrot").ranked);
+    }
+
+    #[test]
+    fn bytes_give_the_same_router_and_damaged_ones_none() {
+        let mut router = Router::new(&entries());
+        router.fit(&examples(), &[]);
+        let bytes = router.to_bytes();
+        let mut read = Router::from_bytes(&bytes).unwrap();
+        for text in ["the cats query is slow", "zzz", "", "make it blue"] {
+            assert_eq!(format!("{:?}", router.route(text)), format!("{:?}", read.route(text)));
+        }
+        router.learn("paint it red", "ui");
+        read.learn("paint it red", "ui");
+        assert_eq!(router.route("paint the wall red").ranked, read.route("paint the wall red").ranked);
+        for at in (0..bytes.len()).step_by(bytes.len() / 97) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            assert!(Router::from_bytes(&damaged).is_none(), "byte {at}");
+            assert!(Router::from_bytes(&bytes[..at]).is_none());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_text_has_an_answer_whose_figures_are_shares(text in "\\PC{0,400}", learnt in any::<bool>()) {
+            let mut router = Router::new(&entries());
+            if learnt {
+                router.fit(&examples()[..30], &[]);
+            }
+            let answer = router.route(&text);
+            prop_assert_eq!(answer.ranked.len(), 3);
+            let sum: f32 = answer.ranked.iter().map(|(_, likely)| likely).sum();
+            prop_assert!((sum - 1.0).abs() < 1e-3, "{}", sum);
+            for figure in [answer.confidence, answer.in_scope] {
+                prop_assert!((0.0..=1.0).contains(&figure), "{}", figure);
+            }
+            prop_assert!(router.because(&text, answer.ranked[0].0).words.len() <= 4);
+        }
+    }
 }

@@ -4,6 +4,8 @@
 //! much of the request's words was ever seen. What is usual for requests in scope is measured on held-back ones, and the
 //! signals are taken relative to it, so that the same weights fit catalogues of any size.
 
+use crate::bytes::{Reader, Writer};
+
 /// How many signals there are.
 pub const SIGNALS: usize = 6;
 
@@ -25,7 +27,9 @@ pub fn logit(likely: f32) -> f32 {
     (likely / (1.0 - likely)).ln()
 }
 
-fn logistic(odds: f32) -> f32 {
+/// The share that odds, as a logarithm, stand for.
+#[must_use]
+pub fn logistic(odds: f32) -> f32 {
     1.0 / (1.0 + (-odds).exp())
 }
 
@@ -33,8 +37,11 @@ fn logistic(odds: f32) -> f32 {
 const OUTSIDE: f32 = 0.2;
 
 /// Weights that tell what is in scope, fitted on the validation splits of CLINC150 and BANKING77-OOS together.
-const WEIGHTS: Signals = [1.7, -0.2, 0.5, 0.5, 0.1, 0.0];
-const BIAS: f32 = 3.0;
+const WEIGHTS: Signals = [2.0, 0.0, 0.0, 0.5, 0.3, -0.1];
+const BIAS: f32 = 4.2;
+
+/// What requests differ by at least. Where all that were held back are alike, one that is a little unlike them is no stranger.
+const SPREAD_MIN: Signals = [1.0, 0.5, 0.1, 0.1, 0.1, 0.3];
 
 /// See the module's documentation.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,8 +101,10 @@ impl Scope {
             let mean = inside.iter().map(|held| held.signals[signal]).sum::<f32>() / inside.len() as f32;
             let squares = inside.iter().map(|held| (held.signals[signal] - mean).powi(2)).sum::<f32>();
             scope.usual[signal] = mean;
-            scope.spread[signal] = (squares / inside.len() as f32).sqrt().max(0.05);
+            scope.spread[signal] = (squares / inside.len() as f32).sqrt().max(SPREAD_MIN[signal]);
         }
+        // Of few requests the learner is so sure that how sure differs from one learning to the next.
+        scope.spread[0] = scope.spread[0].max(scope.usual[0] / 4.0);
         (scope.weights, scope.bias) = (WEIGHTS, BIAS);
         let outside = held.len() - inside.len();
         // As many requests count as out of scope as there are expected to be, however many were shown.
@@ -146,6 +155,12 @@ impl Scope {
         odds[0] * self.sure[0] + odds[1] * self.sure[1] + self.sure_bias
     }
 
+    /// Whether there were held-back requests to learn from.
+    #[must_use]
+    pub fn is_fitted(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
     /// How likely a request is about something here.
     #[must_use]
     pub fn inside(&self, signals: &Signals) -> f32 {
@@ -162,7 +177,7 @@ impl Scope {
                 below + (above - below) * (sureness - low) / (high - low)
             }
             (Some((_, last)), _) => last,
-            (None, Some((_, first))) => *first,
+            (None, Some((at, first))) => first * (logistic(sureness) / logistic(*at)).sqrt(),
             (None, None) => return logistic(sureness),
         };
         // A whisker of the unrounded figure keeps the order of two that fall into one step.
@@ -173,6 +188,35 @@ impl Scope {
     #[must_use]
     pub fn is_auto(&self, signals: &Signals) -> bool {
         self.auto.is_some_and(|auto| self.sureness(signals) >= auto)
+    }
+}
+
+impl Scope {
+    pub(crate) fn write(&self, to: &mut Writer) {
+        for numbers in [&self.usual, &self.spread, &self.weights] {
+            numbers.iter().for_each(|number| to.one(*number));
+        }
+        [self.bias, self.sure[0], self.sure[1], self.sure_bias].into_iter().for_each(|number| to.one(number));
+        let (at, share): (Vec<f32>, Vec<f32>) = self.steps.iter().copied().unzip();
+        to.many(&at);
+        to.many(&share);
+        to.many(self.auto.as_slice());
+    }
+
+    pub(crate) fn read(from: &mut Reader<'_>) -> Option<Self> {
+        let mut scope = Self::default();
+        for numbers in [&mut scope.usual, &mut scope.spread, &mut scope.weights] {
+            for number in numbers {
+                *number = from.one()?;
+            }
+        }
+        scope.bias = from.one()?;
+        scope.sure = [from.one()?, from.one()?];
+        scope.sure_bias = from.one()?;
+        let (at, share): (Vec<f32>, Vec<f32>) = (from.many()?, from.many()?);
+        scope.steps = at.into_iter().zip(share).collect();
+        scope.auto = from.many()?.first().copied();
+        Some(scope)
     }
 }
 
@@ -223,7 +267,7 @@ fn regress<const N: usize>(rows: &[([f32; N], bool, f32)], begin: [f32; N], begi
 /// The share that was right at each sureness, made to rise: pool adjacent violators (Ayer et al. 1955) over groups of equal
 /// size, each with one right and one wrong request more than it has.
 fn rising(sorted: &[(f32, bool)]) -> Vec<(f32, f32)> {
-    let group = (sorted.len() / 40).max(5);
+    let group = (sorted.len() / 10).max(40);
     let mut pools: Vec<(f32, f32, f32)> = Vec::new(); // sureness, right and all, summed
     for chunk in sorted.chunks(group) {
         let right = chunk.iter().filter(|(_, right)| *right).count() as f32;
