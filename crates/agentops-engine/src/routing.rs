@@ -3,6 +3,8 @@
 //! `agentops-route` decides; this module gives it what lies on disk and in git.
 
 mod examples;
+mod kept;
+mod learner;
 mod roles;
 mod score;
 mod sources;
@@ -12,13 +14,12 @@ mod workflows;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use agentops_core::id::Name;
 use agentops_git::Repo;
-use agentops_route::feedback::{Ended, Gathered, Labelled, Line, Why};
-use agentops_route::grow;
-use agentops_route::router::{Decision, Example, Router};
-use agentops_route::scope::HELD_MIN;
+use agentops_route::feedback::{Line, Why};
+use agentops_route::router::{Decision, Router};
 use agentops_safe::Redactor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,27 +30,34 @@ use sources::Sources;
 use workflows::Workflows;
 
 pub use examples::{ProfileExample, REPOSITORY};
+pub use learner::Learner;
 pub use roles::{roles, writers};
 pub use score::{Doubt, EvalView, Figure, Figures, ProfileFigures, ProgressView, RunsView};
 
 /// Everything that a task can be routed to, with what was learnt.
 #[derive(Debug)]
 pub struct Routing {
-    bare: Router,
     router: Router,
-    /// The first line of what each agent is for, in the router's order.
-    described: Vec<String>,
+    /// In the router's order.
+    agents: Vec<Agent>,
     workflows: Workflows,
     /// What is not used, and why.
     pub problems: Vec<String>,
     /// What was learnt.
     pub learnt: Learnt,
-    /// Kept for measuring; absent where nothing was learnt from git.
-    sources: Sources,
+}
+
+/// An agent as far as an answer needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Agent {
+    label: String,
+    name: String,
+    /// The first line of what it is for.
+    line: String,
 }
 
 /// What was learnt, and what was not.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Learnt {
     /// Tasks whose agent is known from people or merged runs.
     pub agents: usize,
@@ -59,15 +67,15 @@ pub struct Learnt {
     pub vanished: usize,
     /// Other lines that are not learnt, and why.
     pub left_out: BTreeMap<Why, usize>,
-    /// How runs ended, by agent and workflow.
-    pub ended: BTreeMap<(String, String), Ended>,
 }
 
-/// Where feedback lies and what time it is.
+/// Where feedback lies, and what time it is.
 #[derive(Debug, Clone, Copy)]
 pub struct Here<'a> {
     /// The repository.
     pub repo: &'a Repo,
+    /// A file that what was learnt is kept in. It may be deleted at any time.
+    pub cache: Option<&'a Path>,
     /// The time, in Unix milliseconds.
     pub now_ms: u64,
 }
@@ -144,81 +152,30 @@ impl Routing {
     /// # Errors
     /// A folder or file of the repository's or the user's own cannot be read.
     pub fn open(places: &Places, roles: &[Name]) -> Result<Self, FileError> {
-        let sources = Sources::read(places, roles)?;
-        Ok(Self::build(sources, Gathered::default()))
+        Ok(Learner::open(places, roles, None)?.routing())
     }
 
     /// Reads what is at hand, and learns what people said and how runs ended, in all clones that are known here. Feedback that
-    /// git cannot give is a problem and no error.
+    /// git cannot give is a problem and no error. What was learnt before and still holds is not learnt again, and no text of a
+    /// catalogue is read for it.
     ///
     /// # Errors
     /// As [`Routing::open`].
     pub fn learnt(places: &Places, roles: &[Name], here: Here<'_>) -> Result<Self, FileError> {
-        let mut sources = Sources::read(places, roles)?;
-        sources.read_feedback(here);
-        let gathered = sources.gathered(None);
-        Ok(Self::build(sources, gathered))
-    }
-
-    fn build(mut sources: Sources, gathered: Gathered) -> Self {
-        let bare = Router::new(&sources.entries);
-        let described = sources.entries.iter().map(|entry| first_line(&entry.description)).collect();
-        let problems = std::mem::take(&mut sources.problems);
-        let workflows = Workflows::new(sources.workflows.clone());
-        let router = bare.clone();
-        let mut routing = Self { bare, router, described, workflows, problems, learnt: Learnt::default(), sources };
-        routing.learn(gathered);
-        routing
-    }
-
-    /// Learns from the beginning.
-    fn learn(&mut self, gathered: Gathered) {
-        let (agents, gone) = self.agent_lines(&gathered.agents);
-        let (flows, gone_flows) = self.workflow_lines(&gathered.workflows);
-        let (base, held) = self.agent_examples();
-        self.router = grow::grown(&self.bare, &base, &held, &agents);
-        self.workflows.learn(&self.workflow_examples(), &flows);
-        self.learnt = Learnt {
-            agents: agents.len(),
-            workflows: flows.len(),
-            vanished: gone + gone_flows,
-            left_out: gathered.left_out,
-            ended: gathered.ended,
-        };
-    }
-
-    /// The lines whose agent is there, and how many others there are.
-    fn agent_lines(&self, lines: &[Labelled]) -> (Vec<Example>, usize) {
-        there(lines, |label| self.has_agent(label))
-    }
-
-    fn workflow_lines(&self, lines: &[Labelled]) -> (Vec<Example>, usize) {
-        there(lines, |name| self.workflows.has(name))
-    }
-
-    /// A profile's own examples of agents, and those that are held back where they are enough to measure with.
-    fn agent_examples(&self) -> (Vec<Example>, Vec<Example>) {
-        let of = |example: &ProfileExample| {
-            let label = example.agent.clone().filter(|label| self.has_agent(label))?;
-            Some(Example { text: example.text.clone(), label })
-        };
-        let base = self.sources.examples.learnt.iter().filter_map(of).collect();
-        let held: Vec<Example> = self.sources.examples.held.values().flatten().filter_map(of).collect();
-        (base, if held.len() >= HELD_MIN { held } else { Vec::new() })
-    }
-
-    fn workflow_examples(&self) -> Vec<Example> {
-        let of = |example: &ProfileExample| {
-            let label = example.workflow.clone().filter(|name| self.workflows.has(name))?;
-            Some(Example { text: example.text.clone(), label })
-        };
-        self.sources.examples.learnt.iter().filter_map(of).collect()
+        let sources = Sources::read(places, roles, Some(here))?;
+        if let Some(routing) = kept::read(here, &sources) {
+            return Ok(routing);
+        }
+        let learner = Learner::of(sources, places, roles)?;
+        let routing = learner.routing();
+        kept::write(here, learner.sources(), &routing);
+        Ok(routing)
     }
 
     /// Whether there is an agent of this label that tasks can go to.
     #[must_use]
     pub fn has_agent(&self, label: &str) -> bool {
-        self.sources.entries.iter().any(|entry| entry.label == label)
+        self.agents.iter().any(|agent| agent.label == label)
     }
 
     /// Whether there is a workflow of this name.
@@ -238,24 +195,24 @@ impl Routing {
     /// # Errors
     /// No agent, or several, are meant.
     pub fn meant(&self, given: &str) -> Result<String, Vec<String>> {
-        let entries = &self.sources.entries;
+        let agents = &self.agents;
         if self.has_agent(given) {
             return Ok(given.to_owned());
         }
         let named: Vec<String> =
-            entries.iter().filter(|entry| entry.name == given).map(|entry| entry.label.clone()).collect();
+            agents.iter().filter(|agent| agent.name == given).map(|agent| agent.label.clone()).collect();
         match &named[..] {
             [one] => return Ok(one.clone()),
             [] => {}
             _ => return Err(named),
         }
         let given = given.to_lowercase();
-        let mut near: Vec<(f64, &String)> = entries
+        let mut near: Vec<(f64, &String)> = agents
             .iter()
-            .map(|entry| {
-                let last = entry.label.rsplit('/').next().unwrap_or_default();
+            .map(|agent| {
+                let last = agent.label.rsplit('/').next().unwrap_or_default();
                 let alike = |text: &str| alike(&given, &text.to_lowercase());
-                (alike(&entry.label).max(alike(&entry.name)).max(alike(last)), &entry.label)
+                (alike(&agent.label).max(alike(&agent.name)).max(alike(last)), &agent.label)
             })
             .collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
@@ -270,7 +227,7 @@ impl Routing {
             let because = self.router.because(task, *label);
             RankedAgent {
                 label: self.router.label(*label).to_owned(),
-                description: self.described.get(*label).cloned().unwrap_or_default(),
+                description: self.agents.get(*label).map(|agent| agent.line.clone()).unwrap_or_default(),
                 likely: *likely,
                 words: because.words,
                 like: because.like,
@@ -297,17 +254,6 @@ impl Routing {
     }
 }
 
-/// Lines whose label is there, as examples, and how many others there are.
-fn there(lines: &[Labelled], is_there: impl Fn(&str) -> bool) -> (Vec<Example>, usize) {
-    let kept: Vec<Example> = lines
-        .iter()
-        .filter(|line| is_there(&line.label))
-        .map(|line| Example { text: line.text.clone(), label: line.label.clone() })
-        .collect();
-    let gone = lines.len() - kept.len();
-    (kept, gone)
-}
-
 /// How much two words have in common: Dice's coefficient over their pairs of characters, 0 to 1.
 fn alike(a: &str, b: &str) -> f64 {
     let pairs = |text: &str| {
@@ -320,8 +266,4 @@ fn alike(a: &str, b: &str) -> f64 {
     let (a, b) = (pairs(a), pairs(b));
     let both = a.iter().filter(|pair| b.binary_search(pair).is_ok()).count();
     2.0 * both as f64 / (a.len() + b.len()).max(1) as f64
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }

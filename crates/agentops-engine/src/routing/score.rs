@@ -6,7 +6,7 @@ use agentops_route::grow::{Progress, progress};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ProfileExample, Routing};
+use super::{Learner, ProfileExample, Routing};
 
 /// A share with its bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -143,18 +143,14 @@ fn figures(marks: &[(Option<bool>, Option<bool>)]) -> Figures {
     }
 }
 
-impl Routing {
+impl Learner {
     /// Whether a line makes more of a profile's held-back examples go wrong than without it: agents and workflows each for
     /// themselves, each profile for itself. Nothing is kept.
     #[must_use]
-    pub fn doubt(&mut self, line: &Line) -> Option<Doubt> {
-        let held = self.sources.examples.held.clone();
-        self.learn(self.sources.gathered(None));
-        let before: Vec<_> = held.values().map(|held| marks(self, held)).collect();
-        self.learn(self.sources.gathered(Some(line)));
-        let after: Vec<_> = held.values().map(|held| marks(self, held)).collect();
-        self.learn(self.sources.gathered(None));
-        for (((profile, held), before), after) in held.iter().zip(before).zip(after) {
+    pub fn doubt(&self, line: &Line) -> Option<Doubt> {
+        let (without, with) = (self.routing(), self.taught(&self.sources.gathered(Some(line))));
+        for (profile, held) in &self.sources.examples.held {
+            let (before, after) = (marks(&without, held), marks(&with, held));
             for agents in [false, true] {
                 let mark = |marks: &(Option<bool>, Option<bool>)| if agents { marks.1 } else { marks.0 };
                 let count = |marks: &[_]| marks.iter().filter(|marks| mark(marks) == Some(true)).count();
@@ -176,18 +172,17 @@ impl Routing {
 
     /// How well tasks are routed here: held-back examples without and with feedback, and feedback as it came.
     #[must_use]
-    pub fn eval(&mut self) -> EvalView {
-        let held = self.sources.examples.held.clone();
-        self.learn(Gathered::default());
-        let before: Vec<Figures> = held.values().map(|held| figures(&marks(self, held))).collect();
+    pub fn eval(&self) -> EvalView {
         let gathered = self.sources.gathered(None);
-        let (agents, _) = self.agent_lines(&gathered.agents);
-        let (flows, _) = self.workflow_lines(&gathered.workflows);
-        self.learn(gathered);
-        let after: Vec<Figures> = held.values().map(|held| figures(&marks(self, held))).collect();
-        let (base, held_agents) = self.agent_examples();
-        let profiles = held.keys().zip(before.into_iter().zip(after));
-        let ended = self.learnt.ended.iter().map(|((agent, workflow), ended)| RunsView {
+        let (before, after) = (self.taught(&Gathered::default()), self.taught(&gathered));
+        let profiles = self.sources.examples.held.iter().map(|(profile, held)| ProfileFigures {
+            profile: (*profile).to_owned(),
+            before: figures(&marks(&before, held)),
+            after: figures(&marks(&after, held)),
+        });
+        let lines = self.lines(&gathered);
+        let (base, held) = self.agent_examples();
+        let runs = gathered.ended.iter().map(|((agent, workflow), ended)| RunsView {
             agent: Some(agent.clone()).filter(|agent| !agent.is_empty()),
             workflow: Some(workflow.clone()).filter(|workflow| !workflow.is_empty()),
             merged: ended.merged,
@@ -195,14 +190,12 @@ impl Routing {
             failed: ended.failed,
         });
         EvalView {
-            profiles: profiles
-                .map(|(profile, (before, after))| ProfileFigures { profile: (*profile).to_owned(), before, after })
-                .collect(),
-            agents: progress(&self.bare, &base, &held_agents, &agents).into(),
-            workflows: self.workflows.progress(&self.workflow_examples(), &flows).into(),
-            vanished: self.learnt.vanished,
-            left_out: self.learnt.left_out.iter().map(|(why, count)| (why.words().to_owned(), *count)).collect(),
-            runs: ended.collect(),
+            profiles: profiles.collect(),
+            agents: progress(&self.bare, &base, &held, &lines.agents).into(),
+            workflows: self.workflows.progress(&self.workflow_examples(), &lines.workflows).into(),
+            vanished: lines.vanished,
+            left_out: gathered.left_out.iter().map(|(why, count)| (why.words().to_owned(), *count)).collect(),
+            runs: runs.collect(),
         }
     }
 }

@@ -1,4 +1,4 @@
-use agentops_route::feedback::Source;
+use agentops_route::feedback::{Gathered, Source};
 
 use super::examples::Examples;
 use super::*;
@@ -13,10 +13,10 @@ fn line(at: u64, text: &str, agent: Option<&str>, workflow: Option<&str>) -> Lin
     Line::new(at, Source::Corrected, text, agent.map(Into::into), workflow.map(Into::into))
 }
 
-fn with(sources: Sources, lines: &[Line]) -> Routing {
+fn with(places: &Places, lines: &[Line]) -> Routing {
     let bytes: Vec<u8> = lines.iter().flat_map(|line| format!("{}\n", line.to_json()).into_bytes()).collect();
     let gathered = Gathered::gather(&[("a", &bytes)], u64::MAX / 2);
-    Routing::build(sources, gathered)
+    Learner::open(places, &[], None).unwrap().taught(&gathered)
 }
 
 fn right(routing: &Routing, examples: &[ProfileExample]) -> usize {
@@ -38,7 +38,7 @@ fn lines_do_not_drown_the_judge() {
             learnt.iter().partition(|example| example.workflow.as_deref() == Some("quick"));
         let turns = quick.iter().zip(&full).flat_map(|(a, b)| [*a, *b]).take(count).zip(0..);
         let lines: Vec<Line> = turns.map(|(of, at)| line(at, &of.text, None, of.workflow.as_deref())).collect();
-        let routing = with(Sources::read(&places, &[]).unwrap(), &lines);
+        let routing = with(&places, &lines);
         let with_lines = right(&routing, &held);
         eprintln!("{count} {} {with_lines} alone {alone}", routing.learnt.workflows);
         assert!(with_lines + 1 >= alone, "{count} lines: {with_lines} of {}", held.len());

@@ -68,6 +68,27 @@ impl Workflows {
         self.take(router, lines);
     }
 
+    /// Workflows with a learner that has learnt these lines.
+    pub fn taken(offered: Vec<(String, String)>, router: Router, lines: &[Example]) -> Self {
+        let mut workflows = Self::new(offered);
+        workflows.take(router, lines);
+        workflows
+    }
+
+    /// Learns the lines behind the first `learnt` ones, which are learnt already.
+    pub fn learn_more(&mut self, lines: &[Example], learnt: usize) {
+        let mut router = std::mem::take(&mut self.router);
+        for line in &lines[learnt..] {
+            router.learn(&line.text, &line.label);
+        }
+        self.take(router, lines);
+    }
+
+    /// What has learnt.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
     /// Takes a learner that has learnt these lines.
     fn take(&mut self, router: Router, lines: &[Example]) {
         (self.router, self.lines) = (router, lines.len());

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use agentops_engine::files::profile::Places;
 use agentops_engine::perform::chain;
-use agentops_engine::routing::{self, Doubt, Here, Routed, Routing};
+use agentops_engine::routing::{self, Doubt, Here, Learner, Routed, Routing};
 use agentops_route::feedback::{Line, Shown, Source};
 use agentops_safe::inert_line;
 use schemars::JsonSchema;
@@ -61,7 +61,7 @@ impl LearntView {
 /// `agentops route`
 pub fn route(global: &Global, args: &RouteArgs, printer: &Printer) -> Result<u8, CommandError> {
     match &args.what {
-        Some(RouteCommand::Correct(correct)) => self::correct(&Context::find(global)?, correct, printer),
+        Some(RouteCommand::Correct(correct)) => self::correct(global, correct, printer),
         Some(RouteCommand::Eval) => eval(global, printer),
         None => {
             let task = match (&args.task, &args.file) {
@@ -97,8 +97,25 @@ fn open(global: &Global) -> Result<Routing, CommandError> {
 
 fn learnt(context: &Context) -> Result<Routing, CommandError> {
     let places = Places::of(Some(context.repo.work_tree()), &context.home);
-    let here = Here { repo: &context.repo, now_ms: live::now() };
+    // Where the folder cannot be made nothing is kept, and everything is learnt each time.
+    let cache = context.paths.make().ok().map(|()| context.paths.routing());
+    let here = Here { repo: &context.repo, cache: cache.as_deref(), now_ms: live::now() };
     Ok(Routing::learnt(&places, &routing::roles(&places)?, here)?)
+}
+
+/// Everything that is needed to learn from the beginning.
+fn learner(global: &Global) -> Result<Learner, CommandError> {
+    match Context::find(global) {
+        Ok(context) => {
+            let places = Places::of(Some(context.repo.work_tree()), &context.home);
+            let here = Here { repo: &context.repo, cache: None, now_ms: live::now() };
+            Ok(Learner::open(&places, &routing::roles(&places)?, Some(here))?)
+        }
+        Err(_) => {
+            let places = super::agents::places(global)?;
+            Ok(Learner::open(&places, &routing::roles(&places)?, None)?)
+        }
+    }
 }
 
 fn read_task(file: &Path) -> Result<String, CommandError> {
@@ -116,9 +133,10 @@ fn read_task(file: &Path) -> Result<String, CommandError> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn correct(context: &Context, args: &CorrectArgs, printer: &Printer) -> Result<u8, CommandError> {
+fn correct(global: &Global, args: &CorrectArgs, printer: &Printer) -> Result<u8, CommandError> {
     // What agents do must not teach which agent is right.
     super::person_only()?;
+    let context = &Context::find(global)?;
     let task = match (&args.task, &args.run) {
         (Some(task), _) => context::redacted(task),
         (None, named) => {
@@ -132,7 +150,8 @@ fn correct(context: &Context, args: &CorrectArgs, printer: &Printer) -> Result<u
         return Err(CommandError::new(USAGE, "the task is empty, so nothing can be learnt from it")
             .hint("give the task as it was asked for"));
     }
-    let mut routing = learnt(context)?;
+    let learner = learner(global)?;
+    let routing = learner.routing();
     let agent = args.agent.as_deref().map(|given| agent(&routing, given)).transpose()?;
     if let Some(name) = args.workflow.as_deref().filter(|name| !routing.has_workflow(name)) {
         let known = routing.workflows().collect::<Vec<_>>().join(", ");
@@ -143,7 +162,7 @@ fn correct(context: &Context, args: &CorrectArgs, printer: &Printer) -> Result<u
     let mut line = Line::new(live::now(), Source::Corrected, &task, agent, args.workflow.clone());
     let first = before.agent.ranked.first().map(|first| first.label.clone());
     line.shown = Some(Shown { agent: first, workflow: before.workflow.name });
-    if let Some(doubt) = routing.doubt(&line) {
+    if let Some(doubt) = learner.doubt(&line) {
         if !args.force {
             return Err(refused(&doubt));
         }
@@ -195,13 +214,13 @@ fn refused(doubt: &Doubt) -> CommandError {
 }
 
 fn eval(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
-    let mut routing = open(global)?;
-    let view = routing.eval();
+    let learner = learner(global)?;
+    let view = learner.eval();
     if printer.json() {
         printer.value(&view);
     } else {
         show::eval(&view, printer);
-        routing.problems.iter().for_each(|problem| printer.note(problem));
+        learner.problems().iter().for_each(|problem| printer.note(problem));
     }
     Ok(error::SUCCESS)
 }

@@ -27,7 +27,7 @@ pub fn routed(view: &RouteView, printer: &Printer) {
         Decision::Abstain => "agent     nothing here fits this task; the nearest:".to_owned(),
     });
     for (place, ranked) in agent.ranked.iter().take(SHOWN).enumerate() {
-        self::ranked(place + 1, ranked, printer);
+        self::ranked(place + 1, ranked, agent.decision != Decision::Abstain, printer);
     }
     if agent.decision == Decision::Abstain {
         printer.note("the workflow's own agent does it; add agents that fit with: agentops agents add DIR, or a git URL");
@@ -51,8 +51,10 @@ pub fn routed(view: &RouteView, printer: &Printer) {
     printer.note("say where it belongs with: agentops route correct TASK --agent LABEL --workflow NAME");
 }
 
-fn ranked(place: usize, agent: &RankedAgent, printer: &Printer) {
-    let (label, likely) = (inert_line(&agent.label, 60), percent(agent.likely.into()));
+fn ranked(place: usize, agent: &RankedAgent, fits: bool, printer: &Printer) {
+    // Shares among agents of which none fits would look like sureness.
+    let likely = if fits { percent(agent.likely.into()) } else { String::new() };
+    let label = inert_line(&agent.label, 60);
     printer.data(&format!("  {place}  {likely:>5}  {label}  {}", inert_line(&agent.description, 60)));
     if !agent.words.is_empty() {
         printer.data(&format!("            words: {}", inert_line(&agent.words.join(", "), 90)));
