@@ -6,7 +6,7 @@ use std::path::Path;
 use agentops::error::{NOT_NOW, USAGE};
 use serde_json::{Value, json};
 
-use crate::room::{Room, quick_script, refs, scripted};
+use crate::room::{Room, everything, quick_script, refs, scripted};
 
 /// A room with a catalogue of agents for very different work.
 fn with_agents() -> Room {
@@ -21,6 +21,14 @@ fn with_agents() -> Room {
     of("translator", "Translates texts of the user interface into other languages.");
     let from = room.root().join("team").display().to_string();
     room.run(&["agents", "add", &from]).expect(0);
+    room
+}
+
+/// A room whose user can merge.
+fn merging() -> Room {
+    let room = Room::new();
+    room.git(&["config", "user.name", "Person"]);
+    room.git(&["config", "user.email", "person@localhost"]);
     room
 }
 
@@ -91,6 +99,12 @@ fn a_correction_is_learnt_and_is_the_same_after_every_cache_is_gone_and_in_every
     let cache = room.private("routing.bin").unwrap();
     assert!(cache.exists());
     assert_eq!(route(&room, like), grown, "from the cache");
+    let texts: Vec<_> = everything(&room.root().join("home/.config/agentops/catalogues"));
+    let texts: Vec<_> = texts.into_iter().filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
+    let whole: Vec<_> = texts.iter().map(|path| (path, fs::read(path).unwrap())).collect();
+    texts.iter().for_each(|path| fs::remove_file(path).unwrap());
+    assert_eq!((texts.len(), route(&room, like)), (3, grown.clone()), "no text of a catalogue is read");
+    whole.into_iter().for_each(|(path, text)| fs::write(path, text).unwrap());
     fs::remove_dir_all(room.state()).unwrap();
     assert_eq!(route(&room, like), grown, "from git alone");
     for damage in [&b""[..], b"agentops routing 1 00 5\nxxxxx", &[0xff; 4096]] {
@@ -209,13 +223,14 @@ fn any_text_has_an_answer() {
 #[test]
 fn a_correction_that_makes_held_back_examples_go_wrong_is_refused() {
     let room = with_agents();
-    let held = [("index the invoices table", "team/database-tuner"), ("make the header blue", "team/style-painter")];
+    let held =
+        [("index the invoices table", "team/database-tuner"), ("change colours and fonts of the CSS", "team/style-painter")];
     let held: Vec<String> = held.iter().map(|(text, agent)| json!({ "text": text, "agent": agent }).to_string()).collect();
     room.file(".agentops/routing/held-back.jsonl", &held.join("\n"));
-    let wrong = ["route", "correct", "make the header blue", "--agent", "team/translator"];
+    let wrong = ["route", "correct", "change colours and fonts of the CSS", "--agent", "team/translator"];
     let refused = room.run(&wrong).expect(NOT_NOW.into());
     assert!(
-        refused.stderr.contains("make the header blue") && refused.stderr.contains("team/style-painter"),
+        refused.stderr.contains("change colours and fonts of the CSS") && refused.stderr.contains("team/style-painter"),
         "{refused:#?}"
     );
     assert_eq!(room.git(&["branch", "--list", "agentops/records"]), "", "what is refused is not kept");
@@ -223,7 +238,7 @@ fn a_correction_that_makes_held_back_examples_go_wrong_is_refused() {
     let kept = room.run(&[&wrong[..], &["--force"]].concat()).expect(0);
     assert!(kept.stdout.contains("not learnt"), "{kept:#?}");
     assert_eq!(lines(&room)[0]["doubted"], true);
-    assert_eq!(first(&route(&room, "make the header blue")), "team/style-painter");
+    assert_eq!(first(&route(&room, "change colours and fonts of the CSS")), "team/style-painter");
     // What does no harm is learnt.
     room.run(&["route", "correct", "send the invoice to Madrid in Spanish", "--agent", "team/translator"]).expect(0);
     let eval = room.run(&["route", "eval", "--json"]).expect(0).json();
@@ -236,7 +251,7 @@ fn a_correction_that_makes_held_back_examples_go_wrong_is_refused() {
 
 #[test]
 fn merged_runs_teach_a_little_and_others_nothing() {
-    let room = Room::new();
+    let room = merging();
     let args = scripted(&room, "quick", quick_script());
     let first = room.run(&refs(&args)).expect(0).json();
     let second = room.run(&refs(&args)).expect(0).json();
@@ -258,7 +273,7 @@ fn merged_runs_teach_a_little_and_others_nothing() {
 
 #[test]
 fn a_run_that_cannot_teach_is_merged_all_the_same() {
-    let room = Room::new();
+    let room = merging();
     let done = room.run(&refs(&scripted(&room, "quick", quick_script()))).expect(0).json();
     // A branch below the one that is needed: git cannot make it.
     room.git(&["branch", "agentops/records/in-the-way"]);
