@@ -121,14 +121,14 @@ impl Why {
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
-            Why::Broken => "cannot be read",
-            Why::Newer => "are from a newer agentops",
-            Why::Future => "have a time that has not come",
-            Why::Twice => "are there already",
-            Why::Clone => "are older ones of a clone that has very many",
-            Why::Label => "are older ones of a label that has very many",
-            Why::Outweighed => "were outweighed by another word on the same task",
-            Why::Doubted => "were kept although held-back examples go wrong with them",
+            Why::Broken => "not readable",
+            Why::Newer => "from a newer agentops",
+            Why::Future => "with a time that has not come",
+            Why::Twice => "there already",
+            Why::Clone => "older, of a clone that has very many",
+            Why::Label => "older, of a label that has very many",
+            Why::Outweighed => "outweighed by another word on the same task",
+            Why::Doubted => "kept with --force, not learnt",
         }
     }
 }

@@ -41,12 +41,12 @@ pub fn routed(view: &RouteView, printer: &Printer) {
     workflow.reasons.iter().for_each(|reason| printer.data(&format!("          {}", inert_line(reason, 98))));
     let learnt = &view.learnt;
     if learnt.agents + learnt.workflows > 0 {
-        printer.note(&format!("learnt from {} tasks with an agent, {} with a workflow", learnt.agents, learnt.workflows));
+        printer.note(&format!("feedback learnt: {} for agents, {} for workflows", learnt.agents, learnt.workflows));
     }
     if learnt.vanished > 0 {
-        printer.note(&format!("{} lines name an agent or workflow that is no longer there", learnt.vanished));
+        printer.note(&format!("feedback left out: {} for an agent or workflow that is no longer there", learnt.vanished));
     }
-    learnt.left_out.iter().for_each(|(why, count)| printer.note(&format!("{count} lines of feedback {why}")));
+    learnt.left_out.iter().for_each(|(why, count)| printer.note(&format!("feedback left out: {count} {why}")));
     view.problems.iter().take(5).for_each(|problem| printer.note(problem));
     printer.note("say where it belongs with: agentops route correct TASK --agent LABEL --workflow NAME");
 }
@@ -100,9 +100,9 @@ pub fn eval(view: &EvalView, printer: &Printer) {
         printer.data(&format!("  {name}{agent}: {}, {}, {}", run.merged, run.discarded, run.failed));
     }
     if view.vanished > 0 {
-        printer.data(&format!("{} lines name an agent or workflow that is no longer there", view.vanished));
+        printer.data(&format!("feedback left out: {} for an agent or workflow that is no longer there", view.vanished));
     }
-    view.left_out.iter().for_each(|(why, count)| printer.data(&format!("{count} lines {why}")));
+    view.left_out.iter().for_each(|(why, count)| printer.data(&format!("feedback left out: {count} {why}")));
     printer.note("in brackets: 95 % intervals (Wilson)");
 }
 
