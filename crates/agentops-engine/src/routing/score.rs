@@ -179,9 +179,9 @@ impl Of {
 }
 
 impl Learner {
-    /// Whether a line makes routing worse: fewer of a profile's held-back examples are right with it, and that is more than
-    /// [`WOBBLE`], or fewer than without any feedback, or one of them is like the line's task. Agents and workflows count each
-    /// for themselves, and so does each profile. Nothing is kept.
+    /// Whether a line makes routing worse on a profile's held-back examples. It does if of those that are like its task fewer
+    /// are right with it; or if of all fewer are, by more than [`WOBBLE`] or than without any feedback. Agents and workflows
+    /// count each for themselves, and so does each profile. Nothing is kept.
     #[must_use]
     pub fn doubt(&self, line: &Line) -> Option<Doubt> {
         let (without, with) = (self.routing(), self.taught(&self.sources.gathered(Some(line))));
@@ -192,13 +192,15 @@ impl Learner {
             let (before, after, alone) = (marks(&without, held), marks(&with, held), marks(&alone, held));
             for of in [Of::Workflows, Of::Agents] {
                 let (was, is) = (of.right(&before), of.right(&after));
-                if is >= was {
-                    continue;
-                }
-                let lost = held.iter().zip(before.iter().zip(&after));
-                let lost = lost.filter(|(_, (before, after))| of.mark(before) == Some(true) && of.mark(after) != Some(true));
-                let lost: Vec<&ProfileExample> = lost.map(|(example, _)| example).collect();
-                let worse = was - is > WOBBLE || is < of.right(&alone) || lost.iter().any(|example| pulled(&example.text));
+                let right = |marks: &[(Option<bool>, Option<bool>)], at: usize| of.mark(&marks[at]) == Some(true);
+                let only_in = |one: &[_], other: &[_]| -> Vec<&ProfileExample> {
+                    (0..held.len()).filter(|at| right(one, *at) && !right(other, *at)).map(|at| &held[at]).collect()
+                };
+                let (lost, gained) = (only_in(&before, &after), only_in(&after, &before));
+                let like_it = |examples: &[&ProfileExample]| examples.iter().filter(|of| pulled(&of.text)).count();
+                let (lost_like_it, gained_like_it) = (like_it(&lost), like_it(&gained));
+                let fewer = is < was && (was - is > WOBBLE || is < of.right(&alone));
+                let worse = lost_like_it > gained_like_it || fewer;
                 if worse {
                     let wrong = lost.iter().map(|example| (example.text.clone(), of.label(example).to_owned())).collect();
                     let all = before.iter().filter(|marks| of.mark(marks).is_some()).count();

@@ -203,11 +203,11 @@ fn said(doubt: &Doubt) -> String {
         .map(|(text, label)| format!("\u{201c}{}\u{201d} belongs to {}", inert_line(text, 80), inert_line(label, 80)))
         .collect();
     let wrong = wrong.join("; ");
-    format!("of the {all} held-back examples of {profile} {after} would be right instead of {before}: {wrong}")
+    format!("{wrong}; right of the {all} held-back examples of {profile}: {before} before, {after} with it")
 }
 
 fn refused(doubt: &Doubt) -> CommandError {
-    CommandError::new(NOT_NOW, "the correction makes routing worse").cause(said(doubt)).hint(
+    CommandError::new(NOT_NOW, "the correction makes held-back examples go wrong").cause(said(doubt)).hint(
         "agentops route eval shows the figures; --force keeps the correction in git, where it is not learnt; if the examples \
          are the repository's own and wrong, change .agentops/routing/held-back.jsonl",
     )
