@@ -108,6 +108,12 @@ impl Paths {
         self.root.join("supervisor.log")
     }
 
+    /// What routing has learnt: a cache.
+    #[must_use]
+    pub fn routing(&self) -> PathBuf {
+        self.root.join("routing.bin")
+    }
+
     /// Work trees of a run.
     #[must_use]
     pub fn lanes(&self, run: &RunId) -> PathBuf {

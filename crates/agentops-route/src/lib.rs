@@ -5,7 +5,10 @@
 pub mod bytes;
 pub mod catalogue;
 pub mod corpus;
+pub mod eval;
 pub mod features;
+pub mod feedback;
+pub mod grow;
 pub mod judge;
 pub mod memory;
 pub mod net;

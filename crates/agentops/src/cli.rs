@@ -70,6 +70,8 @@ pub enum Command {
     Recall(RecallArgs),
     /// List agents; add and remove catalogues of them
     Agents(AgentsArgs),
+    /// Show where a task would go, and teach it
+    Route(RouteArgs),
     /// See and agree to what a repository would run
     Trust(TrustArgs),
     /// Check this machine and repository
@@ -359,6 +361,10 @@ pub enum SchemaOf {
     ShownAgent,
     /// Output of `agents add --json`
     AddedAgents,
+    /// Output of `route --json`
+    Route,
+    /// Output of `route eval --json`
+    RouteEval,
     /// Output of every command that changes something, with `--json`
     Done,
     /// What a failed command prints with `--json`
@@ -406,6 +412,52 @@ pub struct AddArgs {
     /// Take only this folder of the source
     #[arg(long, value_name = "DIR")]
     pub folder: Option<String>,
+}
+
+/// `agentops route`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct RouteArgs {
+    /// What else is to be done
+    #[command(subcommand)]
+    pub what: Option<RouteCommand>,
+    /// The task, in plain words
+    #[arg(value_name = "TASK")]
+    pub task: Option<String>,
+    /// Read the task from a file; `-` is stdin
+    #[arg(long, short, value_name = "FILE", conflicts_with = "task")]
+    pub file: Option<PathBuf>,
+}
+
+/// What `agentops route` can do beside showing where a task would go.
+#[derive(Debug, Subcommand)]
+pub enum RouteCommand {
+    /// Say where a task belongs; it is kept in git and learnt
+    Correct(CorrectArgs),
+    /// Measure it on held-back examples and on what was learnt
+    Eval,
+}
+
+/// `agentops route correct`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("of").args(["task", "run"]).required(true))]
+#[command(group = clap::ArgGroup::new("where").args(["agent", "workflow"]).required(true).multiple(true))]
+pub struct CorrectArgs {
+    /// The task, in plain words
+    #[arg(value_name = "TASK")]
+    pub task: Option<String>,
+    /// The task of this run
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<RunId>,
+    /// The agent that is right: a label of `agentops agents`
+    #[arg(long, value_name = "LABEL")]
+    pub agent: Option<String>,
+    /// The workflow that is right
+    #[arg(long, short, value_name = "NAME")]
+    pub workflow: Option<String>,
+    /// Keep it even if held-back examples go wrong with it; it is not learnt then
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `agentops recall`

@@ -9,6 +9,7 @@ mod finish;
 mod gateway;
 mod look;
 mod recall;
+mod route;
 mod run;
 mod schema;
 mod trust;
@@ -46,6 +47,7 @@ pub fn dispatch(cli: &Cli, printer: &Printer) -> Result<u8, CommandError> {
         Command::Bundle(args) => bundle::bundle(global, args, printer),
         Command::Recall(args) => recall::recall(global, args, printer),
         Command::Agents(args) => agents::agents(global, args, printer),
+        Command::Route(args) => route::route(global, args, printer),
         Command::Trust(args) => trust::trust(&Context::find(global)?, args, printer),
         Command::Doctor => doctor::doctor(global, printer),
         Command::Demo(args) => demo::demo(args, printer),

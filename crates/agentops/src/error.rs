@@ -69,6 +69,13 @@ impl CommandError {
         Self { code, causes: vec![what.into()], hints: Vec::new(), subject: None }
     }
 
+    /// Adds why.
+    #[must_use]
+    pub fn cause(mut self, cause: impl Into<String>) -> Self {
+        self.causes.push(cause.into());
+        self
+    }
+
     /// Adds what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

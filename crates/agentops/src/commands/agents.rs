@@ -147,7 +147,7 @@ fn word(text: &str) -> String {
 }
 
 /// The places of the repository where we are; outside of any, those of the user.
-fn places(global: &Global) -> Result<Places, CommandError> {
+pub(super) fn places(global: &Global) -> Result<Places, CommandError> {
     match Context::find(global) {
         Ok(here) => Ok(Places::of(Some(here.repo.work_tree()), &here.home)),
         Err(error) if global.repo.is_some() => Err(error),

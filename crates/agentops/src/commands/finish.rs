@@ -5,6 +5,7 @@ use agentops_engine::perform;
 use agentops_engine::trust;
 use agentops_engine::wire::Request;
 use agentops_git::{Expect, MergeResult, Oid, UserMerge};
+use agentops_route::feedback::Source;
 
 use crate::cli::{MergeArgs, RunArg};
 use crate::context::{self, Context};
@@ -93,6 +94,7 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
     };
     let closing = Closing::Merged { commit: commit.as_str().parse()? };
     accepted(context.ask(&Request::Close { run: run.clone(), closing })?)?;
+    super::route::outcome(context, &state, Source::Merged, printer);
     let did = format!("merged as {}", &commit.as_str()[..12]);
     printer.done(&Done { run: Some(run.clone()), did, commit: Some(commit.to_string()), undo: None });
     Ok(error::SUCCESS)
@@ -154,6 +156,11 @@ pub fn discard(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8
     }
     let closing = Closing::Discarded { commit: tip.as_str().parse()? };
     accepted(context.ask(&Request::Close { run: run.clone(), closing })?)?;
+    let of = match state.outcome {
+        Some((Outcome::Failed, _)) => Source::Failed,
+        _ => Source::Discarded,
+    };
+    super::route::outcome(context, &state, of, printer);
     let back = format!("git branch {} {kept}", run.branch());
     printer.done(&Done { run: Some(run.clone()), did: "discarded".into(), commit: Some(tip.to_string()), undo: Some(back) });
     Ok(error::SUCCESS)

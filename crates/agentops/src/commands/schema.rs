@@ -36,6 +36,8 @@ pub fn schema(args: &SchemaArgs, printer: &Printer) -> Result<u8, CommandError> 
         SchemaOf::Agents => schema_for!(super::agents::AgentsView),
         SchemaOf::ShownAgent => schema_for!(super::agents::ShownAgent),
         SchemaOf::AddedAgents => schema_for!(super::agents::AddedView),
+        SchemaOf::Route => schema_for!(super::route::RouteView),
+        SchemaOf::RouteEval => schema_for!(agentops_engine::routing::EvalView),
         SchemaOf::Logs => schema_for!(agentops_engine::world::Entry),
         SchemaOf::Done => schema_for!(crate::printer::Done),
         SchemaOf::Error => schema_for!(crate::printer::ErrorView),

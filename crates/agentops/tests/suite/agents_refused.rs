@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::room::{Room, close_out, refs, scripted};
 
 /// Everything that only a person may do, as a shell would write it.
-const FOR_PEOPLE: [&str; 15] = [
+const FOR_PEOPLE: [&str; 16] = [
     "approve",
     "approve --json",
     "reject -m no",
@@ -22,6 +22,7 @@ const FOR_PEOPLE: [&str; 15] = [
     "recall words --all",
     "agents add .",
     "agents remove x",
+    "route correct x --workflow=quick",
 ];
 
 /// A script that tries everything in every disguise and writes what came of it, a line each, into `answers`.

@@ -17,6 +17,7 @@ mod quick;
 mod real;
 mod recall;
 mod room;
+mod route;
 mod telemetry;
 mod trust;
 mod with;

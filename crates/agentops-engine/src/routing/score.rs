@@ -1,0 +1,201 @@
+//! How well tasks are routed, and whether a line would make it worse.
+
+use agentops_route::eval::Score;
+use agentops_route::feedback::{Gathered, Line};
+use agentops_route::grow::{Progress, progress};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Learner, ProfileExample, Routing};
+
+/// A share with its bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Figure {
+    /// Right ones.
+    pub right: usize,
+    /// All of them.
+    pub all: usize,
+    /// The share that was right, 0 to 1; absent: there were none.
+    pub share: Option<f64>,
+    /// The lower end of its 95 % Wilson interval.
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
+}
+
+impl From<Score> for Figure {
+    fn from(score: Score) -> Self {
+        let (low, high) = score.interval();
+        Self { right: score.right, all: score.all, share: score.share(), low, high }
+    }
+}
+
+/// Workflows and agents that were right on held-back examples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Figures {
+    /// Of examples with a workflow.
+    pub workflows: Figure,
+    /// Of examples with an agent.
+    pub agents: Figure,
+}
+
+/// A profile's held-back examples without and with what was learnt from feedback.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProfileFigures {
+    /// The profile, or `repository` for the examples in `.agentops/routing`.
+    pub profile: String,
+    /// Without feedback.
+    pub before: Figures,
+    /// With it.
+    pub after: Figures,
+}
+
+/// Lines of feedback, each predicted before it was learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProgressView {
+    /// The first one was right.
+    pub first: Figure,
+    /// Those that would have been taken without asking.
+    pub auto: Figure,
+    /// Their share of all lines, 0 to 1; absent: there are no lines.
+    pub auto_share: Option<f64>,
+}
+
+impl From<Progress> for ProgressView {
+    fn from(of: Progress) -> Self {
+        let auto_share = (of.first.all > 0).then(|| of.auto.all as f64 / of.first.all as f64);
+        Self { first: of.first.into(), auto: of.auto.into(), auto_share }
+    }
+}
+
+/// How runs ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunsView {
+    /// The agent's label; absent: the workflow's own.
+    pub agent: Option<String>,
+    /// The workflow.
+    pub workflow: Option<String>,
+    /// Merged.
+    pub merged: usize,
+    /// Put away.
+    pub discarded: usize,
+    /// Failed.
+    pub failed: usize,
+}
+
+/// Output of `route eval --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EvalView {
+    /// Each profile's held-back examples.
+    pub profiles: Vec<ProfileFigures>,
+    /// Agents, as feedback came.
+    pub agents: ProgressView,
+    /// Workflows, as feedback came; nothing is taken without asking that a rule forbids, so `auto` is empty.
+    pub workflows: ProgressView,
+    /// Lines whose agent or workflow is no longer there.
+    pub vanished: usize,
+    /// Other lines that are not learnt: why, and how many.
+    pub left_out: Vec<(String, usize)>,
+    /// How runs ended. Only merged ones are learnt.
+    pub runs: Vec<RunsView>,
+}
+
+/// A line that would make held-back examples go wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// Whose examples.
+    pub profile: &'static str,
+    /// How many were right without the line.
+    pub before: usize,
+    /// And with it.
+    pub after: usize,
+    /// How many there are.
+    pub all: usize,
+    /// The tasks that would go wrong, with where they belong.
+    pub wrong: Vec<(String, String)>,
+}
+
+/// What of a profile's examples was right: for each whether its workflow and its agent were.
+fn marks(routing: &Routing, held: &[ProfileExample]) -> Vec<(Option<bool>, Option<bool>)> {
+    held.iter()
+        .map(|example| {
+            let workflow = example.workflow.as_deref().filter(|name| routing.has_workflow(name));
+            let agent = example.agent.as_deref().filter(|label| routing.has_agent(label));
+            let workflow = workflow.map(|name| routing.workflows.route(&example.text).name.as_deref() == Some(name));
+            let agent = agent.map(|label| {
+                let answer = routing.router.route(&example.text);
+                answer.ranked.first().is_some_and(|(first, _)| routing.router.label(*first) == label)
+            });
+            (workflow, agent)
+        })
+        .collect()
+}
+
+fn figures(marks: &[(Option<bool>, Option<bool>)]) -> Figures {
+    let score = |marks: &mut dyn Iterator<Item = bool>| {
+        let mut score = Score::default();
+        marks.for_each(|right| score.count(right));
+        Figure::from(score)
+    };
+    Figures {
+        workflows: score(&mut marks.iter().filter_map(|(workflow, _)| *workflow)),
+        agents: score(&mut marks.iter().filter_map(|(_, agent)| *agent)),
+    }
+}
+
+impl Learner {
+    /// Whether a line makes more of a profile's held-back examples go wrong than without it: agents and workflows each for
+    /// themselves, each profile for itself. Nothing is kept.
+    #[must_use]
+    pub fn doubt(&self, line: &Line) -> Option<Doubt> {
+        let (without, with) = (self.routing(), self.taught(&self.sources.gathered(Some(line))));
+        for (profile, held) in &self.sources.examples.held {
+            let (before, after) = (marks(&without, held), marks(&with, held));
+            for agents in [false, true] {
+                let mark = |marks: &(Option<bool>, Option<bool>)| if agents { marks.1 } else { marks.0 };
+                let count = |marks: &[_]| marks.iter().filter(|marks| mark(marks) == Some(true)).count();
+                if count(&after) >= count(&before) {
+                    continue;
+                }
+                let lost = held.iter().zip(before.iter().zip(&after));
+                let lost = lost.filter(|(_, (before, after))| mark(before) == Some(true) && mark(after) != Some(true));
+                let wrong = lost.map(|(example, _)| {
+                    let label = if agents { &example.agent } else { &example.workflow };
+                    (example.text.clone(), label.clone().unwrap_or_default())
+                });
+                let all = before.iter().filter(|marks| mark(marks).is_some()).count();
+                return Some(Doubt { profile, before: count(&before), after: count(&after), all, wrong: wrong.collect() });
+            }
+        }
+        None
+    }
+
+    /// How well tasks are routed here: held-back examples without and with feedback, and feedback as it came.
+    #[must_use]
+    pub fn eval(&self) -> EvalView {
+        let gathered = self.sources.gathered(None);
+        let (before, after) = (self.taught(&Gathered::default()), self.taught(&gathered));
+        let profiles = self.sources.examples.held.iter().map(|(profile, held)| ProfileFigures {
+            profile: (*profile).to_owned(),
+            before: figures(&marks(&before, held)),
+            after: figures(&marks(&after, held)),
+        });
+        let lines = self.lines(&gathered);
+        let (base, held) = self.agent_examples();
+        let runs = gathered.ended.iter().map(|((agent, workflow), ended)| RunsView {
+            agent: Some(agent.clone()).filter(|agent| !agent.is_empty()),
+            workflow: Some(workflow.clone()).filter(|workflow| !workflow.is_empty()),
+            merged: ended.merged,
+            discarded: ended.discarded,
+            failed: ended.failed,
+        });
+        EvalView {
+            profiles: profiles.collect(),
+            agents: progress(&self.bare, &base, &held, &lines.agents).into(),
+            workflows: self.workflows.progress(&self.workflow_examples(), &lines.workflows).into(),
+            vanished: lines.vanished,
+            left_out: gathered.left_out.iter().map(|(why, count)| (why.words().to_owned(), *count)).collect(),
+            runs: runs.collect(),
+        }
+    }
+}
