@@ -36,6 +36,9 @@ pub fn run(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
 /// How many alternatives a line names.
 const ALSO_MAX: usize = 3;
 
+/// From which likelihood on a second alternative is named: the first always is.
+const WORTH_NAMING: f64 = 0.05;
+
 /// Where a task went, why, and what else could do it: a line about the workflow, one about the agent if there was a choice.
 pub fn routed(chosen: &Chosen, profile: &str, approve: Approve, printer: &Printer) -> Vec<String> {
     let how = match chosen.workflow_by {
@@ -59,7 +62,11 @@ fn routed_agent(chosen: &Chosen) -> Option<String> {
     if chosen.agent.is_none() && !chosen.has_others() || taken.is_empty() {
         return None;
     }
-    let others = || agents.ranked.iter().filter(|agent| agent.label != taken);
+    let works = |label: &String| match &chosen.agent {
+        Some(agent) => agent == label,
+        None => chosen.own.contains(label),
+    };
+    let others = || agents.ranked.iter().filter(|agent| !works(&agent.label));
     let also = || also(others().map(|agent| (agent.label.as_str(), f64::from(agent.likely))));
     let of = |label: &str| agents.ranked.iter().find(|agent| agent.label == label);
     let name = agentops_safe::inert_line(taken, 60);
@@ -72,8 +79,10 @@ fn routed_agent(chosen: &Chosen) -> Option<String> {
         (By::Default, Some(first)) if chosen.suggested().is_some() => {
             let label = agentops_safe::inert_line(&first.label, 80);
             let more = format!("likelier: {label} {}", likely(f64::from(first.likely)));
-            spaced(&[&name, &more, &because(first), &format!("take it with: --agent {}", plan::word(&label))])
+            spaced(&[&name, &more, &because(first)])
         }
+        // Without a word in common with any, none is nearest.
+        (By::Default, Some(_)) if agents.in_scope < 0.01 => spaced(&[&name, "no other fits"]),
         (By::Default, Some(_)) if matches!(agents.decision, Decision::Ask | Decision::Abstain) => {
             let nearest = others().next().map(|agent| {
                 let label = agentops_safe::inert_line(&agent.label, 60);
@@ -84,6 +93,12 @@ fn routed_agent(chosen: &Chosen) -> Option<String> {
         (By::Default, _) => spaced(&[&name, &also()]),
         (by, _) => spaced(&[&name, self::by(by), &also()]),
     })
+}
+
+/// What to type for the agent that was not taken because nobody could be asked.
+pub fn untaken(chosen: &Chosen, printer: &Printer) -> Option<String> {
+    let label = chosen.suggested()?;
+    Some(line(printer, "", "", &format!("take it with: --agent {}", agentops_safe::inert_line(&plan::word(label), 120))))
 }
 
 /// What is risky about a task, where something is, and what became of the approvals.
@@ -147,6 +162,9 @@ fn because(agent: &RankedAgent) -> String {
 fn also<'a>(others: impl Iterator<Item = (&'a str, f64)>) -> String {
     let named: Vec<String> = others
         .take(ALSO_MAX)
+        .enumerate()
+        .filter(|(at, (_, chance))| *at == 0 || *chance >= WORTH_NAMING)
+        .map(|(_, other)| other)
         .map(|(name, chance)| format!("{} {}", agentops_safe::inert_line(name, 60), likely(chance)))
         .collect();
     if named.is_empty() { String::new() } else { format!("   also: {}", named.join(", ")) }

@@ -40,7 +40,9 @@ pub fn run(context: &Context, args: &RunArgs, printer: &Printer) -> Result<u8, C
     }
     if let Some(chosen) = request.routed.as_ref().filter(|_| !followed) {
         // Where a run is followed on a terminal, this is the first line of what is shown of it.
-        printer.note(&screen::routed(chosen, BUILT_IN, request.approve, printer).join("\n"));
+        let mut lines = screen::routed(chosen, BUILT_IN, request.approve, printer);
+        lines.extend(screen::untaken(chosen, printer));
+        printer.note(&lines.join("\n"));
     }
     let Some(run) = start(context, request, printer)? else { return Ok(error::TRUST_REQUIRED) };
     if args.detach {
@@ -243,7 +245,11 @@ fn dry_run(context: &Context, request: &RunRequest, printer: &Printer) -> Result
         printer.value(&dry);
     } else {
         let mut lines = match &dry.routed {
-            Some(chosen) => screen::routed(chosen, BUILT_IN, request.approve, printer),
+            Some(chosen) => {
+                let mut lines = screen::routed(chosen, BUILT_IN, request.approve, printer);
+                lines.extend(screen::untaken(chosen, printer));
+                lines
+            }
             None => vec![format!("workflow    {}", dry.workflow)],
         };
         lines.push(foretold(&dry));
