@@ -76,8 +76,8 @@ impl Chosen {
     ///
     /// # Errors
     /// A folder or file of the repository's or the user's own cannot be read.
-    pub fn of(places: &Places, task: &str, wanted: Wanted<'_>) -> Result<Self, FileError> {
-        let routed = Routing::open(places, &roles(places)?)?.route(task);
+    pub fn of(places: &Places, routing: &Routing, task: &str, wanted: Wanted<'_>) -> Result<Self, FileError> {
+        let routed = routing.route(task);
         let (workflow, workflow_by) = match (wanted.workflow, wanted.usual) {
             (Some(flag), _) => (flag, By::Flag),
             (None, Some(usual)) => (usual, By::Settings),
@@ -228,4 +228,114 @@ fn because(task: &str, workflow: &str) -> Vec<String> {
         }
     }
     because
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::profile::BUILT_IN_AGENTS;
+    use crate::routing::{RankedAgent, RoutedAgent, RoutedWorkflow, WorkflowChance};
+
+    fn places() -> (tempfile::TempDir, Places) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = crate::paths::Home { config: folder.path().join("config"), state: folder.path().join("state") };
+        let places = Places::of(Some(&folder.path().join("repo")), &home);
+        (folder, places)
+    }
+
+    fn chosen(task: &str, wanted: Wanted<'_>) -> Chosen {
+        let (_folder, places) = places();
+        let routing = Routing::open(&places, &roles(&places).expect("roles")).expect("routing");
+        Chosen::of(&places, &routing, task, wanted).expect("a choice")
+    }
+
+    /// A choice between the workflow's own agent and others, likeliest first.
+    fn between(decision: Decision, own: &[&str], labels: &[&str]) -> Chosen {
+        let ranked = |label: &&str| RankedAgent {
+            label: (*label).into(),
+            description: "Says much of itself.".into(),
+            likely: 0.5,
+            words: Vec::new(),
+            like: Vec::new(),
+        };
+        let agent = RoutedAgent {
+            decision,
+            confidence: 0.5,
+            in_scope: 0.9,
+            ranked: labels.iter().map(ranked).collect(),
+            evidence: 0,
+        };
+        let chances = vec![WorkflowChance { name: "full".into(), likely: 0.7 }];
+        let workflow = RoutedWorkflow { name: Some("full".into()), chances, risky: false, reasons: Vec::new() };
+        Chosen {
+            workflow: "full".into(),
+            workflow_by: By::Auto,
+            because: Vec::new(),
+            risks: Vec::new(),
+            agent: None,
+            agent_by: By::Default,
+            own: own.iter().map(|name| (*name).to_owned()).collect(),
+            routed: Routed { agent, workflow },
+        }
+    }
+
+    #[test]
+    fn only_who_changes_files_and_reviews_nothing_is_a_candidate() {
+        let (_folder, places) = places();
+        let roles: Vec<String> = roles(&places).expect("roles").iter().map(ToString::to_string).collect();
+        assert_eq!(roles, ["close-out", "plan", "research", "review"]);
+        assert_eq!(roles.len() + 1, BUILT_IN_AGENTS.len());
+    }
+
+    #[test]
+    fn the_built_in_agent_alone_leaves_no_choice() {
+        let chosen = chosen("write playwright tests for the login", Wanted::default());
+        assert_eq!(chosen.own, ["implement"]);
+        assert!(!chosen.has_others() && !chosen.is_open() && chosen.suggested().is_none());
+        assert_eq!((chosen.agent, chosen.agent_by), (None, By::Default));
+    }
+
+    #[test]
+    fn whatever_is_risky_or_cannot_be_read_is_never_short_by_itself() {
+        for task in
+            ["fix the typo in prod and drop the users table", "delete all accounts", "", "```\nx = 1\n```", "修复拼写错误"]
+        {
+            let chosen = chosen(task, Wanted::default());
+            assert_eq!(chosen.workflow, "full", "{task}");
+            assert_eq!(chosen.risks.is_empty(), !chosen.routed.workflow.risky, "{task}");
+            assert!(chosen.because.first().is_some_and(|why| why.starts_with("it ")), "{task}: {:?}", chosen.because);
+        }
+        let flag = Wanted { workflow: Some("quick"), ..Wanted::default() };
+        let by_flag = chosen("delete all accounts", flag);
+        assert_eq!((by_flag.workflow.as_str(), by_flag.workflow_by), ("quick", By::Flag), "a flag wins");
+        assert!(!by_flag.risks.is_empty(), "and hides nothing");
+    }
+
+    #[test]
+    fn a_workflow_that_is_not_there_is_kept_for_the_plan_to_refuse() {
+        let wanted = Wanted { usual: Some("none-such"), ..Wanted::default() };
+        let chosen = chosen("fix the typo", wanted);
+        assert_eq!((chosen.workflow.as_str(), chosen.workflow_by), ("none-such", By::Settings));
+        assert!(chosen.own.is_empty() && !chosen.is_open());
+    }
+
+    #[test]
+    fn a_question_is_for_what_is_likely_and_would_not_work_anyway() {
+        let suggests = |decision, own: &[&str], labels: &[&str]| between(decision, own, labels).suggested().is_some();
+        assert!(suggests(Decision::Suggest, &["own"], &["other", "own"]));
+        assert!(!suggests(Decision::Suggest, &["own"], &["own", "other"]), "it works anyway");
+        assert!(!suggests(Decision::Suggest, &["own", "second"], &["other"]), "two have a part each");
+        assert!(!suggests(Decision::Suggest, &["own"], &[]));
+        for decision in [Decision::Auto, Decision::Ask, Decision::Abstain] {
+            assert!(!suggests(decision, &["own"], &["other", "own"]), "{decision:?}");
+        }
+        let mut chosen = between(Decision::Suggest, &["own"], &["other", "own"]);
+        chosen.take("other", By::You);
+        assert_eq!((chosen.agent.as_deref(), chosen.agent_by), (Some("other"), By::You));
+        assert!(chosen.suggested().is_none(), "it is not asked twice");
+        chosen.take("own", By::You);
+        assert_eq!((chosen.agent.as_deref(), chosen.agent_by), (None, By::You));
+        let kept = serde_json::to_string(&chosen.kept()).expect("JSON");
+        assert!(kept.contains("\"other\"") && !kept.contains("Says much"), "{kept}");
+    }
 }

@@ -1,9 +1,10 @@
 //! The first step of a run: which workflow and which agent, before the supervisor is asked, because here is the terminal.
 
-use agentops_engine::chosen::{By, Chosen, Wanted};
+use agentops_engine::chosen::{By, Chosen, Wanted, roles};
 use agentops_engine::files::config;
 use agentops_engine::files::profile::{BUILT_IN, Places};
 use agentops_engine::plan::{RunRequest, TASK_BYTES_MAX};
+use agentops_engine::routing::Routing;
 
 use crate::commands;
 use crate::context::Context;
@@ -24,7 +25,9 @@ pub fn route(context: &Context, request: &mut RunRequest, printer: &Printer) -> 
     let Ok(config) = config::read(root) else { return Ok(()) };
     let wanted =
         Wanted { workflow: request.workflow.as_deref(), usual: config.workflow.as_deref(), agent: request.agent.as_deref() };
-    let chosen = match Chosen::of(&Places::of(Some(root), &context.home), &request.task, wanted) {
+    let places = Places::of(Some(root), &context.home);
+    let routing = roles(&places).and_then(|roles| Routing::open(&places, &roles));
+    let chosen = match routing.and_then(|routing| Chosen::of(&places, &routing, &request.task, wanted)) {
         Ok(chosen) => chosen,
         Err(e) => {
             printer.note(&format!("not routed: {e}"));
@@ -61,7 +64,9 @@ pub fn ask(context: &Context, request: &mut RunRequest, printer: &Printer) -> Re
         };
         if let Some(label) = picked {
             chosen.take(&label, By::You);
-            self::chosen(context, &request.task, &label, &chosen.workflow);
+            // A workflow that nobody named is no choice of theirs.
+            let workflow = (chosen.workflow_by == By::Flag).then_some(chosen.workflow.as_str());
+            self::chosen(context, &request.task, &label, workflow);
         }
     }
     settle(request, chosen);
@@ -84,8 +89,9 @@ fn pick(answer: &str, offered: usize) -> Option<Pick> {
     }
 }
 
-/// A person's choice teaches routing. Not kept yet: the records of feedback have no writer in the engine.
-fn chosen(_context: &Context, _task: &str, _label: &str, _workflow: &str) {}
+/// A person's choice is feedback: the one place that says so. It does nothing yet, because nothing in the engine takes feedback;
+/// what was chosen is in the run's ledger meanwhile.
+fn chosen(_context: &Context, _task: &str, _label: &str, _workflow: Option<&str>) {}
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use agentops_engine::files::{self, config, user};
 
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
