@@ -186,11 +186,6 @@ fn where_several_agents_change_files_none_takes_the_place_of_all() {
 
 #[test]
 fn on_a_terminal_a_person_chooses_the_agent_and_it_is_kept() {
-    let room = Room::new();
-    with_agents(&room);
-    let flag = room.script(quick_script());
-    let args = ["run", END_TO_END, "--workflow=quick", "--driver=scripted", &flag];
-    let trust = ("Trust this repository as it is now?", "y");
     let wrong = [("Which agent?", "four"), ("a number, d, or Enter", "1")];
     for (answers, agent, by) in [
         (&[("Which agent?", "")][..], json!(RUNNER), "you"),
@@ -198,24 +193,25 @@ fn on_a_terminal_a_person_chooses_the_agent_and_it_is_kept() {
         (&[("Which agent?", "d")], Value::Null, "you"),
         (&[("Which agent?", END)], Value::Null, "default"),
     ] {
-        // What was trusted once is not asked for again.
-        let trusted = dry_trusted(&room, &args, agent.as_str());
-        let asks: Vec<_> = answers.iter().copied().chain((!trusted).then_some(trust)).collect();
-        let (shown, code) = on_terminal(&room, &args, &asks);
+        // One choice may teach the next: each has a room of its own.
+        let room = Room::new();
+        with_agents(&room);
+        let flag = room.script(quick_script());
+        let asks = [answers, &[("Trust this repository as it is now?", "y")]].concat();
+        let (shown, code) = on_terminal(&room, &["run", END_TO_END, "--workflow=quick", "--driver=scripted", &flag], &asks);
         assert_eq!(code, 0, "{shown}");
         assert!(shown.contains("  1  collection/testing/e2e-runner") && shown.contains("Playwright"), "{shown}");
+        let trust = shown.find("This is the first run here").unwrap();
+        assert!(
+            shown[..trust].contains("routed      product-dev / quick"),
+            "what is trusted is for what was routed: {shown}"
+        );
         let view = room.run(&["show", "--json"]).expect(0).json();
         assert_eq!((&view["routed"]["agent"], &view["routed"]["agent_by"]), (&agent, &json!(by)), "{shown}");
         let worked = view["phases"][0]["lanes"][0]["agent"].as_str().unwrap();
         assert_eq!(worked.starts_with("e2e-runner-"), !agent.is_null(), "{worked}");
         assert!(!view["routed"].to_string().contains("PostgreSQL"), "what others say of themselves is not kept: {view:#}");
     }
-}
-
-fn dry_trusted(room: &Room, args: &[&str], agent: Option<&str>) -> bool {
-    let flag = agent.map(|agent| format!("--agent={agent}"));
-    let more: Vec<&str> = flag.as_deref().into_iter().chain(["--dry-run", "--json"]).collect();
-    room.run(&[args, &more].concat()).expect(0).json()["trusted"] == true
 }
 
 /// R10: a run that an older program began is shown as it was, without what it did not know.
