@@ -54,7 +54,10 @@ fn with_agents(room: &Room) {
     let folder = room.root().join("collection/testing");
     fs::create_dir_all(&folder).unwrap();
     for (name, description) in [
-        ("e2e-runner", "Writes and mends end-to-end browser tests with Playwright: login flows and flaky tests."),
+        (
+            "e2e-runner",
+            "\"Writes and mends end-to-end \\e]0;evil\\a\\e[2Jbrowser tests with Playwright: login flows and flaky tests.\"",
+        ),
         ("migrator", "Writes SQL schema migrations and backfills for PostgreSQL."),
     ] {
         let text = format!("---\nname: {name}\ndescription: {description}\ntools: Read, Write\n---\n\nYou are {name}.\n");
@@ -201,6 +204,7 @@ fn on_a_terminal_a_person_chooses_the_agent_and_it_is_kept() {
         let (shown, code) = on_terminal(&room, &["run", END_TO_END, "--workflow=quick", "--driver=scripted", &flag], &asks);
         assert_eq!(code, 0, "{shown}");
         assert!(shown.contains("  1  collection/testing/e2e-runner") && shown.contains("Playwright"), "{shown}");
+        assert!(!shown.contains("\x1b]0;") && !shown.contains("\x1b[2J"), "what a file says steers no terminal: {shown:?}");
         let trust = shown.find("This is the first run here").unwrap();
         assert!(
             shown[..trust].contains("routed      product-dev / quick"),
