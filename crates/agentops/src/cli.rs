@@ -99,7 +99,7 @@ pub struct RunArgs {
     /// Read the task from a file; `-` is stdin
     #[arg(long, short, value_name = "FILE", conflicts_with = "task")]
     pub file: Option<PathBuf>,
-    /// The workflow: full, quick, or one of yours
+    /// The workflow: full, quick, or one of yours; default: the settings', else routed
     #[arg(long, short)]
     pub workflow: Option<String>,
     /// The agent for phases that change files: a name, or a label of `agentops agents`
