@@ -3,6 +3,7 @@
 use agentops_route::eval::Score;
 use agentops_route::feedback::{Gathered, Line};
 use agentops_route::grow::{Progress, progress};
+use agentops_route::memory::Memory;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -143,28 +144,66 @@ fn figures(marks: &[(Option<bool>, Option<bool>)]) -> Figures {
     }
 }
 
+/// How many examples fewer may be right where no other sign speaks against a line. Learning anew moves the few that lie on the
+/// border, whatever the line says: with nothing allowed, one such example refused every line after it.
+const WOBBLE: usize = 1;
+/// How alike an example must be to a line's task for the line to have pulled it, 0 to 1.
+const PULLED: f32 = 0.3;
+
+/// Agents or workflows: what is looked at of an example and of a line.
+#[derive(Clone, Copy)]
+enum Of {
+    Workflows,
+    Agents,
+}
+
+impl Of {
+    fn mark(self, marks: &(Option<bool>, Option<bool>)) -> Option<bool> {
+        match self {
+            Of::Workflows => marks.0,
+            Of::Agents => marks.1,
+        }
+    }
+
+    fn label(self, example: &ProfileExample) -> &str {
+        let label = match self {
+            Of::Workflows => &example.workflow,
+            Of::Agents => &example.agent,
+        };
+        label.as_deref().unwrap_or_default()
+    }
+
+    fn right(self, marks: &[(Option<bool>, Option<bool>)]) -> usize {
+        marks.iter().filter(|marks| self.mark(marks) == Some(true)).count()
+    }
+}
+
 impl Learner {
-    /// Whether a line makes more of a profile's held-back examples go wrong than without it: agents and workflows each for
-    /// themselves, each profile for itself. Nothing is kept.
+    /// Whether a line makes routing worse: fewer of a profile's held-back examples are right with it, and that is more than
+    /// [`WOBBLE`], or fewer than without any feedback, or one of them is like the line's task. Agents and workflows count each
+    /// for themselves, and so does each profile. Nothing is kept.
     #[must_use]
     pub fn doubt(&self, line: &Line) -> Option<Doubt> {
         let (without, with) = (self.routing(), self.taught(&self.sources.gathered(Some(line))));
+        let alone = self.taught(&Gathered::default());
+        let task = Memory::new(std::iter::once((line.text.as_str(), 0)));
+        let pulled = |text: &str| task.like(text, 1).first().is_some_and(|like| like.alike > PULLED);
         for (profile, held) in &self.sources.examples.held {
-            let (before, after) = (marks(&without, held), marks(&with, held));
-            for agents in [false, true] {
-                let mark = |marks: &(Option<bool>, Option<bool>)| if agents { marks.1 } else { marks.0 };
-                let count = |marks: &[_]| marks.iter().filter(|marks| mark(marks) == Some(true)).count();
-                if count(&after) >= count(&before) {
+            let (before, after, alone) = (marks(&without, held), marks(&with, held), marks(&alone, held));
+            for of in [Of::Workflows, Of::Agents] {
+                let (was, is) = (of.right(&before), of.right(&after));
+                if is >= was {
                     continue;
                 }
                 let lost = held.iter().zip(before.iter().zip(&after));
-                let lost = lost.filter(|(_, (before, after))| mark(before) == Some(true) && mark(after) != Some(true));
-                let wrong = lost.map(|(example, _)| {
-                    let label = if agents { &example.agent } else { &example.workflow };
-                    (example.text.clone(), label.clone().unwrap_or_default())
-                });
-                let all = before.iter().filter(|marks| mark(marks).is_some()).count();
-                return Some(Doubt { profile, before: count(&before), after: count(&after), all, wrong: wrong.collect() });
+                let lost = lost.filter(|(_, (before, after))| of.mark(before) == Some(true) && of.mark(after) != Some(true));
+                let lost: Vec<&ProfileExample> = lost.map(|(example, _)| example).collect();
+                let worse = was - is > WOBBLE || is < of.right(&alone) || lost.iter().any(|example| pulled(&example.text));
+                if worse {
+                    let wrong = lost.iter().map(|example| (example.text.clone(), of.label(example).to_owned())).collect();
+                    let all = before.iter().filter(|marks| of.mark(marks).is_some()).count();
+                    return Some(Doubt { profile, before: was, after: is, all, wrong });
+                }
             }
         }
         None

@@ -118,3 +118,21 @@ fn examples_that_cannot_be_read_are_said_and_links_not_followed() {
     assert_eq!((examples.learnt.len(), examples.problems.len()), (61, 2), "{:?}", examples.problems);
     assert!(!examples.held.contains_key(REPOSITORY));
 }
+
+#[test]
+fn a_line_is_refused_for_what_it_does_and_not_for_wobble() {
+    let room = tempfile::tempdir().unwrap();
+    let repo = agentops_git::begin(&room.path().join("repo"), &[("a", b"a")], "begin").unwrap();
+    let places = places(room.path());
+    let learner = || Learner::open(&places, &[], Some(Here { repo: &repo, cache: None, now_ms: 1_000 })).unwrap();
+    for n in 0..22 {
+        let honest = line(n, &format!("tune the query number {n} of module {n}"), Some("plan"), Some("full"));
+        assert_eq!(learner().doubt(&honest), None, "{n}");
+        Routing::record(&repo, &Redactor::new([]), &honest).unwrap();
+    }
+    // Held back as `quick`, and small to anybody who reads it.
+    let task = "Spelling: 'seperate' in the settings screen";
+    let doubt = learner().doubt(&line(99, task, None, Some("full"))).unwrap();
+    assert_eq!((doubt.profile, doubt.before > doubt.after), ("product-dev", true));
+    assert!(doubt.wrong.contains(&(task.to_owned(), "quick".to_owned())), "{doubt:?}");
+}

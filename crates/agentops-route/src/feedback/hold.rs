@@ -12,7 +12,7 @@ pub const CLONE_ALWAYS: usize = 1_000;
 pub const TIMES: usize = 5;
 
 /// Takes the newest of each clone, and of all of them; gives how many are over. The order is kept.
-pub fn clones<'a>(lines: Vec<(u64, &'a str, usize, Line)>) -> (Vec<(u64, &'a str, usize, Line)>, usize) {
+pub fn clones(lines: Vec<(u64, &str, usize, Line)>) -> (Vec<(u64, &str, usize, Line)>, usize) {
     let whole = lines.len();
     let most = most(lines.iter().map(|(_, clone, ..)| *clone), CLONE_ALWAYS);
     let mut kept = newest(lines, |(_, clone, ..)| (*clone).to_owned(), most);
