@@ -3,8 +3,7 @@
 //! A command decides before it asks the supervisor: it has the terminal. What it chose goes along with the request, the
 //! supervisor checks the names as it checks all names, and a blob keeps the choice. Nothing here decides about trust.
 
-use agentops_core::id::Name;
-use agentops_core::workflow::{Check, Workflow, Writes};
+use agentops_core::workflow::{Workflow, Writes};
 use agentops_route::judge::{self, About, Unread};
 use agentops_route::router::Decision;
 use schemars::JsonSchema;
@@ -157,29 +156,6 @@ impl Chosen {
     }
 }
 
-/// Agents to which no task is routed: those of phases that change no files, and reviewers, in any workflow that is at hand.
-///
-/// # Errors
-/// A folder or file of the repository's or the user's own cannot be read.
-pub fn roles(places: &Places) -> Result<Vec<Name>, FileError> {
-    let workflows: Vec<Workflow> = places.workflows()?.values().filter_map(read).collect();
-    let writing: Vec<String> = workflows.iter().flat_map(writers).collect();
-    let (mut roles, mut reviewers): (Vec<Name>, Vec<Name>) = Default::default();
-    for phase in workflows.iter().flat_map(|workflow| &workflow.phases) {
-        roles.extend(phase.lanes.iter().map(|lane| lane.agent.clone()));
-        reviewers.extend(phase.gates.iter().filter_map(|gate| match &gate.check {
-            Check::Review { agent } => Some(agent.clone()),
-            _ => None,
-        }));
-    }
-    roles.retain(|role| !writing.iter().any(|agent| agent == role.as_str()));
-    // Who reviews what is written is not to write it, whatever else it does.
-    roles.extend(reviewers);
-    roles.sort();
-    roles.dedup();
-    Ok(roles)
-}
-
 /// A workflow that can be read, as its gates are without a test command: that changes no agent.
 fn read(found: &crate::files::profile::Found) -> Option<Workflow> {
     let raw = files::parse_workflow(&found.path, &found.text).ok()?;
@@ -234,6 +210,7 @@ fn because(task: &str, workflow: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::files::profile::BUILT_IN_AGENTS;
+    use crate::routing::roles;
     use crate::routing::{RankedAgent, RoutedAgent, RoutedWorkflow, WorkflowChance};
 
     fn places() -> (tempfile::TempDir, Places) {

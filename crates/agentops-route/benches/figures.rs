@@ -73,7 +73,9 @@ fn main() {
     let only = std::env::var("AGENTOPS_BENCH_SETS").ok();
     let wanted = |name: &str| only.as_ref().is_none_or(|only| only.split(',').any(|set| set == name));
     let peers = peers(&data, &wanted);
-    println!("| set | router | rows | right % [95 %] | ECE | auto % at precision % | AUROC | F1 | learnt in s | µs p50 / p99 |");
+    println!(
+        "| set | router | rows | right % [95 %] | ECE | auto % at precision % | AUROC | F1 | learnt in s | µs p50 / p99 |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for (name, folder, train) in SETS.iter().filter(|(name, ..)| wanted(name)) {
         let folder = data.join(folder);
@@ -304,7 +306,8 @@ fn agents(folder: &Path, peers: &[(String, PathBuf)]) {
     println!("\n| {} real agents | top 1 / 3 / 5 % | µs p50 / p99 |\n|---|---|---|", entries.len());
     let show = |name: &str, rows: &[Row]| {
         let top = |most: usize| {
-            100.0 * rows.iter().filter(|row| row.ranked.iter().take(most).any(|label| row.is_hit(Some(label)))).count() as f64
+            100.0
+                * rows.iter().filter(|row| row.ranked.iter().take(most).any(|label| row.is_hit(Some(label)))).count() as f64
                 / rows.len() as f64
         };
         let mut latency: Vec<f64> = rows.iter().map(|row| row.latency_us).collect();
@@ -371,7 +374,9 @@ fn online(folder: &Path) {
     };
     let mut router = Router::new(&entries);
     router.fit(&begun, &[]);
-    println!("\n| corrections | requests until then | right %, learnt as they came | built again from all | µs a step p50 / p99 |");
+    println!(
+        "\n| corrections | requests until then | right %, learnt as they came | built again from all | µs a step p50 / p99 |"
+    );
     println!("|---|---|---|---|---|\n| 0 | 0 | {:.1} | | |", right(&router));
     let (mut at, mut corrections, mut steps) = (0, 0, Vec::new());
     for most in [400, 800] {

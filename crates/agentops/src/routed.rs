@@ -1,14 +1,17 @@
 //! The first step of a run: which workflow and which agent, before the supervisor is asked, because here is the terminal.
 
-use agentops_engine::chosen::{By, Chosen, Wanted, roles};
+use agentops_engine::chosen::{By, Chosen, Wanted};
 use agentops_engine::files::config;
 use agentops_engine::files::profile::{BUILT_IN, Places};
+use agentops_engine::perform::chain;
 use agentops_engine::plan::{RunRequest, TASK_BYTES_MAX};
-use agentops_engine::routing::Routing;
+use agentops_engine::routing::{Here, Routing, roles};
+use agentops_route::feedback::{Line, Source};
 
 use crate::commands;
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::error::CommandError;
+use crate::live;
 use crate::printer::Printer;
 use crate::screen;
 
@@ -26,7 +29,10 @@ pub fn route(context: &Context, request: &mut RunRequest, printer: &Printer) -> 
     let wanted =
         Wanted { workflow: request.workflow.as_deref(), usual: config.workflow.as_deref(), agent: request.agent.as_deref() };
     let places = Places::of(Some(root), &context.home);
-    let routing = roles(&places).and_then(|roles| Routing::open(&places, &roles));
+    // Where the folder cannot be made nothing is kept, and everything is learnt each time.
+    let cache = context.paths.make().ok().map(|()| context.paths.routing());
+    let here = Here { repo: &context.repo, cache: cache.as_deref(), now_ms: live::now() };
+    let routing = roles(&places).and_then(|roles| Routing::learnt(&places, &roles, here));
     let chosen = match routing.and_then(|routing| Chosen::of(&places, &routing, &request.task, wanted)) {
         Ok(chosen) => chosen,
         Err(e) => {
@@ -66,7 +72,7 @@ pub fn ask(context: &Context, request: &mut RunRequest, printer: &Printer) -> Re
             chosen.take(&label, By::You);
             // A workflow that nobody named is no choice of theirs.
             let workflow = (chosen.workflow_by == By::Flag).then_some(chosen.workflow.as_str());
-            self::chosen(context, &request.task, &label, workflow);
+            self::chosen(context, &request.task, &label, workflow, printer);
         }
     }
     settle(request, chosen);
@@ -89,9 +95,13 @@ fn pick(answer: &str, offered: usize) -> Option<Pick> {
     }
 }
 
-/// A person's choice is feedback: the one place that says so. It does nothing yet, because nothing in the engine takes feedback;
-/// what was chosen is in the run's ledger meanwhile.
-fn chosen(_context: &Context, _task: &str, _label: &str, _workflow: Option<&str>) {}
+/// Keeps a person's choice, for routing to learn from. What cannot be kept is said, and fails nothing.
+fn chosen(context: &Context, task: &str, label: &str, workflow: Option<&str>, printer: &Printer) {
+    let line = Line::new(live::now(), Source::Chosen, task, Some(label.to_owned()), workflow.map(str::to_owned));
+    if let Err(e) = Routing::record(&context.repo, &context::redactor(), &line) {
+        printer.note(&format!("note: routing does not learn from this choice: {}", chain(&e)));
+    }
+}
 
 #[cfg(test)]
 mod tests {
