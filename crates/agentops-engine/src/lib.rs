@@ -5,6 +5,7 @@
 
 pub mod blobs;
 pub mod catalogues;
+pub mod chosen;
 pub mod client;
 pub mod conductor;
 pub mod crash;

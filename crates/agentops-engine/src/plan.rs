@@ -13,13 +13,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::blobs::{self, Blobs};
+use crate::chosen::{Chosen, USUAL};
 use crate::files::profile::{Found, Origin, Places};
 use crate::files::{self, FileError, config, testcmd};
 use crate::paths::Home;
 use crate::trust::{self, Item, Subject, Trusted};
 
 /// What a person asked for. Only words; nothing in it was looked up.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunRequest {
     /// The task.
@@ -41,6 +42,9 @@ pub struct RunRequest {
     pub settings: BTreeMap<String, String>,
     /// A hash a machine trusts, as `--trust` gave it.
     pub trust: Option<String>,
+    /// What was chosen by routing and who decided, for the record; it chooses nothing here.
+    #[serde(default)]
+    pub routed: Option<Box<Chosen>>,
 }
 
 /// Longest task that is taken, in bytes. A task is read by every session; a document belongs into the repository.
@@ -172,7 +176,7 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, request: &RunRequest) -> Re
     let test = config.commands.test.clone().or_else(|| proposal.as_ref().map(|proposal| proposal.argv.clone()));
 
     let mut workflows = places.workflows()?;
-    let name = request.workflow.clone().or_else(|| config.workflow.clone()).unwrap_or_else(|| "full".into());
+    let name = request.workflow.clone().or_else(|| config.workflow.clone()).unwrap_or_else(|| USUAL.into());
     let known = workflows.keys().cloned().collect::<Vec<_>>();
     let Some(found) = workflows.remove(&name) else {
         return Err(PlanError::NoWorkflow { given: name, known: known.join(", ") });
@@ -225,6 +229,7 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, request: &RunRequest) -> Re
     for (_, found) in &sorted {
         profile_text.push_str(&found.text);
     }
+    let routed = request.routed.as_ref().and_then(|chosen| serde_json::to_vec(&chosen.as_ref().clone().kept()).ok());
     let created = Created {
         run: RunId::from_bits(0),
         format: FORMAT,
@@ -237,6 +242,7 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, request: &RunRequest) -> Re
         approve: request.approve,
         alternatives: known.iter().filter(|other| **other != name).filter_map(|other| other.parse().ok()).collect(),
         trust: Some(subject.hash.clone()),
+        routed: routed.map(|json| blobs.put(&json)).transpose().map_err(PlanError::Store)?,
         workflow,
     };
     let test_from = proposal.map(|proposal| proposal.from);
@@ -282,11 +288,14 @@ fn plan_agent(
 
 /// An argument vector in one line that shows where each argument begins and ends.
 fn words(argv: &[String]) -> String {
+    argv.iter().map(|arg| word(arg)).collect::<Vec<_>>().join(" ")
+}
+
+/// One argument, quoted where its ends would not be seen.
+#[must_use]
+pub fn word(arg: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    let word = |arg: &String| {
-        if !arg.is_empty() && arg.chars().all(plain) { arg.clone() } else { format!("{arg:?}") }
-    };
-    argv.iter().map(word).collect::<Vec<_>>().join(" ")
+    if !arg.is_empty() && arg.chars().all(plain) { arg.to_owned() } else { format!("{arg:?}") }
 }
 
 /// The first agent program that is installed.

@@ -6,7 +6,7 @@ use agentops_core::ceiling::Enforcement;
 use agentops_core::id::{Commit, Name, RunId};
 use agentops_core::laws::LAWS;
 use agentops_core::models;
-use agentops_core::run::{Closing, DecisionKind, Outcome, SessionEnd, State, Status, Verdict};
+use agentops_core::run::{Approve, Closing, DecisionKind, Outcome, SessionEnd, State, Status, Verdict};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 use schemars::JsonSchema;
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use spending::SpentView;
 
 use crate::blobs::Blobs;
+use crate::chosen::Chosen;
 use crate::ledger::{Ledger, Line};
 use crate::world::StorageError;
 
@@ -39,6 +40,12 @@ pub struct RunView {
     pub workflow: Name,
     /// Other workflows that could do it.
     pub alternatives: Vec<Name>,
+    /// What it was routed to, who decided, and what else could have done it; absent: it was not routed.
+    #[serde(default)]
+    pub routed: Option<Box<Chosen>>,
+    /// Which approvals were given beforehand.
+    #[serde(default)]
+    pub approve: Approve,
     /// The commit it started from.
     pub base: Commit,
     /// The branch with its result, once there is one.
@@ -331,6 +338,9 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
         profile: state.created.profile.clone(),
         workflow: state.created.workflow.name.clone(),
         alternatives: state.created.alternatives.clone(),
+        // One that cannot be read hides no run: its workflow is known without it.
+        routed: state.created.routed.as_ref().and_then(|blob| serde_json::from_slice(&blobs.get(blob).ok()?).ok()),
+        approve: state.created.approve,
         base: state.created.base.clone(),
         branch: state.published.as_ref().map(|_| state.created.run.branch()),
         tip: state.recorded.clone().unwrap_or_else(|| state.tip().clone()),

@@ -4,6 +4,7 @@
 
 pub mod bytes;
 pub mod catalogue;
+pub mod corpus;
 pub mod eval;
 pub mod features;
 pub mod feedback;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::bytes::{Reader, Writer};
-use crate::features::{Plain, keyed, stems, words};
+use crate::features::{Plain, hash, keyed, stems, words};
 
 /// The newest requests that are kept; a learner has learnt from older ones.
 pub const KEPT: usize = 2_000;
@@ -20,6 +20,8 @@ pub struct Memory {
     labels: Vec<u32>,
     lengths: Vec<f32>,
     words: HashMap<u64, Vec<(u32, f32)>, Plain>,
+    /// Requests by all their words: one that comes again with another label has that one from then on.
+    whole: HashMap<u64, u32, Plain>,
 }
 
 /// A request of the memory that is like the one asked for.
@@ -47,13 +49,19 @@ impl Memory {
 
     /// Remembers one more.
     pub fn remember(&mut self, text: &str, label: usize) {
-        let at = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
-        let counted = counted(&words(text));
+        let (at, number) = (u32::try_from(self.texts.len()).unwrap_or(u32::MAX), u32::try_from(label).unwrap_or(u32::MAX));
+        let words = words(text);
+        if let Some(same) = self.whole.get(&whole(&words)) {
+            self.labels[*same as usize] = number;
+            return;
+        }
+        self.whole.insert(whole(&words), at);
+        let counted = counted(&words);
         for (word, count) in &counted {
             self.words.entry(*word).or_default().push((at, *count));
         }
         self.texts.push(text.to_owned());
-        self.labels.push(u32::try_from(label).unwrap_or(u32::MAX));
+        self.labels.push(number);
         self.lengths.push(self.length(&counted));
         // How rare words are changes with every request; all lengths are worked out again when there are twice as many.
         if self.texts.len().is_power_of_two() {
@@ -142,13 +150,19 @@ impl Memory {
         let labels: Vec<u32> = from.many()?;
         let mut memory = Self { texts: from.texts(labels.len())?, labels, ..Self::default() };
         for (text, at) in memory.texts.iter().zip(0u32..) {
-            for (word, count) in counted(&words(text)) {
+            let words = words(text);
+            memory.whole.insert(whole(&words), at);
+            for (word, count) in counted(&words) {
                 memory.words.entry(word).or_default().push((at, count));
             }
         }
         memory.lengths = from.many()?;
         (memory.lengths.len() == memory.texts.len()).then_some(memory)
     }
+}
+
+fn whole(words: &[String]) -> u64 {
+    words.iter().fold(0, |sum, word| keyed(7, sum, hash(word.as_bytes())))
 }
 
 /// The words of a request and pairs of neighbours, each once, and what they count.

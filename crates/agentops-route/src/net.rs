@@ -249,14 +249,12 @@ impl Net {
         }
     }
 
-    /// Learns one more example as it comes, a few times over: it is worth more than one of many.
+    /// Learns one more example as it comes: one step, and a large one, for it is worth more than one of many.
     pub fn meet(&mut self, features: &[Feature], label: usize) {
         self.know(features.iter().map(|feature| feature.key));
         self.count(features);
         let rows = self.rows(features);
-        for _ in 0..MEET {
-            self.learn(&rows, label, 0.5);
-        }
+        self.learn(&rows, label, MEET);
     }
 
     /// Learns examples, each a text's features and its label's number, from the beginning. Features that stand in most
@@ -335,8 +333,8 @@ fn passes(examples: usize) -> usize {
     (150_000 / examples.max(1)).clamp(12, 40)
 }
 
-/// How often an example that comes alone is gone through.
-const MEET: usize = 3;
+/// The rate at which an example that comes alone is learnt.
+const MEET: f32 = 2.0;
 
 /// What every accumulator begins with.
 const BEGUN: f32 = 1e-6;

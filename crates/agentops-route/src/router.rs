@@ -17,7 +17,7 @@ use crate::scope::{Held, Scope, signals};
 pub const OUTSIDE: &str = "oos";
 
 /// A request and where it belongs; [`OUTSIDE`] is nowhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 pub struct Example {
     /// The request.
     pub text: String,

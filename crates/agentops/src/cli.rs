@@ -99,7 +99,7 @@ pub struct RunArgs {
     /// Read the task from a file; `-` is stdin
     #[arg(long, short, value_name = "FILE", conflicts_with = "task")]
     pub file: Option<PathBuf>,
-    /// The workflow: full, quick, or one of yours
+    /// The workflow: full, quick, or one of yours; default: the settings', else routed
     #[arg(long, short)]
     pub workflow: Option<String>,
     /// The agent for phases that change files: a name, or a label of `agentops agents`
@@ -427,6 +427,32 @@ pub struct RouteArgs {
     /// Read the task from a file; `-` is stdin
     #[arg(long, short, value_name = "FILE", conflicts_with = "task")]
     pub file: Option<PathBuf>,
+    /// Requests from files, for measurements
+    #[command(flatten)]
+    pub batch: BatchArgs,
+}
+
+/// `agentops route --catalogue …`: a router of its own, which keeps nothing.
+#[derive(Debug, Args)]
+pub struct BatchArgs {
+    /// Answer from this catalogue alone: JSON lines {"label", "description"}
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["task", "file"], requires = "input")]
+    pub catalogue: Option<PathBuf>,
+    /// Learn these requests first: JSON lines {"text", "label"}; may be said again
+    #[arg(long, value_name = "FILE", requires = "catalogue")]
+    pub train: Vec<PathBuf>,
+    /// Measure on these how sure is how right, and learn nothing from them
+    #[arg(long, value_name = "FILE", requires = "catalogue")]
+    pub valid: Vec<PathBuf>,
+    /// Then route and learn these one by one, as corrections come
+    #[arg(long, value_name = "FILE", requires = "catalogue")]
+    pub feedback: Option<PathBuf>,
+    /// End that after so many of them went wrong
+    #[arg(long, value_name = "N", requires = "feedback")]
+    pub corrections: Option<usize>,
+    /// The requests: JSON lines {"id", "text"}; `-` is stdin
+    #[arg(long, value_name = "FILE", requires = "catalogue")]
+    pub input: Option<PathBuf>,
 }
 
 /// What `agentops route` can do beside showing where a task would go.

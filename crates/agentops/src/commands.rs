@@ -107,7 +107,7 @@ fn person_only() -> Result<(), CommandError> {
 }
 
 /// Asks a question on the terminal; `None` when there is nobody to ask.
-fn ask(question: &str) -> Result<Option<String>, CommandError> {
+pub(crate) fn ask(question: &str) -> Result<Option<String>, CommandError> {
     use std::io::{IsTerminal, Write};
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(None);
@@ -116,6 +116,10 @@ fn ask(question: &str) -> Result<Option<String>, CommandError> {
     write!(err, "{question} ")?;
     err.flush()?;
     let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
+    // The end of input is no answer, and must not be taken for Enter.
+    if std::io::stdin().read_line(&mut answer)? == 0 {
+        writeln!(err)?;
+        return Ok(None);
+    }
     Ok(Some(answer.trim().to_owned()))
 }

@@ -7,6 +7,7 @@ pub mod env;
 pub mod error;
 mod live;
 mod printer;
+mod routed;
 mod screen;
 
 use std::process::ExitCode;

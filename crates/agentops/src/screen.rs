@@ -2,18 +2,27 @@
 
 use agentops_core::budget::{Amount, Usd};
 use agentops_core::ceiling::Enforcement;
-use agentops_core::run::{SessionEnd, Status, Verdict, Waiting};
+use agentops_core::run::{Approve, SessionEnd, Status, Verdict, Waiting};
+use agentops_engine::chosen::{By, Chosen};
+use agentops_engine::plan;
+use agentops_engine::routing::RankedAgent;
 use agentops_engine::view::spending::SpentView;
 use agentops_engine::view::{GateView, LaneView, PhaseStateView, PhaseView, RunView, SessionView};
+use agentops_route::router::Decision;
 
 use crate::printer::Printer;
 
 /// The whole run.
 pub fn run(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
-    let others = view.alternatives.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let also = if others.is_empty() { String::new() } else { format!("      also: {others}") };
     let mut lines = vec![line(printer, "1", view.run.as_str(), &view.title)];
-    lines.push(line(printer, "", "workflow", &format!("{} / {}{also}", view.profile, view.workflow)));
+    match &view.routed {
+        Some(chosen) => lines.extend(routed(chosen, view.profile.as_str(), view.approve, printer)),
+        None => {
+            let others = view.alternatives.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let also = if others.is_empty() { String::new() } else { format!("      also: {others}") };
+            lines.push(line(printer, "", "workflow", &format!("{} / {}{also}", view.profile, view.workflow)));
+        }
+    }
     for (index, phase) in view.phases.iter().enumerate() {
         // What the laws cost is shown, not guessed.
         let share = if index + 1 == view.phases.len() { share_of_tokens(view, phase) } else { None };
@@ -22,6 +31,168 @@ pub fn run(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
     }
     lines.extend(ending(view, printer, now_ms));
     lines
+}
+
+/// How many alternatives a line names.
+const ALSO_MAX: usize = 3;
+
+/// From which likelihood on a second alternative is named: the first always is.
+const WORTH_NAMING: f64 = 0.05;
+
+/// Where a task went, why, and what else could do it: a line about the workflow, one about the agent if there was a choice.
+pub fn routed(chosen: &Chosen, profile: &str, approve: Approve, printer: &Printer) -> Vec<String> {
+    let how = match chosen.workflow_by {
+        By::Auto => chosen.likely().map_or_else(String::new, likely),
+        by => self::by(by).to_owned(),
+    };
+    let because = if chosen.because.is_empty() { String::new() } else { format!("because: {}", chosen.because.join(", ")) };
+    let chances = chosen.routed.workflow.chances.iter().filter(|chance| chance.name != chosen.workflow);
+    let also = also(chances.map(|chance| (chance.name.as_str(), chance.likely)));
+    let name = format!("{profile} / {}", agentops_safe::inert_line(&chosen.workflow, 60));
+    let mut lines = vec![line(printer, "36", "routed", &spaced(&[&name, &how, &because, &also]))];
+    lines.extend(risks(chosen, approve).map(|words| line(printer, "33", "risky", &words)));
+    lines.extend(routed_agent(chosen).map(|words| line(printer, "", "agent", &words)));
+    lines
+}
+
+fn routed_agent(chosen: &Chosen) -> Option<String> {
+    let agents = &chosen.routed.agent;
+    let own = chosen.own.join(", ");
+    let taken = chosen.agent.as_deref().unwrap_or(&own);
+    if chosen.agent.is_none() && !chosen.has_others() || taken.is_empty() {
+        return None;
+    }
+    let works = |label: &String| match &chosen.agent {
+        Some(agent) => agent == label,
+        None => chosen.own.contains(label),
+    };
+    let others = || agents.ranked.iter().filter(|agent| !works(&agent.label));
+    let also = || also(others().map(|agent| (agent.label.as_str(), f64::from(agent.likely))));
+    let of = |label: &str| agents.ranked.iter().find(|agent| agent.label == label);
+    let name = agentops_safe::inert_line(taken, 60);
+    let first = agents.ranked.first();
+    Some(match (chosen.agent_by, first) {
+        (By::Auto, _) => {
+            let how = of(taken).map(|agent| likely(f64::from(agent.likely))).unwrap_or_default();
+            spaced(&[&name, &how, &of(taken).map(because).unwrap_or_default(), &also()])
+        }
+        (By::Default, Some(first)) if chosen.suggested().is_some() => {
+            let label = agentops_safe::inert_line(&first.label, 80);
+            let more = format!("likelier: {label} {}", likely(f64::from(first.likely)));
+            spaced(&[&name, &more, &because(first)])
+        }
+        // Without a word in common with any, none is nearest.
+        (By::Default, Some(_)) if agents.in_scope < 0.01 => spaced(&[&name, "no other fits"]),
+        (By::Default, Some(_)) if matches!(agents.decision, Decision::Ask | Decision::Abstain) => {
+            let nearest = others().next().map(|agent| {
+                let label = agentops_safe::inert_line(&agent.label, 60);
+                format!("nothing fits well; nearest: {label} {}", likely(f64::from(agent.likely)))
+            });
+            spaced(&[&name, &nearest.unwrap_or_default()])
+        }
+        (By::Default, _) => spaced(&[&name, &also()]),
+        (by, _) => spaced(&[&name, self::by(by), &also()]),
+    })
+}
+
+/// What to type for the agent that was not taken because nobody could be asked.
+pub fn untaken(chosen: &Chosen, printer: &Printer) -> Option<String> {
+    let label = chosen.suggested()?;
+    Some(line(printer, "", "", &format!("take it with: --agent {}", agentops_safe::inert_line(&plan::word(label), 120))))
+}
+
+/// What is risky about a task, where something is, and what became of the approvals.
+fn risks(chosen: &Chosen, approve: Approve) -> Option<String> {
+    let risks: Vec<String> =
+        chosen.risks.iter().take(BECAUSE_MAX).map(|risk| agentops_safe::inert_line(risk, 120)).collect();
+    let beforehand = if approve == Approve::None { "" } else { "; you approved beforehand" };
+    (!risks.is_empty()).then(|| format!("{}{beforehand}", risks.join(", ")))
+}
+
+/// The agents that a person may choose from, with what speaks for each.
+pub fn question(chosen: &Chosen, profile: &str, most: usize, printer: &Printer) -> Vec<String> {
+    let mut lines: Vec<String> = routed(chosen, profile, Approve::None, printer).into_iter().take(1).collect();
+    let agents: Vec<_> = chosen.routed.agent.ranked.iter().take(most).collect();
+    let label = |agent: &RankedAgent| agentops_safe::inert_line(&agent.label, 60);
+    let width = agents.iter().map(|agent| label(agent).chars().count()).max().unwrap_or(0);
+    for (at, agent) in agents.into_iter().enumerate() {
+        let name = format!("{:<width$}", label(agent));
+        let head = format!("{}  {name}   {}", at + 1, likely(f64::from(agent.likely)));
+        let head = if at == 0 { printer.paint("1", &head) } else { head };
+        lines.push(format!("  {}", spaced(&[&head, &because(agent)])));
+        if !agent.description.is_empty() {
+            lines.push(format!("     {}", agentops_safe::inert_line(&agent.description, 72)));
+        }
+    }
+    lines
+}
+
+/// Everything that counted when a task was routed, for somebody who asks why.
+pub fn reasons(chosen: &Chosen) -> Vec<String> {
+    let mut lines = vec!["\nrouted:".to_owned()];
+    lines
+        .extend(chosen.routed.workflow.reasons.iter().map(|reason| format!("  {}", agentops_safe::inert_line(reason, 160))));
+    for agent in chosen.routed.agent.ranked.iter().filter(|_| chosen.has_others()) {
+        let like: Vec<String> =
+            agent.like.iter().map(|task| format!("\"{}\"", agentops_safe::inert_line(task, 60))).collect();
+        let like = if like.is_empty() { String::new() } else { format!("like: {}", like.join(", ")) };
+        let label = agentops_safe::inert_line(&agent.label, 80);
+        let words = because(&RankedAgent { like: Vec::new(), ..agent.clone() });
+        lines.push(format!("  {}", spaced(&["agent", &label, &likely(f64::from(agent.likely)), &words, &like])));
+    }
+    if lines.len() > 1 { lines } else { Vec::new() }
+}
+
+/// How many reasons a line names.
+const BECAUSE_MAX: usize = 3;
+
+/// Words and earlier tasks that speak for an agent.
+fn because(agent: &RankedAgent) -> String {
+    let mut reasons: Vec<String> =
+        agent.words.iter().take(BECAUSE_MAX).map(|word| format!("\"{}\"", agentops_safe::inert_line(word, 30))).collect();
+    match agent.like.len() {
+        0 => {}
+        1 => reasons.push("1 similar task".into()),
+        many => reasons.push(format!("{many} similar tasks")),
+    }
+    if reasons.is_empty() { String::new() } else { format!("because: {}", reasons.join(", ")) }
+}
+
+/// `also: quick 0.04, mine 0.02`
+fn also<'a>(others: impl Iterator<Item = (&'a str, f64)>) -> String {
+    let named: Vec<String> = others
+        .take(ALSO_MAX)
+        .enumerate()
+        .filter(|(at, (_, chance))| *at == 0 || *chance >= WORTH_NAMING)
+        .map(|(_, other)| other)
+        .map(|(name, chance)| format!("{} {}", agentops_safe::inert_line(name, 60), likely(chance)))
+        .collect();
+    if named.is_empty() { String::new() } else { format!("   also: {}", named.join(", ")) }
+}
+
+/// Who decided, where it was not routing.
+fn by(by: By) -> &'static str {
+    match by {
+        By::Auto => "by routing",
+        By::You => "by you",
+        By::Flag => "by flag",
+        By::Settings => "by the settings",
+        By::Default => "by default",
+    }
+}
+
+/// A likelihood in two places; below a hundredth it is not shown as none, and below one not as sure.
+pub fn likely(chance: f64) -> String {
+    if chance > 0.0 && chance < 0.01 {
+        "<0.01".into()
+    } else {
+        format!("{:.2}", if chance < 1.0 { chance.min(0.99) } else { 1.0 })
+    }
+}
+
+/// Parts of a line with room between them; empty ones are left out.
+fn spaced(parts: &[&str]) -> String {
+    parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("   ")
 }
 
 /// The share that a phase's sessions had in the run's tokens.

@@ -18,7 +18,7 @@ use crate::workflow::Workflow;
 
 /// Version of the event format. An older one is read; a newer one is refused by name. It is raised in the commit that adds
 /// a variant or a field, not when that is first used.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// One entry of a run's ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -235,6 +235,9 @@ pub struct Created {
     pub alternatives: Vec<Name>,
     /// Hash of what was trusted when the run started; `None`: nothing of the repository's would run.
     pub trust: Option<BlobId>,
+    /// What it was routed to, who decided, and what else could have done it; `None`: it was not routed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routed: Option<BlobId>,
 }
 
 /// Approvals given beforehand.

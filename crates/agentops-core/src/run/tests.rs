@@ -65,6 +65,7 @@ fn created(approve: Approve) -> Created {
         approve,
         alternatives: vec![name("quick")],
         trust: None,
+        routed: None,
     }
 }
 

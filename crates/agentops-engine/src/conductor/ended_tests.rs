@@ -69,6 +69,7 @@ fn created() -> Created {
         approve: Approve::All,
         alternatives: Vec::new(),
         trust: None,
+        routed: None,
     }
 }
 

@@ -105,6 +105,7 @@ fn created() -> Created {
         approve: Approve::All,
         alternatives: Vec::new(),
         trust: None,
+        routed: None,
     }
 }
 

@@ -11,6 +11,7 @@ use agentops_core::workflow::Check;
 use serde::Serialize;
 
 use crate::blobs::Blobs;
+use crate::chosen::{By, Chosen};
 
 /// The attributes file of the records, and its content: it marks them as generated and does nothing else.
 pub const ATTRIBUTES: (&str, &str) = (
@@ -54,12 +55,25 @@ struct RunRecord<'a> {
     profile_hash: &'a str,
     workflow: &'a str,
     workflow_hash: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routed: Option<RoutedRecord>,
     started_at_ms: u64,
     sessions: Vec<SessionRecord>,
     refusals: Vec<String>,
     bundles: Vec<BundleRecord>,
     laws: Vec<&'static str>,
     enforcement: &'static str,
+}
+
+/// How the run came to its workflow and agent. What else could have done it stays private: agents of a person's own catalogues are
+/// not named where others read.
+#[derive(Debug, Serialize)]
+struct RoutedRecord {
+    workflow_by: By,
+    workflow_likely: Option<f64>,
+    risky: bool,
+    agent_by: By,
+    agent_likely: Option<f32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -137,7 +151,12 @@ pub fn files(state: &State, blobs: &Blobs) -> std::io::Result<Vec<(String, Vec<u
             kept.insert(phase.name.clone(), id);
         }
     }
-    let record = serde_json::to_vec_pretty(&record(state, &task, &kept)).map_err(std::io::Error::other)?;
+    let routed = match &state.created.routed {
+        // One that was redacted out of its form costs the record a line, not the run its end.
+        Some(blob) => serde_json::from_slice(&blobs.get(blob)?).ok().map(|chosen| RoutedRecord::of(&chosen)),
+        None => None,
+    };
+    let record = serde_json::to_vec_pretty(&record(state, &task, &kept, routed)).map_err(std::io::Error::other)?;
     files.push((format!(".agentops/runs/{run}.json"), [record, b"\n".to_vec()].concat()));
     Ok(files)
 }
@@ -153,7 +172,26 @@ pub fn close_out(state: &State, blobs: &Blobs) -> std::io::Result<CloseOut> {
     serde_json::from_slice(&blobs.get(blob)?).map_err(std::io::Error::other)
 }
 
-fn record<'a>(state: &'a State, task: &'a str, kept: &BTreeMap<Name, BundleId>) -> RunRecord<'a> {
+impl RoutedRecord {
+    fn of(chosen: &Chosen) -> Self {
+        let agents = &chosen.routed.agent.ranked;
+        let taken = |label: &str| chosen.agent.as_deref().map_or(chosen.is_own(label), |agent| agent == label);
+        Self {
+            workflow_by: chosen.workflow_by,
+            workflow_likely: chosen.likely(),
+            risky: chosen.routed.workflow.risky,
+            agent_by: chosen.agent_by,
+            agent_likely: agents.iter().find(|agent| taken(&agent.label)).map(|agent| agent.likely),
+        }
+    }
+}
+
+fn record<'a>(
+    state: &'a State,
+    task: &'a str,
+    kept: &BTreeMap<Name, BundleId>,
+    routed: Option<RoutedRecord>,
+) -> RunRecord<'a> {
     let sessions = state.sessions().map(|(lane, session)| {
         let agent = state.created.agents.get(&lane.agent);
         let facts = session.facts.as_ref();
@@ -201,6 +239,7 @@ fn record<'a>(state: &'a State, task: &'a str, kept: &BTreeMap<Name, BundleId>) 
         profile_hash: state.created.profile_hash.as_str(),
         workflow: state.created.workflow.name.as_str(),
         workflow_hash: state.created.workflow_hash.as_str(),
+        routed,
         started_at_ms: state.created_at_ms,
         sessions: sessions.collect(),
         refusals: refusals.collect(),

@@ -13,7 +13,9 @@ use agentops_core::id::RunId;
 use agentops_core::run::{Event, Intent};
 
 use super::{Loop, log};
+use crate::chosen::USUAL;
 use crate::conductor::Input;
+use crate::files::config;
 use crate::hint;
 use crate::paths::Home;
 use crate::perform::{Ctx, Msg, chain};
@@ -161,6 +163,14 @@ fn ask<T: Send + 'static>(ctx: &Arc<Ctx>, question: impl FnOnce(&mut Loop) -> T 
     answer.recv().ok()
 }
 
+/// What `agentops trust` needs to be told so that it is about this run and no other.
+fn trust_flags(ctx: &Ctx, request: &RunRequest, workflow: &str) -> String {
+    let usual = config::read(ctx.repo.work_tree()).ok().and_then(|config| config.workflow);
+    let workflow = (usual.as_deref().unwrap_or(USUAL) != workflow).then_some(workflow);
+    let flags = [("workflow", workflow), ("agent", request.agent.as_deref()), ("driver", request.driver.as_deref())];
+    flags.iter().filter_map(|(flag, value)| Some(format!(" --{flag} {}", plan::word(value.as_ref()?)))).collect()
+}
+
 fn start(ctx: &Arc<Ctx>, home: &Home, request: &RunRequest) -> Reply {
     let planned = match plan::plan(&ctx.repo, home, &ctx.blobs, request) {
         Ok(planned) => planned,
@@ -175,7 +185,10 @@ fn start(ctx: &Arc<Ctx>, home: &Home, request: &RunRequest) -> Reply {
         return Reply::Refused {
             kind: RefusalKind::TrustRequired,
             message: "this repository is not trusted as it is now".into(),
-            hint: "`agentops trust show` lists what would run; `agentops trust add` agrees to it".into(),
+            hint: format!(
+                "`agentops trust show{flags}` lists what would run; `agentops trust add{flags}` agrees to it",
+                flags = trust_flags(ctx, request, planned.created.workflow.name.as_str())
+            ),
             subject: Some(Box::new(planned.subject)),
         };
     }

@@ -69,5 +69,6 @@ pub fn created(bits: u64, workflow: &Workflow, task: BlobId) -> Created {
         approve: Approve::None,
         alternatives: Vec::new(),
         trust: None,
+        routed: None,
     }
 }

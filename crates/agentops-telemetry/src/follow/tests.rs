@@ -50,6 +50,7 @@ fn created() -> Event {
         approve: Approve::All,
         alternatives: Vec::new(),
         trust: None,
+        routed: None,
     }))
 }
 

@@ -94,6 +94,7 @@ fn created() -> Created {
         approve: Approve::All,
         alternatives: Vec::new(),
         trust: None,
+        routed: None,
     }
 }
 

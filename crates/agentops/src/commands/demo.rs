@@ -13,8 +13,8 @@ use agentops_engine::{client, view};
 use crate::cli::{DemoArgs, Global};
 use crate::context::Context;
 use crate::error::{self, CommandError, FAILED};
-use crate::live;
 use crate::printer::Printer;
+use crate::{live, routed};
 
 const TASK: &str = "Add a JSON export beside the CSV export, with tests";
 
@@ -49,7 +49,7 @@ fn play(folder: &Path, args: &DemoArgs, printer: &Printer) -> Result<u8, Command
     let mut context = Context::find(&global)?;
     context.home.config = folder.join("config");
     let settings = [("script".to_owned(), folder.join("script.json").display().to_string())].into();
-    let request = RunRequest {
+    let mut request = RunRequest {
         task: TASK.into(),
         workflow: Some("full".into()),
         driver: Some("scripted".into()),
@@ -57,6 +57,7 @@ fn play(folder: &Path, args: &DemoArgs, printer: &Printer) -> Result<u8, Command
         settings,
         ..RunRequest::default()
     };
+    routed::route(&context, &mut request, printer)?;
     let blobs = context.blobs()?;
     let subject = plan::plan(&context.repo, &context.home, &blobs, &request)?.subject;
     let mut trusted = Trusted::default();

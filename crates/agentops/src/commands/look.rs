@@ -97,6 +97,9 @@ pub fn show(context: &Context, args: &ShowArgs, printer: &Printer) -> Result<u8,
         return Ok(error::SUCCESS);
     }
     printer.data(&screen::run(&view, printer, live::now()).join("\n"));
+    if let Some(chosen) = &view.routed {
+        printer.data(&screen::reasons(chosen).join("\n"));
+    }
     for phase in &view.phases {
         for gate in phase.gates.iter().filter_map(|gate| Some((gate, gate.detail.as_ref()?))) {
             printer.data(&format!("\n{}/{}:\n{}", phase.name, gate.0.name, gate.1.trim_end()));

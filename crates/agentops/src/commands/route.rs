@@ -1,5 +1,6 @@
 //! `route`: where a task would go and why; a person's corrections; how well it works.
 
+mod batch;
 mod outcome;
 mod show;
 
@@ -63,6 +64,7 @@ pub fn route(global: &Global, args: &RouteArgs, printer: &Printer) -> Result<u8,
     match &args.what {
         Some(RouteCommand::Correct(correct)) => self::correct(global, correct, printer),
         Some(RouteCommand::Eval) => eval(global, printer),
+        None if args.batch.catalogue.is_some() => batch::answer(&args.batch, printer),
         None => {
             let task = match (&args.task, &args.file) {
                 (Some(task), _) => task.clone(),

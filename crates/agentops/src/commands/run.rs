@@ -8,6 +8,8 @@ use agentops_core::id::RunId;
 use agentops_core::run::{Approve, Status, Waiting};
 use agentops_core::workflow::{Check, Writes};
 use agentops_engine::blobs::Blobs;
+use agentops_engine::chosen::Chosen;
+use agentops_engine::files::profile::BUILT_IN;
 use agentops_engine::plan::{self, Plan, RunRequest};
 use agentops_engine::trust::{Subject, Trusted};
 use agentops_engine::wire::{RefusalKind, Reply, Request};
@@ -19,6 +21,7 @@ use crate::context::{self, Context};
 use crate::error::{self, CommandError, accepted};
 use crate::live;
 use crate::printer::{Done, Printer};
+use crate::{routed, screen};
 
 /// `agentops run`
 pub fn run(context: &Context, args: &RunArgs, printer: &Printer) -> Result<u8, CommandError> {
@@ -26,9 +29,21 @@ pub fn run(context: &Context, args: &RunArgs, printer: &Printer) -> Result<u8, C
     // The supervisor may have been started from another terminal and know other secrets.
     request.task = context::redacted(&request.task);
     if args.dry_run {
+        routed::route(context, &mut request, printer)?;
         return dry_run(context, &request, printer);
     }
     super::person_only()?;
+    let followed = printer.live && !args.detach;
+    routed::route(context, &mut request, printer)?;
+    if followed {
+        routed::ask(context, &mut request, printer)?;
+    }
+    if let Some(chosen) = request.routed.as_ref().filter(|_| !followed) {
+        // Where a run is followed on a terminal, this is the first line of what is shown of it.
+        let mut lines = screen::routed(chosen, BUILT_IN, request.approve, printer);
+        lines.extend(screen::untaken(chosen, printer));
+        printer.note(&lines.join("\n"));
+    }
     let Some(run) = start(context, request, printer)? else { return Ok(error::TRUST_REQUIRED) };
     if args.detach {
         if printer.json() {
@@ -69,6 +84,7 @@ fn request(args: &RunArgs) -> Result<RunRequest, CommandError> {
         },
         settings,
         trust: args.trust.clone(),
+        routed: None,
     })
 }
 
@@ -98,6 +114,11 @@ pub fn start(context: &Context, mut request: RunRequest, printer: &Printer) -> R
                 return Ok(Some(run));
             }
             Reply::Refused { kind: RefusalKind::TrustRequired, message, hint, subject: Some(subject) } => {
+                if printer.live
+                    && let Some(chosen) = &request.routed
+                {
+                    printer.note(&screen::routed(chosen, BUILT_IN, request.approve, printer).join("\n"));
+                }
                 if !agree(context, &subject, &message, &hint, printer)? {
                     return Ok(None);
                 }
@@ -166,6 +187,8 @@ pub fn attend(context: &Context, run: &RunId, printer: &Printer) -> Result<u8, C
 pub struct DryRun {
     /// The workflow.
     workflow: String,
+    /// What it was routed to, who decided, and what else could do it.
+    routed: Option<Box<Chosen>>,
     /// The commit it would start from.
     base: String,
     /// Whether the repository is trusted for it.
@@ -217,11 +240,20 @@ fn dry_run(context: &Context, request: &RunRequest, printer: &Printer) -> Result
     let planned = plan::plan(&context.repo, &context.home, &blobs, request);
     let _best_effort = std::fs::remove_dir_all(&folder);
     let planned = planned?;
-    let dry = describe(context, &planned)?;
+    let dry = DryRun { routed: request.routed.clone(), ..describe(context, &planned)? };
     if printer.json() {
         printer.value(&dry);
     } else {
-        printer.data(&screen(&dry));
+        let mut lines = match &dry.routed {
+            Some(chosen) => {
+                let mut lines = screen::routed(chosen, BUILT_IN, request.approve, printer);
+                lines.extend(screen::untaken(chosen, printer));
+                lines
+            }
+            None => vec![format!("workflow    {}", dry.workflow)],
+        };
+        lines.push(foretold(&dry));
+        printer.data(&lines.join("\n"));
     }
     Ok(error::SUCCESS)
 }
@@ -260,6 +292,7 @@ fn describe(context: &Context, planned: &Plan) -> Result<DryRun, CommandError> {
     let trusted = Trusted::read(&context.home.trust_file())?.covers(context.repo.id(), &planned.subject.hash);
     Ok(DryRun {
         workflow: format!("{} / {}", planned.created.profile, workflow.name),
+        routed: None,
         base: planned.created.base.to_string(),
         trusted,
         subject: planned.subject.clone(),
@@ -289,8 +322,8 @@ fn tokens_before(context: &Context, workflow: &str) -> Result<Option<(u64, u64)>
     Ok(range)
 }
 
-fn screen(dry: &DryRun) -> String {
-    let mut text = format!("workflow    {}\nbase        {}\n", dry.workflow, &dry.base[..12.min(dry.base.len())]);
+fn foretold(dry: &DryRun) -> String {
+    let mut text = format!("base        {}\n", &dry.base[..12.min(dry.base.len())]);
     for phase in &dry.phases {
         let gates = if phase.gates.is_empty() { "no gate".into() } else { phase.gates.join(" · ") };
         text.push_str(&format!("{:<11} {}   {gates}\n", phase.name, phase.lanes.join(" · ")));
@@ -311,7 +344,7 @@ fn screen(dry: &DryRun) -> String {
         ));
     }
     let tokens = dry.tokens_before.map_or("unknown".to_owned(), |(least, most)| {
-        format!("{} to {} tokens in earlier runs", crate::screen::thousands(least), crate::screen::thousands(most))
+        format!("{} to {} tokens in earlier runs", screen::thousands(least), screen::thousands(most))
     });
     text.push_str(&format!(
         "limits      40 % of the window a session; {} sessions a lane before you are asked\n",
