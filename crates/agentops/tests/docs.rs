@@ -182,7 +182,7 @@ fn every_flag_in_an_example_exists() {
             let mut words = plain.split_whitespace();
             let mut command = words.next().unwrap().to_owned();
             // Some commands have commands of their own.
-            if let ("agents" | "bundle", Some(word)) = (command.as_str(), words.clone().next())
+            if let ("agents" | "bundle" | "route", Some(word)) = (command.as_str(), words.clone().next())
                 && !word.starts_with('-')
             {
                 words.next();
