@@ -98,11 +98,11 @@ impl Scope {
         if inside.len() < 10 {
             return scope;
         }
-        for signal in 0..SIGNALS {
+        for (signal, least) in SPREAD_MIN.into_iter().enumerate() {
             let mean = inside.iter().map(|held| held.signals[signal]).sum::<f32>() / inside.len() as f32;
             let squares = inside.iter().map(|held| (held.signals[signal] - mean).powi(2)).sum::<f32>();
             scope.usual[signal] = mean;
-            scope.spread[signal] = (squares / inside.len() as f32).sqrt().max(SPREAD_MIN[signal]);
+            scope.spread[signal] = (squares / inside.len() as f32).sqrt().max(least);
         }
         // Of few requests the learner is so sure that how sure differs from one learning to the next.
         scope.spread[0] = scope.spread[0].max(scope.usual[0] / 4.0);
