@@ -1,6 +1,6 @@
 //! What an agent's own file says: which agents a request is about before anybody has corrected anything.
 //!
-//! BM25 over fields (Robertson, Zaragoza, Taylor 2004): occurrences in name, description and instructions are weighed, each
+//! BM25 over fields (Robertson, Zaragoza, Taylor 2004): occurrences in name, description, examples and instructions are weighed, each
 //! against its field's length, added, and only then damped. The constants were chosen on the 171 example requests of the
 //! development set `agents`: with many thousand words of instructions an occurrence says little, so damping begins late.
 
@@ -20,6 +20,8 @@ struct Field {
 
 const NAME: Field = Field { weight: 4.0, length: 0.6 };
 const DESCRIPTION: Field = Field { weight: 6.0, length: 0.5 };
+/// Requests that the author gave say how people ask; measured without any, so it is as heavy as what is said beside them.
+const EXAMPLES: Field = Field { weight: 6.0, length: 0.5 };
 const BODY: Field = Field { weight: 1.0, length: 0.75 };
 /// How soon more occurrences count less.
 const K1: f32 = 8.0;
@@ -79,19 +81,19 @@ impl Prior {
     /// Reads the entries.
     #[must_use]
     pub fn new(entries: &[Entry]) -> Self {
-        let fields = [NAME, DESCRIPTION, BODY];
-        let texts: Vec<[Vec<u64>; 3]> = entries
+        let fields = [NAME, DESCRIPTION, EXAMPLES, BODY];
+        let texts: Vec<[Vec<u64>; 4]> = entries
             .iter()
             .map(|entry| {
                 let name = if entry.name.is_empty() { &entry.label } else { &entry.name };
-                [terms(&spaced(name)), terms(&entry.description), terms(&entry.body)]
+                [terms(&spaced(name)), terms(&entry.description), terms(&entry.examples.join("\n")), terms(&entry.body)]
             })
             .collect();
         let mean = |field: usize| {
             let all = texts.iter().map(|texts| texts[field].len()).sum::<usize>();
             (all as f32 / texts.len().max(1) as f32).max(1.0)
         };
-        let means = [mean(0), mean(1), mean(2)];
+        let means: [f32; 4] = std::array::from_fn(mean);
         let mut found: BTreeMap<u64, Vec<(u32, f32)>> = BTreeMap::new();
         for (texts, entry) in texts.iter().zip(0u32..) {
             let mut counts: BTreeMap<u64, f32> = BTreeMap::new();
@@ -266,6 +268,14 @@ mod tests {
         assert!(told.scores[0] > told.scores[1], "{told:?}");
         let because: Vec<String> = prior.because("speed up this SQL query", 0).into_iter().map(|(word, _)| word).collect();
         assert_eq!(because, ["query", "sql"]);
+    }
+
+    #[test]
+    fn requests_that_the_author_gave_count() {
+        let with = Entry { examples: vec!["our dashboards are blank".into()], ..entry("a", "Watches.", "") };
+        let prior = Prior::new(&[entry("b", "Watches.", "dashboards"), with]);
+        let told = prior.tell("the dashboards are blank again");
+        assert!(told.scores[1] > told.scores[0], "{told:?}");
     }
 
     #[test]
