@@ -168,6 +168,7 @@ fn peers(data: &Path, wanted: &impl Fn(&str) -> bool) -> Vec<(String, PathBuf)> 
     }
     folders.sort_unstable();
     folders.dedup();
+    #[expect(clippy::disallowed_methods, reason = "a peer is started, not a part of the program")]
     let done = std::process::Command::new(python)
         .arg(script)
         .arg("--out")

@@ -479,6 +479,19 @@ mod tests {
     }
 
     #[test]
+    fn b5_the_same_catalogue_and_requests_give_the_same_router() {
+        let built = || {
+            let mut router = Router::new(&entries());
+            router.fit(&examples(), &[]);
+            router.learn("paint it red", "ui");
+            router
+        };
+        let (one, other) = (built(), built());
+        assert_eq!(one.to_bytes(), other.to_bytes());
+        assert_eq!(format!("{:?}", one.route("paint a query")), format!("{:?}", other.route("paint a query")));
+    }
+
+    #[test]
     fn a_label_that_vanished_is_counted_and_teaches_nothing() {
         let (mut router, mut without) = (Router::new(&entries()), Router::new(&entries()));
         without.fit(&examples(), &[]);

@@ -318,3 +318,50 @@ fn outside_of_a_repository_there_is_an_answer_and_nothing_to_teach() {
     let out = room.command(&["route", "correct", "x", "--agent", "translator"]).current_dir(elsewhere).output().unwrap();
     assert_ne!(out.status.code(), Some(0));
 }
+
+#[test]
+fn requests_from_files_are_answered_by_a_router_of_their_own() {
+    let room = Room::new();
+    let put = |name: &str, lines: &[Value]| {
+        let path = room.root().join(name);
+        let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+        fs::write(&path, lines.join("\n")).unwrap();
+        path.display().to_string()
+    };
+    let catalogue = put(
+        "catalogue.jsonl",
+        &[json!({"label": "pay", "description": "pay a bill"}), json!({"label": "play", "description": "play a song"})],
+    );
+    let input = put(
+        "input.jsonl",
+        &[
+            json!({"id": "a", "text": "please pay my electricity bill"}),
+            json!({"id": 2, "text": ""}),
+            json!({"id": "ü", "text": "weiß ich nicht ".repeat(80_000)}),
+        ],
+    );
+    let train = put(
+        "train.jsonl",
+        &[json!({"text": "settle the electricity", "label": "pay"}), json!({"text": "feed the cat", "label": "gone"})],
+    );
+    let flags = ["route", "--catalogue", &catalogue, "--train", &train, "--input", &input];
+    let ran = room.run(&[&flags[..], &["--json"]].concat()).expect(0);
+    let answers: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.iter().map(|answer| &answer["id"]).collect::<Vec<_>>(), [&json!("a"), &json!(2), &json!("ü")]);
+    assert_eq!((&answers[0]["label"], &answers[0]["ranked"][0]), (&json!("pay"), &json!("pay")), "{answers:#?}");
+    assert_eq!(answers[1]["label"], "oos", "an empty request is about nothing: {answers:#?}");
+    assert_ne!(answers[2]["decision"], "auto");
+    assert!(ran.stderr.contains("1 requests have labels that are not in the catalogue"), "{ran:#?}");
+    // A correction that comes later counts more than what was learnt before.
+    let feedback = put("feedback.jsonl", &[json!({"text": "please pay my electricity bill", "label": "play"})]);
+    let ran = room.run(&[&flags[..], &["--feedback", &feedback]].concat()).expect(0);
+    assert!(ran.stdout.starts_with("\"a\"\t") && ran.stdout.lines().next().unwrap().ends_with("\tplay"), "{ran:#?}");
+    assert!(ran.stderr.contains("feedback: 1 requests, 1 of them would have gone elsewhere"), "{ran:#?}");
+
+    let broken = put("broken.jsonl", &[json!({"text": "no label"})]);
+    let refused =
+        room.run(&["route", "--catalogue", &catalogue, "--train", &broken, "--input", &input]).expect(USAGE.into());
+    assert!(refused.stderr.contains("broken.jsonl: line 1 is not a labelled request"), "{refused:#?}");
+    room.run(&["route", "--catalogue", &catalogue]).expect(USAGE.into());
+    room.run(&["route", "task", "--catalogue", &catalogue, "--input", &input]).expect(USAGE.into());
+}

@@ -47,7 +47,7 @@ pub fn answer(args: &BatchArgs, printer: &Printer) -> Result<u8, CommandError> {
             (took * 10.0).round() / 10.0
         });
         if printer.json() {
-            printer.value(&predicted);
+            printer.document(&serde_json::to_string(&predicted).map_err(std::io::Error::other)?);
         } else {
             let line = format!("{}\t{:.2}\t{}", predicted.id, predicted.confidence, predicted.label);
             printer.data(&agentops_safe::inert(&line));
