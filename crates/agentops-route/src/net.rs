@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 
 use crate::bytes::{Reader, Writer};
-use crate::features::{Feature, Plain, mix, scaled};
+use crate::features::{Feature, Plain, features, mix, scaled};
 
 /// Nets side by side.
 pub const NETS: usize = 4;
@@ -19,7 +19,7 @@ pub const NETS: usize = 4;
 pub const HIDDEN: usize = 48;
 const WIDTH: usize = NETS * HIDDEN;
 /// Rows at most: with it a net of 150 labels stays below 30 MiB.
-pub const ROWS_MAX: usize = 65_536;
+pub const ROWS_MAX: usize = 1 << 16;
 /// What the length of a text's features is multiplied by.
 const SCALE: f32 = 10.0;
 /// How far a label must lie before the others before an example teaches nothing more, in logits.
@@ -257,29 +257,37 @@ impl Net {
         self.learn(&rows, label, MEET);
     }
 
-    /// Learns examples, each a text's features and its label's number, from the beginning. Features that stand in most
-    /// examples get rows first.
-    pub fn fit(&mut self, examples: &[(Vec<Feature>, usize)]) {
+    /// Learns requests, each a text and its label's number, from the beginning. Features that stand in most of them get rows
+    /// first.
+    pub fn fit(&mut self, requests: &[(&str, usize)]) {
         let mut counts: HashMap<u64, u32, Plain> = HashMap::default();
-        for feature in examples.iter().flat_map(|(features, _)| features) {
-            *counts.entry(feature.key).or_default() += 1;
+        for (text, _) in requests {
+            features(text).iter().for_each(|feature| *counts.entry(feature.key).or_default() += 1);
         }
         let mut counted: Vec<(u32, u64)> = counts.into_iter().map(|(key, count)| (count, key)).collect();
         counted.sort_unstable_by(|a, b| b.cmp(a));
         counted.truncate(ROWS_MAX);
+        self.table.reserve_exact(counted.len() * WIDTH);
         self.know(counted.into_iter().map(|(_, key)| key));
-        examples.iter().for_each(|(features, _)| self.count(features));
-        let examples: Vec<(Rows, usize)> = examples.iter().map(|(features, label)| (self.rows(features), *label)).collect();
-        let passes = passes(examples.len());
-        let mut order: Vec<usize> = (0..examples.len()).collect();
-        let mut random = Random(mix(examples.len() as u64));
+        let mut packed: Vec<Vec<(u16, u16)>> = Vec::with_capacity(requests.len());
+        for (text, _) in requests {
+            let features = features(text);
+            self.count(&features);
+            packed.push(self.rows(&features).into_iter().map(pack).collect());
+        }
+        let passes = passes(requests.len());
+        let mut order: Vec<usize> = (0..requests.len()).collect();
+        let mut random = Random(mix(requests.len() as u64));
+        let mut rows = Rows::new();
         for pass in 0..passes {
             for at in (1..order.len()).rev() {
                 order.swap(at, random.below(at + 1));
             }
             let rate = 1.0 - 0.9 * pass as f32 / passes as f32;
             for &at in &order {
-                self.learn(&examples[at].0, examples[at].1, rate);
+                rows.clear();
+                rows.extend(packed[at].iter().copied().map(unpack));
+                self.learn(&rows, requests[at].1, rate);
             }
         }
     }
@@ -338,6 +346,15 @@ const MEET: f32 = 2.0;
 
 /// What every accumulator begins with.
 const BEGUN: f32 = 1e-6;
+
+/// A row and what it counts in four bytes: all requests that are learnt are held at once. Rows have numbers below 65,536.
+fn pack((row, weight): (u32, f32)) -> (u16, u16) {
+    (row as u16, halved(weight, 0x8000))
+}
+
+fn unpack((row, weight): (u16, u16)) -> (u32, f32) {
+    (u32::from(row), whole(weight))
+}
 
 /// A number of the table: the upper half of its bits (bfloat16).
 fn whole(half: u16) -> f32 {

@@ -194,7 +194,6 @@ impl Router {
             .iter()
             .map(|(text, label)| (*text, self.learnt[*label].unwrap_or(0) as usize))
             .chain(described)
-            .map(|(text, learnt)| (features(text), learnt))
             .collect();
         self.net.fit(&rows);
         self.memory = Memory::new(examples.iter().copied());
