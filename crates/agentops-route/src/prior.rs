@@ -160,7 +160,9 @@ impl Prior {
     #[must_use]
     pub fn because(&self, request: &str, entry: usize) -> Vec<(String, f32)> {
         let mut because: Vec<(String, f32)> = Vec::new();
-        for word in words(request).into_iter().filter(|word| !is_stop(word)) {
+        // A number stands there as its number of digits, which tells a person nothing.
+        let said = |word: &String| !is_stop(word) && word.chars().any(char::is_alphabetic);
+        for word in words(request).into_iter().filter(said) {
             let Ok(at) = self.words.binary_search(&hash(stem(&word).as_bytes())) else { continue };
             let adds = self.postings(at).iter().find(|(having, _)| *having as usize == entry);
             if let Some((_, adds)) = adds
@@ -268,6 +270,8 @@ mod tests {
         assert!(told.scores[0] > told.scores[1], "{told:?}");
         let because: Vec<String> = prior.because("speed up this SQL query", 0).into_iter().map(|(word, _)| word).collect();
         assert_eq!(because, ["query", "sql"]);
+        let numbered = Prior::new(&[entry("a", "Mends query 1.", ""), entry("b", "", "")]);
+        assert_eq!(numbered.because("query 1", 0).len(), 1);
     }
 
     #[test]
