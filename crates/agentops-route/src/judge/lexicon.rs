@@ -175,7 +175,7 @@ groups! {
     Balancer = "balancer balancers";
     Roll = "roll rollback";
     Publish = "publish release";
-    Package = "package crate npm pypi crates.io registry maven image gem packages crates";
+    Package = "package crate npm pypi registry maven image gem packages crates";
     Send = "send email mail notify message";
     Audience = "all every everyone customers subscribers users";
 
