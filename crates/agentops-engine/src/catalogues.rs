@@ -16,6 +16,7 @@ use agentops_route::catalogue::{Entry, FILE_BYTES_MAX, Markdown, MarkdownError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use store::read_plain;
 pub use store::{Change, Store};
 
 use crate::blobs;

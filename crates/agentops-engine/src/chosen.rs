@@ -3,21 +3,17 @@
 //! A command decides before it asks the supervisor: it has the terminal. What it chose goes along with the request, the
 //! supervisor checks the names as it checks all names, and a blob keeps the choice. Nothing here decides about trust.
 
-use agentops_core::workflow::{Workflow, Writes};
-use agentops_route::judge::{self, About, Unread};
+use agentops_route::judge::{self, About, Judgement, QUICK, Unread};
 use agentops_route::router::Decision;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::files::FileError;
 use crate::files::profile::Places;
-use crate::files::{self, FileError};
-use crate::routing::{Routed, Routing};
+use crate::routing::{Routed, Routing, writers};
 
 /// The workflow that is taken where nothing speaks for another one: it looks first and shows its plan.
 pub const USUAL: &str = "full";
-
-/// The one that routing may take in its place; never for what is risky.
-const SHORT: &str = "quick";
 
 /// Most words that are named as the reason of a choice.
 const BECAUSE_MAX: usize = 3;
@@ -81,20 +77,20 @@ impl Chosen {
             (Some(flag), _) => (flag, By::Flag),
             (None, Some(usual)) => (usual, By::Settings),
             (None, None) => match routed.workflow.name.as_deref() {
-                Some(SHORT) if !routed.workflow.risky => (SHORT, By::Auto),
+                Some(QUICK) if !routed.workflow.risky => (QUICK, By::Auto),
                 Some(USUAL) => (USUAL, By::Auto),
                 // One of the repository's or the user's own is shown and never taken by itself.
                 _ => (USUAL, By::Default),
             },
         };
         // One that is missing or cannot be read is told by the plan.
-        let found = places.workflows()?.remove(workflow).and_then(|found| read(&found));
-        let own = found.map(|workflow| writers(&workflow)).unwrap_or_default();
+        let own = writers(places, workflow)?.into_iter().collect();
+        let judgement = judge::judge(task);
         let mut chosen = Self {
             workflow: workflow.to_owned(),
             workflow_by,
-            because: if workflow_by == By::Auto { because(task, workflow) } else { Vec::new() },
-            risks: judge::judge(task).reasons.iter().filter(|reason| is_risk(reason)).map(ToString::to_string).collect(),
+            because: if workflow_by == By::Auto { because(&judgement, workflow) } else { Vec::new() },
+            risks: judgement.reasons.iter().filter(|reason| is_risk(reason)).map(ToString::to_string).collect(),
             agent: wanted.agent.map(str::to_owned),
             agent_by: if wanted.agent.is_some() { By::Flag } else { By::Default },
             own,
@@ -156,32 +152,15 @@ impl Chosen {
     }
 }
 
-/// A workflow that can be read, as its gates are without a test command: that changes no agent.
-fn read(found: &crate::files::profile::Found) -> Option<Workflow> {
-    let raw = files::parse_workflow(&found.path, &found.text).ok()?;
-    raw.check(None).ok().map(|checked| checked.workflow)
-}
-
-/// The agents of phases that change files, each once, in order.
-fn writers(workflow: &Workflow) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for lane in workflow.phases.iter().filter(|phase| phase.writes == Writes::Files).flat_map(|phase| &phase.lanes) {
-        if !names.iter().any(|name| name == lane.agent.as_str()) {
-            names.push(lane.agent.to_string());
-        }
-    }
-    names
-}
-
 fn is_risk(reason: &judge::Reason) -> bool {
     matches!(reason.about, About::Risk(_))
 }
 
 /// What speaks for a workflow: a risk and what could not be read speak for the usual one, as does all that makes work large.
-fn because(task: &str, workflow: &str) -> Vec<String> {
-    let short = workflow == SHORT;
+fn because(judgement: &Judgement, workflow: &str) -> Vec<String> {
+    let short = workflow == QUICK;
     let mut because: Vec<String> = Vec::new();
-    for reason in judge::judge(task).reasons {
+    for reason in &judgement.reasons {
         let quoted = || reason.words.split(", ").map(|word| format!("\"{word}\"")).collect();
         let words: Vec<String> = match reason.about {
             About::Size(what) if (reason.weight > 0.0) == short => {

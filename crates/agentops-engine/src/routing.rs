@@ -175,7 +175,7 @@ impl Routing {
     /// Whether there is an agent of this label that tasks can go to.
     #[must_use]
     pub fn has_agent(&self, label: &str) -> bool {
-        self.agents.iter().any(|agent| agent.label == label)
+        self.router.knows(label)
     }
 
     /// Whether there is a workflow of this name.
@@ -223,15 +223,14 @@ impl Routing {
     #[must_use]
     pub fn route(&self, task: &str) -> Routed {
         let answer = self.router.route(task);
-        let ranked = answer.ranked.iter().take(SHOWN).map(|(label, likely)| {
-            let because = self.router.because(task, *label);
-            RankedAgent {
-                label: self.router.label(*label).to_owned(),
-                description: self.agents.get(*label).map(|agent| agent.line.clone()).unwrap_or_default(),
-                likely: *likely,
-                words: because.words,
-                like: because.like,
-            }
+        let labels: Vec<usize> = answer.ranked.iter().take(SHOWN).map(|(label, _)| *label).collect();
+        let because = self.router.because(task, &labels);
+        let ranked = answer.ranked.iter().zip(because).map(|((label, likely), because)| RankedAgent {
+            label: self.router.label(*label).to_owned(),
+            description: self.agents.get(*label).map(|agent| agent.line.clone()).unwrap_or_default(),
+            likely: *likely,
+            words: because.words,
+            like: because.like,
         });
         Routed {
             agent: RoutedAgent {

@@ -21,7 +21,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-pub use choice::{Chance, Choice, Offered};
+pub use choice::{Chance, Choice, Offered, QUICK, QUICK_RISKY_MAX};
 pub use risk::Danger;
 
 /// Why a text says nothing about the size of the work.

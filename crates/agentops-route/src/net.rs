@@ -238,7 +238,7 @@ impl Net {
         }
         for (row, weight) in kept {
             let (row, weight) = (row as usize, weight * SCALE);
-            // Both nets share an accumulator: a row is seen by each about as often.
+            // The nets share an accumulator: a row is seen by each about as often.
             self.seen[row] += squared * weight * weight / NETS as f32;
             let pace = rate * weight / self.seen[row].sqrt();
             let chance = random.next() as u32;

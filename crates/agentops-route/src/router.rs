@@ -11,7 +11,7 @@ use crate::features::{Kind, features, of_words, words};
 use crate::memory::{Like, Memory};
 use crate::net::Net;
 use crate::prior::Prior;
-use crate::scope::{Held, Scope, signals};
+use crate::scope::{Held, Scope, logit, signals};
 
 /// The label of requests that are about nothing that is here.
 pub const OUTSIDE: &str = "oos";
@@ -119,6 +119,12 @@ impl Router {
         self.labels.get(number).map_or("", String::as_str)
     }
 
+    /// Whether there is a label of this name.
+    #[must_use]
+    pub fn knows(&self, label: &str) -> bool {
+        self.numbers.contains_key(label)
+    }
+
     /// How many labelled requests were learnt.
     #[must_use]
     pub fn evidence(&self) -> usize {
@@ -139,6 +145,7 @@ impl Router {
         self.vanished = examples.len() - within.len();
         let inside: Vec<&Example> = within.iter().copied().filter(|example| example.label != OUTSIDE).collect();
         let outside: Vec<&Example> = within.into_iter().filter(|example| example.label == OUTSIDE).collect();
+        self.forget();
         if inside.is_empty() {
             return;
         }
@@ -146,7 +153,8 @@ impl Router {
         if held.is_empty() {
             let folds = if inside.len() > 4_000 { 1 } else { FOLDS };
             for fold in 0..folds {
-                let mut half = self.bare();
+                // Nothing is learnt yet, so this copies no more than the files' words.
+                let mut half = self.clone();
                 half.learn_all(inside.iter().enumerate().filter(|(at, _)| at % FOLDS != fold).map(|(_, example)| *example));
                 rows.extend(inside.iter().skip(fold).step_by(FOLDS).map(|example| half.held(example)));
                 rows.extend(outside.iter().skip(fold).step_by(folds).map(|example| half.held(example)));
@@ -160,17 +168,12 @@ impl Router {
         self.scope = Scope::fit(&rows);
     }
 
-    /// The same catalogue with nothing learnt.
-    fn bare(&self) -> Self {
-        Self {
-            learnt: vec![None; self.labels.len()],
-            counts: vec![0; self.labels.len()],
-            net: Net::default(),
-            label_of: Vec::new(),
-            memory: Memory::default(),
-            scope: Scope::default(),
-            ..self.clone()
-        }
+    /// Leaves nothing but what the files say.
+    fn forget(&mut self) {
+        self.learnt.fill(None);
+        self.counts.fill(0);
+        self.label_of.clear();
+        (self.net, self.memory, self.scope) = Default::default();
     }
 
     fn held(&self, example: &Example) -> Held {
@@ -351,50 +354,51 @@ impl Router {
         fits.then_some(router)
     }
 
-    /// Why a label fits a request: words without which it would be less likely, and remembered requests.
+    /// Why labels fit a request, for each: words without which it would be less likely, and remembered requests.
     #[must_use]
-    pub fn because(&self, text: &str, label: usize) -> Because {
-        let mut because = Because::default();
+    pub fn because(&self, text: &str, labels: &[usize]) -> Vec<Because> {
         let like = self.memory.like(text, 8);
-        because.like.extend(
-            like.iter()
-                .filter(|like| like.label == label && like.alike > 0.3)
-                .take(3)
-                .map(|like| self.memory.text(like.at).to_owned()),
-        );
-        let told = self.prior.because(text, label);
-        because.words.extend(told.into_iter().take(4).map(|(word, _)| word));
-        if let Some(learnt) = self.learnt.get(label).copied().flatten() {
-            let mut counted = self.without_each(text, learnt as usize);
-            counted.retain(|(word, _)| !because.words.contains(word));
-            because.words.splice(0..0, counted.into_iter().take(3).map(|(word, _)| word));
-            because.words.truncate(4);
-        }
-        because
+        let learnt = |label: usize| self.learnt.get(label).copied().flatten().map(|learnt| learnt as usize);
+        let without = if labels.iter().any(|label| learnt(*label).is_some()) { self.without_each(text) } else { Vec::new() };
+        let of = |&label: &usize| {
+            let like = like.iter().filter(|like| like.label == label && like.alike > 0.3).take(3);
+            let mut words: Vec<String> = Vec::new();
+            if let (Some(learnt), Some(((_, whole), rest))) = (learnt(label), without.split_first()) {
+                let mut counted: Vec<(&String, f32)> =
+                    rest.iter().map(|(word, likely)| (word, logit(whole[learnt]) - logit(likely[learnt]))).collect();
+                counted.retain(|(_, less)| *less > 0.1);
+                counted.sort_by(|a, b| b.1.total_cmp(&a.1));
+                words.extend(counted.into_iter().map(|(word, _)| word.clone()).take(3));
+            }
+            for (word, _) in self.prior.because(text, label) {
+                if words.len() < BECAUSE_MAX && !words.contains(&word) {
+                    words.push(word);
+                }
+            }
+            Because { words, like: like.map(|like| self.memory.text(like.at).to_owned()).collect() }
+        };
+        labels.iter().map(of).collect()
     }
 
-    /// Each word by how much less likely the label would be without it.
-    fn without_each(&self, text: &str, learnt: usize) -> Vec<(String, f32)> {
+    /// How likely each learnt label is with all words, and then without each of them in turn.
+    fn without_each(&self, text: &str) -> Vec<(String, Vec<f32>)> {
         let mut words = words(text);
         words.truncate(40);
-        let likely = |words: &[String]| {
-            let rows = self.net.rows(&of_words(words));
-            self.net.hear(&rows).likely.get(learnt).copied().unwrap_or(0.0)
-        };
-        let whole = crate::scope::logit(likely(&words));
-        let mut counted: Vec<(String, f32)> = Vec::new();
+        let likely = |words: &[String]| self.net.hear(&self.net.rows(&of_words(words))).likely;
+        let mut all = vec![(String::new(), likely(&words))];
         for at in 0..words.len() {
             let mut rest = words.clone();
             let word = rest.remove(at);
-            let less = whole - crate::scope::logit(likely(&rest));
-            if less > 0.1 && word.chars().any(char::is_alphabetic) && counted.iter().all(|(known, _)| *known != word) {
-                counted.push((word, less));
+            if word.chars().any(char::is_alphabetic) && all.iter().all(|(known, _)| *known != word) {
+                all.push((word, likely(&rest)));
             }
         }
-        counted.sort_by(|a, b| b.1.total_cmp(&a.1));
-        counted
+        all
     }
 }
+
+/// Words at most that are named as reasons.
+const BECAUSE_MAX: usize = 4;
 
 /// Every how manieth request is held back in turn.
 const FOLDS: usize = 5;
@@ -450,7 +454,7 @@ mod tests {
         let router = Router::new(&entries());
         let answer = router.route("write a tutorial");
         assert_eq!(router.label(answer.ranked[0].0), "docs");
-        assert_eq!(router.because("write a tutorial", answer.ranked[0].0).words, ["tutorial", "write"]);
+        assert_eq!(router.because("write a tutorial", &[answer.ranked[0].0])[0].words, ["tutorial", "write"]);
         assert_ne!(answer.decision, Decision::Auto, "without feedback nothing is taken by itself");
         assert_eq!(router.route("what is the capital of France?").decision, Decision::Abstain);
     }
@@ -536,7 +540,7 @@ mod tests {
             for figure in [answer.confidence, answer.in_scope] {
                 prop_assert!((0.0..=1.0).contains(&figure), "{}", figure);
             }
-            prop_assert!(router.because(&text, answer.ranked[0].0).words.len() <= 4);
+            prop_assert!(router.because(&text, &[answer.ranked[0].0])[0].words.len() <= 4);
         }
     }
 }

@@ -110,34 +110,22 @@ impl Scope {
         let outside = held.len() - inside.len();
         // As many requests count as out of scope as there are expected to be, however many were shown.
         let each = if outside == 0 { 0.0 } else { OUTSIDE / (1.0 - OUTSIDE) * inside.len() as f32 / outside as f32 };
+        let weight = |held: &Held| if held.right.is_some() { 1.0 } else { each };
         if outside >= 30 {
-            let rows: Vec<(Signals, bool, f32)> = held
-                .iter()
-                .map(|held| {
-                    (scope.relative(&held.signals), held.right.is_some(), if held.right.is_some() { 1.0 } else { each })
-                })
-                .collect();
+            let rows: Vec<(Signals, bool, f32)> =
+                held.iter().map(|held| (scope.relative(&held.signals), held.right.is_some(), weight(held))).collect();
             (scope.weights, scope.bias) = regress(&rows, WEIGHTS, BIAS);
         }
-        let rows: Vec<([f32; 2], bool, f32)> = held
-            .iter()
-            .map(|held| (scope.odds(&held.signals), held.right == Some(true), if held.right.is_some() { 1.0 } else { each }))
-            .collect();
+        let rows: Vec<([f32; 2], bool, f32)> =
+            held.iter().map(|held| (scope.odds(&held.signals), held.right == Some(true), weight(held))).collect();
         (scope.sure, scope.sure_bias) = regress(&rows, [1.0, 0.3], 0.0);
-        let mut sureness: Vec<(f32, bool, f32)> = held
-            .iter()
-            .zip(&rows)
-            .map(|(held, (_, right, weight))| (scope.sureness(&held.signals), *right, *weight))
-            .collect();
-        sureness.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let within: Vec<(f32, bool)> = {
-            let mut within: Vec<(f32, bool)> =
-                inside.iter().map(|held| (scope.sureness(&held.signals), held.right == Some(true))).collect();
-            within.sort_by(|a, b| a.0.total_cmp(&b.0));
-            within
-        };
+        let mut sorted: Vec<(f32, &Held)> = held.iter().map(|held| (scope.sureness(&held.signals), held)).collect();
+        sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let within: Vec<(f32, bool)> = sorted.iter().filter_map(|(at, held)| Some((*at, held.right?))).collect();
+        let all: Vec<(f32, bool, f32)> =
+            sorted.iter().map(|(at, held)| (*at, held.right == Some(true), weight(held))).collect();
         scope.steps = rising(&within);
-        scope.auto = threshold(&sureness);
+        scope.auto = threshold(&all);
         scope
     }
 
@@ -237,7 +225,7 @@ fn threshold(sorted: &[(f32, bool, f32)]) -> Option<f32> {
     best
 }
 
-/// Logistic regression by Newton-like steps, held near the weights it begins with: a few out-of-scope requests must not make
+/// Logistic regression by gradients with AdaGrad's steps, held near the weights it begins with: a few out-of-scope requests must not make
 /// a model of their own.
 fn regress<const N: usize>(rows: &[([f32; N], bool, f32)], begin: [f32; N], begin_bias: f32) -> ([f32; N], f32) {
     let all = rows.iter().map(|(.., weight)| weight).sum::<f32>().max(1.0);

@@ -9,7 +9,7 @@ mod finish;
 mod gateway;
 mod look;
 mod recall;
-mod route;
+pub(crate) mod route;
 mod run;
 mod schema;
 mod trust;
@@ -104,6 +104,18 @@ fn person_only() -> Result<(), CommandError> {
             .hint("a person does this, from a terminal of their own"));
     }
     Ok(())
+}
+
+/// A file's bytes, at most so many; `-` is stdin.
+fn input(file: &std::path::Path, most: u64) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    if file.as_os_str() == "-" {
+        std::io::stdin().lock().take(most).read_to_end(&mut bytes)?;
+    } else {
+        std::fs::File::open(file)?.take(most).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 /// Asks a question on the terminal; `None` when there is nobody to ask.

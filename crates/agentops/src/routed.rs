@@ -5,7 +5,7 @@ use agentops_engine::files::config;
 use agentops_engine::files::profile::{BUILT_IN, Places};
 use agentops_engine::perform::chain;
 use agentops_engine::plan::{RunRequest, TASK_BYTES_MAX};
-use agentops_engine::routing::{Here, Routing, roles};
+use agentops_engine::routing::Routing;
 use agentops_route::feedback::{Line, Source};
 
 use crate::commands;
@@ -29,11 +29,9 @@ pub fn route(context: &Context, request: &mut RunRequest, printer: &Printer) -> 
     let wanted =
         Wanted { workflow: request.workflow.as_deref(), usual: config.workflow.as_deref(), agent: request.agent.as_deref() };
     let places = Places::of(Some(root), &context.home);
-    // Where the folder cannot be made nothing is kept, and everything is learnt each time.
-    let cache = context.paths.make().ok().map(|()| context.paths.routing());
-    let here = Here { repo: &context.repo, cache: cache.as_deref(), now_ms: live::now() };
-    let routing = roles(&places).and_then(|roles| Routing::learnt(&places, &roles, here));
-    let chosen = match routing.and_then(|routing| Chosen::of(&places, &routing, &request.task, wanted)) {
+    let chosen = match commands::route::learnt(context, &places)
+        .and_then(|routing| Chosen::of(&places, &routing, &request.task, wanted))
+    {
         Ok(chosen) => chosen,
         Err(e) => {
             printer.note(&format!("not routed: {e}"));

@@ -185,7 +185,7 @@ impl Store {
 }
 
 /// A plain file whole; a link, a pipe or a device is not opened, and one that is larger is refused.
-pub(super) fn read_plain(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn read_plain(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
     let meta = file.metadata()?;

@@ -1,16 +1,16 @@
 //! Labelled examples of a profile: tasks and where they belong, as lines of JSON.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
 use agentops_route::feedback::{LABEL_BYTES_MAX, TEXT_BYTES_MAX};
 use serde::Deserialize;
 
+use crate::catalogues::read_plain;
 use crate::files::profile::{BUILT_IN, Places};
 
 /// The largest file of examples that is read, in bytes.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// A task and where it belongs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -109,17 +109,11 @@ fn fits(example: &ProfileExample) -> bool {
         && labels.into_iter().flatten().all(|label| label.len() <= LABEL_BYTES_MAX)
 }
 
-/// A plain file, whole; `None`: there is none. Links are not followed: a repository must not make us read elsewhere.
+/// A file, whole; `None`: there is none. Links are not followed: a repository must not make us read elsewhere.
 fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
-    let meta = match std::fs::symlink_metadata(path) {
-        Ok(meta) => meta,
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    if !meta.is_file() || meta.len() > FILE_BYTES_MAX {
-        return Err(std::io::Error::other(format!("it is no plain file of at most {FILE_BYTES_MAX} bytes")));
+    match read_plain(path, FILE_BYTES_MAX) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(e),
     }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
 }

@@ -104,7 +104,7 @@ impl Learner {
     }
 
     fn has_agent(&self, label: &str) -> bool {
-        self.agents.iter().any(|agent| agent.label == label)
+        self.bare.knows(label)
     }
 
     /// A profile's own examples of agents, and those that are held back where they are enough to measure with.

@@ -2,16 +2,12 @@
 
 use agentops_route::catalogue::Entry;
 use agentops_route::grow::{self, Growth, Progress};
-use agentops_route::judge::{self, Offered};
+use agentops_route::judge::{self, Offered, QUICK, QUICK_RISKY_MAX};
 use agentops_route::memory::Memory;
 use agentops_route::router::{Example, Router};
 
 use super::{RoutedWorkflow, WorkflowChance};
 
-/// The workflow that a risky task, or one that cannot be read, never takes by itself.
-const QUICK: &str = "quick";
-/// The most that the chance of [`QUICK`] is then.
-const QUICK_RISKY_MAX: f64 = 0.1;
 /// Lines from which the learner counts as much as the judge.
 const EVEN: f64 = 80.0;
 /// The most that the learner counts.

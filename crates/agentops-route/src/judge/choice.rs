@@ -1,9 +1,8 @@
 //! From a judgement to chances of the workflows that are offered.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-
 use super::Judgement;
 use super::lexicon::{Group, groups};
+use crate::features::hash;
 
 /// A workflow that may be taken.
 #[derive(Debug, Clone, Copy)]
@@ -32,8 +31,11 @@ pub struct Choice {
     pub best: Option<usize>,
 }
 
-/// With a risk or a text that cannot be read, `quick` is no likelier than this.
-const QUICK_RISKY_MAX: f64 = 0.1;
+/// With a risk or a text that cannot be read, [`QUICK`] is no likelier than this.
+pub const QUICK_RISKY_MAX: f64 = 0.1;
+
+/// The workflow that a risky task, or one that cannot be read, never takes by itself.
+pub const QUICK: &str = "quick";
 
 /// A workflow of a profile, before there is feedback: by itself, and for each word its description shares with the task.
 const OTHER: f64 = 0.02;
@@ -44,10 +46,9 @@ const OTHERS_MAX: f64 = 0.5;
 
 /// The words of a text that say what it is about, as sorted hashes.
 pub(super) fn content<'a>(words: impl Iterator<Item = &'a str>) -> Vec<u64> {
-    let hasher = BuildHasherDefault::<DefaultHasher>::default();
     let telling = |word: &&str| word.len() > 2 && !groups(word).has(Group::English);
     let stem = |word: &'a str| if word.len() > 4 { word.strip_suffix('s').unwrap_or(word) } else { word };
-    let mut hashes: Vec<u64> = words.filter(telling).map(|word| hasher.hash_one(stem(word))).collect();
+    let mut hashes: Vec<u64> = words.filter(telling).map(|word| hash(stem(word).as_bytes())).collect();
     hashes.sort_unstable();
     hashes.dedup();
     hashes
@@ -59,7 +60,7 @@ impl Judgement {
         let barred = self.is_risky() || self.unread.is_some();
         let quick = if barred { self.small.min(QUICK_RISKY_MAX) } else { self.small };
         let own = |workflow: &Offered<'_>| match workflow.name {
-            "quick" | "full" => 0.0,
+            QUICK | "full" => 0.0,
             _ => OTHER + OTHER_WORD * self.shared(workflow.description).min(OTHER_WORDS_MAX) as f64,
         };
         let sum: f64 = offered.iter().map(own).sum();
@@ -68,14 +69,14 @@ impl Judgement {
             .iter()
             .map(|workflow| {
                 let probability = match workflow.name {
-                    "quick" => quick * (1.0 - others),
+                    QUICK => quick * (1.0 - others),
                     "full" => (1.0 - quick) * (1.0 - others),
                     _ => own(workflow) / sum * others,
                 };
                 Chance { name: workflow.name.to_owned(), probability }
             })
             .collect();
-        let may = |at: &usize| !(barred && chances[*at].name == "quick");
+        let may = |at: &usize| !(barred && chances[*at].name == QUICK);
         let best = (0..chances.len())
             .filter(may)
             .reduce(|best, at| if chances[at].probability > chances[best].probability { at } else { best });

@@ -6,7 +6,6 @@
 pub mod check;
 pub mod kept;
 
-use std::io::Read;
 use std::path::Path;
 
 use agentops_bundle::kind::Kind;
@@ -100,12 +99,7 @@ fn figures(before: u64, after: u64, fidelity: &Fidelity) -> String {
 
 /// A file whole; `-` is stdin.
 fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
-    if file == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut bytes)?;
-        return Ok(bytes);
-    }
-    std::fs::read(file).map_err(|source| SourceError::Unreadable { path: file.to_owned(), source }.into())
+    super::input(file, u64::MAX).map_err(|source| SourceError::Unreadable { path: file.to_owned(), source }.into())
 }
 
 impl From<SourceError> for CommandError {

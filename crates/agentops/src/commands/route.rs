@@ -4,9 +4,9 @@ mod batch;
 mod outcome;
 mod show;
 
-use std::io::Read;
 use std::path::Path;
 
+use agentops_engine::files::FileError;
 use agentops_engine::files::profile::Places;
 use agentops_engine::perform::chain;
 use agentops_engine::routing::{self, Doubt, Here, Learner, Routed, Routing};
@@ -89,7 +89,7 @@ pub fn route(global: &Global, args: &RouteArgs, printer: &Printer) -> Result<u8,
 /// With what this repository learnt; outside of any, with nothing learnt.
 fn open(global: &Global) -> Result<Routing, CommandError> {
     match Context::find(global) {
-        Ok(context) => learnt(&context),
+        Ok(context) => Ok(learnt(&context, &Places::of(Some(context.repo.work_tree()), &context.home))?),
         Err(_) => {
             let places = super::agents::places(global)?;
             Ok(Routing::open(&places, &routing::roles(&places)?)?)
@@ -97,12 +97,12 @@ fn open(global: &Global) -> Result<Routing, CommandError> {
     }
 }
 
-fn learnt(context: &Context) -> Result<Routing, CommandError> {
-    let places = Places::of(Some(context.repo.work_tree()), &context.home);
+/// Routing with what this repository learnt.
+pub fn learnt(context: &Context, places: &Places) -> Result<Routing, FileError> {
     // Where the folder cannot be made nothing is kept, and everything is learnt each time.
     let cache = context.paths.make().ok().map(|()| context.paths.routing());
     let here = Here { repo: &context.repo, cache: cache.as_deref(), now_ms: live::now() };
-    Ok(Routing::learnt(&places, &routing::roles(&places)?, here)?)
+    Routing::learnt(places, &routing::roles(places)?, here)
 }
 
 /// Everything that is needed to learn from the beginning.
@@ -121,14 +121,9 @@ fn learner(global: &Global) -> Result<Learner, CommandError> {
 }
 
 fn read_task(file: &Path) -> Result<String, CommandError> {
-    let mut bytes = Vec::new();
-    let read = if file == Path::new("-") {
-        std::io::stdin().take(TASK_BYTES_MAX + 1).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(file).and_then(|file| file.take(TASK_BYTES_MAX + 1).read_to_end(&mut bytes))
-    };
     let wrong = |words: String| CommandError::new(USAGE, words).hint("--file takes a text file, or `-` for stdin");
-    read.map_err(|e| wrong(format!("{} cannot be read: {e}", file.display())))?;
+    let bytes =
+        super::input(file, TASK_BYTES_MAX + 1).map_err(|e| wrong(format!("{} cannot be read: {e}", file.display())))?;
     if bytes.len() as u64 > TASK_BYTES_MAX {
         return Err(wrong(format!("{} has more than {TASK_BYTES_MAX} bytes", file.display())));
     }

@@ -1,7 +1,6 @@
 //! `agentops run`: plan, trust, start, follow.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use agentops_agents::driver::{Reach, UsageReports};
 use agentops_core::id::RunId;
@@ -91,15 +90,9 @@ fn request(args: &RunArgs) -> Result<RunRequest, CommandError> {
 fn read_task(file: &std::path::Path) -> Result<String, CommandError> {
     // One byte more than may be: then the length is refused with its reason, not cut in silence.
     let most = u64::try_from(plan::TASK_BYTES_MAX).unwrap_or(u64::MAX) + 1;
-    let mut bytes = Vec::new();
-    let read = if file.as_os_str() == "-" {
-        std::io::stdin().take(most).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes))
-    };
     let name = file.display();
     let wrong = |words: String| CommandError::new(error::USAGE, words).hint("--file takes a text file, or `-` for stdin");
-    read.map_err(|e| wrong(format!("the task cannot be read from {name}: {e}")))?;
+    let bytes = super::input(file, most).map_err(|e| wrong(format!("the task cannot be read from {name}: {e}")))?;
     String::from_utf8(bytes).map_err(|_| wrong(format!("the task in {name} is not UTF-8 text")))
 }
 

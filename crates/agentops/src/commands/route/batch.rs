@@ -1,6 +1,5 @@
 //! `route --catalogue`: requests from files, answered by a router of their own, for measurements. It keeps nothing.
 
-use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
 
@@ -8,6 +7,7 @@ use agentops_route::corpus::{self, CorpusError, Replayed};
 use agentops_route::router::{Example, Router};
 
 use crate::cli::BatchArgs;
+use crate::commands;
 use crate::error::{self, CommandError, USAGE};
 use crate::printer::Printer;
 
@@ -30,7 +30,6 @@ pub fn answer(args: &BatchArgs, printer: &Printer) -> Result<u8, CommandError> {
         printer.note(&format!("feedback: {lines} requests, {corrections} of them would have gone elsewhere"));
         // As a model is built again from git: everything that is known, from the beginning.
         examples.extend(feedback.into_iter().take(lines));
-        router = Router::new(&entries);
         router.fit(&examples, &held);
     }
     if router.vanished() > 0 {
@@ -66,12 +65,7 @@ fn many(files: &[std::path::PathBuf]) -> Result<Vec<Example>, CommandError> {
 
 fn lines<T>(file: &Path, parse: impl Fn(&str) -> Result<Vec<T>, CorpusError>) -> Result<Vec<T>, CommandError> {
     let wrong = |words: String| CommandError::new(USAGE, words).hint("a file of JSON lines; `-` is stdin");
-    let mut bytes = Vec::new();
-    let read = if file == Path::new("-") {
-        std::io::stdin().take(FILE_BYTES_MAX).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(file).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
-    };
-    read.map_err(|e| wrong(format!("{} cannot be read: {e}", file.display())))?;
+    let bytes =
+        commands::input(file, FILE_BYTES_MAX).map_err(|e| wrong(format!("{} cannot be read: {e}", file.display())))?;
     parse(&String::from_utf8_lossy(&bytes)).map_err(|e| wrong(format!("{}: {e}", file.display())))
 }
