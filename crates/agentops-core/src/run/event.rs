@@ -18,7 +18,7 @@ use crate::workflow::Workflow;
 
 /// Version of the event format. An older one is read; a newer one is refused by name. It is raised in the commit that adds
 /// a variant or a field, not when that is first used.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// One entry of a run's ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
