@@ -8,6 +8,7 @@ mod bundles;
 mod ceiling;
 mod crash;
 mod decisions;
+mod formats;
 mod gateway;
 mod hostile_text;
 mod logins;

@@ -1,0 +1,111 @@
+//! R10: state that earlier formats wrote is opened, folded and resumed. `tests/data/README.md` says what each archive holds.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use agentops_core::run::State;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::room::Room;
+
+/// Where the archive's repository and state folder were when it was made.
+const RECORDED_AT: &str = "/srv/format-4";
+/// The run that had ended.
+const FINISHED: &str = "r-q02zg9";
+/// The run whose supervisor was killed.
+const INTERRUPTED: &str = "r-jjtfg3";
+
+/// Unpacks the archive into a test environment and moves every recorded path there.
+fn unpack() -> Room {
+    let room = Room::empty();
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/format-4.tar.gz");
+    #[expect(clippy::disallowed_methods, reason = "the test unpacks its data")]
+    let unpacked = Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(room.root()).status().unwrap();
+    assert!(unpacked.success());
+    let states = std::fs::read_dir(room.state()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let [state] = states.as_slice() else { panic!("one state folder: {states:?}") };
+    let git_dir = room.repo().join(".git").canonicalize().unwrap();
+    for file in files_with_paths(&git_dir, &state.join("lanes").join(INTERRUPTED)) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let moved = text.replace(RECORDED_AT, room.root().canonicalize().unwrap().to_str().unwrap());
+        let moved = moved.replace(state.file_name().unwrap().to_str().unwrap(), &path_id(&git_dir));
+        assert_ne!(text, moved, "{}", file.display());
+        std::fs::write(file, moved).unwrap();
+    }
+    std::fs::rename(state, room.state().join(path_id(&git_dir))).unwrap();
+    room
+}
+
+/// The name that the state folder of a git directory at this path had.
+fn path_id(git_dir: &Path) -> String {
+    let digest = Sha256::digest(git_dir.as_os_str().as_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The files of linked lanes that hold absolute paths.
+fn files_with_paths(git_dir: &Path, lanes: &Path) -> Vec<PathBuf> {
+    let below = |folder: PathBuf, file: &str| {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|entry| entry.join(file)).collect::<Vec<_>>()
+    };
+    let mut files = below(git_dir.join("worktrees"), "gitdir");
+    files.extend(below(git_dir.join("agentops/lanes"), "path"));
+    files.extend(below(lanes.to_owned(), ".git"));
+    files
+}
+
+fn status_of(room: &Room, run: &str) -> Value {
+    let status = room.run(&["status", "--json"]).expect(0).json();
+    let runs = status["runs"].as_array().unwrap();
+    runs.iter().find(|line| line["run"] == run).unwrap_or_else(|| panic!("no {run} in {runs:?}"))["status"].clone()
+}
+
+/// Files of a branch that are no records of the run.
+fn work_on(room: &Room, branch: &str) -> Vec<String> {
+    let listed = room.git(&["ls-tree", "-r", branch]);
+    let is_record = |line: &&str| {
+        ["memory/", "runs/", ".gitattributes"].iter().any(|name| line.contains(&format!("\t.agentops/{name}")))
+    };
+    listed.lines().filter(|line| !is_record(line)).map(str::to_owned).collect()
+}
+
+#[test]
+fn r10_a_ledger_of_format_4_opens_and_folds_to_the_same_states() {
+    let room = unpack();
+    assert_eq!(status_of(&room, FINISHED), "done");
+    assert_eq!(status_of(&room, INTERRUPTED), "waiting");
+    let entries = room.entries(FINISHED);
+    let mut state = State::first(&entries[0].event, entries[0].at_ms).unwrap();
+    for entry in &entries[1..] {
+        state.apply(&entry.event, entry.at_ms).unwrap();
+    }
+    assert_eq!(state.created.format, 4);
+    assert_eq!(state.phases.len(), 3);
+    assert_eq!(state.phases[1].round, 2, "the gate refused once");
+    assert_eq!(state.sessions().count(), 5);
+    let view = room.run(&["show", FINISHED, "--json"]).expect(0).json();
+    assert_eq!(view["status"]["status"], "done");
+    assert_eq!(view["branch"], format!("agentops/{FINISHED}"));
+}
+
+#[test]
+fn r10_a_run_that_was_interrupted_under_format_4_goes_on_to_its_end() {
+    let room = unpack();
+    std::fs::write(room.root().join("home/go"), "").unwrap();
+    let view = room.run(&["resume", INTERRUPTED, "--json"]).expect(0).json();
+    assert_eq!(view["status"]["status"], "done");
+    let branch = view["branch"].as_str().unwrap();
+    assert_eq!(work_on(&room, branch), work_on(&room, &format!("agentops/{FINISHED}")));
+    let effects = std::fs::read_to_string(room.root().join("effects")).unwrap();
+    let times = |session: &str| effects.lines().filter(|line| line.ends_with(&format!("{INTERRUPTED}/{session}"))).count();
+    assert_eq!(times("implement/first/1"), 1, "a finished session does not run again: {effects}");
+    assert_eq!(times("implement/second/1"), 1, "the interrupted session is not repeated under its name: {effects}");
+    assert_eq!(room.git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 1, "linked lanes are removed");
+    room.git(&["fsck", "--connectivity-only"]);
+    room.git(&["config", "user.name", "Test"]);
+    room.git(&["config", "user.email", "test@localhost"]);
+    room.run(&["merge", INTERRUPTED]).expect(0);
+    assert!(room.repo().join("folder/second.txt").exists());
+}
