@@ -37,6 +37,12 @@ impl Blobs {
         Ok(Self { folder: folder.to_owned(), redactor })
     }
 
+    /// The store in this folder, for reading: nothing is made.
+    #[must_use]
+    pub fn at(folder: &Path, redactor: Redactor) -> Self {
+        Self { folder: folder.to_owned(), redactor }
+    }
+
     /// Redacts and keeps `bytes`. When it returns, content and name survive a power failure: the file is synced before it gets
     /// its name, and the folder after. A crash before leaves a file that nothing names.
     ///

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::paths::Paths;
+use crate::space;
 use crate::supervisor::Lock;
 use crate::wire::{Reply, Request};
 
@@ -85,7 +86,7 @@ pub fn connect(paths: &Paths, starter: Option<&Starter>) -> Result<UnixStream, C
         if let Some(Ok(Some(status))) = child.as_mut().map(std::process::Child::try_wait) {
             // Another client's supervisor may have been faster; only with nobody there is it a failure.
             if Lock::holder(&paths.lock()).is_none() && connected().is_none() {
-                let reason = last_words(&paths.log()).or_else(|| unwritable(paths));
+                let reason = hindrance(paths).or_else(|| last_words(&paths.log()));
                 let reason = reason.unwrap_or_else(|| format!("it ended with {status}"));
                 return Err(ClientError::NotStarted { reason });
             }
@@ -120,12 +121,25 @@ fn start(paths: &Paths, starter: &Starter) -> Result<std::process::Child, Client
         .map_err(failed)
 }
 
-/// Why nothing can be written, not even a log: a full disk leaves a supervisor without words.
-fn unwritable(paths: &Paths) -> Option<String> {
-    let probe = paths.scratch().join(format!("probe.{}", std::process::id()));
-    let written = std::fs::File::create(&probe).and_then(|mut file| file.write_all(&[0; 64 * 1024]));
-    let _absent = std::fs::remove_file(&probe);
-    written.err().map(|e| format!("the state folder {} cannot be written: {e}", paths.root().display()))
+/// Why no supervisor can run here: the disk of the state folder is full, or was when the last one ended, or the folder cannot
+/// be written. Looks, and writes nothing. `None`: nothing is known to be in the way.
+#[must_use]
+pub fn hindrance(paths: &Paths) -> Option<String> {
+    let folder = paths.root();
+    let free = space::free(folder);
+    if space::is_full(folder) {
+        let kib = free.unwrap_or(0) / 1024;
+        return Some(format!("the disk of the state folder {} is full ({kib} KiB free): free some space", folder.display()));
+    }
+    // Before the first run it is made in the nearest folder that exists.
+    let existing = folder.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(folder);
+    if !existing.is_dir() || rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_err() {
+        return Some(format!("the state folder {} cannot be written: mend its permissions", folder.display()));
+    }
+    let full = ["No space left on device", "disk is full", "quota exceeded"];
+    let words = last_words(&paths.log()).filter(|words| full.iter().any(|full| words.contains(full)))?;
+    let now = free.map_or_else(String::new, |free| format!("; {} MiB are free now", free / (1024 * 1024)));
+    Some(format!("the disk of the state folder {} was full when the last supervisor ended ({words}){now}", folder.display()))
 }
 
 fn last_words(log: &Path) -> Option<String> {

@@ -5,7 +5,9 @@
 //! can see which ones there are and how many a run passes.
 
 /// Every boundary there is. A test holds that each of them is passed by a run.
-pub const BOUNDARIES: [&str; 8] = [
+pub const BOUNDARIES: [&str; 10] = [
+    "ledger-after-create",
+    "ledger-before-schema",
     "ledger-before-commit",
     "ledger-after-commit",
     "blob-before-rename",

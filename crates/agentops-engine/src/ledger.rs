@@ -14,10 +14,12 @@ use std::time::Duration;
 use agentops_core::budget::Amount;
 use agentops_core::id::{BlobId, Name, RunId, SessionId};
 use agentops_core::run::{Closing, Event, FORMAT, Outcome, SessionEnd, State};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 
 use crate::crash::boundary;
+use crate::space;
 use crate::world::{Entry, Row, Storage, StorageError};
 
 /// A run in a list.
@@ -78,12 +80,17 @@ impl Ledger {
     /// # Errors
     /// It cannot be opened or made, is damaged, or is of a newer format.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
+        check_wal(path)?;
         let mut ledger = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         let fail = |e| failed(path, "opened", &e);
+        boundary("ledger-after-create");
         // First of all: a newer one is refused before anything of it is changed.
         ledger.check_format()?;
         ledger.db.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
         ledger.db.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
+        boundary("ledger-before-schema");
+        // The tables, the format and the epoch in one transaction: a crash leaves a ledger, or a file without tables, which
+        // is the same as no file.
         let tx = ledger.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
         tx.execute_batch(SCHEMA).map_err(fail)?;
         list_again(&tx, path)?;
@@ -97,19 +104,46 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Opens it for reading, beside a supervisor; `None` when there is none yet.
+    /// Opens it for reading, beside a supervisor; `None` when there is none yet. A file without tables is none: a supervisor
+    /// was killed while it made the ledger, and the next one goes on there.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub fn read(path: &Path) -> Result<Option<Self>, StorageError> {
+        check_wal(path)?;
         if !path.exists() {
             return Ok(None);
         }
-        // Reading a WAL database needs its shared-memory file, hence write access; `query_only` keeps us to reading.
+        match Self::read_shared(path) {
+            Err(e @ (StorageError::Full { .. } | StorageError::Unwritable { .. })) => Self::read_alone(path).map_err(|_| e),
+            read => read,
+        }
+    }
+
+    /// Reading a WAL database beside its writer needs the shared-memory file, hence write access; `query_only` keeps us to
+    /// reading, and the last reader leaves the WAL to the next supervisor.
+    fn read_shared(path: &Path) -> Result<Option<Self>, StorageError> {
+        let fail = |e| failed(path, "opened", &e);
         let ledger = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        ledger.db.pragma_update(None, "query_only", true).map_err(|e| failed(path, "opened", &e))?;
-        ledger.check_format()?;
-        Ok(Some(ledger))
+        ledger.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fail)?;
+        ledger.db.pragma_update(None, "query_only", true).map_err(fail)?;
+        let has_tables = ledger.check_format()?;
+        Ok(has_tables.then_some(ledger))
+    }
+
+    /// Reads without writing a byte, for a disk that is full or read-only, where no shared-memory file can be made. Without
+    /// one there is no lock either; nothing can be written there while this is needed, and an entry that is read torn is told
+    /// by its sum.
+    fn read_alone(path: &Path) -> Result<Option<Self>, StorageError> {
+        let fail = |e| failed(path, "opened", &e);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags_and_vfs(path, flags, c"unix-none").map_err(fail)?;
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fail)?;
+        // Before the first read: then the index of the WAL is kept in memory.
+        db.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(fail)?;
+        let ledger = Self { db, path: path.to_owned(), epoch: None };
+        let has_tables = ledger.check_format()?;
+        Ok(has_tables.then_some(ledger))
     }
 
     fn connect(path: &Path, flags: OpenFlags) -> Result<Self, StorageError> {
@@ -119,15 +153,17 @@ impl Ledger {
         Ok(Self { db, path: path.to_owned(), epoch: None })
     }
 
-    fn check_format(&self) -> Result<(), StorageError> {
+    /// Whether the file has tables at all.
+    fn check_format(&self) -> Result<bool, StorageError> {
         let fail = |e| failed(&self.path, "opened", &e);
-        let table: Option<String> = self
-            .db
-            .query_row("SELECT name FROM sqlite_master WHERE name = 'meta'", [], |row| row.get(0))
-            .optional()
-            .map_err(fail)?;
-        if table.is_none() {
-            return Ok(());
+        let sql =
+            "SELECT count(*), count(*) FILTER (WHERE name IN ('meta', 'events')) FROM sqlite_master WHERE type = 'table'";
+        let (tables, ours): (u32, u32) = self.db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).map_err(fail)?;
+        if tables == 0 {
+            return Ok(false);
+        }
+        if ours < 2 {
+            return Err(self.corrupt("it has none of a ledger's tables".to_owned()));
         }
         let found: Option<u32> = self
             .db
@@ -136,7 +172,7 @@ impl Ledger {
             .map_err(fail)?;
         match found {
             Some(found) if found > FORMAT => Err(StorageError::Newer { found, known: FORMAT }),
-            _ => Ok(()),
+            _ => Ok(true),
         }
     }
 
@@ -413,13 +449,34 @@ fn json(value: &impl serde::Serialize) -> Result<String, StorageError> {
     serde_json::to_string(value).map_err(|e| StorageError::Failed { doing: "written", reason: e.to_string() })
 }
 
+/// Refuses a WAL that holds entries while its database is missing or empty. No crash leaves that, and SQLite would remove the
+/// WAL, and with it what was acknowledged.
+fn check_wal(path: &Path) -> Result<(), StorageError> {
+    /// SQLite's WAL begins with a header of this many bytes.
+    const WAL_HEADER_BYTES: u64 = 32;
+    let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    if bytes(path) > 0 || bytes(Path::new(&wal)) <= WAL_HEADER_BYTES {
+        return Ok(());
+    }
+    let reason = "the file is missing or empty, and its write-ahead log beside it is not".to_owned();
+    Err(StorageError::Corrupt { path: path.display().to_string(), reason })
+}
+
 fn failed(path: &Path, doing: &'static str, error: &rusqlite::Error) -> StorageError {
+    let named = path.display().to_string();
+    let reason = error.to_string();
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StorageError::Full,
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            StorageError::Corrupt { path: path.display().to_string(), reason: error.to_string() }
+        Some(ErrorCode::DiskFull) => StorageError::Full { path: named },
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StorageError::Corrupt { path: named, reason },
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) if space::is_full(path) => {
+            StorageError::Full { path: named }
         }
-        _ => StorageError::Failed { doing, reason: format!("{}: {error}", path.display()) },
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            StorageError::Unwritable { path: named, reason }
+        }
+        _ => StorageError::Failed { doing, reason: format!("{named}: {reason}") },
     }
 }
 

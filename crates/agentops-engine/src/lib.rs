@@ -17,6 +17,7 @@ pub mod paths;
 pub mod perform;
 pub mod plan;
 pub mod routing;
+pub mod space;
 pub mod supervisor;
 pub mod telemetry;
 pub mod trust;

@@ -24,6 +24,9 @@ use crate::world::StorageError;
 pub struct RunView {
     /// Version of this format.
     pub format: u32,
+    /// Why the supervisor that the run waits for cannot run, e.g. a full disk; absent: nothing is known to be in the way.
+    #[serde(default)]
+    pub hindrance: Option<String>,
     /// The run.
     pub run: RunId,
     /// What it is doing or how it ended.
@@ -208,6 +211,9 @@ pub struct StatusView {
     pub format: u32,
     /// The supervisor's process; absent: none runs.
     pub supervisor: Option<String>,
+    /// Why no supervisor can run, e.g. a full disk; absent: nothing is known to be in the way.
+    #[serde(default)]
+    pub hindrance: Option<String>,
     /// The runs.
     pub runs: Vec<RunLine>,
 }
@@ -330,6 +336,7 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
         .map(|(law, held)| LawView { law: (*law).into(), held: *held });
     RunView {
         format: VIEW_FORMAT,
+        hindrance: None,
         run: state.created.run.clone(),
         next: next(state, &status),
         detail,
@@ -403,6 +410,7 @@ pub fn status(
     ledger: &mut Ledger,
     blobs: &Blobs,
     supervisor: Option<String>,
+    hindrance: Option<String>,
     limit: u32,
 ) -> Result<StatusView, StorageError> {
     let mut runs = Vec::new();
@@ -410,7 +418,12 @@ pub fn status(
         let (status, about) = match line.outcome {
             Some(outcome) => (outcome_word(outcome).to_owned(), closing_words(&line)),
             None => match ledger.state(&line.run)? {
-                Some(state) => words(&state, &state.status(supervisor.is_some())),
+                Some(state) => {
+                    let status = state.status(supervisor.is_some());
+                    let (word, about) = words(&state, &status);
+                    let stopped = matches!(status, Status::Waiting { waiting: agentops_core::run::Waiting::Supervisor });
+                    (word, hindrance.clone().filter(|_| stopped).unwrap_or(about))
+                }
                 None => ("unknown".into(), String::new()),
             },
         };
@@ -426,7 +439,7 @@ pub fn status(
             closing: line.closing,
         });
     }
-    Ok(StatusView { format: VIEW_FORMAT, supervisor, runs })
+    Ok(StatusView { format: VIEW_FORMAT, supervisor, hindrance, runs })
 }
 
 fn outcome_word(outcome: Outcome) -> &'static str {

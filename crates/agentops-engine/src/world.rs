@@ -75,8 +75,19 @@ pub enum StorageError {
         found: u64,
     },
     /// The disk is full.
-    #[error("the disk is full")]
-    Full,
+    #[error("the disk is full: {path} cannot be written")]
+    Full {
+        /// The file.
+        path: String,
+    },
+    /// The file cannot be opened as it must be: a disk or folder that is read-only, or an error of the disk.
+    #[error("the ledger {path} cannot be used: {reason}")]
+    Unwritable {
+        /// The file.
+        path: String,
+        /// The database's words.
+        reason: String,
+    },
     /// A ledger of a newer format.
     #[error("the ledger has format {found}; this program knows formats up to {known}")]
     Newer {

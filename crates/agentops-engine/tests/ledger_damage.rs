@@ -83,7 +83,12 @@ fn open(db: &[u8], wal: &[u8], acknowledged: &[Entry]) -> Option<usize> {
             assert!(acknowledged.starts_with(&found), "no prefix: {} entries", found.len());
             Some(found.len())
         }
-        Err(StorageError::Corrupt { .. } | StorageError::Failed { .. } | StorageError::Newer { .. }) => None,
+        Err(
+            StorageError::Corrupt { .. }
+            | StorageError::Failed { .. }
+            | StorageError::Unwritable { .. }
+            | StorageError::Newer { .. },
+        ) => None,
         Err(other) => panic!("an error that does not fit: {other}"),
     }
 }

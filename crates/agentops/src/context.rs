@@ -82,7 +82,12 @@ impl Context {
         Ok(Self { repo, home, paths })
     }
 
-    /// The blob store.
+    /// The blob store, for reading.
+    pub fn texts(&self) -> Blobs {
+        Blobs::at(&self.paths.blobs(), redactor())
+    }
+
+    /// The blob store, for writing.
     pub fn blobs(&self) -> Result<Blobs, CommandError> {
         self.paths.make().map_err(|e| unwritable(self.paths.root(), &e))?;
         Blobs::open(&self.paths.blobs(), redactor()).map_err(|e| unwritable(self.paths.root(), &e))
@@ -116,6 +121,11 @@ impl Context {
     /// The process that holds the supervisor's lock.
     pub fn supervisor(&self) -> Option<String> {
         Lock::holder(&self.paths.lock())
+    }
+
+    /// Why no supervisor can run, when none does.
+    pub fn hindrance(&self) -> Option<String> {
+        if self.supervisor().is_some() { None } else { client::hindrance(&self.paths) }
     }
 
     /// How a supervisor of this repository is started.

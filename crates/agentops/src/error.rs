@@ -119,7 +119,9 @@ impl From<agentops_core::id::InvalidId> for CommandError {
 impl From<StorageError> for CommandError {
     fn from(error: StorageError) -> Self {
         let hint = match &error {
-            StorageError::Full => "free some space; what was acknowledged is kept, and `agentops resume` goes on from there",
+            StorageError::Full { .. } => {
+                "free some space; what was acknowledged is kept, and `agentops resume` goes on from there"
+            }
             StorageError::Newer { .. } => {
                 "a newer agentops wrote it: install that version, or name another folder with --state-dir"
             }

@@ -67,7 +67,10 @@ pub fn look(
     supervised: bool,
 ) -> Result<(State, RunView), CommandError> {
     let state = context.state(ledger, run)?;
-    let view = view::run(&state, blobs, supervised, now());
+    let mut view = view::run(&state, blobs, supervised, now());
+    if matches!(view.status, Status::Waiting { waiting: Waiting::Supervisor }) {
+        view.hindrance = context.hindrance();
+    }
     Ok((state, view))
 }
 

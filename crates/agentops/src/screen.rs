@@ -335,7 +335,8 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
             vec![line(printer, "33", "waiting", &format!("for the model provider; next try in {wait}"))]
         }
         Status::Waiting { waiting: Waiting::Supervisor } => {
-            vec![line(printer, "33", "waiting", "for a supervisor; none runs now")]
+            let hindrance = view.hindrance.as_deref().map(|words| agentops_safe::inert_line(words, 400));
+            vec![line(printer, "33", "waiting", hindrance.as_deref().unwrap_or("for a supervisor; none runs now"))]
         }
         Status::NeedsDecision { decision } => {
             let place = decision.place.as_ref().map(|place| format!("/{place}")).unwrap_or_default();

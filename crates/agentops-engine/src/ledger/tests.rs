@@ -114,7 +114,7 @@ fn r5_a_full_disk_is_told_and_nothing_is_half_written() {
     ledger.db.query_row("PRAGMA max_page_count = 1", [], |row| row.get::<_, u32>(0)).expect("a limit");
     let many: Vec<Row> = (0..2000).map(|_| row(1, Event::Orphaned)).collect();
     let full = ledger.append(&many);
-    assert!(matches!(full, Err(StorageError::Full)), "{full:?}");
+    assert!(matches!(full, Err(StorageError::Full { .. })), "{full:?}");
     assert_eq!(events(&ledger).len(), 1);
     ledger.db.query_row("PRAGMA max_page_count = 1000000", [], |row| row.get::<_, u32>(0)).expect("a limit");
     ledger.append(&many).expect("space is back");
@@ -141,4 +141,96 @@ fn r7_an_entry_that_was_changed_lost_or_moved_is_told() {
         assert!(told(ledger.load_run(&run(1))), "{damage}");
         assert!(told(ledger.entries_after(None, 0, 100)), "{damage}");
     }
+}
+
+/// The files of a ledger as a kill at some moment of its making leaves them: database and WAL.
+struct HalfMade {
+    db: Vec<u8>,
+    wal: Vec<u8>,
+}
+
+impl HalfMade {
+    fn of(path: &Path) -> Self {
+        let bytes = |path: &Path| std::fs::read(path).unwrap_or_default();
+        Self { db: bytes(path), wal: bytes(&path.with_file_name("ledger.db-wal")) }
+    }
+
+    fn put(&self) -> (tempfile::TempDir, PathBuf) {
+        let (folder, path) = file();
+        std::fs::write(&path, &self.db).expect("a file");
+        std::fs::write(path.with_file_name("ledger.db-wal"), &self.wal).expect("a file");
+        (folder, path)
+    }
+}
+
+#[test]
+fn r1_a_ledger_that_was_killed_while_it_was_made_is_no_ledger_yet_and_the_next_supervisor_makes_it() {
+    let (_folder, path) = file();
+    let mut moments = vec![HalfMade { db: Vec::new(), wal: Vec::new() }];
+    let db = Connection::open(&path).expect("a file");
+    moments.push(HalfMade::of(&path));
+    db.pragma_update(None, "journal_mode", "WAL").expect("a WAL");
+    moments.push(HalfMade::of(&path));
+    drop(db);
+    let made = Ledger::open(&path).expect("a ledger");
+    let whole = HalfMade::of(&path);
+    drop(made);
+    assert!(whole.wal.len() > 4096 && whole.db.len() == 4096, "the schema is in the WAL");
+    let cuts = (0..=whole.wal.len()).step_by(509).chain([whole.wal.len()]);
+    moments.extend(cuts.map(|cut| HalfMade { db: whole.db.clone(), wal: whole.wal[..cut].to_vec() }));
+    for (at, moment) in moments.iter().enumerate() {
+        let (_folder, path) = moment.put();
+        let read = Ledger::read(&path).unwrap_or_else(|e| panic!("moment {at} is read: {e}"));
+        assert!(read.is_none_or(|ledger| ledger.runs(10).expect("a list").is_empty()), "moment {at}");
+        let mut next = Ledger::open(&path).unwrap_or_else(|e| panic!("moment {at} is opened: {e}"));
+        next.append(&[created(1)]).expect("an append");
+        let reader = Ledger::read(&path).expect("it opens").expect("it is there");
+        assert_eq!((events(&reader).len(), reader.runs(10).expect("a list").len()), (1, 1), "moment {at}");
+    }
+}
+
+#[test]
+fn r3_a_wal_without_its_database_is_refused_and_kept() {
+    for gone in [true, false] {
+        let (_folder, path) = file();
+        let mut ledger = Ledger::open(&path).expect("a ledger");
+        ledger.append(&[created(1)]).expect("an append");
+        let (_other, lost) = HalfMade { db: Vec::new(), ..HalfMade::of(&path) }.put();
+        if gone {
+            std::fs::remove_file(&lost).expect("a file");
+        }
+        let before = HalfMade::of(&lost).wal;
+        let told = |found: Result<(), StorageError>| matches!(found, Err(StorageError::Corrupt { .. }));
+        assert!(told(Ledger::read(&lost).map(drop)) && told(Ledger::open(&lost).map(drop)));
+        assert_eq!(HalfMade::of(&lost).wal, before, "the acknowledged entries are still there");
+    }
+}
+
+#[test]
+fn r7_a_database_of_something_else_is_refused_and_kept() {
+    let (_folder, path) = file();
+    Connection::open(&path).expect("a file").execute_batch("CREATE TABLE other (x)").expect("a table");
+    let before = HalfMade::of(&path).db;
+    let told = |found: Result<(), StorageError>| matches!(found, Err(StorageError::Corrupt { .. }));
+    assert!(told(Ledger::read(&path).map(drop)) && told(Ledger::open(&path).map(drop)));
+    assert_eq!(HalfMade::of(&path).db, before);
+}
+
+/// What a killed supervisor leaves is read on a disk that takes no byte more: without its lock, WAL index or any other file.
+#[test]
+fn r5_a_ledger_is_read_without_writing_anything() {
+    let (folder, path) = file();
+    let mut ledger = Ledger::open(&path).expect("a ledger");
+    ledger.append(&[created(1), row(1, Event::Orphaned)]).expect("an append");
+    let (other, left) = HalfMade::of(&path).put();
+    let files = || {
+        let names = std::fs::read_dir(other.path()).expect("a folder").flatten().map(|entry| entry.file_name());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = files();
+    let reader = Ledger::read_alone(&left).expect("it opens").expect("it is there");
+    assert_eq!((events(&reader).len(), reader.runs(10).expect("a list").len()), (2, 1));
+    drop(reader);
+    assert_eq!(files(), before);
+    drop(folder);
 }

@@ -116,7 +116,7 @@ impl Storage for Store {
         let fault = disk.fault.take();
         let kept = match fault {
             Some(Fault::CrashBefore) => return Err(dead()),
-            Some(Fault::Full) => return Err(StorageError::Full),
+            Some(Fault::Full) => return Err(StorageError::Full { path: "ledger.db".into() }),
             Some(Fault::CrashWithin(some)) => usize::try_from(some).unwrap_or(0) % (rows.len() + 1),
             _ => rows.len(),
         };

@@ -118,7 +118,7 @@ pub fn cancel(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8,
     let ledger = context.ledger()?;
     let run = context.run(&ledger, args.run.as_ref())?;
     accepted(context.ask(&Request::Cancel { run: run.clone() })?)?;
-    let rest = live::follow(context, &context.blobs()?, &run, &Printer::new(false, true))?;
+    let rest = live::follow(context, &context.texts(), &run, &Printer::new(false, true))?;
     match rest.view.status {
         Status::Cancelled => done(printer, &run, "cancelled; checkpoints are kept under refs/agentops/"),
         _ => Ok(super::report(&rest.view, printer)),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use agentops_agents::driver::{Credential, Driver, UsageReports};
+use agentops_engine::client;
 use agentops_engine::files::user::{self, UserConfig};
 use agentops_engine::ledger::Ledger;
 use agentops_engine::perform::gateway::{self, Aim};
@@ -75,14 +76,12 @@ pub fn doctor(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
     if let Some(repo) = &repo {
         add("repository", CheckState::Good, repo.work_tree().display().to_string(), "");
         let paths = home.repository(repo.id());
-        match paths.make() {
-            Ok(()) => add("state folder", CheckState::Good, paths.root().display().to_string(), ""),
-            Err(e) => add(
-                "state folder",
-                CheckState::Bad,
-                format!("{}: {e}", paths.root().display()),
-                "name another with --state-dir, or mend its permissions",
-            ),
+        let supervisor = agentops_engine::supervisor::Lock::holder(&paths.lock());
+        let hint =
+            "what was acknowledged is kept; name another folder with --state-dir, or mend this one and `agentops resume`";
+        match client::hindrance(&paths).filter(|_| supervisor.is_none()) {
+            None => add("state folder", CheckState::Good, paths.root().display().to_string(), ""),
+            Some(hindrance) => add("state folder", CheckState::Bad, hindrance, hint),
         }
         match Ledger::read(&paths.ledger())
             .and_then(|ledger| ledger.map(|ledger| ledger.check().map(|()| ledger)).transpose())
@@ -97,7 +96,6 @@ pub fn doctor(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
                 add("ledger", CheckState::Bad, e.causes.join(": "), e.hints.first().map_or("", |hint| hint));
             }
         }
-        let supervisor = agentops_engine::supervisor::Lock::holder(&paths.lock());
         let found = supervisor.map_or("none runs; one is started when it is needed".into(), |pid| format!("process {pid}"));
         add("supervisor", CheckState::Good, found, "");
     }

@@ -82,7 +82,7 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
         return Err(CommandError::new(MERGE_REFUSED, "your branch or the result's moved while the merge was tested")
             .hint("run the command again: it tests what is there then"));
     }
-    let title = agentops_engine::view::title(&context.blobs()?.text(&state.created.task)?);
+    let title = agentops_engine::view::title(&context.texts().text(&state.created.task)?);
     let message = format!("Merge {branch}: {title}\n\nAgentOps-Run: {run}\n");
     let commit = match context.repo.merge_into_checkout(&branch, &message)? {
         UserMerge::Merged { commit } => commit,

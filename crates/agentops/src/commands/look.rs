@@ -15,13 +15,17 @@ use crate::{live, screen};
 /// `agentops status`
 pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result<u8, CommandError> {
     let supervisor = context.supervisor();
+    let hindrance = context.hindrance();
     let view = match Ledger::read(&context.paths.ledger())? {
-        Some(mut ledger) => view::status(&mut ledger, &context.blobs()?, supervisor, args.limit)?,
-        None => view::StatusView { format: view::VIEW_FORMAT, supervisor, runs: Vec::new() },
+        Some(mut ledger) => view::status(&mut ledger, &context.texts(), supervisor, hindrance, args.limit)?,
+        None => view::StatusView { format: view::VIEW_FORMAT, supervisor, hindrance, runs: Vec::new() },
     };
     if printer.json() {
         printer.value(&view);
         return Ok(error::SUCCESS);
+    }
+    if let Some(hindrance) = &view.hindrance {
+        printer.note(&format!("note: {hindrance}"));
     }
     if view.runs.is_empty() {
         printer.note("no runs yet; start one with: agentops run \"what is to be done\"");
@@ -46,7 +50,7 @@ pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result
 pub fn show(context: &Context, args: &ShowArgs, printer: &Printer) -> Result<u8, CommandError> {
     let mut ledger = context.ledger()?;
     let run = context.run(&ledger, args.run.run.as_ref())?;
-    let blobs = context.blobs()?;
+    let blobs = context.texts();
     let (state, view) = live::look(context, &mut ledger, &blobs, &run, context.supervisor().is_some())?;
     if args.diff {
         let oid = |commit: &agentops_core::id::Commit| commit.as_str().parse::<Oid>();
@@ -127,7 +131,7 @@ pub fn show(context: &Context, args: &ShowArgs, printer: &Printer) -> Result<u8,
 pub fn logs(context: &Context, args: &LogsArgs, printer: &Printer) -> Result<u8, CommandError> {
     let mut ledger = context.ledger()?;
     let run = context.run(&ledger, args.run.run.as_ref())?;
-    let blobs = context.blobs()?;
+    let blobs = context.texts();
     let state = context.state(&mut ledger, &run)?;
     if args.raw {
         for (_, session) in state.sessions() {

@@ -151,13 +151,12 @@ fn runs(here: &Context, redactor: &Redactor) -> (Vec<Source>, Searched) {
         ..Searched::default()
     };
     let mut sources = Vec::new();
-    // Opening the blobs makes their folder, so without a ledger nothing is opened.
-    let opened = if searched.there { Ledger::read(&place).ok().flatten() } else { None };
-    let opened = opened.and_then(|ledger| Some((ledger, Blobs::open(&here.paths.blobs(), redactor.clone()).ok()?)));
-    let Some((mut ledger, blobs)) = opened else {
-        searched.not_read += u64::from(searched.there);
-        return (sources, searched);
+    let mut ledger = match Ledger::read(&place) {
+        Ok(Some(ledger)) => ledger,
+        Ok(None) => return (sources, Searched { there: false, ..searched }),
+        Err(_) => return (sources, Searched { not_read: 1, ..searched }),
     };
+    let blobs = Blobs::at(&here.paths.blobs(), redactor.clone());
     let lines = ledger.runs(RUNS_MAX).unwrap_or_default();
     for line in lines.into_iter().rev() {
         let Ok(Some(state)) = ledger.state(&line.run) else {

@@ -140,7 +140,7 @@ fn correct(global: &Global, args: &CorrectArgs, printer: &Printer) -> Result<u8,
             let mut ledger = context.ledger()?;
             let run = context.run(&ledger, named.as_ref())?;
             let task = context.state(&mut ledger, &run)?.created.task.clone();
-            context.blobs()?.text(&task)?
+            context.texts().text(&task)?
         }
     };
     if task.trim().is_empty() {

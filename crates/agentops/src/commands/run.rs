@@ -155,7 +155,7 @@ fn agree(context: &Context, subject: &Subject, message: &str, hint: &str, printe
 
 /// Follows a run; on a terminal asks for approvals as they come.
 pub fn attend(context: &Context, run: &RunId, printer: &Printer) -> Result<u8, CommandError> {
-    let blobs = context.blobs()?;
+    let blobs = context.texts();
     loop {
         let rest = live::follow(context, &blobs, run, printer)?;
         let Status::Waiting { waiting: Waiting::Approval { phase, shown, .. } } = &rest.view.status else {

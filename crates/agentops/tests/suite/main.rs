@@ -20,6 +20,7 @@ mod recall;
 mod room;
 mod route;
 mod routing;
+mod state_folder;
 mod telemetry;
 mod terminal;
 mod trust;

@@ -29,7 +29,7 @@ pub fn outcome(context: &Context, state: &State, from: Source, printer: &Printer
 
 /// `None`: the task says nothing.
 fn line(context: &Context, state: &State, from: Source) -> Result<Option<Line>, CommandError> {
-    let task = context.blobs()?.text(&state.created.task)?;
+    let task = context.texts().text(&state.created.task)?;
     let agent = agent(context, state)?;
     let workflow = state.created.workflow.name.to_string();
     Ok((!task.trim().is_empty()).then(|| Line::new(live::now(), from, &task, agent, Some(workflow))))
