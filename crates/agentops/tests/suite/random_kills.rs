@@ -1,0 +1,213 @@
+//! R1, R2, P3, P6: supervisor, keepers, gates, agents and clients are killed at random times; the run ends as if nobody had
+//! been killed, and the user's repository is as it was.
+//!
+//! Every trial has a seed. `AGENTOPS_KILL_SEED=N` plays one trial, `AGENTOPS_KILL_TRIALS=N` sets their number, and
+//! `AGENTOPS_KILL_ROLES=gate,client` sets who is killed. The seed fixes who is killed and when; what that moment finds
+//! depends on the machine.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::process::Child;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::compared::{Ended, RUN, Template};
+use crate::processes_of::{Processes, Role, all, supervisor};
+use crate::room::{Room, slow};
+
+/// How long each session and each gate waits, so that a kill can find it.
+const PAUSE_MS: u64 = 120;
+/// Commands that a person may need to bring one run to its end.
+const COMMANDS_MAX: usize = 40;
+/// How long processes that must end may take. It only ends a test that has failed.
+const SURELY: Duration = Duration::from_secs(60);
+
+/// A random sequence: splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn time(&mut self, max: Duration) -> Duration {
+        Duration::from_micros(self.below(max.as_micros().try_into().unwrap()))
+    }
+}
+
+/// One kill.
+#[derive(Debug)]
+struct Strike {
+    role: Role,
+    /// Time after the strike before, or after the command was started.
+    after: Duration,
+    /// Time after the first process of this role was seen.
+    within: Duration,
+}
+
+/// The kills of one trial.
+fn plan(random: &mut Random, roles: &[Role], length: Duration) -> VecDeque<Strike> {
+    let count = 3 + random.below(5);
+    let strike = |_| Strike {
+        role: roles[usize::try_from(random.below(roles.len() as u64)).unwrap()],
+        after: random.time(length / 2),
+        within: random.time(Duration::from_millis(PAUSE_MS * 3 / 2)),
+    };
+    (0..count).map(strike).collect()
+}
+
+/// How many processes of each role were killed.
+type Kills = BTreeMap<Role, usize>;
+
+/// Kills until the command has ended or nothing is left of the plan.
+fn kill_meanwhile(room: &Room, client: &mut Child, strikes: &mut VecDeque<Strike>, kills: &mut Kills) {
+    let mut since = Instant::now();
+    let mut seen = None;
+    let mut processes = Processes::of(room);
+    while let Some(strike) = strikes.front() {
+        if client.try_wait().unwrap().is_some() {
+            return;
+        }
+        if since.elapsed() >= strike.after
+            && let Some(victim) = processes.find(strike.role, client)
+            && seen.get_or_insert_with(Instant::now).elapsed() >= strike.within
+            && victim.kill().unwrap_or(false)
+        {
+            *kills.entry(strike.role).or_default() += 1;
+            strikes.pop_front();
+            (since, seen) = (Instant::now(), None);
+        }
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+/// The only run of the room and its status.
+fn the_run(room: &Room) -> Option<(String, String)> {
+    let status = room.run(&["status", "--json"]).expect(0).json();
+    let runs = status["runs"].as_array().unwrap();
+    assert!(runs.len() <= 1, "{runs:?}");
+    let text = |key: &str| runs[0][key].as_str().unwrap().to_owned();
+    (!runs.is_empty()).then(|| (text("run"), text("status")))
+}
+
+/// The run, and whether it was acknowledged, once nobody can start it any more that was killed meanwhile.
+fn settled_run(room: &Room) -> Option<(String, String)> {
+    let began = Instant::now();
+    loop {
+        // In this order: a supervisor that is gone has written what it was to write.
+        let gone = supervisor(room).is_none();
+        let run = the_run(room);
+        if run.is_some() || gone {
+            return run;
+        }
+        assert!(began.elapsed() < SURELY, "a supervisor without a run does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Starts a command whose output goes into a file.
+fn start(room: &Room, args: &[&str]) -> Child {
+    let output = File::create(room.root().join("output")).unwrap();
+    room.command(args).stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap()
+}
+
+/// Plays one trial; gives what was killed.
+fn trial(template: &Template, room: &Room, seed: u64, roles: &[Role], length: Duration) -> (Kills, String) {
+    let mut random = Random(seed);
+    let mut strikes = plan(&mut random, roles, length);
+    let mut kills = Kills::new();
+    let mut acknowledged = None;
+    if random.below(2) == 0 {
+        let started = room.run(&[&RUN[..], &[template.trust.as_str(), "--detach"]].concat()).expect(0).json();
+        acknowledged = Some(started["run"].as_str().unwrap().to_owned());
+    }
+    for _ in 0..COMMANDS_MAX {
+        let run = settled_run(room);
+        if acknowledged.is_some() {
+            assert_eq!(run.as_ref().map(|(run, _)| run), acknowledged.as_ref(), "an acknowledged run is kept");
+        }
+        acknowledged = run.as_ref().map(|(run, _)| run.clone());
+        let mut client = match &run {
+            Some((run, status)) if status == "done" => return (kills, run.clone()),
+            Some((run, _)) => start(room, &["resume", run, "--json"]),
+            None => start(room, &[&RUN[..], &[&template.trust]].concat()),
+        };
+        kill_meanwhile(room, &mut client, &mut strikes, &mut kills);
+        client.wait().unwrap();
+    }
+    let output = std::fs::read_to_string(room.root().join("output")).unwrap_or_default();
+    panic!("not done after {COMMANDS_MAX} commands; killed {kills:?}; the last said: {output}");
+}
+
+/// Nobody lives who worked for this room.
+fn assert_nobody_lives(room: &Room) {
+    let began = Instant::now();
+    // An idle supervisor ends by itself.
+    while let Some(living) = all(room).first() {
+        assert!(began.elapsed() < SURELY, "{living:?} lives");
+        let _ended = living.wait_end(Duration::from_secs(1));
+    }
+}
+
+fn undisturbed(template: &Template) -> (Ended, Duration) {
+    let (room, user) = template.copy();
+    let began = Instant::now();
+    let view = room.run(&[&RUN[..], &[&template.trust]].concat()).expect(0).json();
+    let length = began.elapsed();
+    (Ended::look(&room, view["run"].as_str().unwrap(), &user), length)
+}
+
+/// Plays trials in a few threads and says what was killed.
+fn play(roles: &[Role]) -> String {
+    let set = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
+    let given = set("AGENTOPS_KILL_SEED");
+    let usual = if slow() { 100 } else { 6 };
+    let trials = set("AGENTOPS_KILL_TRIALS").unwrap_or(if given.is_some() { 1 } else { usual });
+    let first = given.unwrap_or_else(|| RandomState::new().hash_one(0) % 1_000_000_000);
+    let template = Template::pausing(PAUSE_MS);
+    let (expected, length) = undisturbed(&template);
+    let began = Instant::now();
+    let (next, failed, killed) = (AtomicU64::new(0), Mutex::new(Vec::new()), Mutex::new(Kills::new()));
+    let one = || {
+        while let Some(seed) = Some(first + next.fetch_add(1, Ordering::SeqCst)).filter(|seed| *seed < first + trials) {
+            let (room, user) = template.copy();
+            let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let (kills, run) = trial(&template, &room, seed, roles, length);
+                assert_eq!(Ended::look(&room, &run, &user), expected);
+                assert_nobody_lives(&room);
+                kills
+            }));
+            match tried {
+                Ok(kills) => {
+                    let mut killed = killed.lock().unwrap();
+                    kills.into_iter().for_each(|(role, count)| *killed.entry(role).or_default() += count);
+                }
+                Err(_) => failed.lock().unwrap().push(format!("AGENTOPS_KILL_SEED={seed}\n{}", room.story())),
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(one))));
+    let (killed, failed) = (killed.into_inner().unwrap(), failed.into_inner().unwrap());
+    let seconds = began.elapsed().as_secs_f32();
+    let figures =
+        format!("{trials} trials from seed {first} in {seconds:.1} s; one run takes {length:.1?}; killed: {killed:?}");
+    assert!(failed.is_empty(), "{figures}; {} failed: {}", failed.len(), failed.join("\n"));
+    figures
+}
+
+#[test]
+fn r1_r2_p3_p6_whoever_is_killed_at_a_random_time_the_run_ends_the_same() {
+    let named = std::env::var("AGENTOPS_KILL_ROLES").unwrap_or_else(|_| "supervisor,keeper,agent,client".into());
+    let roles: Vec<Role> = named.split(',').map(|name| name.parse().unwrap()).collect();
+    println!("{}", play(&roles));
+}
