@@ -5,7 +5,7 @@
 //! can see which ones there are and how many a run passes.
 
 /// Every boundary there is. A test holds that each of them is passed by a run.
-pub const BOUNDARIES: [&str; 10] = [
+pub const BOUNDARIES: [&str; 19] = [
     "ledger-after-create",
     "ledger-before-schema",
     "ledger-before-commit",
@@ -14,7 +14,16 @@ pub const BOUNDARIES: [&str; 10] = [
     "blob-after-rename",
     "ref-before-update",
     "ref-after-update",
+    "lane-recorded",
+    "lane-protected",
+    "lane-repository-built",
+    "lane-files-written",
+    "lane-ready",
     "lane-after-open",
+    "lane-not-ready",
+    "lane-files-removed",
+    "lane-released",
+    "lane-record-removed",
     "lane-after-remove",
 ];
 

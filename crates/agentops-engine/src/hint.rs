@@ -22,7 +22,7 @@ pub fn git(error: &Git) -> &'static str {
         Git::NotOwned { .. } => "only your own repositories are worked in",
         Git::InProgress { .. } => "finish or abort it first",
         Git::MergeRefused { .. } => "nothing was merged; commit or stash what git names, then merge again",
-        Git::Locked { .. } | Git::LaneBusy { .. } => "another process works here; try again when it has ended",
+        Git::NewerLane { .. } => "use the version that made it, or a newer one",
         _ => "`agentops doctor` checks git, this repository and the state folder",
     }
 }
@@ -50,7 +50,7 @@ pub fn catalogue(error: &CatalogueError) -> &'static str {
 /// Whether a refusal of git's is the machine's fault and not the arguments'.
 #[must_use]
 pub fn of_machine(error: &Git) -> bool {
-    matches!(error, Git::GitMissing | Git::GitTooOld { .. } | Git::Io { .. } | Git::Timeout { .. } | Git::Locked { .. })
+    matches!(error, Git::GitMissing | Git::GitTooOld { .. } | Git::Io { .. } | Git::Timeout { .. })
 }
 
 /// What to do about a run that cannot be planned.

@@ -103,6 +103,7 @@ impl Performer {
     /// A performer over this context.
     #[must_use]
     pub fn new(ctx: Arc<Ctx>) -> Self {
+        agentops_git::on_boundary(crate::crash::boundary);
         Self { ctx, sessions: BTreeMap::new(), gates: BTreeMap::new() }
     }
 
@@ -184,7 +185,8 @@ impl Processes for Performer {
                 self.act(run, key, move |ctx| session::salvage(ctx, &job));
             }
             Action::Merge { phase, onto, base, heads } => {
-                self.act(run, key, move |ctx| work::merge(ctx, &phase, &onto, &base, &heads))
+                let run_id = run.clone();
+                self.act(run, key, move |ctx| work::merge(ctx, &run_id, &phase, &onto, &base, &heads))
             }
             Action::RunGate { phase, gate, commit } => {
                 let (tx, rx) = channel();
@@ -242,6 +244,7 @@ pub fn test_commit(
     state: &State,
     merged: &Oid,
 ) -> Result<Option<String>, ActError> {
+    agentops_git::on_boundary(crate::crash::boundary);
     // Nobody listens: what a gate reports here goes to the caller, not to a ledger.
     let (tell, _) = channel();
     let (repo, paths, blobs) = (repo.clone(), paths.clone(), blobs.clone());

@@ -129,9 +129,9 @@ pub enum Error {
         /// Its name.
         name: String,
     },
-    /// Another process is making or removing this lane.
-    #[error("lane {name} is being made or removed by another process")]
-    LaneBusy {
+    /// A newer version of this program made the lane.
+    #[error("lane {name} was made by a newer version of agentops")]
+    NewerLane {
         /// Its name.
         name: String,
     },
@@ -148,14 +148,6 @@ pub enum Error {
         path: PathBuf,
         /// How many paths still differ.
         count: usize,
-    },
-    /// Another process held the lanes' lock for too long.
-    #[error("{} was locked for {seconds} s", path.display())]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-        /// How long this process waited.
-        seconds: u64,
     },
     /// The user's own git refused a merge; nothing changed.
     #[error("git refused to merge: {words}")]

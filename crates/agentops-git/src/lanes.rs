@@ -1,45 +1,69 @@
-//! Lanes: linked worktrees, made and removed by our own hands.
+//! Lanes: repositories of their own that borrow the user's objects, made and removed by our own hands.
 //!
-//! `git worktree add` fails when several run at once, runs hooks, and leaves halves behind. The layout of a linked
-//! worktree is documented and small (`gitrepository-layout`), so it is built aside and renamed into place: no other git
-//! process ever sees half of one, and a crash leaves nothing that the next creation does not clear away.
+//! An agent may commit, stash, branch and configure in its lane as in a clone, and nothing of it reaches the user's
+//! repository: the two share only the user's objects, which the lane reads through an alternate. [`crate::lane_repository`]
+//! builds the lane's `.git` folder. Lanes of an older version are linked worktrees; they are opened, kept and removed as before
+//! ([`crate::linked_lane`]).
 //!
-//! What is known about a lane lies in `agentops/lanes/<name>` in the common directory, where the agent that owns the lane
-//! cannot write when it is sandboxed: where it is, its base, and our index of it. The lane's own `.git` file and index, and
-//! all of its administrative folder, are the agent's. They are written for the agent and never believed.
+//! What is known about a lane lies in `agentops/lanes/<name>` in the user's git directory: its form, its place, its base, our
+//! index of it and its configuration as we wrote it. Everything in the lane's folder is the agent's. It is written for the
+//! agent and never believed.
+//!
+//! A lane is made and removed in steps, each of which may be the last one before a crash. The record comes first and goes
+//! last, and the file `ready` in it says that the lane is complete. Whoever works on a lane that is not ready holds the
+//! record's lock.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use crate::boundary::boundary;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
-use crate::names;
 use crate::oid::Oid;
 use crate::plain::write_whole;
 use crate::remove::remove_all;
 use crate::repo::Repo;
 use crate::run::Call;
+use crate::{lane_refs, lane_repository, linked_lane, names};
 
 /// Where agents leave results that are no part of the tree.
 pub const OUT_DIR: &str = ".agentops-out";
 const LOCK_FILE: &str = "agentops-lanes.lock";
-const LOCK_WAIT: Duration = Duration::from_secs(60);
+/// How a record says that its lane is a repository of its own. Records of linked worktrees have no such file.
+const REPOSITORY_FORM: &str = "2";
 
-/// One agent's isolated place: a linked worktree with a detached `HEAD`.
+/// How a lane is connected to the user's repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LaneForm {
+    /// A linked worktree, as lanes were before.
+    LinkedWorktree,
+    /// A repository of its own with the user's objects as alternates.
+    Repository,
+}
+
+/// One agent's isolated place: a repository with a detached `HEAD`.
 #[derive(Debug, Clone)]
 pub struct Lane {
     pub(crate) repo: Repo,
-    name: String,
-    path: PathBuf,
-    git_dir: PathBuf,
-    base: Oid,
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) git_dir: PathBuf,
+    pub(crate) base: Oid,
+    pub(crate) form: LaneForm,
 }
 
 impl Lane {
+    fn new(repo: &Repo, name: String, path: PathBuf, base: Oid, form: LaneForm) -> Self {
+        let git_dir = match form {
+            LaneForm::LinkedWorktree => linked_lane::git_dir(repo, &name),
+            LaneForm::Repository => path.join(".git"),
+        };
+        Self { repo: repo.clone(), name, path, git_dir, base, form }
+    }
+
     /// Its name, unique in the repository.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -52,7 +76,7 @@ impl Lane {
         &self.path
     }
 
-    /// Its administrative folder in the repository.
+    /// Its git directory.
     #[must_use]
     pub fn git_dir(&self) -> &Path {
         &self.git_dir
@@ -77,45 +101,70 @@ impl Lane {
         self.repo.plain_on(&self.path, index)
     }
 
-    /// Writes the administrative folder as it should be, whatever the agent made of it.
+    /// Writes what leads the agent's git as it should be, whatever the agent made of it. Commits, refs and stash stay.
     pub(crate) fn mend(&self) -> Result<()> {
-        if !fs::symlink_metadata(&self.git_dir).is_ok_and(|m| m.is_dir()) {
-            remove_all(&self.git_dir)?;
-            build_admin(self)?;
+        match self.form {
+            LaneForm::LinkedWorktree => linked_lane::mend(self),
+            LaneForm::Repository => lane_repository::mend(self),
         }
-        remove_all(&self.git_dir.join("config.worktree"))?;
-        for (name, content) in pointers(&self.path) {
-            put(&self.git_dir.join(name), &content)?;
-        }
-        Ok(())
     }
 
-    /// Points the lane's own `.git` file, `HEAD` and index to this commit, for the agent's git.
+    /// Points the lane's `HEAD` and index to this commit, for the agent's git.
     pub(crate) fn point_to(&self, commit: &Oid) -> Result<()> {
+        if self.form == LaneForm::Repository {
+            if self.is_ready() {
+                self.note_known_refs()?;
+            }
+            lane_refs::protect(self, commit)?;
+        }
         self.mend()?;
-        put(&self.path.join(".git"), &names::joined(&[b"gitdir: ", bytes(&self.git_dir), b"\n"]).into_encoded_bytes())?;
+        self.put_index()?;
+        match self.form {
+            LaneForm::LinkedWorktree => linked_lane::point_to(self, commit),
+            LaneForm::Repository => lane_repository::point_to(self, commit),
+        }
+    }
+
+    /// Gives the agent's git a copy of our index.
+    pub(crate) fn put_index(&self) -> Result<()> {
         let index = fs::read(self.index()).map_err(Error::io("read", self.index()))?;
         put(&self.git_dir.join("index"), &index)?;
         // With the time it was written at, for the same reason as in `copy_index`.
         let written =
             fs::metadata(self.index()).and_then(|meta| meta.modified()).map_err(Error::io("read", self.index()))?;
         let theirs = fs::File::options().write(true).open(self.git_dir.join("index"));
-        theirs.and_then(|file| file.set_modified(written)).map_err(Error::io("write", &self.git_dir))?;
-        if self.repo.uses_reftable() {
-            let call = self.repo.guarded_in(&self.git_dir, &self.path);
-            return call.args(["update-ref", "--no-deref", "HEAD", commit.as_str()]).ok().map(drop);
-        }
-        put(&self.git_dir.join("HEAD"), format!("{commit}\n").as_bytes())
+        theirs.and_then(|file| file.set_modified(written)).map_err(Error::io("write", &self.git_dir))
     }
 
     /// Makes the folder for results, which hides itself from the agent's git.
     pub(crate) fn make_out_dir(&self) -> Result<()> {
         let out = self.path.join(OUT_DIR);
+        if !fs::symlink_metadata(&out).is_ok_and(|meta| meta.is_dir()) {
+            remove_all(&out)?;
+        }
         match fs::create_dir(&out) {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
             Err(e) => Err(Error::io("make", &out)(e)),
             Ok(()) => write_whole(&out.join(".gitignore"), b"*\n"),
         }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.record().join("ready").exists()
+    }
+
+    /// Its folder was deleted, and not merely unmounted together with the folder around it.
+    fn folder_is_gone(&self) -> bool {
+        let gone = |p: &Path| fs::symlink_metadata(p).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+        gone(&self.path) && self.path.parent().is_some_and(|p| !gone(p))
+    }
+
+    fn is_whole(&self) -> bool {
+        self.is_ready() && !self.folder_is_gone()
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.record().join("lock")
     }
 }
 
@@ -124,50 +173,30 @@ impl Lane {
 pub fn create(repo: &Repo, path: &Path, base: &Oid, name: &str) -> Result<Lane> {
     names::check_lane(name)?;
     let path = absolute(path)?;
-    let git_dir = admin_of(repo, name);
-    let lane = Lane { repo: repo.clone(), name: name.to_owned(), path, git_dir, base: base.clone() };
-    let record = lane.record();
-
-    let lock = take_lock(repo)?;
+    let lane = Lane::new(repo, name.to_owned(), path, base.clone(), LaneForm::Repository);
     clear_leftovers(repo)?;
-    for other in all(repo)? {
-        if other.path == lane.path || other.name == lane.name {
-            if (&other.path, &other.name, &other.base) == (&lane.path, &lane.name, &lane.base) && other.is_ready() {
-                return Ok(other);
+    loop {
+        let lock = take_lock(repo)?;
+        if let Some(other) = all(repo)?.into_iter().find(|other| other.path == lane.path || other.name == lane.name) {
+            if other.is_whole() {
+                let same = (&other.path, &other.name, &other.base) == (&lane.path, &lane.name, &lane.base);
+                return if same { Ok(other) } else { Err(Error::LaneExists { name: other.name }) };
             }
-            let held = !other.is_ready();
-            let name = other.name;
-            return Err(if held { Error::LaneBusy { name } } else { Error::LaneExists { name } });
+            take_apart_or_wait(&other, lock)?;
+            continue;
         }
+        let busy = begin(&lane)?;
+        drop(lock);
+        let made = fill(&lane, &busy);
+        if made.is_err() {
+            // Best effort: the next creation would clear it as well.
+            let _ = take_apart(&lane, busy);
+        }
+        return made.map(|()| lane);
     }
-    let free = match fs::read_dir(&lane.path) {
-        Ok(mut entries) => entries.next().is_none() && !lane.path.is_symlink(),
-        Err(e) => e.kind() == ErrorKind::NotFound && !lane.path.is_symlink(),
-    };
-    if !free {
-        return Err(Error::LanePathTaken { path: lane.path });
-    }
-    if fs::symlink_metadata(&lane.git_dir).is_ok() {
-        return Err(Error::LaneExists { name: lane.name });
-    }
-    fs::create_dir_all(&record).map_err(Error::io("make", &record))?;
-    // Held while the files are written, so that nobody takes this half for a leftover.
-    let busy = Lock::try_take(&record.join("lock"))?.ok_or_else(|| Error::LaneBusy { name: name.to_owned() })?;
-    write_whole(&record.join("base"), base.as_str().as_bytes())?;
-    write_whole(&record.join("path"), bytes(&lane.path))?;
-    build_admin(&lane)?;
-    drop(lock);
-
-    let made = fill(&lane);
-    drop(busy);
-    if made.is_err() {
-        // Best effort: the next creation would clear it as well.
-        let _ = remove(repo, &lane);
-    }
-    made.map(|()| lane)
 }
 
-/// The lane at this place, by our own record of it. Its administrative folder is put right.
+/// The lane at this place, by our own record of it. What leads the agent's git is put right.
 pub fn open(repo: &Repo, path: &Path) -> Result<Lane> {
     let absolute = absolute(path)?;
     let found = all(repo)?.into_iter().find(|lane| lane.path == absolute && lane.is_ready());
@@ -190,39 +219,49 @@ pub fn list(repo: &Repo, under: &Path) -> Result<Vec<Lane>> {
 
 /// Removes a lane with all its files; already gone is success. The caller has made its checkpoint.
 pub fn remove(repo: &Repo, lane: &Lane) -> Result<()> {
-    let lock = take_lock(repo)?;
-    let current = all(repo)?.into_iter().find(|l| l.name == lane.name);
-    // Another lane may have taken over the name meanwhile.
-    if current.is_none_or(|l| l.path != lane.path) {
-        return Ok(());
+    loop {
+        let lock = take_lock(repo)?;
+        let current = all(repo)?.into_iter().find(|l| l.name == lane.name);
+        // Another lane may have taken over the name meanwhile.
+        let Some(current) = current.filter(|current| current.path == lane.path) else { return Ok(()) };
+        if take_apart_or_wait(&current, lock)? {
+            return Ok(());
+        }
     }
-    let record = lane.record();
-    let _busy = Lock::try_take(&record.join("lock"))?.ok_or_else(|| Error::LaneBusy { name: lane.name.clone() })?;
-    remove_all(&record.join("ready"))?;
-    drop(lock);
-    remove_all(&lane.path)?;
-    remove_all(&lane.git_dir)?;
-    let _lock = take_lock(repo)?;
-    remove_all(&record)
 }
 
-impl Lane {
-    fn is_ready(&self) -> bool {
-        self.record().join("ready").exists()
+/// Removes whatever there is of a lane that holds no work, such as a gate's: a complete one, one whose making or removal was
+/// interrupted, or a folder whose record is lost.
+pub fn discard(repo: &Repo, path: &Path, name: &str) -> Result<()> {
+    names::check_lane(name)?;
+    let path = absolute(path)?;
+    loop {
+        let lock = take_lock(repo)?;
+        if let Some(lane) = all(repo)?.into_iter().find(|lane| lane.path == path || lane.name == name) {
+            take_apart_or_wait(&lane, lock)?;
+            continue;
+        }
+        remove_all(&path)?;
+        lane_refs::release(repo, name)?;
+        return remove_all(&records(repo).join(name));
     }
+}
+
+/// The repository that a lane belongs to, if this is the repository of a lane. The lane says which one, and that one's own
+/// record must agree.
+pub(crate) fn owner_of(lane: &Repo) -> Option<Repo> {
+    let path = lane_repository::named_owner(lane.git_dir())?;
+    let owner = Repo::around(lane.program(), &path).ok()?;
+    let lanes = all(&owner).ok()?;
+    lanes.iter().any(|known| known.path == lane.work_tree()).then_some(owner)
 }
 
 fn take_lock(repo: &Repo) -> Result<Lock> {
-    Lock::wait(&repo.common_dir().join(LOCK_FILE), LOCK_WAIT)
+    Lock::wait(&repo.common_dir().join(LOCK_FILE))
 }
 
 fn records(repo: &Repo) -> PathBuf {
     repo.common_dir().join("agentops").join("lanes")
-}
-
-/// With a dot in front of the name no folder that git names after a user's worktree is likely to be the same.
-fn admin_of(repo: &Repo, name: &str) -> PathBuf {
-    repo.common_dir().join("worktrees").join(format!("agentops.lane.{name}"))
 }
 
 /// Every record: a lane, or the name of one whose record a crash tore.
@@ -233,17 +272,26 @@ fn recorded(repo: &Repo) -> Result<Vec<Result<Lane, String>>> {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(Error::io("read", dir)(e)),
     };
-    let lanes = entries.flatten().filter_map(|entry| {
-        let name = entry.file_name().into_string().ok().filter(|n| names::check_lane(n).is_ok())?;
+    let mut lanes = Vec::new();
+    for entry in entries.flatten() {
+        let Some(name) = entry.file_name().into_string().ok().filter(|n| names::check_lane(n).is_ok()) else { continue };
         let path = fs::read(entry.path().join("path")).ok().map(|p| names::path(&p)).filter(|p| p.is_absolute());
         let base = fs::read_to_string(entry.path().join("base")).ok().and_then(|b| b.parse().ok());
-        let git_dir = admin_of(repo, &name);
-        match (path, base) {
-            (Some(path), Some(base)) => Some(Ok(Lane { repo: repo.clone(), name, path, git_dir, base })),
-            _ => Some(Err(name)),
-        }
-    });
-    Ok(lanes.collect())
+        let form = match fs::read_to_string(entry.path().join("form")) {
+            Ok(form) if form.trim() == REPOSITORY_FORM => LaneForm::Repository,
+            Ok(form) if !form.trim().is_empty() => return Err(Error::NewerLane { name }),
+            Ok(_) => {
+                lanes.push(Err(name));
+                continue;
+            }
+            Err(_) => LaneForm::LinkedWorktree,
+        };
+        lanes.push(match (path, base) {
+            (Some(path), Some(base)) => Ok(Lane::new(repo, name, path, base, form)),
+            _ => Err(name),
+        });
+    }
+    Ok(lanes)
 }
 
 /// Every lane whose record can be read, complete or not.
@@ -251,83 +299,106 @@ fn all(repo: &Repo) -> Result<Vec<Lane>> {
     Ok(recorded(repo)?.into_iter().flatten().collect())
 }
 
+/// Writes the record of a lane that is about to be made, under the lanes' lock. The lock of the record is returned: it is
+/// held while the lane is made, so that nobody takes this half for a leftover.
+fn begin(lane: &Lane) -> Result<Lock> {
+    let free = match fs::read_dir(&lane.path) {
+        Ok(mut entries) => entries.next().is_none() && !lane.path.is_symlink(),
+        Err(e) => e.kind() == ErrorKind::NotFound && !lane.path.is_symlink(),
+    };
+    if !free {
+        return Err(Error::LanePathTaken { path: lane.path.clone() });
+    }
+    let record = lane.record();
+    fs::create_dir_all(&record).map_err(Error::io("make", &record))?;
+    let busy = Lock::wait(&lane.lock_file())?;
+    write_whole(&record.join("form"), REPOSITORY_FORM.as_bytes())?;
+    write_whole(&record.join("base"), lane.base.as_str().as_bytes())?;
+    write_whole(&record.join("path"), bytes(&lane.path))?;
+    boundary("lane-recorded");
+    Ok(busy)
+}
+
+fn fill(lane: &Lane, busy: &Lock) -> Result<()> {
+    lane_repository::build(lane)?;
+    boundary("lane-repository-built");
+    let checkout = lane.plain_on(&lane.index())?.args(["read-tree", "--reset", "-u", lane.base.as_str()]);
+    checkout.holding(busy)?.long().ok()?;
+    boundary("lane-files-written");
+    lane.make_out_dir()?;
+    lane.point_to(&lane.base)?;
+    write_whole(&lane.record().join("ready"), b"")?;
+    boundary("lane-ready");
+    Ok(())
+}
+
+/// Takes a lane apart, or waits until the process that works on it has ended; true when it is gone.
+fn take_apart_or_wait(lane: &Lane, lanes_lock: Lock) -> Result<bool> {
+    if let Some(busy) = Lock::try_take(&lane.lock_file())? {
+        remove_all(&lane.record().join("ready"))?;
+        drop(lanes_lock);
+        return take_apart(lane, busy).map(|()| true);
+    }
+    drop(lanes_lock);
+    match Lock::wait(&lane.lock_file()) {
+        // The record is gone, and its lock with it.
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(false),
+        waited => waited.map(|_| false),
+    }
+}
+
+/// Removes a lane from its files to its record. The caller holds the record's lock, and the lane is not ready.
+fn take_apart(lane: &Lane, busy: Lock) -> Result<()> {
+    boundary("lane-not-ready");
+    remove_all(&lane.path)?;
+    match lane.form {
+        LaneForm::LinkedWorktree => remove_all(&lane.git_dir)?,
+        LaneForm::Repository => remove_all(&lane_repository::aside(lane))?,
+    }
+    boundary("lane-files-removed");
+    lane_refs::release(&lane.repo, &lane.name)?;
+    boundary("lane-released");
+    let _lock = take_lock(&lane.repo)?;
+    remove_all(&lane.record())?;
+    drop(busy);
+    boundary("lane-record-removed");
+    Ok(())
+}
+
 /// Removes what crashes left: lanes that were never completed or whose removal was not, and records of lanes whose folder
-/// someone deleted. Only under the lanes' lock.
+/// someone deleted. What cannot be removed stays for the next time: it must not keep another lane from being made.
 fn clear_leftovers(repo: &Repo) -> Result<()> {
+    let mut leftovers = Vec::new();
+    let lock = take_lock(repo)?;
     for lane in recorded(repo)? {
         let lane = match lane {
+            Ok(lane) if lane.is_whole() => continue,
             Ok(lane) => lane,
             // Records are written and removed under the lock, so nobody is at this one. Its folder is unknown and stays.
             Err(torn) => {
-                remove_all(&admin_of(repo, &torn))?;
+                remove_all(&linked_lane::git_dir(repo, &torn))?;
+                lane_refs::release(repo, &torn)?;
                 remove_all(&records(repo).join(&torn))?;
                 continue;
             }
         };
-        let gone = |p: &Path| fs::symlink_metadata(p).is_err_and(|e| e.kind() == ErrorKind::NotFound);
-        let folder_deleted = gone(&lane.path) && lane.path.parent().is_some_and(|p| !gone(p));
-        if lane.is_ready() && !folder_deleted {
-            continue;
+        let Some(busy) = Lock::try_take(&lane.lock_file())? else { continue };
+        // It may have been completed between the first look and the lock.
+        if !lane.is_whole() {
+            remove_all(&lane.record().join("ready"))?;
+            leftovers.push((lane, busy));
         }
-        let record = lane.record();
-        if let Some(_busy) = Lock::try_take(&record.join("lock"))? {
-            remove_all(&lane.path)?;
-            remove_all(&lane.git_dir)?;
-            remove_all(&record)?;
-        }
+    }
+    // Removing files takes long, and others wait for the lanes' lock.
+    drop(lock);
+    for (lane, busy) in leftovers {
+        let _stays = take_apart(&lane, busy);
     }
     Ok(())
-}
-
-/// Builds the administrative folder aside and renames it into place.
-fn build_admin(lane: &Lane) -> Result<()> {
-    let aside = lane.record().join("admin");
-    remove_all(&aside)?;
-    fs::create_dir(&aside).map_err(Error::io("make", &aside))?;
-    for (name, content) in pointers(&lane.path) {
-        write_whole(&aside.join(name), &content)?;
-    }
-    // Keeps `git worktree prune` from taking a lane whose disk is not mounted.
-    write_whole(&aside.join("locked"), format!("lane {} of agentops\n", lane.name).as_bytes())?;
-    if lane.repo.uses_reftable() {
-        for dir in ["reftable", "refs"] {
-            fs::create_dir(aside.join(dir)).map_err(Error::io("make", &aside))?;
-        }
-        write_whole(&aside.join("refs/heads"), b"this repository uses the reftable format\n")?;
-        write_whole(&aside.join("HEAD"), b"ref: refs/heads/.invalid\n")?;
-    } else {
-        write_whole(&aside.join("HEAD"), format!("{}\n", lane.base).as_bytes())?;
-    }
-    let worktrees = lane.repo.common_dir().join("worktrees");
-    for attempt in 0..3 {
-        // Git removes this folder whenever it is empty.
-        fs::create_dir_all(&worktrees).map_err(Error::io("make", &worktrees))?;
-        match fs::rename(&aside, &lane.git_dir) {
-            Err(e) if e.kind() == ErrorKind::NotFound && attempt < 2 => {}
-            result => return result.map_err(Error::io("make", &lane.git_dir)),
-        }
-    }
-    Ok(())
-}
-
-fn fill(lane: &Lane) -> Result<()> {
-    match fs::create_dir(&lane.path) {
-        Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(Error::io("make", &lane.path)(e)),
-        _ => {}
-    }
-    let index = lane.index();
-    lane.plain_on(&index)?.args(["read-tree", "--reset", "-u", lane.base.as_str()]).long().ok()?;
-    lane.make_out_dir()?;
-    lane.point_to(&lane.base)?;
-    write_whole(&lane.record().join("ready"), b"")
-}
-
-fn pointers(path: &Path) -> [(&'static str, Vec<u8>); 2] {
-    [("commondir", b"../..\n".to_vec()), ("gitdir", [bytes(path), b"/.git\n"].concat())]
 }
 
 /// Writes unless it is already so; whatever else is at that place goes.
-fn put(path: &Path, content: &[u8]) -> Result<()> {
+pub(crate) fn put(path: &Path, content: &[u8]) -> Result<()> {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => remove_all(path)?,
         Ok(meta) if meta.is_file() && fs::read(path).is_ok_and(|c| c == content) => return Ok(()),
@@ -344,6 +415,6 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(parent.canonicalize().map_err(Error::io("open", parent))?.join(name))
 }
 
-fn bytes(path: &Path) -> &[u8] {
+pub(crate) fn bytes(path: &Path) -> &[u8] {
     OsStr::as_bytes(path.as_os_str())
 }

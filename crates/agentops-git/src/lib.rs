@@ -8,7 +8,7 @@
 //! - **plain** (`plain.rs`): everything that looks at contents (trees, files of a work tree, diffs, merges, commits) runs in
 //!   a git directory of our own that borrows only the objects and the `info` folder. The repository's configuration is
 //!   not read at all, so an attribute such as `filter=x` or `merge=x` names a driver that nobody defined.
-//! - **bare-handed** ([`lanes`]): worktrees are made and removed by writing the few documented files, not by git.
+//! - **bare-handed** ([`lanes`]): lanes are made and removed by writing the few documented files, not by git.
 //! - **guarded** (`repo.rs`): discovery, revisions and refs need the real git directory. Those commands read no attributes;
 //!   hooks are off, protocols are forbidden and the directory is always named, never discovered.
 //!
@@ -18,12 +18,18 @@
 //!
 //! Blocking, std threads only. Paths in a tree are bytes for git and [`std::path::PathBuf`] here.
 
+mod agent_commits;
+mod boundary;
 mod checkpoint;
 mod collection;
 mod diff;
 mod error;
 mod example;
+mod lane_refs;
+mod lane_repository;
+mod lane_settings;
 pub mod lanes;
+mod linked_lane;
 mod lock;
 mod merge;
 mod names;
@@ -39,6 +45,8 @@ mod reset;
 mod run;
 mod user_merge;
 
+pub use agent_commits::{AgentRefs, SalvagedCommit};
+pub use boundary::on_boundary;
 pub use checkpoint::{Checkpoint, Skipped, Why};
 pub use collection::{Collection, Limits, Source, Wanted};
 pub use diff::{DiffStat, FileChange, Status};

@@ -1,8 +1,11 @@
-//! Locks between processes. Released by the kernel when the holder ends, and not inherited by children.
+//! Locks between processes. The kernel releases them when the holder ends.
+//!
+//! A lock belongs to an open file, and a child that has this file as its standard input shares it ([`Lock::share`]). So a
+//! git process that outlives its killed parent keeps the lock until it has ended too, and nobody works in its files.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
@@ -13,28 +16,31 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Waits for the lock.
-    pub(crate) fn wait(path: &Path, most: Duration) -> Result<Self> {
-        let until = Instant::now() + most;
+    /// Waits for the lock. There is no time limit: only our processes hold it, and each ends its work or is ended.
+    pub(crate) fn wait(path: &Path) -> Result<Self> {
+        let file = open(path)?;
         loop {
-            if let Some(lock) = Self::try_take(path)? {
-                return Ok(lock);
+            match file.lock() {
+                Ok(()) => return Ok(Self { file }),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io("lock", path)(e)),
             }
-            if Instant::now() >= until {
-                return Err(Error::Locked { path: path.to_owned(), seconds: most.as_secs() });
-            }
-            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
     /// Takes the lock if it is free.
     pub(crate) fn try_take(path: &Path) -> Result<Option<Self>> {
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("open", path))?;
+        let file = open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { file })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(e)) => Err(Error::io("lock", path)(e)),
         }
+    }
+
+    /// The open file, for the standard input of a child that reads nothing.
+    pub(crate) fn share(&self) -> std::io::Result<File> {
+        self.file.try_clone()
     }
 }
 
@@ -44,4 +50,8 @@ impl Drop for Lock {
         // another program, and would keep the lock for that moment.
         let _ = self.file.unlock();
     }
+}
+
+fn open(path: &Path) -> Result<File> {
+    OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("open", path))
 }

@@ -102,6 +102,17 @@ impl Repo {
         Ok(out.split(|b| *b == 0).filter(|name| !name.is_empty()).map(names::path).collect())
     }
 
+    /// The kinds of objects, in their order; none for one that is not there.
+    pub(crate) fn kinds<'a>(&self, oids: impl Iterator<Item = &'a Oid>) -> Result<Vec<Option<String>>> {
+        let asked: String = oids.map(|oid| format!("{oid}\n")).collect();
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let out = self.plain()?.args(["cat-file", "--batch-check=%(objecttype)"]).stdin(asked.into_bytes()).ok()?;
+        let text = String::from_utf8_lossy(&out);
+        Ok(text.lines().map(|line| Some(line.to_owned()).filter(|line| !line.ends_with(" missing"))).collect())
+    }
+
     /// The tree of a commit.
     pub fn tree_of(&self, commit: &Oid) -> Result<Oid> {
         let out = self.plain()?.args(["rev-parse", "--verify", "--end-of-options", &format!("{commit}^{{tree}}")]).ok()?;

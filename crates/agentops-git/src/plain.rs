@@ -125,7 +125,8 @@ fn config(hash: Hash, settings: &[(String, Vec<u8>)]) -> Vec<u8> {
     text
 }
 
-fn quoted(value: &[u8]) -> Vec<u8> {
+/// A value of a configuration file.
+pub(crate) fn quoted(value: &[u8]) -> Vec<u8> {
     let mut text = vec![b'"'];
     for byte in value {
         match byte {

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -32,8 +31,6 @@ const TOTAL_BYTES_MAX: u64 = 48 << 20;
 const LINE_BYTES_MAX: usize = 64 << 10;
 /// The most branches that are read.
 const TIPS_MAX: usize = 32;
-/// How long one process waits for another's append.
-const WAIT: Duration = Duration::from_secs(30);
 /// How often an append begins again because somebody else moved the branch.
 const TRIES: u32 = 20;
 
@@ -130,7 +127,7 @@ impl Repo {
             });
         }
         let ours = self.ours()?;
-        let _lock = Lock::wait(&ours.join("records.lock"), WAIT)?;
+        let _lock = Lock::wait(&ours.join("records.lock"))?;
         for attempt in 0.. {
             match self.append_once(folder, &added, message, author, at, scratch) {
                 // Somebody who does not know our lock, such as `git fetch`, was faster.

@@ -1,10 +1,17 @@
 //! Our refs, changed only by compare-and-swap. Refs of the user are read, never written.
 
-use std::time::Duration;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 use crate::names;
 use crate::oid::Oid;
+use crate::remove::remove_all;
 use crate::repo::Repo;
 
 /// What a ref must be for a change to happen.
@@ -18,6 +25,10 @@ pub enum Expect {
 
 /// Another process may hold the ref's lock for a moment.
 const TRIES: u32 = 6;
+/// A lock file of git's on a ref of ours that is older than this belongs to nobody.
+const ABANDONED_AFTER: Duration = Duration::from_secs(10);
+/// Locks of ours that all refs share.
+const REF_LOCKS: u8 = 64;
 
 impl Repo {
     /// What a ref points to.
@@ -63,9 +74,12 @@ impl Repo {
 
     fn swap(&self, name: &str, new: Option<&Oid>, expect: &Expect, args: &[&str]) -> Result<()> {
         names::check_our_ref(name)?;
-        for attempt in 0.. {
+        let lock = self.ref_lock(name)?;
+        let mut abandoned = AbandonedLock::of(self.common_dir().join(format!("{name}.lock")));
+        let mut attempt = 0;
+        loop {
             let what = args.join(" ");
-            let out = self.guarded().args(args.iter().copied()).output()?;
+            let out = self.guarded().args(args.iter().copied()).holding(&lock)?.output()?;
             if out.code == Some(0) {
                 return Ok(());
             }
@@ -78,11 +92,54 @@ impl Repo {
                 (Expect::Is(oid), found) if found.as_ref() != Some(oid) => {
                     return Err(Error::RefMoved { name: name.to_owned(), expected: oid.clone(), found });
                 }
-                _ if attempt >= TRIES => return Err(out.failed(what)),
                 // As expected, and yet refused: most likely a lock.
-                _ => std::thread::sleep(Duration::from_millis(5 << attempt)),
+                _ if abandoned.is_held()? => std::thread::sleep(Duration::from_millis(50)),
+                _ if attempt >= TRIES => return Err(out.failed(what)),
+                _ => {
+                    std::thread::sleep(Duration::from_millis(5 << attempt));
+                    attempt += 1;
+                }
             }
         }
-        unreachable!("the loop ends by returning")
+    }
+
+    /// The lock that each of our processes holds while it changes a ref of ours. The git process shares it.
+    fn ref_lock(&self, name: &str) -> Result<Lock> {
+        let folder = self.common_dir().join("agentops").join("ref-locks");
+        fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
+        let number = Sha256::digest(name.as_bytes())[0] % REF_LOCKS;
+        Lock::wait(&folder.join(format!("{number:02}")))
+    }
+}
+
+/// Git's own lock file of a ref, which a kill leaves behind and git never removes.
+///
+/// Our processes change a ref only under [`Repo::ref_lock`], so under it none of them holds the file. Your git holds it for
+/// a moment when it packs refs. A file that has been there for longer belongs to nobody.
+struct AbandonedLock {
+    path: PathBuf,
+    /// The file that was seen and when.
+    seen: Option<(u64, Instant)>,
+}
+
+impl AbandonedLock {
+    fn of(path: PathBuf) -> Self {
+        Self { path, seen: None }
+    }
+
+    /// True while the file is there and may still belong to somebody. An abandoned one is removed.
+    fn is_held(&mut self) -> Result<bool> {
+        let Ok(meta) = fs::symlink_metadata(&self.path) else { return Ok(false) };
+        let age = meta.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        let first_seen = match self.seen {
+            Some((inode, at)) if inode == meta.ino() => at,
+            _ => Instant::now(),
+        };
+        self.seen = Some((meta.ino(), first_seen));
+        if age < ABANDONED_AFTER && first_seen.elapsed() < ABANDONED_AFTER {
+            return Ok(true);
+        }
+        remove_all(&self.path)?;
+        Ok(true)
     }
 }

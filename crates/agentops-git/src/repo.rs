@@ -8,6 +8,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::lanes;
 use crate::names;
 use crate::oid::{Hash, Oid};
 use crate::plain::Plain;
@@ -86,8 +87,14 @@ const SETTINGS: &str = "^(core\\.(filemode|symlinks|ignorecase|precomposeunicode
                         |extensions\\.refstorage|hook\\..*|user\\.(name|email))$";
 
 impl Repo {
-    /// Finds the repository that `start` is in. Everything later names it explicitly.
+    /// Finds the repository that `start` is in. Everything later names it explicitly. Inside a lane that is the repository
+    /// which the lane belongs to.
     pub fn discover(git: &Git, start: &Path) -> Result<Self> {
+        let found = Self::around(git, start)?;
+        Ok(lanes::owner_of(&found).unwrap_or(found))
+    }
+
+    pub(crate) fn around(git: &Git, start: &Path) -> Result<Self> {
         let start = start.canonicalize().map_err(Error::io("open", start))?;
         let found = discover(git, &start)?;
         let call = found.guard(git.call(["--no-pager"]), git, &[]);
@@ -99,6 +106,10 @@ impl Repo {
         let id = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
         let Found { git_dir, common_dir, work_tree, hash } = found;
         Ok(Self(Arc::new(Inner { git: git.clone(), git_dir, common_dir, work_tree, id, hash, reftable, hooks, plain })))
+    }
+
+    pub(crate) fn program(&self) -> &Git {
+        &self.0.git
     }
 
     /// 16 hex digits, the same through every link and every linked worktree.
@@ -260,6 +271,19 @@ impl Repo {
         Ok(named.map(|[path, ..]| names::path(path)).collect())
     }
 
+    /// Every setting that holds in this checkout, in the order in which git reads them: the last one of a key counts.
+    pub(crate) fn all_settings(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let out = self.guarded().args(["config", "--null", "--list"]).ok()?;
+        Ok(setting_rows(&out))
+    }
+
+    /// Whether objects may be missing here that a remote has promised.
+    pub(crate) fn is_partial(&self) -> Result<bool> {
+        let settings = self.all_settings()?;
+        let promises = |key: &str| key == "extensions.partialclone" || key.ends_with(".promisor");
+        Ok(settings.iter().any(|(key, _)| promises(key)))
+    }
+
     /// The user's name and address, as far as configured.
     pub fn user_identity(&self) -> Result<Identity> {
         let settings = read_settings(self.guarded())?;
@@ -350,12 +374,17 @@ fn bare(git: &Git, start: &Path) -> Result<bool> {
 
 fn read_settings(call: Call) -> Result<Vec<(String, Vec<u8>)>> {
     let out = call.args(["config", "--null", "--get-regexp", SETTINGS]).ok_or_code(&[1])?;
-    let rows = out.stdout.split(|b| *b == 0).filter(|r| !r.is_empty()).map(|row| {
+    Ok(setting_rows(&out.stdout))
+}
+
+/// Reads what `git config --null` lists.
+fn setting_rows(out: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let rows = out.split(|b| *b == 0).filter(|r| !r.is_empty()).map(|row| {
         // A key without a value means true.
         let (key, value) = row.iter().position(|b| *b == b'\n').map_or((row, &b"true"[..]), |i| (&row[..i], &row[i + 1..]));
         (String::from_utf8_lossy(key).into_owned(), value.to_vec())
     });
-    Ok(rows.collect())
+    rows.collect()
 }
 
 fn hook_name(key: &str) -> Option<Vec<u8>> {

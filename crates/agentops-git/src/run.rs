@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 use crate::pipes::{drain, feed, stop, unblock, wait_ready};
 
 /// What one call may print.
@@ -113,6 +115,7 @@ pub(crate) struct Call {
     users: bool,
     named: Option<&'static str>,
     file_bytes_max: Option<u64>,
+    input: Option<File>,
 }
 
 impl Call {
@@ -130,6 +133,7 @@ impl Call {
             users: false,
             named: None,
             file_bytes_max: None,
+            input: None,
         }
     }
 
@@ -179,6 +183,18 @@ impl Call {
     /// No file that git writes may grow beyond this; git fails then.
     pub(crate) fn file_bytes_max(mut self, bytes: u64) -> Self {
         self.file_bytes_max = Some(bytes);
+        self
+    }
+
+    /// Shares this lock with git, which reads no input: the lock lasts until git has ended, even if we are killed.
+    pub(crate) fn holding(mut self, lock: &Lock) -> Result<Self> {
+        self.input = Some(lock.share().map_err(Error::io("start", &*self.program))?);
+        Ok(self)
+    }
+
+    /// Git reads this file as its standard input.
+    pub(crate) fn input(mut self, file: File) -> Self {
+        self.input = Some(file);
         self
     }
 
@@ -260,8 +276,12 @@ impl Call {
         cmd
     }
 
-    fn run(self) -> Result<(Output, bool)> {
-        let mut child = self.command().spawn().map_err(Error::io("start", &*self.program))?;
+    fn run(mut self) -> Result<(Output, bool)> {
+        let mut command = self.command();
+        if let Some(file) = self.input.take() {
+            command.stdin(file);
+        }
+        let mut child = command.spawn().map_err(Error::io("start", &*self.program))?;
         if let Some(bytes) = self.file_bytes_max {
             limit_files(&child, bytes);
         }

@@ -179,39 +179,49 @@ fn use_it(room: &Room, repo: &Repo, path: &Path, base: &Oid) {
 }
 
 #[test]
-fn s3_a_lane_that_replaces_its_git_file_by_a_repository() {
+fn s3_a_lane_that_replaces_its_repository_by_an_armed_one() {
     let (room, repo, lane, base, trip) = owned();
-    fs::remove_file(lane.path().join(".git")).unwrap();
+    fs::remove_dir_all(lane.git_dir()).unwrap();
     evil_git_dir(&room, lane.path(), &trip);
     use_it(&room, &repo, lane.path(), &base);
 }
 
 #[test]
-fn s3_a_lane_that_links_its_git_file_elsewhere() {
+fn s3_a_lane_that_arms_its_own_repository() {
+    let (room, repo, lane, base, trip) = owned();
+    arm_config(&room, &lane.git_dir().join("config"), &trip);
+    arm_config(&room, &lane.git_dir().join("config.worktree"), &trip);
+    write(&lane.git_dir().join("info/attributes"), ATTRIBUTES);
+    for hook in HOOKS {
+        write(&lane.git_dir().join("hooks/x"), "");
+        fs::copy(&trip, lane.git_dir().join("hooks").join(hook)).unwrap();
+    }
+    use_it(&room, &repo, lane.path(), &base);
+}
+
+#[test]
+fn s3_a_lane_that_links_its_repository_elsewhere() {
     let (room, repo, lane, base, trip) = owned();
     evil_git_dir(&room, &room.path("evil"), &trip);
-    fs::remove_file(lane.path().join(".git")).unwrap();
-    symlink(room.path("evil/.git"), lane.path().join(".git")).unwrap();
+    fs::remove_dir_all(lane.git_dir()).unwrap();
+    symlink(room.path("evil/.git"), lane.git_dir()).unwrap();
     use_it(&room, &repo, lane.path(), &base);
     assert!(room.path("evil/.git/config").exists());
 }
 
 #[test]
-fn s3_a_lane_that_rewrites_its_commondir_and_gitdir() {
+fn s3_a_lane_that_leads_its_repository_elsewhere_by_a_file() {
     let (room, repo, lane, base, trip) = owned();
     evil_git_dir(&room, &room.path("evil"), &trip);
     let elsewhere = room.path("evil/.git");
     fs::write(lane.git_dir().join("commondir"), elsewhere.to_str().unwrap()).unwrap();
-    fs::write(lane.git_dir().join("gitdir"), "/somewhere/else/.git\n").unwrap();
     use_it(&room, &repo, lane.path(), &base);
-}
-
-#[test]
-fn s3_a_lane_that_writes_its_config_worktree() {
-    let (room, repo, lane, base, trip) = owned();
-    room.git(repo.work_tree(), &["config", "extensions.worktreeConfig", "true"]);
-    arm_config(&room, &lane.git_dir().join("config.worktree"), &trip);
+    let lane = lanes::create(&repo, lane.path(), &base, "one").unwrap();
+    write(&lane.path().join("a.txt"), "changed\n");
+    fs::remove_dir_all(lane.git_dir()).unwrap();
+    fs::write(lane.path().join(".git"), format!("gitdir: {}\n", elsewhere.display())).unwrap();
     use_it(&room, &repo, lane.path(), &base);
+    assert!(room.path("evil/.git/config").exists());
 }
 
 #[test]
@@ -220,9 +230,13 @@ fn s3_a_lane_that_puts_links_where_we_write() {
     let victim = room.path("victim");
     write(&victim, "untouched");
     write(&room.path("victims/x"), "untouched");
-    for name in ["HEAD", "index", "gitdir", "commondir", "config.worktree"] {
+    for name in ["HEAD", "index", "config", "commondir", "shallow", "info/exclude", "objects/info/alternates"] {
         let _ = fs::remove_file(lane.git_dir().join(name));
         symlink(&victim, lane.git_dir().join(name)).unwrap();
+    }
+    for name in ["hooks", "refs", "info", "objects"] {
+        let _ = fs::rename(lane.git_dir().join(name), room.path(&format!("moved-{name}")));
+        symlink(room.path("victims"), lane.git_dir().join(name)).unwrap();
     }
     fs::remove_dir_all(lane.path().join("dir")).unwrap();
     symlink(room.path("victims"), lane.path().join("dir")).unwrap();
@@ -232,20 +246,11 @@ fn s3_a_lane_that_puts_links_where_we_write() {
     let point = lane.checkpoint(&base, "m", &author(), 1, &room.scratch()).unwrap();
     assert_eq!(point.changed.len(), 3, "{:?}", point.changed);
     lane.reset_to(&base).unwrap();
+    assert_eq!(room.git(lane.path(), &["status", "--porcelain"]), "");
     lanes::remove(&repo, &lane).unwrap();
     assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
     assert_eq!(fs::read_dir(room.path("victims")).unwrap().count(), 1);
     assert_eq!(fs::read_to_string(room.path("victims/x")).unwrap(), "untouched");
-}
-
-#[test]
-fn s3_a_lane_that_replaces_its_administrative_folder_by_a_link() {
-    let (room, repo, lane, base, trip) = owned();
-    evil_git_dir(&room, &room.path("evil"), &trip);
-    fs::remove_dir_all(lane.git_dir()).unwrap();
-    symlink(room.path("evil/.git"), lane.git_dir()).unwrap();
-    use_it(&room, &repo, lane.path(), &base);
-    assert!(room.path("evil/.git/config").exists());
 }
 
 #[test]

@@ -22,10 +22,11 @@ fn p5_24_lanes_start_at_once() {
     let base = repo.head().unwrap().commit;
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // The user's git looks on and must never see half a worktree.
+        // The user's git looks on and must never see half a lane.
         let watcher = scope.spawn(|| {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 room.git(repo.work_tree(), &["worktree", "list"]);
+                room.git(repo.work_tree(), &["rev-list", "--all"]);
             }
         });
         let made: Vec<_> = (0..24)
@@ -54,6 +55,7 @@ fn p5_24_lanes_start_at_once() {
         }
     });
     assert_eq!(room.git(repo.work_tree(), &["worktree", "list"]).lines().count(), 1);
+    assert!(repo.list_refs("refs/agentops").unwrap().is_empty());
     assert!(fs::read_dir(room.path("my lanes")).unwrap().next().is_none());
     lanes::remove(&repo, &all[0]).unwrap();
 }
@@ -63,12 +65,13 @@ fn p5_a_crash_inside_creation_leaves_nothing_that_matters() {
     let (room, repo) = Room::with_repo();
     let base = repo.head().unwrap().commit;
     // What is there after a crash at each step: delete what later steps made, from the end.
-    let steps: [&[&str]; 5] = [
+    let steps: [&[&str]; 6] = [
         &["ready"],
         &["ready", "index"],
+        &["ready", "index", "GIT"],
         &["ready", "index", "FILES"],
-        &["ready", "index", "FILES", "ADMIN"],
-        &["ready", "index", "FILES", "ADMIN", "path"],
+        &["ready", "index", "FILES", "REF"],
+        &["ready", "index", "FILES", "REF", "path"],
     ];
     for lost in steps {
         let half = lane(&room, &repo, "half");
@@ -76,7 +79,8 @@ fn p5_a_crash_inside_creation_leaves_nothing_that_matters() {
         for what in lost {
             match *what {
                 "FILES" => fs::remove_dir_all(half.path()).unwrap(),
-                "ADMIN" => fs::remove_dir_all(half.git_dir()).unwrap(),
+                "GIT" => fs::remove_dir_all(half.git_dir()).unwrap(),
+                "REF" => repo.delete_ref("refs/agentops/lanes/half", &Expect::Is(base.clone())).unwrap(),
                 file => fs::remove_file(record.join(file)).unwrap(),
             }
         }
@@ -89,7 +93,8 @@ fn p5_a_crash_inside_creation_leaves_nothing_that_matters() {
         let half = lane(&room, &repo, "half");
         fs::remove_file(record.join("ready")).unwrap();
         let other = lane(&room, &repo, "other");
-        assert!(!half.path().exists() && !half.git_dir().exists() && !record.exists());
+        assert!(!half.path().exists() && !record.exists());
+        assert_eq!(repo.read_ref("refs/agentops/lanes/half").unwrap(), None);
         lanes::remove(&repo, &other).unwrap();
     }
 }
@@ -102,11 +107,60 @@ fn p5_a_torn_record_is_cleared_away_without_its_folder() {
         write(&half.path().join("work"), "kept");
         fs::write(repo.common_dir().join("agentops/lanes/half").join(torn), "").unwrap();
         let other = lane(&room, &repo, "other");
-        assert!(half.path().join("work").exists() && !half.git_dir().exists());
+        assert!(half.path().join("work").exists());
+        assert_eq!(repo.read_ref("refs/agentops/lanes/half").unwrap(), None);
         assert_eq!(lanes::list(&repo, &room.path("lanes")).unwrap().len(), 1);
         lanes::remove(&repo, &other).unwrap();
         fs::remove_dir_all(half.path()).unwrap();
     }
+}
+
+#[test]
+fn p5_a_lane_that_git_still_fills_after_its_maker_died_is_waited_for() {
+    let (room, repo) = Room::with_repo();
+    let half = lane(&room, &repo, "half");
+    let record = repo.common_dir().join("agentops/lanes/half");
+    fs::remove_file(record.join("ready")).unwrap();
+    // A git process that outlives its parent holds the record's lock by its standard input.
+    let lock = fs::File::options().append(true).open(record.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let released = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let again = scope.spawn(|| {
+            let made = lane(&room, &repo, "half");
+            (made, released.load(std::sync::atomic::Ordering::SeqCst))
+        });
+        let gone = scope.spawn(|| {
+            // Others are not kept waiting by it, and leave it alone.
+            let other = lane(&room, &repo, "other");
+            lanes::remove(&repo, &other).unwrap();
+        });
+        gone.join().unwrap();
+        assert!(half.path().join("a.txt").exists());
+        released.store(true, std::sync::atomic::Ordering::SeqCst);
+        lock.unlock().unwrap();
+        let (made, after) = again.join().unwrap();
+        assert!(after, "the lane was taken while somebody worked on it");
+        assert_eq!(room.git(made.path(), &["status", "--porcelain"]), "");
+    });
+}
+
+#[test]
+fn r11_a_lock_that_a_killed_git_left_on_a_ref_of_ours_is_removed() {
+    let (_room, repo) = Room::with_repo();
+    let base = repo.head().unwrap().commit;
+    let name = "refs/agentops/runs/r-1/x";
+    let lock = repo.common_dir().join(format!("{name}.lock"));
+    write(&lock, "");
+    let hour_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    fs::File::options().write(true).open(&lock).unwrap().set_modified(hour_ago).unwrap();
+    repo.update_ref(name, &base, &Expect::Absent).unwrap();
+    assert_eq!(repo.read_ref(name).unwrap(), Some(base.clone()));
+    assert!(!lock.exists());
+    write(&lock, "");
+    fs::File::options().write(true).open(&lock).unwrap().set_modified(hour_ago).unwrap();
+    repo.delete_ref(name, &Expect::Is(base)).unwrap();
+    assert_eq!(repo.read_ref(name).unwrap(), None);
 }
 
 #[test]
@@ -405,7 +459,7 @@ proptest! {
             mess(&room, &at, m);
         }
         let git = at.join(".git");
-        let ours = ["agentops", "agentops-lanes.lock", "worktrees", "objects", "refs/agentops", "refs/heads/agentops"];
+        let ours = ["agentops", "agentops-lanes.lock", "objects", "refs/agentops", "refs/heads/agentops"];
         // The time of folders changes with what is made in them; only their mode and names are compared.
         let skip = |p: &Path| ours.iter().any(|o| p == git.join(o));
         let before = picture(&at, &skip);

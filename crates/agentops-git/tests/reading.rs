@@ -27,6 +27,19 @@ fn a_repository_has_one_id_through_links_and_worktrees() {
 }
 
 #[test]
+fn inside_a_lane_the_repository_is_the_one_that_it_belongs_to() {
+    let (room, repo) = Room::with_repo();
+    let lane = lanes::create(&repo, &room.path("lane"), &repo.head().unwrap().commit, "one").unwrap();
+    let found = discover(lane.path()).unwrap();
+    assert_eq!((found.id(), found.work_tree()), (repo.id(), repo.work_tree()));
+    // Only where that repository says so as well.
+    room.git(&room.path(""), &["clone", "-q", "repo", "other"]);
+    write(&room.path("other/.git/agentops-lane-of"), repo.work_tree().to_str().unwrap());
+    assert_ne!(discover(&room.path("other")).unwrap().id(), repo.id());
+    lanes::remove(&repo, &lane).unwrap();
+}
+
+#[test]
 fn what_is_no_checkout_has_its_own_error() {
     let room = Room::new();
     fs::create_dir(room.path("empty")).unwrap();

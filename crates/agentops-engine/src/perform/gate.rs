@@ -91,8 +91,7 @@ fn command(
     stop: (Sender<Incoming>, Receiver<Incoming>),
 ) -> Act<Event> {
     let lane = LaneId { phase: phase.clone(), lane: format!("{}-gate", gate.name).parse()? };
-    let path = ctx.paths.lane(run, &lane);
-    work::drop_lane(ctx, &path)?;
+    work::drop_lane(ctx, run, &lane)?;
     let made = work::make_lane(ctx, run, &lane, judged)?;
     if let Some(words) = work::set_up(ctx, run, &lane, &made, &state.created.workflow.lane)? {
         return ended(ctx, phase, gate, Verdict::Broke, Some(words), None, vec![]);
@@ -102,7 +101,7 @@ fn command(
     env.retain(|(name, _)| !name.to_str().is_some_and(|name| PROVIDER_KEYS.contains(&name)));
     let mark = ctx.paths.mark(run, &format!("{lane}/gate"));
     let ran = ctx.run_program(&Program { argv, cwd: made.path(), env, mark, seconds_max }, Some(stop))?;
-    work::drop_lane(ctx, &path)?;
+    work::drop_lane(ctx, run, &lane)?;
     let output = ran.output.text();
     let named = format!("`{}` {}", argv.join(" "), ran.how());
     if ran.stopped || ran.not_started.is_some() {

@@ -1,7 +1,6 @@
 //! Lanes, merges, bundles, records and the branch.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use agentops_core::id::{Commit, LaneId, Name, RunId};
@@ -105,7 +104,24 @@ impl Ran {
     }
 }
 
-pub(super) fn merge(ctx: &Ctx, phase: &Name, onto: &Commit, base: &Commit, heads: &[(LaneId, Commit)]) -> Act<Event> {
+/// Sets a ref that keeps a commit from being collected. A repetition after a crash may find its own earlier one, made at
+/// another second: then the newer one counts.
+pub(super) fn keep_ref(ctx: &Ctx, name: &str, commit: &agentops_git::Oid) -> Act<()> {
+    let expect = ctx.repo.read_ref(name)?.map_or(Expect::Absent, Expect::Is);
+    boundary("ref-before-update");
+    ctx.repo.update_ref(name, commit, &expect)?;
+    boundary("ref-after-update");
+    Ok(())
+}
+
+pub(super) fn merge(
+    ctx: &Ctx,
+    run: &RunId,
+    phase: &Name,
+    onto: &Commit,
+    base: &Commit,
+    heads: &[(LaneId, Commit)],
+) -> Act<Event> {
     let mut merged = oid(onto)?;
     for (lane, head) in heads {
         let head = oid(head)?;
@@ -138,6 +154,8 @@ pub(super) fn merge(ctx: &Ctx, phase: &Name, onto: &Commit, base: &Commit, heads
             }
         }
     }
+    // No branch names it until the run is published, and gates and the next phase need it.
+    keep_ref(ctx, &format!("refs/agentops/results/{run}/merged/{phase}"), &merged)?;
     let changed = ctx.repo.diff(&oid(base)?, &merged)?.files.len();
     Ok(Event::Merged { phase: phase.clone(), commit: commit(&merged)?, changed: u32::try_from(changed).unwrap_or(u32::MAX) })
 }
@@ -155,6 +173,7 @@ pub(super) fn record(ctx: &Ctx, state: &State, onto: &Commit) -> Act<Event> {
     let at = state.phases.last().and_then(|phase| phase.ended_at_ms).unwrap_or(state.created_at_ms) / 1000;
     let message = records::message(state, &task);
     let made = ctx.repo.commit_files(Some(&oid(onto)?), &files, &message, &ctx.author(), at, &ctx.paths.scratch())?;
+    keep_ref(ctx, &format!("refs/agentops/results/{}/recorded", state.created.run), &made)?;
     Ok(Event::Recorded { commit: commit(&made)? })
 }
 
@@ -183,11 +202,7 @@ pub(super) fn close_lanes(ctx: &Ctx, run: &RunId) -> Event {
     Event::LanesClosed
 }
 
-/// Removes one lane, wherever its creation got to.
-pub(super) fn drop_lane(ctx: &Ctx, path: &Path) -> Act<()> {
-    match lanes::open(&ctx.repo, path) {
-        Ok(lane) => Ok(lanes::remove(&ctx.repo, &lane)?),
-        Err(_) if !path.exists() => Ok(()),
-        Err(e) => Err(e.into()),
-    }
+/// Removes a lane that holds no work, wherever its making or its removal got to.
+pub(super) fn drop_lane(ctx: &Ctx, run: &RunId, lane: &LaneId) -> Act<()> {
+    Ok(lanes::discard(&ctx.repo, &ctx.paths.lane(run, lane), &lane_name(run, lane))?)
 }

@@ -60,9 +60,14 @@ impl Room {
         path
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the test plays the user and the agent")]
     pub fn try_git(&self, at: &Path, args: &[&str]) -> (bool, String) {
-        let out = Command::new("git")
+        self.by("git", at, args)
+    }
+
+    /// The same with another git program.
+    #[expect(clippy::disallowed_methods, reason = "the test plays the user and the agent")]
+    pub fn by(&self, program: &str, at: &Path, args: &[&str]) -> (bool, String) {
+        let out = Command::new(program)
             .args(args)
             .current_dir(at)
             .env_clear()

@@ -9,10 +9,9 @@ use agentops_core::id::{BlobId, Commit, RunId, SessionId};
 use agentops_core::run::{Event, SessionEnd, State};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
-use agentops_git::{Expect, lanes};
+use agentops_git::{SalvagedCommit, lanes};
 
-use super::super::{Act, Ctx, bundle, commit, oid};
-use crate::crash::boundary;
+use super::super::{Act, Ctx, bundle, commit, oid, work};
 
 /// Documents taken from a lane: how many, and how large each.
 const ARTIFACTS_MAX: usize = 32;
@@ -58,6 +57,8 @@ pub(super) fn wrap_up(
     let message =
         format!("{} of session {session} of {run}\n", if left.end == SessionEnd::Completed { "Work" } else { "Checkpoint" });
     let kept = lane.checkpoint(&parent, &message, &ctx.author(), ctx.now_seconds(), &ctx.paths.scratch())?;
+    let prefix = format!("refs/agentops/salvage/{run}/{}/{}", session.lane, session.ordinal);
+    let salvaged = lane.salvage(&prefix, &kept.commit)?;
     let (mut checkpoint, mut changed, mut dropped) = (None, 0, 0);
     let count = u32::try_from(kept.changed.len()).unwrap_or(u32::MAX);
     let changes: Vec<String> =
@@ -72,7 +73,7 @@ pub(super) fn wrap_up(
                 ));
             }
             let name = format!("refs/agentops/runs/{run}/{}/{}", session.lane, session.ordinal);
-            keep_ref(ctx, &name, &kept.commit)?;
+            work::keep_ref(ctx, &name, &kept.commit)?;
             checkpoint = Some(commit(&kept.commit)?);
             changed = count;
         }
@@ -82,6 +83,10 @@ pub(super) fn wrap_up(
             left.detail.get_or_insert(format!("changes outside {OUT_DIR}/ were dropped: {}", changes.join(", ")));
         }
         Writes::Artifacts => {}
+    }
+    if !salvaged.is_empty() {
+        let words = salvaged_words(ctx, &salvaged);
+        left.detail = Some(left.detail.map_or(words.clone(), |detail| format!("{detail}\n{words}")));
     }
     let hand_over = match left.end {
         SessionEnd::Completed | SessionEnd::Refused | SessionEnd::NotLoggedIn => None,
@@ -111,14 +116,19 @@ pub(super) fn wrap_up(
     })
 }
 
-/// Sets a ref that keeps a checkpoint from being collected. A repetition after a crash may find its own earlier one, made at
-/// another second: then the newer one counts.
-fn keep_ref(ctx: &Ctx, name: &str, commit: &agentops_git::Oid) -> Act<()> {
-    let expect = ctx.repo.read_ref(name)?.map_or(Expect::Absent, Expect::Is);
-    boundary("ref-before-update");
-    ctx.repo.update_ref(name, commit, &expect)?;
-    boundary("ref-after-update");
-    Ok(())
+/// What the agent committed elsewhere than where its lane stands, for the session's detail.
+fn salvaged_words(ctx: &Ctx, salvaged: &[SalvagedCommit]) -> String {
+    let mut text = String::from("the agent left commits that are in no checkpoint:");
+    for commit in salvaged {
+        let name = ctx.word(&commit.name);
+        let subject = ctx.word(&commit.subject);
+        let kept = match &commit.kept_as {
+            Some(kept_as) => format!("kept as {kept_as}"),
+            None => "it could not be read and is in the lane alone".to_owned(),
+        };
+        text.push_str(&format!("\n- {name} {} {subject} ({kept})", &commit.commit.as_str()[..12]));
+    }
+    text
 }
 
 /// An agent that cannot write files answers with its document. It is taken only where the first document is missing.

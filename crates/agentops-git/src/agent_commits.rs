@@ -1,0 +1,394 @@
+//! What an agent committed in its lane, read as data, and how it gets into your repository.
+//!
+//! A checkpoint holds the lane's files, and with them what `HEAD` stood on. Commits on other branches and in the stash are
+//! in no file. They are imported as a pack under a ref of ours and named, so that removing the lane loses none of them.
+//!
+//! Everything in the lane's git directory is the agent's. Refs are read by hand from small plain files. Objects are read by
+//! git in a git directory of our own, after our alternates were written and only if no link leads out of the lane: an agent
+//! could otherwise make us copy objects of a repository that it may not read. The import checks every object that it takes.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::lane_repository;
+use crate::lanes::{Lane, LaneForm};
+use crate::names;
+use crate::oid::Oid;
+use crate::refs::Expect;
+use crate::remove::remove_all;
+use crate::run::Call;
+
+/// Commits that are imported from one lane at most.
+const COMMITS_MAX: usize = 50;
+/// The largest pack that is imported, in bytes.
+const PACK_BYTES_MAX: u64 = 512 << 20;
+/// How much history is looked at to tell new commits from known ones.
+const HISTORY_MAX: usize = 100_000;
+/// Bounds on what is read of the agent's refs.
+const REFS_MAX: usize = 20_000;
+const REF_FILE_BYTES_MAX: u64 = 16 << 20;
+const REF_FOLDERS_MAX: usize = 5_000;
+
+/// Where a lane's `HEAD`, refs and stash are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AgentRefs {
+    /// The commit of `HEAD`.
+    pub head: Option<Oid>,
+    /// Refs by their full names, but for remote-tracking ones. The stash is `stash@{0}` and so on.
+    pub refs: Vec<(String, Oid)>,
+    /// Remote-tracking refs: what a remote has needs no other copy.
+    remote: Vec<Oid>,
+}
+
+/// A commit of an agent that is in no checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SalvagedCommit {
+    /// The ref in the lane that named it, such as `refs/heads/attempt` or `stash@{0}`.
+    pub name: String,
+    /// The commit.
+    pub commit: Oid,
+    /// Its first line, empty where it cannot be read.
+    pub subject: String,
+    /// The ref in your repository that keeps it; none when it could not be imported and exists in the lane alone.
+    pub kept_as: Option<String>,
+}
+
+impl Lane {
+    /// Reads where the agent's `HEAD`, refs and stash are. Damaged ones are left out.
+    #[must_use]
+    pub fn agent_refs(&self) -> AgentRefs {
+        let mut found = AgentRefs::default();
+        if self.form != LaneForm::Repository || !is_folder(self.git_dir()) {
+            return found;
+        }
+        let mut refs = Vec::new();
+        read_packed_refs(self.git_dir(), &mut refs);
+        read_loose_refs(self.git_dir(), &mut refs);
+        found.head = self.agent_head(&refs, &self.git_dir().join("HEAD"));
+        // The newest entry of the stash is a ref, the older ones are in its reflog alone.
+        refs.retain(|(name, _)| name != "refs/stash");
+        for (index, oid) in read_stash(self.git_dir()).into_iter().rev().enumerate() {
+            refs.push((format!("stash@{{{index}}}"), oid));
+        }
+        let worktrees = fs::read_dir(self.git_dir().join("worktrees")).into_iter().flatten().flatten().take(100);
+        for worktree in worktrees {
+            if let Some(oid) = self.agent_head(&refs, &worktree.path().join("HEAD")) {
+                refs.push((format!("worktrees/{}/HEAD", worktree.file_name().to_string_lossy()), oid));
+            }
+        }
+        // A commit with several names gets the first one: branches say more than tags.
+        refs.sort_by_key(|(name, _)| name.starts_with("refs/tags/"));
+        for (name, oid) in refs {
+            if name.starts_with("refs/remotes/") {
+                found.remote.push(oid);
+            } else {
+                found.refs.push((name, oid));
+            }
+        }
+        found
+    }
+
+    fn agent_head(&self, refs: &[(String, Oid)], path: &Path) -> Option<Oid> {
+        let text = String::from_utf8(read_plain(path, 4096)?).ok()?;
+        match text.trim_end().strip_prefix("ref: ") {
+            // A loose ref comes after the packed one of its name.
+            Some(name) => refs.iter().rev().find(|(n, _)| n == name).map(|(_, oid)| oid.clone()),
+            None => text.trim_end().parse().ok(),
+        }
+    }
+
+    /// Imports the commits of the agent that neither this checkpoint nor your repository has, each under a ref below
+    /// `prefix`, and returns them. Done again it gives the same answer.
+    ///
+    /// # Errors
+    /// Git failed in your repository. What cannot be read in the lane is no error but a commit without `kept_as`.
+    pub fn salvage(&self, prefix: &str, checkpoint: &Oid) -> Result<Vec<SalvagedCommit>> {
+        names::check_our_ref(prefix)?;
+        let agent = self.agent_refs();
+        if agent.refs.is_empty() {
+            return Ok(Vec::new());
+        }
+        lane_repository::write_alternates(self)?;
+        let readable = lane_repository::objects_are_plain(self.git_dir());
+        let unknown = if readable { self.unknown_commits(&agent, prefix, checkpoint)? } else { self.absent_tips(&agent)? };
+        if unknown.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kept: HashSet<String> = self.repo.list_refs(prefix)?.into_iter().map(|(name, _)| name).collect();
+        let name_of = |commit: &Oid| format!("{prefix}/{}", &commit.as_str()[..16]);
+        let commits = unknown.iter().map(|tip| &tip.commit).filter(|commit| !kept.contains(&name_of(commit)));
+        let commits: Vec<&Oid> = commits.collect();
+        let imported = if readable { self.import(&commits)? } else { HashSet::new() };
+        for commit in &imported {
+            self.repo.update_ref(&name_of(commit), commit, &Expect::Absent)?;
+        }
+        let mut salvaged = Vec::new();
+        for tip in &unknown {
+            let name = name_of(&tip.commit);
+            let kept_as = (imported.contains(&tip.commit) || kept.contains(&name)).then_some(name);
+            let subject = if readable { self.subject(&tip.commit) } else { String::new() };
+            salvaged.push(SalvagedCommit { name: tip.name.clone(), commit: tip.commit.clone(), subject, kept_as });
+        }
+        Ok(salvaged)
+    }
+
+    /// Notes the agent's refs as they are, before the lane is pointed to another commit: what they hold is in the checkpoint
+    /// of the session that made them, or was imported after it.
+    pub(crate) fn note_known_refs(&self) -> Result<()> {
+        let agent = self.agent_refs();
+        let mut list: String = fs::read_to_string(self.known_file()).unwrap_or_default();
+        let mut known: HashSet<String> = list.lines().map(str::to_owned).collect();
+        for oid in agent.head.iter().chain(agent.refs.iter().map(|(_, oid)| oid)) {
+            if known.insert(oid.to_string()) {
+                list.push_str(&format!("{oid}\n"));
+            }
+        }
+        crate::plain::write_whole(&self.known_file(), list.as_bytes())
+    }
+
+    fn known_file(&self) -> PathBuf {
+        self.record().join("known")
+    }
+
+    /// Tips that name a commit which neither your refs nor the agent's `HEAD` lead to, and whose tree is not the checkpoint's.
+    fn unknown_commits(&self, agent: &AgentRefs, prefix: &str, checkpoint: &Oid) -> Result<Vec<Tip>> {
+        let asked: String = agent.refs.iter().map(|(_, oid)| format!("{oid}^{{commit}}\n")).collect();
+        let out = self.read_both()?.args(["cat-file", "--batch-check=%(objectname) %(objecttype)"]);
+        let out = out.stdin(asked.into_bytes()).long().ok()?;
+        let mut tips: Vec<Tip> = Vec::new();
+        for ((name, oid), line) in agent.refs.iter().zip(String::from_utf8_lossy(&out).lines()) {
+            let commit = match line.split_once(' ') {
+                Some((commit, "commit")) => commit.parse()?,
+                // A tree or a blob that somebody tagged is no commit; one that is gone is told.
+                _ if line.ends_with(" missing") => oid.clone(),
+                _ => continue,
+            };
+            if !tips.iter().any(|tip| tip.commit == commit) {
+                tips.push(Tip { name: name.clone(), commit });
+            }
+        }
+        let known = fs::read_to_string(self.known_file()).unwrap_or_default();
+        let known = known.lines().filter_map(|line| line.parse().ok());
+        let excluded: Vec<Oid> = known.chain(agent.head.clone()).chain(agent.remote.iter().cloned()).collect();
+        let new = match self.new_commits(tips.iter().map(|tip| &tip.commit), &excluded, prefix) {
+            Ok(new) => new,
+            // History is missing somewhere: each tip is looked at for itself.
+            Err(Error::Failed { .. }) => {
+                let looked_at = tips.iter().take(COMMITS_MAX).map(|tip| {
+                    let new = self.new_commits([&tip.commit].into_iter(), &excluded, prefix);
+                    new.unwrap_or_else(|_| HashSet::from([tip.commit.clone()]))
+                });
+                looked_at.flatten().collect()
+            }
+            Err(e) => return Err(e),
+        };
+        tips.retain(|tip| new.contains(&tip.commit));
+        let tree = self.repo.tree_of(checkpoint)?;
+        tips.retain(|tip| self.tree_in_lane(&tip.commit).is_none_or(|of_tip| of_tip != tree));
+        tips.truncate(COMMITS_MAX);
+        Ok(tips)
+    }
+
+    /// Tips that your repository does not have, where the lane's objects may not be read.
+    fn absent_tips(&self, agent: &AgentRefs) -> Result<Vec<Tip>> {
+        let kinds = self.repo.kinds(agent.refs.iter().map(|(_, oid)| oid))?;
+        let absent = agent.refs.iter().zip(kinds).filter(|(_, kind)| kind.is_none());
+        let mut tips: Vec<Tip> = absent.map(|((name, oid), _)| Tip { name: name.clone(), commit: oid.clone() }).collect();
+        tips.truncate(COMMITS_MAX);
+        Ok(tips)
+    }
+
+    /// Commits that these tips lead to, and neither your refs nor the excluded commits. A tip that is gone is one of them.
+    fn new_commits<'a>(&self, tips: impl Iterator<Item = &'a Oid>, excluded: &[Oid], prefix: &str) -> Result<HashSet<Oid>> {
+        let tips: Vec<&Oid> = tips.collect();
+        let mut stdin: String = tips.iter().map(|tip| format!("{tip}\n")).collect();
+        stdin.extend(excluded.iter().map(|oid| format!("^{oid}\n")));
+        let call = self.read_both()?.args(["rev-list", "--ignore-missing", "--stdin"]);
+        let call = call.arg(format!("--max-count={HISTORY_MAX}")).arg("--not");
+        // A repetition after a crash must find the same commits, so those that it imported do not count as known.
+        let call = call.arg(format!("--exclude={prefix}/*")).arg("--all");
+        let out = call.stdin(stdin.into_bytes()).long().ok()?;
+        let mut new: HashSet<Oid> = String::from_utf8_lossy(&out).lines().filter_map(|line| line.parse().ok()).collect();
+        let kinds = self.kinds_in_lane(&tips)?;
+        new.extend(tips.into_iter().zip(kinds).filter(|(_, exists)| !exists).map(|(tip, _)| tip.clone()));
+        Ok(new)
+    }
+
+    fn kinds_in_lane(&self, oids: &[&Oid]) -> Result<Vec<bool>> {
+        let asked: String = oids.iter().map(|oid| format!("{oid}\n")).collect();
+        let out = self.read_both()?.args(["cat-file", "--batch-check=%(objecttype)"]).stdin(asked.into_bytes()).ok()?;
+        Ok(String::from_utf8_lossy(&out).lines().map(|line| !line.ends_with(" missing")).collect())
+    }
+
+    fn tree_in_lane(&self, commit: &Oid) -> Option<Oid> {
+        let call = self.read_both().ok()?.args(["rev-parse", "--verify", "--quiet", "--end-of-options"]);
+        let out = call.arg(format!("{commit}^{{tree}}")).ok().ok()?;
+        Oid::parse(&out, "rev-parse").ok()
+    }
+
+    fn subject(&self, commit: &Oid) -> String {
+        let read = || -> Result<Vec<u8>> {
+            let call = self.read_both()?.args(["log", "-1", "--no-show-signature", "--format=%s"]);
+            call.arg(commit.as_str()).cut_at(4096).ok()
+        };
+        String::from_utf8_lossy(&read().unwrap_or_default()).lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// Copies commits with everything that they need into your repository; those that could be copied are returned.
+    fn import(&self, commits: &[&Oid]) -> Result<HashSet<Oid>> {
+        if commits.is_empty() {
+            return Ok(HashSet::new());
+        }
+        if self.import_together(commits)? {
+            return Ok(commits.iter().map(|commit| (*commit).clone()).collect());
+        }
+        let mut imported = HashSet::new();
+        for commit in commits {
+            if self.import_together(&[*commit])? {
+                imported.insert((*commit).clone());
+            }
+        }
+        Ok(imported)
+    }
+
+    /// False when objects are missing, damaged or too large.
+    fn import_together(&self, commits: &[&Oid]) -> Result<bool> {
+        let folder = self.record().join("import");
+        remove_all(&folder)?;
+        fs::create_dir(&folder).map_err(Error::io("make", &folder))?;
+        let imported = self.import_through(&folder, commits);
+        remove_all(&folder)?;
+        imported
+    }
+
+    fn import_through(&self, folder: &Path, commits: &[&Oid]) -> Result<bool> {
+        // Only what your repository lacks is packed. It has everything that its own refs lead to.
+        let mut revisions: String = commits.iter().map(|commit| format!("{commit}\n")).collect();
+        let call = self.read_both()?.args(["rev-list", "--boundary", "--stdin", "--not", "--all"]);
+        let out = call.stdin(revisions.clone().into_bytes()).long().output()?;
+        if out.code != Some(0) {
+            return Ok(false);
+        }
+        for line in String::from_utf8_lossy(&out.stdout).lines() {
+            if let Some(known) = line.strip_prefix('-') {
+                revisions.push_str(&format!("^{known}\n"));
+            }
+        }
+        let pack = self.read_lane()?.args(["pack-objects", "--quiet", "--revs", "--local", "--missing=allow-any"]);
+        let pack = pack.arg(folder.join("pack")).stdin(revisions.into_bytes()).file_bytes_max(PACK_BYTES_MAX).long();
+        let out = pack.output()?;
+        if out.code != Some(0) {
+            return Ok(false);
+        }
+        let hash = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+        if hash.is_empty() {
+            // Your repository has every object: an import was cut short before its refs were set.
+            return Ok(self.repo.kinds(commits.iter().copied())?.iter().all(Option::is_some));
+        }
+        let file = folder.join(format!("pack-{hash}.pack"));
+        let file = File::open(&file).map_err(Error::io("open", &file))?;
+        // In a partial clone objects may be missing that a remote has promised; then only the objects themselves are checked.
+        let check = if self.repo.is_partial()? { "--fsck-objects" } else { "--strict" };
+        let import = self.repo.plain()?.args(["index-pack", "--stdin", "--fix-thin", check]);
+        Ok(import.input(file).long().output()?.code == Some(0))
+    }
+
+    /// A call that sees your refs and objects, and the lane's objects.
+    fn read_both(&self) -> Result<Call> {
+        let objects = lane_repository::alternate_path(&self.git_dir().join("objects"));
+        let call = self.repo.guarded().args(["-c", "core.commitGraph=false", "-c", "core.multiPackIndex=false"]);
+        Ok(call.preamble().env("GIT_ALTERNATE_OBJECT_DIRECTORIES", objects))
+    }
+
+    /// A call that sees the lane's objects as its own and yours as borrowed ones.
+    fn read_lane(&self) -> Result<Call> {
+        let objects = lane_repository::alternate_path(&self.repo.common_dir().join("objects"));
+        let call = self.repo.plain()?.args(["-c", "core.commitGraph=false", "-c", "core.multiPackIndex=false"]).preamble();
+        let call = call.env("GIT_OBJECT_DIRECTORY", self.git_dir().join("objects"));
+        Ok(call.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", objects))
+    }
+}
+
+/// A ref of the agent and the commit that it leads to.
+struct Tip {
+    name: String,
+    commit: Oid,
+}
+
+fn read_packed_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) {
+    let Some(bytes) = read_plain(&git_dir.join("packed-refs"), REF_FILE_BYTES_MAX) else { return };
+    for line in bytes.split(|b| *b == b'\n').take(REFS_MAX * 2) {
+        let Some((oid, name)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(' ')) else { continue };
+        if let Ok(oid) = oid.parse()
+            && names::check_ref(name).is_ok()
+            && refs.len() < REFS_MAX
+        {
+            refs.push((name.to_owned(), oid));
+        }
+    }
+}
+
+/// Loose refs take the place of packed ones.
+fn read_loose_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) {
+    let mut packed: std::collections::HashMap<String, usize> =
+        refs.iter().enumerate().map(|(index, (name, _))| (name.clone(), index)).collect();
+    let mut folders = vec![(git_dir.join("refs"), "refs".to_owned())];
+    let mut looked_at = 0;
+    while let Some((folder, name)) = folders.pop() {
+        looked_at += 1;
+        if looked_at > REF_FOLDERS_MAX || !is_folder(&folder) {
+            continue;
+        }
+        let mut entries: Vec<_> = fs::read_dir(&folder).into_iter().flatten().flatten().take(REFS_MAX).collect();
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let Some(name) = entry.file_name().to_str().map(|part| format!("{name}/{part}")) else { continue };
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push((entry.path(), name));
+                continue;
+            }
+            let text = read_plain(&entry.path(), 4096).and_then(|bytes| String::from_utf8(bytes).ok());
+            let oid = text.and_then(|text| text.trim_end().parse::<Oid>().ok());
+            let Some(oid) = oid.filter(|_| names::check_ref(&name).is_ok() && refs.len() < REFS_MAX) else { continue };
+            match packed.get(&name) {
+                Some(index) => refs[*index].1 = oid,
+                None => {
+                    packed.insert(name.clone(), refs.len());
+                    refs.push((name, oid));
+                }
+            }
+        }
+    }
+}
+
+/// The stash from its reflog, oldest first.
+fn read_stash(git_dir: &Path) -> Vec<Oid> {
+    let Some(bytes) = read_plain(&git_dir.join("logs/refs/stash"), REF_FILE_BYTES_MAX) else {
+        // Without a reflog the newest entry is still a ref.
+        let text = read_plain(&git_dir.join("refs/stash"), 4096).and_then(|bytes| String::from_utf8(bytes).ok());
+        return text.and_then(|text| text.trim_end().parse().ok()).into_iter().collect();
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect()
+}
+
+/// A small plain file; links are not followed, and nothing is waited for.
+fn read_plain(path: &Path, bytes_max: u64) -> Option<Vec<u8>> {
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path).ok()?;
+    let meta = file.metadata().ok()?;
+    if !meta.is_file() || meta.len() > bytes_max {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+}

@@ -1,0 +1,229 @@
+//! The `.git` folder of a lane: a repository of its own that borrows the user's objects.
+//!
+//! It is built beside the lane and renamed into place, so that nobody sees half of one. Refs always have the files format,
+//! which every git reads, whatever format the user's repository has. The objects are the user's through an alternate with an
+//! absolute path. They are never linked: the agent's own `git gc` removes what its refs do not reach, and must find only
+//! what the agent itself wrote.
+//!
+//! Configuration, alternates, ignore rules and hooks are put right whenever the lane is opened: an agent's session begins
+//! with ours, and the next one is not led by what the one before configured. Commits, refs, stash and reflogs stay.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::boundary::boundary;
+use crate::error::{Error, Result};
+use crate::lane_refs;
+use crate::lane_settings;
+use crate::lanes::{Lane, bytes, put};
+use crate::names;
+use crate::oid::Oid;
+use crate::plain::write_whole;
+use crate::remove::remove_all;
+use crate::repo::Repo;
+
+/// What git leaves in its directory while a merge, rebase or bisection is unfinished.
+const UNFINISHED: [&str; 10] = [
+    "MERGE_HEAD",
+    "MERGE_MSG",
+    "MERGE_MODE",
+    "AUTO_MERGE",
+    "CHERRY_PICK_HEAD",
+    "REVERT_HEAD",
+    "rebase-merge",
+    "rebase-apply",
+    "sequencer",
+    "BISECT_LOG",
+];
+/// Files of `info` that are copied from the user's repository. Neither can name a program.
+const INFO: [&str; 2] = ["exclude", "attributes"];
+/// The file in a lane's git directory that says which checkout the lane was made from.
+const OWNER: &str = "agentops-lane-of";
+/// Entries of an object folder that are looked at, at most.
+const ENTRIES_MAX: usize = 2_000_000;
+/// A larger file in `info` is not copied.
+const INFO_BYTES_MAX: u64 = 1 << 20;
+
+/// Where the folder is built. Not inside the lane, where a checkpoint would find what a crash left.
+pub(crate) fn aside(lane: &Lane) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(lane.path.file_name().unwrap_or_default());
+    name.push(".git-new");
+    lane.path.with_file_name(name)
+}
+
+/// Builds the folder and puts it into the lane, in place of whatever is there.
+pub(crate) fn build(lane: &Lane) -> Result<()> {
+    let refs = lane_refs::choose(&lane.repo, &lane.base);
+    refs.remember(lane)?;
+    lane_refs::protect(lane, &lane.base)?;
+    boundary("lane-protected");
+    let config = lane_settings::config(&lane.repo, &lane.path)?;
+    write_whole(&lane.record().join("config"), &config)?;
+    let aside = aside(lane);
+    remove_all(&aside)?;
+    make_dir(&aside)?;
+    for folder in ["objects", "objects/info", "objects/pack", "refs", "refs/heads", "refs/tags", "info"] {
+        make_dir(&aside.join(folder))?;
+    }
+    write_whole(&aside.join("HEAD"), format!("{}\n", lane.base).as_bytes())?;
+    put(&aside.join("objects/info/alternates"), &alternates(&lane.repo))?;
+    write_leading_files(lane, &aside, &config)?;
+    refs.write(&lane.repo, &aside)?;
+    match fs::create_dir(&lane.path) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(Error::io("make", &lane.path)(e)),
+        _ => {}
+    }
+    let git_dir = &lane.git_dir;
+    remove_all(git_dir)?;
+    fs::rename(&aside, git_dir).map_err(Error::io("make", git_dir))
+}
+
+/// Puts right what leads git. A lane whose folder is no longer one gets a new one; what its agent committed is lost then.
+pub(crate) fn mend(lane: &Lane) -> Result<()> {
+    let git_dir = &lane.git_dir;
+    if !is_folder(git_dir) {
+        build(lane)?;
+        return if lane.index().exists() { lane.put_index() } else { Ok(()) };
+    }
+    let config = match fs::read(lane.record().join("config")) {
+        Ok(config) => config,
+        Err(_) => lane_settings::config(&lane.repo, &lane.path)?,
+    };
+    for folder in ["objects", "objects/info", "objects/pack", "refs", "refs/heads", "refs/tags", "info"] {
+        let path = git_dir.join(folder);
+        if !is_folder(&path) {
+            remove_all(&path)?;
+            make_dir(&path)?;
+        }
+    }
+    for other in ["commondir", "config.worktree", "hooks", "index.lock", "HEAD.lock"] {
+        remove_all(&git_dir.join(other))?;
+    }
+    if read_head(git_dir).is_none() {
+        put(&git_dir.join("HEAD"), format!("{}\n", lane.base).as_bytes())?;
+    }
+    write_alternates(lane)?;
+    write_leading_files(lane, git_dir, &config)
+}
+
+/// Detaches `HEAD` at this commit and ends what the agent left unfinished. The caller has written the index.
+pub(crate) fn point_to(lane: &Lane, commit: &Oid) -> Result<()> {
+    for file in UNFINISHED {
+        remove_all(&lane.git_dir.join(file))?;
+    }
+    put(&lane.git_dir.join("HEAD"), format!("{commit}\n").as_bytes())
+}
+
+/// The work tree of the repository that a lane names as its owner's.
+pub(crate) fn named_owner(git_dir: &Path) -> Option<PathBuf> {
+    let file = git_dir.join(OWNER);
+    let plain = fs::symlink_metadata(&file).is_ok_and(|meta| meta.is_file() && meta.len() < 4096);
+    let path = if plain { names::path(&fs::read(file).ok()?) } else { return None };
+    path.is_absolute().then_some(path)
+}
+
+/// What `HEAD` says, if git would understand it.
+fn read_head(git_dir: &Path) -> Option<String> {
+    let path = git_dir.join("HEAD");
+    let plain = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() < 4096);
+    let text = if plain { fs::read_to_string(path).ok()? } else { return None };
+    let text = text.trim_end();
+    let valid = text.strip_prefix("ref: refs/").is_some() || text.parse::<Oid>().is_ok();
+    valid.then(|| text.to_owned())
+}
+
+fn write_leading_files(lane: &Lane, git_dir: &Path, config: &[u8]) -> Result<()> {
+    put(&git_dir.join("config"), config)?;
+    put(&git_dir.join(OWNER), bytes(lane.repo.work_tree()))?;
+    let common = lane.repo.common_dir();
+    for name in INFO {
+        copy_small(&common.join("info").join(name), &git_dir.join("info").join(name), INFO_BYTES_MAX)?;
+    }
+    copy_small(&common.join("shallow"), &git_dir.join("shallow"), u64::MAX)
+}
+
+/// Copies a plain file; the copy of one that is not there goes.
+fn copy_small(from: &Path, to: &Path, bytes_max: u64) -> Result<()> {
+    if !fs::metadata(from).is_ok_and(|meta| meta.is_file() && meta.len() <= bytes_max) {
+        return remove_all(to);
+    }
+    put(to, &fs::read(from).map_err(Error::io("read", from))?)
+}
+
+/// The user's objects, and those that the user's repository itself borrows: git does not follow a relative path of a second
+/// alternate.
+fn alternates(repo: &Repo) -> Vec<u8> {
+    let objects = repo.common_dir().join("objects");
+    let borrowed = fs::read(objects.join("info/alternates")).unwrap_or_default();
+    let mut text = [alternate_bytes(bytes(&objects)), b"\n".to_vec()].concat();
+    for line in borrowed.split(|b| *b == b'\n') {
+        let relative = !line.is_empty() && !line.starts_with(b"/") && !line.starts_with(b"#") && !line.starts_with(b"\"");
+        if relative {
+            text.extend(alternate_bytes(bytes(&objects.join(names::path(line)))));
+            text.push(b'\n');
+        }
+    }
+    text
+}
+
+/// The path of an object folder as the alternates file and variable expect it.
+pub(crate) fn alternate_path(objects: &Path) -> OsString {
+    OsString::from_vec(alternate_bytes(bytes(objects)))
+}
+
+/// A path with bytes to which git gives a meaning is quoted as in C.
+fn alternate_bytes(path: &[u8]) -> Vec<u8> {
+    let quoted = path.iter().any(|b| b.is_ascii_control() || b"\"\\:".contains(b));
+    if !quoted {
+        return path.to_vec();
+    }
+    let mut text = vec![b'"'];
+    for byte in path {
+        match byte {
+            b'"' | b'\\' => text.extend([b'\\', *byte]),
+            byte if byte.is_ascii_control() => text.extend(format!("\\{byte:03o}").bytes()),
+            byte => text.push(*byte),
+        }
+    }
+    text.push(b'"');
+    text
+}
+
+/// Writes the lane's alternates as they should be.
+pub(crate) fn write_alternates(lane: &Lane) -> Result<()> {
+    put(&lane.git_dir.join("objects/info/alternates"), &alternates(&lane.repo))
+}
+
+/// Whether the object folder of a lane holds only plain files and folders: through a link git would read elsewhere.
+pub(crate) fn objects_are_plain(git_dir: &Path) -> bool {
+    let mut folders = vec![git_dir.join("objects")];
+    let mut entries_left = ENTRIES_MAX;
+    while let Some(folder) = folders.pop() {
+        let Some(entries) = fs::read_dir(&folder).ok().filter(|_| is_folder(&folder)) else { return false };
+        for entry in entries {
+            let Some(kind) = entry.as_ref().ok().and_then(|entry| entry.file_type().ok()) else { return false };
+            entries_left -= 1;
+            if entries_left == 0 || !(kind.is_dir() || kind.is_file()) {
+                return false;
+            }
+            if kind.is_dir() {
+                folders.extend(entry.map(|entry| entry.path()));
+            }
+        }
+    }
+    true
+}
+
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+}
+
+/// Readable by this user alone: the lane holds what its agent committed.
+fn make_dir(path: &Path) -> Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(path).map_err(Error::io("make", path))
+}

@@ -1,0 +1,303 @@
+//! A lane is a repository of its own: what the agent's git sees there, what it cannot reach, and what is brought back.
+
+mod room;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use agentops_git::{Expect, Lane, Oid, Repo, lanes};
+use room::{Room, author, picture, write};
+
+fn lane(room: &Room, repo: &Repo, name: &str) -> Lane {
+    lanes::create(repo, &room.path("lanes").join(name), &repo.head().unwrap().commit, name).unwrap()
+}
+
+/// Commits a file of this name as the agent.
+fn commit(room: &Room, at: &Path, name: &str) -> Oid {
+    write(&at.join(name), name);
+    room.git(at, &["add", name]);
+    room.git(at, &["commit", "-qm", name]);
+    room.oid(at, "HEAD")
+}
+
+/// The user's git directory without what is ours.
+fn users_git(repo: &Repo) -> std::collections::BTreeMap<std::path::PathBuf, String> {
+    let git = repo.common_dir().to_owned();
+    let ours = ["agentops", "agentops-lanes.lock", "objects", "refs/agentops"];
+    picture(&git, &|path| ours.iter().any(|name| path == git.join(name)))
+}
+
+#[test]
+fn p6_what_an_agent_does_to_its_git_does_not_reach_the_users() {
+    let (room, repo) = Room::with_repo();
+    let at = repo.work_tree();
+    write(&at.join("a.txt"), "private\n");
+    room.git(at, &["stash", "-q"]);
+    let lane = lane(&room, &repo, "one");
+    let before = users_git(&repo);
+    let agent = |args: &[&str]| room.git(lane.path(), args);
+    assert_eq!(agent(&["stash", "list"]), "", "the user's stash is not the agent's");
+    assert!(!room.try_git(lane.path(), &["stash", "pop"]).0);
+    agent(&["config", "core.hooksPath", "/tmp/x"]);
+    agent(&["config", "core.bare", "true"]);
+    agent(&["config", "--unset", "core.bare"]);
+    agent(&["remote", "add", "fork", "file:///nowhere"]);
+    agent(&["branch", "junk"]);
+    agent(&["tag", "-a", "-m", "x", "junk-tag"]);
+    agent(&["update-ref", "-d", "refs/heads/main"]);
+    write(&lane.path().join("a.txt"), "agent\n");
+    agent(&["stash", "-q"]);
+    agent(&["stash", "pop", "-q"]);
+    agent(&["commit", "-qam", "by the agent"]);
+    agent(&["gc", "-q", "--prune=now"]);
+    agent(&["log", "--all", "--oneline"]);
+    lane.checkpoint(lane.base(), "m", &author(), 1, &room.scratch()).unwrap();
+    lane.reset_to(lane.base()).unwrap();
+    lanes::remove(&repo, &lane).unwrap();
+    assert_eq!(users_git(&repo), before);
+    room.git(at, &["fsck", "--strict"]);
+    room.git(at, &["stash", "pop", "-q"]);
+}
+
+/// A user's repository with a remote, tags and branches of all kinds.
+fn with_history() -> (Room, Repo) {
+    let (room, repo) = Room::with_repo();
+    let at = repo.work_tree();
+    room.git(&room.path(""), &["clone", "-q", "--bare", "repo", "origin.git"]);
+    room.git(at, &["remote", "add", "origin", "../origin.git"]);
+    room.git(at, &["tag", "light"]);
+    room.git(at, &["tag", "-a", "-m", "annotated", "v1"]);
+    room.git(at, &["branch", "merged"]);
+    room.git(at, &["checkout", "-q", "-b", "other"]);
+    commit(&room, at, "unmerged");
+    room.git(at, &["tag", "-a", "-m", "x", "unmerged-tag"]);
+    room.git(at, &["checkout", "-q", "main"]);
+    commit(&room, at, "second");
+    room.git(at, &["push", "-q", "-u", "origin", "main"]);
+    // The remote is ahead by one commit that the base does not have.
+    commit(&room, at, "ahead");
+    room.git(at, &["push", "-q"]);
+    room.git(at, &["reset", "-q", "--hard", "HEAD^"]);
+    room.git(at, &["remote", "set-head", "origin", "main"]);
+    (room, repo)
+}
+
+#[test]
+fn a_lane_has_the_refs_that_an_agent_looks_at() {
+    let (room, repo) = with_history();
+    let lane = lane(&room, &repo, "one");
+    let refs = room.git(lane.path(), &["for-each-ref", "--format=%(refname)"]);
+    let expected = [
+        "refs/heads/main",
+        "refs/heads/merged",
+        "refs/remotes/origin/HEAD",
+        "refs/remotes/origin/main",
+        "refs/tags/light",
+        "refs/tags/v1",
+    ];
+    assert_eq!(refs.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(room.git(lane.path(), &["describe"]), "v1-1-g".to_owned() + &lane.base().as_str()[..7]);
+    assert!(room.git(lane.path(), &["diff", "--stat", "origin/main"]).contains("ahead"));
+    assert_eq!(room.git(lane.path(), &["rev-parse", "--abbrev-ref", "main@{upstream}"]), "origin/main");
+    room.git(lane.path(), &["fetch", "-q"]);
+    room.git(lane.path(), &["fsck", "--strict"]);
+}
+
+#[test]
+fn no_prune_of_the_users_breaks_a_lane() {
+    let (room, repo) = with_history();
+    let at = repo.work_tree();
+    let lane = lane(&room, &repo, "one");
+    commit(&room, lane.path(), "by-the-agent");
+    // The user gives up everything that the lane was made from.
+    room.git(at, &["checkout", "-q", "--orphan", "new"]);
+    room.git(at, &["commit", "-qm", "new"]);
+    for name in
+        ["heads/main", "heads/merged", "heads/other", "remotes/origin/main", "tags/v1", "tags/light", "tags/unmerged-tag"]
+    {
+        room.git(at, &["update-ref", "-d", &format!("refs/{name}")]);
+    }
+    room.git(at, &["symbolic-ref", "-d", "refs/remotes/origin/HEAD"]);
+    room.git(at, &["reflog", "expire", "--expire=now", "--all"]);
+    room.git(at, &["gc", "-q", "--prune=now"]);
+    for args in [&["log", "--all", "--oneline"][..], &["gc", "-q", "--prune=now"], &["fsck", "--strict"], &["status"]] {
+        room.git(lane.path(), args);
+    }
+    assert!(room.git(lane.path(), &["describe"]).starts_with("v1-2-g"));
+    let point = lane.checkpoint(lane.base(), "m", &author(), 1, &room.scratch()).unwrap();
+    lane.reset_to(&point.commit).unwrap();
+    room.git(at, &["gc", "-q", "--prune=now"]);
+    room.git(lane.path(), &["log", "--all", "--oneline"]);
+    lanes::remove(&repo, &lane).unwrap();
+    assert!(repo.list_refs("refs/agentops/lanes").unwrap().is_empty());
+}
+
+#[test]
+fn a_lane_has_the_settings_of_the_checkout_and_no_secret_or_program() {
+    let (room, repo) = Room::with_repo();
+    let at = repo.work_tree();
+    for (key, value) in [
+        ("core.autocrlf", "input"),
+        ("core.hooksPath", "/evil"),
+        ("core.sshCommand", "/evil"),
+        ("credential.helper", "/evil"),
+        ("alias.st", "!/evil"),
+        ("filter.x.clean", "/evil"),
+        ("http.extraHeader", "Authorization: s3cret"),
+        ("remote.origin.url", "https://me:s3cret@example.org/a.git"),
+        ("remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"),
+        ("remote.origin.uploadpack", "/evil"),
+        ("remote.evil.url", "ext::/evil"),
+        ("branch.main.remote", "origin"),
+        ("commit.gpgSign", "true"),
+        ("gpg.program", "/evil"),
+    ] {
+        room.git(at, &["config", key, value]);
+    }
+    write(&room.path("included"), "[user]\n\tname = Of \\\"this\\\" folder and back\\\\slash\n");
+    room.git(at, &["config", "--unset", "user.name"]);
+    room.git(at, &["config", &format!("includeIf.gitdir:{}/.path", at.display()), room.path("included").to_str().unwrap()]);
+    write(&repo.common_dir().join("info/exclude"), "*.private\n");
+    let lane = lane(&room, &repo, "one");
+    let config = fs::read_to_string(lane.git_dir().join("config")).unwrap();
+    assert!(!config.contains("evil") && !config.contains("s3cret") && !config.contains("hook"), "{config}");
+    let of = |key: &str| room.git(lane.path(), &["config", key]);
+    assert_eq!(of("remote.origin.url"), "https://example.org/a.git");
+    assert_eq!(of("user.name"), "Of \"this\" folder and back\\slash");
+    assert_eq!((of("core.autocrlf"), of("branch.main.remote")), ("input".into(), "origin".into()));
+    write(&lane.path().join("x.private"), "x");
+    commit(&room, lane.path(), "file");
+    assert_eq!(room.git(lane.path(), &["log", "-1", "--format=%an"]), "Of \"this\" folder and back\\slash");
+    assert_eq!(room.git(lane.path(), &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn what_the_agent_committed_elsewhere_is_imported_and_named() {
+    let (room, repo) = with_history();
+    let lane = lane(&room, &repo, "one");
+    let at = lane.path().to_owned();
+    let prefix = "refs/agentops/salvage/r-1/one/1";
+    let salvage = |of: &Lane| {
+        let point = of.checkpoint(of.base(), "m", &author(), 1, &room.scratch()).unwrap();
+        of.salvage(prefix, &point.commit).unwrap()
+    };
+    // A commit where HEAD stands is in the checkpoint.
+    commit(&room, &at, "on-head");
+    assert_eq!(salvage(&lane), []);
+    room.git(&at, &["checkout", "-q", "-b", "attempt"]);
+    let attempt = commit(&room, &at, "attempt");
+    room.git(&at, &["tag", "-a", "-m", "x", "kept-tag"]);
+    room.git(&at, &["checkout", "-q", "--detach", "HEAD~1"]);
+    for word in ["first", "second"] {
+        write(&at.join("a.txt"), word);
+        room.git(&at, &["stash", "push", "-q", "-m", word]);
+    }
+    let stashes = [room.oid(&at, "stash@{0}"), room.oid(&at, "stash@{1}")];
+    let salvaged = salvage(&lane);
+    let named: Vec<_> = salvaged.iter().map(|s| (s.name.as_str(), s.commit.clone(), s.subject.as_str())).collect();
+    assert_eq!(
+        named,
+        [
+            ("refs/heads/attempt", attempt.clone(), "attempt"),
+            ("stash@{0}", stashes[0].clone(), "On (no branch): second"),
+            ("stash@{1}", stashes[1].clone(), "On (no branch): first"),
+        ]
+    );
+    assert_eq!(salvage(&lane), salvaged, "a repetition gives the same");
+    for commit in &salvaged {
+        assert_eq!(repo.read_ref(commit.kept_as.as_ref().unwrap()).unwrap(), Some(commit.commit.clone()));
+    }
+    // In the next round the lane begins anew, and what is known is not named again.
+    lane.reset_to(lane.base()).unwrap();
+    assert_eq!(lane.salvage("refs/agentops/salvage/r-1/one/2", lane.base()).unwrap(), []);
+    lanes::remove(&repo, &lane).unwrap();
+    assert_eq!(repo.read_file(&attempt, "attempt").unwrap().unwrap(), b"attempt");
+    assert_eq!(repo.read_file(&stashes[1], "a.txt").unwrap().unwrap(), b"first");
+    room.git(repo.work_tree(), &["fsck", "--strict"]);
+}
+
+#[test]
+fn s3_commits_are_imported_from_the_lane_and_from_nowhere_else() {
+    let (room, repo) = Room::with_repo();
+    room.git(&room.path(""), &["init", "-q", "private"]);
+    for (key, value) in [("user.name", "x"), ("user.email", "x@y")] {
+        room.git(&room.path("private"), &["config", key, value]);
+    }
+    let secret = commit(&room, &room.path("private"), "secret");
+    let theirs = room.path("private/.git/objects");
+    let in_repo = |oid: &Oid| room.try_git(repo.work_tree(), &["cat-file", "-e", oid.as_str()]).0;
+    for way in ["alternates", "objects", "folder", "pack"] {
+        let lane = lane(&room, &repo, way);
+        let objects = lane.git_dir().join("objects");
+        write(&lane.git_dir().join("refs/heads/stolen"), format!("{secret}\n"));
+        match way {
+            "alternates" => fs::write(objects.join("info/alternates"), theirs.to_str().unwrap()).unwrap(),
+            "objects" => {
+                fs::remove_dir_all(&objects).unwrap();
+                symlink(&theirs, &objects).unwrap();
+            }
+            "folder" => {
+                let folder = &secret.as_str()[..2];
+                let _ = fs::remove_dir_all(objects.join(folder));
+                symlink(theirs.join(folder), objects.join(folder)).unwrap();
+            }
+            _ => {
+                room.git(&room.path("private"), &["gc", "-q"]);
+                for entry in fs::read_dir(theirs.join("pack")).unwrap().flatten() {
+                    symlink(entry.path(), objects.join("pack").join(entry.file_name())).unwrap();
+                }
+            }
+        }
+        let salvaged = lane.salvage(&format!("refs/agentops/salvage/r/{way}"), lane.base()).unwrap();
+        let named: Vec<_> = salvaged.iter().map(|s| (s.name.as_str(), s.kept_as.clone())).collect();
+        assert_eq!(named, [("refs/heads/stolen", None)], "{way}");
+        assert!(!in_repo(&secret), "{way}");
+        lanes::remove(&repo, &lane).unwrap();
+    }
+    assert!(theirs.join("pack").exists());
+}
+
+#[test]
+fn a_damaged_lane_still_gives_its_files() {
+    let (room, repo) = Room::with_repo();
+    for damage in ["objects", "refs", ".git", "HEAD", "half the history"] {
+        let lane = lane(&room, &repo, "one");
+        let at = lane.path();
+        let first = commit(&room, at, "first");
+        room.git(at, &["branch", "side"]);
+        commit(&room, at, "second");
+        room.git(at, &["checkout", "-q", "side"]);
+        let second = commit(&room, at, "third");
+        room.git(at, &["checkout", "-q", "--detach", "side~1"]);
+        write(&at.join("a.txt"), "by the agent\n");
+        match damage {
+            ".git" => fs::remove_dir_all(lane.git_dir()).unwrap(),
+            "HEAD" => fs::write(lane.git_dir().join("HEAD"), "\0nonsense").unwrap(),
+            "half the history" => {
+                let (folder, file) = first.as_str().split_at(2);
+                fs::remove_file(lane.git_dir().join("objects").join(folder).join(file)).unwrap();
+            }
+            folder => fs::remove_dir_all(lane.git_dir().join(folder)).unwrap(),
+        }
+        let lane = lanes::open(&repo, at).unwrap();
+        let point = lane.checkpoint(lane.base(), "m", &author(), 1, &room.scratch()).unwrap();
+        assert_eq!(repo.read_file(&point.commit, "a.txt").unwrap().unwrap(), b"by the agent\n", "{damage}");
+        assert_eq!(repo.read_file(&point.commit, "first").unwrap().unwrap(), b"first", "{damage}");
+        let salvaged = lane.salvage("refs/agentops/salvage/r/one", &point.commit).unwrap();
+        let lost: Vec<_> = salvaged.iter().map(|s| (s.commit == second, s.kept_as.is_some())).collect();
+        let expected: &[(bool, bool)] = match damage {
+            "objects" | "half the history" => &[(true, false)],
+            "HEAD" => &[(true, true)],
+            _ => &[],
+        };
+        assert_eq!(lost, expected, "{damage}");
+        lane.reset_to(&point.commit).unwrap();
+        room.git(at, &["status"]);
+        assert_eq!(room.oid(at, "HEAD"), point.commit);
+        lanes::remove(&repo, &lane).unwrap();
+        for (name, oid) in repo.list_refs("refs/agentops").unwrap() {
+            repo.delete_ref(&name, &Expect::Is(oid)).unwrap();
+        }
+    }
+}
