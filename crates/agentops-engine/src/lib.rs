@@ -13,6 +13,7 @@ pub mod feedback;
 pub mod files;
 pub mod hint;
 pub mod ledger;
+pub mod omitted;
 pub mod paths;
 pub mod perform;
 pub mod plan;

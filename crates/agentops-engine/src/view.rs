@@ -17,6 +17,7 @@ use spending::SpentView;
 use crate::blobs::Blobs;
 use crate::chosen::Chosen;
 use crate::ledger::{Ledger, Line};
+use crate::omitted::{self, OmittedItem};
 use crate::world::StorageError;
 
 /// One run, whole.
@@ -162,6 +163,9 @@ pub struct SessionView {
     pub changed: u32,
     /// Changes that were dropped.
     pub dropped: u32,
+    /// What was in its lane and is not in its checkpoint, though nothing ignores it.
+    #[serde(default)]
+    pub omitted: Vec<OmittedItem>,
     /// It was asked to hand over.
     pub handing_over: bool,
 }
@@ -290,6 +294,7 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
                     said: session.said,
                     changed: session.changed,
                     dropped: session.dropped,
+                    omitted: omitted::of_session(session, blobs),
                     handing_over: session.hand_over_since_ms.is_some(),
                 })
                 .collect(),

@@ -1,8 +1,14 @@
 //! A lane's files as a commit, whatever the agent did to the lane's git.
 //!
-//! Only the files count: the lane's `HEAD`, index and configuration are not read. Git lists what differs from our own
-//! index; each path is then looked at here, because what git would do with a nested repository, a link in the middle of a
-//! path or an unreadable file is a gitlink or an error, and neither may cost the rest of the work.
+//! The files count: the lane's `HEAD` and configuration are not believed. Git lists what differs from our own index; each
+//! path is then looked at here, because what git would do with a nested repository, a link in the middle of a path or an
+//! unreadable file is a gitlink or an error, and neither may cost the rest of the work. The agent's own index is read as
+//! data: it says which ignored files the agent added on purpose and which files a sparse checkout hides.
+//!
+//! Everything that is not ignored is in the commit, or it is named in [`Checkpoint::omitted`].
+
+mod agents_index;
+mod listing;
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -11,12 +17,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::baseline::Verdict;
 use crate::diff::{FileChange, Status};
 use crate::error::{Error, Result};
-use crate::lanes::{Lane, OUT_DIR};
-use crate::names;
-use crate::objects::Author;
+use crate::lanes::Lane;
+use crate::objects::{Author, TreeEntry};
 use crate::oid::Oid;
+pub(crate) use listing::Listing;
 
 /// A lane's files as a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,40 +34,70 @@ pub struct Checkpoint {
     pub tree: Oid,
     /// What differs from the parent.
     pub changed: Vec<FileChange>,
-    /// Changed files that are meant to pass a content filter (LFS, say), which was not run: their content is raw.
+    /// Changed files that are meant to pass a content filter (LFS, say), which was not run. The commit has the parent's
+    /// version of them, and they are in `omitted` too.
     pub filtered: Vec<PathBuf>,
-    /// What is in the lane and not in the commit, though nothing ignores it.
-    pub skipped: Vec<Skipped>,
+    /// A commit on top that has the raw content of these files, so that it is not lost with the lane. Nothing builds upon it.
+    pub raw: Option<Oid>,
+    /// What is in the lane and not in the commit, though nothing ignores it. Sorted.
+    pub omitted: Vec<Omitted>,
 }
 
-/// Something that was left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
+/// Something in a lane that a checkpoint does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Omitted {
     /// Path from the lane's root.
     pub path: PathBuf,
-    /// Why.
+    /// Why it is not in the commit.
     pub why: Why,
 }
 
-/// Why something was left out of a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a checkpoint does not hold something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Why {
-    /// A repository inside the lane, or a submodule whose commit was moved: the commit it stands on is in no remote.
+    /// The commits of a repository inside the lane. Its files are in the checkpoint, as ordinary files.
+    NestedHistory,
+    /// A repository inside the lane, files included: it is nested too deeply, or git refuses its name.
     NestedRepository,
+    /// A submodule that stands on another commit, which may be in no remote. The parent's version stays.
+    Submodule,
     /// It may not be read. The parent's version stays.
     Unreadable,
     /// Neither file, folder nor link. The parent's version stays.
     Special,
     /// Git refuses such a name.
     BadName,
+    /// A content filter (LFS, say) belongs to it, and filters are not run. The parent's version stays.
+    Filtered,
+    /// Set-up copied it from the user's checkout, and the agent changed it. It may hold what nobody committed.
+    Copied,
+}
+
+impl Why {
+    /// The reason as a clause that follows the path.
+    #[must_use]
+    pub fn as_clause(self) -> &'static str {
+        match self {
+            Why::NestedHistory => "the files of this nested repository are kept, its own commits are not",
+            Why::NestedRepository => "this nested repository is too deep or has a name that git refuses",
+            Why::Submodule => "this submodule stands on another commit",
+            Why::Unreadable => "it cannot be read",
+            Why::Special => "it is neither a file, a folder nor a link",
+            Why::BadName => "git refuses this name",
+            Why::Copied => "lane set-up copied it from your checkout, and the agent changed it",
+            Why::Filtered => "it passes a content filter (such as Git LFS), which is not run outside a sandbox",
+        }
+    }
 }
 
 /// What is to be done with a path.
-enum Do {
+pub(crate) enum Do {
     Add,
     Remove,
-    Skip(Why),
+    /// The parent's version stays, and nothing is lost.
+    Keep,
+    Omit(Why),
 }
 
 impl Lane {
@@ -68,56 +105,102 @@ impl Lane {
     pub fn checkpoint(&self, parent: &Oid, message: &str, author: &Author, at: u64, scratch: &Path) -> Result<Checkpoint> {
         let room = tempfile::tempdir_in(scratch).map_err(Error::io("make a folder in", scratch))?;
         let index = room.path().join("index");
-        let listed = match copy_index(&self.index(), &index) {
+        let mut listing = match copy_index(&self.index(), &index) {
             // A damaged index of ours is only a lost shortcut.
-            Ok(_) => self.differing(&index).or_else(|_| self.read_again(parent, &index))?,
+            Ok(_) => self.listing(&index).or_else(|_| self.read_again(parent, &index))?,
             Err(_) => self.read_again(parent, &index)?,
         };
-        let (tree, skipped) = self.write_tree(&index, &listed)?;
-        let changed = self.repo.diff(parent, &tree)?.files;
-        self.keep(&index)?;
-        if changed.is_empty() {
-            return Ok(Checkpoint { commit: parent.clone(), tree, changed, filtered: Vec::new(), skipped });
+        self.read_agents_index(room.path(), &mut listing)?;
+        let baseline = self.baseline()?;
+        let verdicts = match &baseline {
+            Some(baseline) => self.judge_by_baseline(baseline, parent, room.path(), &listing)?,
+            None => HashMap::new(),
+        };
+        let (mut tree, mut omitted) = self.write_tree(&index, &listing, &verdicts)?;
+        if let Some(baseline) = &baseline {
+            omitted.retain(|omitted| omitted.why != Why::NestedHistory || !baseline.has_history(&omitted.path));
         }
+        let mut changed = self.repo.diff(parent, &tree)?.files;
         let files = changed.iter().filter(|c| c.status != Status::Deleted && matches!(c.mode, 0o100_644 | 0o100_755));
-        let filtered = self.repo.with_filter(&tree, files.map(|c| c.path.as_path()))?;
-        let commit = self.repo.commit_tree(&tree, &[parent], message, author, at)?;
-        Ok(Checkpoint { commit, tree, changed, filtered, skipped })
+        let filtered = self.repo.with_filter(&index, files.map(|c| c.path.as_path()))?;
+        let mut raw_tree = None;
+        if !filtered.is_empty() {
+            raw_tree = Some(tree);
+            self.take_back(&index, parent, &filtered)?;
+            tree = Oid::parse(&self.plain_on(&index)?.arg("write-tree").ok()?, "write-tree")?;
+            changed = self.repo.diff(parent, &tree)?.files;
+            omitted.extend(filtered.iter().map(|path| Omitted { path: path.clone(), why: Why::Filtered }));
+            omitted.sort();
+        }
+        self.remember_filtered(&filtered)?;
+        self.keep(&index)?;
+        let commit = if changed.is_empty() {
+            parent.clone()
+        } else {
+            self.repo.commit_tree(&tree, &[parent], message, author, at)?
+        };
+        let raw = raw_tree.map(|tree| self.repo.commit_tree(&tree, &[&commit], message, author, at)).transpose()?;
+        Ok(Checkpoint { commit, tree, changed, filtered, raw, omitted })
     }
 
-    fn read_again(&self, parent: &Oid, index: &Path) -> Result<Vec<PathBuf>> {
+    /// Sets paths of an index back to what a commit has, or to nothing. The files stay as they are.
+    pub(crate) fn take_back<'a>(
+        &self,
+        index: &Path,
+        commit: &Oid,
+        paths: impl IntoIterator<Item = &'a PathBuf>,
+    ) -> Result<()> {
+        let mut before: HashMap<PathBuf, TreeEntry> =
+            self.repo.list_tree(commit, None)?.into_iter().map(|entry| (entry.path.clone(), entry)).collect();
+        let mut entries = Vec::new();
+        for path in paths {
+            let entry = match before.remove(path) {
+                Some(entry) => format!("{:o} {}\t", entry.mode, entry.oid),
+                None => format!("0 {}\t", self.repo.hash().zero()),
+            };
+            entries.extend(entry.bytes());
+            entries.extend_from_slice(path.as_os_str().as_bytes());
+            entries.push(0);
+        }
+        self.plain_on(index)?
+            .args(["update-index", "--add", "--replace", "-z", "--index-info"])
+            .stdin(entries)
+            .long()
+            .ok()
+            .map(drop)
+    }
+
+    fn read_again(&self, parent: &Oid, index: &Path) -> Result<Listing> {
         match fs::remove_file(index) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io("remove", index)(e)),
             _ => {}
         }
         self.plain_on(index)?.args(["read-tree", parent.as_str()]).ok()?;
         self.plain_on(index)?.args(["update-index", "-q", "--refresh"]).long().ok_or_code(&[1])?;
-        self.differing(index)
+        self.listing(index)
     }
 
-    /// Untracked, modified and deleted paths. A nested repository ends with a slash.
-    pub(crate) fn differing(&self, index: &Path) -> Result<Vec<PathBuf>> {
-        let call = self.plain_on(index)?.args(["ls-files", "-z", "-o", "-m", "-d", "--exclude-standard"]);
-        let out = call.arg(format!("--exclude=/{OUT_DIR}")).long().ok()?;
-        let mut paths: Vec<_> = out.split(|b| *b == 0).filter(|p| !p.is_empty()).map(names::path).collect();
-        paths.sort();
-        paths.dedup();
-        // What was committed there by hand is not ours to follow either.
-        paths.retain(|p| !p.starts_with(OUT_DIR));
-        Ok(paths)
-    }
-
-    fn write_tree(&self, index: &Path, listed: &[PathBuf]) -> Result<(Oid, Vec<Skipped>)> {
-        let (mut add, mut remove, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+    fn write_tree(
+        &self,
+        index: &Path,
+        listing: &Listing,
+        verdicts: &HashMap<PathBuf, Verdict>,
+    ) -> Result<(Oid, Vec<Omitted>)> {
+        let (mut add, mut remove, mut omitted) = (Vec::new(), Vec::new(), listing.omitted.clone());
         let mut parents = HashMap::new();
-        for path in listed {
-            let list = match self.look(path, &mut parents) {
+        for path in &listing.differing {
+            let what = match verdicts.get(path) {
+                None | Some(Verdict::AsUsual) => self.look(path, listing, &mut parents),
+                Some(Verdict::Leave) => Do::Keep,
+                Some(Verdict::Remove) => Do::Remove,
+                Some(Verdict::Omit) => Do::Omit(Why::Copied),
+            };
+            let list = match what {
                 Do::Add => &mut add,
                 Do::Remove => &mut remove,
-                Do::Skip(why) => {
-                    let path =
-                        names::path(path.as_os_str().as_bytes().strip_suffix(b"/").unwrap_or(path.as_os_str().as_bytes()));
-                    skipped.push(Skipped { path, why });
+                Do::Keep => continue,
+                Do::Omit(why) => {
+                    omitted.push(Omitted { path: path.clone(), why });
                     continue;
                 }
             };
@@ -132,16 +215,17 @@ impl Lane {
             let call = self.plain_on(index)?.args(["update-index", "--add", "--remove", "--replace", "-z", "--stdin"]);
             let out = call.stdin(add).long().ok_or_code(&[])?;
             let refused = out.stderr.lines().filter_map(|line| line.strip_prefix("Ignoring path "));
-            skipped.extend(refused.map(|path| Skipped { path: PathBuf::from(path), why: Why::BadName }));
+            omitted.extend(refused.map(|path| Omitted { path: PathBuf::from(path), why: Why::BadName }));
         }
+        omitted.extend(self.nested_histories(listing));
+        omitted.sort();
+        omitted.dedup();
         let tree = self.plain_on(index)?.arg("write-tree").ok()?;
-        Ok((Oid::parse(&tree, "write-tree")?, skipped))
+        Ok((Oid::parse(&tree, "write-tree")?, omitted))
     }
 
-    fn look(&self, path: &Path, parents: &mut HashMap<PathBuf, bool>) -> Do {
-        if path.as_os_str().as_bytes().ends_with(b"/") {
-            return Do::Skip(Why::NestedRepository);
-        }
+    pub(crate) fn look(&self, path: &Path, listing: &Listing, parents: &mut HashMap<PathBuf, bool>) -> Do {
+        let gone = || if listing.is_hidden(path) { Do::Keep } else { Do::Remove };
         // Beyond a link there is nothing of the lane, wherever the link leads.
         if !path.parent().is_none_or(|p| self.is_real_folder(p, parents)) {
             return Do::Remove;
@@ -149,26 +233,27 @@ impl Lane {
         let full = self.path().join(path);
         let meta = match fs::symlink_metadata(&full) {
             Ok(meta) => meta,
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Do::Remove,
-            Err(_) => return Do::Skip(Why::Unreadable),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return gone(),
+            Err(_) => return Do::Omit(Why::Unreadable),
         };
         let kind = meta.file_type();
         if kind.is_symlink() {
             return Do::Add;
         }
         if kind.is_dir() {
+            // Git lists a folder only in place of a submodule of the parent, or of a file that became this folder.
             let nested = fs::symlink_metadata(full.join(".git")).is_ok();
-            return if nested { Do::Skip(Why::NestedRepository) } else { Do::Remove };
+            return if nested && !listing.nested.contains(path) { Do::Omit(Why::Submodule) } else { Do::Remove };
         }
         if !kind.is_file() {
-            return Do::Skip(Why::Special);
+            return Do::Omit(Why::Special);
         }
         // Without waiting and without following: the path may have changed since.
         let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
         match OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(&full) {
             Ok(_) => Do::Add,
-            Err(e) if e.kind() == ErrorKind::NotFound => Do::Remove,
-            Err(_) => Do::Skip(Why::Unreadable),
+            Err(e) if e.kind() == ErrorKind::NotFound => gone(),
+            Err(_) => Do::Omit(Why::Unreadable),
         }
     }
 
@@ -196,7 +281,7 @@ impl Lane {
 
 /// Copies an index with its time. A file that was changed again in the second in which the index was written is told from an
 /// unchanged one only by that time: with a later one, git would take a change that keeps the size for none.
-fn copy_index(from: &Path, to: &Path) -> std::io::Result<()> {
+pub(crate) fn copy_index(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::copy(from, to)?;
     let written = fs::metadata(from)?.modified()?;
     fs::File::options().write(true).open(to)?.set_modified(written)

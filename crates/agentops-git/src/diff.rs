@@ -1,5 +1,6 @@
 //! What changed between two trees. Renames are shown as they are stored: one path gone, one path new.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::names;
 use crate::oid::Oid;
 use crate::repo::Repo;
+use crate::run::Call;
 
 /// What happened to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,55 +64,95 @@ impl DiffStat {
 }
 
 const ARGS: [&str; 6] = ["diff-tree", "-r", "--no-renames", "--no-ext-diff", "--no-textconv", "--end-of-options"];
+/// Paths of more folders have their attributes read from an index. From a tree, git walks down from the root for each folder
+/// of a path, which takes minutes for a path of a thousand folders.
+const FOLDERS_MAX: usize = 50;
 
 impl Repo {
     /// What changed from `a` to `b`, commits or trees.
     pub fn diff(&self, a: &Oid, b: &Oid) -> Result<DiffStat> {
         let [command, options @ ..] = ARGS;
-        let call = self.plain_with_attributes(b)?.args([command, "-z", "--raw", "--numstat"]);
-        let out = call.args(options).args([a.as_str(), b.as_str()]).long().ok()?;
-        parse(&out).ok_or_else(|| Error::Unexpected { what: "diff-tree".to_owned() })
+        let raw = self.plain()?.args([command, "-z", "--raw"]).args(options).args([a.as_str(), b.as_str()]).long().ok()?;
+        let unexpected = || Error::Unexpected { what: "diff-tree".to_owned() };
+        let files = parse_raw(&raw).ok_or_else(unexpected)?;
+        if files.is_empty() {
+            return Ok(DiffStat { files });
+        }
+        self.with_attributes(b, &files, |call| {
+            let out = call.args([command, "-z", "--numstat"]).args(options).args([a.as_str(), b.as_str()]).long().ok()?;
+            with_counts(files.clone(), &out).ok_or_else(unexpected)
+        })
+    }
+
+    /// The paths that differ between two commits or trees.
+    pub(crate) fn changed_paths(&self, a: &Oid, b: &Oid) -> Result<HashSet<PathBuf>> {
+        if a == b {
+            return Ok(HashSet::new());
+        }
+        let [command, options @ ..] = ARGS;
+        let call = self.plain()?.args([command, "-z", "--name-only"]).args(options).args([a.as_str(), b.as_str()]);
+        let out = call.long().ok()?;
+        Ok(out.split(|b| *b == 0).filter(|path| !path.is_empty()).map(names::path).collect())
     }
 
     /// The difference as a patch, cut after `max_bytes`.
     pub fn patch(&self, a: &Oid, b: &Oid, max_bytes: usize) -> Result<Vec<u8>> {
         let [command, options @ ..] = ARGS;
-        let call = self.plain_with_attributes(b)?.args([command, "-p", "--full-index"]).args(options);
-        call.args([a.as_str(), b.as_str()]).long().cut_at(max_bytes).ok()
+        let raw = self.plain()?.args([command, "-z", "--raw"]).args(options).args([a.as_str(), b.as_str()]).long().ok()?;
+        let files = parse_raw(&raw).ok_or_else(|| Error::Unexpected { what: "diff-tree".to_owned() })?;
+        self.with_attributes(b, &files, |call| {
+            let call = call.args([command, "-p", "--full-index"]).args(options);
+            call.args([a.as_str(), b.as_str()]).long().cut_at(max_bytes).ok()
+        })
+    }
+
+    /// Makes a call that reads attributes as they are in `tree`, in bounded time however deep these paths are.
+    fn with_attributes<T>(&self, tree: &Oid, files: &[FileChange], make: impl FnOnce(Call) -> Result<T>) -> Result<T> {
+        if files.iter().all(|file| file.path.components().count() <= FOLDERS_MAX) {
+            return make(self.plain_with_attributes(tree)?);
+        }
+        let room = self.scratch()?;
+        let index = room.path().join("index");
+        let on_index = || Ok::<_, Error>(self.plain()?.env("GIT_INDEX_FILE", &index));
+        on_index()?.args(["read-tree", tree.as_str()]).long().ok()?;
+        // Outside every work tree, git takes attributes from the index.
+        make(on_index()?)
     }
 }
 
-/// First come rows of `:old new oid oid S\0path\0`, then rows of `added\tremoved\tpath\0` in the same order.
-fn parse(out: &[u8]) -> Option<DiffStat> {
+/// Rows of `:old new oid oid S\0path\0`.
+fn parse_raw(out: &[u8]) -> Option<Vec<FileChange>> {
     let mut files = Vec::new();
     let mut fields = out.split(|b| *b == 0).filter(|f| !f.is_empty());
-    let mut counted = 0;
     while let Some(field) = fields.next() {
-        if field.first() == Some(&b':') && counted == 0 {
-            let head = std::str::from_utf8(field).ok()?;
-            let status = match head.as_bytes().last()? {
-                b'A' => Status::Added,
-                b'D' => Status::Deleted,
-                b'T' => Status::TypeChanged,
-                _ => Status::Modified,
-            };
-            let mode = u32::from_str_radix(head.split(' ').nth(1)?, 8).ok()?;
-            let path = names::path(fields.next()?);
-            files.push(FileChange { path, status, added: 0, removed: 0, binary: false, mode });
-        } else {
-            let mut columns = field.splitn(3, |b| *b == b'\t');
-            let (added, removed, path) = (columns.next()?, columns.next()?, columns.next()?);
-            let file = files.get_mut(counted)?;
-            if file.path != names::path(path) {
-                return None;
-            }
-            let number = |b: &[u8]| std::str::from_utf8(b).ok()?.parse().ok();
-            match (number(added), number(removed)) {
-                (Some(added), Some(removed)) => (file.added, file.removed) = (added, removed),
-                _ => file.binary = true,
-            }
-            counted += 1;
+        let head = std::str::from_utf8(field).ok()?;
+        let status = match head.as_bytes().last()? {
+            b'A' => Status::Added,
+            b'D' => Status::Deleted,
+            b'T' => Status::TypeChanged,
+            _ => Status::Modified,
+        };
+        let mode = u32::from_str_radix(head.split(' ').nth(1)?, 8).ok()?;
+        let path = names::path(fields.next()?);
+        files.push(FileChange { path, status, added: 0, removed: 0, binary: false, mode });
+    }
+    Some(files)
+}
+
+/// Adds what rows of `added\tremoved\tpath\0`, in the same order, say about these files.
+fn with_counts(mut files: Vec<FileChange>, out: &[u8]) -> Option<DiffStat> {
+    let mut rows = out.split(|b| *b == 0).filter(|row| !row.is_empty());
+    for file in &mut files {
+        let mut columns = rows.next()?.splitn(3, |b| *b == b'\t');
+        let (added, removed, path) = (columns.next()?, columns.next()?, columns.next()?);
+        if file.path != names::path(path) {
+            return None;
+        }
+        let number = |b: &[u8]| std::str::from_utf8(b).ok()?.parse().ok();
+        match (number(added), number(removed)) {
+            (Some(added), Some(removed)) => (file.added, file.removed) = (added, removed),
+            _ => file.binary = true,
         }
     }
-    (counted == files.len()).then_some(DiffStat { files })
+    rows.next().is_none().then_some(DiffStat { files })
 }

@@ -17,6 +17,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::boundary::boundary;
@@ -97,8 +98,19 @@ impl Lane {
         self.record().join("index")
     }
 
+    /// A call in the git directory of our own, on the lane's files with this index. Whether names that differ only in case are
+    /// one file is a property of the lane's file system. The user's setting is about the checkout, which may lie on another one.
     pub(crate) fn plain_on(&self, index: &Path) -> Result<Call> {
-        self.repo.plain_on(&self.path, index)
+        let rule = if self.ignores_case() { "core.ignorecase=true" } else { "core.ignorecase=false" };
+        Ok(self.repo.plain_on(&self.path, index)?.args(["-c", rule]).preamble())
+    }
+
+    fn ignores_case(&self) -> bool {
+        let is_same = |name: &str| {
+            let file = |name: &str| fs::symlink_metadata(self.path.join(name)).map(|meta| (meta.dev(), meta.ino()));
+            matches!((file(name), file(&name.to_uppercase())), (Ok(lower), Ok(upper)) if lower == upper)
+        };
+        is_same(OUT_DIR) || is_same(".git")
     }
 
     /// Writes what leads the agent's git as it should be, whatever the agent made of it. Commits, refs and stash stay.

@@ -19,6 +19,7 @@
 //! Blocking, std threads only. Paths in a tree are bytes for git and [`std::path::PathBuf`] here.
 
 mod agent_commits;
+mod baseline;
 mod boundary;
 mod checkpoint;
 mod collection;
@@ -47,7 +48,7 @@ mod user_merge;
 
 pub use agent_commits::{AgentRefs, SalvagedCommit};
 pub use boundary::on_boundary;
-pub use checkpoint::{Checkpoint, Skipped, Why};
+pub use checkpoint::{Checkpoint, Omitted, Why};
 pub use collection::{Collection, Limits, Source, Wanted};
 pub use diff::{DiffStat, FileChange, Status};
 pub use error::{Error, Result};

@@ -42,15 +42,21 @@ impl Plain {
         Ok(plain)
     }
 
-    /// Another one whose `HEAD` is this commit, for `git status` with this index folder.
-    pub(crate) fn at(&self, head: Option<&Oid>, git_dir: &Path) -> Result<Self> {
+    /// Another one with the same settings, for one use.
+    pub(crate) fn another(&self) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("agentops-git-").tempdir();
         let dir = dir.map_err(Error::io("make a folder in", std::env::temp_dir()))?;
         let plain = Self { dir, common_dir: self.common_dir.clone(), config: self.config.clone() };
+        plain.ensure()?;
+        Ok(plain)
+    }
+
+    /// Another one whose `HEAD` is this commit, for `git status` with this index folder.
+    pub(crate) fn at(&self, head: Option<&Oid>, git_dir: &Path) -> Result<Self> {
+        let plain = self.another()?;
         if let Some(head) = head {
             plain.write("HEAD", format!("{head}\n").as_bytes())?;
         }
-        plain.ensure()?;
         // A split index keeps its larger half beside the index.
         for entry in fs::read_dir(git_dir).map_err(Error::io("read", git_dir))?.flatten() {
             if entry.file_name().as_bytes().starts_with(b"sharedindex.") {

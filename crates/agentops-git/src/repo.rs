@@ -180,7 +180,18 @@ impl Repo {
         Ok(call.env("GIT_WORK_TREE", work_tree).env("GIT_INDEX_FILE", index).cwd(work_tree).preamble())
     }
 
-    fn plain_in(&self, plain: &Plain) -> Call {
+    /// A folder for what one call needs.
+    pub(crate) fn scratch(&self) -> Result<tempfile::TempDir> {
+        let parent = self.0.plain.path();
+        tempfile::tempdir_in(parent).map_err(Error::io("make a folder in", parent))
+    }
+
+    /// A git directory of our own for one index that somebody else wrote.
+    pub(crate) fn plain_for_index(&self) -> Result<Plain> {
+        self.0.plain.another()
+    }
+
+    pub(crate) fn plain_in(&self, plain: &Plain) -> Call {
         let mut call = self.0.git.call(["--no-pager"]);
         for setting in DURABLE.iter().chain(&["core.fsmonitor=false", "core.hooksPath=/dev/null"]) {
             call = call.arg("-c").arg(*setting);
@@ -250,11 +261,16 @@ impl Repo {
     pub fn filtered(&self, commit: &Oid) -> Result<Vec<PathBuf>> {
         let entries = self.list_tree(commit, None)?;
         let files = entries.iter().filter(|e| e.mode != 0o160_000 && e.mode != 0o120_000);
-        self.with_filter(commit, files.map(|e| e.path.as_path()))
+        let room = self.scratch()?;
+        let index = room.path().join("index");
+        self.plain()?.env("GIT_INDEX_FILE", &index).args(["read-tree", commit.as_str()]).long().ok()?;
+        self.with_filter(&index, files.map(|e| e.path.as_path()))
     }
 
-    /// Those of these paths that have a filter by the attributes of the tree and of the repository.
-    pub(crate) fn with_filter<'a>(&self, tree: &Oid, paths: impl Iterator<Item = &'a Path>) -> Result<Vec<PathBuf>> {
+    /// Those of these paths that have a filter by the attributes in an index and of the repository. Git reads attributes of
+    /// every folder on a path's way: in an index each is one search, in a tree each is a walk from the root, which takes
+    /// minutes for a path of a thousand folders.
+    pub(crate) fn with_filter<'a>(&self, index: &Path, paths: impl Iterator<Item = &'a Path>) -> Result<Vec<PathBuf>> {
         let mut stdin = Vec::new();
         for path in paths {
             stdin.extend_from_slice(path.as_os_str().as_bytes());
@@ -263,8 +279,8 @@ impl Repo {
         if stdin.is_empty() {
             return Ok(Vec::new());
         }
-        let source = format!("--source={tree}");
-        let out = self.plain()?.args(["check-attr", &source, "-z", "--stdin", "filter"]).stdin(stdin).ok()?;
+        let call = self.plain()?.env("GIT_INDEX_FILE", index).args(["check-attr", "--cached", "-z", "--stdin", "filter"]);
+        let out = call.stdin(stdin).long().ok()?;
         let fields: Vec<_> = out.split(|b| *b == 0).collect();
         let (rows, _) = fields.as_chunks::<3>();
         let named = rows.iter().filter(|[_, _, value]| ![&b"unspecified"[..], b"unset", b"set"].contains(value));

@@ -1,60 +1,108 @@
 //! Making a lane's files equal to a commit.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::baseline::KeptPaths;
+use crate::checkpoint::copy_index;
 use crate::error::{Error, Result};
 use crate::lanes::{Lane, OUT_DIR};
 use crate::oid::Oid;
 use crate::remove::{make_writable, remove_all};
 
 impl Lane {
-    /// Makes the lane's files equal to a commit: changes and untracked files go, ignored files (build caches) and the
-    /// folder for results stay. Afterwards it is checked that nothing differs, because a gate judges what is there.
+    /// Makes the lane's files equal to a commit: changes and untracked files go. Ignored files (build caches), the folder for
+    /// results, what set-up brought and files with a content filter stay. Afterwards it is checked that nothing else differs,
+    /// because a gate judges what is there.
     pub fn reset_to(&self, commit: &Oid) -> Result<()> {
-        if self.try_reset(commit).is_ok_and(|left| left == 0) {
+        let kept = self.kept_by_reset(commit)?;
+        if self.try_reset(commit, &kept).is_ok_and(|left| left == 0) {
             return self.finish(commit);
         }
         // Folders without rights, or a damaged index: once more with neither.
         make_writable(self.path())?;
         remove_all(&self.index())?;
-        match self.try_reset(commit)? {
+        match self.try_reset(commit, &kept)? {
             0 => self.finish(commit),
             count => Err(Error::LaneNotReset { path: self.path().to_owned(), count }),
         }
     }
 
     /// How many paths still differ.
-    fn try_reset(&self, commit: &Oid) -> Result<usize> {
+    fn try_reset(&self, commit: &Oid, kept: &KeptPaths) -> Result<usize> {
         let index = self.index();
         remove_all(&self.record().join("index.lock"))?;
         if !index.exists() {
             self.plain_on(&index)?.args(["read-tree", commit.as_str()]).ok()?;
         }
-        self.clean()?;
+        // Git does not touch a file whose entry is as it should be and carries the mark of sparse checkouts.
+        if !kept.tracked.is_empty() {
+            self.take_back(&index, commit, &kept.tracked)?;
+            self.mark(&index, "--skip-worktree", &kept.tracked)?;
+        }
+        self.clean(kept)?;
         let out = self.plain_on(&index)?.args(["read-tree", "--reset", "-u", commit.as_str()]).long().output()?;
         if out.code != Some(0) {
             return Err(out.failed("read-tree".to_owned()));
         }
         // Once more by the new commit's ignore rules.
-        self.clean()?;
-        let left = self.differing(&index)?;
+        self.clean(kept)?;
+        self.mark(&index, "--no-skip-worktree", &kept.tracked)?;
+        let left = self.differing(&self.guard(kept)?)?;
         // The content of a submodule is set-up and no part of the commit. An untracked repository ends with a slash.
         let submodule = |p: &Path| {
             !p.as_os_str().as_bytes().ends_with(b"/") && fs::symlink_metadata(self.path().join(p).join(".git")).is_ok()
         };
-        Ok(left.iter().filter(|p| !submodule(p)).count())
+        Ok(left.iter().filter(|p| !submodule(p) && !kept.contains(p)).count())
     }
 
-    fn clean(&self) -> Result<()> {
-        let call = self.plain_on(&self.index())?.args(["clean", "-ffdq", "-e"]).arg(format!("/{OUT_DIR}"));
+    fn mark(&self, index: &Path, mark: &str, paths: &BTreeSet<PathBuf>) -> Result<()> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let call = self.plain_on(index)?.args(["update-index", mark, "-z", "--stdin"]);
+        call.stdin(listed(paths)).long().ok().map(drop)
+    }
+
+    fn clean(&self, kept: &KeptPaths) -> Result<()> {
+        let call = self.plain_on(&self.guard(kept)?)?.args(["clean", "-ffdq", "-e"]).arg(format!("/{OUT_DIR}"));
         // Its exit code tells of folders that it may not enter; what is left is counted afterwards.
         call.long().output().map(drop)
+    }
+
+    /// An index that has our entries and the untracked paths that stay. What an index has is not cleaned away, and git looks
+    /// into a repository inside the lane where the index has a file of it.
+    fn guard(&self, kept: &KeptPaths) -> Result<PathBuf> {
+        if kept.untracked.is_empty() {
+            return Ok(self.index());
+        }
+        let guard = self.record().join("clean.index");
+        copy_index(&self.index(), &guard).map_err(Error::io("write", &guard))?;
+        let mut entries = Vec::new();
+        for path in &kept.untracked {
+            // No object of this name is needed.
+            entries.extend(format!("100644 {}\t", self.base()).bytes());
+            entries.extend_from_slice(path.as_os_str().as_bytes());
+            entries.push(0);
+        }
+        let call = self.plain_on(&guard)?.args(["update-index", "--add", "--replace", "-z", "--index-info"]);
+        call.stdin(entries).long().ok()?;
+        Ok(guard)
     }
 
     fn finish(&self, commit: &Oid) -> Result<()> {
         self.make_out_dir()?;
         self.point_to(commit)
     }
+}
+
+fn listed(paths: &BTreeSet<PathBuf>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for path in paths {
+        bytes.extend_from_slice(path.as_os_str().as_bytes());
+        bytes.push(0);
+    }
+    bytes
 }

@@ -197,7 +197,7 @@ fn a_checkpoint_holds_the_files_and_nothing_else() {
     let at = lane.path();
     let point = |parent| lane.checkpoint(parent, "work", &author(), 7, &room.scratch()).unwrap();
     let none = point(&base);
-    assert_eq!((none.commit, none.changed.len(), none.skipped.len()), (base.clone(), 0, 0));
+    assert_eq!((none.commit, none.changed.len(), none.omitted.len()), (base.clone(), 0, 0));
 
     write(&at.join("a.txt"), "changed\n");
     fs::remove_file(at.join("dir/b.txt")).unwrap();
@@ -205,8 +205,6 @@ fn a_checkpoint_holds_the_files_and_nothing_else() {
     write(&at.join("new/deep/file"), "x");
     write(&at.join("target/cache"), "ignored");
     write(&at.join(".agentops-out/result"), "not in the tree");
-    room.git(at, &["init", "-q", "nested"]);
-    write(&at.join("nested/file"), "x");
     write(&at.join("unreadable"), "x");
     fs::set_permissions(at.join("unreadable"), fs::Permissions::from_mode(0o000)).unwrap();
     let first = point(&base);
@@ -217,14 +215,14 @@ fn a_checkpoint_holds_the_files_and_nothing_else() {
         ("link", Status::Added),
         ("new/deep/file", Status::Added),
     ];
-    let mut skipped = vec![("nested", Why::NestedRepository), ("unreadable", Why::Unreadable)];
+    let mut omitted = vec![("unreadable", Why::Unreadable)];
     if fs::File::open(at.join("unreadable")).is_ok() {
         // Root reads everything.
         expected.push(("unreadable", Status::Added));
-        skipped.pop();
+        omitted.pop();
     }
     assert_eq!(changed, expected);
-    assert_eq!(first.skipped.iter().map(|s| (s.path.to_str().unwrap(), s.why)).collect::<Vec<_>>(), skipped);
+    assert_eq!(first.omitted.iter().map(|s| (s.path.to_str().unwrap(), s.why)).collect::<Vec<_>>(), omitted);
     assert_eq!(repo.read_file(&first.commit, "link").unwrap().unwrap(), b"/etc/passwd");
     assert_eq!(point(&base), first, "the same files give the same commit");
 
@@ -258,7 +256,7 @@ fn files_folders_and_links_may_change_places() {
     let paths: Vec<_> = repo.list_tree(&point.commit, None).unwrap().into_iter().map(|e| (e.path, e.mode)).collect();
     let expected = [(".gitignore", 0o100_644), ("a.txt/inside", 0o100_644), ("dir", 0o120_000)];
     assert_eq!(paths, expected.map(|(p, m)| (PathBuf::from(p), m)));
-    assert_eq!(point.skipped.iter().map(|s| s.why).collect::<Vec<_>>(), [Why::BadName]);
+    assert_eq!(point.omitted.iter().map(|s| s.why).collect::<Vec<_>>(), [Why::BadName]);
 
     lane.reset_to(&base).unwrap();
     assert_eq!(fs::read_to_string(at.join("dir/b.txt")).unwrap(), "b\n");
@@ -335,7 +333,7 @@ fn s4_names_are_data() {
         }
     }
     let point = lane.checkpoint(&base, "$(id)\n-x", &author(), 7, &room.scratch()).unwrap();
-    assert_eq!(point.skipped, []);
+    assert_eq!(point.omitted, []);
     let short = paths.iter().filter(|p| p.as_os_str().len() < 3000);
     let files: Vec<_> = paths.iter().map(|p| (p.clone(), p.as_os_str().as_bytes().to_vec())).collect();
     for path in short {
@@ -376,7 +374,7 @@ fn submodules_are_kept_and_their_moves_reported() {
     let sub = lane.path().join("sub");
     room.git(&sub, &["-c", "user.name=x", "-c", "user.email=x@y", "commit", "-q", "--allow-empty", "-m", "moved"]);
     let point = lane.checkpoint(&base, "m", &author(), 1, &room.scratch()).unwrap();
-    assert_eq!((point.commit, point.skipped.len()), (base.clone(), 1));
+    assert_eq!((point.commit, point.omitted.len()), (base.clone(), 1));
     lane.reset_to(&base).unwrap();
     assert!(sub.join(".git").exists());
 }
@@ -393,8 +391,35 @@ fn filtered_files_are_named() {
     write(&lane.path().join("dos.crlf"), "a\r\n");
     let point = lane.checkpoint(&base, "m", &author(), 1, &room.scratch()).unwrap();
     assert_eq!(point.filtered, ["big.bin", "my.key"].map(PathBuf::from));
-    assert_eq!(repo.filtered(&point.commit).unwrap(), point.filtered);
+    assert_eq!(repo.filtered(point.raw.as_ref().unwrap()).unwrap(), point.filtered);
     assert_eq!(repo.read_file(&point.commit, "dos.crlf").unwrap().unwrap(), b"a\n", "line ends as the user's git has them");
+}
+
+#[test]
+fn a_checkpoint_holds_everything_but_the_filtered_files() {
+    let (room, repo) = Room::with_repo();
+    write(&repo.work_tree().join(".gitattributes"), "*.bin filter=lfs\n");
+    write(&repo.work_tree().join("old.bin"), "pointer");
+    room.git(repo.work_tree(), &["add", "."]);
+    room.git(repo.work_tree(), &["commit", "-qm", "large files"]);
+    let base = repo.head().unwrap().commit;
+    let lane = lane(&room, &repo, "one");
+    for (path, text) in [("old.bin", "raw"), ("new.bin", "raw"), ("a.txt", "changed\n")] {
+        write(&lane.path().join(path), text);
+    }
+    let point = lane.checkpoint(&base, "m", &author(), 1, &room.scratch()).unwrap();
+    assert_eq!(point.changed.iter().map(|change| change.path.to_str().unwrap()).collect::<Vec<_>>(), ["a.txt"]);
+    assert_eq!(point.omitted.iter().map(|omitted| omitted.why).collect::<Vec<_>>(), [Why::Filtered; 2]);
+    assert_eq!(repo.read_file(&point.commit, "old.bin").unwrap().unwrap(), b"pointer");
+    assert_eq!(repo.read_file(&point.commit, "new.bin").unwrap(), None);
+    let raw = point.raw.clone().unwrap();
+    assert_eq!(repo.read_file(&raw, "old.bin").unwrap().unwrap(), b"raw");
+    assert_eq!(repo.merge_base(&raw, &point.commit).unwrap().as_ref(), Some(&point.commit));
+    // Going on from there, they are still in the lane, still named, and still not taken.
+    write(&lane.path().join("b.txt"), "more");
+    let next = lane.checkpoint(&point.commit, "m", &author(), 1, &room.scratch()).unwrap();
+    assert_eq!(next.changed.iter().map(|change| change.path.to_str().unwrap()).collect::<Vec<_>>(), ["b.txt"]);
+    assert_eq!(next.filtered, ["new.bin", "old.bin"].map(PathBuf::from));
 }
 
 /// One thing that a user may have lying about.

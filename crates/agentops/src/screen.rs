@@ -29,7 +29,29 @@ pub fn run(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
         let share = share.map(|share| format!("  {share} of the tokens")).unwrap_or_default();
         lines.push(line(printer, phase_colour(phase), phase.name.as_str(), &format!("{}{share}", self::phase(phase))));
     }
+    lines.extend(omitted(view, printer));
     lines.extend(ending(view, printer, now_ms));
+    lines
+}
+
+/// Lines that name what a lane's newest checkpoint does not hold.
+const OMITTED_LINES_MAX: usize = 10;
+
+fn omitted(view: &RunView, printer: &Printer) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (phase, lane) in view.phases.iter().flat_map(|phase| phase.lanes.iter().map(move |lane| (phase, lane))) {
+        let Some(session) = lane.sessions.last() else { continue };
+        let mut texts: Vec<String> =
+            session.omitted.iter().take(OMITTED_LINES_MAX).map(|item| format!("{}: {}", item.path, item.reason)).collect();
+        if session.omitted.len() > OMITTED_LINES_MAX {
+            texts.push(format!("and {} more", session.omitted.len() - OMITTED_LINES_MAX));
+        }
+        let place = format!("not in the checkpoint of {}/{}: ", phase.name, lane.name);
+        let titles = [("omitted", place.as_str())].into_iter().chain(std::iter::repeat(("", "")));
+        for ((title, place), text) in titles.zip(&texts) {
+            lines.push(line(printer, "33", title, &format!("{place}{}", agentops_safe::inert_line(text, 300))));
+        }
+    }
     lines
 }
 
@@ -436,6 +458,7 @@ fn decision_words(decision: &agentops_core::run::Decision) -> &'static str {
         Kind::GateBroke => "the gate could not be checked",
         Kind::Conflict => "the lane does not merge with the others",
         Kind::FilteredFiles => "files with a content filter were changed",
+        Kind::WorkOmitted => "the lane holds work that is in no checkpoint (`agentops resume` goes on without it)",
         Kind::NotLoggedIn => "the agent program is not logged in",
         Kind::Provider => "the model provider fails again and again",
         Kind::AgentFailed => "the agent program fails again and again",

@@ -282,6 +282,7 @@ impl State {
             transcript,
             detail,
             said,
+            omitted,
         } = event
         else {
             return illegal("session-ended", "another event");
@@ -301,12 +302,13 @@ impl State {
         session.hand_over.clone_from(hand_over);
         session.detail.clone_from(detail);
         session.said = *said;
+        session.omitted.clone_from(omitted);
 
         let limit = usize::try_from(self.created.workflow.limits.sessions_max).unwrap_or(usize::MAX);
         let retries = self.created.workflow.phase(&id.lane.phase).map_or(0, |phase| phase.retries);
         let lane = self.lane(&id.lane, "session-ended")?;
-        // Raw content of filtered files is kept under its ref and never built upon: the lane goes on from before it.
-        if checkpoint.is_some() && *end != SessionEnd::Filtered {
+        // Up to format 4 the checkpoint of such a session held the raw content of filtered files: it is never built upon.
+        if checkpoint.is_some() && (*end != SessionEnd::Filtered || omitted.is_some()) {
             lane.head.clone_from(checkpoint);
             lane.worked = true;
         }
@@ -349,6 +351,9 @@ impl State {
             SessionEnd::Filtered => decision = Some(DecisionKind::FilteredFiles),
             SessionEnd::Budget => decision = Some(DecisionKind::Budget),
             SessionEnd::UsageUnknown | SessionEnd::Refused | SessionEnd::Interrupted | SessionEnd::Cancelled => {}
+        }
+        if lane.done && omitted.as_ref().is_some_and(|omitted| omitted.unseen > 0) {
+            decision = Some(DecisionKind::WorkOmitted);
         }
         if decision.is_none() && !lane.done && counted >= limit {
             decision = Some(DecisionKind::TooManySessions);
@@ -482,6 +487,10 @@ impl State {
                 state.next_round();
             }
             DecisionKind::GateBroke => {}
+            DecisionKind::WorkOmitted => {
+                let lanes = state.lanes.iter_mut().chain(&mut state.reviews);
+                lanes.filter(|lane| Some(&lane.id.lane) == decision.place.as_ref()).for_each(LaneState::accept_omitted);
+            }
             DecisionKind::Conflict => {
                 let reset_to = state.integrated.clone();
                 let place = decision.place.as_ref();
@@ -499,7 +508,12 @@ impl State {
                     lane.counted_from = lane.sessions.len();
                     if decision.kind == DecisionKind::FilteredFiles {
                         lane.next.findings.clone_from(&decision.detail);
-                        lane.next.reset_to = lane.head.clone().or_else(|| lane.opened.clone());
+                        if lane.sessions.last().is_some_and(|session| session.omitted.is_some()) {
+                            // The checkpoint has everything else, and the filtered files stay in the lane.
+                            lane.accept_omitted();
+                        } else {
+                            lane.next.reset_to = lane.head.clone().or_else(|| lane.opened.clone());
+                        }
                     }
                 }
             }
@@ -664,6 +678,16 @@ impl SessionState {
             hand_over: None,
             detail: None,
             said: None,
+            omitted: None,
+        }
+    }
+}
+
+impl LaneState {
+    /// A person has seen what the newest checkpoint does not hold.
+    fn accept_omitted(&mut self) {
+        if let Some(omitted) = self.sessions.last().and_then(|session| session.omitted.as_ref()) {
+            self.accepted = Some(omitted.list.clone());
         }
     }
 }

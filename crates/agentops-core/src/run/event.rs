@@ -103,6 +103,9 @@ pub enum Event {
         /// What the program itself said that its calls used, where that differs from what the gateway saw by more than 1 %.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         said: Option<Usage>,
+        /// What is in the lane and not in the checkpoint, though nothing ignores it. `None`: nothing, or up to format 4.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        omitted: Option<Omitted>,
     },
     /// The lanes of a phase were merged in their order.
     Merged {
@@ -282,6 +285,15 @@ pub struct SessionFacts {
     pub enforcement: Enforcement,
     /// Hash of the agent's prompt as it was sent.
     pub prompt: BlobId,
+}
+
+/// What a checkpoint does not hold of its lane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Omitted {
+    /// The list: paths with reasons.
+    pub list: BlobId,
+    /// Entries that are not in the list that a person accepted last for this lane.
+    pub unseen: u32,
 }
 
 /// How a session ended, as the supervisor saw it.

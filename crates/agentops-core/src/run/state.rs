@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::action::Key;
-use super::event::{Closing, Created, Outcome, SessionEnd, SessionFacts, Verdict};
+use super::event::{Closing, Created, Omitted, Outcome, SessionEnd, SessionFacts, Verdict};
 use crate::budget::{Amount, Limits, Scope};
 use crate::ceiling::StopReason;
 use crate::id::{BlobId, Commit, LaneId, Name, SessionId};
@@ -174,6 +174,8 @@ pub struct LaneState {
     pub failures: u32,
     /// Sessions before this index do not count towards the limit: a person allowed more.
     pub counted_from: usize,
+    /// The list of what its checkpoints do not hold that a person accepted last.
+    pub accepted: Option<BlobId>,
     /// It waits, since and for how long, in milliseconds: the provider failed.
     pub backoff: Option<Backoff>,
 }
@@ -245,6 +247,8 @@ pub struct SessionState {
     pub detail: Option<BlobId>,
     /// What the program said that its calls used, where that is not what the gateway saw.
     pub said: Option<Usage>,
+    /// What is in its lane and not in its checkpoint.
+    pub omitted: Option<Omitted>,
 }
 
 /// Why a session must be stopped.
@@ -287,6 +291,8 @@ pub enum DecisionKind {
     Conflict,
     /// A session changed files with content filters.
     FilteredFiles,
+    /// The lane holds work that is in no checkpoint.
+    WorkOmitted,
     /// The agent program is not logged in.
     NotLoggedIn,
     /// The provider failed again and again.
@@ -383,6 +389,7 @@ impl LaneState {
             idle_hand_overs: 0,
             failures: 0,
             counted_from: 0,
+            accepted: None,
             backoff: None,
         }
     }

@@ -105,6 +105,7 @@ impl World {
     fn session_end(&mut self, session: &crate::id::SessionId, end: SessionEnd, writes: bool) {
         let (changed, id) = (u32::from(self.choose(3) != 1), self.fresh());
         let artifacts = if changed > 0 { BTreeMap::from([("findings.md".to_owned(), blob(id))]) } else { BTreeMap::new() };
+        let omitted = (writes && self.choose(8) == 7).then(|| Omitted { list: blob(id), unseen: 1 });
         self.append(Event::SessionEnded {
             session: session.clone(),
             end,
@@ -116,6 +117,7 @@ impl World {
             transcript: None,
             detail: None,
             said: None,
+            omitted,
         });
     }
 

@@ -145,6 +145,7 @@ fn end(conductor: &mut Small, session: &SessionId, end: SessionEnd) {
         transcript: None,
         detail: None,
         said: None,
+        omitted: None,
     };
     outcome(conductor, Key::Session { session: session.clone() }, event).expect("the session ends");
 }

@@ -20,6 +20,8 @@ pub struct Parts {
     pub hand_over: Option<String>,
     /// Findings of a gate that refused, or of a conflict.
     pub findings: Option<String>,
+    /// What is in the lane and in no checkpoint of it.
+    pub omitted: Option<String>,
     /// For a reviewer: the change that is judged.
     pub change: Option<String>,
     /// For the close-out: what the run knows of itself.
@@ -43,6 +45,9 @@ pub fn compose(state: &State, session: &SessionId, parts: &Parts, window: Option
     }
     if let Some(hand_over) = &parts.hand_over {
         sections.push(("Hand-over of the session before you".to_owned(), hand_over));
+    }
+    if let Some(omitted) = &parts.omitted {
+        sections.push(("In your work tree, but not part of your work so far".to_owned(), omitted));
     }
     if let Some(change) = &parts.change {
         sections.push(("The change that you judge".to_owned(), change));

@@ -14,7 +14,7 @@ use agentops_core::agent::AgentRef;
 use agentops_core::ceiling::{Enforcement, Meter, Preflight, StopReason, Verdict, Window, estimate_tokens};
 use agentops_core::id::{BlobId, Commit, RunId, SessionId};
 use agentops_core::models;
-use agentops_core::run::{Event, Key, Next, SessionEnd, SessionFacts, State, Stop};
+use agentops_core::run::{Event, Key, Next, PhaseState, SessionEnd, SessionFacts, State, Stop};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 use agentops_git::lanes;
@@ -23,6 +23,7 @@ use super::flow::Flow;
 use super::gateway::{Opening, Way};
 use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, chain, oid, prompt, records, recv_until, variable, work};
 use crate::conductor::Input;
+use crate::omitted;
 
 mod left;
 mod transcript;
@@ -81,6 +82,7 @@ pub(super) fn over(session: &SessionId, end: SessionEnd, detail: Option<BlobId>)
         transcript: None,
         detail,
         said: None,
+        omitted: None,
     }
 }
 
@@ -236,6 +238,11 @@ fn parts(ctx: &Ctx, job: &Job) -> Act<prompt::Parts> {
         findings: text(&job.next.findings)?,
         ..prompt::Parts::default()
     };
+    let lane = job.state.phases.iter().flat_map(PhaseState::all_lanes).find(|lane| lane.id == job.session.lane);
+    if let Some(before) = lane.and_then(|lane| lane.sessions.iter().rfind(|session| session.end.is_some())) {
+        let items = omitted::of_session(before, &ctx.blobs);
+        parts.omitted = (!items.is_empty()).then(|| omitted::lines(items.iter()));
+    }
     for (phase, state) in job.state.created.workflow.phases.iter().zip(&job.state.phases) {
         if let Some(bundle) = &state.bundle {
             parts.bundles.push((phase.name.to_string(), ctx.blobs.text(&bundle.blob)?));

@@ -1,6 +1,7 @@
 //! Lanes, merges, bundles, records and the branch.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use agentops_core::id::{Commit, LaneId, Name, RunId};
@@ -19,7 +20,13 @@ pub(super) fn lane_name(run: &RunId, lane: &LaneId) -> String {
 pub(super) fn open_lane(ctx: &Arc<Ctx>, run: &RunId, lane: &LaneId, base: &Commit, setup: &LaneSetup) -> Act<Event> {
     let opened = || -> Act<Option<String>> {
         let made = make_lane(ctx, run, lane, base)?;
-        set_up(ctx, run, lane, &made, setup)
+        let failed = set_up(ctx, run, lane, &made, setup)?;
+        if failed.is_none() && !(setup.copy.is_empty() && setup.setup.is_empty()) {
+            // Before any agent works here: what is in the lane now is not the agent's.
+            let copied: Vec<PathBuf> = setup.copy.iter().map(PathBuf::from).collect();
+            made.record_baseline(&copied)?;
+        }
+        Ok(failed)
     };
     Ok(match opened() {
         Ok(None) => Event::LaneOpened { lane: lane.clone(), base: base.clone() },

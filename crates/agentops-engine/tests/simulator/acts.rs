@@ -6,7 +6,7 @@ use agentops_core::budget::Amount;
 use agentops_core::call::{CallKind, CallRow};
 use agentops_core::ceiling::{Enforcement, StopReason};
 use agentops_core::id::SessionId;
-use agentops_core::run::{Action, Event, Key, SessionEnd, SessionFacts, Stop, Verdict};
+use agentops_core::run::{Action, Event, Key, Omitted, SessionEnd, SessionFacts, Stop, Verdict};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 
@@ -181,6 +181,10 @@ impl World {
         let checkpoint = (writes == Writes::Files).then(|| self.commit());
         let hand_over = end.is_hand_over().then(|| self.blob());
         let (transcript, detail) = (Some(self.blob()), (end != SessionEnd::Completed).then(|| self.blob()));
+        let omitted = (writes == Writes::Files && self.bad(5)).then(|| {
+            self.count("session: work omitted");
+            Omitted { list: self.blob(), unseen: 1 }
+        });
         let session = session.clone();
         Event::SessionEnded {
             session,
@@ -193,6 +197,7 @@ impl World {
             transcript,
             detail,
             said: None,
+            omitted,
         }
     }
 

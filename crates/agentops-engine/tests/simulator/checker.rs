@@ -259,7 +259,8 @@ fn names(event: &Event, into: &mut BTreeSet<BlobId>) {
             into.insert(detail.clone());
         }
         Event::SessionReady { facts, .. } => into.extend([facts.prompt.clone()]),
-        Event::SessionEnded { artifacts, hand_over, transcript, detail, .. } => {
+        Event::SessionEnded { artifacts, hand_over, transcript, detail, omitted, .. } => {
+            into.extend(omitted.iter().map(|omitted| omitted.list.clone()));
             into.extend(artifacts.values().cloned());
             into.extend([hand_over, transcript, detail].into_iter().flatten().cloned());
         }

@@ -87,6 +87,7 @@ fn refused() -> Vec<(u64, Event)> {
                 transcript: None,
                 detail: None,
                 said: None,
+                omitted: None,
             },
         ),
         (5_200, began(Key::CloseLanes)),

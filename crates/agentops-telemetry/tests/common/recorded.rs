@@ -273,6 +273,7 @@ impl World {
             detail: None,
             // In one session the program says something else than the gateway saw.
             said: (session.ordinal == 2).then_some(Usage { input: 1, ..Usage::default() }),
+            omitted: None,
         });
     }
 }

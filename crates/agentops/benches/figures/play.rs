@@ -70,6 +70,7 @@ impl AtOnce {
                 transcript: Some(self.blob()),
                 detail: None,
                 said: None,
+                omitted: None,
             });
         }
         events

@@ -119,16 +119,77 @@ fn files_with_a_content_filter_need_a_decision_and_never_reach_the_branch_raw() 
     let mut script = quick_script();
     let raw = json!({ "do": "write", "path": "picture.bin", "content": "raw\n" });
     script[0]["when"] = "lane `implement`, session 2".into();
-    let first = json!({ "when": "lane `implement`, session 1", "steps": [{ "do": "call", "usage": 9000 }, raw] });
+    let other = json!({ "do": "write", "path": "notes.txt", "content": "of the first session\n" });
+    let first = json!({ "when": "lane `implement`, session 1", "steps": [{ "do": "call", "usage": 9000 }, raw, other] });
     script.as_array_mut().unwrap().insert(0, first);
     let view = run(&room, "quick", script, 4);
     assert_eq!(view["status"]["decision"]["kind"], "filtered-files");
     assert!(view["detail"].as_str().unwrap().contains("picture.bin"), "{view}");
-    // The next session does something else altogether.
+    // The next session does something else altogether, on top of what the first did besides.
     let view = resume(&room, &view, 0);
     assert_eq!(ends(&view), ["filtered", "completed"]);
     let files = room.git(&["ls-tree", "-r", "--name-only", view["branch"].as_str().unwrap()]);
-    assert!(files.contains("done.txt") && !files.contains("picture.bin"), "{files}");
+    assert!(files.contains("done.txt") && files.contains("notes.txt") && !files.contains("picture.bin"), "{files}");
     let kept = room.git(&["for-each-ref", "--format=%(refname)", "refs/agentops/runs/"]);
     assert_eq!(room.git(&["show", &format!("{}:picture.bin", kept.lines().next().unwrap())]), "raw", "but it is kept");
+}
+
+#[test]
+fn p6_work_that_no_checkpoint_holds_is_named_and_needs_a_decision() {
+    let room = Room::new();
+    let mut script = quick_script();
+    let git = |args: &str| {
+        let argv: Vec<&str> =
+            ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"].into_iter().chain(args.split(' ')).collect();
+        json!({ "do": "run", "argv": argv })
+    };
+    let steps = [
+        git("init -q web"),
+        json!({ "do": "write", "path": "web/app.js", "content": "1\n" }),
+        git("-C web add ."),
+        git("-C web commit -q -m first"),
+    ];
+    script[0]["steps"].as_array_mut().unwrap().extend(steps);
+    let view = run(&room, "quick", script, 4);
+    assert_eq!(view["status"]["decision"]["kind"], "work-omitted");
+    let detail = view["detail"].as_str().unwrap();
+    let lane = detail.split_once('(').and_then(|(_, rest)| rest.split_once(')')).unwrap().0;
+    assert!(detail.contains("- web: "), "{detail}");
+    assert!(std::path::Path::new(lane).join("web/.git").exists(), "the lane is kept until a person decides");
+    let session = &view["phases"][0]["lanes"][0]["sessions"][0];
+    assert_eq!(session["omitted"][0]["path"], "web");
+    let shown = room.run(&["show", view["run"].as_str().unwrap()]).expect(0).stdout;
+    assert!(shown.contains("omitted") && shown.contains("web: "), "{shown}");
+    let view = resume(&room, &view, 0);
+    assert_eq!(ends(&view), ["completed"], "nothing is done again");
+    let branch = view["branch"].as_str().unwrap();
+    assert_eq!(room.git(&["show", &format!("{branch}:web/app.js")]), "1");
+}
+
+#[test]
+fn s6_a_file_that_set_up_copied_reaches_no_branch_and_every_round_has_it() {
+    let room = Room::new();
+    let secret = "PASSWORD=of-the-user-alone\n";
+    room.file(".env.local", secret);
+    let config = "[commands]\ntest = [\"sh\", \"check.sh\"]\n[lane]\ncopy = [\".env.local\"]\nsetup = [[\"cp\", \"README.md\", \"generated.txt\"]]\n";
+    room.file(".agentops/config.toml", config);
+    room.git(&["add", ".agentops"]);
+    room.git(&["commit", "--quiet", "-m", "settings"]);
+    let mut script = quick_script();
+    // The first round is refused by the test, and the second one still finds both files.
+    script[0]["when"] = "This is round 2".into();
+    let look = json!({ "do": "run", "argv": ["cat", ".env.local", "generated.txt"] });
+    script[0]["steps"].as_array_mut().unwrap().insert(0, look);
+    let first = json!({ "when": "lane `implement`, session 1", "steps": [
+        { "do": "call", "usage": 9000 }, { "do": "write", "path": "notes.txt", "content": "1\n" }
+    ] });
+    script.as_array_mut().unwrap().insert(0, first);
+    let view = run(&room, "quick", script, 0);
+    assert_eq!(ends(&view), ["completed", "completed"]);
+    let branch = view["branch"].as_str().unwrap();
+    let files = room.git(&["ls-tree", "-r", "--name-only", branch]);
+    assert!(files.contains("notes.txt") && files.contains("done.txt"), "{files}");
+    assert!(!files.contains(".env.local") && !files.contains("generated.txt"), "{files}");
+    let name = room.git(&["hash-object", ".env.local"]);
+    assert!(!room.git(&["cat-file", "--batch-all-objects", "--batch-check"]).contains(&name), "not even as an object");
 }

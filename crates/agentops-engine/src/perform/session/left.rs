@@ -12,6 +12,7 @@ use agentops_core::workflow::{Check, Writes};
 use agentops_git::{SalvagedCommit, lanes};
 
 use super::super::{Act, Ctx, bundle, commit, oid, work};
+use crate::omitted::Omissions;
 
 /// Documents taken from a lane: how many, and how large each.
 const ARTIFACTS_MAX: usize = 32;
@@ -59,21 +60,24 @@ pub(super) fn wrap_up(
     let kept = lane.checkpoint(&parent, &message, &ctx.author(), ctx.now_seconds(), &ctx.paths.scratch())?;
     let prefix = format!("refs/agentops/salvage/{run}/{}/{}", session.lane, session.ordinal);
     let salvaged = lane.salvage(&prefix, &kept.commit)?;
-    let (mut checkpoint, mut changed, mut dropped) = (None, 0, 0);
+    let (mut checkpoint, mut changed, mut dropped, mut omitted) = (None, 0, 0, None);
     let count = u32::try_from(kept.changed.len()).unwrap_or(u32::MAX);
     let changes: Vec<String> =
         kept.changed.iter().map(|file| format!("{} +{} −{}", file.path.display(), file.added, file.removed)).collect();
     match writes {
         Writes::Files => {
-            if !kept.filtered.is_empty() {
-                let paths = kept.filtered.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+            let known = state.sessions().find(|(_, known)| known.id == *session).map(|(lane, _)| lane);
+            let omissions = Omissions::of(&kept, &salvaged, known.and_then(|lane| lane.accepted.as_ref()), &ctx.blobs);
+            if omissions.has_unseen(&kept.filtered, &ctx.blobs) {
                 left.end = SessionEnd::Filtered;
-                left.detail = Some(format!(
-                    "these files pass a content filter (such as Git LFS), which is not run outside a sandbox: {paths}"
-                ));
             }
+            if let Some(text) = omissions.unseen_text(lane.path()) {
+                let before = left.detail.take().map(|detail| format!("{detail}\n\n")).unwrap_or_default();
+                left.detail = Some(before + &text);
+            }
+            omitted = omissions.store(&ctx.blobs)?;
             let name = format!("refs/agentops/runs/{run}/{}/{}", session.lane, session.ordinal);
-            work::keep_ref(ctx, &name, &kept.commit)?;
+            work::keep_ref(ctx, &name, kept.raw.as_ref().unwrap_or(&kept.commit))?;
             checkpoint = Some(commit(&kept.commit)?);
             changed = count;
         }
@@ -113,6 +117,7 @@ pub(super) fn wrap_up(
         transcript,
         detail: left.detail.map(|words| ctx.put(&words)).transpose()?,
         said: left.said,
+        omitted,
     })
 }
 

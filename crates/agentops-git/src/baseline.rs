@@ -1,0 +1,346 @@
+//! What set-up brought into a lane before the agent came: copied files, build output, changed lock files.
+//!
+//! None of it is the agent's work, so no checkpoint takes it unless the agent changed it, and no reset removes it. It is
+//! recorded once, when set-up has ended: an index of ours with the hash of each file that git would take for a change, and a
+//! list. The contents are not stored anywhere: a copied file may hold a password.
+//!
+//! Ignored files may be many (`node_modules`), so only the folders that git ignores as a whole are listed, with the time.
+//! Should the agent change the ignore rules, a file there that has not changed since that time is still not the agent's.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::{Do, Listing, copy_index};
+use crate::error::{Error, Result};
+use crate::lanes::{Lane, OUT_DIR};
+use crate::names;
+use crate::oid::Oid;
+use crate::plain::write_whole;
+
+/// Ignored files and folders that are listed.
+const IGNORED_MAX: usize = 100_000;
+
+/// How set-up left a path that differs from the lane's base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Brought {
+    /// The base does not have it.
+    Added,
+    /// The base has another version of it.
+    Changed,
+    /// The base has it and the lane does not.
+    Removed,
+}
+
+/// What set-up left in a lane.
+#[derive(Debug, Default)]
+pub(crate) struct Baseline {
+    /// Time of the record by the file system's clock: seconds and nanoseconds.
+    recorded_at: (i64, i64),
+    /// Files that were copied from the user's checkout.
+    copied: BTreeSet<PathBuf>,
+    brought: BTreeMap<PathBuf, Brought>,
+    /// Nested repositories with commits.
+    histories: HashSet<PathBuf>,
+    /// Ignored files and folders.
+    ignored: HashSet<PathBuf>,
+}
+
+/// What a checkpoint does about a path that set-up brought.
+pub(crate) enum Verdict {
+    /// The agent changed it, or set-up did not bring it.
+    AsUsual,
+    /// Unchanged: no part of the checkpoint.
+    Leave,
+    /// Unchanged again, but an earlier checkpoint has the agent's version.
+    Remove,
+    /// Copied from the checkout and changed: no part of the checkpoint, and named.
+    Omit,
+}
+
+impl Lane {
+    /// Records what set-up brought. `copied` are the files that came from the user's checkout. Call it when set-up has ended
+    /// and before an agent starts; a repetition replaces the record.
+    ///
+    /// # Errors
+    /// Git fails, or the record cannot be written.
+    pub fn record_baseline(&self, copied: &[PathBuf]) -> Result<()> {
+        let index = self.record().join("baseline.index.new");
+        if copy_index(&self.index(), &index).is_err() {
+            self.plain_on(&index)?.args(["read-tree", self.base().as_str()]).ok()?;
+        }
+        let listing = self.listing(&index)?;
+        let mut baseline = Baseline { copied: copied.iter().cloned().collect(), ..Baseline::default() };
+        let (mut files, mut links, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        let mut parents = HashMap::new();
+        for path in listing.differing.iter().chain(copied.iter().filter(|path| !listing.differing.contains(path))) {
+            let tracked = listing.tracked.contains(path);
+            let (list, brought) = match self.look(path, &listing, &mut parents) {
+                Do::Add if self.path().join(path).is_symlink() => (&mut links, Some(Brought::Added)),
+                Do::Add => (&mut files, Some(Brought::Added)),
+                Do::Remove => (&mut gone, tracked.then_some(Brought::Removed)),
+                Do::Keep | Do::Omit(_) => continue,
+            };
+            list.extend_from_slice(path.as_os_str().as_bytes());
+            list.push(0);
+            let brought = if tracked && brought == Some(Brought::Added) { Some(Brought::Changed) } else { brought };
+            // A placeholder of the listing is tracked and gone, but no file of the base.
+            if let Some(brought) = brought.filter(|_| !listing.is_placeholder(path)) {
+                baseline.brought.insert(path.clone(), brought);
+            }
+        }
+        let update = |how: &[&'static str], paths: Vec<u8>| -> Result<()> {
+            if paths.is_empty() {
+                return Ok(());
+            }
+            let call = self.plain_on(&index)?.arg("update-index").args(how.iter().copied()).args(["-z", "--stdin"]);
+            call.stdin(paths).long().ok().map(drop)
+        };
+        update(&["--force-remove"], gone)?;
+        // Without objects: git compares files by hash alone. Of a link it needs the object, and a link holds no secret.
+        update(&["--add", "--remove", "--replace", "--info-only"], files)?;
+        update(&["--add", "--remove", "--replace"], links)?;
+        baseline.histories = self.nested_histories(&listing).into_iter().map(|omitted| omitted.path).collect();
+        baseline.ignored = self.ignored()?;
+        baseline.recorded_at = self.file_system_time()?;
+        sync(&index)?;
+        fs::rename(&index, self.baseline_index()).map_err(Error::io("write", self.baseline_index()))?;
+        write_whole(&self.baseline_list(), &baseline.encode())?;
+        sync(&self.baseline_list())?;
+        sync(&self.record())
+    }
+
+    /// What set-up brought; none where no set-up was recorded.
+    pub(crate) fn baseline(&self) -> Result<Option<Baseline>> {
+        match fs::read(self.baseline_list()) {
+            Ok(bytes) => Ok(Some(Baseline::decode(&bytes))),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("read", self.baseline_list())(e)),
+        }
+    }
+
+    fn baseline_index(&self) -> PathBuf {
+        self.record().join("baseline.index")
+    }
+
+    fn baseline_list(&self) -> PathBuf {
+        self.record().join("baseline")
+    }
+
+    /// Ignored files and folders that are ignored as a whole.
+    fn ignored(&self) -> Result<HashSet<PathBuf>> {
+        let call = self.plain_on(&self.index())?.args(["ls-files", "-z", "-o", "-i", "--directory", "--exclude-standard"]);
+        let out = call.long().ok()?;
+        let paths = out.split(|b| *b == 0).filter(|path| !path.is_empty());
+        let paths = paths.map(|path| names::path(path.strip_suffix(b"/").unwrap_or(path)));
+        Ok(paths.filter(|path| !path.starts_with(OUT_DIR)).take(IGNORED_MAX).collect())
+    }
+
+    /// The present time as the lane's file system tells it.
+    fn file_system_time(&self) -> Result<(i64, i64)> {
+        let probe = tempfile::NamedTempFile::new_in(self.path()).map_err(Error::io("write in", self.path()))?;
+        let meta = probe.as_file().metadata().map_err(Error::io("look at", probe.path()))?;
+        Ok((meta.ctime(), meta.ctime_nsec()))
+    }
+
+    /// Paths of the recorded index that are no longer as they were; none when that cannot be known.
+    fn changed_since_baseline(&self, room: &Path) -> Option<HashSet<PathBuf>> {
+        let index = room.join("baseline.index");
+        copy_index(&self.baseline_index(), &index).ok()?;
+        // Files that were written in the second of the record are hashed here once, and not at the next checkpoint again.
+        self.plain_on(&index).ok()?.args(["update-index", "-q", "--refresh"]).long().ok_or_code(&[1]).ok()?;
+        let out = self.plain_on(&index).ok()?.args(["ls-files", "-z", "-m", "-d"]).long().ok().ok()?;
+        let new = self.record().join("baseline.index.new");
+        let _only_a_shortcut = copy_index(&index, &new).and_then(|()| fs::rename(&new, self.baseline_index()));
+        Some(out.split(|b| *b == 0).filter(|path| !path.is_empty()).map(names::path).collect())
+    }
+
+    /// What to do about each differing path that set-up may have brought.
+    pub(crate) fn judge_by_baseline(
+        &self,
+        baseline: &Baseline,
+        parent: &Oid,
+        room: &Path,
+        listing: &Listing,
+    ) -> Result<HashMap<PathBuf, Verdict>> {
+        let mut verdicts = HashMap::new();
+        let known = |path: &Path| baseline.brought.contains_key(path) || baseline.copied.contains(path);
+        let changed = if listing.differing.iter().any(|path| known(path)) {
+            self.changed_since_baseline(room)
+        } else {
+            Some(HashSet::new())
+        };
+        // Paths that an earlier checkpoint of this lane has from the agent.
+        let mut taken: Option<HashSet<PathBuf>> = None;
+        for path in &listing.differing {
+            let copied = baseline.copied.contains(path);
+            let exists = fs::symlink_metadata(self.path().join(path)).is_ok();
+            let brought = baseline.brought.get(path).copied();
+            let verdict = match brought {
+                Some(Brought::Removed) if exists => Verdict::AsUsual,
+                None if !copied => {
+                    let theirs = listing.tracked.contains(path) || listing.forced.contains(path) || !exists;
+                    if !theirs && baseline.ignored_before(path) && self.is_older(path, baseline.recorded_at) {
+                        Verdict::Leave
+                    } else {
+                        Verdict::AsUsual
+                    }
+                }
+                _ if !exists && brought != Some(Brought::Removed) => Verdict::AsUsual,
+                _ if changed.as_ref().is_none_or(|changed| changed.contains(path)) => {
+                    if copied {
+                        Verdict::Omit
+                    } else {
+                        Verdict::AsUsual
+                    }
+                }
+                _ if !listing.tracked.contains(path) => Verdict::Leave,
+                Some(Brought::Added) | None => Verdict::Remove,
+                Some(Brought::Changed | Brought::Removed) => {
+                    let paths = match &mut taken {
+                        Some(paths) => paths,
+                        None => taken.insert(self.repo.changed_paths(self.base(), parent)?),
+                    };
+                    if paths.contains(path) { Verdict::AsUsual } else { Verdict::Leave }
+                }
+            };
+            if !matches!(verdict, Verdict::AsUsual) {
+                verdicts.insert(path.clone(), verdict);
+            }
+        }
+        Ok(verdicts)
+    }
+
+    /// Whether neither content nor rights of a file changed after a time. An agent cannot set this time.
+    fn is_older(&self, path: &Path, than: (i64, i64)) -> bool {
+        let meta = fs::symlink_metadata(self.path().join(path));
+        meta.is_ok_and(|meta| (meta.ctime(), meta.ctime_nsec()) <= than)
+    }
+
+    /// Paths of set-up that a reset to a commit leaves as they are: those that the commit does not have, and those of which
+    /// it has only the version that was there before set-up.
+    pub(crate) fn kept_by_reset(&self, commit: &Oid) -> Result<KeptPaths> {
+        let mut kept = KeptPaths::default();
+        let baseline = self.baseline()?.unwrap_or_default();
+        let filtered = self.filtered_paths();
+        if baseline.brought.is_empty() && baseline.copied.is_empty() && filtered.is_empty() {
+            return Ok(kept);
+        }
+        let in_commit: HashSet<PathBuf> = self.repo.list_tree(commit, None)?.into_iter().map(|entry| entry.path).collect();
+        let changed = self.repo.changed_paths(self.base(), commit)?;
+        let exists = |path: &Path| fs::symlink_metadata(self.path().join(path)).is_ok();
+        let all = baseline.brought.keys().chain(&baseline.copied);
+        let brought = all.filter(|path| {
+            let removed = baseline.brought.get(*path) == Some(&Brought::Removed);
+            exists(path) != removed && !changed.contains(*path)
+        });
+        for path in brought.chain(filtered.iter().filter(|path| exists(path))) {
+            let list = if in_commit.contains(path) { &mut kept.tracked } else { &mut kept.untracked };
+            list.insert(path.clone());
+        }
+        Ok(kept)
+    }
+
+    /// Remembers which files a content filter kept out of the newest checkpoint.
+    pub(crate) fn remember_filtered(&self, paths: &[PathBuf]) -> Result<()> {
+        let file = self.record().join("filtered");
+        if paths.is_empty() {
+            return match fs::remove_file(&file) {
+                Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", file)(e)),
+                _ => Ok(()),
+            };
+        }
+        let mut bytes = Vec::new();
+        for path in paths {
+            bytes.extend_from_slice(path.as_os_str().as_bytes());
+            bytes.push(0);
+        }
+        write_whole(&file, &bytes)
+    }
+
+    fn filtered_paths(&self) -> Vec<PathBuf> {
+        let bytes = fs::read(self.record().join("filtered")).unwrap_or_default();
+        bytes.split(|b| *b == 0).filter(|path| !path.is_empty()).map(names::path).collect()
+    }
+}
+
+/// Paths that a reset leaves as they are.
+#[derive(Debug, Default)]
+pub(crate) struct KeptPaths {
+    /// The commit has another version of them.
+    pub tracked: BTreeSet<PathBuf>,
+    /// The commit does not have them.
+    pub untracked: BTreeSet<PathBuf>,
+}
+
+impl KeptPaths {
+    pub(crate) fn contains(&self, path: &Path) -> bool {
+        self.tracked.contains(path) || self.untracked.contains(path)
+    }
+}
+
+impl Baseline {
+    /// Whether a nested repository with commits was there before the agent.
+    pub(crate) fn has_history(&self, folder: &Path) -> bool {
+        self.histories.contains(folder)
+    }
+
+    fn ignored_before(&self, path: &Path) -> bool {
+        path.ancestors().any(|part| self.ignored.contains(part))
+    }
+
+    /// Rows of `<tag> <path>\0`.
+    fn encode(&self) -> Vec<u8> {
+        let (seconds, nanoseconds) = self.recorded_at;
+        let mut bytes = format!("t {seconds}.{nanoseconds}\0").into_bytes();
+        let mut row = |tag: &[u8], path: &Path| {
+            bytes.extend_from_slice(tag);
+            bytes.extend_from_slice(path.as_os_str().as_bytes());
+            bytes.push(0);
+        };
+        self.copied.iter().for_each(|path| row(b"c ", path));
+        for (path, brought) in &self.brought {
+            let tag = match brought {
+                Brought::Added => b"a ",
+                Brought::Changed => b"m ",
+                Brought::Removed => b"r ",
+            };
+            row(tag, path);
+        }
+        self.histories.iter().for_each(|path| row(b"h ", path));
+        self.ignored.iter().for_each(|path| row(b"i ", path));
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Self {
+        let mut baseline = Self::default();
+        for row in bytes.split(|b| *b == 0) {
+            let Some((tag, rest)) = row.split_first_chunk::<2>() else { continue };
+            let path = names::path(rest);
+            match tag {
+                b"t " => {
+                    let text = String::from_utf8_lossy(rest);
+                    let (seconds, nanoseconds) = text.split_once('.').unwrap_or_default();
+                    let number = |text: &str| text.parse().unwrap_or_default();
+                    baseline.recorded_at = (number(seconds), number(nanoseconds));
+                }
+                b"c " => drop(baseline.copied.insert(path)),
+                b"a " => drop(baseline.brought.insert(path, Brought::Added)),
+                b"m " => drop(baseline.brought.insert(path, Brought::Changed)),
+                b"r " => drop(baseline.brought.insert(path, Brought::Removed)),
+                b"h " => drop(baseline.histories.insert(path)),
+                b"i " => drop(baseline.ignored.insert(path)),
+                _ => {}
+            }
+        }
+        baseline
+    }
+}
+
+/// Brings a file or folder to the disk.
+fn sync(path: &Path) -> Result<()> {
+    fs::File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("write", path))
+}

@@ -1,0 +1,189 @@
+//! What differs between a lane's files and an index, repositories inside the lane included.
+//!
+//! Git shows a folder that has its own `.git` as one untracked entry and does not look inside, unless the index already has a
+//! file in it. So a placeholder goes into our copy of the index for each such folder, and git lists again: then every ignore
+//! rule, the outer and the nested ones, means what it means everywhere else. The placeholder has no file, so that it is
+//! listed as deleted and removed with the other deletions.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{Omitted, Why};
+use crate::error::Result;
+use crate::lanes::{Lane, OUT_DIR};
+use crate::names;
+
+/// Levels of repositories inside repositories that are looked into. Each level lists the lane once more.
+const NESTED_LEVELS_MAX: usize = 8;
+const PLACEHOLDER: &str = ".agentops-placeholder";
+
+/// What a lane's files look like beside an index.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Paths in the index.
+    pub tracked: HashSet<PathBuf>,
+    /// Untracked, modified and deleted paths, sorted.
+    pub differing: Vec<PathBuf>,
+    /// Folders with a `.git` of their own that the index did not know.
+    pub nested: BTreeSet<PathBuf>,
+    /// Files that the agent's sparse checkout took out of the work tree, and folders of such files.
+    pub hidden: HashSet<PathBuf>,
+    /// Ignored files that the agent put into its own index.
+    pub forced: HashSet<PathBuf>,
+    /// What git could not list.
+    pub omitted: Vec<Omitted>,
+}
+
+impl Listing {
+    /// Whether a path is only hidden by a sparse checkout: then its absence is no deletion.
+    pub(crate) fn is_hidden(&self, path: &Path) -> bool {
+        !self.hidden.is_empty() && path.ancestors().any(|part| self.hidden.contains(part))
+    }
+
+    /// Whether a path is one of ours that makes git look into a nested repository.
+    pub(crate) fn is_placeholder(&self, path: &Path) -> bool {
+        path.file_name().is_some_and(|name| name == PLACEHOLDER)
+            && path.parent().is_some_and(|folder| self.nested.contains(folder))
+    }
+}
+
+/// One line of `ls-files -t`: `H` is in the index, everything else differs.
+struct Row {
+    in_index: bool,
+    path: PathBuf,
+}
+
+impl Lane {
+    /// Lists what differs from an index of ours. Placeholders may be added to the index; all of them are in the answer.
+    pub(crate) fn listing(&self, index: &Path) -> Result<Listing> {
+        let mut listing = Listing::default();
+        for level in 0.. {
+            let (rows, unreadable) = self.rows(index)?;
+            let (folders, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| is_folder(&row.path));
+            let folders: Vec<PathBuf> = folders.iter().map(|row| without_slash(&row.path)).collect();
+            let last = folders.is_empty() || level == NESTED_LEVELS_MAX || self.add_placeholders(index, &folders).is_err();
+            if !last {
+                listing.nested.extend(folders);
+                continue;
+            }
+            let unreadable = unreadable.into_iter().map(|path| Omitted { path, why: Why::Unreadable });
+            let unlisted = folders.into_iter().map(|path| Omitted { path, why: Why::NestedRepository });
+            listing.omitted = unreadable.chain(unlisted).collect();
+            let (tracked, differing): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.in_index);
+            listing.tracked = tracked.into_iter().map(|row| row.path).collect();
+            listing.differing = differing.into_iter().map(|row| row.path).collect();
+            listing.differing.sort();
+            listing.differing.dedup();
+            break;
+        }
+        Ok(listing)
+    }
+
+    /// Every path in the index and every path that differs from it; and folders that git may not enter. A repository inside
+    /// the lane is one path that ends with a slash.
+    fn rows(&self, index: &Path) -> Result<(Vec<Row>, Vec<PathBuf>)> {
+        let call = self.plain_on(index)?.args(["ls-files", "-z", "-t", "-c", "-o", "-m", "-d", "--exclude-standard"]);
+        let out = call.arg(format!("--exclude=/{OUT_DIR}")).long().ok_or_code(&[])?;
+        let rows = out.stdout.split(|b| *b == 0).filter_map(|row| {
+            let path = names::path(row.get(2..).filter(|path| !path.is_empty())?);
+            // What was committed there by hand is not ours to follow either.
+            (!path.starts_with(OUT_DIR)).then(|| Row { in_index: matches!(row[0], b'H' | b'S'), path })
+        });
+        let unreadable = out.stderr.lines().filter_map(|line| {
+            let rest = line.strip_prefix("warning: could not open directory '")?;
+            // Git cuts its message when the path is too long: then the last whole folder of it is named.
+            let path = rest.rsplit_once("': ").map(|(path, _)| path).or_else(|| Some(rest.rsplit_once('/')?.0))?;
+            Some(without_slash(Path::new(path)))
+        });
+        Ok((rows.collect(), unreadable.collect()))
+    }
+
+    /// Untracked, modified and deleted paths. A nested repository ends with a slash.
+    pub(crate) fn differing(&self, index: &Path) -> Result<Vec<PathBuf>> {
+        let (rows, _) = self.rows(index)?;
+        Ok(rows.into_iter().filter(|row| !row.in_index).map(|row| row.path).collect())
+    }
+
+    fn add_placeholders(&self, index: &Path, folders: &[PathBuf]) -> Result<()> {
+        let mut entries = Vec::new();
+        for folder in folders {
+            // No object of this name is needed: the entry is removed before a tree is written.
+            entries.extend(format!("100644 {}\t", self.base().as_str()).bytes());
+            entries.extend_from_slice(folder.as_os_str().as_bytes());
+            entries.extend_from_slice(b"/");
+            entries.extend_from_slice(PLACEHOLDER.as_bytes());
+            entries.push(0);
+        }
+        self.plain_on(index)?
+            .args(["update-index", "--add", "--replace", "-z", "--index-info"])
+            .stdin(entries)
+            .long()
+            .ok()
+            .map(drop)
+    }
+
+    /// Repositories inside the lane that have commits of their own, which no checkpoint holds. Their files are ordinary files.
+    pub(crate) fn nested_histories(&self, listing: &Listing) -> Vec<Omitted> {
+        let mut folders: HashSet<&Path> = listing.nested.iter().map(PathBuf::as_path).collect();
+        for path in listing.tracked.iter().chain(&listing.differing) {
+            for folder in path.ancestors().skip(1).take_while(|folder| *folder != Path::new("")) {
+                if !folders.insert(folder) {
+                    break;
+                }
+            }
+        }
+        let with_commits = folders.into_iter().filter(|folder| has_commits(&self.path().join(folder).join(".git")));
+        with_commits.map(|folder| Omitted { path: folder.to_owned(), why: Why::NestedHistory }).collect()
+    }
+}
+
+fn is_folder(path: &Path) -> bool {
+    path.as_os_str().as_bytes().ends_with(b"/")
+}
+
+fn without_slash(path: &Path) -> PathBuf {
+    let bytes = path.as_os_str().as_bytes();
+    names::path(bytes.strip_suffix(b"/").unwrap_or(bytes))
+}
+
+/// Whether a `.git` names commits. One that leads elsewhere is taken for having some: what it names is not looked at.
+fn has_commits(git: &Path) -> bool {
+    let Ok(meta) = fs::symlink_metadata(git) else { return false };
+    if !meta.is_dir() {
+        return true;
+    }
+    let is_file = |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_dir());
+    let detached = read_start(&git.join("HEAD")).is_ok_and(|head| !head.starts_with(b"ref:") && !head.is_empty());
+    detached || is_file(&git.join("packed-refs")) || git.join("reftable").is_dir() || has_refs(&git.join("refs"))
+}
+
+/// The first bytes of a file of the agent's, which may be a pipe or have no end.
+fn read_start(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)?;
+    let mut start = Vec::new();
+    file.take(64).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+/// Whether a folder of refs has one. Bounded: a deep or large one is taken for having some.
+fn has_refs(refs: &Path) -> bool {
+    const FOLDERS_MAX: usize = 1000;
+    let mut todo = vec![refs.to_owned()];
+    let mut seen = 0;
+    while let Some(folder) = todo.pop() {
+        seen += 1;
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            if seen + todo.len() > FOLDERS_MAX || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                return true;
+            }
+            todo.push(entry.path());
+        }
+    }
+    false
+}

@@ -1,0 +1,237 @@
+//! What lane set-up brought: it is no work of the agent's, and it stays.
+
+mod room;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use agentops_git::{Checkpoint, Lane, Oid, Repo, Status, Why, lanes};
+use room::{Room, author, write};
+
+struct Fixture {
+    room: Room,
+    repo: Repo,
+    base: Oid,
+    lane: Lane,
+}
+
+const SECRET: &str = "PASSWORD=hunter2-of-the-user\n";
+
+/// A lane after set-up: `.env.local` was copied, and a build left files that are new, changed, removed and ignored.
+fn after_set_up() -> Fixture {
+    let (room, repo) = Room::with_repo();
+    write(&repo.work_tree().join("app.lock"), "1\n");
+    room.git(repo.work_tree(), &["add", "."]);
+    room.git(repo.work_tree(), &["commit", "-qm", "lock"]);
+    let base = repo.head().unwrap().commit;
+    let lane = lanes::create(&repo, &room.path("lanes/one"), &base, "one").unwrap();
+    let fixture = Fixture { room, repo, base, lane };
+    set_up(&fixture);
+    fixture
+}
+
+fn set_up(fixture: &Fixture) {
+    let at = fixture.at();
+    write(&at.join(".env.local"), SECRET);
+    write(&at.join("dist/app.js"), "built\n");
+    write(&at.join("dist/lib.js"), "built\n");
+    std::os::unix::fs::symlink("app.js", at.join("dist/link")).unwrap();
+    write(&at.join("app.lock"), "2\n");
+    fs::remove_file(at.join("dir/b.txt")).unwrap();
+    write(&at.join("target/cache"), "cached\n");
+    write(&at.join("target/other"), "cached\n");
+    fixture.room.git(at, &["init", "-q", "vendor"]);
+    write(&at.join("vendor/lib.c"), "vendored\n");
+    fixture.lane.record_baseline(&[PathBuf::from(".env.local")]).unwrap();
+}
+
+impl Fixture {
+    fn at(&self) -> &Path {
+        self.lane.path()
+    }
+
+    fn checkpoint_on(&self, parent: &Oid) -> Checkpoint {
+        self.lane.checkpoint(parent, "work", &author(), 7, &self.room.scratch()).unwrap()
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        self.checkpoint_on(&self.base)
+    }
+
+    fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.at().join(path)).ok()
+    }
+
+    /// Whether the user's repository has an object with this content.
+    fn is_stored(&self, text: &str) -> bool {
+        let file = self.room.path("content");
+        write(&file, text);
+        let name = self.room.git(self.repo.work_tree(), &["hash-object", file.to_str().unwrap()]);
+        self.room.try_git(self.repo.work_tree(), &["cat-file", "-e", &name]).0
+    }
+}
+
+fn changes(point: &Checkpoint) -> Vec<(&str, Status)> {
+    point.changed.iter().map(|change| (change.path.to_str().unwrap(), change.status)).collect()
+}
+
+fn omitted(point: &Checkpoint) -> Vec<(&str, Why)> {
+    point.omitted.iter().map(|omitted| (omitted.path.to_str().unwrap(), omitted.why)).collect()
+}
+
+#[test]
+fn s6_what_set_up_brought_is_in_no_checkpoint() {
+    let fixture = after_set_up();
+    let untouched = fixture.checkpoint();
+    assert_eq!((changes(&untouched), omitted(&untouched)), (vec![], vec![]));
+    assert_eq!(untouched.commit, fixture.base);
+    write(&fixture.at().join("a.txt"), "work\n");
+    // The agent's own commit takes everything; building again gives the same files.
+    fixture.room.git(fixture.at(), &["add", "-A", "--", ":!vendor"]);
+    fixture.room.git(fixture.at(), &["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "all"]);
+    fs::remove_file(fixture.at().join("dist/link")).unwrap();
+    std::os::unix::fs::symlink("app.js", fixture.at().join("dist/link")).unwrap();
+    write(&fixture.at().join("dist/app.js"), "built\n");
+    let point = fixture.checkpoint();
+    assert_eq!((changes(&point), omitted(&point)), (vec![("a.txt", Status::Modified)], vec![]));
+}
+
+#[test]
+fn s6_the_content_of_a_copied_file_is_nowhere_in_the_repository() {
+    let fixture = after_set_up();
+    fixture.checkpoint();
+    assert!(!fixture.is_stored(SECRET));
+    let changed = format!("{SECRET}MORE=1\n");
+    write(&fixture.at().join(".env.local"), &changed);
+    write(&fixture.at().join("a.txt"), "work\n");
+    let point = fixture.checkpoint();
+    assert_eq!(changes(&point), [("a.txt", Status::Modified)]);
+    assert_eq!(omitted(&point), [(".env.local", Why::Copied)]);
+    assert!(!fixture.is_stored(&changed));
+    // The agent no longer has it ignored, or stages it by force: it is the user's all the same.
+    write(&fixture.at().join(".gitignore"), "");
+    let point = fixture.checkpoint();
+    assert_eq!(omitted(&point), [(".env.local", Why::Copied)]);
+}
+
+#[test]
+fn p6_what_the_agent_changed_of_it_is_in_the_checkpoint() {
+    let fixture = after_set_up();
+    write(&fixture.at().join("dist/app.js"), "by the agent\n");
+    write(&fixture.at().join("dist/new.js"), "by the agent\n");
+    write(&fixture.at().join("app.lock"), "3\n");
+    write(&fixture.at().join("dir/b.txt"), "again\n");
+    write(&fixture.at().join("vendor/lib.c"), "by the agent\n");
+    let point = fixture.checkpoint();
+    let expected = [
+        ("app.lock", Status::Modified),
+        ("dir/b.txt", Status::Modified),
+        ("dist/app.js", Status::Added),
+        ("dist/new.js", Status::Added),
+        ("vendor/lib.c", Status::Added),
+    ];
+    assert_eq!(changes(&point), expected);
+    // As it was after set-up again: then it is no part of the work again.
+    write(&fixture.at().join("dist/app.js"), "built\n");
+    write(&fixture.at().join("app.lock"), "2\n");
+    let point = fixture.checkpoint_on(&point.commit);
+    assert_eq!(changes(&point), [("app.lock", Status::Modified), ("dist/app.js", Status::Deleted)]);
+}
+
+#[test]
+fn s6_ignore_rules_that_the_agent_changes_bring_nothing_of_set_up_in() {
+    let fixture = after_set_up();
+    write(&fixture.at().join(".gitignore"), "# nothing\n");
+    write(&fixture.at().join("target/other"), "by the agent\n");
+    write(&fixture.at().join("target/new"), "by the agent\n");
+    // Moved out of the ignored folder it is the agent's, although its time is old.
+    fs::create_dir(fixture.at().join("target/moved")).unwrap();
+    fs::rename(fixture.at().join("target/cache"), fixture.at().join("cache")).unwrap();
+    let point = fixture.checkpoint();
+    let expected = [
+        (".gitignore", Status::Modified),
+        ("cache", Status::Added),
+        ("target/new", Status::Added),
+        ("target/other", Status::Added),
+    ];
+    assert_eq!(changes(&point), expected);
+    // Added by force, an ignored file is meant.
+    let fixture = after_set_up();
+    fixture.room.git(fixture.at(), &["add", "-f", "target/cache"]);
+    assert_eq!(changes(&fixture.checkpoint()), [("target/cache", Status::Added)]);
+}
+
+#[test]
+fn p6_a_reset_keeps_what_set_up_brought() {
+    let fixture = after_set_up();
+    write(&fixture.at().join("left/over"), "goes\n");
+    write(&fixture.at().join("dist/left"), "goes\n");
+    write(&fixture.at().join("a.txt"), "goes\n");
+    write(&fixture.at().join("dist/app.js"), "by the agent\n");
+    let point = fixture.checkpoint();
+    fixture.lane.reset_to(&fixture.base).unwrap();
+    assert_eq!(fixture.read(".env.local").unwrap(), SECRET);
+    assert_eq!(fixture.read("dist/lib.js").unwrap(), "built\n");
+    assert_eq!(fixture.read("vendor/lib.c").unwrap(), "vendored\n");
+    assert_eq!(fixture.read("app.lock").unwrap(), "2\n");
+    assert_eq!(fixture.read("target/cache").unwrap(), "cached\n");
+    assert_eq!(fixture.read("a.txt").unwrap(), "one\ntwo\nthree\n");
+    assert!(fixture.at().join("vendor/.git").exists());
+    for gone in ["left", "dist/left", "dir/b.txt"] {
+        assert!(!fixture.at().join(gone).exists(), "{gone}");
+    }
+    // The commit's own version counts where the agent's work is in it.
+    fixture.lane.reset_to(&point.commit).unwrap();
+    assert_eq!(fixture.read("dist/app.js").unwrap(), "by the agent\n");
+    assert_eq!(fixture.read("app.lock").unwrap(), "2\n");
+    assert_eq!(fixture.read("left/over").unwrap(), "goes\n");
+    let next = fixture.checkpoint_on(&point.commit);
+    assert_eq!((&next.commit, omitted(&next)), (&point.commit, vec![]));
+    // With a damaged index and locked folders as well.
+    fs::write(fixture.repo.common_dir().join("agentops/lanes/one/index"), "garbage").unwrap();
+    fixture.lane.reset_to(&point.commit).unwrap();
+    assert_eq!(fixture.read("app.lock").unwrap(), "2\n");
+    assert_eq!(fixture.read(".env.local").unwrap(), SECRET);
+}
+
+#[test]
+fn p6_a_reset_keeps_files_with_a_content_filter() {
+    let (room, repo) = Room::with_repo();
+    write(&repo.work_tree().join(".gitattributes"), "*.bin filter=lfs\n");
+    write(&repo.work_tree().join("old.bin"), "pointer");
+    room.git(repo.work_tree(), &["add", "."]);
+    room.git(repo.work_tree(), &["commit", "-qm", "large files"]);
+    let base = repo.head().unwrap().commit;
+    let lane = lanes::create(&repo, &room.path("lanes/one"), &base, "one").unwrap();
+    for (path, text) in [("old.bin", "raw"), ("new.bin", "raw"), ("a.txt", "changed\n")] {
+        write(&lane.path().join(path), text);
+    }
+    let point = lane.checkpoint(&base, "m", &author(), 1, &room.scratch()).unwrap();
+    lane.reset_to(&point.commit).unwrap();
+    for path in ["old.bin", "new.bin"] {
+        assert_eq!(fs::read_to_string(lane.path().join(path)).unwrap(), "raw", "{path}");
+    }
+    assert_eq!(fs::read_to_string(lane.path().join("a.txt")).unwrap(), "changed\n");
+    let again = lane.checkpoint(&point.commit, "m", &author(), 1, &room.scratch()).unwrap();
+    assert_eq!((again.commit, again.filtered.len()), (point.commit, 2));
+}
+
+#[test]
+fn a_damaged_record_of_set_up_leaks_no_copied_file() {
+    let fixture = after_set_up();
+    let record = fixture.repo.common_dir().join("agentops/lanes/one");
+    fs::write(record.join("baseline.index"), "garbage").unwrap();
+    let point = fixture.checkpoint();
+    assert_eq!(omitted(&point), [(".env.local", Why::Copied)]);
+    assert!(!fixture.is_stored(SECRET));
+}
+
+#[test]
+fn set_up_that_is_done_again_after_a_crash_is_recorded_again() {
+    let fixture = after_set_up();
+    fs::remove_file(fixture.at().join("dist/link")).unwrap();
+    write(&fixture.at().join("dir/b.txt"), "b\n");
+    set_up(&fixture);
+    let point = fixture.checkpoint();
+    assert_eq!((changes(&point), omitted(&point)), (vec![], vec![]));
+}

@@ -1,0 +1,247 @@
+//! What a checkpoint holds, whatever the agent's own git did, and what it names instead.
+
+mod room;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use agentops_git::{Checkpoint, Lane, Oid, Repo, Status, Why, lanes};
+use room::{Room, author, write};
+
+struct Fixture {
+    room: Room,
+    repo: Repo,
+    base: Oid,
+    lane: Lane,
+}
+
+fn fixture() -> Fixture {
+    let (room, repo) = Room::with_repo();
+    let base = repo.head().unwrap().commit;
+    let lane = lanes::create(&repo, &room.path("lanes/one"), &base, "one").unwrap();
+    Fixture { room, repo, base, lane }
+}
+
+impl Fixture {
+    fn at(&self) -> &Path {
+        self.lane.path()
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        self.checkpoint_on(&self.base)
+    }
+
+    fn checkpoint_on(&self, parent: &Oid) -> Checkpoint {
+        self.lane.checkpoint(parent, "work", &author(), 7, &self.room.scratch()).unwrap()
+    }
+
+    /// The agent's git in the lane.
+    fn git(&self, args: &[&str]) -> String {
+        let mut all = vec!["-c", "user.name=Agent", "-c", "user.email=agent@example.org"];
+        all.extend(args);
+        self.room.git(self.at(), &all)
+    }
+
+    fn git_in(&self, folder: &str, args: &[&str]) -> String {
+        let mut all = vec!["-C", folder];
+        all.extend(args);
+        self.git(&all)
+    }
+}
+
+fn changes(point: &Checkpoint) -> Vec<(&str, Status)> {
+    point.changed.iter().map(|change| (change.path.to_str().unwrap(), change.status)).collect()
+}
+
+fn omitted(point: &Checkpoint) -> Vec<(&str, Why)> {
+    point.omitted.iter().map(|omitted| (omitted.path.to_str().unwrap(), omitted.why)).collect()
+}
+
+#[test]
+fn p6_files_of_a_nested_repository_are_ordinary_files() {
+    let fixture = fixture();
+    write(&fixture.at().join(".gitignore"), "target/\n*.log\n");
+    fixture.git(&["init", "-q", "web"]);
+    write(&fixture.at().join("web/app.js"), "1");
+    write(&fixture.at().join("web/.gitignore"), "dist/\n");
+    for ignored in ["web/dist/out.js", "web/x.log", "web/target/x", "web/deep/x.log"] {
+        write(&fixture.at().join(ignored), "ignored");
+    }
+    fixture.git(&["init", "-q", "web/deep"]);
+    write(&fixture.at().join("web/deep/file"), "2");
+    fixture.git(&["init", "-q", "empty"]);
+    let point = fixture.checkpoint();
+    let added = ["web/.gitignore", "web/app.js", "web/deep/file"].map(|path| (path, Status::Added));
+    assert_eq!(changes(&point), [vec![(".gitignore", Status::Modified)], added.to_vec()].concat());
+    assert_eq!(omitted(&point), [], "without commits nothing of the nested repositories is lost");
+
+    // A change inside is seen as well, and so is a file that is removed.
+    write(&fixture.at().join("web/app.js"), "2");
+    fs::remove_file(fixture.at().join("web/deep/file")).unwrap();
+    let second = fixture.checkpoint_on(&point.commit);
+    assert_eq!(changes(&second), [("web/app.js", Status::Modified), ("web/deep/file", Status::Deleted)]);
+}
+
+#[test]
+fn p6_the_history_of_a_nested_repository_is_named() {
+    let fixture = fixture();
+    for folder in ["web", "dir"] {
+        // One in a new folder, one around files that the base has.
+        fixture.git(&["init", "-q", folder]);
+        write(&fixture.at().join(folder).join("app.js"), "1");
+        fixture.git_in(folder, &["add", "."]);
+        fixture.git_in(folder, &["commit", "-qm", "first"]);
+    }
+    let point = fixture.checkpoint();
+    assert_eq!(changes(&point), [("dir/app.js", Status::Added), ("web/app.js", Status::Added)]);
+    assert_eq!(omitted(&point), [("dir", Why::NestedHistory), ("web", Why::NestedHistory)]);
+    let entries = fixture.repo.list_tree(&point.commit, None).unwrap();
+    assert!(entries.iter().all(|entry| entry.mode != 0o160_000));
+}
+
+#[test]
+fn s3_a_nested_git_that_leads_elsewhere_is_not_followed() {
+    let fixture = fixture();
+    write(&fixture.room.path("outside/secret"), "secret");
+    fixture.git(&["init", "-q", "linked"]);
+    write(&fixture.at().join("linked/mine"), "1");
+    fs::rename(fixture.at().join("linked/.git"), fixture.room.path("outside/git")).unwrap();
+    symlink(fixture.room.path("outside/git"), fixture.at().join("linked/.git")).unwrap();
+    write(&fixture.at().join("pointed/mine"), "1");
+    let pointer = format!("gitdir: {}\n", fixture.room.path("outside/git").display());
+    write(&fixture.at().join("pointed/.git"), pointer);
+    symlink(fixture.room.path("outside"), fixture.at().join("link")).unwrap();
+    write(&fixture.at().join("damaged/.git/HEAD"), "garbage");
+    write(&fixture.at().join("damaged/mine"), "1");
+    let point = fixture.checkpoint();
+    let files = ["damaged/mine", "link", "linked/mine", "pointed/mine"].map(|path| (path, Status::Added));
+    assert_eq!(changes(&point), files);
+    let named = ["damaged", "linked", "pointed"].map(|path| (path, Why::NestedHistory));
+    assert_eq!(omitted(&point), named);
+}
+
+#[test]
+fn repositories_inside_repositories_are_followed_only_so_far() {
+    let fixture = fixture();
+    let mut folder = PathBuf::from("n");
+    for level in 0..12 {
+        fixture.git(&["init", "-q", folder.to_str().unwrap()]);
+        write(&fixture.at().join(&folder).join("file"), level.to_string());
+        folder = folder.join("n");
+    }
+    let point = fixture.checkpoint();
+    assert_eq!(point.changed.len(), 8);
+    let deepest = "n/n/n/n/n/n/n/n/n";
+    assert_eq!(omitted(&point), [(deepest, Why::NestedRepository)]);
+}
+
+#[test]
+fn p6_what_the_agent_added_by_force_is_in_the_checkpoint() {
+    let fixture = fixture();
+    for file in ["target/committed", "target/staged", "target/gone", "target/cache"] {
+        write(&fixture.at().join(file), file);
+    }
+    fixture.git(&["add", "-f", "target/committed", "target/gone"]);
+    fixture.git(&["commit", "-qm", "by the agent"]);
+    fixture.git(&["add", "-f", "target/staged"]);
+    fs::remove_file(fixture.at().join("target/gone")).unwrap();
+    let point = fixture.checkpoint();
+    assert_eq!(changes(&point), [("target/committed", Status::Added), ("target/staged", Status::Added)]);
+    write(&fixture.at().join("target/committed"), "changed");
+    let second = fixture.checkpoint_on(&point.commit);
+    assert_eq!(changes(&second), [("target/committed", Status::Modified)]);
+
+    // The agent's index is data: damaged, split, or something else altogether.
+    fixture.git(&["update-index", "--split-index"]);
+    write(&fixture.at().join("target/split"), "1");
+    fixture.git(&["add", "-f", "target/split"]);
+    assert_eq!(changes(&fixture.checkpoint_on(&second.commit)), [("target/split", Status::Added)]);
+    let index = PathBuf::from(fixture.git(&["rev-parse", "--path-format=absolute", "--git-path", "index"]));
+    fs::remove_file(&index).unwrap();
+    symlink("/dev/zero", &index).unwrap();
+    write(&fixture.at().join("a.txt"), "more\n");
+    assert_eq!(changes(&fixture.checkpoint_on(&second.commit)).len(), 2);
+}
+
+#[test]
+fn p6_a_file_that_a_sparse_checkout_hides_is_not_deleted() {
+    for how in [&["--no-cone", "/new", "/.gitignore"][..], &["--cone", "--sparse-index", "new"]] {
+        let fixture = fixture();
+        fixture.git(&[&["sparse-checkout", "set"], how].concat());
+        assert!(!fixture.at().join("dir/b.txt").exists());
+        write(&fixture.at().join("new/file"), "1");
+        assert_eq!(changes(&fixture.checkpoint()), [("new/file", Status::Added)]);
+        // What is deleted beside it is deleted.
+        fs::remove_file(fixture.at().join(".gitignore")).unwrap();
+        assert_eq!(changes(&fixture.checkpoint()), [(".gitignore", Status::Deleted), ("new/file", Status::Added)]);
+        fixture.lane.reset_to(&fixture.base).unwrap();
+        assert!(fixture.at().join("dir/b.txt").exists());
+    }
+}
+
+#[test]
+fn p6_a_rename_that_changes_only_case_is_kept_whatever_the_checkout_says() {
+    let (room, repo) = Room::with_repo();
+    room.git(repo.work_tree(), &["config", "core.ignorecase", "true"]);
+    let repo = room.repo();
+    let base = repo.head().unwrap().commit;
+    let lane = lanes::create(&repo, &room.path("lanes/one"), &base, "one").unwrap();
+    let fixture = Fixture { room, repo, base, lane };
+    fs::rename(fixture.at().join("a.txt"), fixture.at().join("A.txt")).unwrap();
+    fs::rename(fixture.at().join("dir"), fixture.at().join("Dir")).unwrap();
+    write(&fixture.at().join("Dir/c.txt"), "c");
+    let added = ["A.txt", "Dir/b.txt", "Dir/c.txt"].map(|path| (path, Status::Added));
+    let deleted = ["a.txt", "dir/b.txt"].map(|path| (path, Status::Deleted));
+    assert_eq!(changes(&fixture.checkpoint()), [added.to_vec(), deleted.to_vec()].concat());
+}
+
+#[test]
+fn p6_a_folder_that_may_not_be_entered_is_named() {
+    let fixture = fixture();
+    // Deeper than any path may be long, which stops every user.
+    let mut made = std::process::id().to_string();
+    made.push_str(&"d".repeat(200));
+    let deep = fixture.at().join(&made);
+    fs::create_dir(&deep).unwrap();
+    deepen(&deep, 30);
+    write(&fixture.at().join("a.txt"), "changed\n");
+    let point = fixture.checkpoint();
+    assert_eq!(changes(&point), [("a.txt", Status::Modified)]);
+    let [named] = point.omitted.as_slice() else { panic!("{:?}", point.omitted) };
+    assert!(named.why == Why::Unreadable && named.path.starts_with(&made));
+}
+
+/// Makes folders inside each other, beyond what one path can name.
+fn deepen(top: &Path, levels: usize) {
+    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut folder = openat(CWD, top, flags, Mode::empty()).unwrap();
+    let name = "d".repeat(200);
+    for _ in 0..levels {
+        mkdirat(&folder, &name, Mode::RWXU).unwrap();
+        folder = openat(&folder, &name, flags, Mode::empty()).unwrap();
+    }
+    rustix::io::write(openat(&folder, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).unwrap(), b"x").unwrap();
+}
+
+#[test]
+fn p6_a_path_of_a_thousand_folders_takes_bounded_time() {
+    let fixture = fixture();
+    let folder = PathBuf::from(["d"; 1000].join("/"));
+    for n in 0..20 {
+        write(&fixture.at().join(&folder).join(format!("{n}.txt")), n.to_string());
+    }
+    write(&fixture.at().join(".gitattributes"), "7.txt filter=lfs\n8.txt binary\n");
+    let began = Instant::now();
+    let point = fixture.checkpoint();
+    println!("checkpoint of 20 files 1000 folders deep: {:?}", began.elapsed());
+    assert_eq!(point.changed.len(), 20);
+    assert_eq!(point.filtered, [folder.join("7.txt")]);
+    let binary: Vec<_> = point.changed.iter().filter(|change| change.binary).map(|change| &change.path).collect();
+    assert_eq!(binary, [&folder.join("8.txt")]);
+    assert_eq!(fixture.repo.filtered(point.raw.as_ref().unwrap()).unwrap(), point.filtered);
+    let patch = fixture.repo.patch(&fixture.base, &point.commit, 1 << 20).unwrap();
+    assert!(String::from_utf8_lossy(&patch).contains("Binary files"));
+}
