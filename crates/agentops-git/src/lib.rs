@@ -45,6 +45,7 @@ mod repo;
 mod reset;
 mod run;
 mod user_merge;
+mod user_state;
 
 pub use agent_commits::{AgentRefs, SalvagedCommit};
 pub use boundary::on_boundary;
@@ -62,3 +63,4 @@ pub use refs::Expect;
 pub use repo::{Head, Identity, Repo, WorkStatus};
 pub use run::{Git, Version};
 pub use user_merge::UserMerge;
+pub use user_state::{Difference, UserState};

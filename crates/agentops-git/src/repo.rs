@@ -58,6 +58,8 @@ struct Inner {
     id: String,
     hash: Hash,
     reftable: bool,
+    /// The configuration says `core.bare=true` although this is a checkout.
+    called_bare: bool,
     /// Hooks that the configuration defines by name; new versions of git know these.
     hooks: Vec<Vec<u8>>,
     plain: Plain,
@@ -104,8 +106,9 @@ impl Repo {
         let plain = Plain::new(&found.common_dir, found.hash, &settings)?;
         let digest = Sha256::digest(found.common_dir.as_os_str().as_bytes());
         let id = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
-        let Found { git_dir, common_dir, work_tree, hash } = found;
-        Ok(Self(Arc::new(Inner { git: git.clone(), git_dir, common_dir, work_tree, id, hash, reftable, hooks, plain })))
+        let Found { git_dir, common_dir, work_tree, hash, called_bare } = found;
+        let git = git.clone();
+        Ok(Self(Arc::new(Inner { git, git_dir, common_dir, work_tree, id, hash, reftable, called_bare, hooks, plain })))
     }
 
     pub(crate) fn program(&self) -> &Git {
@@ -136,6 +139,13 @@ impl Repo {
         &self.0.work_tree
     }
 
+    /// The command that mends a checkout whose configuration says `core.bare=true`, so that git itself refuses to work in it;
+    /// none where that is in order.
+    #[must_use]
+    pub fn called_bare(&self) -> Option<&'static str> {
+        self.0.called_bare.then_some("git config core.bare false")
+    }
+
     /// How objects are named.
     #[must_use]
     pub fn hash(&self) -> Hash {
@@ -158,6 +168,7 @@ impl Repo {
             common_dir: self.0.common_dir.clone(),
             work_tree: work_tree.to_owned(),
             hash: self.0.hash,
+            called_bare: self.0.called_bare,
         };
         at.guard(self.0.git.call(["--no-pager"]), &self.0.git, &self.0.hooks)
     }
@@ -314,6 +325,7 @@ struct Found {
     common_dir: PathBuf,
     work_tree: PathBuf,
     hash: Hash,
+    called_bare: bool,
 }
 
 impl Found {
@@ -339,13 +351,25 @@ impl Found {
 fn discover(git: &Git, start: &Path) -> Result<Found> {
     const ASKED: [&str; 5] =
         ["--is-inside-work-tree", "--show-object-format", "--git-dir", "--git-common-dir", "--show-toplevel"];
-    let ask = |questions: &[&str]| {
+    let mut named: Option<PathBuf> = None;
+    let ask = |named: &Option<PathBuf>, questions: &[&str]| {
         let call = git.call(["--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
-        let call = call.args(["-c", "safe.bareRepository=explicit"]).preamble().cwd(start);
+        let mut call = call.args(["-c", "safe.bareRepository=explicit"]).preamble().cwd(start);
+        if let Some(work_tree) = named {
+            call = call.env("GIT_DIR", work_tree.join(".git")).env("GIT_WORK_TREE", work_tree);
+        }
         call.args(["rev-parse", "--path-format=absolute"]).args(questions.iter().copied()).output()
     };
-    let out = ask(&ASKED)?;
+    let mut out = ask(&named, &ASKED)?;
     let path = start.to_owned();
+    // An agent's `git config core.bare true` makes git refuse the checkout. A repository that is really bare has no index.
+    if out.code != Some(0)
+        && out.stderr.contains("must be run in a work tree")
+        && let Some(work_tree) = checkout_called_bare(&ask(&named, &["--absolute-git-dir"])?.stdout, start)
+    {
+        named = Some(work_tree);
+        out = ask(&named, &ASKED)?;
+    }
     if out.code != Some(0) {
         let says = |words: &str| out.stderr.contains(words);
         return Err(if says("dubious ownership") {
@@ -363,7 +387,7 @@ fn discover(git: &Git, start: &Path) -> Result<Found> {
         // A line end inside a path: ask one by one.
         answers.clear();
         for question in ASKED {
-            let mut answer = ask(&[question])?.stdout;
+            let mut answer = ask(&named, &[question])?.stdout;
             answer.pop();
             answers.push(answer);
         }
@@ -380,7 +404,16 @@ fn discover(git: &Git, start: &Path) -> Result<Found> {
         b"sha256" => Hash::Sha256,
         _ => return Err(Error::Unexpected { what: "rev-parse --show-object-format".to_owned() }),
     };
-    Ok(Found { git_dir: real(git_dir)?, common_dir: real(common_dir)?, work_tree: real(work_tree)?, hash })
+    let called_bare = named.is_some();
+    Ok(Found { git_dir: real(git_dir)?, common_dir: real(common_dir)?, work_tree: real(work_tree)?, hash, called_bare })
+}
+
+/// The checkout around `start` whose git directory this is.
+fn checkout_called_bare(git_dir: &[u8], start: &Path) -> Option<PathBuf> {
+    let git_dir = names::path(git_dir.strip_suffix(b"\n")?);
+    let work_tree = git_dir.parent().filter(|_| git_dir.file_name().is_some_and(|name| name == ".git"))?;
+    let inside = start.starts_with(work_tree) && !start.starts_with(&git_dir);
+    (inside && git_dir.join("index").is_file()).then(|| work_tree.to_owned())
 }
 
 fn bare(git: &Git, start: &Path) -> Result<bool> {

@@ -1,0 +1,240 @@
+//! A record of the user's repository, to tell afterwards what changed while an agent ran.
+//!
+//! An agent without a sandbox can write the user's git directory by its path. So the state of that directory is recorded
+//! before a program runs and compared when it has ended ([`UserState::differences`]). Nothing is blocked and nothing is put
+//! back by us: the user may work at the same time, and those changes are theirs.
+//!
+//! A configuration may hold credentials. So a record holds names and hashes of values, never values; the only exceptions are
+//! words such as `true`, which cannot be secret and which are needed to say how a setting is put back.
+
+mod compare;
+mod files;
+mod settings;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::oid::Oid;
+use crate::repo::Repo;
+
+pub use compare::Difference;
+use files::FileState;
+use settings::Setting;
+
+/// Version of the stored form.
+const FORMAT: u32 = 1;
+/// Refs that are ours, or that background maintenance of git writes.
+const NOT_RECORDED: [&str; 4] = ["refs/agentops/", "refs/heads/agentops/", "refs/prefetch/", "refs/stash"];
+/// Refs below which the objects of lost refs and stash entries are kept.
+const KEPT: &str = "refs/agentops/kept/";
+
+/// The user's repository at one moment. Parts that could not be read are `None` and are not compared.
+///
+/// Rows are arrays and not objects, so that no value stands behind a name that looks like one of a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserState {
+    format: u32,
+    /// Hash over everything that could run a program in a merge: settings, hooks and attributes.
+    programs: String,
+    head: Option<HeadState>,
+    /// Hash over the entries of the checkout's index, without the times that git keeps beside them.
+    index: Option<String>,
+    /// Object and name, sorted by name.
+    refs: Option<Vec<(String, String)>>,
+    /// Object and message, newest first.
+    stash: Option<Vec<(String, String)>>,
+    settings: Option<Vec<Setting>>,
+    /// Why the configuration could not be read.
+    unreadable: Option<String>,
+    /// Folders whose files git runs as hooks.
+    hook_folders: Vec<PathBuf>,
+    files: Vec<FileState>,
+}
+
+/// Where `HEAD` of the checkout is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum HeadState {
+    /// On a branch, which may have no commit.
+    Branch(String),
+    /// On a commit.
+    Detached(String),
+}
+
+impl UserState {
+    /// Whether settings, hooks and attributes are as in another record: nothing new could run in a merge.
+    #[must_use]
+    pub fn runs_the_same_programs(&self, other: &Self) -> bool {
+        self.format == other.format && self.programs == other.programs
+    }
+
+    /// The hash that [`Self::runs_the_same_programs`] compares.
+    #[must_use]
+    pub fn programs(&self) -> &str {
+        &self.programs
+    }
+
+    /// Folders whose files git runs as hooks in the checkout.
+    #[must_use]
+    pub fn hook_folders(&self) -> &[PathBuf] {
+        &self.hook_folders
+    }
+
+    /// Why git cannot read the configuration, if it cannot.
+    #[must_use]
+    pub fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
+    }
+}
+
+impl Repo {
+    /// Records the user's repository as it is now.
+    ///
+    /// Hooks and `info/` are also copied aside within the git directory, readable by the user alone, so that what is changed
+    /// there can be put back.
+    ///
+    /// # Errors
+    /// The configuration is sound and git fails all the same.
+    pub fn user_state(&self) -> Result<UserState> {
+        self.user_state_since(None)
+    }
+
+    /// As [`Self::user_state`], for a comparison with an earlier record: folders that held hooks then are read too.
+    ///
+    /// # Errors
+    /// As [`Self::user_state`].
+    pub fn user_state_since(&self, before: Option<&UserState>) -> Result<UserState> {
+        let (settings, unreadable) = match settings::read(self)? {
+            Ok(settings) => (Some(settings), None),
+            Err(words) => (None, Some(words)),
+        };
+        let hook_folders = files::hook_folders(self, settings.as_deref().unwrap_or_default());
+        let mut files = files::of(self, &hook_folders)?;
+        let programs = programs(settings.as_deref(), &files);
+        if let Some(before) = before {
+            let gone: Vec<PathBuf> =
+                before.hook_folders.iter().filter(|folder| !hook_folders.contains(folder)).cloned().collect();
+            files.extend(files::of_hooks(&gone)?);
+        }
+        files::copy_aside(self, &files)?;
+        let mut state = UserState {
+            format: FORMAT,
+            programs,
+            head: None,
+            index: None,
+            refs: None,
+            stash: None,
+            settings,
+            unreadable,
+            hook_folders,
+            files,
+        };
+        // With a configuration that git cannot read, no other command of git works either.
+        if state.unreadable.is_none() {
+            let (head, refs, stash) = self.recorded_refs()?;
+            (state.head, state.refs, state.stash) = (Some(head), Some(refs), Some(stash));
+            state.index = self.recorded_index()?;
+        }
+        Ok(state)
+    }
+
+    #[expect(clippy::type_complexity, reason = "three lists of one command")]
+    fn recorded_refs(&self) -> Result<(HeadState, Vec<(String, String)>, Vec<(String, String)>)> {
+        let out = self.guarded().args(["for-each-ref", "--format=%(HEAD)%(objectname) %(refname)"]).long().ok()?;
+        let (mut head, mut refs, mut has_stash) = (None, Vec::new(), false);
+        for line in String::from_utf8_lossy(&out).lines() {
+            let (mark, rest) = line.split_at_checked(1).unwrap_or_default();
+            let Some((oid, name)) = rest.split_once(' ') else {
+                return Err(Error::Unexpected { what: "for-each-ref".to_owned() });
+            };
+            has_stash |= name == "refs/stash";
+            if mark == "*" {
+                head = Some(HeadState::Branch(name.to_owned()));
+            }
+            if !NOT_RECORDED.iter().any(|ours| name.starts_with(ours)) {
+                refs.push((oid.to_owned(), name.to_owned()));
+            }
+        }
+        refs.sort_by(|a, b| a.1.cmp(&b.1));
+        let head = match head {
+            Some(head) => head,
+            None => {
+                let out = self.guarded().args(["symbolic-ref", "--quiet", "HEAD"]).output()?;
+                match String::from_utf8_lossy(&out.stdout).trim() {
+                    "" => HeadState::Detached(self.head()?.commit.to_string()),
+                    branch => HeadState::Branch(branch.to_owned()),
+                }
+            }
+        };
+        Ok((head, refs, if has_stash { self.stash_entries()? } else { Vec::new() }))
+    }
+
+    fn stash_entries(&self) -> Result<Vec<(String, String)>> {
+        // Only `log` prints the messages of a ref's log. Signatures would start the program that checks them.
+        let args =
+            ["log", "--walk-reflogs", "--format=%H %gs", "--no-show-signature", "--no-patch", "--no-notes", "--no-color"];
+        let out = self.guarded().args(args).args(["refs/stash", "--"]).output()?;
+        if out.code != Some(0) {
+            // The ref without its log: git itself shows no entry then.
+            return Ok(Vec::new());
+        }
+        let text = String::from_utf8_lossy(&out.stdout);
+        let rows = text.lines().filter_map(|line| line.split_once(' '));
+        Ok(rows.map(|(oid, message)| (oid.to_owned(), message.to_owned())).collect())
+    }
+
+    fn recorded_index(&self) -> Result<Option<String>> {
+        match self.guarded().args(["ls-files", "--stage", "--sparse", "-z"]).long().ok() {
+            Ok(entries) => Ok(Some(hash(&entries))),
+            // An index of millions of files, or one that cannot be read.
+            Err(Error::TooMuchOutput { .. } | Error::Failed { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Keeps objects of lost refs and stash entries from being collected, by refs of ours below the run's name. Those that
+    /// are gone already are left out of what is returned.
+    pub(crate) fn keep_objects(&self, run: &str, oids: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+        if oids.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let asked = oids.iter().map(|oid| format!("{oid}\n")).collect::<String>();
+        let out = self.guarded().args(["cat-file", "--batch-check"]).stdin(asked.into_bytes()).ok()?;
+        let text = String::from_utf8_lossy(&out);
+        let there = text.lines().filter(|line| !line.ends_with(" missing")).filter_map(|line| line.split(' ').next());
+        let there: BTreeSet<String> = there.map(str::to_owned).collect();
+        let mut commands = String::new();
+        for oid in &there {
+            let name = format!("{KEPT}{run}/{oid}");
+            crate::names::check_our_ref(&name)?;
+            commands.push_str(&format!("update {name} {}\n", oid.parse::<Oid>()?));
+        }
+        if !commands.is_empty() {
+            self.guarded().args(["update-ref", "--no-deref", "--stdin"]).stdin(commands.into_bytes()).ok()?;
+        }
+        Ok(there)
+    }
+}
+
+/// Everything that could run a program, as one hash.
+fn programs(settings: Option<&[Setting]>, files: &[FileState]) -> String {
+    let mut text = String::from("programs 1\n");
+    let mut field = |value: &str| text.push_str(&format!("{} {value}\n", value.len()));
+    for setting in settings.unwrap_or_default().iter().filter(|setting| !setting.is_bookkeeping()) {
+        setting.fields().into_iter().for_each(&mut field);
+    }
+    for file in files.iter().filter(|file| file.may_run()) {
+        file.fields().iter().for_each(|value| field(value));
+    }
+    if settings.is_none() {
+        field("unreadable");
+    }
+    hash(text.as_bytes())
+}
+
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,153 @@
+//! The effective configuration of the user's checkout: names, and hashes of values.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::hash;
+use crate::error::Result;
+use crate::names;
+use crate::repo::Repo;
+
+/// What git writes itself in everyday work and what starts nothing: which branch follows which.
+const BOOKKEEPING: [&str; 6] = [".remote", ".merge", ".pushremote", ".rebase", ".description", ".vscode-merge-base"];
+/// Sections whose values may be shown. In others a value may be a credential.
+const SHOWN: [&str; 17] = [
+    "alias.",
+    "branch.",
+    "commit.",
+    "core.",
+    "diff.",
+    "extensions.",
+    "filter.",
+    "gpg.",
+    "hook.",
+    "include.",
+    "includeif.",
+    "merge.",
+    "pull.",
+    "push.",
+    "remote.",
+    "sequence.",
+    "user.",
+];
+const SHOWN_CHARS: usize = 200;
+
+/// One setting as one file has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Setting(
+    /// Scope: `system`, `global`, `local`, `worktree`.
+    pub String,
+    /// The file.
+    pub PathBuf,
+    /// Its name, without the password of an address that is part of it.
+    pub String,
+    /// The hash of its value, or `=` and a value that cannot be secret.
+    pub String,
+    /// The value, where it may be shown. It is known only while the record is in memory.
+    #[serde(skip)]
+    pub Option<String>,
+);
+
+impl Setting {
+    pub(super) fn name(&self) -> &str {
+        &self.2
+    }
+
+    /// The value, if it is one that cannot be secret.
+    pub(super) fn plain(&self) -> Option<&str> {
+        self.3.strip_prefix('=')
+    }
+
+    pub(super) fn is_bookkeeping(&self) -> bool {
+        self.2.starts_with("branch.") && BOOKKEEPING.iter().any(|end| self.2.ends_with(end))
+    }
+
+    pub(super) fn fields(&self) -> [&str; 3] {
+        [&self.0, &self.2, &self.3]
+    }
+
+    /// `git config` with the flag that names this setting's file.
+    pub(super) fn git_config(&self, repo: &Repo) -> String {
+        let own = |file: PathBuf| file.canonicalize().is_ok_and(|file| file == self.1);
+        match self.0.as_str() {
+            "local" if own(repo.common_dir().join("config")) => "git config --local".to_owned(),
+            "worktree" if own(repo.git_dir().join("config.worktree")) => "git config --worktree".to_owned(),
+            _ => format!("git config --file {}", super::compare::quote(&self.1.to_string_lossy())),
+        }
+    }
+}
+
+/// Everything that the user's git reads in this checkout; the words of git where it cannot.
+pub(super) fn read(repo: &Repo) -> Result<std::result::Result<Vec<Setting>, String>> {
+    // `git config` looks at no content and starts nothing. The environment is the user's own, as in their merge.
+    let args = ["--no-pager", "config", "--list", "--includes", "--show-scope", "--show-origin", "--null"];
+    let out = repo.as_user().args(args).output()?;
+    if out.code != Some(0) {
+        return Ok(Err(out.stderr.lines().next().unwrap_or("git gave no reason").chars().take(SHOWN_CHARS).collect()));
+    }
+    let fields: Vec<&[u8]> = out.stdout.split(|byte| *byte == 0).collect();
+    let (rows, _) = fields.as_chunks::<3>();
+    let settings = rows.iter().filter(|[scope, ..]| *scope != b"command").map(|[scope, origin, row]| {
+        // A name without a value means true.
+        let (name, value) =
+            row.iter().position(|b| *b == b'\n').map_or((*row, &b"true"[..]), |i| (&row[..i], &row[i + 1..]));
+        let name = without_passwords(&String::from_utf8_lossy(name));
+        let file = names::path(origin.strip_prefix(b"file:").unwrap_or(origin));
+        let file = super::files::as_text(&absolute(repo.work_tree(), &file));
+        let shown = SHOWN.iter().any(|section| name.starts_with(section)).then(|| show(value));
+        Setting(String::from_utf8_lossy(scope).into_owned(), file, name, recorded(value), shown)
+    });
+    Ok(Ok(settings.collect()))
+}
+
+fn absolute(work_tree: &Path, file: &Path) -> PathBuf {
+    let file = work_tree.join(file);
+    file.canonicalize().unwrap_or(file)
+}
+
+/// A value as a record holds it.
+fn recorded(value: &[u8]) -> String {
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    let number = text.len() <= 3 && !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if number || ["true", "false", "yes", "no", "on", "off", "input", "auto", "always", "never"].contains(&text) {
+        return format!("={text}");
+    }
+    hash(value).chars().take(32).collect()
+}
+
+fn show(value: &[u8]) -> String {
+    without_passwords(&String::from_utf8_lossy(value)).chars().take(SHOWN_CHARS).collect()
+}
+
+/// Takes user and password out of an address.
+pub(super) fn without_passwords(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://…{}", without_passwords(&rest[at..])),
+        None => format!("{scheme}://{}", without_passwords(rest)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_holds_no_value_that_could_be_a_secret() {
+        assert_eq!(recorded(b"false"), "=false");
+        assert_eq!(recorded(b"12"), "=12");
+        for secret in [&b"hunter2"[..], b"1234", b"", b"Authorization: x"] {
+            let kept = recorded(secret);
+            assert!(kept.len() == 32 && kept.bytes().all(|b| b.is_ascii_hexdigit()), "{kept}");
+        }
+    }
+
+    #[test]
+    fn addresses_lose_their_passwords() {
+        assert_eq!(without_passwords("url.https://me:pw@host/x.insteadof"), "url.https://…@host/x.insteadof");
+        assert_eq!(without_passwords("https://host/a@b"), "https://host/a@b");
+        assert_eq!(without_passwords("core.bare"), "core.bare");
+    }
+}

@@ -1,0 +1,273 @@
+//! P6: what changed in the user's repository is named, and each command that puts it back does so when it is typed.
+
+mod room;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use agentops_git::{Difference, Git, Repo, UserState};
+use room::{Room, write};
+
+/// Types a command in the checkout.
+#[expect(clippy::disallowed_methods, reason = "a person types the command into a shell")]
+fn type_in(room: &Room, at: &Path, command: &str) {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", command]).current_dir(at).env("HOME", room.path("home")).env("GIT_CONFIG_NOSYSTEM", "1");
+    shell.envs([
+        ("GIT_AUTHOR_NAME", "A"),
+        ("GIT_AUTHOR_EMAIL", "a@b"),
+        ("GIT_COMMITTER_NAME", "A"),
+        ("GIT_COMMITTER_EMAIL", "a@b"),
+    ]);
+    let out = shell.output().unwrap();
+    assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+fn stored(state: &UserState) -> UserState {
+    serde_json::from_slice(&serde_json::to_vec(state).unwrap()).unwrap()
+}
+
+fn words(differences: &[Difference]) -> String {
+    differences.iter().map(|d| format!("{} => {}\n", d.what, d.restore.as_deref().unwrap_or("-"))).collect()
+}
+
+/// Changes the repository, and holds that each change is named with these words and that what is to be typed undoes it all.
+#[track_caller]
+fn changed(room: &Room, repo: &Repo, commands: &[&str], named: &[&str]) -> Vec<Difference> {
+    let before = stored(&repo.user_state().unwrap());
+    for command in commands {
+        type_in(room, repo.work_tree(), command);
+    }
+    let after = repo.user_state_since(Some(&before)).unwrap();
+    let differences = before.differences(&after, repo, Some("r-test")).unwrap();
+    let said = words(&differences);
+    for name in named {
+        assert!(said.contains(name), "`{name}` is not in:\n{said}");
+    }
+    assert_eq!(differences.len(), named.len(), "{said}");
+    if differences.iter().all(|difference| difference.restore.is_some()) {
+        for difference in &differences {
+            type_in(room, repo.work_tree(), difference.restore.as_deref().unwrap());
+        }
+        let again = repo.user_state_since(Some(&before)).unwrap();
+        assert_eq!(words(&before.differences(&again, repo, None).unwrap()), "", "after:\n{said}");
+        assert!(before.runs_the_same_programs(&again));
+    }
+    differences
+}
+
+fn room_with_work() -> (Room, Repo) {
+    let (room, repo) = Room::with_repo();
+    fs::create_dir_all(room.path("home")).unwrap();
+    (room, repo)
+}
+
+#[test]
+fn p6_what_an_agent_changes_in_the_users_repository_is_named_with_what_undoes_it() {
+    let (room, repo) = room_with_work();
+    let at = repo.work_tree().to_owned();
+    assert_eq!(repo.user_state().unwrap(), repo.user_state().unwrap());
+    changed(&room, &repo, &[], &[]);
+    // The stash of a person with two entries, and everything else of the report.
+    for content in ["first", "it's second"] {
+        write(&at.join("private.txt"), content.as_bytes());
+        type_in(&room, &at, &format!("git add private.txt && git stash push -q -m \"{content}\""));
+    }
+    type_in(&room, &at, "git tag -a v1 -m one && git branch kept");
+    changed(&room, &repo, &["git stash drop -q && git stash drop -q"], &["stash@{1} removed", "stash@{0} removed"]);
+    assert_eq!(room.git(&at, &["show", "stash@{0}:private.txt"]), "it's second");
+    let list = room.git(&at, &["stash", "list"]);
+    assert_eq!(list, "stash@{0}: On main: it's second\nstash@{1}: On main: first");
+    changed(
+        &room,
+        &repo,
+        &[
+            "git config core.hooksPath /tmp/x",
+            "git config core.bare true",
+            "git remote add fork file:///nowhere",
+            "git branch junk",
+            "git config branch.junk.remote fork",
+            "git tag t2",
+            "git tag -d v1",
+            "git update-ref -d refs/heads/kept",
+            "git update-ref refs/remotes/fork/main HEAD",
+            "git update-ref refs/replace/x HEAD",
+        ],
+        &[
+            "core.hookspath set to /tmp/x (was not set) => git config --local --unset-all core.hookspath",
+            "core.bare changed to true (was false) => git config --local --replace-all core.bare false",
+            "remote fork added (file:///nowhere) => git remote remove fork",
+            "branch junk added => git branch -D junk",
+            "tag t2 added",
+            "tag v1 deleted",
+            "branch kept deleted",
+            "remote-tracking branch fork/main added",
+            "ref refs/replace/x added",
+        ],
+    );
+}
+
+#[test]
+fn p6_the_users_branch_comes_back_even_after_the_repository_was_cleaned() {
+    let (room, repo) = room_with_work();
+    type_in(&room, repo.work_tree(), "git commit -q --allow-empty -m more && git reflog expire --expire=now --all");
+    let tip = room.git(repo.work_tree(), &["rev-parse", "main"]);
+    let before = repo.user_state().unwrap();
+    type_in(&room, repo.work_tree(), "git update-ref -d refs/heads/main");
+    let after = repo.user_state().unwrap();
+    let found = before.differences(&after, &repo, Some("r-test")).unwrap();
+    type_in(&room, repo.work_tree(), "git reflog expire --expire=now --all && git gc -q --prune=now");
+    assert!(found[0].what.starts_with("branch main deleted (was "), "{found:?}");
+    assert_eq!(found[0].restore.as_deref(), Some(format!("git branch main {tip}").as_str()));
+    type_in(&room, repo.work_tree(), found[0].restore.as_deref().unwrap());
+    assert_eq!(room.git(repo.work_tree(), &["rev-parse", "main"]), tip);
+    assert_eq!(room.git(repo.work_tree(), &["for-each-ref", "refs/agentops/kept/r-test"]).lines().count(), 1);
+    // What was collected in between is said to be gone, and no command is shown that cannot work.
+    let before = repo.user_state().unwrap();
+    type_in(&room, repo.work_tree(), "git update-ref -d refs/agentops/kept/r-test/$(git rev-parse main)");
+    type_in(
+        &room,
+        repo.work_tree(),
+        "git switch -q --orphan other && git branch -D main && git reflog expire --expire=now --all && git gc -q --prune=now",
+    );
+    let after = repo.user_state().unwrap();
+    let found = before.differences(&after, &repo, Some("r-test")).unwrap();
+    assert!(found.iter().any(|d| d.what.contains("its objects are gone") && d.restore.is_none()), "{found:?}");
+}
+
+#[test]
+fn p6_hooks_and_attributes_come_back_with_their_content_and_rights() {
+    let (room, repo) = room_with_work();
+    let hooks = repo.common_dir().join("hooks");
+    fs::create_dir_all(&hooks).unwrap();
+    fs::create_dir_all(repo.common_dir().join("info")).unwrap();
+    let hook = |name: &str, mode: u32| {
+        write(&hooks.join(name), format!("#!/bin/sh\n# {name}\n").as_bytes());
+        fs::set_permissions(hooks.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    hook("pre-commit", 0o755);
+    hook("pre-push", 0o644);
+    hook("commit-msg", 0o700);
+    write(&repo.common_dir().join("info/attributes"), b"*.png binary\n");
+    let git = repo.common_dir().to_owned();
+    let said = changed(
+        &room,
+        &repo,
+        &[
+            "echo evil >> .git/hooks/pre-commit",
+            "chmod +x .git/hooks/pre-push",
+            "rm .git/hooks/commit-msg",
+            "echo '#!/bin/sh' > '.git/hooks/post merge'",
+            "echo '* filter=x' > .git/info/attributes",
+            "echo '*.secret' > .git/info/exclude",
+        ],
+        &[
+            "hook hooks/pre-commit changed",
+            "hook hooks/pre-push has other permissions: 755, was 644",
+            "hook hooks/commit-msg removed",
+            "hook hooks/post merge added => rm '",
+            "file info/attributes changed",
+            "file info/exclude changed",
+        ],
+    );
+    assert!(said.iter().all(|difference| difference.restore.is_some()));
+    assert_eq!(fs::read_to_string(git.join("hooks/pre-commit")).unwrap(), "#!/bin/sh\n# pre-commit\n");
+    let mode = |path: &str| fs::metadata(git.join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!([mode("hooks/pre-commit"), mode("hooks/pre-push"), mode("hooks/commit-msg")], [0o755, 0o644, 0o700]);
+    let kept = git.join("agentops/kept");
+    for entry in fs::read_dir(&kept).unwrap().flatten() {
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "readable by others");
+    }
+}
+
+#[test]
+fn s13_only_programs_and_settings_count_for_a_merge() {
+    let (room, repo) = room_with_work();
+    let at = repo.work_tree().to_owned();
+    let before = repo.user_state().unwrap();
+    for harmless in [
+        "git branch other",
+        "git tag t",
+        "git config branch.other.merge refs/heads/main",
+        "git commit -q --allow-empty -m x",
+    ] {
+        type_in(&room, &at, harmless);
+        assert!(before.runs_the_same_programs(&repo.user_state().unwrap()), "{harmless}");
+    }
+    for (set, unset) in [
+        ("git config core.hooksPath /x", "git config --unset core.hooksPath"),
+        ("git config filter.x.clean cat", "git config --unset filter.x.clean"),
+        ("git config core.fsmonitor /x", "git config --unset core.fsmonitor"),
+        ("git config alias.x '!id'", "git config --unset alias.x"),
+        ("git config branch.main.mergeOptions '-s evil'", "git config --unset branch.main.mergeOptions"),
+        ("printf '[gpg]\\nprogram=/x\\n' > .git/more && git config include.path more", "git config --unset include.path"),
+        ("printf '#!/bin/sh\\n' > .git/hooks/post-merge", "rm .git/hooks/post-merge"),
+        ("mkdir -p .git/info && echo '* merge=x' > .git/info/attributes", "rm .git/info/attributes"),
+    ] {
+        fs::create_dir_all(repo.common_dir().join("hooks")).unwrap();
+        type_in(&room, &at, set);
+        let now = repo.user_state().unwrap();
+        assert!(!before.runs_the_same_programs(&now), "{set}");
+        assert!(!before.different_programs(&now, &repo).is_empty(), "{set}");
+        type_in(&room, &at, unset);
+        let now = repo.user_state().unwrap();
+        assert!(before.runs_the_same_programs(&now), "{unset}: {}", words(&before.different_programs(&now, &repo)));
+    }
+}
+
+#[test]
+fn s6_a_record_of_the_users_repository_holds_no_credential() {
+    let (room, repo) = room_with_work();
+    let before = repo.user_state().unwrap();
+    for set in [
+        "git config http.extraHeader 'Authorization: Basic aHVudGVyMg=='",
+        "git config url.https://me:hunter2@host/.insteadOf https://host/",
+        "git remote add other https://me:hunter2@host/x.git",
+        "git config credential.helper '!echo password=hunter2'",
+        "git config sendemail.smtpPass hunter2",
+    ] {
+        type_in(&room, repo.work_tree(), set);
+    }
+    let after = repo.user_state().unwrap();
+    let differences = before.differences(&after, &repo, Some("r-test")).unwrap();
+    assert_eq!(differences.len(), 5, "{}", words(&differences));
+    for text in [serde_json::to_string(&after).unwrap(), words(&differences)] {
+        for secret in ["hunter2", "aHVudGVyMg"] {
+            assert!(!text.contains(secret), "{secret} is in {text}");
+        }
+    }
+}
+
+#[test]
+fn a_configuration_that_git_cannot_read_is_named() {
+    let (_room, repo) = room_with_work();
+    let before = repo.user_state().unwrap();
+    let config = repo.common_dir().join("config");
+    let sound = fs::read(&config).unwrap();
+    fs::write(&config, b"[core\n").unwrap();
+    let now = repo.user_state().unwrap();
+    assert!(now.unreadable().is_some() && !before.runs_the_same_programs(&now));
+    let found = before.different_programs(&now, &repo);
+    assert!(found[0].what.contains("bad config line 1"), "{found:?}");
+    fs::write(&config, sound).unwrap();
+    assert!(before.runs_the_same_programs(&repo.user_state().unwrap()));
+}
+
+#[test]
+fn p6_a_checkout_that_is_called_bare_is_found_and_says_how_to_put_it_back() {
+    let (room, repo) = room_with_work();
+    let at = repo.work_tree().to_owned();
+    assert_eq!(repo.called_bare(), None);
+    type_in(&room, &at, "git config core.bare true");
+    let called = Repo::discover(&Git::find().unwrap(), &at.join("dir")).unwrap();
+    assert_eq!((called.work_tree(), called.git_dir(), called.id()), (repo.work_tree(), repo.git_dir(), repo.id()));
+    assert_eq!(called.head().unwrap(), repo.head().unwrap());
+    assert!(!called.status().unwrap().dirty);
+    type_in(&room, &at, called.called_bare().unwrap());
+    assert_eq!(room.repo().called_bare(), None);
+    // One that is bare has no index, whatever its folder is called.
+    room.git(&at, &["clone", "-q", "--bare", ".", &room.path("other/.git").to_string_lossy()]);
+    let refused = Repo::discover(&Git::find().unwrap(), &room.path("other")).unwrap_err();
+    assert!(matches!(refused, agentops_git::Error::Bare { .. }), "{refused}");
+}
