@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod prompt;
 pub mod records;
 mod session;
+pub mod user_repository;
 mod work;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +22,7 @@ use agentops_agents::keeper::{FromKeeper, KeeperSpec, StdinKind};
 use agentops_agents::keeper::{Keeper, KeeperHandle};
 use agentops_core::id::{BlobId, Commit, RunId, SessionId};
 use agentops_core::run::{Action, Event, Key, SessionEnd, State, Stop};
+use agentops_core::workflow::Check;
 use agentops_git::{Author, Oid, Repo};
 
 use crate::blobs::Blobs;
@@ -162,7 +164,11 @@ impl Processes for Performer {
         match action.clone() {
             Action::OpenLane { lane, base } => {
                 let (run_id, setup) = (run.clone(), state.created.workflow.lane.clone());
-                self.act(run, key, move |ctx| work::open_lane(ctx, &run_id, &lane, &base, &setup));
+                let (state, during) = (state.clone(), key.clone());
+                self.act(run, key, move |ctx| {
+                    let open = || work::open_lane(ctx, &run_id, &lane, &base, &setup);
+                    if setup.setup.is_empty() { open() } else { user_repository::around(ctx, &state, &during, open) }
+                });
             }
             Action::StartSession { session, agent, writes, parent, next } => {
                 let (tx, rx) = channel();
@@ -191,8 +197,12 @@ impl Processes for Performer {
             Action::RunGate { phase, gate, commit } => {
                 let (tx, rx) = channel();
                 self.gates.entry(run.clone()).or_default().push(tx.clone());
-                let (run_id, state) = (run.clone(), state.clone());
-                self.act(run, key, move |ctx| gate::check(ctx, &run_id, &state, &phase, &gate, &commit, (tx, rx)));
+                let (run_id, state, during) = (run.clone(), state.clone(), key.clone());
+                self.act(run, key, move |ctx| {
+                    let starts = matches!(gate.check, Check::Command { .. });
+                    let check = || gate::check(ctx, &run_id, &state, &phase, &gate, &commit, (tx, rx));
+                    if starts { user_repository::around(ctx, &state, &during, check) } else { check() }
+                });
             }
             Action::Bundle { phase } => {
                 let state = state.clone();

@@ -243,6 +243,8 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, request: &RunRequest) -> Re
         alternatives: known.iter().filter(|other| **other != name).filter_map(|other| other.parse().ok()).collect(),
         trust: Some(subject.hash.clone()),
         routed: routed.map(|json| blobs.put(&json)).transpose().map_err(PlanError::Store)?,
+        // Recorded when the run starts, not when it is planned.
+        repository: None,
         workflow,
     };
     let test_from = proposal.map(|proposal| proposal.from);

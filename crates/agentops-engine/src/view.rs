@@ -1,5 +1,6 @@
 //! What commands show of runs: one type for screens and for `--json`.
 
+pub mod repository;
 pub mod spending;
 
 use agentops_core::ceiling::Enforcement;
@@ -12,6 +13,7 @@ use agentops_core::workflow::{Check, Writes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use repository::RepositoryView;
 use spending::SpentView;
 
 use crate::blobs::Blobs;
@@ -76,6 +78,9 @@ pub struct RunView {
     pub largest_permille: Option<u64>,
     /// How often a supervisor took it over from a dead one.
     pub takeovers: u32,
+    /// What changed in the user's repository while it ran; absent: not recorded.
+    #[serde(default)]
+    pub repository: Option<RepositoryView>,
     /// What to type next.
     pub next: Vec<String>,
 }
@@ -366,6 +371,7 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
         prices_of: models::prices_date().to_owned(),
         largest_permille: state.sessions().filter_map(|(_, session)| session.permille()).max(),
         takeovers: state.takeovers,
+        repository: repository::of(state, blobs),
         status,
     }
 }

@@ -234,6 +234,9 @@ pub struct MergeArgs {
     /// Agree to changes of what trust covers
     #[arg(long)]
     pub trust_changes: bool,
+    /// Agree to hooks and settings of git that changed since the run started, by the hash that was shown
+    #[arg(long, value_name = "HASH")]
+    pub trust: Option<String>,
     /// Do not run the test on the merged result
     #[arg(long)]
     pub no_test: bool,

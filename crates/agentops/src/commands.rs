@@ -8,6 +8,7 @@ mod doctor;
 mod finish;
 mod gateway;
 mod look;
+mod merge_trust;
 mod recall;
 pub(crate) mod route;
 mod run;
@@ -134,4 +135,12 @@ pub(crate) fn ask(question: &str) -> Result<Option<String>, CommandError> {
         return Ok(None);
     }
     Ok(Some(answer.trim().to_owned()))
+}
+
+/// Names a setting that keeps git itself from working in this checkout.
+fn note_bare(repo: &agentops_git::Repo, printer: &Printer) {
+    if let Some(command) = repo.called_bare() {
+        printer
+            .note(&format!("git takes this checkout for a bare repository (core.bare=true); put it back with: {command}"));
+    }
 }

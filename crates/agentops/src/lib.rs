@@ -7,6 +7,7 @@ pub mod env;
 pub mod error;
 mod live;
 mod printer;
+mod repository_changes;
 mod routed;
 mod screen;
 

@@ -14,6 +14,7 @@ use agentops_engine::world::{Clock, SystemClock};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::printer::Printer;
+use crate::repository_changes;
 use crate::screen;
 
 /// Where a run came to rest.
@@ -100,6 +101,9 @@ struct Told {
 
 impl Told {
     fn tell(&mut self, view: &RunView, printer: &Printer) {
+        for words in repository_changes::short(view) {
+            self.once(printer, format!("your repository changed {words}"));
+        }
         for phase in &view.phases {
             for lane in &phase.lanes {
                 for session in &lane.sessions {

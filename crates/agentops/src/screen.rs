@@ -11,6 +11,7 @@ use agentops_engine::view::{GateView, LaneView, PhaseStateView, PhaseView, RunVi
 use agentops_route::router::Decision;
 
 use crate::printer::Printer;
+use crate::repository_changes;
 
 /// The whole run.
 pub fn run(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
@@ -30,6 +31,7 @@ pub fn run(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
         lines.push(line(printer, phase_colour(phase), phase.name.as_str(), &format!("{}{share}", self::phase(phase))));
     }
     lines.extend(omitted(view, printer));
+    lines.extend(repository_changes::short(view).into_iter().map(|words| line(printer, "33", "repository", &words)));
     lines.extend(ending(view, printer, now_ms));
     lines
 }

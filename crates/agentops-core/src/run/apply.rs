@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::action::Key;
 use super::event::{Created, Event, Intent, Outcome, SessionEnd, Verdict};
 use super::state::{
-    Approval, Backoff, Bundle, Decision, DecisionKind, Failure, FailureKind, GateState, LaneState, Next, PhaseState,
-    Refusal, SessionState, State, Stop,
+    Approval, Backoff, Bundle, Compared, Decision, DecisionKind, Failure, FailureKind, GateState, LaneState, Next,
+    PhaseState, Refusal, SessionState, State, Stop,
 };
 use crate::budget::Amount;
 use crate::ceiling::{StopReason, Window};
@@ -69,6 +69,8 @@ impl State {
             closing: None,
             takeovers: 0,
             raised: Default::default(),
+            records: Default::default(),
+            compared: Vec::new(),
         }
     }
 
@@ -122,6 +124,19 @@ impl State {
                 let live = self.own(session, "call")?;
                 measure(live, *usage, *context, *window, *sub_agent, *stop, at_ms);
                 live.charge(row.as_deref(), *usage, *context);
+            }
+            Event::RepositoryRecorded { during, record } => {
+                if !self.begun.contains(during) {
+                    return illegal("repository-recorded", format!("{during} is not under way"));
+                }
+                self.records.insert(during.clone(), record.clone());
+            }
+            Event::RepositoryCompared { during, changes, count, after_takeover } => {
+                if self.records.remove(during).is_none() {
+                    return illegal("repository-compared", format!("there is no record for {during}"));
+                }
+                let (during, changes) = (during.clone(), changes.clone());
+                self.compared.push(Compared { during, changes, count: *count, after_takeover: *after_takeover });
             }
             Event::SessionEnded { .. } => self.session_ended(event, at_ms)?,
             Event::Merged { phase, commit, changed } => {

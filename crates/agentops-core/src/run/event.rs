@@ -80,6 +80,24 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         row: Option<Box<CallRow>>,
     },
+    /// The user's repository was recorded before something ran that an agent controls. Durable before that starts.
+    RepositoryRecorded {
+        /// The action that runs it.
+        during: Key,
+        /// The record: names and hashes.
+        record: BlobId,
+    },
+    /// The user's repository was compared with that record afterwards.
+    RepositoryCompared {
+        /// The action that ran it.
+        during: Key,
+        /// The differences; `None`: there are none.
+        changes: Option<BlobId>,
+        /// Number of differences.
+        count: u32,
+        /// The supervisor died in between, so the user may have made them before the run went on.
+        after_takeover: bool,
+    },
     /// A session is over and its lane's state is kept.
     SessionEnded {
         /// The session.
@@ -241,6 +259,9 @@ pub struct Created {
     /// What it was routed to, who decided, and what else could have done it; `None`: it was not routed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routed: Option<BlobId>,
+    /// The user's repository when the run started: names and hashes; `None`: it was not recorded (up to format 4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<BlobId>,
 }
 
 /// Approvals given beforehand.

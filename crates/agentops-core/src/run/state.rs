@@ -54,6 +54,23 @@ pub struct State {
     pub takeovers: u32,
     /// Limits that a person raised; they hold instead of the workflow's.
     pub raised: BTreeMap<Scope, Limits>,
+    /// Records of the user's repository that are not compared yet, by what was about to run.
+    pub records: BTreeMap<Key, BlobId>,
+    /// What was compared, in order.
+    pub compared: Vec<Compared>,
+}
+
+/// A comparison of the user's repository before and after something ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// What ran.
+    pub during: Key,
+    /// The differences; `None`: there are none.
+    pub changes: Option<BlobId>,
+    /// Number of differences.
+    pub count: u32,
+    /// The supervisor died in between.
+    pub after_takeover: bool,
 }
 
 /// One phase of a run.

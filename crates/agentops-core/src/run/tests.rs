@@ -66,6 +66,7 @@ fn created(approve: Approve) -> Created {
         alternatives: vec![name("quick")],
         trust: None,
         routed: None,
+        repository: None,
     }
 }
 

@@ -70,6 +70,7 @@ fn created() -> Created {
         alternatives: Vec::new(),
         trust: None,
         routed: None,
+        repository: None,
     }
 }
 

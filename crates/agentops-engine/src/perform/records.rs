@@ -63,6 +63,10 @@ struct RunRecord<'a> {
     bundles: Vec<BundleRecord>,
     laws: Vec<&'static str>,
     enforcement: &'static str,
+    /// What changed in the user's repository meanwhile, as numbers: names of branches, hooks and settings stay private.
+    /// Absent: it was not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repository_changes: Option<BTreeMap<String, u32>>,
 }
 
 /// How the run came to its workflow and agent. What else could have done it stays private: agents of a person's own catalogues are
@@ -246,6 +250,10 @@ fn record<'a>(
         bundles: bundles.collect(),
         laws: LAWS.iter().zip(state.laws.unwrap_or([false; 5])).filter(|(_, held)| *held).map(|(law, _)| *law).collect(),
         enforcement: "stopped",
+        repository_changes: state.created.repository.as_ref().map(|_| {
+            let changed = state.compared.iter().filter(|compared| compared.count > 0);
+            changed.map(|compared| (compared.during.to_string(), compared.count)).collect()
+        }),
     }
 }
 

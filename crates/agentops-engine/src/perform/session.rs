@@ -21,7 +21,7 @@ use agentops_git::lanes;
 
 use super::flow::Flow;
 use super::gateway::{Opening, Way};
-use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, chain, oid, prompt, records, recv_until, variable, work};
+use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, chain, oid, prompt, records, recv_until, user_repository, variable, work};
 use crate::conductor::Input;
 use crate::omitted;
 
@@ -57,14 +57,17 @@ pub(super) struct Salvage {
 const BASE_TOKENS_UNKNOWN: u64 = 19_000;
 
 pub(super) fn run(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>) {
-    let ended = start(ctx, job, tx, rx)
-        .and_then(|left| wrap_up(ctx, &job.run, &job.state, &job.session, job.writes, &job.parent, left));
+    let during = Key::Session { session: job.session.clone() };
+    let watch = user_repository::begin(ctx, &job.state, &during);
+    let started = start(ctx, job, tx, rx);
+    user_repository::end(ctx, &job.state, watch);
+    let ended = started.and_then(|left| wrap_up(ctx, &job.run, &job.state, &job.session, job.writes, &job.parent, left));
     let event = ended.or_else(|e| {
         let detail = Some(ctx.put(&chain(&e))?);
         Ok::<_, std::io::Error>(over(&job.session, SessionEnd::Failed, detail))
     });
     match event {
-        Ok(event) => ctx.report(Input::Outcome(job.run.clone(), Key::Session { session: job.session.clone() }, event)),
+        Ok(event) => ctx.report(Input::Outcome(job.run.clone(), during, event)),
         Err(e) => ctx.fatal(format!("the state folder cannot be written: {e}")),
     }
 }
@@ -89,6 +92,7 @@ pub(super) fn over(session: &SessionId, end: SessionEnd, detail: Option<BlobId>)
 /// Keeps what is in the lane of an interrupted session, after ending what may still run there.
 pub(super) fn salvage(ctx: &Arc<Ctx>, job: &Salvage) -> Act<Event> {
     strays::end_strays(&ctx.paths.mark(&job.run, &job.session.to_string()));
+    user_repository::after_takeover(ctx, &job.state, &Key::Session { session: job.session.clone() });
     // A session that was not up yet had not got its task. Its lane may still hold what it was to be reset from, and that
     // counted against the new parent would undo the work of other lanes.
     let sessions = job.state.sessions().find(|(_, session)| session.id == job.session);

@@ -18,7 +18,7 @@ use crate::conductor::Input;
 use crate::files::config;
 use crate::hint;
 use crate::paths::Home;
-use crate::perform::{Ctx, Msg, chain};
+use crate::perform::{Ctx, Msg, chain, user_repository};
 use crate::plan::{self, RunRequest};
 use crate::trust::Trusted;
 use crate::wire::{RefusalKind, Reply, Request};
@@ -192,8 +192,20 @@ fn start(ctx: &Arc<Ctx>, home: &Home, request: &RunRequest) -> Reply {
             subject: Some(Box::new(planned.subject)),
         };
     }
+    let recorded = match user_repository::record(&ctx.repo, &ctx.blobs) {
+        Ok((_, blob)) => blob,
+        Err(e) => {
+            let words = format!("the state of your repository could not be recorded: {}", chain(&e));
+            return refused(
+                RefusalKind::Failed,
+                words,
+                "`agentops doctor` checks git, this repository and the state folder",
+            );
+        }
+    };
     for _ in 0..16 {
         let mut created = planned.created.clone();
+        created.repository = Some(recorded.clone());
         created.run = RunId::from_bits(random());
         let run = created.run.clone();
         match tell(ctx, Input::Create(Box::new(created))) {

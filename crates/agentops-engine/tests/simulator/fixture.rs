@@ -70,5 +70,6 @@ pub fn created(bits: u64, workflow: &Workflow, task: BlobId) -> Created {
         alternatives: Vec::new(),
         trust: None,
         routed: None,
+        repository: None,
     }
 }

@@ -51,6 +51,7 @@ fn created() -> Event {
         alternatives: Vec::new(),
         trust: None,
         routed: None,
+        repository: None,
     }))
 }
 

@@ -95,6 +95,7 @@ fn created() -> Created {
         alternatives: Vec::new(),
         trust: None,
         routed: None,
+        repository: None,
     }
 }
 

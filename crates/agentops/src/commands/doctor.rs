@@ -74,7 +74,14 @@ pub fn doctor(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
     };
     let home = context::home(global)?;
     if let Some(repo) = &repo {
-        add("repository", CheckState::Good, repo.work_tree().display().to_string(), "");
+        let found = repo.work_tree().display().to_string();
+        match repo.called_bare() {
+            Some(command) => {
+                let found = format!("{found}: git takes it for a bare repository (core.bare=true)");
+                add("repository", CheckState::Bad, found, command);
+            }
+            None => add("repository", CheckState::Good, found, ""),
+        }
         let paths = home.repository(repo.id());
         let supervisor = agentops_engine::supervisor::Lock::holder(&paths.lock());
         let hint =

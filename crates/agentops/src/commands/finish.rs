@@ -2,7 +2,6 @@
 
 use agentops_core::run::{Closing, Outcome, State};
 use agentops_engine::perform;
-use agentops_engine::trust;
 use agentops_engine::wire::Request;
 use agentops_git::{Expect, MergeResult, Oid, UserMerge};
 use agentops_route::feedback::Source;
@@ -12,6 +11,8 @@ use crate::context::{self, Context};
 use crate::error::{self, CommandError, MERGE_REFUSED, NOT_NOW, accepted};
 use crate::printer::{Done, Printer};
 use crate::{env, live};
+
+use super::merge_trust;
 
 fn finished(context: &Context, named: &RunArg) -> Result<State, CommandError> {
     let mut ledger = context.ledger()?;
@@ -44,7 +45,8 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
         printer.note(&format!("note: {branch} has moved since the run ended; what it holds now is tested and merged"));
     }
     let head = context.repo.head()?.commit;
-    agree_to_pinned(context, args, &head, &tip, printer)?;
+    let programs = merge_trust::agree_to_programs(context, args, &state, printer)?;
+    merge_trust::agree_to_pinned(context, args, &head, &tip, &programs, printer)?;
     let merged = match context.repo.merge(&head, &tip, None)? {
         MergeResult::Conflict { paths } => {
             let paths = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
@@ -82,6 +84,7 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
         return Err(CommandError::new(MERGE_REFUSED, "your branch or the result's moved while the merge was tested")
             .hint("run the command again: it tests what is there then"));
     }
+    merge_trust::programs_are_still(context, &programs, &state)?;
     let title = agentops_engine::view::title(&context.texts().text(&state.created.task)?);
     let message = format!("Merge {branch}: {title}\n\nAgentOps-Run: {run}\n");
     let commit = match context.repo.merge_into_checkout(&branch, &message)? {
@@ -98,43 +101,6 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
     let did = format!("merged as {}", &commit.as_str()[..12]);
     printer.done(&Done { run: Some(run.clone()), did, commit: Some(commit.to_string()), undo: None });
     Ok(error::SUCCESS)
-}
-
-/// A merge that changes what trust pins asks again, with that difference shown.
-fn agree_to_pinned(
-    context: &Context,
-    args: &MergeArgs,
-    head: &Oid,
-    tip: &Oid,
-    printer: &Printer,
-) -> Result<(), CommandError> {
-    let base = context.repo.merge_base(head, tip)?.unwrap_or_else(|| head.clone());
-    let diff = context.repo.diff(&base, tip)?;
-    let pinned: Vec<String> =
-        diff.files.iter().map(|file| file.path.display().to_string()).filter(|path| trust::is_pinned(path)).collect();
-    // The records' own attributes file steers nothing, as long as it is ours to the byte.
-    let (ours, content) = perform::records::ATTRIBUTES;
-    let is_ours =
-        pinned.iter().any(|path| path == ours) && context.repo.read_file(tip, ours)?.as_deref() == Some(content.as_bytes());
-    let pinned: Vec<String> = pinned.into_iter().filter(|path| !(is_ours && path == ours)).collect();
-    if pinned.is_empty() || args.trust_changes {
-        return Ok(());
-    }
-    let patch = context.repo.patch(&base, tip, 1024 * 1024)?;
-    let patch = agentops_safe::inert(&String::from_utf8_lossy(&patch)).into_owned();
-    let parts = patch.split("\ndiff --git ").filter(|part| pinned.iter().any(|path| part.contains(path.as_str())));
-    printer.note(&format!(
-        "This merge changes files that steer agents or run by themselves:\n\n{}",
-        parts.collect::<Vec<_>>().join("\n\n")
-    ));
-    match super::ask("Merge these changes too? [y/N]")? {
-        Some(answer) if matches!(answer.as_str(), "y" | "Y" | "yes") => Ok(()),
-        _ => Err(CommandError::new(
-            error::TRUST_REQUIRED,
-            format!("the merge changes what trust covers: {}", pinned.join(", ")),
-        )
-        .hint("look at them with `agentops show --diff`, then: agentops merge --trust-changes")),
-    }
 }
 
 /// `agentops discard`

@@ -10,10 +10,11 @@ use crate::cli::{LogsArgs, ShowArgs, StatusArgs};
 use crate::context::Context;
 use crate::error::{self, CommandError, NOT_NOW};
 use crate::printer::Printer;
-use crate::{live, screen};
+use crate::{live, repository_changes, screen};
 
 /// `agentops status`
 pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result<u8, CommandError> {
+    super::note_bare(&context.repo, printer);
     let supervisor = context.supervisor();
     let hindrance = context.hindrance();
     let view = match Ledger::read(&context.paths.ledger())? {
@@ -48,6 +49,7 @@ pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result
 
 /// `agentops show`
 pub fn show(context: &Context, args: &ShowArgs, printer: &Printer) -> Result<u8, CommandError> {
+    super::note_bare(&context.repo, printer);
     let mut ledger = context.ledger()?;
     let run = context.run(&ledger, args.run.run.as_ref())?;
     let blobs = context.texts();
@@ -104,6 +106,7 @@ pub fn show(context: &Context, args: &ShowArgs, printer: &Printer) -> Result<u8,
     if let Some(chosen) = &view.routed {
         printer.data(&screen::reasons(chosen).join("\n"));
     }
+    printer.data(&repository_changes::all(&view).join("\n"));
     for phase in &view.phases {
         for gate in phase.gates.iter().filter_map(|gate| Some((gate, gate.detail.as_ref()?))) {
             printer.data(&format!("\n{}/{}:\n{}", phase.name, gate.0.name, gate.1.trim_end()));
@@ -217,6 +220,10 @@ fn line(entry: &Entry) -> String {
                 screen::thousands(*context),
                 screen::thousands(*window)
             )
+        }
+        Event::RepositoryRecorded { during, .. } => format!("recorded      your repository before {during}"),
+        Event::RepositoryCompared { during, count, .. } => {
+            format!("compared      your repository after {during}, {count} differences")
         }
         Event::SessionEnded { session, end, changed, dropped, .. } => {
             let dropped = if *dropped > 0 { format!(", {dropped} dropped") } else { String::new() };

@@ -88,6 +88,10 @@ fn r10_a_ledger_of_format_4_opens_and_folds_to_the_same_states() {
     let view = room.run(&["show", FINISHED, "--json"]).expect(0).json();
     assert_eq!(view["status"]["status"], "done");
     assert_eq!(view["branch"], format!("agentops/{FINISHED}"));
+    // What that format does not know is unknown, and not "nothing changed".
+    assert_eq!(view["repository"], Value::Null);
+    let shown = room.run(&["show", FINISHED]).expect(0).stdout;
+    assert!(shown.contains("changes in your repository: not recorded"), "{shown}");
 }
 
 #[test]
@@ -106,6 +110,7 @@ fn r10_a_run_that_was_interrupted_under_format_4_goes_on_to_its_end() {
     room.git(&["fsck", "--connectivity-only"]);
     room.git(&["config", "user.name", "Test"]);
     room.git(&["config", "user.email", "test@localhost"]);
-    room.run(&["merge", INTERRUPTED]).expect(0);
+    let merged = room.run(&["merge", INTERRUPTED]).expect(0);
+    assert!(merged.stderr.contains("were not recorded when this run started"), "{merged:?}");
     assert!(room.repo().join("folder/second.txt").exists());
 }

@@ -199,6 +199,8 @@ fn nowhere(what: &str, bytes: &[u8]) {
 #[test]
 fn s6_planted_secrets_are_nowhere() {
     let mut room = Room::new();
+    room.git(&["config", "user.name", "Person"]);
+    room.git(&["config", "user.email", "person@localhost"]);
     room.set("ANTHROPIC_API_KEY", KEY);
     room.set("FOO_TOKEN", TOKEN);
     let all = format!("{KEY} {TOKEN} {RULE}");
@@ -255,8 +257,6 @@ fn s6_planted_secrets_are_nowhere() {
     }
     let record = room.git(&["ls-tree", "-r", "--name-only", branch, ".agentops/memory/context/"]);
     assert!(room.git(&["show", &format!("{branch}:{record}")]).contains("wrote done.txt"), "{record}");
-    room.git(&["config", "user.name", "Person"]);
-    room.git(&["config", "user.email", "person@localhost"]);
     room.run(&["merge"]).expect(0);
     nowhere("the merge", room.git(&["log", "-1", "--format=%B"]).as_bytes());
 }

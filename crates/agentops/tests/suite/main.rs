@@ -28,5 +28,6 @@ mod telemetry;
 mod terminal;
 mod trust;
 mod user_repo;
+mod user_repository;
 mod with;
 mod with_real;

@@ -31,13 +31,13 @@ fn a_task_becomes_a_branch_whose_gates_passed() {
 #[test]
 fn merge_tests_the_result_and_discard_can_be_undone() {
     let room = Room::new();
+    room.git(&["config", "user.name", "Person"]);
+    room.git(&["config", "user.email", "person@localhost"]);
     let first = run(&room, quick_script()).expect(0).json();
     room.run(&["discard", first["run"].as_str().unwrap()]).expect(0);
     let kept = format!("refs/agentops/discarded/{}", first["run"].as_str().unwrap());
     assert_eq!(room.git(&["show", &format!("{kept}:done.txt")]), "done");
     let second = run(&room, quick_script()).expect(0).json();
-    room.git(&["config", "user.name", "Person"]);
-    room.git(&["config", "user.email", "person@localhost"]);
     let merged = room.run(&["merge", second["run"].as_str().unwrap(), "--json"]).expect(0).json();
     assert_eq!(room.git(&["rev-parse", "HEAD"]), merged["commit"].as_str().unwrap());
     assert_eq!(room.git(&["log", "-1", "--format=%an"]), "Person", "a merge is the user's own");

@@ -82,13 +82,13 @@ fn the_budget_holds_and_nothing_found_is_said() {
 #[test]
 fn a_run_is_found_before_and_after_its_merge() {
     let room = Room::new();
+    room.git(&["config", "user.name", "Person"]);
+    room.git(&["config", "user.email", "person@localhost"]);
     let run = room.run(&refs(&scripted(&room, "quick", quick_script()))).expect(0).json();
     let run = run["run"].as_str().unwrap();
     let found = room.run(&["recall", "project checked by one script", "--json"]).expect(0).json();
     assert_eq!(found["passages"][0]["kind"], "run", "{found:#}");
     assert!(found["passages"][0]["source"].as_str().unwrap().starts_with(&format!("run {run} close-out.json")));
-    room.git(&["config", "user.name", "Person"]);
-    room.git(&["config", "user.email", "person@localhost"]);
     room.run(&["merge", run]).expect(0);
     let found = room.run(&["recall", "project checked by one script", "--json"]).expect(0).json();
     assert_eq!(found["passages"][0]["kind"], "memory", "{found:#}");

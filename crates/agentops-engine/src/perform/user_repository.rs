@@ -1,0 +1,109 @@
+//! The user's repository before and after everything that an agent controls: sessions, gates, lane set-up.
+//!
+//! Such a program runs as the user and can write the user's git directory by its path. What it changes there is named in the
+//! ledger, never blocked or undone: the user may work at the same time, and a comparison cannot tell who did what. So each
+//! comparison begins where that program began, and what the user does between sessions is not compared with anything.
+
+use std::sync::Arc;
+
+use agentops_core::id::BlobId;
+use agentops_core::run::{Event, Key, State};
+use agentops_git::{Difference, Repo, UserState};
+
+use super::{Act, ActError, Ctx, chain};
+use crate::blobs::Blobs;
+
+/// A record that waits to be compared.
+pub(super) struct Watch {
+    during: Key,
+    before: UserState,
+}
+
+/// Records the user's repository now.
+///
+/// # Errors
+/// Git fails, or the blob cannot be written.
+pub fn record(repo: &Repo, blobs: &Blobs) -> Result<(UserState, BlobId), ActError> {
+    let state = repo.user_state()?;
+    let blob = blobs.put(&serde_json::to_vec(&state).map_err(std::io::Error::other)?)?;
+    Ok((state, blob))
+}
+
+/// The record of the user's repository when a run started; `None`: there is none, or it cannot be read.
+#[must_use]
+pub fn at_start(state: &State, blobs: &Blobs) -> Option<UserState> {
+    read(blobs, state.created.repository.as_ref()?)
+}
+
+fn read(blobs: &Blobs, record: &BlobId) -> Option<UserState> {
+    serde_json::from_slice(&blobs.get(record).ok()?).ok()
+}
+
+/// Differences as the ledger names them; `None`: they cannot be read.
+#[must_use]
+pub fn differences(blobs: &Blobs, changes: &BlobId) -> Option<Vec<Difference>> {
+    serde_json::from_slice(&blobs.get(changes).ok()?).ok()
+}
+
+/// Does `work` between two records.
+pub(super) fn around<T>(ctx: &Arc<Ctx>, state: &State, during: &Key, work: impl FnOnce() -> Act<T>) -> Act<T> {
+    let watch = begin(ctx, state, during);
+    let done = work();
+    end(ctx, state, watch);
+    done
+}
+
+/// Records the user's repository before an action. A repository that cannot be recorded stops no work: the action is then
+/// shown as not compared.
+pub(super) fn begin(ctx: &Ctx, state: &State, during: &Key) -> Option<Watch> {
+    // The same action was begun by a supervisor that died.
+    after_takeover(ctx, state, during);
+    let run = &state.created.run;
+    match record(&ctx.repo, &ctx.blobs) {
+        Ok((before, blob)) => {
+            let event = Event::RepositoryRecorded { during: during.clone(), record: blob };
+            ctx.report_and_wait(run, event).then(|| Watch { during: during.clone(), before })
+        }
+        Err(e) => {
+            crate::supervisor::log(&format!("run {run}: the repository is not recorded for {during}: {}", chain(&e)));
+            None
+        }
+    }
+}
+
+/// Compares after the action.
+pub(super) fn end(ctx: &Ctx, state: &State, watch: Option<Watch>) {
+    if let Some(watch) = watch {
+        compare(ctx, state, &watch, false);
+    }
+}
+
+/// Compares with the record of an action whose supervisor died, if there is one.
+pub(super) fn after_takeover(ctx: &Ctx, state: &State, during: &Key) {
+    if let Some(before) = state.records.get(during).and_then(|record| read(&ctx.blobs, record)) {
+        compare(ctx, state, &Watch { during: during.clone(), before }, true);
+    }
+}
+
+fn compare(ctx: &Ctx, state: &State, watch: &Watch, after_takeover: bool) {
+    let run = &state.created.run;
+    let compared = || -> Act<Event> {
+        let now = ctx.repo.user_state_since(Some(&watch.before))?;
+        let differences = watch.before.differences(&now, &ctx.repo, Some(run.as_str()))?;
+        let changes = match differences.as_slice() {
+            [] => None,
+            some => Some(ctx.blobs.put(&serde_json::to_vec(some).map_err(std::io::Error::other)?)?),
+        };
+        let count = u32::try_from(differences.len()).unwrap_or(u32::MAX);
+        Ok(Event::RepositoryCompared { during: watch.during.clone(), changes, count, after_takeover })
+    };
+    match compared() {
+        Ok(event) => {
+            ctx.report_and_wait(run, event);
+        }
+        Err(e) => {
+            let during = &watch.during;
+            crate::supervisor::log(&format!("run {run}: the repository is not compared after {during}: {}", chain(&e)));
+        }
+    }
+}

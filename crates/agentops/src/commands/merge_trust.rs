@@ -1,0 +1,114 @@
+//! What must be agreed to before git merges in the user's checkout: changed files that trust pins, and changed hooks and
+//! settings of git.
+//!
+//! A merge in the checkout is the user's own: git runs their hooks, filters and merge drivers. An agent without a sandbox can
+//! write these by their path. So what the user's git would run is compared with what it would have run when the run started.
+
+use std::path::Path;
+
+use agentops_core::run::State;
+use agentops_engine::perform::{self, user_repository};
+use agentops_engine::trust;
+use agentops_git::{Oid, UserState};
+
+use crate::cli::MergeArgs;
+use crate::context::Context;
+use crate::error::{self, CommandError, MERGE_REFUSED};
+use crate::printer::Printer;
+use crate::repository_changes;
+
+/// Asks for trust if hooks or settings of git changed since the run started. Gives what was agreed to.
+pub fn agree_to_programs(
+    context: &Context,
+    args: &MergeArgs,
+    state: &State,
+    printer: &Printer,
+) -> Result<UserState, CommandError> {
+    let run = &state.created.run;
+    if let Some(command) = context.repo.called_bare() {
+        return Err(CommandError::new(error::NOT_NOW, "git takes this checkout for a bare repository (core.bare=true)")
+            .hint(format!("{command}, then: agentops merge {run}")));
+    }
+    let now = context.repo.user_state()?;
+    let Some(start) = user_repository::at_start(state, &context.blobs()?) else {
+        printer.note("note: hooks and settings of git were not recorded when this run started, so they are not compared");
+        return Ok(now);
+    };
+    let now = context.repo.user_state_since(Some(&start))?;
+    if start.runs_the_same_programs(&now) || args.trust.as_deref() == Some(now.programs()) {
+        return Ok(now);
+    }
+    let mut words = vec!["Hooks or settings of git changed since this run started. The merge would use them:".to_owned()];
+    words.extend(repository_changes::lines(&start.different_programs(&now, &context.repo)));
+    printer.note(&context_redacted(&words.join("\n")));
+    match super::ask("Merge with these hooks and settings? [y/N]")? {
+        Some(answer) if matches!(answer.as_str(), "y" | "Y" | "yes") => Ok(now),
+        _ => Err(CommandError::new(
+            error::TRUST_REQUIRED,
+            "hooks or settings of git changed since the run started, and the merge would use them",
+        )
+        .hint(format!("put them back as shown, or agree to them: agentops merge {run} --trust={}", now.programs()))),
+    }
+}
+
+fn context_redacted(words: &str) -> String {
+    crate::context::redacted(&agentops_safe::inert(words))
+}
+
+/// Refuses if hooks or settings are not those that were agreed to: the gates of the merge run what agents wrote.
+pub fn programs_are_still(context: &Context, agreed: &UserState, state: &State) -> Result<(), CommandError> {
+    let now = context.repo.user_state_since(Some(agreed))?;
+    if agreed.runs_the_same_programs(&now) {
+        return Ok(());
+    }
+    let run = &state.created.run;
+    let changes = repository_changes::lines(&agreed.different_programs(&now, &context.repo)).join("\n");
+    Err(CommandError::new(MERGE_REFUSED, "hooks or settings of git changed while the merge was tested; nothing was merged")
+        .cause(context_redacted(&changes))
+        .hint(format!("put them back, or look at them and run again: agentops merge {run}")))
+}
+
+/// A merge that changes what trust pins asks again, with that difference shown.
+pub fn agree_to_pinned(
+    context: &Context,
+    args: &MergeArgs,
+    head: &Oid,
+    tip: &Oid,
+    hooks: &UserState,
+    printer: &Printer,
+) -> Result<(), CommandError> {
+    let base = context.repo.merge_base(head, tip)?.unwrap_or_else(|| head.clone());
+    let diff = context.repo.diff(&base, tip)?;
+    let changed = diff.files.iter().map(|file| file.path.as_path());
+    let pinned = changed.filter(|path| trust::is_pinned(&path.to_string_lossy()) || is_hook(context, hooks, path));
+    let pinned: Vec<String> = pinned.map(|path| path.display().to_string()).collect();
+    // The records' own attributes file steers nothing, as long as it is ours to the byte.
+    let (ours, content) = perform::records::ATTRIBUTES;
+    let is_ours =
+        pinned.iter().any(|path| path == ours) && context.repo.read_file(tip, ours)?.as_deref() == Some(content.as_bytes());
+    let pinned: Vec<String> = pinned.into_iter().filter(|path| !(is_ours && path == ours)).collect();
+    if pinned.is_empty() || args.trust_changes {
+        return Ok(());
+    }
+    let patch = context.repo.patch(&base, tip, 1024 * 1024)?;
+    let patch = agentops_safe::inert(&String::from_utf8_lossy(&patch)).into_owned();
+    let parts = patch.split("\ndiff --git ").filter(|part| pinned.iter().any(|path| part.contains(path.as_str())));
+    printer.note(&format!(
+        "This merge changes files that steer agents or run by themselves:\n\n{}",
+        parts.collect::<Vec<_>>().join("\n\n")
+    ));
+    match super::ask("Merge these changes too? [y/N]")? {
+        Some(answer) if matches!(answer.as_str(), "y" | "Y" | "yes") => Ok(()),
+        _ => Err(CommandError::new(
+            error::TRUST_REQUIRED,
+            format!("the merge changes what trust covers: {}", pinned.join(", ")),
+        )
+        .hint("look at them with `agentops show --diff`, then: agentops merge --trust-changes")),
+    }
+}
+
+/// Whether a path of the tree lies in a folder whose files git runs as hooks: `core.hooksPath` may name one of the tree.
+fn is_hook(context: &Context, hooks: &UserState, path: &Path) -> bool {
+    let full = context.repo.work_tree().join(path);
+    hooks.hook_folders().iter().any(|folder| full.starts_with(folder))
+}

@@ -1,0 +1,191 @@
+//! P6 and S13: what an agent does to the user's own repository is named with what undoes it, and no merge runs it unasked.
+
+use agentops::error::{MERGE_REFUSED, NOT_NOW, TRUST_REQUIRED};
+use serde_json::{Value, json};
+
+use crate::room::{Room, quick_script, refs, scripted};
+
+/// A script whose first session also runs these commands in the user's checkout, by its path.
+fn script_with(room: &Room, commands: &[&str]) -> Value {
+    let mut script = quick_script();
+    let steps = script[0]["steps"].as_array_mut().unwrap();
+    for command in commands {
+        let line = format!("cd '{}' && {command}", room.repo().display());
+        steps.insert(1, json!({ "do": "run", "argv": ["sh", "-c", line] }));
+    }
+    script
+}
+
+/// A person who may commit, before anything else happens.
+fn person(room: &Room) {
+    room.git(&["config", "user.name", "Person"]);
+    room.git(&["config", "user.email", "person@localhost"]);
+}
+
+/// A folder with a post-merge hook that leaves a trace.
+fn hooks(room: &Room, name: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = room.root().join(name);
+    std::fs::create_dir(&folder).unwrap();
+    let hook = folder.join("post-merge");
+    std::fs::write(&hook, format!("#!/bin/sh\necho {name} >> '{}'\n", room.root().join("hook-ran").display())).unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    folder.display().to_string()
+}
+
+fn ran(room: &Room) -> String {
+    std::fs::read_to_string(room.root().join("hook-ran")).unwrap_or_default()
+}
+
+/// Types a command in the checkout.
+#[expect(clippy::disallowed_methods, reason = "a person types the command into a shell")]
+#[track_caller]
+fn type_in(room: &Room, command: &str) {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", command]).current_dir(room.repo()).env("HOME", room.root().join("home"));
+    let out = shell.env("GIT_CONFIG_NOSYSTEM", "1").output().unwrap();
+    assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn p6_s13_what_an_agent_does_to_the_users_git_is_named_and_a_merge_asks_first() {
+    let room = Room::new();
+    person(&room);
+    room.file("private.txt", "a secret of mine\n");
+    room.git(&["add", "private.txt"]);
+    room.git(&["stash", "push", "--quiet", "-m", "it's mine"]);
+    let tip = room.git(&["rev-parse", "HEAD"]);
+    room.git(&["branch", "old"]);
+    let folder = hooks(&room, "evil");
+    let commands = [
+        "git stash drop -q",
+        &format!("git config core.hooksPath '{folder}'"),
+        "git remote add fork file:///nowhere",
+        "git branch junk",
+        "git update-ref -d refs/heads/old",
+    ];
+    let view = room.run(&refs(&scripted(&room, "quick", script_with(&room, &commands)))).expect(0).json();
+    let run = view["run"].as_str().unwrap();
+
+    let changes = view["repository"]["changes"].as_array().unwrap();
+    assert_eq!(changes.len(), 1, "only the session that did it: {changes:#?}");
+    assert_eq!(changes[0]["during"], "session implement/implement/1");
+    assert_eq!(view["repository"]["not_compared"], json!([]));
+    let shown = room.run(&["show", run]).expect(0).stdout;
+    for words in ["stash@{0} removed", "core.hookspath set to", "remote fork added", "branch junk added"] {
+        assert!(shown.contains(words), "{shown}");
+    }
+    assert!(shown.contains(&format!("branch old deleted (was {})", &tip[..12])), "{shown}");
+    assert!(room.run(&["logs", run]).expect(0).stdout.contains("after implement/implement/session/1, 5 differences"));
+    let record = room.git(&["show", &format!("{}:.agentops/runs/{run}.json", view["branch"].as_str().unwrap())]);
+    let record: Value = serde_json::from_str(&record).unwrap();
+    assert_eq!(record["repository_changes"], json!({ "implement/implement/session/1": 5 }));
+    assert!(!record.to_string().contains("junk"), "names of branches stay private");
+
+    // Nobody there to ask: refused, with what agrees to exactly this, and no hook has run.
+    let head = room.git(&["rev-parse", "HEAD"]);
+    let asked = room.run(&["merge", run]).expect(TRUST_REQUIRED.into());
+    assert!(asked.stderr.contains("core.hookspath set to") && asked.stderr.contains("--trust="), "{asked:?}");
+    room.run(&["merge", run, "--trust=0000"]).expect(TRUST_REQUIRED.into());
+    room.run(&["merge", run, "--trust-changes"]).expect(TRUST_REQUIRED.into());
+    assert_eq!((ran(&room), room.git(&["rev-parse", "HEAD"])), (String::new(), head));
+    let hash = asked.stderr.split("--trust=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    room.git(&["config", "filter.x.clean", "cat"]);
+    room.run(&["merge", run, &format!("--trust={hash}")]).expect(TRUST_REQUIRED.into());
+    room.git(&["config", "--unset", "filter.x.clean"]);
+
+    // What is shown undoes it, after a collection too; then nothing is asked.
+    room.git(&["reflog", "expire", "--expire=now", "--all"]);
+    room.git(&["gc", "--quiet", "--prune=now"]);
+    for difference in changes[0]["differences"].as_array().unwrap() {
+        type_in(&room, difference["restore"].as_str().unwrap());
+    }
+    assert_eq!(room.git(&["stash", "list"]), "stash@{0}: On main: it's mine");
+    assert_eq!(room.git(&["show", "stash@{0}:private.txt"]), "a secret of mine");
+    assert_eq!(room.git(&["rev-parse", "old"]), tip);
+    assert_eq!(room.git(&["branch", "--list", "junk"]) + &room.git(&["remote"]), "");
+    room.run(&["merge", run]).expect(0);
+    assert_eq!(ran(&room), "");
+}
+
+#[test]
+fn s13_hooks_of_the_start_run_as_ever_and_changed_ones_only_when_they_are_agreed_to() {
+    let room = Room::new();
+    person(&room);
+    room.git(&["config", "core.hooksPath", &hooks(&room, "mine")]);
+    let first = room.run(&refs(&scripted(&room, "quick", quick_script()))).expect(0).json();
+    assert_eq!(first["repository"]["changes"], json!([]));
+    room.run(&["merge", first["run"].as_str().unwrap()]).expect(0);
+    assert_eq!(ran(&room), "mine\n");
+    // The hook of the start is given other content.
+    let hook = room.root().join("mine/post-merge");
+    let script = script_with(&room, &[&format!("echo 'echo more >> {}' >> '{}'", ran_file(&room), hook.display())]);
+    let mut script = script;
+    script[0]["steps"][2]["content"] = "done again\n".into();
+    let second = room.run(&refs(&scripted(&room, "quick", script))).expect(0).json();
+    let run = second["run"].as_str().unwrap();
+    let asked = room.run(&["merge", run]).expect(TRUST_REQUIRED.into());
+    assert!(asked.stderr.contains("post-merge changed") && asked.stderr.contains("put back: install -m 755"), "{asked:?}");
+    let hash = asked.stderr.split("--trust=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    room.run(&["merge", run, &format!("--trust={hash}")]).expect(0);
+    assert_eq!(ran(&room), "mine\nmine\nmore\n");
+}
+
+fn ran_file(room: &Room) -> String {
+    room.root().join("hook-ran").display().to_string()
+}
+
+#[test]
+fn s13_a_gate_of_the_merge_cannot_plant_a_hook_for_it() {
+    let room = Room::new();
+    person(&room);
+    let hook = room.repo().join(".git/hooks/post-merge");
+    let marker = room.root().join("now");
+    let plant = format!(
+        "test ! -e '{}' || {{ printf '#!/bin/sh\\necho planted >> {}\\n' > '{hook}' && chmod +x '{hook}'; }}\n",
+        marker.display(),
+        ran_file(&room),
+        hook = hook.display()
+    );
+    let mut script = quick_script();
+    script[0]["steps"].as_array_mut().unwrap().insert(1, json!({ "do": "write", "path": "check.sh", "content": plant }));
+    let view = room.run(&refs(&scripted(&room, "quick", script))).expect(0).json();
+    let run = view["run"].as_str().unwrap();
+    std::fs::write(&marker, "").unwrap();
+    let head = room.git(&["rev-parse", "HEAD"]);
+    let refused = room.run(&["merge", run]).expect(MERGE_REFUSED.into());
+    assert!(refused.stderr.contains("hook hooks/post-merge added"), "{refused:?}");
+    assert_eq!((ran(&room), room.git(&["rev-parse", "HEAD"])), (String::new(), head));
+}
+
+#[test]
+fn s13_a_merge_asks_about_hooks_that_it_brings_into_a_folder_of_the_tree() {
+    let room = Room::new();
+    person(&room);
+    room.git(&["config", "core.hooksPath", "tools/hooks"]);
+    let mut script = quick_script();
+    let write = json!({ "do": "write", "path": "tools/hooks/post-merge", "content": "#!/bin/sh\necho planted\n" });
+    script[0]["steps"].as_array_mut().unwrap().insert(1, write);
+    let view = room.run(&refs(&scripted(&room, "quick", script))).expect(0).json();
+    let asked = room.run(&["merge", view["run"].as_str().unwrap()]).expect(TRUST_REQUIRED.into());
+    assert!(asked.stderr.contains("tools/hooks/post-merge") && asked.stderr.contains("+echo planted"), "{asked:?}");
+}
+
+#[test]
+fn p6_a_checkout_that_an_agent_calls_bare_is_named_and_comes_back() {
+    let room = Room::new();
+    person(&room);
+    let script = script_with(&room, &["git config core.bare true"]);
+    let view = room.run(&refs(&scripted(&room, "quick", script))).expect(0).json();
+    let run = view["run"].as_str().unwrap();
+    let back = "git config core.bare false";
+    let (status, show, doctor) = (room.run(&["status"]), room.run(&["show", run]), room.run(&["doctor"]));
+    assert!(status.expect(0).stderr.contains(back));
+    let show = show.expect(0);
+    assert!(show.stderr.contains(back) && show.stdout.contains("core.bare changed to true (was false)"), "{show:?}");
+    assert!(doctor.stdout.contains(back), "{doctor:?}");
+    let refused = room.run(&["merge", run]).expect(NOT_NOW.into());
+    assert!(refused.stderr.contains(back), "{refused:?}");
+    type_in(&room, back);
+    room.run(&["merge", run]).expect(0);
+}
