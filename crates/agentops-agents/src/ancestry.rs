@@ -27,6 +27,16 @@ pub fn descends_from_keeper(pid: i32) -> bool {
     true
 }
 
+/// The mark that a keeper was started with; `None`: the process is no keeper.
+pub(crate) fn keeper_mark(pid: i32) -> Option<Vec<u8>> {
+    let stat = Stat::read(pid).filter(|stat| stat.comm.as_bytes() == PROCESS_NAME.to_bytes() && !stat.is_dead());
+    stat.and_then(|_| std::fs::read(format!("/proc/{pid}/cmdline")).ok()).and_then(|line| {
+        let mut words = line.split(|byte| *byte == 0).skip(1);
+        let is_keeper = words.next() == Some(SUBCOMMAND.as_bytes());
+        words.next().filter(|mark| is_keeper && !mark.is_empty()).map(<[u8]>::to_vec)
+    })
+}
+
 /// A keeper has the keeper's name and was started as one. An empty command line (it is ending) speaks for it.
 fn is_keeper(pid: i32, stat: &Stat) -> bool {
     if stat.comm.as_bytes() != PROCESS_NAME.to_bytes() {

@@ -7,6 +7,7 @@
 //! nothing.
 
 mod client;
+mod guard;
 mod hold;
 mod lines;
 mod start;

@@ -67,6 +67,12 @@ impl ProcessId {
         Stat::read(self.pid).is_some_and(|stat| stat.start_time == self.start_time && !stat.is_dead())
     }
 
+    /// Whether a signal or a tracer has stopped it.
+    #[must_use]
+    pub fn is_stopped(self) -> bool {
+        Stat::read(self.pid).is_some_and(|stat| stat.start_time == self.start_time && matches!(stat.state, 'T' | 't'))
+    }
+
     /// Sends SIGKILL to exactly this process. `false` when it was gone already.
     ///
     /// # Errors

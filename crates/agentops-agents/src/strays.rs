@@ -3,21 +3,28 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::ancestry;
 use crate::keeper::MARK_VARIABLE;
-use crate::process::{ProcessId, Stat, all_pids};
+use crate::process::{ProcessId, Stat, all_pids, descendants};
 
 /// A tree that forks faster than this many looks is reported by the next call.
 const PASSES_MAX: usize = 100;
 /// How long one killed process may take to be gone.
 const END_TIME: Duration = Duration::from_secs(2);
 
-/// Ends every process whose environment holds a session mark that begins with `mark_prefix`, and says how many there were.
+/// Ends every keeper whose mark begins with `mark_prefix`, with its tree, and every process whose environment holds a session mark that begins with `mark_prefix`, and says how many there were.
 ///
 /// Only processes whose environment we may read are seen: those of the same user. A process that changed its own
 /// environment is not found; while its keeper lives it is ended as a descendant. Never hits this process or its ancestors.
 pub fn end_strays(mark_prefix: &str) -> usize {
     let mut ended = BTreeSet::new();
     let own = own_line();
+    // Keepers first: their descendants are found even when they have changed their environment. A keeper that was stopped
+    // did not see its supervisor's end.
+    for keeper in keepers(mark_prefix, &own) {
+        end_tree(keeper);
+        ended.insert(keeper);
+    }
     for _ in 0..PASSES_MAX {
         let found = marked(mark_prefix, &own);
         if found.is_empty() {
@@ -34,6 +41,30 @@ pub fn end_strays(mark_prefix: &str) -> usize {
         }
     }
     ended.len()
+}
+
+/// Kills a keeper's descendants and then the keeper. As long as the keeper is there, even stopped, orphans stay below it.
+pub(crate) fn end_tree(keeper: ProcessId) {
+    for _ in 0..PASSES_MAX {
+        let tree = if keeper.is_alive() { descendants(keeper.pid) } else { Vec::new() };
+        if tree.is_empty() {
+            break;
+        }
+        for process in &tree {
+            // One that has ended meanwhile, or changed its user, is looked for again in the next pass.
+            let _ = process.kill();
+        }
+        for process in tree {
+            let _ = process.wait_end(END_TIME);
+        }
+    }
+    let _ = keeper.kill();
+    let _ = keeper.wait_end(END_TIME);
+}
+
+fn keepers(prefix: &str, own: &BTreeSet<i32>) -> Vec<ProcessId> {
+    let has_mark = |pid: &i32| ancestry::keeper_mark(*pid).is_some_and(|mark| mark.starts_with(prefix.as_bytes()));
+    all_pids().into_iter().filter(|pid| !own.contains(pid)).filter(has_mark).filter_map(ProcessId::of).collect()
 }
 
 fn marked(prefix: &str, own: &BTreeSet<i32>) -> Vec<ProcessId> {

@@ -9,6 +9,7 @@ use agentops_agents::driver::Exit;
 use agentops_agents::keeper::{EndReason, Ended, FromKeeper, Keeper, KeeperHandle, KeeperSpec, MARK_VARIABLE, StdinKind};
 use agentops_agents::process::ProcessId;
 use agentops_agents::strays::end_strays;
+use rustix::process::{Pid, Signal, kill_process};
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_agents-fixture");
 /// Longer than anything here takes; a test that waits so long has failed.
@@ -81,7 +82,7 @@ impl Tree {
         loop {
             match self.next() {
                 FromKeeper::Ended(ended) => return (before, ended),
-                FromKeeper::Gone => panic!("the keeper vanished"),
+                FromKeeper::Gone { .. } => panic!("the keeper vanished"),
                 other => before.push(other),
             }
         }
@@ -213,9 +214,8 @@ fn p3_a_dropped_handle_ends_the_tree_at_once() {
     let Ok(FromKeeper::Ended(ended)) = tree.messages.recv_timeout(PATIENCE) else { panic!("no end") };
     assert_eq!((ended.reason, ended.exit), (EndReason::SupervisorGone, Some(Exit::Signal(9))));
     assert!(tree.messages.recv_timeout(PATIENCE).is_err(), "the reader is done, so the keeper is reaped");
-    for process in [program, away, keeper] {
-        assert_no_trace(process);
-    }
+    // The killed keeper's children are init's to reap.
+    assert!([program, away, keeper].iter().all(|process| !process.is_alive()));
 }
 
 #[test]
@@ -239,10 +239,57 @@ fn p3_nobody_is_left_after_kill_9_of_the_supervisor() {
             }
         }
     }
+    // Nor when the keeper was stopped, so that it cannot see its supervisor's end.
+    signal(ProcessId::of(i32::try_from(supervisor.id()).unwrap()).unwrap(), Signal::STOP);
+    signal(keeper.unwrap(), Signal::STOP);
     supervisor.kill().unwrap();
     supervisor.wait().unwrap();
     for process in [program, away, keeper].into_iter().flatten() {
         assert!(process.wait_end(PATIENCE), "{process:?} still runs");
+    }
+}
+
+fn signal(process: ProcessId, signal: Signal) {
+    // One that has just ended is what some tests wait for.
+    let _gone = kill_process(Pid::from_raw(process.pid).unwrap(), signal);
+}
+
+#[test]
+fn p2_a_keeper_that_was_stopped_goes_on() {
+    let tree = Tree::start(&spec(&["echo"]));
+    tree.program();
+    signal(tree.handle.process(), Signal::STOP);
+    tree.handle.send_line("one").unwrap();
+    assert_eq!(tree.out(), "one");
+    signal(tree.handle.process(), Signal::STOP);
+    tree.handle.stop(false).unwrap();
+    assert_eq!(tree.ended().reason, EndReason::Stopped);
+}
+
+#[test]
+fn p2_a_keeper_that_is_stopped_again_and_again_is_ended_with_its_tree() {
+    let tree = Tree::start(&spec(&["fork-away", "hang"]));
+    let (program, away, keeper) = (tree.program(), tree.away(), tree.handle.process());
+    while keeper.is_alive() {
+        if !keeper.is_stopped() {
+            signal(keeper, Signal::STOP);
+        }
+        std::thread::yield_now();
+    }
+    let FromKeeper::Gone { why: Some(why) } = tree.next() else { panic!("it did not end in order") };
+    assert!(why.contains("stopped again and again"), "{why}");
+    // The killed keeper's children are init's to reap.
+    assert!([program, away, keeper].iter().all(|process| !process.is_alive()));
+}
+
+#[test]
+fn p3_whoever_takes_over_ends_keepers_and_their_trees_by_their_mark() {
+    let mark = format!("taken-over-{}/research/1", std::process::id());
+    let tree = Tree::start(&KeeperSpec { mark: mark.clone(), ..spec(&["fork-away", "hang"]) });
+    let (program, away, keeper) = (tree.program(), tree.away(), tree.handle.process());
+    end_strays(mark.split('/').next().unwrap());
+    for process in [program, away, keeper] {
+        assert!(!process.is_alive(), "{process:?}");
     }
 }
 
@@ -252,7 +299,7 @@ fn p3_strays_of_a_killed_keeper_are_found_by_their_mark() {
     let tree = Tree::start(&KeeperSpec { mark: mark.clone(), ..spec(&["fork-away", "hang"]) });
     let (program, away) = (tree.program(), tree.away());
     tree.handle.process().kill().unwrap();
-    assert_eq!(tree.next(), FromKeeper::Gone);
+    assert_eq!(tree.next(), FromKeeper::Gone { why: None });
     assert!(program.is_alive() && away.is_alive(), "this is why strays are looked for");
     assert_eq!(end_strays("stray-of-another-run"), 0);
     let prefix = mark.split('/').next().unwrap();

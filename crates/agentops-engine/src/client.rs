@@ -6,6 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use agentops_agents::process::ProcessId;
+
 use crate::paths::Paths;
 use crate::space;
 use crate::supervisor::Lock;
@@ -19,10 +21,16 @@ pub enum ClientError {
     #[error("no supervisor runs for this repository")]
     None,
     /// One holds the lock and does not answer.
-    #[error("the supervisor (process {pid}) does not answer")]
+    #[error("the supervisor (process {pid}) {state}: no answer to `{request}` within {seconds} s")]
     Silent {
         /// Its process.
         pid: String,
+        /// What it seems to do: `is stopped`, or `does not answer`.
+        state: &'static str,
+        /// What it was asked.
+        request: &'static str,
+        /// How long it was waited for.
+        seconds: u64,
     },
     /// It could not be started.
     #[error("the supervisor could not be started: {reason}")]
@@ -36,6 +44,90 @@ pub enum ClientError {
     /// It answered something that this client does not know.
     #[error("the supervisor answered something that this program does not know: {0}")]
     Unknown(String),
+}
+
+/// How long a supervisor may take to say that it is there. A thread of its own does that, whatever else it does.
+const PING_TIME: Duration = Duration::from_secs(5);
+/// How long it may take to make an answer durable.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// How long it may take to plan a run: it asks agent programs for their versions.
+const START_TIME: Duration = Duration::from_secs(300);
+/// Followers hear of it every five seconds.
+const FOLLOW_TIME: Duration = Duration::from_secs(30);
+
+impl Request {
+    /// How long an answer may take.
+    fn time_max(&self) -> Duration {
+        match self {
+            Request::Ping => PING_TIME,
+            Request::Start { .. } => START_TIME,
+            Request::Follow => FOLLOW_TIME,
+            _ => ANSWER_TIME,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Request::Ping => "ping",
+            Request::Start { .. } => "start",
+            Request::Approve { .. } => "approve",
+            Request::Reject { .. } => "reject",
+            Request::Resume { .. } => "resume",
+            Request::Raise { .. } => "raise",
+            Request::Cancel { .. } => "cancel",
+            Request::Close { .. } => "close",
+            Request::Follow => "follow",
+        }
+    }
+}
+
+/// Whether a supervisor has been stopped by a signal: it answers nobody until it is continued.
+#[must_use]
+pub fn is_stopped(pid: &str) -> bool {
+    pid.parse().ok().and_then(ProcessId::of).is_some_and(ProcessId::is_stopped)
+}
+
+/// The error for a supervisor that holds the lock and does not answer.
+fn silent(paths: &Paths, request: &Request) -> ClientError {
+    let Some(pid) = Lock::holder(&paths.lock()) else {
+        return ClientError::Broken(std::io::ErrorKind::UnexpectedEof.into());
+    };
+    let state = if is_stopped(&pid) { "is stopped" } else { "does not answer" };
+    ClientError::Silent { pid, state, request: request.name(), seconds: request.time_max().as_secs() }
+}
+
+/// Nothing came in time.
+fn timed_out(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}
+
+/// Connects without waiting: the queue of a supervisor that is stopped may be full.
+fn open(path: &Path) -> std::io::Result<UnixStream> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+/// What a look for the supervisor found.
+enum Found {
+    Here(UnixStream),
+    Nobody,
+    Silent,
+}
+
+/// Looks for a supervisor that answers. One that was just killed may still have accepted us in the kernel's queue.
+fn find(paths: &Paths) -> Found {
+    let connect = || short(&paths.socket(), open);
+    let answer = connect().map_err(ClientError::from).and_then(|stream| exchange(stream, &Request::Ping));
+    match answer {
+        Ok(Reply::Here { .. }) => connect().map_or(Found::Nobody, Found::Here),
+        Err(ClientError::Broken(error)) if timed_out(&error) => Found::Silent,
+        _ => Found::Nobody,
+    }
 }
 
 /// How a supervisor is started.
@@ -63,14 +155,10 @@ pub(crate) fn short<T>(path: &Path, use_it: impl FnOnce(&Path) -> std::io::Resul
 /// # Errors
 /// There is none and it cannot be started, or it does not answer.
 pub fn connect(paths: &Paths, starter: Option<&Starter>) -> Result<UnixStream, ClientError> {
-    let connect = || short(&paths.socket(), |path| UnixStream::connect(path)).ok();
-    // A supervisor that was just killed may still have accepted us in the kernel's queue: only one that answers is there.
-    let connected = || {
-        let answers = connect().is_some_and(|stream| matches!(ask(stream, &Request::Ping), Ok(Reply::Here { .. })));
-        if answers { connect() } else { None }
-    };
-    if let Some(stream) = connected() {
-        return Ok(stream);
+    match find(paths) {
+        Found::Here(stream) => return Ok(stream),
+        Found::Silent if Lock::holder(&paths.lock()).is_some() => return Err(silent(paths, &Request::Ping)),
+        Found::Silent | Found::Nobody => {}
     }
     let Some(starter) = starter else { return Err(ClientError::None) };
     let deadline = Instant::now() + Duration::from_secs(15);
@@ -79,13 +167,13 @@ pub fn connect(paths: &Paths, starter: Option<&Starter>) -> Result<UnixStream, C
         if child.is_none() && Lock::holder(&paths.lock()).is_none() {
             child = Some(start(paths, starter)?);
         }
-        if let Some(stream) = connected() {
+        if let Found::Here(stream) = find(paths) {
             // The supervisor outlives us; it is not ours to wait for.
             return Ok(stream);
         }
         if let Some(Ok(Some(status))) = child.as_mut().map(std::process::Child::try_wait) {
             // Another client's supervisor may have been faster; only with nobody there is it a failure.
-            if Lock::holder(&paths.lock()).is_none() && connected().is_none() {
+            if Lock::holder(&paths.lock()).is_none() && !matches!(find(paths), Found::Here(_)) {
                 let reason = hindrance(paths).or_else(|| last_words(&paths.log()));
                 let reason = reason.unwrap_or_else(|| format!("it ended with {status}"));
                 return Err(ClientError::NotStarted { reason });
@@ -93,7 +181,7 @@ pub fn connect(paths: &Paths, starter: Option<&Starter>) -> Result<UnixStream, C
         }
         if Instant::now() > deadline {
             return Err(match Lock::holder(&paths.lock()) {
-                Some(pid) => ClientError::Silent { pid },
+                Some(_) => silent(paths, &Request::Ping),
                 None => ClientError::NotStarted {
                     reason: last_words(&paths.log()).unwrap_or_else(|| "it did not come up".into()),
                 },
@@ -150,11 +238,19 @@ fn last_words(log: &Path) -> Option<String> {
     error.or_else(|| text.lines().rev().find(words)).map(|line| agentops_safe::inert_line(line, 500))
 }
 
-/// Asks one question.
+/// Asks the supervisor, starting one if there is none.
 ///
 /// # Errors
-/// The connection broke, or the answer is of another version.
-pub fn ask(mut stream: UnixStream, request: &Request) -> Result<Reply, ClientError> {
+/// There is none and it cannot be started, the connection broke, the answer is of another version, or none came in time:
+/// then what was asked for may still be done.
+pub fn ask(paths: &Paths, starter: Option<&Starter>, request: &Request) -> Result<Reply, ClientError> {
+    match exchange(connect(paths, starter)?, request) {
+        Err(ClientError::Broken(error)) if timed_out(&error) => Err(silent(paths, request)),
+        answer => answer,
+    }
+}
+
+fn exchange(mut stream: UnixStream, request: &Request) -> Result<Reply, ClientError> {
     send(&mut stream, request)?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
@@ -164,7 +260,8 @@ pub fn ask(mut stream: UnixStream, request: &Request) -> Result<Reply, ClientErr
     serde_json::from_str(&line).map_err(|e| ClientError::Unknown(e.to_string()))
 }
 
-/// Asks to be told when the ledger grows; the stream gives a line each time, and ends with the supervisor.
+/// Asks to be told when the ledger grows; the stream gives a line each time and now and then without reason. It ends with
+/// the supervisor, and fails when nothing came for half a minute.
 ///
 /// # Errors
 /// The connection broke.
@@ -174,6 +271,8 @@ pub fn follow(mut stream: UnixStream) -> Result<BufReader<UnixStream>, ClientErr
 }
 
 fn send(stream: &mut UnixStream, request: &Request) -> Result<(), ClientError> {
+    stream.set_read_timeout(Some(request.time_max()))?;
+    stream.set_write_timeout(Some(request.time_max()))?;
     let mut line = serde_json::to_vec(request).map_err(std::io::Error::other)?;
     line.push(b'\n');
     Ok(stream.write_all(&line)?)

@@ -78,6 +78,18 @@ impl Paths {
         &self.root
     }
 
+    /// Lock files of the slots, for all of this user's repositories.
+    #[must_use]
+    pub fn slots(&self) -> PathBuf {
+        self.root.with_file_name("slots")
+    }
+
+    /// Lock files of the port ranges, for all of this user's repositories.
+    #[must_use]
+    pub fn ports(&self) -> PathBuf {
+        self.root.with_file_name("ports")
+    }
+
     /// The ledger.
     #[must_use]
     pub fn ledger(&self) -> PathBuf {

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod prompt;
 pub mod records;
 mod session;
+mod slot;
 pub mod user_repository;
 mod work;
 
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use agentops_agents::keeper::{FromKeeper, KeeperSpec, StdinKind};
 use agentops_agents::keeper::{Keeper, KeeperHandle};
+use agentops_agents::strays;
 use agentops_core::id::{BlobId, Commit, RunId, SessionId};
 use agentops_core::run::{Action, Event, Key, SessionEnd, State, Stop};
 use agentops_core::workflow::Check;
@@ -28,6 +30,8 @@ use agentops_git::{Author, Oid, Repo};
 use crate::blobs::Blobs;
 use crate::conductor::Input;
 use crate::paths::Paths;
+use crate::ports::Ports;
+use crate::slots::{Slot, Slots};
 use crate::world::{Clock, Processes, SystemClock};
 
 pub use bundle::RUN_SOURCE;
@@ -68,6 +72,10 @@ pub struct Ctx {
     pub tell: Sender<Msg>,
     /// The gateway and the accounts of all budgets.
     pub gateways: gateway::Gateways,
+    /// How many sessions and gates run at once on this machine.
+    pub slots: Slots,
+    /// Ports that no other lane on this machine has.
+    pub ports: Ports,
 }
 
 /// How an action failed that has no outcome of its own for it.
@@ -90,6 +98,7 @@ type Act<T> = Result<T, ActError>;
 pub struct Performer {
     ctx: Arc<Ctx>,
     sessions: BTreeMap<(RunId, SessionId), Sender<Incoming>>,
+    /// Gates and set-ups.
     gates: BTreeMap<RunId, Vec<Sender<Incoming>>>,
 }
 
@@ -99,6 +108,7 @@ pub(crate) enum Incoming {
     AskHandOver,
     Stop(Stop),
     Wire(gateway::Wire),
+    Slot(std::io::Result<Slot>),
 }
 
 impl Performer {
@@ -163,11 +173,19 @@ impl Processes for Performer {
     fn perform(&mut self, run: &RunId, state: &State, key: &Key, action: &Action) {
         match action.clone() {
             Action::OpenLane { lane, base } => {
+                let (tx, rx) = self.stoppable(run);
                 let (run_id, setup) = (run.clone(), state.created.workflow.lane.clone());
                 let (state, during) = (state.clone(), key.clone());
                 self.act(run, key, move |ctx| {
-                    let open = || work::open_lane(ctx, &run_id, &lane, &base, &setup);
-                    if setup.setup.is_empty() { open() } else { user_repository::around(ctx, &state, &during, open) }
+                    let open = || work::open_lane(ctx, &run_id, &lane, &base, &setup, (&tx, &rx));
+                    if setup.setup.is_empty() {
+                        return open();
+                    }
+                    let Some(_slot) = slot::take(ctx, &run_id, &during, &tx, &rx)? else {
+                        let detail = ctx.put("the run was cancelled while the lane's set-up waited for a slot")?;
+                        return Ok(Event::LaneFailed { lane: lane.clone(), detail });
+                    };
+                    user_repository::around(ctx, &state, &during, open)
                 });
             }
             Action::StartSession { session, agent, writes, parent, next } => {
@@ -195,13 +213,17 @@ impl Processes for Performer {
                 self.act(run, key, move |ctx| work::merge(ctx, &run_id, &phase, &onto, &base, &heads))
             }
             Action::RunGate { phase, gate, commit } => {
-                let (tx, rx) = channel();
-                self.gates.entry(run.clone()).or_default().push(tx.clone());
+                let (tx, rx) = self.stoppable(run);
                 let (run_id, state, during) = (run.clone(), state.clone(), key.clone());
                 self.act(run, key, move |ctx| {
-                    let starts = matches!(gate.check, Check::Command { .. });
-                    let check = || gate::check(ctx, &run_id, &state, &phase, &gate, &commit, (tx, rx));
-                    if starts { user_repository::around(ctx, &state, &during, check) } else { check() }
+                    let check = || gate::check(ctx, &state, &phase, &gate, &commit, (&tx, &rx));
+                    if !matches!(gate.check, Check::Command { .. }) {
+                        return check();
+                    }
+                    let Some(_slot) = slot::take(ctx, &run_id, &during, &tx, &rx)? else {
+                        return gate::not_run(ctx, &phase, &gate, "the run was cancelled while this gate waited for a slot");
+                    };
+                    user_repository::around(ctx, &state, &during, check)
                 });
             }
             Action::Bundle { phase } => {
@@ -233,6 +255,13 @@ impl Processes for Performer {
 }
 
 impl Performer {
+    /// A way to a gate or set-up of this run, so that it can be stopped.
+    fn stoppable(&mut self, run: &RunId) -> (Sender<Incoming>, Receiver<Incoming>) {
+        let (tx, rx) = channel();
+        self.gates.entry(run.clone()).or_default().push(tx.clone());
+        (tx, rx)
+    }
+
     fn tell_session(&mut self, run: &RunId, session: SessionId, what: Incoming) {
         if let Some(tx) = self.sessions.get(&(run.clone(), session)) {
             let _ended_already = tx.send(what);
@@ -260,13 +289,16 @@ pub fn test_commit(
     let (repo, paths, blobs) = (repo.clone(), paths.clone(), blobs.clone());
     let ctx = Ctx {
         repo,
-        paths,
         blobs,
         clock: SystemClock::default(),
         exe: exe.to_owned(),
         env,
         tell,
         gateways: Default::default(),
+        // A person waits for this test, so it takes none of them.
+        slots: Slots::new(paths.slots(), 1),
+        ports: Ports::new(paths.ports()),
+        paths,
     };
     gate::test(&Arc::new(ctx), state, &commit(merged)?)
 }
@@ -306,8 +338,8 @@ impl Ctx {
     }
 
     /// Runs a program under a keeper to its end, output bounded.
-    fn run_program(&self, what: &Program<'_>, stop: Option<(Sender<Incoming>, Receiver<Incoming>)>) -> std::io::Result<Ran> {
-        let (tx, rx) = stop.unwrap_or_else(channel);
+    fn run_program(&self, what: &Program<'_>, (tx, rx): (&Sender<Incoming>, &Receiver<Incoming>)) -> std::io::Result<Ran> {
+        let tx = tx.clone();
         let spec = KeeperSpec {
             program: find_program(&what.argv[0], &self.env, what.cwd),
             args: what.argv[1..].iter().map(OsString::from).collect(),
@@ -338,15 +370,16 @@ impl Ctx {
                     ran.not_started = Some(message);
                     break;
                 }
-                Incoming::Keeper(FromKeeper::Gone, _) => {
-                    ran.not_started = Some("the keeper vanished".into());
+                Incoming::Keeper(FromKeeper::Gone { why }, _) => {
+                    strays::end_strays(&what.mark);
+                    ran.not_started = Some(why.unwrap_or_else(|| "its keeper was killed".into()));
                     break;
                 }
                 Incoming::Stop(_) => {
                     ran.stopped = true;
                     let _gone = keeper.stop(false);
                 }
-                Incoming::Keeper(..) | Incoming::AskHandOver | Incoming::Wire(_) => {}
+                Incoming::Keeper(..) | Incoming::AskHandOver | Incoming::Wire(_) | Incoming::Slot(_) => {}
             }
         }
         Ok(ran)

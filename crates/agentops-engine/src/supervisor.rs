@@ -25,6 +25,8 @@ use crate::ledger::Ledger;
 use crate::paths::Home;
 use crate::perform::gateway::{self, Gateways};
 use crate::perform::{Ctx, Msg, Performer, Report, chain};
+use crate::ports::Ports;
+use crate::slots::Slots;
 use crate::telemetry::{self, Watched};
 use crate::world::{Clock, StorageError, SystemClock};
 
@@ -166,6 +168,7 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
         log(&words);
         None
     });
+    let slots = Slots::new(paths.slots(), user.machine.slots());
     let gateways =
         Gateways::new(user, &gateway::day(clock.now_ms()), ledger.spent_since(gateway::midnight(clock.now_ms()))?);
     let ctx = Arc::new(Ctx {
@@ -177,6 +180,8 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
         env: options.env,
         tell,
         gateways,
+        slots,
+        ports: Ports::new(paths.ports()),
     });
     let conductor = Conductor::start(clock, Watched::new(ledger, observer), Performer::new(Arc::clone(&ctx)))?;
     let clients = Arc::new(AtomicUsize::new(0));

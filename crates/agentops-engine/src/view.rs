@@ -7,7 +7,7 @@ use agentops_core::ceiling::Enforcement;
 use agentops_core::id::{Commit, Name, RunId};
 use agentops_core::laws::LAWS;
 use agentops_core::models;
-use agentops_core::run::{Approve, Closing, DecisionKind, Outcome, SessionEnd, State, Status, Verdict};
+use agentops_core::run::{Approve, Closing, DecisionKind, Key, Outcome, SessionEnd, State, Status, Verdict};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 use schemars::JsonSchema;
@@ -76,6 +76,9 @@ pub struct RunView {
     pub prices_of: String,
     /// Largest share of a window in any session, in thousandths; absent: none was measured.
     pub largest_permille: Option<u64>,
+    /// Sessions, gates and set-ups that wait for a slot.
+    #[serde(default)]
+    pub waiting_for_slot: Vec<WaitingForSlot>,
     /// How often a supervisor took it over from a dead one.
     pub takeovers: u32,
     /// What changed in the user's repository while it ran; absent: not recorded.
@@ -173,6 +176,9 @@ pub struct SessionView {
     pub omitted: Vec<OmittedItem>,
     /// It was asked to hand over.
     pub handing_over: bool,
+    /// It waits for a slot: nothing of it runs yet.
+    #[serde(default)]
+    pub waits_for_slot: bool,
 }
 
 /// One gate.
@@ -225,6 +231,29 @@ pub struct StatusView {
     pub hindrance: Option<String>,
     /// The runs.
     pub runs: Vec<RunLine>,
+    /// Sessions, gates and set-ups of this repository that wait for a slot, the longest waiting first.
+    #[serde(default)]
+    pub waiting_for_slot: Vec<WaitingForSlot>,
+}
+
+/// Something that waits for a slot.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct WaitingForSlot {
+    /// The run.
+    pub run: RunId,
+    /// What waits: `phase/lane/step/ordinal`.
+    pub step: String,
+    /// Since when, Unix milliseconds.
+    pub since_ms: u64,
+}
+
+/// What of a run waits for a slot.
+fn waiting_for_slot(state: &State) -> impl Iterator<Item = WaitingForSlot> {
+    state.waits_for_slot.iter().map(|(key, since_ms)| WaitingForSlot {
+        run: state.created.run.clone(),
+        step: key.to_string(),
+        since_ms: *since_ms,
+    })
 }
 
 /// One run in a list.
@@ -301,6 +330,7 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
                     dropped: session.dropped,
                     omitted: omitted::of_session(session, blobs),
                     handing_over: session.hand_over_since_ms.is_some(),
+                    waits_for_slot: state.waits_for_slot.contains_key(&Key::Session { session: session.id.clone() }),
                 })
                 .collect(),
         };
@@ -370,6 +400,7 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
         budget: SpentView::run(state),
         prices_of: models::prices_date().to_owned(),
         largest_permille: state.sessions().filter_map(|(_, session)| session.permille()).max(),
+        waiting_for_slot: waiting_for_slot(state).collect(),
         takeovers: state.takeovers,
         repository: repository::of(state, blobs),
         status,
@@ -424,12 +455,14 @@ pub fn status(
     hindrance: Option<String>,
     limit: u32,
 ) -> Result<StatusView, StorageError> {
-    let mut runs = Vec::new();
+    let (mut runs, mut waiting) = (Vec::new(), Vec::new());
     for line in ledger.runs(limit)? {
         let (status, about) = match line.outcome {
             Some(outcome) => (outcome_word(outcome).to_owned(), closing_words(&line)),
             None => match ledger.state(&line.run)? {
                 Some(state) => {
+                    // Without a supervisor nothing waits in the queue: the next one asks anew.
+                    waiting.extend(waiting_for_slot(&state).filter(|_| supervisor.is_some()));
                     let status = state.status(supervisor.is_some());
                     let (word, about) = words(&state, &status);
                     let stopped = matches!(status, Status::Waiting { waiting: agentops_core::run::Waiting::Supervisor });
@@ -450,7 +483,8 @@ pub fn status(
             closing: line.closing,
         });
     }
-    Ok(StatusView { format: VIEW_FORMAT, supervisor, hindrance, runs })
+    waiting.sort_by_key(|waiting: &WaitingForSlot| waiting.since_ms);
+    Ok(StatusView { format: VIEW_FORMAT, supervisor, hindrance, runs, waiting_for_slot: waiting })
 }
 
 fn outcome_word(outcome: Outcome) -> &'static str {
@@ -477,12 +511,16 @@ pub fn words(state: &State, status: &Status) -> (String, String) {
     let phase = state.created.workflow.phases.get(state.current()).map_or("close", |phase| phase.name.as_str());
     let kebab = |value: serde_json::Value| value.as_str().map(str::to_owned).unwrap_or_default();
     match status {
+        Status::Running if !state.waits_for_slot.is_empty() => {
+            ("running".into(), format!("{phase}; {} waiting for a slot", state.waits_for_slot.len()))
+        }
         Status::Running => ("running".into(), phase.to_owned()),
         Status::Waiting { waiting } => (
             "waiting".into(),
             match waiting {
                 Waiting::Approval { phase, .. } => format!("for you to approve {phase}"),
                 Waiting::Provider { .. } => "for the model provider; tried again by itself".into(),
+                Waiting::Slot { .. } => format!("for a slot in {phase}; it goes on by itself"),
                 Waiting::Supervisor => "for a supervisor; none runs".into(),
             },
         ),

@@ -143,8 +143,7 @@ impl Context {
     /// Asks the supervisor, starting one where none runs.
     pub fn ask(&self, request: &Request) -> Result<Reply, CommandError> {
         self.paths.make().map_err(|e| unwritable(self.paths.root(), &e))?;
-        let stream = client::connect(&self.paths, Some(&self.starter()?))?;
-        Ok(client::ask(stream, request)?)
+        Ok(client::ask(&self.paths, Some(&self.starter()?), request)?)
     }
 }
 

@@ -138,9 +138,13 @@ impl From<StorageError> for CommandError {
 impl From<ClientError> for CommandError {
     fn from(error: ClientError) -> Self {
         let hint = match &error {
-            ClientError::Silent { pid } => {
-                format!("if it hangs, end it with `kill -9 {pid}` and run the command again: nothing is lost")
-            }
+            ClientError::Silent { pid, state: "is stopped", .. } => format!(
+                "`kill -CONT {pid}` lets it go on; or end it with `kill -9 {pid}` and run the command again: nothing is lost"
+            ),
+            ClientError::Silent { pid, .. } => format!(
+                "it may still do what was asked: see `agentops status`; if it hangs, end it with `kill -9 {pid}` and run the \
+                 command again: nothing is lost"
+            ),
             ClientError::NotStarted { .. } => "`agentops doctor` says what is wrong".to_owned(),
             ClientError::Broken(_) => "`agentops status` shows what was kept; run the command again".to_owned(),
             _ => String::new(),

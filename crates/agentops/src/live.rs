@@ -1,6 +1,7 @@
 //! Following a run: a live tree on a terminal, plain lines in a pipe.
 
 use std::io::BufRead;
+use std::time::{Duration, Instant};
 
 use agentops_core::id::RunId;
 use agentops_core::run::{SessionEnd, State, Status, Waiting};
@@ -27,6 +28,21 @@ pub struct Rest {
 
 /// Follows a run until it ends or waits for a person. Starts a supervisor where none runs.
 pub fn follow(context: &Context, blobs: &Blobs, run: &RunId, printer: &Printer) -> Result<Rest, CommandError> {
+    follow_until(context, blobs, run, printer, None)
+}
+
+/// As [`follow`], without showing anything, and at most for so long.
+pub fn follow_for(context: &Context, blobs: &Blobs, run: &RunId, most: Duration) -> Result<Rest, CommandError> {
+    follow_until(context, blobs, run, &Printer::new(false, true), Some(Instant::now() + most))
+}
+
+fn follow_until(
+    context: &Context,
+    blobs: &Blobs,
+    run: &RunId,
+    printer: &Printer,
+    until: Option<Instant>,
+) -> Result<Rest, CommandError> {
     let bar = printer.live.then(tree);
     let mut told = Told::default();
     // The supervisor may die under us: then the next one goes on, a bounded number of times.
@@ -46,7 +62,7 @@ pub fn follow(context: &Context, blobs: &Blobs, run: &RunId, printer: &Printer) 
                 Some(bar) => bar.set_message(screen::run(&view, printer, now()).join("\n")),
                 None => told.tell(&view, printer),
             }
-            if at_rest(&view.status) {
+            if at_rest(&view.status) || until.is_some_and(|until| Instant::now() >= until) {
                 if let Some(bar) = bar {
                     bar.finish_and_clear();
                 }
@@ -82,7 +98,13 @@ pub fn now() -> u64 {
 
 /// Whether nothing happens any more until a person acts.
 pub fn at_rest(status: &Status) -> bool {
-    !matches!(status, Status::Running | Status::Waiting { waiting: Waiting::Provider { .. } | Waiting::Supervisor })
+    let goes_on =
+        |waiting: &Waiting| matches!(waiting, Waiting::Provider { .. } | Waiting::Slot { .. } | Waiting::Supervisor);
+    match status {
+        Status::Running => false,
+        Status::Waiting { waiting } => !goes_on(waiting),
+        _ => true,
+    }
 }
 
 fn tree() -> indicatif::ProgressBar {
@@ -108,7 +130,8 @@ impl Told {
             for lane in &phase.lanes {
                 for session in &lane.sessions {
                     let place = format!("{}/{}/{}", phase.name, lane.name, session.ordinal);
-                    self.once(printer, format!("{place} started ({})", lane.agent));
+                    let begun = if session.waits_for_slot { "waits for a slot" } else { "started" };
+                    self.once(printer, format!("{place} {begun} ({})", lane.agent));
                     if let Some(end) = session.end {
                         let share = session.largest_permille.map_or("share unknown".into(), screen::percent);
                         let word = serde_json::to_value(end)

@@ -267,6 +267,9 @@ fn lane(lane: &LaneView) -> String {
 }
 
 fn session(session: &SessionView) -> String {
+    if session.waits_for_slot {
+        return "waits for a slot".into();
+    }
     let share = match (session.largest_permille, session.enforcement) {
         (Some(permille), _) => percent(permille),
         (None, Some(agentops_core::ceiling::Enforcement::NoModel)) => "no model".into(),
@@ -357,6 +360,10 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
         Status::Waiting { waiting: Waiting::Provider { until_ms } } => {
             let wait = duration(until_ms.saturating_sub(now_ms));
             vec![line(printer, "33", "waiting", &format!("for the model provider; next try in {wait}"))]
+        }
+        Status::Waiting { waiting: Waiting::Slot { since_ms } } => {
+            let waited = duration(now_ms.saturating_sub(*since_ms));
+            vec![line(printer, "33", "waiting", &format!("for a slot, {waited} so far; it goes on by itself"))]
         }
         Status::Waiting { waiting: Waiting::Supervisor } => {
             let hindrance = view.hindrance.as_deref().map(|words| agentops_safe::inert_line(words, 400));

@@ -4,7 +4,9 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use super::guard::Guard;
 use super::wire::{FromKeeper, KeeperSpec, ToKeeper};
 use crate::process::ProcessId;
 
@@ -17,6 +19,7 @@ pub struct Keeper;
 pub struct KeeperHandle {
     process: ProcessId,
     stdin: Mutex<ChildStdin>,
+    guard: Guard,
 }
 
 impl Keeper {
@@ -36,6 +39,8 @@ impl Keeper {
         // The keeper needs none of the supervisor's environment or folder, and makes a session of its own.
         let mut child = Command::new(exe)
             .arg(super::SUBCOMMAND)
+            // Not read by the keeper: whoever takes over from a dead supervisor finds its keepers by it.
+            .arg(&spec.mark)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -46,20 +51,21 @@ impl Keeper {
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("the keeper has no pipes"));
         };
-        let handle = KeeperHandle { process, stdin: Mutex::new(stdin) };
+        let (guard, reaped) = Guard::watch(process, Duration::from_millis(spec.grace_ms))?;
+        let handle = KeeperHandle { process, stdin: Mutex::new(stdin), guard: guard.clone() };
         handle.write(spec)?;
         std::thread::Builder::new().name("keeper-reader".to_owned()).spawn(move || {
-            let mut last = FromKeeper::Gone;
+            let mut last = None;
             for line in BufReader::new(stdout).lines() {
                 match line.ok().and_then(|line| serde_json::from_str(&line).ok()) {
                     None => break,
-                    Some(message @ (FromKeeper::Ended(_) | FromKeeper::NotStarted { .. })) => last = message,
+                    Some(message @ (FromKeeper::Ended(_) | FromKeeper::NotStarted { .. })) => last = Some(message),
                     Some(message) => on(message),
                 }
             }
             // Reaped before the last word, so that whoever hears it finds no zombie.
-            let _ = child.wait();
-            on(last);
+            let _ = reaped.join();
+            on(last.unwrap_or_else(|| FromKeeper::Gone { why: guard.why().map(str::to_owned) }));
         })?;
         Ok(handle)
     }
@@ -94,18 +100,21 @@ impl KeeperHandle {
         self.write(&ToKeeper::CloseStdin)
     }
 
-    /// Ends the tree: (SIGINT to the program,) SIGTERM, after the grace SIGKILL. `Ended` follows within grace + 2 s.
+    /// Ends the tree: (SIGINT to the program,) SIGTERM, after the grace SIGKILL. `Ended` follows within grace + 2 s. A keeper
+    /// that does not answer is ended with its tree, and `Gone` follows within grace + 12 s.
     ///
     /// # Errors
     /// When the keeper is gone.
     pub fn stop(&self, interrupt: bool) -> io::Result<()> {
+        self.guard.expect_end();
         self.write(&ToKeeper::Stop { interrupt })
     }
 
     fn write(&self, message: &impl serde::Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
-        // A keeper always reads, so this does not wait for the program. Half a line after a panic cannot be: one write.
+        // A keeper always reads, so this does not wait for the program; one that was stopped is continued or killed by its
+        // guard. Half a line after a panic cannot be: one write.
         self.stdin.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line)
     }
 }

@@ -75,6 +75,8 @@ pub(super) fn hold() -> io::Result<()> {
     // A session of our own: a Ctrl-C at the supervisor's terminal is not for us, and a program that wants to ask at the
     // terminal (a password, say) finds none and fails, instead of stopping for ever in the background.
     rustix::process::setsid()?;
+    // An agent can stop us by a signal, and then we would not see our supervisor's end. The kernel continues us then.
+    rustix::process::set_parent_process_death_signal(Some(Signal::CONT))?;
     // Only descriptors 0 to 2 were meant for us; whatever else was inherited must not reach the program.
     close_fds::set_fds_cloexec(3, &[]);
     set_child_subreaper(Some(getpid()))?;

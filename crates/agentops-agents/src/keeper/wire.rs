@@ -96,7 +96,10 @@ pub enum FromKeeper {
     /// The tree is gone. Nothing follows.
     Ended(Ended),
     /// The keeper itself vanished without a word (made by the client, never sent). Its tree may live: see `strays`.
-    Gone,
+    Gone {
+        /// Why it was killed, when we did it.
+        why: Option<String>,
+    },
 }
 
 /// How a tree ended.

@@ -56,6 +56,7 @@ impl State {
             last_at_ms: at_ms,
             events: 1,
             begun: Default::default(),
+            waits_for_slot: Default::default(),
             decision: None,
             more_decisions: Vec::new(),
             failed: Default::default(),
@@ -111,6 +112,12 @@ impl State {
                 self.lane(lane, "lane-failed")?.open_failures += 1;
                 self.decide(DecisionKind::LaneFailed, lane, Some(detail));
             }
+            Event::SlotAwaited { key } => {
+                if !self.begun.contains(key) || self.waits_for_slot.insert(key.clone(), at_ms).is_some() {
+                    return illegal("slot-awaited", format!("{key} does not begin to wait now"));
+                }
+            }
+            Event::SlotTaken { key } => self.slot_taken(key, at_ms)?,
             Event::SessionReady { session, facts } => {
                 let live = self.own(session, "session-ready")?;
                 live.window = facts.window;
@@ -228,8 +235,20 @@ impl State {
                 self.closing = Some(closing.clone());
             }
         }
+        self.waits_for_slot.retain(|key, _| self.begun.contains(key));
         self.last_at_ms = at_ms;
         self.events += 1;
+        Ok(())
+    }
+
+    /// What waited runs from now on: waiting is no work.
+    fn slot_taken(&mut self, key: &Key, at_ms: u64) -> Result<(), Illegal> {
+        if self.waits_for_slot.remove(key).is_none() {
+            return illegal("slot-taken", format!("{key} does not wait for a slot"));
+        }
+        if let Key::Session { session } = key {
+            self.live(session, "slot-taken")?.began_at_ms = at_ms;
+        }
         Ok(())
     }
 
@@ -277,6 +296,14 @@ impl State {
     fn orphaned(&mut self) {
         self.takeovers += 1;
         self.begun.clear();
+        // A session that waited for its slot never ran: it begins anew, and nothing of it is to be salvaged.
+        for key in std::mem::take(&mut self.waits_for_slot).into_keys() {
+            if let Key::Session { session } = key
+                && let Some(lane) = self.lane_mut(&session.lane)
+            {
+                lane.sessions.pop_if(|last| last.id == session && last.end.is_none());
+            }
+        }
         self.failed.clear();
         for lane in self.phases.iter_mut().flat_map(|phase| phase.lanes.iter_mut().chain(&mut phase.reviews)) {
             if let Some(session) = lane.sessions.last_mut().filter(|session| session.end.is_none()) {

@@ -47,6 +47,16 @@ pub enum Event {
         /// What happened, for a person.
         detail: BlobId,
     },
+    /// A session, gate or set-up waits for a slot: as many as may run on this machine do.
+    SlotAwaited {
+        /// Its key.
+        key: Key,
+    },
+    /// It got its slot. Its limits of time count from here.
+    SlotTaken {
+        /// Its key.
+        key: Key,
+    },
     /// The agent program is up and has been checked.
     SessionReady {
         /// The session.

@@ -28,6 +28,8 @@ pub struct State {
     pub phases: Vec<PhaseState>,
     /// Actions that were begun and have not ended.
     pub begun: BTreeSet<Key>,
+    /// Actions under way that wait for a slot, and since when, in Unix milliseconds.
+    pub waits_for_slot: BTreeMap<Key, u64>,
     /// What a person must decide before it goes on.
     pub decision: Option<Decision>,
     /// What came up while a decision was open already; the same answer is for all of it.

@@ -53,6 +53,11 @@ pub enum Waiting {
         /// Unix milliseconds.
         until_ms: u64,
     },
+    /// A slot: as many sessions and gates as may run on this machine do. It goes on by itself.
+    Slot {
+        /// Since when, Unix milliseconds.
+        since_ms: u64,
+    },
     /// A supervisor: none runs; `agentops resume` starts one.
     Supervisor,
 }
@@ -101,6 +106,14 @@ impl State {
                 return Status::Waiting { waiting: Waiting::Provider { until_ms } };
             }
         }
-        if supervised { Status::Running } else { Status::Waiting { waiting: Waiting::Supervisor } }
+        if !supervised {
+            return Status::Waiting { waiting: Waiting::Supervisor };
+        }
+        match self.waits_for_slot.values().min() {
+            Some(since_ms) if self.waits_for_slot.len() == self.begun.len() => {
+                Status::Waiting { waiting: Waiting::Slot { since_ms: *since_ms } }
+            }
+            _ => Status::Running,
+        }
     }
 }

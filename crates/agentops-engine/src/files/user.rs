@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::FileError;
+use crate::slots;
 
 /// The user's settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +21,8 @@ pub struct UserConfig {
     pub gateway: GatewayConfig,
     /// What all runs of a repository may cost on one day (UTC).
     pub budget: DayBudget,
+    /// How much of the machine runs may use at once.
+    pub machine: MachineConfig,
     /// Where figures are sent; nowhere unless it is set here or by OpenTelemetry's own variables.
     pub telemetry: TelemetryConfig,
 }
@@ -71,6 +74,23 @@ impl DayBudget {
     }
 }
 
+/// The machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct MachineConfig {
+    /// Sessions, gates and lane set-ups that run at once, over all repositories of this user; 1 to 1024. The others wait.
+    /// Absent: twice the number of CPUs, at least 4 and at most 64.
+    pub slots: Option<u16>,
+}
+
+impl MachineConfig {
+    /// The number of slots.
+    #[must_use]
+    pub fn slots(&self) -> u16 {
+        self.slots.unwrap_or_else(slots::default_count)
+    }
+}
+
 /// Telemetry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -101,6 +121,9 @@ pub fn read(path: &Path) -> Result<UserConfig, FileError> {
             "day-",
             "budget: a limit is a number above 0, in dollars with at most six digits behind the point".into(),
         );
+    }
+    if config.machine.slots.is_some_and(|slots| !(1..=slots::SLOTS_MAX).contains(&slots)) {
+        return wrong("slots", format!("machine.slots: a number from 1 to {}", slots::SLOTS_MAX));
     }
     for (name, destination) in &config.gateway.destination {
         let known = ["anthropic", "openai", "google"];

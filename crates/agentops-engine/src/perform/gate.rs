@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
-use agentops_core::id::{Commit, LaneId, Name, RunId};
+use agentops_core::id::{Commit, LaneId, Name};
 use agentops_core::laws::{self, LAWS, ReviewVerdict};
 use agentops_core::run::{Event, State, Verdict};
 use agentops_core::workflow::{Check, Gate};
@@ -12,15 +12,14 @@ use super::{Act, Ctx, Incoming, Program, bundle, prompt, records, work};
 
 pub(super) fn check(
     ctx: &Arc<Ctx>,
-    run: &RunId,
     state: &State,
     phase: &Name,
     gate: &Gate,
     judged: &Commit,
-    stop: (Sender<Incoming>, Receiver<Incoming>),
+    stop: (&Sender<Incoming>, &Receiver<Incoming>),
 ) -> Act<Event> {
     match &gate.check {
-        Check::Command { argv, seconds_max } => command(ctx, run, state, phase, gate, judged, argv, *seconds_max, stop),
+        Check::Command { argv, seconds_max } => command(ctx, state, phase, gate, judged, argv, *seconds_max, stop),
         Check::Artifact { file, headings, schema } => {
             let mut wrong = Vec::new();
             let mut lanes = Vec::new();
@@ -64,6 +63,11 @@ pub(super) fn check(
     }
 }
 
+/// A gate that did not come to run.
+pub(super) fn not_run(ctx: &Ctx, phase: &Name, gate: &Gate, why: &str) -> Act<Event> {
+    ended(ctx, phase, gate, Verdict::Broke, Some(why.to_owned()), None, vec![])
+}
+
 fn ended(
     ctx: &Ctx,
     phase: &Name,
@@ -81,26 +85,27 @@ fn ended(
 #[expect(clippy::too_many_arguments, reason = "one caller, and each of them is a part of one gate")]
 fn command(
     ctx: &Arc<Ctx>,
-    run: &RunId,
     state: &State,
     phase: &Name,
     gate: &Gate,
     judged: &Commit,
     argv: &[String],
     seconds_max: u64,
-    stop: (Sender<Incoming>, Receiver<Incoming>),
+    stop: (&Sender<Incoming>, &Receiver<Incoming>),
 ) -> Act<Event> {
+    let run = &state.created.run;
     let lane = LaneId { phase: phase.clone(), lane: format!("{}-gate", gate.name).parse()? };
     work::drop_lane(ctx, run, &lane)?;
     let made = work::make_lane(ctx, run, &lane, judged)?;
-    if let Some(words) = work::set_up(ctx, run, &lane, &made, &state.created.workflow.lane)? {
+    if let Some(words) = work::set_up(ctx, run, &lane, &made, &state.created.workflow.lane, stop)? {
         return ended(ctx, phase, gate, Verdict::Broke, Some(words), None, vec![]);
     }
-    let mut env = work::lane_env(ctx, run, &lane);
+    let ports = work::lane_ports(ctx, run, &lane)?;
+    let mut env = work::lane_env(ctx, run, &lane, &ports);
     // What runs here was written by an agent: it gets no key of a model provider.
     env.retain(|(name, _)| !name.to_str().is_some_and(|name| PROVIDER_KEYS.contains(&name)));
     let mark = ctx.paths.mark(run, &format!("{lane}/gate"));
-    let ran = ctx.run_program(&Program { argv, cwd: made.path(), env, mark, seconds_max }, Some(stop))?;
+    let ran = ctx.run_program(&Program { argv, cwd: made.path(), env, mark, seconds_max }, stop)?;
     work::drop_lane(ctx, run, &lane)?;
     let output = ran.output.text();
     let named = format!("`{}` {}", argv.join(" "), ran.how());
@@ -189,8 +194,8 @@ pub(super) fn test(ctx: &Arc<Ctx>, state: &State, commit: &Commit) -> Act<Option
     for phase in &state.created.workflow.phases {
         for gate in &phase.gates {
             let Check::Command { argv, seconds_max } = &gate.check else { continue };
-            let stop = std::sync::mpsc::channel();
-            let ended = command(ctx, &state.created.run, state, &phase.name, gate, commit, argv, *seconds_max, stop)?;
+            let (tx, rx) = std::sync::mpsc::channel();
+            let ended = command(ctx, state, &phase.name, gate, commit, argv, *seconds_max, (&tx, &rx))?;
             if let Event::GateEnded { verdict: Verdict::Refused | Verdict::Broke, detail, .. } = ended {
                 return Ok(Some(detail.map(|blob| ctx.blobs.text(&blob)).transpose()?.unwrap_or_default()));
             }

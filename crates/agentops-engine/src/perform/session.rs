@@ -21,9 +21,12 @@ use agentops_git::lanes;
 
 use super::flow::Flow;
 use super::gateway::{Opening, Way};
-use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, chain, oid, prompt, records, recv_until, user_repository, variable, work};
+use super::{
+    Act, Ctx, EXIT_WAIT, Held, Incoming, chain, oid, prompt, records, recv_until, slot, user_repository, variable, work,
+};
 use crate::conductor::Input;
 use crate::omitted;
+use crate::slots::Slot;
 
 mod left;
 mod transcript;
@@ -58,10 +61,16 @@ const BASE_TOKENS_UNKNOWN: u64 = 19_000;
 
 pub(super) fn run(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>) {
     let during = Key::Session { session: job.session.clone() };
-    let watch = user_repository::begin(ctx, &job.state, &during);
-    let started = start(ctx, job, tx, rx);
-    user_repository::end(ctx, &job.state, watch);
-    let ended = started.and_then(|left| wrap_up(ctx, &job.run, &job.state, &job.session, job.writes, &job.parent, left));
+    let ended = match slot::take(ctx, &job.run, &during, &tx, &rx) {
+        Ok(Some(slot)) => {
+            let watch = user_repository::begin(ctx, &job.state, &during);
+            let started = start(ctx, job, slot, tx, rx);
+            user_repository::end(ctx, &job.state, watch);
+            started.and_then(|left| wrap_up(ctx, &job.run, &job.state, &job.session, job.writes, &job.parent, left))
+        }
+        Ok(None) => Ok(over(&job.session, SessionEnd::Cancelled, None)),
+        Err(e) => Err(e.into()),
+    };
     let event = ended.or_else(|e| {
         let detail = Some(ctx.put(&chain(&e))?);
         Ok::<_, std::io::Error>(over(&job.session, SessionEnd::Failed, detail))
@@ -105,7 +114,8 @@ pub(super) fn salvage(ctx: &Arc<Ctx>, job: &Salvage) -> Act<Event> {
     wrap_up(ctx, &job.run, &job.state, &job.session, job.writes, &job.parent, left)
 }
 
-fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>) -> Act<Left> {
+/// Runs the session's program to its end. The slot is given back then; keeping what it left takes none.
+fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Receiver<Incoming>) -> Act<Left> {
     let refused = |words: String| Ok(Left { end: SessionEnd::Refused, detail: Some(words), ..Left::default() });
     let lane = lanes::open(&ctx.repo, &ctx.paths.lane(&job.run, &job.session.lane))?;
     if let Some(commit) = &job.next.reset_to {
@@ -164,7 +174,8 @@ fn start(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>
         Ok(launch) => launch,
         Err(e) => return Ok(Left { detail: Some(chain(&e)), ..Left::default() }),
     };
-    let mut env = work::lane_env(ctx, &job.run, &job.session.lane);
+    let ports = work::lane_ports(ctx, &job.run, &job.session.lane)?;
+    let mut env = work::lane_env(ctx, &job.run, &job.session.lane, &ports);
     env.retain(|(name, _)| !launch.env_remove.contains(name) && !launch.env.iter().any(|(set, _)| set == name));
     env.extend(launch.env.clone());
     let limits = job.state.created.workflow.limits;
@@ -326,8 +337,8 @@ impl Running<'_> {
                     self.left.detail = Some(format!("the agent program could not be started: {message}"));
                     return;
                 }
-                Incoming::Keeper(FromKeeper::Gone, _) => {
-                    self.left.detail = Some("the keeper of this session was killed".into());
+                Incoming::Keeper(FromKeeper::Gone { why }, _) => {
+                    self.left.detail = Some(why.unwrap_or_else(|| "the keeper of this session was killed".into()));
                     strays::end_strays(&self.ctx.paths.mark(&self.job.run, &self.job.session.to_string()));
                     return;
                 }
@@ -364,6 +375,8 @@ impl Running<'_> {
                 self.end_program();
             }
             Incoming::Keeper(..) | Incoming::Wire(_) => self.inbox.push_back(command),
+            // It was taken before anything started.
+            Incoming::Slot(_) => {}
         }
     }
 

@@ -3,24 +3,33 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
 
 use agentops_core::id::{Commit, LaneId, Name, RunId};
 use agentops_core::run::{Event, State};
 use agentops_core::workflow::LaneSetup;
 use agentops_git::{Error as GitError, Expect, Lane, MergeResult, lanes};
 
-use super::{Act, Ctx, Program, Ran, chain, commit, oid, records};
+use super::{Act, Ctx, Incoming, Program, Ran, chain, commit, oid, records};
 use crate::crash::boundary;
+use crate::ports::PortRange;
 
 /// A lane's name in the repository: unique over runs.
 pub(super) fn lane_name(run: &RunId, lane: &LaneId) -> String {
     format!("{run}.{}.{}", lane.phase, lane.lane)
 }
 
-pub(super) fn open_lane(ctx: &Arc<Ctx>, run: &RunId, lane: &LaneId, base: &Commit, setup: &LaneSetup) -> Act<Event> {
+pub(super) fn open_lane(
+    ctx: &Arc<Ctx>,
+    run: &RunId,
+    lane: &LaneId,
+    base: &Commit,
+    setup: &LaneSetup,
+    stop: (&Sender<Incoming>, &Receiver<Incoming>),
+) -> Act<Event> {
     let opened = || -> Act<Option<String>> {
         let made = make_lane(ctx, run, lane, base)?;
-        let failed = set_up(ctx, run, lane, &made, setup)?;
+        let failed = set_up(ctx, run, lane, &made, setup, stop)?;
         if failed.is_none() && !(setup.copy.is_empty() && setup.setup.is_empty()) {
             // Before any agent works here: what is in the lane now is not the agent's.
             let copied: Vec<PathBuf> = setup.copy.iter().map(PathBuf::from).collect();
@@ -47,7 +56,14 @@ pub(super) fn make_lane(ctx: &Ctx, run: &RunId, lane: &LaneId, base: &Commit) ->
 }
 
 /// Copies files and runs the set-up programs; `Some` says what went wrong.
-pub(super) fn set_up(ctx: &Ctx, run: &RunId, lane: &LaneId, made: &Lane, setup: &LaneSetup) -> Act<Option<String>> {
+pub(super) fn set_up(
+    ctx: &Ctx,
+    run: &RunId,
+    lane: &LaneId,
+    made: &Lane,
+    setup: &LaneSetup,
+    stop: (&Sender<Incoming>, &Receiver<Incoming>),
+) -> Act<Option<String>> {
     for copied in &setup.copy {
         let Ok(path) = copied.parse::<agentops_safe::RepoPath>() else {
             return Ok(Some(format!("`{copied}` is not a path inside the repository")));
@@ -61,11 +77,15 @@ pub(super) fn set_up(ctx: &Ctx, run: &RunId, lane: &LaneId, made: &Lane, setup: 
         }
         std::fs::copy(&from, &to)?;
     }
+    if setup.setup.is_empty() {
+        return Ok(None);
+    }
+    let ports = lane_ports(ctx, run, lane)?;
     for argv in &setup.setup {
         let mark = ctx.paths.mark(run, &format!("{lane}/set-up"));
-        let program =
-            Program { argv, cwd: made.path(), env: lane_env(ctx, run, lane), mark, seconds_max: setup.seconds_max };
-        let ran = ctx.run_program(&program, None)?;
+        let env = lane_env(ctx, run, lane, &ports);
+        let program = Program { argv, cwd: made.path(), env, mark, seconds_max: setup.seconds_max };
+        let ran = ctx.run_program(&program, stop)?;
         if !ran.succeeded() {
             return Ok(Some(format!("set-up `{}` {}\n\n{}", argv.join(" "), ran.how(), ran.output.text())));
         }
@@ -73,15 +93,22 @@ pub(super) fn set_up(ctx: &Ctx, run: &RunId, lane: &LaneId, made: &Lane, setup: 
     Ok(None)
 }
 
-/// The environment of what runs in a lane: the user's own, the lane's name, and ports that no other lane uses.
-pub(super) fn lane_env(ctx: &Ctx, run: &RunId, lane: &LaneId) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
-    let name = lane_name(run, lane);
-    // Places of 20 ports from 20000 up; names hash into 2,000 of them, below the kernel's ephemeral range.
-    let place = name.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))) % 600;
+/// Ports that no other lane has as long as this is held.
+pub(super) fn lane_ports(ctx: &Ctx, run: &RunId, lane: &LaneId) -> Act<PortRange> {
+    Ok(ctx.ports.take(&lane_name(run, lane))?)
+}
+
+/// The environment of what runs in a lane: the user's own, the lane's name, and its ports.
+pub(super) fn lane_env(
+    ctx: &Ctx,
+    run: &RunId,
+    lane: &LaneId,
+    ports: &PortRange,
+) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
     let mut env = ctx.env.clone();
-    env.push(("AGENTOPS_LANE".into(), name.into()));
-    env.push(("AGENTOPS_PORT_FIRST".into(), (20_000 + place * 20).to_string().into()));
-    env.push(("AGENTOPS_PORT_LAST".into(), (20_000 + place * 20 + 19).to_string().into()));
+    env.push(("AGENTOPS_LANE".into(), lane_name(run, lane).into()));
+    env.push(("AGENTOPS_PORT_FIRST".into(), ports.first().to_string().into()));
+    env.push(("AGENTOPS_PORT_LAST".into(), ports.last().to_string().into()));
     env
 }
 

@@ -52,7 +52,8 @@ fn liveness(world: &mut World) -> Result<(), String> {
     rest(world)?;
     for (run, state) in world.runs() {
         match state.status(true) {
-            Status::Running | Status::Waiting { waiting: Waiting::Provider { .. } | Waiting::Supervisor } => {
+            Status::Running
+            | Status::Waiting { waiting: Waiting::Provider { .. } | Waiting::Slot { .. } | Waiting::Supervisor } => {
                 return Err(format!("R11: {run} is at rest and does not say what it waits for: {:?}", state.status(true)));
             }
             _ => {}

@@ -1,5 +1,7 @@
 //! `approve`, `reject`, `resume`, `cancel`: what a person says to a run.
 
+use std::time::Duration;
+
 use agentops_core::budget::{Limits, Usd};
 use agentops_core::id::{BlobId, RunId};
 use agentops_core::run::{State, Status, Waiting};
@@ -112,15 +114,30 @@ fn raise(context: &Context, state: &State, args: &ResumeArgs) -> Result<(), Comm
     Ok(())
 }
 
+/// How long `cancel` waits for what is under way to end. It ends by itself after that too.
+const CANCEL_WAIT: Duration = Duration::from_secs(10);
+
 /// `agentops cancel`
 pub fn cancel(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8, CommandError> {
     super::person_only()?;
-    let ledger = context.ledger()?;
+    let mut ledger = context.ledger()?;
     let run = context.run(&ledger, args.run.as_ref())?;
     accepted(context.ask(&Request::Cancel { run: run.clone() })?)?;
-    let rest = live::follow(context, &context.texts(), &run, &Printer::new(false, true))?;
+    let under_way = |state: &State| state.begun.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let state = context.state(&mut ledger, &run)?;
+    if state.outcome.is_none() && !state.begun.is_empty() {
+        printer.note(&format!("the run will end as cancelled; waiting for {}", under_way(&state)));
+    }
+    let rest = live::follow_for(context, &context.texts(), &run, CANCEL_WAIT)?;
     match rest.view.status {
         Status::Cancelled => done(printer, &run, "cancelled; checkpoints are kept under refs/agentops/"),
+        _ if !live::at_rest(&rest.view.status) => {
+            let words = format!(
+                "the run will end as cancelled; still under way: {}. `agentops show {run}` says when it has ended",
+                under_way(&rest.state)
+            );
+            done(printer, &run, &words)
+        }
         _ => Ok(super::report(&rest.view, printer)),
     }
 }

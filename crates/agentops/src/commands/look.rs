@@ -19,7 +19,13 @@ pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result
     let hindrance = context.hindrance();
     let view = match Ledger::read(&context.paths.ledger())? {
         Some(mut ledger) => view::status(&mut ledger, &context.texts(), supervisor, hindrance, args.limit)?,
-        None => view::StatusView { format: view::VIEW_FORMAT, supervisor, hindrance, runs: Vec::new() },
+        None => view::StatusView {
+            format: view::VIEW_FORMAT,
+            supervisor,
+            hindrance,
+            runs: Vec::new(),
+            waiting_for_slot: Vec::new(),
+        },
     };
     if printer.json() {
         printer.value(&view);
@@ -43,6 +49,16 @@ pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result
         let status = printer.paint(colour, &format!("{:<15}", run.status));
         let line = format!("{}  {status} {:<6} {:>9}  {}  {}", run.run, run.workflow.as_str(), took, run.title, run.about);
         printer.data(line.trim_end());
+    }
+    if let Some(pid) = view.supervisor.as_deref().filter(|pid| agentops_engine::client::is_stopped(pid)) {
+        printer.note(&format!("the supervisor (process {pid}) is stopped by a signal; `kill -CONT {pid}` lets it go on"));
+    }
+    if !view.waiting_for_slot.is_empty() {
+        printer.data("\nwaiting for a slot, longest first:");
+    }
+    for waiting in &view.waiting_for_slot {
+        let waited = screen::duration(now.saturating_sub(waiting.since_ms));
+        printer.data(&format!("{}  {waited:>9}  {}", waiting.run, waiting.step));
     }
     Ok(error::SUCCESS)
 }
@@ -206,6 +222,8 @@ fn line(entry: &Entry) -> String {
         Event::Orphaned => "taken over    from a supervisor that died".into(),
         Event::LaneOpened { lane, .. } => format!("lane opened   {lane}"),
         Event::LaneFailed { lane, .. } => format!("lane failed   {lane}"),
+        Event::SlotAwaited { key } => format!("slot awaited  {key}"),
+        Event::SlotTaken { key } => format!("slot taken    {key}"),
         Event::SessionReady { session, facts } => format!(
             "session up    {session} {} {}",
             facts.model.as_deref().unwrap_or("model unknown"),

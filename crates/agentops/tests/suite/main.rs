@@ -23,6 +23,7 @@ mod recall;
 mod room;
 mod route;
 mod routing;
+mod slots;
 mod state_folder;
 mod telemetry;
 mod terminal;

@@ -104,6 +104,54 @@ fn p2_cancel_ends_a_tree_that_ignores_every_signal_it_can() {
     assert_eq!(room.git(&["show", &format!("{kept}:half.txt")]), "half", "its work is kept");
 }
 
+/// A step in which the agent sends its keeper this signal, `times` times.
+fn to_keeper(signal: &str, times: u32) -> Value {
+    let line =
+        format!("for i in $(seq {times}); do kill -{signal} $(awk '{{ print $4 }}' /proc/$PPID/stat); sleep 0.05; done");
+    json!({ "do": "run", "argv": ["sh", "-c", line] })
+}
+
+#[test]
+fn p2_an_agent_that_stops_its_keeper_hangs_nothing() {
+    let room = Room::new();
+    let mut script = quick_script();
+    script[0]["steps"].as_array_mut().unwrap().insert(1, to_keeper("STOP", 1));
+    let view = room.run(&refs(&scripted(&room, "quick", script))).expect(0).json();
+    assert_eq!(ends(&view), ["completed"], "the keeper goes on");
+
+    lanes(&room, &["stops"], "");
+    room.git(&["add", "-A"]);
+    room.git(&["commit", "--quiet", "-m", "lanes"]);
+    let script = json!([{ "steps": [{ "do": "call", "usage": 9000 }, to_keeper("STOP", 2000)] }]);
+    let view = room.run(&refs(&scripted(&room, "lanes", script))).expect(4).json();
+    assert_eq!(each_end(&view), [("stops", "failed")]);
+    let detail = view["phases"][0]["lanes"][0]["sessions"][0]["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("stopped again and again"), "{detail}");
+    assert_eq!(marked(&room), []);
+}
+
+#[test]
+fn p2_a_stopped_supervisor_is_named_and_nobody_waits_for_it_for_ever() {
+    let room = Room::new();
+    let pipe = room.pipe("ready");
+    let script = json!([{ "steps": [
+        { "do": "call", "usage": 9000 }, { "do": "run", "argv": ["sh", "-c", format!("echo ready > {}; sleep 1000", pipe.display())] }
+    ] }]);
+    let run = room.detach(&scripted(&room, "quick", script));
+    std::fs::read(&pipe).unwrap();
+    let supervisor = Pid::from_raw(room.supervisor().unwrap()).unwrap();
+    kill_process(supervisor, Signal::STOP).unwrap();
+    for command in ["cancel", "resume"] {
+        let refused = room.run(&[command, &run]).expect(1);
+        assert!(refused.stderr.contains(&format!("(process {}) is stopped", supervisor.as_raw_nonzero())), "{refused:?}");
+        assert!(refused.stderr.contains("kill -CONT"), "{refused:?}");
+    }
+    assert!(room.run(&["status"]).expect(0).stderr.contains("is stopped by a signal"));
+    kill_process(supervisor, Signal::CONT).unwrap();
+    room.run(&["cancel", &run]).expect(0);
+    assert_eq!(marked(&room), []);
+}
+
 #[test]
 fn p3_what_an_agent_leaves_behind_ends_with_its_session() {
     let room = Room::new();
