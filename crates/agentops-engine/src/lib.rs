@@ -12,6 +12,7 @@ pub mod crash;
 pub mod feedback;
 pub mod files;
 pub mod hint;
+pub mod identity;
 pub mod ledger;
 pub mod omitted;
 pub mod paths;

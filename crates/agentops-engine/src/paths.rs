@@ -90,6 +90,12 @@ impl Paths {
         self.root.with_file_name("ports")
     }
 
+    /// Where the repository lay last; see `identity`.
+    #[must_use]
+    pub fn repository_record(&self) -> PathBuf {
+        self.root.join("repository")
+    }
+
     /// The ledger.
     #[must_use]
     pub fn ledger(&self) -> PathBuf {

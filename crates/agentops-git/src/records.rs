@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -18,8 +17,10 @@ use crate::names;
 use crate::objects::{self, Author, Listed};
 use crate::oid::Oid;
 use crate::plain::write_whole;
+use crate::random;
 use crate::refs::Expect;
 use crate::repo::Repo;
+use crate::repository_id::is_id;
 
 /// The branch.
 pub const RECORDS: &str = "refs/heads/agentops/records";
@@ -126,7 +127,7 @@ impl Repo {
                 value: format!("{} lines", lines.len()),
             });
         }
-        let ours = self.ours()?;
+        let ours = self.own_folder()?;
         let _lock = Lock::wait(&ours.join("records.lock"))?;
         for attempt in 0.. {
             match self.append_once(folder, &added, message, author, at, scratch) {
@@ -283,18 +284,11 @@ impl Repo {
         Ok(commits)
     }
 
-    /// Where what is about this clone alone is kept, beside the lanes.
-    fn ours(&self) -> Result<PathBuf> {
-        let folder = self.common_dir().join("agentops");
-        fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
-        Ok(folder)
-    }
-
     /// This clone's id, if it has one. One that was copied along with the folder from elsewhere is that other clone's.
     fn known_clone(&self) -> Option<String> {
         let text = fs::read_to_string(self.common_dir().join("agentops").join("clone-id")).ok()?;
         let (id, place) = text.trim_end().split_once(' ')?;
-        (is_clone(id) && place == self.id()).then(|| id.to_owned())
+        (is_id(id) && place == self.id()).then(|| id.to_owned())
     }
 
     fn clone_id(&self) -> Result<String> {
@@ -302,11 +296,8 @@ impl Repo {
     }
 
     fn new_clone_id(&self) -> Result<String> {
-        let mut random = [0u8; 8];
-        let source = Path::new("/dev/urandom");
-        fs::File::open(source).and_then(|mut file| file.read_exact(&mut random)).map_err(Error::io("read", source))?;
-        let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        write_whole(&self.ours()?.join("clone-id"), format!("{id} {}\n", self.id()).as_bytes())?;
+        let id = random::hex()?;
+        write_whole(&self.own_folder()?.join("clone-id"), format!("{id} {}\n", self.id()).as_bytes())?;
         Ok(id)
     }
 }
@@ -314,9 +305,5 @@ impl Repo {
 /// The clone whose file this is.
 fn clone_of<'a>(folder: &str, path: &'a Path) -> Option<&'a str> {
     let name = path.strip_prefix(folder).ok()?.to_str()?;
-    name.strip_suffix(".jsonl").filter(|id| is_clone(id))
-}
-
-fn is_clone(id: &str) -> bool {
-    id.len() == 16 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    name.strip_suffix(".jsonl").filter(|id| is_id(id))
 }

@@ -47,7 +47,7 @@ pub struct Identity {
 
 /// A repository seen from one of its work trees. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Repo(Arc<Inner>);
+pub struct Repo(Arc<Inner>, Arc<str>);
 
 #[derive(Debug)]
 struct Inner {
@@ -55,7 +55,6 @@ struct Inner {
     git_dir: PathBuf,
     common_dir: PathBuf,
     work_tree: PathBuf,
-    id: String,
     hash: Hash,
     reftable: bool,
     /// The configuration says `core.bare=true` although this is a checkout.
@@ -104,21 +103,34 @@ impl Repo {
         let hooks = settings.iter().filter_map(|(k, _)| hook_name(k)).collect();
         let reftable = settings.iter().any(|(k, v)| k == "extensions.refstorage" && v == b"reftable");
         let plain = Plain::new(&found.common_dir, found.hash, &settings)?;
-        let digest = Sha256::digest(found.common_dir.as_os_str().as_bytes());
-        let id = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
         let Found { git_dir, common_dir, work_tree, hash, called_bare } = found;
+        let id = path_id(&common_dir).into();
         let git = git.clone();
-        Ok(Self(Arc::new(Inner { git, git_dir, common_dir, work_tree, id, hash, reftable, called_bare, hooks, plain })))
+        let inner = Inner { git, git_dir, common_dir, work_tree, hash, reftable, called_bare, hooks, plain };
+        Ok(Self(Arc::new(inner), id))
     }
 
     pub(crate) fn program(&self) -> &Git {
         &self.0.git
     }
 
-    /// 16 hex digits, the same through every link and every linked worktree.
+    /// 16 hexadecimal digits, the same through every link and every linked worktree. Until somebody gave it one, it is a hash
+    /// of the git directory's path.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.0.id
+        &self.1
+    }
+
+    /// The same repository under the id that its state has.
+    #[must_use]
+    pub fn with_id(&self, id: &str) -> Self {
+        Self(Arc::clone(&self.0), id.into())
+    }
+
+    /// The id that versions before repositories kept one gave to the repository at this path.
+    #[must_use]
+    pub fn path_id(&self) -> String {
+        path_id(&self.0.common_dir)
     }
 
     /// The git directory of this work tree.
@@ -414,6 +426,11 @@ fn checkout_called_bare(git_dir: &[u8], start: &Path) -> Option<PathBuf> {
     let work_tree = git_dir.parent().filter(|_| git_dir.file_name().is_some_and(|name| name == ".git"))?;
     let inside = start.starts_with(work_tree) && !start.starts_with(&git_dir);
     (inside && git_dir.join("index").is_file()).then(|| work_tree.to_owned())
+}
+
+fn path_id(common_dir: &Path) -> String {
+    let digest = Sha256::digest(common_dir.as_os_str().as_bytes());
+    digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
 fn bare(git: &Git, start: &Path) -> Result<bool> {

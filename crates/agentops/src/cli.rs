@@ -75,7 +75,7 @@ pub enum Command {
     /// See and agree to what a repository would run
     Trust(TrustArgs),
     /// Check this machine and repository
-    Doctor,
+    Doctor(DoctorArgs),
     /// See the whole work on an example, without any agent installed
     Demo(DemoArgs),
     /// Print the JSON Schema of a file or an output
@@ -550,6 +550,17 @@ pub enum BundleCommand {
     List,
     /// Remove kept bundles that nothing needs; what is not committed stays
     Gc(GcArgs),
+}
+
+/// `agentops doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Give this repository the state of this id: it is the same repository, which lay elsewhere before
+    #[arg(long, value_name = "ID")]
+    pub adopt: Option<String>,
+    /// Give this repository an id of its own, without runs: it is a copy of another one
+    #[arg(long, conflicts_with = "adopt")]
+    pub new_id: bool,
 }
 
 /// `agentops bundle code`

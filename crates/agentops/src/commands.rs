@@ -32,25 +32,32 @@ use crate::{env, screen};
 /// Runs a command; gives its exit code.
 pub fn dispatch(cli: &Cli, printer: &Printer) -> Result<u8, CommandError> {
     let global = &cli.global;
+    let find = || {
+        let context = Context::find(global)?;
+        if let Some(notice) = context.notice() {
+            printer.note(&format!("note: {notice}"));
+        }
+        Ok::<_, CommandError>(context)
+    };
     match &cli.command {
-        Command::Run(args) => run::run(&Context::find(global)?, args, printer),
-        Command::Status(args) => look::status(&Context::find(global)?, args, printer),
-        Command::Show(args) => look::show(&Context::find(global)?, args, printer),
-        Command::Logs(args) => look::logs(&Context::find(global)?, args, printer),
-        Command::Approve(args) => answer::approve(&Context::find(global)?, args, printer),
-        Command::Reject(args) => answer::reject(&Context::find(global)?, args, printer),
-        Command::Resume(args) => answer::resume(&Context::find(global)?, args, printer),
-        Command::Cancel(args) => answer::cancel(&Context::find(global)?, args, printer),
-        Command::Merge(args) => finish::merge(&Context::find(global)?, args, printer),
-        Command::Discard(args) => finish::discard(&Context::find(global)?, args, printer),
+        Command::Run(args) => run::run(&find()?, args, printer),
+        Command::Status(args) => look::status(&find()?, args, printer),
+        Command::Show(args) => look::show(&find()?, args, printer),
+        Command::Logs(args) => look::logs(&find()?, args, printer),
+        Command::Approve(args) => answer::approve(&find()?, args, printer),
+        Command::Reject(args) => answer::reject(&find()?, args, printer),
+        Command::Resume(args) => answer::resume(&find()?, args, printer),
+        Command::Cancel(args) => answer::cancel(&find()?, args, printer),
+        Command::Merge(args) => finish::merge(&find()?, args, printer),
+        Command::Discard(args) => finish::discard(&find()?, args, printer),
         Command::With(args) => gateway::with(&Standing::find(global)?, args, printer),
         Command::Gateway(args) => gateway::serve(&Standing::find(global)?, args, printer),
         Command::Bundle(args) => bundle::bundle(global, args, printer),
         Command::Recall(args) => recall::recall(global, args, printer),
         Command::Agents(args) => agents::agents(global, args, printer),
         Command::Route(args) => route::route(global, args, printer),
-        Command::Trust(args) => trust::trust(&Context::find(global)?, args, printer),
-        Command::Doctor => doctor::doctor(global, printer),
+        Command::Trust(args) => trust::trust(&find()?, args, printer),
+        Command::Doctor(args) => doctor::doctor(global, args, printer),
         Command::Demo(args) => demo::demo(args, printer),
         Command::Schema(args) => schema::schema(args, printer),
         Command::Completions { shell } => {
@@ -62,7 +69,7 @@ pub fn dispatch(cli: &Cli, printer: &Printer) -> Result<u8, CommandError> {
         Command::Supervise => {
             // One that an agent started would be an agent's: below a keeper, and ended with it.
             person_only()?;
-            let context = Context::find(global)?;
+            let context = Context::find(global)?.claim()?;
             let options = supervisor::Options {
                 repo: context.repo,
                 home: context.home,

@@ -8,11 +8,12 @@ use agentops_core::run::State;
 use agentops_engine::blobs::Blobs;
 use agentops_engine::client::{self, Starter};
 use agentops_engine::files::user::{self, UserConfig};
+use agentops_engine::identity::{self, Identity, Ownership};
 use agentops_engine::ledger::Ledger;
 use agentops_engine::paths::{Home, Paths};
 use agentops_engine::supervisor::Lock;
 use agentops_engine::wire::{Reply, Request};
-use agentops_git::{Git, Repo};
+use agentops_git::{Git, Repo, claimed_id};
 use agentops_safe::Redactor;
 
 use crate::cli::Global;
@@ -31,6 +32,15 @@ pub fn home(global: &Global) -> Result<Home, CommandError> {
         None => env::state_dir().ok_or_else(|| missing(env::STATE_DIR))?,
     };
     Ok(Home { config, state })
+}
+
+/// The repository that was named, else the one around this folder. Which state is its own is not looked at.
+pub fn repository(global: &Global) -> Result<Repo, CommandError> {
+    let start = match &global.repo {
+        Some(folder) => std::path::absolute(folder)?,
+        None => std::env::current_dir()?,
+    };
+    Ok(Repo::discover(&Git::find()?, &start)?)
 }
 
 /// What a command needs that is about no repository.
@@ -59,6 +69,7 @@ impl Standing {
 }
 
 /// A repository and its state.
+#[derive(Clone)]
 pub struct Context {
     /// The repository.
     pub repo: Repo,
@@ -66,20 +77,60 @@ pub struct Context {
     pub home: Home,
     /// The repository's private state.
     pub paths: Paths,
+    /// How the repository comes to have this state.
+    pub ownership: Ownership,
 }
 
 impl Context {
     /// Finds the repository.
     pub fn find(global: &Global) -> Result<Self, CommandError> {
-        let start = match &global.repo {
-            Some(folder) => std::path::absolute(folder)?,
-            None => std::env::current_dir()?,
-        };
         let home = home(global)?;
-        let git = Git::find()?;
-        let repo = Repo::discover(&git, &start)?;
-        let paths = home.repository(repo.id());
-        Ok(Self { repo, home, paths })
+        let repo = repository(global)?;
+        let identity = identity::find(&repo, &home)?;
+        Ok(Self::of(&repo, home, identity))
+    }
+
+    /// A repository under the id that its state has.
+    pub fn of(repo: &Repo, home: Home, identity: Identity) -> Self {
+        let (repo, paths) = (repo.with_id(&identity.id), home.repository(&identity.id));
+        Self { repo, home, paths, ownership: identity.ownership }
+    }
+
+    /// The same, with the repository's id written down: a command that makes state begins with this.
+    pub fn claim(&self) -> Result<Self, CommandError> {
+        let identity = identity::claim(&self.repo, &self.home)?;
+        Ok(Self::of(&self.repo, self.home.clone(), identity))
+    }
+
+    /// What a person should know of how the repository comes to have this state, if anything.
+    pub fn notice(&self) -> Option<String> {
+        let id = self.repo.id();
+        let state = self.home.state.display();
+        match &self.ownership {
+            Ownership::Known | Ownership::New => None,
+            Ownership::Restored if claimed_id(self.repo.common_dir()).is_none() => None,
+            Ownership::Restored => Some(format!(
+                "the id in the git directory is another repository's; this repository keeps its own state, {id}"
+            )),
+            Ownership::Moved { from } => {
+                Some(format!("this repository was at {} before; its runs were found again", repository_at(from)))
+            }
+            Ownership::Copy { of } => Some(format!(
+                "this repository is a copy of the one at {}: its runs and its trust stay there, and this one begins its own",
+                repository_at(of)
+            )),
+            Ownership::Absent { last: Some(last) } if *last != self.home.state && last.join(id).is_dir() => Some(format!(
+                "the runs of this repository are in the state folder {}, and this command looks in {state} \
+                 (--state-dir or AGENTOPS_STATE_DIR)",
+                last.display()
+            )),
+            Ownership::Absent { last: Some(last) } => Some(format!(
+                "the state of this repository's earlier runs, {}, is gone; what git holds of them is in branches agentops/* and \
+                 refs/agentops/",
+                last.join(id).display()
+            )),
+            Ownership::Absent { last: None } => None,
+        }
     }
 
     /// The blob store, for reading.
@@ -97,7 +148,7 @@ impl Context {
     pub fn ledger(&self) -> Result<Ledger, CommandError> {
         match Ledger::read(&self.paths.ledger())? {
             Some(ledger) => Ok(ledger),
-            None => Err(no_runs()),
+            None => Err(self.no_runs()),
         }
     }
 
@@ -105,7 +156,15 @@ impl Context {
     pub fn run(&self, ledger: &Ledger, named: Option<&RunId>) -> Result<RunId, CommandError> {
         match named {
             Some(run) => Ok(run.clone()),
-            None => ledger.runs(1)?.into_iter().next().map(|line| line.run).ok_or_else(no_runs),
+            None => ledger.runs(1)?.into_iter().next().map(|line| line.run).ok_or_else(|| self.no_runs()),
+        }
+    }
+
+    fn no_runs(&self) -> CommandError {
+        let error = CommandError::new(NOT_NOW, "there are no runs in this repository yet");
+        match self.notice() {
+            Some(notice) => error.cause(notice).hint("agentops run \"what is to be done\""),
+            None => error.hint("agentops run \"what is to be done\""),
         }
     }
 
@@ -163,8 +222,12 @@ pub fn exe() -> Result<PathBuf, CommandError> {
     std::env::current_exe().map_err(|e| CommandError::new(FAILED, format!("this program's own path is unknown: {e}")))
 }
 
-fn no_runs() -> CommandError {
-    CommandError::new(NOT_NOW, "there are no runs in this repository yet").hint("agentops run \"what is to be done\"")
+/// Where people look for a repository: the folder that holds its git directory.
+pub fn repository_at(git_dir: &Path) -> std::path::Display<'_> {
+    match (git_dir.file_name(), git_dir.parent()) {
+        (Some(name), Some(folder)) if name == ".git" => folder.display(),
+        _ => git_dir.display(),
+    }
 }
 
 /// A folder of private state that cannot be used.

@@ -3,6 +3,7 @@
 use agentops_engine::client::ClientError;
 use agentops_engine::files::FileError;
 use agentops_engine::hint;
+use agentops_engine::identity::IdentityError;
 use agentops_engine::wire::{RefusalKind, Reply};
 use agentops_engine::world::StorageError;
 
@@ -132,6 +133,27 @@ impl From<StorageError> for CommandError {
             _ => "`agentops doctor` says what is wrong with the state folder",
         };
         Self::of(FAILED, &error).hint(hint)
+    }
+}
+
+impl From<IdentityError> for CommandError {
+    fn from(error: IdentityError) -> Self {
+        let (code, hint) = match &error {
+            IdentityError::Unclear { id, .. } => (
+                NOT_NOW,
+                format!("if it was moved here: agentops doctor --adopt {id} · if this is a copy: agentops doctor --new-id"),
+            ),
+            IdentityError::NoState { .. } => {
+                (USAGE, "`agentops doctor` lists state folders without a repository".to_owned())
+            }
+            IdentityError::InUse { .. } => {
+                (NOT_NOW, "work there, or give this repository an id of its own: agentops doctor --new-id".to_owned())
+            }
+            IdentityError::Supervised { .. } => (NOT_NOW, "wait until its runs have ended, or cancel them".to_owned()),
+            IdentityError::Git(error) => (FAILED, hint::git(error).to_owned()),
+            _ => (FAILED, "free some space, mend the folder's permissions, or name another with --state-dir".to_owned()),
+        };
+        Self::of(code, &error).hint(hint)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::chosen::USUAL;
 use crate::conductor::Input;
 use crate::files::config;
 use crate::hint;
+use crate::identity;
 use crate::paths::Home;
 use crate::perform::{Ctx, Msg, chain, user_repository};
 use crate::plan::{self, RunRequest};
@@ -78,6 +79,12 @@ fn serve(ctx: &Arc<Ctx>, home: &Home, mut stream: UnixStream) {
     let Ok(reading) = stream.try_clone() else { return };
     let mut line = String::new();
     if BufReader::new(reading.take(REQUEST_BYTES_MAX)).read_line(&mut line).is_err() {
+        return;
+    }
+    if !identity::is_in_place(&ctx.repo, &ctx.paths) {
+        // No answer: the client starts the next supervisor, which works where the repository is now.
+        let moved = format!("the repository is not at {} any more", ctx.repo.work_tree().display());
+        let _loop_gone = ctx.tell.send(Msg::Fatal(moved));
         return;
     }
     let reply = match serde_json::from_str::<Request>(&line) {

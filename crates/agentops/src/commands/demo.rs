@@ -46,7 +46,7 @@ fn play(folder: &Path, args: &DemoArgs, printer: &Printer) -> Result<u8, Command
     );
 
     let global = Global { repo: Some(root), state_dir: Some(folder.join("state")), json: printer.json(), quiet: false };
-    let mut context = Context::find(&global)?;
+    let mut context = Context::find(&global)?.claim()?;
     context.home.config = folder.join("config");
     let settings = [("script".to_owned(), folder.join("script.json").display().to_string())].into();
     let mut request = RunRequest {

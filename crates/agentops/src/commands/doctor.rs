@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use agentops_agents::driver::{Credential, Driver, UsageReports};
 use agentops_engine::client;
 use agentops_engine::files::user::{self, UserConfig};
+use agentops_engine::identity;
 use agentops_engine::ledger::Ledger;
 use agentops_engine::perform::gateway::{self, Aim};
 use agentops_gateway::Gateway;
@@ -13,10 +14,10 @@ use agentops_git::{Git, Repo};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::cli::{DoctorArgs, Global};
 use crate::context;
 use crate::error::{self, CommandError};
-use crate::printer::Printer;
+use crate::printer::{Done, Printer};
 
 /// What was looked at.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -48,7 +49,13 @@ enum CheckState {
 }
 
 /// `agentops doctor`
-pub fn doctor(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
+pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u8, CommandError> {
+    if let Some(id) = &args.adopt {
+        return adopt(global, id, printer);
+    }
+    if args.new_id {
+        return separate(global, printer);
+    }
     let mut checks = Vec::new();
     let mut add = |what: &str, state, found: String, hint: &str| {
         checks.push(Check { what: what.into(), state, found, hint: hint.into() });
@@ -82,7 +89,32 @@ pub fn doctor(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
             }
             None => add("repository", CheckState::Good, found, ""),
         }
-        let paths = home.repository(repo.id());
+        let (id, found) = match identity::find(repo, &home) {
+            Ok(found) => (Some(found.id.clone()), Ok(context::Context::of(repo, home.clone(), found))),
+            Err(e) => (None, Err(CommandError::from(e))),
+        };
+        match &found {
+            Ok(context) => {
+                if let Some(notice) = context.notice() {
+                    add("identity", CheckState::Note, notice, "");
+                }
+            }
+            Err(e) => add("identity", CheckState::Bad, e.causes.join(": "), e.hints.first().map_or("", |hint| hint)),
+        }
+        for orphan in identity::orphans(&home, id.as_deref()) {
+            let was = match &orphan.was {
+                Some(was) => format!("its repository is not at {} any more", context::repository_at(was)),
+                None => "an older version made it; its repository is known when it is used again".to_owned(),
+            };
+            let hint = format!("if it is this repository's: agentops doctor --adopt {}", orphan.id);
+            add(
+                "orphaned state",
+                CheckState::Note,
+                format!("{}: {was}", home.repository(&orphan.id).root().display()),
+                &hint,
+            );
+        }
+        let paths = found.map_or_else(|_| home.repository(repo.id()), |context| context.paths);
         let supervisor = agentops_engine::supervisor::Lock::holder(&paths.lock());
         let hint =
             "what was acknowledged is kept; name another folder with --state-dir, or mend this one and `agentops resume`";
@@ -170,6 +202,28 @@ pub fn doctor(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
         }
     }
     Ok(if bad { error::FAILED } else { error::SUCCESS })
+}
+
+/// `agentops doctor --adopt`
+fn adopt(global: &Global, id: &str, printer: &Printer) -> Result<u8, CommandError> {
+    super::person_only()?;
+    let (repo, home) = (context::repository(global)?, context::home(global)?);
+    identity::adopt(&repo, &home, id)?;
+    let did = format!("the state {id} belongs to {} now", repo.work_tree().display());
+    printer.done(&Done { did, ..Done::default() });
+    Ok(error::SUCCESS)
+}
+
+/// `agentops doctor --new-id`
+fn separate(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
+    super::person_only()?;
+    let (repo, home) = (context::repository(global)?, context::home(global)?);
+    let had = identity::find(&repo, &home).ok();
+    let id = identity::separate(&repo, &home)?;
+    let undo = had.map(|had| had.id).filter(|had| home.repository(had).root().is_dir());
+    let undo = undo.map(|had| format!("agentops doctor --adopt {had}"));
+    printer.done(&Done { did: format!("this repository has an id of its own now: {id}"), undo, ..Done::default() });
+    Ok(error::SUCCESS)
 }
 
 /// How the calls of a program would go, as its own settings and the user's have it.

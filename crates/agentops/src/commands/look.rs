@@ -34,7 +34,8 @@ pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result
     if let Some(hindrance) = &view.hindrance {
         printer.note(&format!("note: {hindrance}"));
     }
-    if view.runs.is_empty() {
+    // The notice has said where they are, or why there are none.
+    if view.runs.is_empty() && context.notice().is_none() {
         printer.note("no runs yet; start one with: agentops run \"what is to be done\"");
     }
     let now = live::now();

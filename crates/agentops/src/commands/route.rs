@@ -100,6 +100,7 @@ fn open(global: &Global) -> Result<Routing, CommandError> {
 /// Routing with what this repository learnt.
 pub fn learnt(context: &Context, places: &Places) -> Result<Routing, FileError> {
     // Where the folder cannot be made nothing is kept, and everything is learnt each time.
+    let context = &context.claim().unwrap_or_else(|_| context.clone());
     let cache = context.paths.make().ok().map(|()| context.paths.routing());
     let here = Here { repo: &context.repo, cache: cache.as_deref(), now_ms: live::now() };
     Routing::learnt(places, &routing::roles(places)?, here)
@@ -133,7 +134,7 @@ fn read_task(file: &Path) -> Result<String, CommandError> {
 fn correct(global: &Global, args: &CorrectArgs, printer: &Printer) -> Result<u8, CommandError> {
     // What agents do must not teach which agent is right.
     super::person_only()?;
-    let context = &Context::find(global)?;
+    let context = &Context::find(global)?.claim()?;
     let task = match (&args.task, &args.run) {
         (Some(task), _) => context::redacted(task),
         (None, named) => {

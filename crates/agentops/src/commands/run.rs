@@ -43,6 +43,7 @@ pub fn run(context: &Context, args: &RunArgs, printer: &Printer) -> Result<u8, C
         lines.extend(screen::untaken(chosen, printer));
         printer.note(&lines.join("\n"));
     }
+    let context = &context.claim()?;
     let Some(run) = start(context, request, printer)? else { return Ok(error::TRUST_REQUIRED) };
     if args.detach {
         if printer.json() {

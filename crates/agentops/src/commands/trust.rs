@@ -44,6 +44,7 @@ pub fn trust(context: &Context, args: &TrustArgs, printer: &Printer) -> Result<u
         }
         TrustWhat::Add => {
             super::person_only()?;
+            let context = &context.claim()?;
             let subject = subject(context, args)?;
             printer.note(&lines(&subject));
             trusted.add(context.repo.id(), context.repo.work_tree(), &subject.hash);

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::room::{Ran, Room, close_out, marked, scripted};
 
 /// A run whose session stops at a named pipe until the test has opened it.
-fn held(room: &Room) -> (String, std::fs::File) {
+pub fn held(room: &Room) -> (String, std::fs::File) {
     let pipe = room.pipe("hold");
     let script = json!([
         { "when": "lane `implement`", "steps": [

@@ -1,9 +1,120 @@
 //! The state folder: half-made ledgers, full disks, and what commands say of them.
 
-use agentops::error::{FAILED, NOT_NOW};
+use agentops::error::{FAILED, NOT_NOW, TRUST_REQUIRED};
+use agentops_agents::process::ProcessId;
 
-use crate::bad_input::in_namespace;
-use crate::room::{Ran, Room, quick_script, refs, scripted};
+use crate::bad_input::{end_supervisor, in_namespace};
+use crate::once::held;
+use crate::room::{Ran, Room, marked, quick_script, refs, scripted};
+
+impl Room {
+    /// Runs the program for a repository at another path of this room.
+    fn run_at(&self, place: &str, args: &[&str]) -> Ran {
+        let repo = format!("--repo={}", self.root().join(place).display());
+        self.run(&[args, &[&repo]].concat())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the test does what a user does")]
+    fn cp(&self, from: &str, to: &str) {
+        let copied =
+            std::process::Command::new("cp").arg("-r").args([self.root().join(from), self.root().join(to)]).status();
+        assert!(copied.unwrap().success());
+    }
+}
+
+/// The repository is moved while its supervisor works: the next command finds the state, the old supervisor ends, and the
+/// next one goes on at the new place with the lane that is there.
+#[test]
+fn r9_a_repository_that_is_moved_during_a_run_goes_on_there() {
+    let room = Room::new();
+    room.run(&["trust", "add", "--workflow=quick", "--driver=scripted"]).expect(0);
+    let (run, hold) = held(&room);
+    let first = ProcessId::of(room.supervisor().unwrap()).unwrap();
+    let id = room.id();
+    std::fs::rename(room.repo(), room.root().join("moved")).unwrap();
+    std::fs::create_dir(room.repo()).unwrap();
+    // Nobody waits at the pipe any more when the session is repeated.
+    std::fs::remove_file(room.root().join("hold")).unwrap();
+    std::fs::write(room.root().join("hold"), "").unwrap();
+
+    let status = room.run_at("moved", &["status", "--json"]).expect(0);
+    assert_eq!(status.json()["runs"][0]["run"], run.as_str());
+    assert!(status.stderr.contains(&format!("was at {}", room.repo().display())), "{status:?}");
+    let view = room.run_at("moved", &["resume", &run, "--json"]).expect(0).json();
+    let sessions = view["phases"][0]["lanes"][0]["sessions"].as_array().unwrap();
+    let ends: Vec<_> = sessions.iter().map(|session| session["end"].as_str().unwrap()).collect();
+    assert_eq!((ends, &view["takeovers"]), (vec!["interrupted", "completed"], &1.into()));
+    assert!(!first.is_alive());
+    drop(hold);
+    assert_eq!((room.id(), marked(&room)), (id, vec![]));
+    let trust = room.run_at("moved", &["trust", "show", "--workflow=quick", "--driver=scripted", "--json"]).expect(0);
+    assert_eq!(
+        (&trust.json()["trusted"], trust.stderr.as_str()),
+        (&true.into(), ""),
+        "it keeps its trust, and says so once"
+    );
+    std::fs::remove_dir(room.repo()).unwrap();
+    std::fs::rename(room.root().join("moved"), room.repo()).unwrap();
+    assert_eq!(room.git(&["show", &format!("agentops/{run}:done.txt")]), "done");
+    assert_eq!(room.git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 1);
+    room.git(&["fsck", "--connectivity-only"]);
+}
+
+#[test]
+fn s2_a_copied_repository_has_no_runs_and_no_trust_of_the_other() {
+    let room = Room::new();
+    room.run(&["trust", "add", "--workflow=quick", "--driver=scripted"]).expect(0);
+    let args = scripted(&room, "quick", quick_script());
+    let run = room.run(&refs(&args)).expect(0).json()["run"].as_str().unwrap().to_owned();
+    room.cp("repo", "copy");
+    let trusted = |place: &str| {
+        let show = ["trust", "show", "--workflow=quick", "--driver=scripted", "--json"];
+        room.run_at(place, &show).expect(0).json()["trusted"].clone()
+    };
+    assert_eq!((trusted("repo"), trusted("copy")), (true.into(), false.into()));
+    let status = room.run_at("copy", &["status", "--json"]).expect(0);
+    assert_eq!(status.json()["runs"], serde_json::json!([]));
+    assert!(status.stderr.contains("is a copy of the one at"), "{status:?}");
+    room.run_at("copy", &["show", &run]).refused(NOT_NOW, &["no runs in this repository yet", "is a copy of the one at"]);
+    let words: Vec<&str> = args.iter().map(String::as_str).filter(|arg| !arg.starts_with("--trust")).collect();
+    room.run_at("copy", &words).expect(TRUST_REQUIRED.into());
+    let own = room.run_at("copy", &refs(&args)).expect(0).json()["run"].as_str().unwrap().to_owned();
+    let runs = |place: &str| {
+        let status = room.run_at(place, &["status", "--json"]).expect(0).json();
+        status["runs"].as_array().unwrap().iter().map(|run| run["run"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!((runs("repo"), runs("copy")), (vec![run], vec![own]));
+    let supervisor = room.run_at("copy", &["status", "--json"]).json()["supervisor"].as_str().map(str::to_owned);
+    if let Some(pid) = supervisor.and_then(|pid| pid.parse().ok()).and_then(ProcessId::of) {
+        pid.kill().unwrap();
+    }
+}
+
+/// Moved to where nothing proves it: a person says whether it is the same repository, and nobody else may.
+#[test]
+fn r11_doctor_names_a_state_without_its_repository_and_a_person_adopts_it() {
+    let room = Room::new();
+    let run = room.run(&refs(&scripted(&room, "quick", quick_script()))).expect(0).json()["run"].clone();
+    end_supervisor(&room);
+    let id = room.id();
+    room.cp("repo", "restored");
+    std::fs::rename(room.repo(), room.root().join("gone")).unwrap();
+    std::fs::remove_dir_all(room.root().join("gone")).unwrap();
+    std::fs::create_dir(room.repo()).unwrap();
+    let adopt = format!("agentops doctor --adopt {id}");
+    room.run_at("restored", &["status"]).refused(NOT_NOW, &[&adopt, "agentops doctor --new-id", "not there any more"]);
+    let doctor = room.run_at("restored", &["doctor"]).expect(FAILED.into());
+    assert!(doctor.stdout.contains("orphaned state") && doctor.stdout.contains(&adopt), "{doctor:?}");
+    room.run_at("restored", &["doctor", "--adopt", &id]).expect(0);
+    let status = room.run_at("restored", &["status", "--json"]).expect(0);
+    assert_eq!((&status.json()["runs"][0]["run"], status.stderr.as_str()), (&run, ""));
+
+    // A state folder that another command used is named, instead of "no runs yet".
+    let elsewhere = format!("--state-dir={}", room.root().join("elsewhere").display());
+    let status = room.run_at("restored", &["status", &elsewhere]).expect(0);
+    assert!(status.stderr.contains(&format!("in the state folder {}", room.state().display())), "{status:?}");
+    assert!(!status.stderr.contains("no runs yet"), "{status:?}");
+}
 
 #[test]
 fn r1_a_supervisor_that_is_killed_while_it_makes_the_ledger_leaves_no_runs_yet() {
