@@ -22,6 +22,7 @@ pub fn git(error: &Git) -> &'static str {
         Git::NotOwned { .. } => "only your own repositories are worked in",
         Git::InProgress { .. } => "finish or abort it first",
         Git::MergeRefused { .. } => "nothing was merged; commit or stash what git names, then merge again",
+        Git::CommitGone { .. } => "get it back from a copy of the repository, then `agentops resume`, or discard the run",
         Git::NewerLane { .. } => "use the version that made it, or a newer one",
         _ => "`agentops doctor` checks git, this repository and the state folder",
     }

@@ -112,8 +112,11 @@ impl Lane {
         if agent.refs.is_empty() {
             return Ok(Vec::new());
         }
-        lane_repository::write_alternates(self)?;
+        // Looked at first: through a link of the agent's we would write elsewhere.
         let readable = lane_repository::objects_are_plain(self.git_dir());
+        if readable {
+            lane_repository::write_alternates(self)?;
+        }
         let unknown = if readable { self.unknown_commits(&agent, prefix, checkpoint)? } else { self.absent_tips(&agent)? };
         if unknown.is_empty() {
             return Ok(Vec::new());

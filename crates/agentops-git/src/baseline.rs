@@ -68,6 +68,19 @@ impl Lane {
     /// # Errors
     /// Git fails, or the record cannot be written.
     pub fn record_baseline(&self, copied: &[PathBuf]) -> Result<()> {
+        self.write_baseline(copied, |_| true)
+    }
+
+    /// Records again which files were copied from the user's checkout, in a lane whose record was lost. What else set-up
+    /// brought cannot be told from the agent's work any more.
+    ///
+    /// # Errors
+    /// Git fails, or the record cannot be written.
+    pub fn record_copied(&self, copied: &[PathBuf]) -> Result<()> {
+        self.write_baseline(copied, |path| copied.iter().any(|known| known == path))
+    }
+
+    fn write_baseline(&self, copied: &[PathBuf], counts: impl Fn(&Path) -> bool) -> Result<()> {
         let index = self.record().join("baseline.index.new");
         if copy_index(&self.index(), &index).is_err() {
             self.plain_on(&index)?.args(["read-tree", self.base().as_str()]).ok()?;
@@ -76,7 +89,8 @@ impl Lane {
         let mut baseline = Baseline { copied: copied.iter().cloned().collect(), ..Baseline::default() };
         let (mut files, mut links, mut gone) = (Vec::new(), Vec::new(), Vec::new());
         let mut parents = HashMap::new();
-        for path in listing.differing.iter().chain(copied.iter().filter(|path| !listing.differing.contains(path))) {
+        let unlisted = copied.iter().filter(|path| !listing.differing.contains(path));
+        for path in listing.differing.iter().chain(unlisted).filter(|path| counts(path)) {
             let tracked = listing.tracked.contains(path);
             let (list, brought) = match self.look(path, &listing, &mut parents) {
                 Do::Add if self.path().join(path).is_symlink() => (&mut links, Some(Brought::Added)),
@@ -104,7 +118,9 @@ impl Lane {
         update(&["--add", "--remove", "--replace", "--info-only"], files)?;
         update(&["--add", "--remove", "--replace"], links)?;
         baseline.histories = self.nested_histories(&listing).into_iter().map(|omitted| omitted.path).collect();
+        baseline.histories.retain(|path| counts(path));
         baseline.ignored = self.ignored()?;
+        baseline.ignored.retain(|path| counts(path));
         baseline.recorded_at = self.file_system_time()?;
         sync(&index)?;
         fs::rename(&index, self.baseline_index()).map_err(Error::io("write", self.baseline_index()))?;

@@ -141,6 +141,12 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// A commit that a lane needs is not in the repository any more.
+    #[error("commit {commit} is not in this repository any more")]
+    CommitGone {
+        /// The commit.
+        commit: Oid,
+    },
     /// Files in a lane could not be made equal to the commit.
     #[error("{count} paths in the lane at {} cannot be reset", path.display())]
     LaneNotReset {

@@ -56,6 +56,16 @@ pub(crate) fn aside(lane: &Lane) -> PathBuf {
     lane.path.with_file_name(name)
 }
 
+/// Makes the folder of a lane whose record was lost right, and keeps what the agent committed in it.
+pub(crate) fn adopt(lane: &Lane) -> Result<()> {
+    if !is_folder(&lane.git_dir) {
+        return build(lane);
+    }
+    lane_refs::choose(&lane.repo, &lane.base).remember(lane)?;
+    lane_refs::protect(lane, &lane.base)?;
+    mend(lane)
+}
+
 /// Builds the folder and puts it into the lane, in place of whatever is there.
 pub(crate) fn build(lane: &Lane) -> Result<()> {
     let refs = lane_refs::choose(&lane.repo, &lane.base);

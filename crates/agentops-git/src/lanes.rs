@@ -9,6 +9,8 @@
 //! index of it and its configuration as we wrote it. Everything in the lane's folder is the agent's. It is written for the
 //! agent and never believed.
 //!
+//! [`restore`] makes a lane usable again whose folder or record is gone.
+//!
 //! A lane is made and removed in steps, each of which may be the last one before a crash. The record comes first and goes
 //! last, and the file `ready` in it says that the lane is complete. Whoever works on a lane that is not ready holds the
 //! record's lock.
@@ -29,6 +31,8 @@ use crate::remove::remove_all;
 use crate::repo::Repo;
 use crate::run::Call;
 use crate::{lane_refs, lane_repository, linked_lane, names};
+
+pub use crate::lane_restore::{Restored, restore};
 
 /// Where agents leave results that are no part of the tree.
 pub const OUT_DIR: &str = ".agentops-out";
@@ -57,7 +61,7 @@ pub struct Lane {
 }
 
 impl Lane {
-    fn new(repo: &Repo, name: String, path: PathBuf, base: Oid, form: LaneForm) -> Self {
+    pub(crate) fn new(repo: &Repo, name: String, path: PathBuf, base: Oid, form: LaneForm) -> Self {
         let git_dir = match form {
             LaneForm::LinkedWorktree => linked_lane::git_dir(repo, &name),
             LaneForm::Repository => path.join(".git"),
@@ -171,7 +175,7 @@ impl Lane {
         gone(&self.path) && self.path.parent().is_some_and(|p| !gone(p))
     }
 
-    fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.is_ready() && !self.folder_is_gone()
     }
 
@@ -183,6 +187,11 @@ impl Lane {
 /// Makes a lane at `path` with the files of `base`. Done again after a crash it begins afresh; done again after success it
 /// gives the same lane. A folder that holds anything of someone else's is left alone.
 pub fn create(repo: &Repo, path: &Path, base: &Oid, name: &str) -> Result<Lane> {
+    create_at(repo, path, base, base, name)
+}
+
+/// The same with the files of another commit, such as the newest checkpoint of a lane that is gone.
+pub(crate) fn create_at(repo: &Repo, path: &Path, base: &Oid, commit: &Oid, name: &str) -> Result<Lane> {
     names::check_lane(name)?;
     let path = absolute(path)?;
     let lane = Lane::new(repo, name.to_owned(), path, base.clone(), LaneForm::Repository);
@@ -199,7 +208,7 @@ pub fn create(repo: &Repo, path: &Path, base: &Oid, name: &str) -> Result<Lane> 
         }
         let busy = begin(&lane)?;
         drop(lock);
-        let made = fill(&lane, &busy);
+        let made = fill(&lane, commit, &busy);
         if made.is_err() {
             // Best effort: the next creation would clear it as well.
             let _ = take_apart(&lane, busy);
@@ -268,7 +277,7 @@ pub(crate) fn owner_of(lane: &Repo) -> Option<Repo> {
     lanes.iter().any(|known| known.path == lane.work_tree()).then_some(owner)
 }
 
-fn take_lock(repo: &Repo) -> Result<Lock> {
+pub(crate) fn take_lock(repo: &Repo) -> Result<Lock> {
     Lock::wait(&repo.common_dir().join(LOCK_FILE))
 }
 
@@ -307,7 +316,7 @@ fn recorded(repo: &Repo) -> Result<Vec<Result<Lane, String>>> {
 }
 
 /// Every lane whose record can be read, complete or not.
-fn all(repo: &Repo) -> Result<Vec<Lane>> {
+pub(crate) fn all(repo: &Repo) -> Result<Vec<Lane>> {
     Ok(recorded(repo)?.into_iter().flatten().collect())
 }
 
@@ -324,28 +333,36 @@ fn begin(lane: &Lane) -> Result<Lock> {
     let record = lane.record();
     fs::create_dir_all(&record).map_err(Error::io("make", &record))?;
     let busy = Lock::wait(&lane.lock_file())?;
-    write_whole(&record.join("form"), REPOSITORY_FORM.as_bytes())?;
-    write_whole(&record.join("base"), lane.base.as_str().as_bytes())?;
-    write_whole(&record.join("path"), bytes(&lane.path))?;
+    // What a torn record of this name left must not say that this lane is complete.
+    remove_all(&record.join("ready"))?;
+    write_record(lane)?;
     boundary("lane-recorded");
     Ok(busy)
 }
 
-fn fill(lane: &Lane, busy: &Lock) -> Result<()> {
+/// Writes what a record says. It counts as soon as it has the path, which comes last.
+pub(crate) fn write_record(lane: &Lane) -> Result<()> {
+    let record = lane.record();
+    write_whole(&record.join("form"), REPOSITORY_FORM.as_bytes())?;
+    write_whole(&record.join("base"), lane.base.as_str().as_bytes())?;
+    write_whole(&record.join("path"), bytes(&lane.path))
+}
+
+fn fill(lane: &Lane, commit: &Oid, busy: &Lock) -> Result<()> {
     lane_repository::build(lane)?;
     boundary("lane-repository-built");
-    let checkout = lane.plain_on(&lane.index())?.args(["read-tree", "--reset", "-u", lane.base.as_str()]);
+    let checkout = lane.plain_on(&lane.index())?.args(["read-tree", "--reset", "-u", commit.as_str()]);
     checkout.holding(busy)?.long().ok()?;
     boundary("lane-files-written");
     lane.make_out_dir()?;
-    lane.point_to(&lane.base)?;
+    lane.point_to(commit)?;
     write_whole(&lane.record().join("ready"), b"")?;
     boundary("lane-ready");
     Ok(())
 }
 
 /// Takes a lane apart, or waits until the process that works on it has ended; true when it is gone.
-fn take_apart_or_wait(lane: &Lane, lanes_lock: Lock) -> Result<bool> {
+pub(crate) fn take_apart_or_wait(lane: &Lane, lanes_lock: Lock) -> Result<bool> {
     if let Some(busy) = Lock::try_take(&lane.lock_file())? {
         remove_all(&lane.record().join("ready"))?;
         drop(lanes_lock);
@@ -379,7 +396,7 @@ fn take_apart(lane: &Lane, busy: Lock) -> Result<()> {
 
 /// Removes what crashes left: lanes that were never completed or whose removal was not, and records of lanes whose folder
 /// someone deleted. What cannot be removed stays for the next time: it must not keep another lane from being made.
-fn clear_leftovers(repo: &Repo) -> Result<()> {
+pub fn clear_leftovers(repo: &Repo) -> Result<()> {
     let mut leftovers = Vec::new();
     let lock = take_lock(repo)?;
     for lane in recorded(repo)? {
@@ -419,7 +436,7 @@ pub(crate) fn put(path: &Path, content: &[u8]) -> Result<()> {
     write_whole(path, content)
 }
 
-fn absolute(path: &Path) -> Result<PathBuf> {
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     let bad = || Error::BadName { kind: "lane folder", value: path.to_string_lossy().chars().take(200).collect() };
     let name = path.file_name().ok_or_else(bad)?;
     let parent = path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));

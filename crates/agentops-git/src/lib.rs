@@ -28,6 +28,7 @@ mod error;
 mod example;
 mod lane_refs;
 mod lane_repository;
+mod lane_restore;
 mod lane_settings;
 pub mod lanes;
 mod linked_lane;

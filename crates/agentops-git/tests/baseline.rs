@@ -235,3 +235,17 @@ fn set_up_that_is_done_again_after_a_crash_is_recorded_again() {
     let point = fixture.checkpoint();
     assert_eq!((changes(&point), omitted(&point)), (vec![], vec![]));
 }
+
+#[test]
+fn a_copied_file_is_in_no_checkpoint_after_the_lanes_record_was_lost() {
+    let mut fixture = after_set_up();
+    write(&fixture.at().join("work"), "by the agent\n");
+    fs::remove_dir_all(fixture.repo.common_dir().join("agentops")).unwrap();
+    let (lane, _) = lanes::restore(&fixture.repo, fixture.at(), &fixture.base, &fixture.base, "one").unwrap();
+    lane.record_copied(&[PathBuf::from(".env.local")]).unwrap();
+    fixture.lane = lane;
+    let point = fixture.checkpoint();
+    let paths: Vec<_> = point.changed.iter().map(|change| change.path.to_str().unwrap()).collect();
+    assert!(paths.contains(&"work") && !paths.contains(&".env.local"), "{paths:?}");
+    assert!(!fixture.is_stored(SECRET));
+}

@@ -6,7 +6,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use agentops_git::{Expect, Lane, Oid, Repo, lanes};
+use agentops_git::lanes::Restored;
+use agentops_git::{Error, Expect, Lane, Oid, Repo, lanes};
 use room::{Room, author, picture, write};
 
 fn lane(room: &Room, repo: &Repo, name: &str) -> Lane {
@@ -253,6 +254,7 @@ fn s3_commits_are_imported_from_the_lane_and_from_nowhere_else() {
         let named: Vec<_> = salvaged.iter().map(|s| (s.name.as_str(), s.kept_as.clone())).collect();
         assert_eq!(named, [("refs/heads/stolen", None)], "{way}");
         assert!(!in_repo(&secret), "{way}");
+        assert!(!theirs.join("info/alternates").exists(), "{way}: nothing is written through a link");
         lanes::remove(&repo, &lane).unwrap();
     }
     assert!(theirs.join("pack").exists());
@@ -300,4 +302,55 @@ fn a_damaged_lane_still_gives_its_files() {
             repo.delete_ref(&name, &Expect::Is(oid)).unwrap();
         }
     }
+}
+
+#[test]
+fn r11_a_lane_that_was_damaged_from_outside_is_made_again() {
+    let (room, repo) = Room::with_repo();
+    let records = repo.common_dir().join("agentops");
+    let work = |lane: &Lane| {
+        write(&lane.path().join("work"), "by the agent");
+        commit(&room, lane.path(), "committed");
+        lane.checkpoint(lane.base(), "m", &author(), 1, &room.scratch()).unwrap().commit
+    };
+    let restore = |at: &Path, base: &Oid, point: &Oid| lanes::restore(&repo, at, base, point, "one");
+    let holds_the_work = |lane: &Lane, point: &Oid| {
+        let again = lane.checkpoint(lane.base(), "m", &author(), 1, &room.scratch()).unwrap();
+        assert_eq!(again.tree, repo.tree_of(point).unwrap());
+        lanes::remove(&repo, lane).unwrap();
+        assert!(repo.list_refs("refs/agentops/lanes").unwrap().is_empty());
+    };
+
+    let first = lane(&room, &repo, "one");
+    let (at, base) = (first.path().to_owned(), first.base().clone());
+    let point = work(&first);
+    repo.update_ref("refs/agentops/point", &point, &Expect::Absent).unwrap();
+    assert_eq!(restore(&at, &base, &point).unwrap().1, Restored::Whole);
+    // The folder was deleted.
+    fs::remove_dir_all(&at).unwrap();
+    let (made, how) = restore(&at, &base, &point).unwrap();
+    assert_eq!((how, room.oid(&at, "HEAD")), (Restored::FromCommit, point.clone()));
+    assert_eq!(made.base(), &base);
+    holds_the_work(&made, &point);
+    // The records were removed: what lies in the folder is newer than any checkpoint, and it keeps the agent's commits.
+    let second = lane(&room, &repo, "one");
+    work(&second);
+    let head = room.oid(&at, "HEAD");
+    fs::remove_dir_all(&records).unwrap();
+    let (made, how) = restore(&at, &base, &base).unwrap();
+    assert_eq!((how, room.oid(&at, "HEAD")), (Restored::FilesKept, head));
+    lane(&room, &repo, "other");
+    assert!(at.join("work").exists(), "an adopted lane is nobody's leftover");
+    lanes::discard(&repo, &room.path("lanes/other"), "other").unwrap();
+    holds_the_work(&made, &point);
+    // The state folder was moved.
+    let third = lane(&room, &repo, "one");
+    work(&third);
+    fs::rename(room.path("lanes"), room.path("moved")).unwrap();
+    let (made, how) = restore(&room.path("moved/one"), &base, &point).unwrap();
+    assert_eq!(how, Restored::FilesKept);
+    holds_the_work(&made, &point);
+    // Nothing is left of it.
+    let missing = "1".repeat(40).parse().unwrap();
+    assert!(matches!(restore(&at, &base, &missing), Err(Error::CommitGone { .. })));
 }

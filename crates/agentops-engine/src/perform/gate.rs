@@ -191,6 +191,13 @@ fn laws_check(ctx: &Ctx, state: &State, judged: &Commit) -> Act<Event> {
 /// # Errors
 /// A work tree cannot be made.
 pub(super) fn test(ctx: &Arc<Ctx>, state: &State, commit: &Commit) -> Act<Option<String>> {
+    let failed = test_each(ctx, state, commit);
+    // The run's own lanes are gone, so only one that could not be removed keeps the folder from being empty.
+    let _not_empty = std::fs::remove_dir(ctx.paths.lanes(&state.created.run));
+    failed
+}
+
+fn test_each(ctx: &Arc<Ctx>, state: &State, commit: &Commit) -> Act<Option<String>> {
     for phase in &state.created.workflow.phases {
         for gate in &phase.gates {
             let Check::Command { argv, seconds_max } = &gate.check else { continue };

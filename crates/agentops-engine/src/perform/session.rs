@@ -117,7 +117,7 @@ pub(super) fn salvage(ctx: &Arc<Ctx>, job: &Salvage) -> Act<Event> {
 /// Runs the session's program to its end. The slot is given back then; keeping what it left takes none.
 fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Receiver<Incoming>) -> Act<Left> {
     let refused = |words: String| Ok(Left { end: SessionEnd::Refused, detail: Some(words), ..Left::default() });
-    let lane = lanes::open(&ctx.repo, &ctx.paths.lane(&job.run, &job.session.lane))?;
+    let (lane, restored) = work::reopen_lane(ctx, &job.state, &job.session.lane, &job.parent)?;
     if let Some(commit) = &job.next.reset_to {
         lane.reset_to(&oid(commit)?)?;
     }
@@ -222,6 +222,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
     if let Some(why) = past {
         running.trail(format!("past the gateway: {why}"));
     }
+    running.left.detail = restored;
     if launch.close_stdin {
         let _gone = running.keeper.close_stdin();
     }

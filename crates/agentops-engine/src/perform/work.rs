@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use agentops_core::id::{Commit, LaneId, Name, RunId};
 use agentops_core::run::{Event, State};
 use agentops_core::workflow::LaneSetup;
+use agentops_git::lanes::Restored;
 use agentops_git::{Error as GitError, Expect, Lane, MergeResult, lanes};
 
 use super::{Act, Ctx, Incoming, Program, Ran, chain, commit, oid, records};
@@ -29,19 +30,66 @@ pub(super) fn open_lane(
 ) -> Act<Event> {
     let opened = || -> Act<Option<String>> {
         let made = make_lane(ctx, run, lane, base)?;
-        let failed = set_up(ctx, run, lane, &made, setup, stop)?;
-        if failed.is_none() && !(setup.copy.is_empty() && setup.setup.is_empty()) {
-            // Before any agent works here: what is in the lane now is not the agent's.
-            let copied: Vec<PathBuf> = setup.copy.iter().map(PathBuf::from).collect();
-            made.record_baseline(&copied)?;
-        }
-        Ok(failed)
+        set_up_for_agent(ctx, run, lane, &made, setup, stop)
     };
     Ok(match opened() {
         Ok(None) => Event::LaneOpened { lane: lane.clone(), base: base.clone() },
         Ok(Some(words)) => Event::LaneFailed { lane: lane.clone(), detail: ctx.put(&words)? },
         Err(e) => Event::LaneFailed { lane: lane.clone(), detail: ctx.put(&chain(&e))? },
     })
+}
+
+/// Sets a lane up and records what that brought; `Some` says what went wrong.
+fn set_up_for_agent(
+    ctx: &Ctx,
+    run: &RunId,
+    lane: &LaneId,
+    made: &Lane,
+    setup: &LaneSetup,
+    stop: (&Sender<Incoming>, &Receiver<Incoming>),
+) -> Act<Option<String>> {
+    let failed = set_up(ctx, run, lane, made, setup, stop)?;
+    if failed.is_none() && !(setup.copy.is_empty() && setup.setup.is_empty()) {
+        // Before any agent works here: what is in the lane now is not the agent's.
+        made.record_baseline(&copied_paths(setup))?;
+    }
+    Ok(failed)
+}
+
+fn copied_paths(setup: &LaneSetup) -> Vec<PathBuf> {
+    setup.copy.iter().map(PathBuf::from).collect()
+}
+
+/// Opens a lane in which a session is to work. One that somebody damaged is made usable again, from its files or else from
+/// `newest`, its newest checkpoint; then the text says what was done and what is lost.
+pub(super) fn reopen_lane(ctx: &Ctx, state: &State, id: &LaneId, newest: &Commit) -> Act<(Lane, Option<String>)> {
+    let run = &state.created.run;
+    let setup = &state.created.workflow.lane;
+    let opened = state.phases.iter().flat_map(|phase| phase.all_lanes()).find(|lane| lane.id == *id);
+    let base = oid(opened.and_then(|lane| lane.opened.as_ref()).unwrap_or(newest))?;
+    let (lane, how) = lanes::restore(&ctx.repo, &ctx.paths.lane(run, id), &base, &oid(newest)?, &lane_name(run, id))?;
+    let done = match how {
+        Restored::Whole => None,
+        Restored::FilesKept => {
+            if !setup.copy.is_empty() {
+                lane.record_copied(&copied_paths(setup))?;
+            }
+            Some(String::from("the record of this lane was gone and was written again; its files are as they were"))
+        }
+        Restored::FromCommit => {
+            // Not the session's own channel: what set-up's keeper says late must not be taken for the agent's.
+            let (tx, rx) = std::sync::mpsc::channel();
+            if let Some(words) = set_up_for_agent(ctx, run, id, &lane, setup, (&tx, &rx))? {
+                return Err(std::io::Error::other(words).into());
+            }
+            Some(format!(
+                "the folder of this lane was gone and was made again from its newest checkpoint {}; what was done after that \
+                 checkpoint is lost",
+                &newest.as_str()[..12]
+            ))
+        }
+    };
+    Ok((lane, done))
 }
 
 /// Makes the work tree, or takes the one that a supervisor before us made.
@@ -227,7 +275,8 @@ pub(super) fn close_lanes(ctx: &Ctx, run: &RunId) -> Event {
             lanes::remove(&ctx.repo, &lane)?;
             boundary("lane-after-remove");
         }
-        Ok(())
+        // A gate's lane whose removal was cut short is none of the complete ones.
+        lanes::clear_leftovers(&ctx.repo)
     };
     if let Err(e) = removed() {
         crate::supervisor::log(&format!("run {run}: work trees stay in {}: {}", folder.display(), chain(&e)));

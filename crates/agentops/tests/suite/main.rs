@@ -12,6 +12,7 @@ mod decisions;
 mod formats;
 mod gateway;
 mod hostile_text;
+mod lanes;
 mod logins;
 mod once;
 mod processes;

@@ -1,0 +1,62 @@
+//! Lanes as an agent and a person meet them: a git of their own, and made again where somebody removed them.
+
+use serde_json::json;
+
+use crate::ceiling::ends;
+use crate::room::{Room, quick_script, refs, scripted};
+
+#[test]
+fn r11_a_run_goes_on_after_its_lanes_or_their_records_were_deleted() {
+    let room = Room::new();
+    for damage in ["lanes", "records", "nothing"] {
+        let mut script = quick_script();
+        let fails = json!({ "when": "lane `implement`, session 1", "steps": [
+            { "do": "call", "usage": 9000 }, { "do": "write", "path": "first.txt", "content": "first\n" },
+            { "do": "fail", "failure": "not-logged-in", "message": "please log in" }
+        ] });
+        script.as_array_mut().unwrap().insert(0, fails);
+        let view = room.run(&refs(&scripted(&room, "quick", script))).expect(4).json();
+        let run = view["run"].as_str().unwrap();
+        match damage {
+            "lanes" => std::fs::remove_dir_all(room.private(&format!("lanes/{run}")).unwrap()).unwrap(),
+            "records" => std::fs::remove_dir_all(room.repo().join(".git/agentops/lanes")).unwrap(),
+            _ => {}
+        }
+        let view = room.run(&["resume", run, "--json"]).expect(0).json();
+        assert_eq!(ends(&view), ["not-logged-in", "completed"], "{damage}");
+        let detail = &view["phases"][0]["lanes"][0]["sessions"][1]["detail"];
+        assert_eq!(detail.as_str().unwrap_or_default().contains("was gone"), damage != "nothing", "{damage}: {detail}");
+        let files = room.git(&["ls-tree", "-r", "--name-only", view["branch"].as_str().unwrap()]);
+        assert!(files.contains("done.txt") && files.contains("first.txt"), "{damage}: {files}");
+        assert_eq!(room.git(&["for-each-ref", "refs/agentops/lanes/"]), "", "{damage}");
+    }
+}
+
+#[test]
+fn an_agent_commits_stashes_and_branches_in_its_lane_and_what_is_left_is_named() {
+    let room = Room::new();
+    let git = r#"
+        set -e
+        test -z "$(git stash list)"
+        git config user.name agent
+        git config user.email agent@localhost
+        git checkout -q -b attempt
+        echo x > attempt.txt
+        git add attempt.txt
+        git commit -qm 'an attempt'
+        git checkout -q --detach HEAD~1
+        git diff --quiet main
+        git log --oneline --all > /dev/null
+    "#;
+    let mut script = quick_script();
+    script[0]["steps"].as_array_mut().unwrap().push(json!({ "do": "run", "argv": ["sh", "-c", git] }));
+    std::fs::write(room.repo().join("README.md"), "private\n").unwrap();
+    room.git(&["stash", "--quiet"]);
+    let out = room.run(&refs(&scripted(&room, "quick", script)));
+    let text = format!("{}{}", out.stdout, out.stderr);
+    assert!(text.contains("an attempt"), "{text}");
+    let kept = room.git(&["for-each-ref", "--format=%(refname) %(subject)", "refs/agentops/salvage/"]);
+    assert!(kept.ends_with(" an attempt") && kept.lines().count() == 1, "{kept}");
+    assert_eq!(room.git(&["branch", "--list", "attempt"]), "");
+    assert_eq!(room.git(&["stash", "list"]).lines().count(), 1);
+}
