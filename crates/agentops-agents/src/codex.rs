@@ -71,6 +71,17 @@ fn artifacts_profile(out: &Path) -> Result<[String; 2], DriverError> {
     Ok([r#"default_permissions="agentops""#.to_owned(), filesystem])
 }
 
+/// The lane's own `.git` folder. The program's sandbox leaves it read-only unless it is named; the lane's agent may commit,
+/// stash and branch in it.
+fn git_of_the_lane(work_tree: &Path) -> Result<Option<String>, DriverError> {
+    let git = work_tree.join(".git");
+    // A link, and the file of a linked work tree, lead to a repository that is not the lane's.
+    if !git.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        return Ok(None);
+    }
+    git.into_os_string().into_string().map(Some).map_err(|_| refuse("work tree", "its path is not UTF-8"))
+}
+
 impl Driver for Codex {
     fn name(&self) -> &'static str {
         "codex"
@@ -103,7 +114,8 @@ impl Driver for Codex {
         let settings = &request.settings;
         check_keys(settings, KEYS)?;
         let sandbox = sandbox(request)?;
-        let mut options = config::of_agent_file(settings)?;
+        let git = if sandbox == Some(SANDBOX_WORDS[0]) { git_of_the_lane(&request.work_tree)? } else { None };
+        let mut options = config::of_agent_file(settings, git.as_deref())?;
         let program = find_program(settings, "codex", HINT)?;
         let users = home::users_home();
         let home = home::prepare(&request.scratch, users.as_deref(), &std::env::temp_dir(), &request.work_tree)?;
@@ -183,6 +195,21 @@ mod tests {
         assert_eq!(of(Access::Write, &open).unwrap(), Some("danger-full-access"));
         assert_eq!(of(Access::Artifacts, &open).unwrap(), None, "the profile holds it");
         assert!(of(Access::Write, &[("sandbox", "none")]).is_err());
+    }
+
+    #[test]
+    fn only_a_git_folder_of_the_lane_itself_is_opened() {
+        let room = tempfile::tempdir().unwrap();
+        let git = room.path().join(".git");
+        assert_eq!(git_of_the_lane(room.path()).unwrap(), None);
+        std::fs::write(&git, "gitdir: /elsewhere").unwrap();
+        assert_eq!(git_of_the_lane(room.path()).unwrap(), None);
+        std::fs::remove_file(&git).unwrap();
+        std::os::unix::fs::symlink("/", &git).unwrap();
+        assert_eq!(git_of_the_lane(room.path()).unwrap(), None);
+        std::fs::remove_file(&git).unwrap();
+        std::fs::create_dir(&git).unwrap();
+        assert_eq!(git_of_the_lane(room.path()).unwrap().as_deref(), git.to_str());
     }
 
     #[test]

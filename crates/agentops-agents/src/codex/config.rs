@@ -29,9 +29,13 @@ fn is_dotted_key(key: &str) -> bool {
     key.split('.').all(is_part)
 }
 
-/// The options of the settings `model_provider` and `config`.
-pub(super) fn of_agent_file(settings: &Settings) -> Result<Vec<String>, DriverError> {
+/// The folders that the program's sandbox opens beside the work tree and the temporary folders.
+const WRITABLE_ROOTS: &str = "sandbox_workspace_write.writable_roots";
+
+/// The options of the settings `model_provider` and `config`; `writable`: one more folder for the sandbox of writers.
+pub(super) fn of_agent_file(settings: &Settings, writable: Option<&str>) -> Result<Vec<String>, DriverError> {
     let mut options = Vec::new();
+    let mut roots: Vec<toml::Value> = writable.into_iter().map(toml::Value::from).collect();
     if let Some(text) = settings.get("config") {
         let values: BTreeMap<String, toml::Value> = serde_json::from_str(text)
             .map_err(|error| refuse("config", format!("must be a JSON object without null ({error})")))?;
@@ -42,8 +46,15 @@ pub(super) fn of_agent_file(settings: &Settings) -> Result<Vec<String>, DriverEr
             if key.split('.').next().is_some_and(|first| OURS.contains(&first)) {
                 return Err(refuse("config", format!("`{key}` is not an agent file's to set")));
             }
-            options.push(format!("{key}={value}"));
+            match value {
+                // The last option of a key wins, so there must be one.
+                toml::Value::Array(more) if key == WRITABLE_ROOTS => roots.extend(more),
+                value => options.push(format!("{key}={value}")),
+            }
         }
+    }
+    if !roots.is_empty() {
+        options.push(format!("{WRITABLE_ROOTS}={}", toml::Value::Array(roots)));
     }
     options.extend(settings.get("model_provider").map(|name| format!("model_provider={}", quoted(name))));
     Ok(options)
@@ -54,7 +65,17 @@ mod tests {
     use super::*;
 
     fn options(config: &str) -> Result<Vec<String>, DriverError> {
-        of_agent_file(&Settings::from([("config".to_owned(), config.to_owned())]))
+        of_agent_file(&Settings::from([("config".to_owned(), config.to_owned())]), None)
+    }
+
+    #[test]
+    fn a_folder_of_ours_is_added_to_those_of_the_agent_file() {
+        let config = r#"{"sandbox_workspace_write.writable_roots": ["/theirs"]}"#;
+        let settings = Settings::from([("config".to_owned(), config.to_owned())]);
+        let both = of_agent_file(&settings, Some("/lane/.git")).unwrap();
+        assert_eq!(both, [r#"sandbox_workspace_write.writable_roots=["/lane/.git", "/theirs"]"#]);
+        let ours = of_agent_file(&Settings::new(), Some("/lane/.git")).unwrap();
+        assert_eq!(ours, [r#"sandbox_workspace_write.writable_roots=["/lane/.git"]"#]);
     }
 
     #[test]
@@ -66,7 +87,7 @@ mod tests {
             toml::from_str::<toml::Table>(option).unwrap_or_else(|error| panic!("{option}: {error}"));
         }
         let provider = Settings::from([("model_provider".to_owned(), "mine".to_owned())]);
-        assert_eq!(of_agent_file(&provider).unwrap(), [r#"model_provider="mine""#]);
+        assert_eq!(of_agent_file(&provider, None).unwrap(), [r#"model_provider="mine""#]);
     }
 
     #[test]

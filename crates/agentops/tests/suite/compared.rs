@@ -100,11 +100,16 @@ impl Template {
     /// Another room with this repository, and what is the user's in it.
     pub fn copy(&self) -> (Room, UserRepo) {
         let room = Room::empty();
+        let user = self.copy_into(&room);
+        (room, user)
+    }
+
+    /// Puts this repository into an empty room.
+    pub fn copy_into(&self, room: &Room) -> UserRepo {
         room.copy_repo(&self.room);
         // The index knows its files by inode: git brings that up to date here and not in the middle of a trial.
         room.git(&["status"]);
-        let user = UserRepo::of(&room);
-        (room, user)
+        UserRepo::of(room)
     }
 }
 

@@ -37,8 +37,8 @@ impl std::str::FromStr for Role {
     }
 }
 
-/// The room's supervisor.
-pub fn supervisor(room: &Room) -> Option<ProcessId> {
+/// The supervisors of a room: one for each of its repositories.
+pub fn supervisors(room: &Room) -> Vec<ProcessId> {
     let state = room.state();
     let state = state.to_str().unwrap();
     let ours = |pid: &i32| {
@@ -46,7 +46,12 @@ pub fn supervisor(room: &Room) -> Option<ProcessId> {
         arguments.get(1).is_some_and(|argument| argument == "supervise")
             && arguments.iter().any(|argument| argument == state)
     };
-    pids().find(ours).and_then(ProcessId::of).filter(|process| process.is_alive())
+    pids().filter(ours).filter_map(ProcessId::of).filter(|process| process.is_alive()).collect()
+}
+
+/// The supervisor of a room with one repository.
+pub fn supervisor(room: &Room) -> Option<ProcessId> {
+    supervisors(room).first().copied()
 }
 
 /// The processes of a room by role. The supervisor is remembered, since all processes must be read to find it.

@@ -138,11 +138,17 @@ pub fn room(program: Program, bin: &std::path::Path, server: &ModelServer) -> Ro
     room
 }
 
-/// The arguments of a run with this program, with the trust that a machine gives.
+/// The arguments of a run of `full` with this program, with the trust that a machine gives.
 fn args(room: &Room, program: Program, server: &ModelServer) -> Vec<String> {
+    args_of(room, program, server, "full")
+}
+
+/// As `args`, of another workflow.
+pub fn args_of(room: &Room, program: Program, server: &ModelServer, workflow: &str) -> Vec<String> {
+    let workflow = format!("--workflow={workflow}");
     let (driver, model) = (format!("--driver={}", program.name()), format!("--model={}", program.model()));
     let mut args: Vec<String> =
-        ["run", "write done.txt", "--workflow=full", "--approve=all", "--json", &model, &driver].map(str::to_owned).into();
+        ["run", "write done.txt", &workflow, "--approve=all", "--json", &model, &driver].map(str::to_owned).into();
     if program == Program::OpenCode {
         let provider = serde_json::json!({
             "npm": "@ai-sdk/openai-compatible",

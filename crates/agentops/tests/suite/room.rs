@@ -262,6 +262,11 @@ pub fn slow() -> bool {
     std::env::var_os("AGENTOPS_SLOW").is_some()
 }
 
+/// Whether everything is to be tried at its full size, however long it takes.
+pub fn nightly() -> bool {
+    std::env::var_os("AGENTOPS_NIGHTLY").is_some()
+}
+
 /// The arguments of a scripted run of this workflow, with the trust that a machine gives by hash.
 pub fn scripted(room: &Room, workflow: &str, conversations: Value) -> Vec<String> {
     scripted_with(room, workflow, &[], conversations)
