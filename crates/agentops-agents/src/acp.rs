@@ -19,6 +19,7 @@ use crate::driver::{
     Capabilities, Credential, Driver, DriverError, HandOver, Launch, Lead, Led, Probe, Protocol, Reach, SessionRequest,
     UsageReports,
 };
+use crate::environment::Environment;
 use crate::rights::Rights;
 use crate::settings::{Settings, check_keys, find_program, refuse, string_list, word};
 
@@ -43,9 +44,9 @@ pub(crate) fn whole_prompt(request: &SessionRequest) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
 }
 
-fn program(settings: &Settings) -> Result<PathBuf, DriverError> {
+fn program(settings: &Settings, env: &Environment) -> Result<PathBuf, DriverError> {
     match settings.get("program") {
-        Some(name) if !name.is_empty() => find_program(settings, name, HINT),
+        Some(name) if !name.is_empty() => find_program(settings, env, name, HINT),
         _ => Err(refuse("program", "must be given: a name on the PATH or an absolute path")),
     }
 }
@@ -86,8 +87,8 @@ impl Driver for Acp {
     }
 
     /// Only looks whether the program is there: what an unknown program does when it is asked for its version is unknown.
-    fn probe(&self, settings: &Settings) -> Result<Probe, DriverError> {
-        Ok(Probe { program: program(settings)?, version: "unknown".to_owned() })
+    fn probe(&self, settings: &Settings, env: &Environment) -> Result<Probe, DriverError> {
+        Ok(Probe { program: program(settings, env)?, version: "unknown".to_owned() })
     }
 
     fn reach(&self, settings: &Settings, _model: Option<&str>, env: &dyn Fn(&str) -> Option<String>) -> Reach {
@@ -133,7 +134,7 @@ impl Driver for Acp {
             env.push((name("base_url_env")?.into(), format!("{}{suffix}", route.base).into()));
             env.push((name("key_env")?.into(), route.token.expose().into()));
         }
-        let program = program(settings)?;
+        let program = program(settings, &request.env)?;
         Ok(Launch { program, args: args.into_iter().map(Into::into).collect(), env, ..Launch::default() })
     }
 
@@ -218,6 +219,7 @@ mod tests {
                 token: agentops_safe::Secret::new("t"),
                 credential: Credential::Key,
             }),
+            env: Environment::default(),
         };
         let launch = Acp.launch(&request).unwrap();
         assert_eq!(launch.args, ["--acp"]);

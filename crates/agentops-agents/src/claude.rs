@@ -14,6 +14,7 @@ use crate::driver::{
     Capabilities, Credential, Driver, DriverError, HandOver, Launch, Lead, Led, Probe, Protocol, Reach, Route,
     SessionRequest, UsageReports,
 };
+use crate::environment::Environment;
 use crate::settings::{Settings, ask_version, check_keys, find_program, number, refuse};
 
 const HINT: &str = "npm install -g @anthropic-ai/claude-code";
@@ -69,9 +70,9 @@ impl Driver for Claude {
         }
     }
 
-    fn probe(&self, settings: &Settings) -> Result<Probe, DriverError> {
-        let program = find_program(settings, "claude", HINT)?;
-        let version = ask_version(&program)?;
+    fn probe(&self, settings: &Settings, env: &Environment) -> Result<Probe, DriverError> {
+        let program = find_program(settings, env, "claude", HINT)?;
+        let version = ask_version(&program, env)?;
         Ok(Probe { program, version })
     }
 
@@ -99,7 +100,7 @@ impl Driver for Claude {
         if request.instructions.len() > ARGUMENT_BYTES_MAX {
             return Err(refuse("instructions", format!("the agent's prompt is longer than {ARGUMENT_BYTES_MAX} bytes")));
         }
-        let program = find_program(settings, "claude", HINT)?;
+        let program = find_program(settings, &request.env, "claude", HINT)?;
         let tools = tools::tools(request.tools.as_deref(), request.access);
 
         let mut args: Vec<String> = Vec::new();
@@ -150,7 +151,7 @@ impl Driver for Claude {
 
     fn lead(&self, lead: &Lead<'_>) -> Result<Led, DriverError> {
         let mut launch = Launch {
-            program: find_program(lead.settings, "claude", HINT)?,
+            program: find_program(lead.settings, lead.env, "claude", HINT)?,
             env_remove: NESTED.iter().map(Into::into).collect(),
             ..Launch::default()
         };

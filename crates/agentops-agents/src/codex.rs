@@ -19,6 +19,7 @@ use crate::driver::{
     Access, Capabilities, Driver, DriverError, HandOver, Launch, Lead, Led, OUT_DIR, Probe, Protocol, Reach, SessionRequest,
     UsageReports,
 };
+use crate::environment::Environment;
 use crate::settings::{Settings, ask_version, check_keys, find_program, refuse, word};
 use config::quoted;
 
@@ -100,9 +101,9 @@ impl Driver for Codex {
         }
     }
 
-    fn probe(&self, settings: &Settings) -> Result<Probe, DriverError> {
-        let program = find_program(settings, "codex", HINT)?;
-        let version = ask_version(&program)?;
+    fn probe(&self, settings: &Settings, env: &Environment) -> Result<Probe, DriverError> {
+        let program = find_program(settings, env, "codex", HINT)?;
+        let version = ask_version(&program, env)?;
         Ok(Probe { program, version })
     }
 
@@ -116,9 +117,9 @@ impl Driver for Codex {
         let sandbox = sandbox(request)?;
         let git = if sandbox == Some(SANDBOX_WORDS[0]) { git_of_the_lane(&request.work_tree)? } else { None };
         let mut options = config::of_agent_file(settings, git.as_deref())?;
-        let program = find_program(settings, "codex", HINT)?;
-        let users = home::users_home();
-        let home = home::prepare(&request.scratch, users.as_deref(), &std::env::temp_dir(), &request.work_tree)?;
+        let program = find_program(settings, &request.env, "codex", HINT)?;
+        let users = home::users_home(&|name| request.env.text(name));
+        let home = home::prepare(&request.scratch, users.as_deref(), &request.env.temp_dir(), &request.work_tree)?;
         if sandbox.is_none() {
             options.extend(artifacts_profile(&out_folder(&request.work_tree)?)?);
         }
@@ -142,12 +143,12 @@ impl Driver for Codex {
 
     fn lead(&self, lead: &Lead<'_>) -> Result<Led, DriverError> {
         let mut options = route::options(lead.route);
-        if !home::users_home().is_some_and(|users| home::sets_title(&users)) {
+        if !home::users_home(&|name| lead.env.text(name)).is_some_and(|users| home::sets_title(&users)) {
             // The title is where share and cost are shown.
             options.push("tui.terminal_title=[]".into());
         }
         let launch = Launch {
-            program: find_program(lead.settings, "codex", HINT)?,
+            program: find_program(lead.settings, lead.env, "codex", HINT)?,
             args: options.into_iter().flat_map(|option| ["-c".into(), option.into()]).collect(),
             env: route::env(lead.route).into_iter().collect(),
             ..Launch::default()
@@ -160,7 +161,8 @@ impl Driver for Codex {
     }
 
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol> {
-        let notes = home::users_home().and_then(|users| home::kept_settings(&users).err()).into_iter().collect();
+        let users = home::users_home(&|name| request.env.text(name));
+        let notes = users.and_then(|users| home::kept_settings(&users).err()).into_iter().collect();
         // A wrong setting was refused by `launch`.
         let sandbox = sandbox(request).unwrap_or_default();
         Box::new(protocol::Conversation::new(request, sandbox, notes))
@@ -183,6 +185,7 @@ mod tests {
             access,
             settings: settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
             route: None,
+            env: std::env::vars_os().collect(),
         }
     }
 

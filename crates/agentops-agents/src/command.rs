@@ -9,6 +9,7 @@ use crate::driver::{
     AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Lead, Led, Probe,
     Protocol, Reach, SessionRequest, UsageReports,
 };
+use crate::environment::Environment;
 use crate::settings::{Settings, check_keys, find_program, refuse, string_list, word};
 
 const KEYS: &[&str] = &["program", "args", "prompt", "model"];
@@ -27,9 +28,9 @@ const SAID_CHARS_MAX: usize = 4000;
 #[derive(Debug)]
 pub struct Command;
 
-fn program(settings: &Settings) -> Result<PathBuf, DriverError> {
+fn program(settings: &Settings, env: &Environment) -> Result<PathBuf, DriverError> {
     match settings.get("program") {
-        Some(name) if !name.is_empty() => find_program(settings, name, HINT),
+        Some(name) if !name.is_empty() => find_program(settings, env, name, HINT),
         _ => Err(refuse("program", "must be given: a name on the PATH or an absolute path")),
     }
 }
@@ -68,8 +69,8 @@ impl Driver for Command {
     }
 
     /// Only looks whether the program is there: what an unknown program does when it is asked for its version is unknown.
-    fn probe(&self, settings: &Settings) -> Result<Probe, DriverError> {
-        Ok(Probe { program: program(settings)?, version: "unknown".to_owned() })
+    fn probe(&self, settings: &Settings, env: &Environment) -> Result<Probe, DriverError> {
+        Ok(Probe { program: program(settings, env)?, version: "unknown".to_owned() })
     }
 
     fn reach(&self, settings: &Settings, _model: Option<&str>, _env: &dyn Fn(&str) -> Option<String>) -> Reach {
@@ -83,7 +84,7 @@ impl Driver for Command {
         let settings = &request.settings;
         check_keys(settings, KEYS)?;
         word(settings, "prompt", PROMPT_WORDS)?;
-        let (program, mut args) = (program(settings)?, string_list(settings, "args")?);
+        let (program, mut args) = (program(settings, &request.env)?, string_list(settings, "args")?);
         let mut env = Vec::new();
         if in_file(settings) {
             let path = request.scratch.join("prompt.md");
@@ -200,6 +201,7 @@ mod tests {
             access: Access::Write,
             settings: settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
             route: None,
+            env: std::env::vars_os().collect(),
         }
     }
 
@@ -218,7 +220,7 @@ mod tests {
         assert!(launch_error(&[("program", "sh"), ("args", "[1]")]).contains("JSON array"));
         assert!(launch_error(&[("program", "sh"), ("prompt", "argv")]).contains("stdin, file"));
         assert!(matches!(
-            Command.probe(&Settings::from([("program".into(), "/no/such".into())])).unwrap_err(),
+            Command.probe(&Settings::from([("program".into(), "/no/such".into())]), &Environment::default()).unwrap_err(),
             DriverError::Missing { .. }
         ));
     }

@@ -13,6 +13,8 @@ use agentops_core::usage::Usage;
 use agentops_safe::Secret;
 use serde::{Deserialize, Serialize};
 
+use crate::environment::Environment;
+
 /// When a program says what its calls used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -121,7 +123,7 @@ pub struct Lead<'a> {
     /// What the person gives it.
     pub args: &'a [OsString],
     /// The environment that it will get.
-    pub env: &'a dyn Fn(&str) -> Option<String>,
+    pub env: &'a Environment,
     /// The window that the person holds it to.
     pub window: Option<Window>,
     /// A file with one line that a program may show beside what it shows by itself.
@@ -166,6 +168,8 @@ pub struct SessionRequest {
     pub settings: BTreeMap<String, String>,
     /// Where the program's model calls must go; `None`: where the program sends them by itself.
     pub route: Option<Route>,
+    /// The user's environment: programs, homes and folders are looked up in it.
+    pub env: Environment,
 }
 
 /// A program to start: an argument vector, never a shell.
@@ -393,8 +397,8 @@ pub trait Driver: Send + Sync {
     fn name(&self) -> &'static str;
     /// What it can do.
     fn capabilities(&self, settings: &BTreeMap<String, String>) -> Capabilities;
-    /// Finds the program and asks for its version. Starts nothing else.
-    fn probe(&self, settings: &BTreeMap<String, String>) -> Result<Probe, DriverError>;
+    /// Finds the program on the PATH of this environment and asks for its version. Starts nothing else.
+    fn probe(&self, settings: &BTreeMap<String, String>, env: &Environment) -> Result<Probe, DriverError>;
     /// How its model calls can be led through the gateway. `model` is what the agent file or the run asks for: with some
     /// programs it decides who the provider is. `env` reads the environment that the program will get.
     fn reach(&self, settings: &BTreeMap<String, String>, model: Option<&str>, env: &dyn Fn(&str) -> Option<String>)

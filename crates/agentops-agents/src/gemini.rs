@@ -11,6 +11,7 @@ use crate::driver::{
     Capabilities, Credential, Driver, DriverError, HandOver, Launch, Lead, Led, Probe, Protocol, Reach, Route,
     SessionRequest, UsageReports,
 };
+use crate::environment::Environment;
 use crate::rights::Rights;
 use crate::settings::{Settings, ask_version, check_keys, find_program, number};
 use std::ffi::OsString;
@@ -63,9 +64,9 @@ impl Driver for Gemini {
         }
     }
 
-    fn probe(&self, settings: &Settings) -> Result<Probe, DriverError> {
-        let program = find_program(settings, "gemini", HINT)?;
-        let version = ask_version(&program)?;
+    fn probe(&self, settings: &Settings, env: &Environment) -> Result<Probe, DriverError> {
+        let program = find_program(settings, env, "gemini", HINT)?;
+        let version = ask_version(&program, env)?;
         Ok(Probe { program, version })
     }
 
@@ -94,7 +95,7 @@ impl Driver for Gemini {
         let settings = &request.settings;
         check_keys(settings, KEYS)?;
         let retries = number(settings, "retries")?;
-        let program = find_program(settings, "gemini", HINT)?;
+        let program = find_program(settings, &request.env, "gemini", HINT)?;
         let files = config::write(request, retries)?;
 
         let mut args = vec!["--acp".into(), "--approval-mode".into(), "default".into()];
@@ -116,17 +117,17 @@ impl Driver for Gemini {
     }
 
     fn lead(&self, lead: &Lead<'_>) -> Result<Led, DriverError> {
-        let login = config::users_login();
+        let login = config::users_login(lead.env);
         if login.as_deref().is_some_and(|kind| kind != config::KEY_LOGIN) {
             let reason = "its settings choose another login than an API key (`/auth` changes that)";
             return Err(DriverError::NotLed { driver: "gemini", reason });
         }
         let mut launch = Launch {
-            program: find_program(lead.settings, "gemini", HINT)?,
+            program: find_program(lead.settings, lead.env, "gemini", HINT)?,
             env: route_env(lead.route).into(),
             ..Launch::default()
         };
-        if login.is_none() && (lead.env)(DEFAULTS_ENV).is_none() {
+        if login.is_none() && lead.env.get(DEFAULTS_ENV).is_none() {
             // With an address of its own, and nothing chosen, the program takes a way to log in that it then refuses.
             launch.env.push((DEFAULTS_ENV.into(), config::write_defaults(lead.scratch)?.into()));
         }

@@ -9,6 +9,7 @@ pub mod claude;
 pub mod codex;
 pub mod command;
 pub mod driver;
+pub mod environment;
 mod failure;
 pub mod gemini;
 mod jsonrpc;

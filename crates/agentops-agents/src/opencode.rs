@@ -15,6 +15,7 @@ use crate::acp::{Conversation, Plan, whole_prompt};
 use crate::driver::{
     Capabilities, Driver, DriverError, HandOver, Launch, Lead, Led, Probe, Protocol, Reach, SessionRequest, UsageReports,
 };
+use crate::environment::Environment;
 use crate::rights::Rights;
 use crate::settings::{Settings, ask_version, check_keys, find_program, refuse, word};
 use provider::Provider;
@@ -62,10 +63,6 @@ fn model_of(asked: Option<&str>, user: &user::Kept) -> Option<String> {
     asked.map(str::to_owned).or_else(|| user.model.clone())
 }
 
-fn process_env(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
 impl Driver for OpenCode {
     fn name(&self) -> &'static str {
         "opencode"
@@ -84,9 +81,9 @@ impl Driver for OpenCode {
         }
     }
 
-    fn probe(&self, settings: &Settings) -> Result<Probe, DriverError> {
-        let program = find_program(settings, "opencode", HINT)?;
-        let version = ask_version(&program)?;
+    fn probe(&self, settings: &Settings, env: &Environment) -> Result<Probe, DriverError> {
+        let program = find_program(settings, env, "opencode", HINT)?;
+        let version = ask_version(&program, env)?;
         Ok(Probe { program, version })
     }
 
@@ -110,17 +107,17 @@ impl Driver for OpenCode {
             let reason = format!("the repository brings {plugin}, which opencode would run; allow it with `repository`");
             return Err(refuse("plugins", reason));
         }
-        let user = user::kept(&process_env);
+        let user = user::kept(&|name| request.env.text(name));
         let model = model_of(request.model.as_deref(), &user)
             .ok_or_else(|| refuse("model", "must be named, as `provider/model`"))?;
         let provider = Provider::of(&model, settings, &user)?;
-        let program = find_program(settings, "opencode", HINT)?;
+        let program = find_program(settings, &request.env, "opencode", HINT)?;
 
         let own = request.scratch.join("opencode");
         let path = |name: &str| -> PathBuf { own.join(name) };
         let failed = |source| DriverError::Scratch { path: own.clone(), source };
         std::fs::create_dir_all(path("home")).map_err(failed)?;
-        user::mirror(user::config_home(&process_env).as_deref(), &path("config")).map_err(failed)?;
+        user::mirror(user::config_home(&|name| request.env.text(name)).as_deref(), &path("config")).map_err(failed)?;
         let text = config::of_session(&model, &provider, request).to_string();
         std::fs::write(path("opencode.json"), text).map_err(failed)?;
 
@@ -154,7 +151,7 @@ impl Driver for OpenCode {
     /// The provider of the user's own default model is led, and no other is offered: its calls would go past the gateway.
     fn lead(&self, lead: &Lead<'_>) -> Result<Led, DriverError> {
         let (settings, route) = (lead.settings, lead.route);
-        let user = user::kept(&process_env);
+        let user = user::kept(&|name| lead.env.text(name));
         let model = user.model.clone().ok_or(DriverError::NotLed {
             driver: "opencode",
             reason: "its configuration names no `model`, so nobody knows whose calls to lead",
@@ -164,7 +161,7 @@ impl Driver for OpenCode {
         let content = config::of_led(&provider).to_string();
         let env = provider.route_env(route).into_iter().chain([("OPENCODE_CONFIG_CONTENT".into(), content.into())]);
         Ok(Launch {
-            program: find_program(settings, "opencode", HINT)?,
+            program: find_program(settings, lead.env, "opencode", HINT)?,
             env: env.map(|(name, value)| (name.into(), value)).collect(),
             env_remove: provider.key_names(settings).into_iter().map(Into::into).collect(),
             ..Launch::default()

@@ -16,6 +16,7 @@ use crate::driver::{
     AgentEvent, Capabilities, Driver, DriverError, Effect, Exit, Failure, Finish, HandOver, Launch, Lead, Led, Probe,
     Protocol, Reach, SessionRequest, UsageReports,
 };
+use crate::environment::Environment;
 use crate::settings::{Settings, check_keys, number, refuse, word};
 use crate::text::Unparsed;
 use wire::{FromAgent, ToAgent};
@@ -79,7 +80,7 @@ impl Driver for Scripted {
         }
     }
 
-    fn probe(&self, settings: &Settings) -> Result<Probe, DriverError> {
+    fn probe(&self, settings: &Settings, _env: &Environment) -> Result<Probe, DriverError> {
         Ok(Probe { program: program(settings)?, version: env!("CARGO_PKG_VERSION").to_owned() })
     }
 

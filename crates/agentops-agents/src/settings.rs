@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::driver::DriverError;
+use crate::environment::Environment;
 use crate::process::ProcessId;
 
 /// Driver settings of an agent file.
@@ -53,8 +54,8 @@ pub(crate) fn string_list(settings: &Settings, key: &str) -> Result<Vec<String>,
     serde_json::from_str(text).map_err(|error| refuse(key, format!("must be a JSON array of strings ({error})")))
 }
 
-/// Finds the program: the setting `program`, else `name` on the PATH.
-pub(crate) fn find_program(settings: &Settings, name: &str, hint: &str) -> Result<PathBuf, DriverError> {
+/// Finds the program: the setting `program`, else `name` on the PATH of `env`.
+pub(crate) fn find_program(settings: &Settings, env: &Environment, name: &str, hint: &str) -> Result<PathBuf, DriverError> {
     let wanted = settings.get("program").map_or(name, String::as_str);
     if wanted.contains('/') {
         let path = PathBuf::from(wanted);
@@ -63,9 +64,9 @@ pub(crate) fn find_program(settings: &Settings, name: &str, hint: &str) -> Resul
         }
         return if is_program(&path) { Ok(path) } else { Err(missing(wanted, hint)) };
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = env.get("PATH").unwrap_or_default();
     // A relative entry of the PATH would mean the lane's own folder later.
-    let mut folders = std::env::split_paths(&path).filter(|folder| folder.is_absolute());
+    let mut folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
     folders.find_map(|folder| Some(folder.join(wanted)).filter(|path| is_program(path))).ok_or_else(|| missing(wanted, hint))
 }
 
@@ -79,9 +80,10 @@ fn is_program(path: &Path) -> bool {
 
 /// The first line of `program --version`.
 #[expect(clippy::disallowed_methods, reason = "this is the crate that starts agent programs")]
-pub(crate) fn ask_version(program: &Path) -> Result<String, DriverError> {
+pub(crate) fn ask_version(program: &Path, env: &Environment) -> Result<String, DriverError> {
     let broken = |reason: String| DriverError::Broken { program: program.to_owned(), reason };
     let mut command = Command::new(program);
+    command.env_clear().envs(env.iter());
     command.arg("--version").current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|error| broken(error.to_string()))?;
     let process = i32::try_from(child.id()).ok().and_then(ProcessId::of);
@@ -112,6 +114,10 @@ mod tests {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
+    fn own() -> Environment {
+        std::env::vars_os().collect()
+    }
+
     #[test]
     fn a_wrong_setting_says_what_is_allowed() {
         let error = check_keys(&settings(&[("promt", "x")]), &["prompt", "args"]).unwrap_err();
@@ -123,17 +129,18 @@ mod tests {
 
     #[test]
     fn a_program_is_found_on_the_path_or_said_to_be_missing() {
-        let found = find_program(&settings(&[]), "sh", "").unwrap();
+        let env = own();
+        let found = find_program(&settings(&[]), &env, "sh", "").unwrap();
         assert!(found.is_absolute() && found.ends_with("sh"));
-        let error = find_program(&settings(&[]), "no-such-agent", "install it").unwrap_err();
+        let error = find_program(&settings(&[]), &env, "no-such-agent", "install it").unwrap_err();
         assert!(matches!(error, DriverError::Missing { hint, .. } if hint == "install it"));
-        assert!(find_program(&settings(&[("program", "./here")]), "x", "").is_err());
+        assert!(find_program(&settings(&[("program", "./here")]), &env, "x", "").is_err());
     }
 
     #[test]
     fn a_version_is_the_first_line() {
-        assert!(ask_version(Path::new("/bin/false")).is_err());
-        let version = ask_version(&find_program(&settings(&[]), "git", "").unwrap()).unwrap();
+        assert!(ask_version(Path::new("/bin/false"), &own()).is_err());
+        let version = ask_version(&find_program(&settings(&[]), &own(), "git", "").unwrap(), &own()).unwrap();
         assert!(version.starts_with("git version"), "{version}");
     }
 }

@@ -12,6 +12,7 @@ use agentops_agents::driver::{
     Access, AgentEvent, Capabilities, Driver, DriverError, Exit, Failure, Finish, Launch, Lead, Led, Probe, Protocol, Reach,
     SessionRequest,
 };
+use agentops_agents::environment::Environment;
 use agentops_core::usage::Usage;
 use agentops_testkit::model::{HttpError, Lie, ModelServer, Script, ToolCall, Turn, TurnUsage};
 use common::{Seen, Then};
@@ -32,8 +33,8 @@ impl Driver for InRoom {
         Codex.capabilities(settings)
     }
 
-    fn probe(&self, settings: &std::collections::BTreeMap<String, String>) -> Result<Probe, DriverError> {
-        Codex.probe(settings)
+    fn probe(&self, settings: &std::collections::BTreeMap<String, String>, env: &Environment) -> Result<Probe, DriverError> {
+        Codex.probe(settings, env)
     }
 
     fn reach(

@@ -31,6 +31,7 @@ fn protocol() -> Box<dyn Protocol> {
         access: Access::Write,
         settings: BTreeMap::new(),
         route: None,
+        env: Default::default(),
     })
 }
 

@@ -86,7 +86,7 @@ fn metered(start: u64) -> impl FnMut(&AgentEvent) -> Then {
 fn a_version_is_found() {
     let Some((claude, _)) = programs() else { return };
     let settings = [("program".to_owned(), claude.to_str().unwrap().to_owned())].into();
-    assert!(Claude.probe(&settings).unwrap().version.contains("Claude Code"));
+    assert!(Claude.probe(&settings, &std::env::vars_os().collect()).unwrap().version.contains("Claude Code"));
 }
 
 #[test]

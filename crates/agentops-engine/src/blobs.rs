@@ -98,6 +98,12 @@ impl Blobs {
         Ok(String::from_utf8_lossy(&self.get(id)?).into_owned())
     }
 
+    /// The same store with another redactor.
+    #[must_use]
+    pub fn with_redactor(&self, redactor: Redactor) -> Self {
+        Self { folder: self.folder.clone(), redactor }
+    }
+
     /// The redactor that every write passes.
     #[must_use]
     pub fn redactor(&self) -> &Redactor {

@@ -6,7 +6,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use agentops_agents::environment::Environment;
 use agentops_agents::process::ProcessId;
+use agentops_core::id::RunId;
 
 use crate::paths::Paths;
 use crate::space;
@@ -73,7 +75,6 @@ impl Request {
             Request::Approve { .. } => "approve",
             Request::Reject { .. } => "reject",
             Request::Resume { .. } => "resume",
-            Request::Raise { .. } => "raise",
             Request::Cancel { .. } => "cancel",
             Request::Close { .. } => "close",
             Request::Follow => "follow",
@@ -136,6 +137,8 @@ pub struct Starter {
     pub exe: PathBuf,
     /// Arguments that make it the repository's supervisor.
     pub args: Vec<std::ffi::OsString>,
+    /// The few variables that it needs itself; those of runs reach it over the socket.
+    pub env: Environment,
 }
 
 /// A Unix socket's path may have 107 bytes, and a state folder may lie deeper: then it is reached through a descriptor of its
@@ -199,6 +202,8 @@ fn start(paths: &Paths, starter: &Starter) -> Result<std::process::Child, Client
     let log = std::fs::File::create(paths.log()).map_err(failed)?;
     std::process::Command::new(&starter.exe)
         .args(&starter.args)
+        .env_clear()
+        .envs(starter.env.iter())
         .current_dir("/")
         // Its own process group: a Ctrl-C in the terminal is for the client.
         .process_group(0)
@@ -236,6 +241,43 @@ fn last_words(log: &Path) -> Option<String> {
     let words = |line: &&str| !line.trim().is_empty() && !line.starts_with("hint: ");
     let error = text.lines().rev().find_map(|line| line.strip_prefix("error: "));
     error.or_else(|| text.lines().rev().find(words)).map(|line| agentops_safe::inert_line(line, 500))
+}
+
+/// Which runs are worked on now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attendance {
+    /// None: no supervisor runs.
+    Nobody,
+    /// A supervisor runs and did not answer in time.
+    Unknown,
+    /// Those that the supervisor has an environment for.
+    Runs(Vec<RunId>),
+}
+
+impl Attendance {
+    /// Asks the supervisor of this state folder, without starting one.
+    #[must_use]
+    pub fn of(paths: &Paths) -> Self {
+        let Some(pid) = Lock::holder(&paths.lock()) else { return Self::Nobody };
+        if is_stopped(&pid) {
+            return Self::Unknown;
+        }
+        let stream = short(&paths.socket(), open).map_err(ClientError::from);
+        match stream.and_then(|stream| exchange(stream, &Request::Ping)) {
+            Ok(Reply::Here { runs, .. }) => Self::Runs(runs),
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Whether a supervisor works on this run, as far as is known.
+    #[must_use]
+    pub fn includes(&self, run: &RunId) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Unknown => true,
+            Self::Runs(runs) => runs.contains(run),
+        }
+    }
 }
 
 /// Asks the supervisor, starting one if there is none.

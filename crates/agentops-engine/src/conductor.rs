@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agentops_core::id::RunId;
-use agentops_core::run::{Action, Created, Event, Illegal, Intent, Key, State};
+use agentops_core::run::{Action, Created, Event, Illegal, Intent, Key, State, Status, Waiting};
 
 use crate::world::{Clock, Processes, Row, Storage, StorageError};
 
@@ -34,6 +34,9 @@ pub enum Refusal {
     /// The id is in use.
     #[error("there is a run {0} already")]
     Exists(RunId),
+    /// It has ended, and nothing of it goes on.
+    #[error("run {0} has ended")]
+    Ended(RunId),
     /// The action that it would end is not under way.
     #[error("{0} is not under way")]
     NotBegun(Key),
@@ -136,6 +139,16 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
         self.go_on(rows, touched, at_ms)
     }
 
+    /// Starts what is due in a run that could not be worked on before.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn wake(&mut self, run: &RunId) -> Result<(), StorageError> {
+        self.state(run)?;
+        let at_ms = self.clock.now_ms();
+        self.go_on(Vec::new(), BTreeSet::from([run.clone()]), at_ms)
+    }
+
     /// When the next timer fires, in monotonic milliseconds.
     #[must_use]
     pub fn next_timer(&self) -> Option<u64> {
@@ -163,13 +176,17 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
         self.runs.iter()
     }
 
-    /// Whether anything is under way or will be by itself: a session, an action, a timer.
+    /// Whether anything is under way or will be by itself: a session, an action, a timer. A run that waits for an approval
+    /// counts: it goes on in the environment that only this process knows.
     #[must_use]
     pub fn busy(&self) -> bool {
         !self.armed.is_empty()
-            || self.runs.values().any(|state| {
+            || self.runs.iter().any(|(run, state)| {
                 let live = state.sessions().any(|(_, session)| session.end.is_none() && !session.orphaned);
-                state.outcome.is_none() && (live || state.begun.iter().any(|key| *key != Key::StopWork))
+                let begun = state.begun.iter().any(|key| *key != Key::StopWork);
+                let asks = matches!(state.status(true), Status::Waiting { waiting: Waiting::Approval { .. } });
+                let waits = asks && self.processes.may_act(run, state);
+                state.outcome.is_none() && (live || begun || waits)
             })
     }
 
@@ -190,6 +207,9 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
         let mut start: Vec<(RunId, Key, Action)> = Vec::new();
         for run in &touched {
             let Some(state) = self.runs.get_mut(run) else { continue };
+            if !self.processes.may_act(run, state) {
+                continue;
+            }
             for (key, action) in state.actions() {
                 let mut events = vec![Event::Began { key: key.clone() }];
                 match action {
@@ -213,6 +233,9 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
             }
         }
         self.arm(&touched, at_ms);
+        for (run, _) in self.runs.iter().filter(|(_, state)| state.outcome.is_some()) {
+            self.processes.ended(run);
+        }
         // A supervisor may live long and see many runs: what has ended is in the ledger, and read again when asked for.
         self.runs.retain(|_, state| state.outcome.is_none());
         Ok(())
@@ -221,7 +244,9 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
     fn arm(&mut self, touched: &BTreeSet<RunId>, at_ms: u64) {
         let mono = self.clock.mono_ms();
         for run in touched {
-            let timers = self.runs.get(run).map(State::timers).unwrap_or_default();
+            // A run that cannot be worked on has nothing that a timer could start.
+            let state = self.runs.get(run).filter(|state| self.processes.may_act(run, state));
+            let timers = state.map(State::timers).unwrap_or_default();
             self.armed.retain(|(of, key), _| of != run || timers.iter().any(|timer| timer.key == *key));
             for timer in timers {
                 // A clock that was set back must not make anyone wait longer than the timer's own length.

@@ -9,6 +9,7 @@ pub mod chosen;
 pub mod client;
 pub mod conductor;
 pub mod crash;
+pub mod environment;
 pub mod feedback;
 pub mod files;
 pub mod hint;

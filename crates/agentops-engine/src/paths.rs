@@ -23,7 +23,7 @@ impl Home {
     /// The user's settings.
     #[must_use]
     pub fn config_file(&self) -> PathBuf {
-        self.config.join("config.toml")
+        self.config.join(crate::files::user::FILE_NAME)
     }
 
     /// Collections of agents that the user added.

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
+use agentops_agents::environment::Environment;
 use agentops_agents::keeper::{FromKeeper, KeeperSpec, StdinKind};
 use agentops_agents::keeper::{Keeper, KeeperHandle};
 use agentops_agents::strays;
@@ -29,6 +30,7 @@ use agentops_git::{Author, Oid, Repo};
 
 use crate::blobs::Blobs;
 use crate::conductor::Input;
+use crate::environment::{Environments, RunEnvironment};
 use crate::paths::Paths;
 use crate::ports::Ports;
 use crate::slots::{Slot, Slots};
@@ -55,6 +57,7 @@ pub enum Msg {
 }
 
 /// What every action needs.
+#[derive(Clone)]
 pub struct Ctx {
     /// The repository.
     pub repo: Repo,
@@ -66,12 +69,14 @@ pub struct Ctx {
     pub clock: SystemClock,
     /// This program, for keepers and the scripted agent.
     pub exe: PathBuf,
-    /// The environment of agents and gates.
-    pub env: Vec<(OsString, OsString)>,
+    /// What the run is worked on with that an action belongs to; nothing in the supervisor's own.
+    pub env: Arc<RunEnvironment>,
+    /// The environments of all runs.
+    pub environments: Arc<Environments>,
     /// The loop.
     pub tell: Sender<Msg>,
-    /// The gateway and the accounts of all budgets.
-    pub gateways: gateway::Gateways,
+    /// The gateways and the accounts of all budgets.
+    pub gateways: Arc<gateway::Gateways>,
     /// How many sessions and gates run at once on this machine.
     pub slots: Slots,
     /// Ports that no other lane on this machine has.
@@ -129,11 +134,12 @@ impl Performer {
     /// waiting for ever, so `failed` turns its words into an outcome.
     fn spawn(
         &self,
+        run: &RunId,
         name: String,
         work: impl FnOnce(&Arc<Ctx>) + Send + 'static,
         failed: impl FnOnce(&Arc<Ctx>, BlobId) + Send + 'static,
     ) {
-        let ctx = Arc::clone(&self.ctx);
+        let ctx = Arc::new(self.ctx.of_run(run));
         let tell = self.ctx.tell.clone();
         let guarded = move || {
             let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&ctx))) else { return };
@@ -162,7 +168,7 @@ impl Performer {
                 Err(e) => ctx.fatal(format!("the state folder cannot be written: {e}")),
             }
         };
-        self.spawn(begun.to_string(), run_it, move |ctx, detail| {
+        self.spawn(&of.clone(), begun.to_string(), run_it, move |ctx, detail| {
             let event = Event::ActionFailed { key: begun.clone(), detail };
             ctx.report(Input::Outcome(of, begun, event));
         });
@@ -177,15 +183,17 @@ impl Processes for Performer {
                 let (run_id, setup) = (run.clone(), state.created.workflow.lane.clone());
                 let (state, during) = (state.clone(), key.clone());
                 self.act(run, key, move |ctx| {
-                    let open = || work::open_lane(ctx, &run_id, &lane, &base, &setup, (&tx, &rx));
+                    let open = |ctx: &Arc<Ctx>| work::open_lane(ctx, &run_id, &lane, &base, &setup, (&tx, &rx));
                     if setup.setup.is_empty() {
-                        return open();
+                        return open(ctx);
                     }
                     let Some(_slot) = slot::take(ctx, &run_id, &during, &tx, &rx)? else {
                         let detail = ctx.put("the run was cancelled while the lane's set-up waited for a slot")?;
                         return Ok(Event::LaneFailed { lane: lane.clone(), detail });
                     };
-                    user_repository::around(ctx, &state, &during, open)
+                    // A person may have lent the run another environment while this waited.
+                    let ctx = &Arc::new(ctx.of_run(&run_id));
+                    user_repository::around(ctx, &state, &during, || open(ctx))
                 });
             }
             Action::StartSession { session, agent, writes, parent, next } => {
@@ -195,6 +203,7 @@ impl Processes for Performer {
                 let job = session::Job { run: run.clone(), state: state.clone(), session, agent, writes, parent, next };
                 let (of, begun, session) = (run.clone(), key.clone(), job.session.clone());
                 self.spawn(
+                    run,
                     key.to_string(),
                     move |ctx| session::run(ctx, &job, tx, rx),
                     move |ctx, detail| {
@@ -216,14 +225,15 @@ impl Processes for Performer {
                 let (tx, rx) = self.stoppable(run);
                 let (run_id, state, during) = (run.clone(), state.clone(), key.clone());
                 self.act(run, key, move |ctx| {
-                    let check = || gate::check(ctx, &state, &phase, &gate, &commit, (&tx, &rx));
+                    let check = |ctx: &Arc<Ctx>| gate::check(ctx, &state, &phase, &gate, &commit, (&tx, &rx));
                     if !matches!(gate.check, Check::Command { .. }) {
-                        return check();
+                        return check(ctx);
                     }
                     let Some(_slot) = slot::take(ctx, &run_id, &during, &tx, &rx)? else {
                         return gate::not_run(ctx, &phase, &gate, "the run was cancelled while this gate waited for a slot");
                     };
-                    user_repository::around(ctx, &state, &during, check)
+                    let ctx = &Arc::new(ctx.of_run(&run_id));
+                    user_repository::around(ctx, &state, &during, || check(ctx))
                 });
             }
             Action::Bundle { phase } => {
@@ -252,6 +262,15 @@ impl Processes for Performer {
             Action::End { .. } => {}
         }
     }
+
+    fn may_act(&self, run: &RunId, state: &State) -> bool {
+        // What ends a run needs no environment of anybody's.
+        state.cancelled || self.ctx.environments.of(run).is_some()
+    }
+
+    fn ended(&mut self, run: &RunId) {
+        self.ctx.environments.forget(run);
+    }
 }
 
 impl Performer {
@@ -279,7 +298,7 @@ pub fn test_commit(
     paths: &Paths,
     blobs: &Blobs,
     exe: &std::path::Path,
-    env: Vec<(OsString, OsString)>,
+    env: Environment,
     state: &State,
     merged: &Oid,
 ) -> Result<Option<String>, ActError> {
@@ -292,7 +311,8 @@ pub fn test_commit(
         blobs,
         clock: SystemClock::default(),
         exe: exe.to_owned(),
-        env,
+        env: Arc::new(RunEnvironment::of_variables(env)),
+        environments: Default::default(),
         tell,
         gateways: Default::default(),
         // A person waits for this test, so it takes none of them.
@@ -304,6 +324,19 @@ pub fn test_commit(
 }
 
 impl Ctx {
+    /// The same for what is done for one run: with that run's environment, and a store that knows its secrets.
+    #[must_use]
+    pub fn of_run(&self, run: &RunId) -> Self {
+        let env = self.environments.of(run).unwrap_or_else(|| self.environments.nobodys());
+        self.with_environment(env)
+    }
+
+    /// The same with this environment.
+    #[must_use]
+    pub fn with_environment(&self, env: Arc<RunEnvironment>) -> Self {
+        Self { blobs: self.blobs.with_redactor(env.redactor().clone()), env, ..self.clone() }
+    }
+
     /// Reports without waiting.
     fn report(&self, input: Input) {
         let _loop_gone = self.tell.send(Msg::Report(Box::new(Report { input, taken: None })));
@@ -341,7 +374,7 @@ impl Ctx {
     fn run_program(&self, what: &Program<'_>, (tx, rx): (&Sender<Incoming>, &Receiver<Incoming>)) -> std::io::Result<Ran> {
         let tx = tx.clone();
         let spec = KeeperSpec {
-            program: find_program(&what.argv[0], &self.env, what.cwd),
+            program: find_program(&what.argv[0], &self.env.variables, what.cwd),
             args: what.argv[1..].iter().map(OsString::from).collect(),
             env: what.env.clone(),
             cwd: what.cwd.as_os_str().to_owned(),
@@ -448,13 +481,6 @@ impl Tail {
     }
 }
 
-/// A variable of an environment, where it is text.
-#[must_use]
-pub fn variable(env: &[(OsString, OsString)], name: &str) -> Option<String> {
-    let (_, value) = env.iter().find(|(key, _)| key == name)?;
-    value.to_str().map(str::to_owned)
-}
-
 /// An error with its causes.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -476,12 +502,11 @@ pub(crate) fn commit(oid: &Oid) -> Act<Commit> {
 }
 
 /// The program of an argument vector: a path is taken from the working directory, a name from PATH.
-fn find_program(name: &str, env: &[(OsString, OsString)], cwd: &std::path::Path) -> OsString {
+fn find_program(name: &str, env: &Environment, cwd: &std::path::Path) -> OsString {
     if name.contains('/') {
         return cwd.join(name).into_os_string();
     }
-    let path = env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.clone()).unwrap_or_default();
-    let found = std::env::split_paths(&path)
+    let found = std::env::split_paths(env.get("PATH").unwrap_or_default())
         .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(name))
         .find(|p| p.is_file());

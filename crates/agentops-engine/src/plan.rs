@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use agentops_agents::driver::{Capabilities, DriverError, Probe, Reach, UsageReports};
+use agentops_agents::environment::Environment;
 use agentops_core::agent::AgentRef;
 use agentops_core::id::{Commit, InvalidId, Name, RunId};
 use agentops_core::run::{Approve, Created, FORMAT};
@@ -148,11 +149,12 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
-/// Looks everything up. `blobs` keeps the task and the prompts; a dry run gives a store in a temporary folder.
+/// Looks everything up. `blobs` keeps the task and the prompts; a dry run gives a store in a temporary folder. `env` is what the
+/// run would be worked on with.
 ///
 /// # Errors
 /// See [`PlanError`]; nothing was started.
-pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, request: &RunRequest) -> Result<Plan, PlanError> {
+pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, env: &Environment, request: &RunRequest) -> Result<Plan, PlanError> {
     if request.task.trim().is_empty() {
         return Err(PlanError::EmptyTask);
     }
@@ -199,7 +201,7 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, request: &RunRequest) -> Re
     let mut agents = BTreeMap::new();
     let mut sources = vec![("workflow", found.clone())];
     for name in workflow.agents() {
-        let (planned, found) = plan_agent(&places, blobs, name, default_driver.as_deref(), request)?;
+        let (planned, found) = plan_agent(&places, blobs, env, name, default_driver.as_deref(), request)?;
         agents.insert(name.clone(), planned);
         sources.push(("agent", found));
     }
@@ -214,7 +216,7 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, request: &RunRequest) -> Re
         if trusted || !chosen_there || !planned.file_settings {
             let failed = |source| PlanError::Driver { agent: name.clone(), source };
             let driver = agentops_agents::registry::driver(planned.agent.driver.as_str()).map_err(failed)?;
-            let probe = driver.probe(&planned.agent.settings).map_err(failed)?;
+            let probe = driver.probe(&planned.agent.settings, env).map_err(failed)?;
             planned.agent.version.clone_from(&probe.version);
             planned.probe = Some(probe);
         }
@@ -254,6 +256,7 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, request: &RunRequest) -> Re
 fn plan_agent(
     places: &Places,
     blobs: &Blobs,
+    env: &Environment,
     name: &Name,
     default_driver: Option<&str>,
     request: &RunRequest,
@@ -261,7 +264,7 @@ fn plan_agent(
     let (file, found) = places.agent(name)?;
     let driver_name = match file.front.driver.as_deref().or(default_driver) {
         Some(driver) => driver.to_owned(),
-        None => detect_driver().ok_or(PlanError::NoProgram)?,
+        None => detect_driver(env).ok_or(PlanError::NoProgram)?,
     };
     let failed = |source| PlanError::Driver { agent: name.clone(), source };
     let driver = agentops_agents::registry::driver(&driver_name).map_err(failed)?;
@@ -269,7 +272,7 @@ fn plan_agent(
     settings.extend(request.settings.clone());
     let capabilities = driver.capabilities(&settings);
     let model = file.front.model.clone().filter(|model| model != "inherit").or_else(|| request.model.clone());
-    let reach = driver.reach(&settings, model.as_deref(), &|name| std::env::var(name).ok());
+    let reach = driver.reach(&settings, model.as_deref(), &|name| env.text(name));
     if let (UsageReports::Never | UsageReports::AtEnd, Reach::Direct(why)) = (capabilities.usage, &reach) {
         return Err(PlanError::UsageUnknown { agent: name.clone(), driver: driver_name, why: why.clone() });
     }
@@ -302,9 +305,10 @@ pub fn word(arg: &str) -> String {
 
 /// The first agent program that is installed.
 #[must_use]
-pub fn detect_driver() -> Option<String> {
-    let found =
-        |name: &&&str| agentops_agents::registry::driver(name).is_ok_and(|driver| driver.probe(&BTreeMap::new()).is_ok());
+pub fn detect_driver(env: &Environment) -> Option<String> {
+    let found = |name: &&&str| {
+        agentops_agents::registry::driver(name).is_ok_and(|driver| driver.probe(&BTreeMap::new(), env).is_ok())
+    };
     ["claude", "codex"].iter().find(found).map(|name| (*name).to_owned())
 }
 

@@ -5,7 +5,6 @@
 
 mod serve;
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -15,11 +14,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel};
 use std::time::Duration;
 
 use agentops_agents::strays;
+use agentops_core::budget::{Limits, Scope};
+use agentops_core::id::RunId;
+use agentops_core::run::{Created, Intent, Status};
 use agentops_git::Repo;
 use agentops_safe::Redactor;
 
 use crate::blobs::Blobs;
 use crate::conductor::{Conductor, Input, Refusal};
+use crate::environment::RunEnvironment;
 use crate::files::{FileError, user};
 use crate::ledger::Ledger;
 use crate::paths::Home;
@@ -38,8 +41,6 @@ pub struct Options {
     pub home: Home,
     /// This program.
     pub exe: PathBuf,
-    /// The environment of agents and gates.
-    pub env: Vec<(OsString, OsString)>,
     /// How long it stays when nothing is under way and nobody is connected.
     pub idle: Duration,
 }
@@ -136,6 +137,88 @@ impl Loop {
         }
     }
 
+    /// Starts a run in this environment. `None`: the ledger failed, and the loop ends.
+    pub(crate) fn start(&mut self, created: Box<Created>, environment: Arc<RunEnvironment>) -> Option<Result<(), Refusal>> {
+        let run = created.run.clone();
+        let ctx = Arc::clone(self.conductor.processes.ctx());
+        if self.status(&run)?.is_some() {
+            return Some(Err(Refusal::Exists(run)));
+        }
+        self.lend(&ctx, &run, &environment)?;
+        let answer = self.take(vec![Input::Create(created)])?.pop()?;
+        if answer.is_err() {
+            ctx.environments.forget(&run);
+        }
+        Some(answer)
+    }
+
+    /// Goes on with a run in this environment: raises a budget, takes a decision back, starts what is due. `None`: the
+    /// ledger failed, and the loop ends.
+    pub(crate) fn resume(
+        &mut self,
+        run: &RunId,
+        environment: Arc<RunEnvironment>,
+        raise: Option<(Scope, Limits)>,
+    ) -> Option<Result<(), Refusal>> {
+        let ctx = Arc::clone(self.conductor.processes.ctx());
+        let before = ctx.environments.of(run);
+        match self.status(run)? {
+            None => return Some(Err(Refusal::NoRun(run.clone()))),
+            Some(Status::Done | Status::Failed { .. } | Status::Cancelled) => {
+                return Some(Err(Refusal::Ended(run.clone())));
+            }
+            Some(_) => {}
+        }
+        // Lent before anything is taken: what is due then starts in this environment.
+        self.lend(&ctx, run, &environment)?;
+        if let Some((scope, limits)) = raise
+            && let Err(refusal) = self.take(vec![Input::Intent(run.clone(), Intent::Raise { scope, limits })])?.pop()?
+        {
+            match before {
+                Some(before) => ctx.environments.lend(run, before),
+                None => ctx.environments.forget(run),
+            }
+            return Some(Err(refusal));
+        }
+        if matches!(self.status(run)?, Some(Status::NeedsDecision { .. }))
+            && let Err(refusal) = self.take(vec![Input::Intent(run.clone(), Intent::Resume)])?.pop()?
+        {
+            return Some(Err(refusal));
+        }
+        self.held(|conductor| conductor.wake(run))?;
+        Some(Ok(()))
+    }
+
+    fn lend(&mut self, ctx: &Ctx, run: &RunId, environment: &Arc<RunEnvironment>) -> Option<()> {
+        ctx.environments.lend(run, Arc::clone(environment));
+        let observe = || {
+            telemetry::observer(environment, ctx.repo.id(), &ctx.blobs, log).unwrap_or_else(|words| {
+                log(&words);
+                None
+            })
+        };
+        self.held(|conductor| conductor.storage.watch(run, environment, observe))
+    }
+
+    /// `None` inside: there is no such run.
+    fn status(&mut self, run: &RunId) -> Option<Option<Status>> {
+        self.held(|conductor| Ok(conductor.state(run)?.map(|state| state.status(true))))
+    }
+
+    /// Keeps an error of the ledger: the loop ends with it.
+    fn held<T>(
+        &mut self,
+        with: impl FnOnce(&mut Conductor<SystemClock, Watched<Ledger>, Performer>) -> Result<T, StorageError>,
+    ) -> Option<T> {
+        match with(&mut self.conductor) {
+            Ok(value) => Some(value),
+            Err(e) => {
+                self.fatal.get_or_insert(e.into());
+                None
+            }
+        }
+    }
+
     /// Adds somebody who wants to know when the ledger grows.
     pub(crate) fn follow(&mut self, follower: SyncSender<()>) {
         self.followers.push(follower);
@@ -156,34 +239,29 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
     let _lock = Lock::take(&paths.lock())?;
     // What another supervisor left behind must not write beside what we start.
     strays::end_strays(&format!("{}/", options.repo.id()));
-    let redactor = Redactor::from_env(
-        options.env.iter().filter_map(|(name, value)| Some((name.to_str()?.into(), value.to_str()?.into()))),
-    );
-    let blobs = Blobs::open(&paths.blobs(), redactor).map_err(state)?;
+    // What belongs to a run is written with that run's redactor.
+    let blobs = Blobs::open(&paths.blobs(), Redactor::new([])).map_err(state)?;
     let ledger = Ledger::open(&paths.ledger())?;
     let (tell, messages) = channel();
     let clock = SystemClock::default();
     let user = user::read(&options.home.config_file())?;
-    let observer = telemetry::observer(&user, &options.env, options.repo.id(), &blobs, log).unwrap_or_else(|words| {
-        log(&words);
-        None
-    });
     let slots = Slots::new(paths.slots(), user.machine.slots());
-    let gateways =
-        Gateways::new(user, &gateway::day(clock.now_ms()), ledger.spent_since(gateway::midnight(clock.now_ms()))?);
+    let now_ms = clock.now_ms();
+    let gateways = Gateways::new(&gateway::day(now_ms), ledger.spent_since(gateway::midnight(now_ms))?);
     let ctx = Arc::new(Ctx {
         repo: options.repo.clone(),
         paths: paths.clone(),
         blobs,
         clock: clock.clone(),
         exe: options.exe.clone(),
-        env: options.env,
+        env: Arc::default(),
+        environments: Arc::default(),
         tell,
-        gateways,
+        gateways: Arc::new(gateways),
         slots,
         ports: Ports::new(paths.ports()),
     });
-    let conductor = Conductor::start(clock, Watched::new(ledger, observer), Performer::new(Arc::clone(&ctx)))?;
+    let conductor = Conductor::start(clock, Watched::new(ledger), Performer::new(Arc::clone(&ctx)))?;
     let clients = Arc::new(AtomicUsize::new(0));
     let mut turning = Loop { conductor, followers: Vec::new(), fatal: None };
     let ended = loop {

@@ -1,49 +1,82 @@
-//! The ledger with somebody who looks on: what was appended becomes traces and metrics, where the user wants that.
+//! The ledger with observers that look on: what was appended becomes traces and metrics, where the user wants that.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentops_core::id::RunId;
-use agentops_safe::Redactor;
+use agentops_core::run::Event;
 use agentops_telemetry::{Configured, Exporter, Observer, Settings, Timing, When};
 
 use crate::blobs::Blobs;
-use crate::files::user::UserConfig;
-use crate::perform::{chain, variable};
+use crate::environment::RunEnvironment;
+use crate::perform::chain;
 use crate::world::{Clock, Entry, Row, Storage, StorageError, SystemClock};
 
 /// How long the end of a supervisor may wait for a receiver.
 const CLOSE_WAIT: Duration = Duration::from_secs(3);
 
-/// A ledger whose entries are also shown to an observer, after they are durable.
+/// A ledger whose entries are also shown to observers, after they are durable. Each run has the observer that its own
+/// environment asks for; runs with the same environment share one.
 pub struct Watched<S> {
     /// The ledger.
     pub ledger: S,
-    observer: Option<Observer>,
+    observers: Vec<(Arc<RunEnvironment>, Option<Observer>)>,
+    runs: BTreeMap<RunId, Arc<RunEnvironment>>,
 }
 
-impl<S> Watched<S> {
-    /// Shows what this ledger takes in to `observer`; `None`: to nobody.
+impl<S: Storage> Watched<S> {
+    /// A ledger that nobody looks at yet.
     #[must_use]
-    pub fn new(ledger: S, observer: Option<Observer>) -> Self {
-        Self { ledger, observer }
+    pub fn new(ledger: S) -> Self {
+        Self { ledger, observers: Vec::new(), runs: BTreeMap::new() }
+    }
+
+    /// From now on a run is shown to the observer of this environment, which is first shown what the run has done so far.
+    /// `observe` makes that observer; `None`: nothing is sent.
+    ///
+    /// # Errors
+    /// The run cannot be read.
+    pub fn watch(
+        &mut self,
+        run: &RunId,
+        environment: &Arc<RunEnvironment>,
+        observe: impl FnOnce() -> Option<Observer>,
+    ) -> Result<(), StorageError> {
+        if self.runs.get(run).is_some_and(|known| Arc::ptr_eq(known, environment)) {
+            return Ok(());
+        }
+        if !self.observers.iter().any(|(known, _)| Arc::ptr_eq(known, environment)) {
+            self.observers.push((Arc::clone(environment), observe()));
+        }
+        self.runs.insert(run.clone(), Arc::clone(environment));
+        if self.observer(run).is_none() {
+            return Ok(());
+        }
+        let entries = self.ledger.load_run(run)?;
+        if let Some(observer) = self.observer(run) {
+            entries.iter().for_each(|entry| observer.saw(&entry.run, &entry.event, entry.at_ms, When::Replayed));
+        }
+        Ok(())
     }
 
     /// Sends what waits.
     pub fn close(self) {
-        if let Some(observer) = self.observer {
+        for observer in self.observers.into_iter().filter_map(|(_, observer)| observer) {
             let _sent_or_not = observer.close(CLOSE_WAIT);
         }
+    }
+
+    fn observer(&mut self, run: &RunId) -> Option<&mut Observer> {
+        let environment = self.runs.get(run)?;
+        let (_, observer) = self.observers.iter_mut().find(|(known, _)| Arc::ptr_eq(known, environment))?;
+        observer.as_mut()
     }
 }
 
 impl<S: Storage> Storage for Watched<S> {
     fn load_open(&mut self) -> Result<Vec<Entry>, StorageError> {
-        let entries = self.ledger.load_open()?;
-        if let Some(observer) = &mut self.observer {
-            entries.iter().for_each(|entry| observer.saw(&entry.run, &entry.event, entry.at_ms, When::Replayed));
-        }
-        Ok(entries)
+        self.ledger.load_open()
     }
 
     fn load_run(&mut self, run: &RunId) -> Result<Vec<Entry>, StorageError> {
@@ -52,38 +85,41 @@ impl<S: Storage> Storage for Watched<S> {
 
     fn append(&mut self, rows: &[Row]) -> Result<(), StorageError> {
         self.ledger.append(rows)?;
-        if let Some(observer) = &mut self.observer {
-            rows.iter().for_each(|row| observer.saw(&row.run, &row.event, row.at_ms, When::Live));
+        for row in rows {
+            if let Some(observer) = self.observer(&row.run) {
+                observer.saw(&row.run, &row.event, row.at_ms, When::Live);
+            }
+            if matches!(row.event, Event::Ended { .. }) {
+                self.runs.remove(&row.run);
+            }
         }
         Ok(())
     }
 }
 
-/// An observer as the user's configuration and OpenTelemetry's own variables want it; `None`: nothing is sent.
+/// An observer as a run's user settings and OpenTelemetry's own variables want it; `None`: nothing is sent.
 ///
 /// # Errors
 /// Words for a person: a setting cannot be used, or the exporter's thread does not start. No run stops for it.
 pub fn observer(
-    user: &UserConfig,
-    env: &[(OsString, OsString)],
+    environment: &RunEnvironment,
     repository: &str,
     blobs: &Blobs,
     say: impl Fn(&str) + Send + Sync + 'static,
 ) -> Result<Option<Observer>, String> {
+    let telemetry = &environment.user.telemetry;
     let configured = Configured {
-        endpoint: user.telemetry.endpoint.as_deref(),
-        project: user.telemetry.project.as_deref(),
+        endpoint: telemetry.endpoint.as_deref(),
+        project: telemetry.project.as_deref(),
         version: env!("CARGO_PKG_VERSION"),
         instance: repository,
     };
-    let Some(settings) = Settings::resolve(|name| variable(env, name), configured).map_err(|error| chain(&error))? else {
-        return Ok(None);
-    };
+    let settings = Settings::resolve(|name| environment.variables.text(name), configured);
+    let Some(settings) = settings.map_err(|error| chain(&error))? else { return Ok(None) };
     let (capture, clock) = (settings.capture_content, SystemClock::default());
     let exporter =
         Exporter::start(settings, Timing::default(), move || clock.now_ms(), move |trouble| say(&trouble.to_string()));
-    let redactor: Redactor = blobs.redactor().clone();
-    let observer = Observer::new(exporter.map_err(|error| chain(&error))?, redactor);
+    let observer = Observer::new(exporter.map_err(|error| chain(&error))?, environment.redactor().clone());
     if !capture {
         return Ok(Some(observer));
     }

@@ -18,6 +18,7 @@ use spending::SpentView;
 
 use crate::blobs::Blobs;
 use crate::chosen::Chosen;
+use crate::client::Attendance;
 use crate::ledger::{Ledger, Line};
 use crate::omitted::{self, OmittedItem};
 use crate::world::StorageError;
@@ -452,6 +453,7 @@ pub fn status(
     ledger: &mut Ledger,
     blobs: &Blobs,
     supervisor: Option<String>,
+    attendance: &Attendance,
     hindrance: Option<String>,
     limit: u32,
 ) -> Result<StatusView, StorageError> {
@@ -462,8 +464,9 @@ pub fn status(
             None => match ledger.state(&line.run)? {
                 Some(state) => {
                     // Without a supervisor nothing waits in the queue: the next one asks anew.
-                    waiting.extend(waiting_for_slot(&state).filter(|_| supervisor.is_some()));
-                    let status = state.status(supervisor.is_some());
+                    let attended = attendance.includes(&line.run);
+                    waiting.extend(waiting_for_slot(&state).filter(|_| attended));
+                    let status = state.status(attended);
                     let (word, about) = words(&state, &status);
                     let stopped = matches!(status, Status::Waiting { waiting: agentops_core::run::Waiting::Supervisor });
                     (word, hindrance.clone().filter(|_| stopped).unwrap_or(about))
@@ -521,7 +524,7 @@ pub fn words(state: &State, status: &Status) -> (String, String) {
                 Waiting::Approval { phase, .. } => format!("for you to approve {phase}"),
                 Waiting::Provider { .. } => "for the model provider; tried again by itself".into(),
                 Waiting::Slot { .. } => format!("for a slot in {phase}; it goes on by itself"),
-                Waiting::Supervisor => "for a supervisor; none runs".into(),
+                Waiting::Supervisor => format!("for `agentops resume {}`", state.created.run),
             },
         ),
         Status::NeedsDecision { decision } => {

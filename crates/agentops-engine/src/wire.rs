@@ -5,6 +5,7 @@ use agentops_core::id::{BlobId, RunId};
 use agentops_core::run::Closing;
 use serde::{Deserialize, Serialize};
 
+use crate::environment::LentEnvironment;
 use crate::plan::RunRequest;
 use crate::trust::Subject;
 
@@ -18,6 +19,8 @@ pub enum Request {
     Start {
         /// What was asked for.
         request: RunRequest,
+        /// What it is worked on with.
+        environment: LentEnvironment,
     },
     /// Approve what was shown.
     Approve {
@@ -35,19 +38,14 @@ pub enum Request {
         /// Words for the next session.
         message: String,
     },
-    /// Try again after a decision was needed. Without a run: just go on with what is there.
+    /// Go on with a run in this environment, also after a decision was needed.
     Resume {
         /// The run.
         run: RunId,
-    },
-    /// Let more be spent.
-    Raise {
-        /// The run.
-        run: RunId,
-        /// Whose budget.
-        scope: Scope,
-        /// The new limits; a part that is not given stays.
-        limits: Limits,
+        /// What it is worked on with from now on.
+        environment: LentEnvironment,
+        /// Whose budget is raised first, and its new limits; a part that is not given stays.
+        raise: Option<(Scope, Limits)>,
     },
     /// End a run.
     Cancel {
@@ -75,6 +73,9 @@ pub enum Reply {
         pid: u32,
         /// Its version.
         version: String,
+        /// Open runs that it has an environment for: it works on no other.
+        #[serde(default)]
+        runs: Vec<RunId>,
     },
     /// The run is durable and under way.
     Started {

@@ -138,4 +138,10 @@ pub trait Storage {
 pub trait Processes {
     /// Starts an action. Its outcome comes back to the conductor as an event of the same run.
     fn perform(&mut self, run: &RunId, state: &State, key: &Key, action: &Action);
+    /// Whether actions of this run can be started now. What is due is not begun before.
+    fn may_act(&self, _run: &RunId, _state: &State) -> bool {
+        true
+    }
+    /// The run has ended: nothing more is started for it.
+    fn ended(&mut self, _run: &RunId) {}
 }

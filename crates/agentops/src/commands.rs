@@ -27,7 +27,7 @@ use crate::cli::{Cli, Command};
 use crate::context::{self, Context, Standing};
 use crate::error::{self, CommandError};
 use crate::printer::Printer;
-use crate::{env, screen};
+use crate::screen;
 
 /// Runs a command; gives its exit code.
 pub fn dispatch(cli: &Cli, printer: &Printer) -> Result<u8, CommandError> {
@@ -74,7 +74,6 @@ pub fn dispatch(cli: &Cli, printer: &Printer) -> Result<u8, CommandError> {
                 repo: context.repo,
                 home: context.home,
                 exe: context::exe()?,
-                env: env::for_agents(),
                 idle: Duration::from_secs(2),
             };
             supervisor::run(options).map(|()| error::SUCCESS).map_err(|e| {

@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use agentops_agents::environment::Environment;
 use agentops_core::id::RunId;
 use agentops_core::run::State;
 use agentops_engine::blobs::Blobs;
-use agentops_engine::client::{self, Starter};
+use agentops_engine::client::{self, Attendance, Starter};
+use agentops_engine::environment::LentEnvironment;
 use agentops_engine::files::user::{self, UserConfig};
 use agentops_engine::identity::{self, Identity, Ownership};
 use agentops_engine::ledger::Ledger;
@@ -51,7 +53,7 @@ pub struct Standing {
     /// The user's settings.
     pub user: UserConfig,
     /// The environment, as the user's programs get it.
-    pub env: Vec<(OsString, OsString)>,
+    pub env: Environment,
 }
 
 impl Standing {
@@ -64,7 +66,7 @@ impl Standing {
 
     /// A variable's value, where it is text.
     pub fn var(&self, name: &str) -> Option<String> {
-        agentops_engine::perform::variable(&self.env, name)
+        self.env.text(name)
     }
 }
 
@@ -196,7 +198,17 @@ impl Context {
             "--state-dir".into(),
             self.home.state.clone().into(),
         ];
-        Ok(Starter { exe: exe()?, args })
+        Ok(Starter { exe: exe()?, args, env: env::for_supervisor() })
+    }
+
+    /// What this command lends to the run that it starts or resumes.
+    pub fn lent(&self) -> LentEnvironment {
+        LentEnvironment { variables: env::for_runs(), config: self.home.config.clone() }
+    }
+
+    /// Which runs a supervisor works on now.
+    pub fn attendance(&self) -> Attendance {
+        Attendance::of(&self.paths)
     }
 
     /// Asks the supervisor, starting one where none runs.

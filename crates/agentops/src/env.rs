@@ -1,7 +1,8 @@
 //! Every environment variable that this program reads, in one place.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
+
+use agentops_agents::environment::Environment;
 
 /// Folder of the user's settings: `config.toml`, `trust.toml`, `profiles/`, `catalogues/`. Default `$XDG_CONFIG_HOME/agentops`, else
 /// `~/.config/agentops`.
@@ -60,9 +61,32 @@ pub fn state_dir() -> Option<PathBuf> {
     folder(STATE_DIR, "XDG_STATE_HOME", ".local/state")
 }
 
-/// The environment for agents and gates: the user's own, without our own settings.
+/// The environment that runs are worked on with: the user's own, without our own settings.
 #[must_use]
-pub fn for_agents() -> Vec<(OsString, OsString)> {
+pub fn for_runs() -> Environment {
     let ours = [CONFIG_DIR, STATE_DIR, CRASH_AT, CRASH_LOG, LANE, SESSION];
     std::env::vars_os().filter(|(name, _)| !ours.iter().any(|our| name == our)).collect()
+}
+
+/// The few variables that a supervisor needs itself: where programs, folders and git's own settings are. The rest belongs to
+/// runs and reaches it over the socket.
+#[must_use]
+pub fn for_supervisor() -> Environment {
+    const NAMES: [&str; 14] = [
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "LANG",
+        "LC_ALL",
+        "RUST_BACKTRACE",
+        "XDG_CONFIG_HOME",
+        "XDG_STATE_HOME",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_NOSYSTEM",
+        CONFIG_DIR,
+        STATE_DIR,
+        CRASH_AT,
+        CRASH_LOG,
+    ];
+    std::env::vars_os().filter(|(name, _)| NAMES.iter().any(|needed| name == needed)).collect()
 }

@@ -9,11 +9,11 @@ use agentops_engine::blobs::Blobs;
 use agentops_engine::client;
 use agentops_engine::ledger::Ledger;
 use agentops_engine::view::{self, RunView};
-use agentops_engine::wire::Reply;
+use agentops_engine::wire::{Reply, Request};
 use agentops_engine::world::{Clock, SystemClock};
 
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, accepted};
 use crate::printer::Printer;
 use crate::repository_changes;
 use crate::screen;
@@ -26,20 +26,36 @@ pub struct Rest {
     pub state: State,
 }
 
-/// Follows a run until it ends or waits for a person. Starts a supervisor where none runs.
-pub fn follow(context: &Context, blobs: &Blobs, run: &RunId, printer: &Printer) -> Result<Rest, CommandError> {
-    follow_until(context, blobs, run, printer, None)
+/// What a command does for a run that it follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follows {
+    /// It lent its environment to the run, and lends it again to the next supervisor when one dies.
+    Lends,
+    /// It only watches.
+    Watches,
 }
 
-/// As [`follow`], without showing anything, and at most for so long.
+/// Follows a run until it ends, waits for a person, or nobody works on it.
+pub fn follow(
+    context: &Context,
+    blobs: &Blobs,
+    run: &RunId,
+    follows: Follows,
+    printer: &Printer,
+) -> Result<Rest, CommandError> {
+    follow_until(context, blobs, run, follows, printer, None)
+}
+
+/// Watches a run as [`follow`] does, without showing anything, and at most for so long.
 pub fn follow_for(context: &Context, blobs: &Blobs, run: &RunId, most: Duration) -> Result<Rest, CommandError> {
-    follow_until(context, blobs, run, &Printer::new(false, true), Some(Instant::now() + most))
+    follow_until(context, blobs, run, Follows::Watches, &Printer::new(false, true), Some(Instant::now() + most))
 }
 
 fn follow_until(
     context: &Context,
     blobs: &Blobs,
     run: &RunId,
+    follows: Follows,
     printer: &Printer,
     until: Option<Instant>,
 ) -> Result<Rest, CommandError> {
@@ -47,7 +63,16 @@ fn follow_until(
     let mut told = Told::default();
     // The supervisor may die under us: then the next one goes on, a bounded number of times.
     for _ in 0..5 {
-        let stream = client::connect(&context.paths, Some(&context.starter()?))?;
+        let state = context.state(&mut context.ledger()?, run)?;
+        if state.outcome.is_some() {
+            break;
+        }
+        let mut attended = state.cancelled || context.attendance().includes(run);
+        if follows == Follows::Lends && !attended {
+            let resume = Request::Resume { run: run.clone(), environment: context.lent(), raise: None };
+            attended = accepted(context.ask(&resume)?).is_ok();
+        }
+        let Ok(stream) = client::connect(&context.paths, None) else { continue };
         let mut changes = client::follow(stream)?;
         let mut line = String::new();
         while changes.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
@@ -57,7 +82,7 @@ fn follow_until(
                 break;
             }
             let mut ledger = context.ledger()?;
-            let (state, view) = look(context, &mut ledger, blobs, run, true)?;
+            let (state, view) = look(context, &mut ledger, blobs, run, attended)?;
             match &bar {
                 Some(bar) => bar.set_message(screen::run(&view, printer, now()).join("\n")),
                 None => told.tell(&view, printer),
@@ -71,7 +96,7 @@ fn follow_until(
         }
     }
     let mut ledger = context.ledger()?;
-    let (state, view) = look(context, &mut ledger, blobs, run, context.supervisor().is_some())?;
+    let (state, view) = look(context, &mut ledger, blobs, run, context.attendance().includes(run))?;
     Ok(Rest { view, state })
 }
 
@@ -98,8 +123,7 @@ pub fn now() -> u64 {
 
 /// Whether nothing happens any more until a person acts.
 pub fn at_rest(status: &Status) -> bool {
-    let goes_on =
-        |waiting: &Waiting| matches!(waiting, Waiting::Provider { .. } | Waiting::Slot { .. } | Waiting::Supervisor);
+    let goes_on = |waiting: &Waiting| matches!(waiting, Waiting::Provider { .. } | Waiting::Slot { .. });
     match status {
         Status::Running => false,
         Status::Waiting { waiting } => !goes_on(waiting),

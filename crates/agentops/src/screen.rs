@@ -367,7 +367,8 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
         }
         Status::Waiting { waiting: Waiting::Supervisor } => {
             let hindrance = view.hindrance.as_deref().map(|words| agentops_safe::inert_line(words, 400));
-            vec![line(printer, "33", "waiting", hindrance.as_deref().unwrap_or("for a supervisor; none runs now"))]
+            let words = hindrance.as_deref().unwrap_or("for `agentops resume`: no supervisor has its environment");
+            vec![line(printer, "33", "waiting", words)]
         }
         Status::NeedsDecision { decision } => {
             let place = decision.place.as_ref().map(|place| format!("/{place}")).unwrap_or_default();

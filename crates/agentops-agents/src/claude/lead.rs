@@ -72,7 +72,7 @@ pub(super) fn settings_env(env: &dyn Fn(&str) -> Option<String>) -> Vec<(String,
 /// Adds what leads the program to the gateway, and the line where it shows none of the person's own: says whether it shows it.
 pub(super) fn lead(lead: &Lead<'_>, launch: &mut Launch) -> Result<bool, DriverError> {
     let not_led = |reason| DriverError::NotLed { driver: "claude", reason };
-    let files = Files::read(lead.env);
+    let files = Files::read(&|name| lead.env.text(name));
     if env_of(&files.managed).any(|(name, _)| name == BASE) {
         return Err(not_led("this machine's managed settings name an address, and nothing wins over them"));
     }
@@ -95,7 +95,7 @@ pub(super) fn lead(lead: &Lead<'_>, launch: &mut Launch) -> Result<bool, DriverE
     }
     // Models that think to a budget set it aside in every call: the program's own choice is most of the way to the ceiling.
     // Others ignore it.
-    if (lead.env)(THINKING).is_none() {
+    if lead.env.get(THINKING).is_none() {
         let window = lead.window.or_else(|| Window::new(200_000));
         launch.env.extend(window.map(|window| (THINKING.into(), output_limits(window).1.to_string().into())));
     }
@@ -138,7 +138,7 @@ mod tests {
         std::fs::write(room.path().join("settings.json"), user.to_string()).unwrap();
         let scratch = room.path().join("scratch");
         std::fs::create_dir(&scratch).unwrap();
-        let env = |name: &str| (name == "CLAUDE_CONFIG_DIR").then(|| own.clone());
+        let env = [("CLAUDE_CONFIG_DIR".into(), own.into())].into_iter().collect();
         let args: Vec<_> = args.iter().map(Into::into).collect();
         let route = Route { base: "http://127.0.0.1:9/lane/t".into(), token: Secret::new("the-token"), credential };
         let lead = Lead {

@@ -25,7 +25,7 @@ struct Provider {
 /// As the agent file's settings, the user's configuration and login have it.
 pub(super) fn reach(settings: &Settings, env: &dyn Fn(&str) -> Option<String>) -> Reach {
     let set = |name: &str| env(name).filter(|value| !value.is_empty());
-    let users = set("CODEX_HOME").map(Into::into).or_else(home::users_home);
+    let users = home::users_home(env);
     let kept = users.as_deref().and_then(|users| home::kept_settings(users).ok()).unwrap_or_default();
     let config: BTreeMap<String, toml::Value> =
         settings.get("config").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();

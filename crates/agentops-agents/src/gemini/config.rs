@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use toml::Table;
 
 use crate::driver::{DriverError, SessionRequest};
+use crate::environment::Environment;
 use crate::rights::{Rights, Shell};
 
 /// Standing instructions of a repository; the program reads them only in a folder that it trusts, so they are handed to it.
@@ -38,8 +39,8 @@ pub(super) fn write(request: &SessionRequest, retries: Option<u64>) -> Result<Fi
 }
 
 /// How the user's own settings say that the program logs in; `None`: they do not.
-pub(super) fn users_login() -> Option<String> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+pub(super) fn users_login(env: &Environment) -> Option<String> {
+    let set = |name: &str| env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = set("GEMINI_CLI_HOME").or_else(|| set("HOME"))?;
     let mut text = fs::read_to_string(home.join(".gemini/settings.json")).ok()?;
     json_strip_comments::strip(&mut text).ok()?;

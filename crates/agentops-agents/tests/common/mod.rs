@@ -28,6 +28,7 @@ pub fn request(room: &Path, settings: &[(&str, &str)]) -> SessionRequest {
         access: Access::Write,
         settings: settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>(),
         route: None,
+        env: std::env::vars_os().collect(),
     }
 }
 

@@ -58,7 +58,7 @@ pub enum Waiting {
         /// Since when, Unix milliseconds.
         since_ms: u64,
     },
-    /// A supervisor: none runs; `agentops resume` starts one.
+    /// `agentops resume`: no supervisor runs that has this run's environment.
     Supervisor,
 }
 
@@ -74,7 +74,7 @@ pub struct Share {
 }
 
 impl State {
-    /// The status. `supervised`: a supervisor holds the repository's lock.
+    /// The status. `supervised`: a supervisor works on the run, in the environment that was lent to it.
     #[must_use]
     pub fn status(&self, supervised: bool) -> Status {
         match (&self.outcome, &self.failure) {
@@ -100,7 +100,7 @@ impl State {
             }
             let waits = phase.all_lanes().filter_map(|lane| lane.backoff.as_ref()).filter(|backoff| !backoff.over);
             if let (true, Some(until_ms)) = (
-                self.actions().is_empty() && self.begun.is_empty(),
+                supervised && self.actions().is_empty() && self.begun.is_empty(),
                 waits.map(|backoff| backoff.since_ms + backoff.wait_ms).min(),
             ) {
                 return Status::Waiting { waiting: Waiting::Provider { until_ms } };

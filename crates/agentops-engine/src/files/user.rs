@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::FileError;
 use crate::slots;
 
+/// The name of the file in the user's settings folder.
+pub const FILE_NAME: &str = "config.toml";
+
 /// The user's settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]

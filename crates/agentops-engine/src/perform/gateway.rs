@@ -1,11 +1,11 @@
 //! The gateway of this supervisor: started by the first session that needs it. Each session is a lane of its own behind it,
 //! and what the gateway tells of that lane comes to the session's thread like everything else.
 
-use std::ffi::OsString;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentops_agents::driver::{self, Reach, Route};
+use agentops_agents::environment::Environment;
 use agentops_core::budget::{Amount, Book, Limits, Scope};
 use agentops_core::call::CallRow;
 use agentops_core::ceiling::Window;
@@ -18,7 +18,7 @@ use agentops_gateway::lane::{Lane, Rules};
 use agentops_gateway::{Config, Gateway, Identity, LaneHandle, LaneSpec, Proxies};
 use agentops_safe::Secret;
 
-use super::{Ctx, Incoming, variable};
+use super::{Ctx, Incoming};
 use crate::files::user::UserConfig;
 use crate::world::Clock;
 
@@ -50,11 +50,11 @@ pub fn midnight(now_ms: u64) -> u64 {
     now_ms / DAY_MS * DAY_MS
 }
 
-/// The gateway, once a session needed it, and the accounts of all budgets.
+/// The gateways that sessions needed, and the accounts of all budgets.
 #[derive(Default)]
 pub struct Gateways {
-    user: UserConfig,
-    started: Mutex<Option<Arc<Gateway>>>,
+    /// One for each way to the network: certificates and proxies are a gateway's own.
+    started: Mutex<Vec<(Config, Arc<Gateway>)>>,
     book: Arc<Mutex<Book>>,
 }
 
@@ -93,9 +93,10 @@ pub(crate) struct Opening<'a> {
 
 impl Gateways {
     /// `spent` is what the ledger knows of a day before this supervisor, by its date.
-    pub(crate) fn new(user: UserConfig, today: &str, spent: Amount) -> Self {
-        let gateways = Self { user, started: Mutex::new(None), book: Arc::default() };
-        gateways.lock().set(Scope::Day(today.to_owned()), gateways.user.budget.limits(), spent);
+    pub(crate) fn new(today: &str, spent: Amount) -> Self {
+        let gateways = Self::default();
+        // The limits are those of each run's user settings.
+        gateways.lock().set(Scope::Day(today.to_owned()), Limits::default(), spent);
         gateways
     }
 
@@ -108,7 +109,7 @@ impl Gateways {
         let mut budgets = state.budgets(session);
         let today = Scope::Day(day(ctx.clock.now_ms()));
         // What was spent today is in the book already; saying nothing of it takes nothing away.
-        budgets.push((today, self.user.budget.limits(), Amount::ZERO));
+        budgets.push((today, ctx.env.user.budget.limits(), Amount::ZERO));
         budgets
     }
 
@@ -117,7 +118,7 @@ impl Gateways {
     /// # Errors
     /// Words for a person: the session must not start.
     pub(crate) fn open(&self, ctx: &Ctx, opening: Opening<'_>) -> Result<Way, String> {
-        let target = match aim(&self.user, &ctx.env, opening.reach)? {
+        let target = match aim(&ctx.env.user, &ctx.env.variables, opening.reach)? {
             Aim::NoModel => return Ok(Way::NoModel),
             Aim::Past(why) => return Ok(Way::Past(why)),
             Aim::At(target) => *target,
@@ -150,11 +151,13 @@ impl Gateways {
 
     fn gateway(&self, ctx: &Ctx) -> Result<Arc<Gateway>, String> {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(gateway) = &*started {
+        let config = config(&ctx.env.user, &ctx.env.variables);
+        if let Some((_, gateway)) = started.iter().find(|(known, _)| same_network(known, &config)) {
             return Ok(Arc::clone(gateway));
         }
-        let gateway = Gateway::start(config(&self.user, &ctx.env)).map_err(|error| super::chain(&error))?;
-        Ok(Arc::clone(started.insert(Arc::new(gateway))))
+        let gateway = Arc::new(Gateway::start(config.clone()).map_err(|error| super::chain(&error))?);
+        started.push((config, Arc::clone(&gateway)));
+        Ok(gateway)
     }
 }
 
@@ -205,7 +208,7 @@ pub enum Aim {
 ///
 /// # Errors
 /// Words for a person: the destination is not known, its address cannot be used, or its key is not set.
-pub fn aim(user: &UserConfig, env: &[(OsString, OsString)], reach: Reach) -> Result<Aim, String> {
+pub fn aim(user: &UserConfig, env: &Environment, reach: Reach) -> Result<Aim, String> {
     let (name, credential, base, key_env) = match reach {
         Reach::NoModel => return Ok(Aim::NoModel),
         Reach::Direct(why) => return Ok(Aim::Past(why)),
@@ -278,13 +281,22 @@ impl Drop for OpenLane {
 
 /// The gateway's settings as the user's configuration and environment have them.
 #[must_use]
-pub fn config(user: &UserConfig, env: &[(OsString, OsString)]) -> Config {
+pub fn config(user: &UserConfig, env: &Environment) -> Config {
     Config { extra_cas: user.gateway.extra_ca.clone(), proxies: proxies(env), ..Config::default() }
 }
 
+/// Whether two gateways would reach the network in the same way.
+fn same_network(a: &Config, b: &Config) -> bool {
+    let proxies = |config: &Config| {
+        let Proxies { all, http, https, no } = config.proxies.clone();
+        [all.expose(), http.expose(), https.expose(), &no].map(str::to_owned)
+    };
+    a.extra_cas == b.extra_cas && proxies(a) == proxies(b)
+}
+
 /// As curl and most programs read them: the lower-case name counts before the other.
-fn proxies(env: &[(OsString, OsString)]) -> Proxies {
-    let of = |name: &str| variable(env, &name.to_lowercase()).or_else(|| variable(env, name)).unwrap_or_default();
+fn proxies(env: &Environment) -> Proxies {
+    let of = |name: &str| env.text(&name.to_lowercase()).or_else(|| env.text(name)).unwrap_or_default();
     Proxies {
         all: Secret::new(of("ALL_PROXY")),
         http: Secret::new(of("HTTP_PROXY")),
@@ -324,9 +336,9 @@ fn default_key_env(name: &str) -> Option<String> {
 }
 
 /// The key; `None`: the destination wants none.
-fn key(env: &[(OsString, OsString)], destination: &Destination, key_env: Option<String>) -> Result<Option<Secret>, String> {
+fn key(env: &Environment, destination: &Destination, key_env: Option<String>) -> Result<Option<Secret>, String> {
     let Some(name) = key_env.or_else(|| destination.key_env().map(str::to_owned)) else { return Ok(None) };
-    match variable(env, &name).filter(|value| !value.is_empty()) {
+    match env.text(&name).filter(|value| !value.is_empty()) {
         Some(value) => Ok(Some(Secret::new(value))),
         None => Err(format!("the key of destination `{}` is not set: export {name}", destination.name())),
     }

@@ -21,9 +21,7 @@ use agentops_git::lanes;
 
 use super::flow::Flow;
 use super::gateway::{Opening, Way};
-use super::{
-    Act, Ctx, EXIT_WAIT, Held, Incoming, chain, oid, prompt, records, recv_until, slot, user_repository, variable, work,
-};
+use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, chain, oid, prompt, records, recv_until, slot, user_repository, work};
 use crate::conductor::Input;
 use crate::omitted;
 use crate::slots::Slot;
@@ -63,6 +61,8 @@ pub(super) fn run(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<
     let during = Key::Session { session: job.session.clone() };
     let ended = match slot::take(ctx, &job.run, &during, &tx, &rx) {
         Ok(Some(slot)) => {
+            // A person may have lent the run another environment while this waited.
+            let ctx = &Arc::new(ctx.of_run(&job.run));
             let watch = user_repository::begin(ctx, &job.state, &during);
             let started = start(ctx, job, slot, tx, rx);
             user_repository::end(ctx, &job.state, watch);
@@ -130,7 +130,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
     let table = job.agent.model.as_deref().and_then(models::window_of);
     let window = [known, table].into_iter().flatten().min();
     let opening = Opening {
-        reach: driver.reach(&job.agent.settings, job.agent.model.as_deref(), &|name| variable(&ctx.env, name)),
+        reach: driver.reach(&job.agent.settings, job.agent.model.as_deref(), &|name| ctx.env.variables.text(name)),
         window,
         budgets: ctx.gateways.budgets(ctx, &job.state, &job.session),
         secrets: job.state.created.workflow.secrets,
@@ -169,6 +169,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
         access: if job.writes == Writes::Files { Access::Write } else { Access::Artifacts },
         settings: job.agent.settings.clone(),
         route,
+        env: ctx.env.variables.clone(),
     };
     let launch = match driver.launch(&request) {
         Ok(launch) => launch,

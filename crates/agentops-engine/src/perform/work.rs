@@ -153,7 +153,7 @@ pub(super) fn lane_env(
     lane: &LaneId,
     ports: &PortRange,
 ) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
-    let mut env = ctx.env.clone();
+    let mut env: Vec<_> = ctx.env.variables.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     env.push(("AGENTOPS_LANE".into(), lane_name(run, lane).into()));
     env.push(("AGENTOPS_PORT_FIRST".into(), ports.first().to_string().into()));
     env.push(("AGENTOPS_PORT_LAST".into(), ports.last().to_string().into()));

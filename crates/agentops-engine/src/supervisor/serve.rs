@@ -14,7 +14,8 @@ use agentops_core::run::{Event, Intent};
 
 use super::{Loop, log};
 use crate::chosen::USUAL;
-use crate::conductor::Input;
+use crate::conductor::{Input, Refusal};
+use crate::environment::LentEnvironment;
 use crate::files::config;
 use crate::hint;
 use crate::identity;
@@ -24,8 +25,8 @@ use crate::plan::{self, RunRequest};
 use crate::trust::Trusted;
 use crate::wire::{RefusalKind, Reply, Request};
 
-/// The longest request, in bytes: a task and its words.
-const REQUEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The longest request, in bytes: a task and an environment, which Linux bounds to 6 MiB.
+const REQUEST_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// Binds the socket and answers on threads of their own. What it gives hears of the end of listening.
 pub(super) fn listen(ctx: &Arc<Ctx>, home: &Home, clients: &Arc<AtomicUsize>) -> std::io::Result<Receiver<()>> {
@@ -92,7 +93,9 @@ fn serve(ctx: &Arc<Ctx>, home: &Home, mut stream: UnixStream) {
             refused(RefusalKind::BadRequest, format!("the request is not one this supervisor knows: {e}"), OTHER_VERSION)
         }
         Ok(Request::Follow) => return follow(ctx, stream),
-        Ok(Request::Ping) => Reply::Here { pid: std::process::id(), version: env!("CARGO_PKG_VERSION").into() },
+        Ok(Request::Ping) => {
+            Reply::Here { pid: std::process::id(), version: env!("CARGO_PKG_VERSION").into(), runs: ctx.environments.runs() }
+        }
         Ok(request) => match peer_may(&stream) {
             Err(words) => refused(RefusalKind::NotAllowed, words, "a person does this, from a terminal of their own"),
             Ok(()) => answer(ctx, home, request),
@@ -128,9 +131,9 @@ fn refused(kind: RefusalKind, message: String, hint: &str) -> Reply {
 
 fn answer(ctx: &Arc<Ctx>, home: &Home, request: Request) -> Reply {
     match request {
-        Request::Start { request } => start(ctx, home, &request),
+        Request::Start { request, environment } => start(ctx, home, &request, environment),
         Request::Approve { run, shown } => intent(ctx, run, Intent::Approve { shown }),
-        Request::Reject { run, shown, message } => match ctx.blobs.put_text(&message) {
+        Request::Reject { run, shown, message } => match ctx.of_run(&run).blobs.put_text(&message) {
             Ok(message) => intent(ctx, run, Intent::Reject { shown, message }),
             Err(e) => refused(
                 RefusalKind::Failed,
@@ -138,8 +141,10 @@ fn answer(ctx: &Arc<Ctx>, home: &Home, request: Request) -> Reply {
                 "free some space and try again",
             ),
         },
-        Request::Resume { run } => intent(ctx, run, Intent::Resume),
-        Request::Raise { run, scope, limits } => intent(ctx, run, Intent::Raise { scope, limits }),
+        Request::Resume { run, environment, raise } => match ctx.environments.prepare(environment, Some(&run)) {
+            Ok(environment) => taken(ask(ctx, move |state| state.resume(&run, environment, raise)).flatten()),
+            Err(e) => refused(RefusalKind::BadRequest, e.to_string(), &e.hint),
+        },
         Request::Cancel { run } => intent(ctx, run, Intent::Cancel),
         Request::Close { run, closing } => tell(ctx, Input::Happened(run, Event::Closed { closing })),
         Request::Ping | Request::Follow => Reply::Done,
@@ -152,12 +157,19 @@ fn intent(ctx: &Arc<Ctx>, run: RunId, intent: Intent) -> Reply {
 
 /// Gives an input to the loop and waits until it is durable.
 fn tell(ctx: &Arc<Ctx>, input: Input) -> Reply {
-    match ask(ctx, |state| state.take(vec![input]).and_then(|mut answers| answers.pop())) {
-        Some(Some(Ok(()))) => Reply::Done,
-        Some(Some(Err(refusal))) => {
+    taken(ask(ctx, |state| state.take(vec![input]).and_then(|mut answers| answers.pop())).flatten())
+}
+
+/// What the loop answered. `None`: the ledger failed.
+fn taken(answer: Option<Result<(), Refusal>>) -> Reply {
+    match answer {
+        Some(Ok(())) => Reply::Done,
+        Some(Err(refusal)) => {
             refused(RefusalKind::NotNow, refusal.to_string(), "`agentops status` shows what each run waits for")
         }
-        _ => refused(RefusalKind::Failed, "the ledger could not be written".into(), "`agentops doctor` says what is wrong"),
+        None => {
+            refused(RefusalKind::Failed, "the ledger could not be written".into(), "`agentops doctor` says what is wrong")
+        }
     }
 }
 
@@ -178,8 +190,14 @@ fn trust_flags(ctx: &Ctx, request: &RunRequest, workflow: &str) -> String {
     flags.iter().filter_map(|(flag, value)| Some(format!(" --{flag} {}", plan::word(value.as_ref()?)))).collect()
 }
 
-fn start(ctx: &Arc<Ctx>, home: &Home, request: &RunRequest) -> Reply {
-    let planned = match plan::plan(&ctx.repo, home, &ctx.blobs, request) {
+fn start(ctx: &Arc<Ctx>, home: &Home, request: &RunRequest, lent: LentEnvironment) -> Reply {
+    let environment = match ctx.environments.prepare(lent, None) {
+        Ok(environment) => environment,
+        Err(e) => return refused(RefusalKind::BadRequest, e.to_string(), &e.hint),
+    };
+    let home = &environment.home(home);
+    let blobs = ctx.with_environment(Arc::clone(&environment)).blobs;
+    let planned = match plan::plan(&ctx.repo, home, &blobs, &environment.variables, request) {
         Ok(planned) => planned,
         Err(e) => return refused(hint::kind(&e), chain(&e), &hint::plan(&e)),
     };
@@ -215,7 +233,8 @@ fn start(ctx: &Arc<Ctx>, home: &Home, request: &RunRequest) -> Reply {
         created.repository = Some(recorded.clone());
         created.run = RunId::from_bits(random());
         let run = created.run.clone();
-        match tell(ctx, Input::Create(Box::new(created))) {
+        let environment = Arc::clone(&environment);
+        match taken(ask(ctx, move |state| state.start(Box::new(created), environment)).flatten()) {
             Reply::Done => return Reply::Started { run, notes: planned.notes },
             // The id is in use: draw another.
             Reply::Refused { kind: RefusalKind::NotNow, .. } => {}

@@ -86,7 +86,7 @@ impl Room {
             settings,
             ..RunRequest::default()
         };
-        plan::plan(&self.repo, &self.home, &self.blobs(), &request).expect("a plan")
+        plan::plan(&self.repo, &self.home, &self.blobs(), &std::env::vars_os().collect(), &request).expect("a plan")
     }
 
     /// A program in the room's repository, with the room's folders for its own.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentops_core::budget::{Limits, Usd};
+use agentops_core::budget::{Limits, Scope, Usd};
 use agentops_core::id::{BlobId, RunId};
 use agentops_core::run::{State, Status, Waiting};
 use agentops_engine::view::spending;
@@ -51,6 +51,7 @@ pub fn approve(context: &Context, args: &ApproveArgs, printer: &Printer) -> Resu
             .hint(format!("agentops show {run} --document plan.md")));
     }
     accepted(context.ask(&Request::Approve { run: run.clone(), shown: shown.clone() })?)?;
+    unattended(context, &run, printer);
     done(printer, &run, &format!("approved {}", &shown.as_str()[..12]))
 }
 
@@ -65,7 +66,17 @@ pub fn reject(context: &Context, args: &RejectArgs, printer: &Printer) -> Result
     let (run, shown) = asked(context, args.run.run.as_ref())?;
     let message = context::redacted(&args.message);
     accepted(context.ask(&Request::Reject { run: run.clone(), shown, message })?)?;
+    unattended(context, &run, printer);
     done(printer, &run, "rejected; a fresh session starts with your words")
+}
+
+/// Says what is still to be typed where no supervisor has the run's environment: an answer lends none.
+fn unattended(context: &Context, run: &RunId, printer: &Printer) {
+    if !context.attendance().includes(run) {
+        printer.note(&format!(
+            "note: the run waits for `agentops resume {run}`: its supervisor has ended, and with it the environment it works in"
+        ));
+    }
 }
 
 /// `agentops resume`
@@ -73,27 +84,17 @@ pub fn resume(context: &Context, args: &ResumeArgs, printer: &Printer) -> Result
     super::person_only()?;
     let mut ledger = context.ledger()?;
     let run = context.run(&ledger, args.run.run.as_ref())?;
-    if !args.raise.is_empty() {
-        raise(context, &context.state(&mut ledger, &run)?, args)?;
+    let state = context.state(&mut ledger, &run)?;
+    if state.outcome.is_some() {
+        return Err(CommandError::new(NOT_NOW, format!("run {run} has ended")).hint(format!("agentops show {run}")));
     }
-    let status = context.state(&mut ledger, &run)?.status(context.supervisor().is_some());
-    match status {
-        Status::NeedsDecision { .. } => {
-            accepted(context.ask(&Request::Resume { run: run.clone() })?)?;
-        }
-        Status::Done | Status::Failed { .. } | Status::Cancelled => {
-            return Err(CommandError::new(NOT_NOW, format!("run {run} has ended")).hint(format!("agentops show {run}")));
-        }
-        // A supervisor takes up whatever is there as soon as it runs.
-        _ => {
-            context.ask(&Request::Ping)?;
-        }
-    }
+    let raise = if args.raise.is_empty() { None } else { Some(raise(&state, args)?) };
+    accepted(context.ask(&Request::Resume { run: run.clone(), environment: context.lent(), raise })?)?;
     super::run::attend(context, &run, printer)
 }
 
-/// Lets more be spent.
-fn raise(context: &Context, state: &State, args: &ResumeArgs) -> Result<(), CommandError> {
+/// Whose budget is to be raised, and to what.
+fn raise(state: &State, args: &ResumeArgs) -> Result<(Scope, Limits), CommandError> {
     let usage = |words: String| {
         CommandError::new(error::USAGE, words).hint("agentops resume --raise tokens=2000000, or --raise usd=12.50")
     };
@@ -109,9 +110,7 @@ fn raise(context: &Context, state: &State, args: &ResumeArgs) -> Result<(), Comm
         amount.ok_or_else(|| usage(format!("`{words}` is no limit")))?;
     }
     let scope = spending::scope(state, args.budget.as_deref()).map_err(usage)?;
-    let run = state.created.run.clone();
-    accepted(context.ask(&Request::Raise { run, scope, limits })?)?;
-    Ok(())
+    Ok((scope, limits))
 }
 
 /// How long `cancel` waits for what is under way to end. It ends by itself after that too.

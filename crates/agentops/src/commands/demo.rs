@@ -13,8 +13,9 @@ use agentops_engine::{client, view};
 use crate::cli::{DemoArgs, Global};
 use crate::context::Context;
 use crate::error::{self, CommandError, FAILED};
+use crate::live::{self, Follows};
 use crate::printer::Printer;
-use crate::{live, routed};
+use crate::routed;
 
 const TASK: &str = "Add a JSON export beside the CSV export, with tests";
 
@@ -59,7 +60,7 @@ fn play(folder: &Path, args: &DemoArgs, printer: &Printer) -> Result<u8, Command
     };
     routed::route(&context, &mut request, printer)?;
     let blobs = context.blobs()?;
-    let subject = plan::plan(&context.repo, &context.home, &blobs, &request)?.subject;
+    let subject = plan::plan(&context.repo, &context.home, &blobs, &context.lent().variables, &request)?.subject;
     let mut trusted = Trusted::default();
     trusted.add(context.repo.id(), context.repo.work_tree(), &subject.hash);
     trusted.write(&context.home.trust_file())?;
@@ -70,7 +71,7 @@ fn play(folder: &Path, args: &DemoArgs, printer: &Printer) -> Result<u8, Command
     if args.kill {
         kill(&context, &run, printer)?;
     }
-    let rest = live::follow(&context, &blobs, &run, printer)?;
+    let rest = live::follow(&context, &blobs, &run, Follows::Lends, printer)?;
     let code = super::report(&rest.view, printer);
     if !matches!(rest.state.outcome, Some((Outcome::Done, _))) {
         return Ok(if code == error::SUCCESS { FAILED } else { code });

@@ -1,9 +1,9 @@
 //! `agentops doctor`: is this machine, this repository and its state in order?
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 
 use agentops_agents::driver::{Credential, Driver, UsageReports};
+use agentops_agents::environment::Environment;
 use agentops_engine::client;
 use agentops_engine::files::user::{self, UserConfig};
 use agentops_engine::identity;
@@ -138,7 +138,7 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
         let found = supervisor.map_or("none runs; one is started when it is needed".into(), |pid| format!("process {pid}"));
         add("supervisor", CheckState::Good, found, "");
     }
-    let env: Vec<_> = std::env::vars_os().collect();
+    let env: Environment = std::env::vars_os().collect();
     let file = home.config_file();
     let user = match user::read(&file) {
         Ok(user) => {
@@ -159,7 +159,7 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
         if ["scripted", "command", "acp"].contains(&driver.name()) {
             continue;
         }
-        match driver.probe(&Default::default()) {
+        match driver.probe(&Default::default(), &env) {
             Ok(probe) => {
                 add(
                     &format!("driver {}", driver.name()),
@@ -227,8 +227,8 @@ fn separate(global: &Global, printer: &Printer) -> Result<u8, CommandError> {
 }
 
 /// How the calls of a program would go, as its own settings and the user's have it.
-fn calls(driver: &dyn Driver, user: &UserConfig, env: &[(OsString, OsString)]) -> (CheckState, String, &'static str) {
-    let var = |name: &str| agentops_engine::perform::variable(env, name);
+fn calls(driver: &dyn Driver, user: &UserConfig, env: &Environment) -> (CheckState, String, &'static str) {
+    let var = |name: &str| env.text(name);
     let settings = BTreeMap::new();
     let live = driver.capabilities(&settings).usage == UsageReports::EveryCall;
     match gateway::aim(user, env, driver.reach(&settings, None, &var)) {

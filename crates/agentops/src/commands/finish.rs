@@ -61,15 +61,8 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
     if !args.no_test {
         let blobs = context.blobs()?;
         printer.note("testing the merged result …");
-        let tested = perform::test_commit(
-            &context.repo,
-            &context.paths,
-            &blobs,
-            &context::exe()?,
-            env::for_agents(),
-            &state,
-            &merged,
-        );
+        let tested =
+            perform::test_commit(&context.repo, &context.paths, &blobs, &context::exe()?, env::for_runs(), &state, &merged);
         match tested.map_err(|e| CommandError::new(error::FAILED, e.to_string()))? {
             None => {}
             Some(words) => {

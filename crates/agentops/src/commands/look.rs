@@ -1,6 +1,6 @@
 //! `status`, `show` and `logs`: they read the ledger and start nothing.
 
-use agentops_core::run::Event;
+use agentops_core::run::{Event, Status, Waiting};
 use agentops_engine::ledger::Ledger;
 use agentops_engine::view;
 use agentops_engine::world::Entry;
@@ -9,16 +9,17 @@ use agentops_git::Oid;
 use crate::cli::{LogsArgs, ShowArgs, StatusArgs};
 use crate::context::Context;
 use crate::error::{self, CommandError, NOT_NOW};
+use crate::live::{self, Follows};
 use crate::printer::Printer;
-use crate::{live, repository_changes, screen};
+use crate::{repository_changes, screen};
 
 /// `agentops status`
 pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result<u8, CommandError> {
     super::note_bare(&context.repo, printer);
-    let supervisor = context.supervisor();
+    let (supervisor, attendance) = (context.supervisor(), context.attendance());
     let hindrance = context.hindrance();
     let view = match Ledger::read(&context.paths.ledger())? {
-        Some(mut ledger) => view::status(&mut ledger, &context.texts(), supervisor, hindrance, args.limit)?,
+        Some(mut ledger) => view::status(&mut ledger, &context.texts(), supervisor, &attendance, hindrance, args.limit)?,
         None => view::StatusView {
             format: view::VIEW_FORMAT,
             supervisor,
@@ -70,7 +71,7 @@ pub fn show(context: &Context, args: &ShowArgs, printer: &Printer) -> Result<u8,
     let mut ledger = context.ledger()?;
     let run = context.run(&ledger, args.run.run.as_ref())?;
     let blobs = context.texts();
-    let (state, view) = live::look(context, &mut ledger, &blobs, &run, context.supervisor().is_some())?;
+    let (state, view) = live::look(context, &mut ledger, &blobs, &run, context.attendance().includes(&run))?;
     if args.diff {
         let oid = |commit: &agentops_core::id::Commit| commit.as_str().parse::<Oid>();
         let patch = context.repo.patch(&oid(&view.base)?, &oid(&view.tip)?, 16 * 1024 * 1024)?;
@@ -178,13 +179,16 @@ pub fn logs(context: &Context, args: &LogsArgs, printer: &Printer) -> Result<u8,
     };
     tell(&ledger)?;
     if args.follow {
-        let (_, view) = live::look(context, &mut ledger, &blobs, &run, true)?;
+        let (_, view) = live::look(context, &mut ledger, &blobs, &run, context.attendance().includes(&run))?;
         if !live::at_rest(&view.status) {
             let quiet = Printer::new(false, true);
             follow(context, &run, &mut tell)?;
-            let rest = live::follow(context, &blobs, &run, &quiet)?;
+            let rest = live::follow(context, &blobs, &run, Follows::Watches, &quiet)?;
             tell(&context.ledger()?)?;
             return Ok(super::report(&rest.view, printer));
+        }
+        if matches!(view.status, Status::Waiting { waiting: Waiting::Supervisor }) {
+            printer.note(&format!("note: nobody works on it now; it waits for `agentops resume {run}`"));
         }
     }
     Ok(error::SUCCESS)
@@ -196,7 +200,8 @@ fn follow(
     tell: &mut impl FnMut(&Ledger) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     use std::io::BufRead;
-    let stream = agentops_engine::client::connect(&context.paths, Some(&context.starter()?))?;
+    // It starts no supervisor: that one would have no environment to work in.
+    let Ok(stream) = agentops_engine::client::connect(&context.paths, None) else { return Ok(()) };
     let mut changes = agentops_engine::client::follow(stream)?;
     let mut word = String::new();
     while changes.read_line(&mut word).is_ok_and(|bytes| bytes > 0) {

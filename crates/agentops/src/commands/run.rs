@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::cli::{ApproveArg, RunArgs};
 use crate::context::{self, Context};
 use crate::error::{self, CommandError, accepted};
-use crate::live;
+use crate::live::{self, Follows};
 use crate::printer::{Done, Printer};
 use crate::{routed, screen};
 
@@ -100,7 +100,7 @@ fn read_task(file: &std::path::Path) -> Result<String, CommandError> {
 /// Starts the run, asking for trust where that is needed. `None`: trust is required and nobody could be asked, or refused.
 pub fn start(context: &Context, mut request: RunRequest, printer: &Printer) -> Result<Option<RunId>, CommandError> {
     loop {
-        match context.ask(&Request::Start { request: request.clone() })? {
+        match context.ask(&Request::Start { request: request.clone(), environment: context.lent() })? {
             Reply::Started { run, notes } => {
                 for note in notes {
                     printer.note(&format!("note: {note}"));
@@ -158,7 +158,7 @@ fn agree(context: &Context, subject: &Subject, message: &str, hint: &str, printe
 pub fn attend(context: &Context, run: &RunId, printer: &Printer) -> Result<u8, CommandError> {
     let blobs = context.texts();
     loop {
-        let rest = live::follow(context, &blobs, run, printer)?;
+        let rest = live::follow(context, &blobs, run, Follows::Lends, printer)?;
         let Status::Waiting { waiting: Waiting::Approval { phase, shown, .. } } = &rest.view.status else {
             return Ok(super::report(&rest.view, printer));
         };
@@ -231,7 +231,7 @@ fn dry_run(context: &Context, request: &RunRequest, printer: &Printer) -> Result
     // Nothing of a dry run is kept: its blobs go to a folder that is removed.
     let folder = context.home.state.join("dry-run").join(std::process::id().to_string());
     let blobs = Blobs::open(&folder, context::redactor()).map_err(|e| context::unwritable(&folder, &e))?;
-    let planned = plan::plan(&context.repo, &context.home, &blobs, request);
+    let planned = plan::plan(&context.repo, &context.home, &blobs, &context.lent().variables, request);
     let _best_effort = std::fs::remove_dir_all(&folder);
     let planned = planned?;
     let dry = DryRun { routed: request.routed.clone(), ..describe(context, &planned)? };

@@ -68,7 +68,7 @@ fn subject(context: &Context, args: &TrustArgs) -> Result<Subject, CommandError>
     let folder = context.home.state.join("dry-run").join(std::process::id().to_string());
     let redactor = agentops_safe::Redactor::new([]);
     let blobs = Blobs::open(&folder, redactor).map_err(|e| context::unwritable(&folder, &e))?;
-    let planned = plan::plan(&context.repo, &context.home, &blobs, &request);
+    let planned = plan::plan(&context.repo, &context.home, &blobs, &context.lent().variables, &request);
     let _best_effort = std::fs::remove_dir_all(&folder);
     Ok(planned?.subject)
 }

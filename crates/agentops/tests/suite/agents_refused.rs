@@ -73,14 +73,15 @@ fn python() -> Option<std::path::PathBuf> {
 /// Speaks to the socket itself, without our client's own check.
 fn socket_script(room: &Room) -> std::path::PathBuf {
     let path = room.root().join("ask.py");
+    let environment = json!({ "variables": [["PATH", "/elsewhere"]], "config": "/elsewhere" });
     let asks = [
         json!({ "ask": "approve", "run": "RUN", "shown": "0".repeat(64) }),
         json!({ "ask": "approve", "run": "RUN", "shown": "SHOWN" }),
         json!({ "ask": "reject", "run": "RUN", "shown": "SHOWN", "message": "no" }),
-        json!({ "ask": "resume", "run": "RUN" }),
+        json!({ "ask": "resume", "run": "RUN", "environment": environment, "raise": null }),
         json!({ "ask": "cancel", "run": "RUN" }),
         json!({ "ask": "close", "run": "RUN", "closing": { "closing": "discarded", "commit": "0".repeat(40) } }),
-        json!({ "ask": "start", "request": { "task": "x", "workflow": null, "agent": null,
+        json!({ "ask": "start", "environment": environment, "request": { "task": "x", "workflow": null, "agent": null,
             "driver": "scripted", "model": null, "base": null,
             "approve": "all", "settings": {}, "trust": null } }),
     ];

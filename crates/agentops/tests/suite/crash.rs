@@ -19,10 +19,12 @@ fn crash(room: &Room, trust: &str, n: u64) -> Ran {
     Ran::of(&out.unwrap())
 }
 
-/// A supervisor that is killed at boundary `n` of its own, or ends because nothing is left to do.
-fn supervise(room: &Room, n: u64) {
-    let status = room.command(&["supervise"]).env("AGENTOPS_CRASH_AT", n.to_string()).stderr(Stdio::null()).status();
-    assert!(status.is_ok());
+/// Resumes the run, if there is one, in supervisors that are killed at boundary `n` of their own or end because nothing is left.
+fn resume(room: &Room, n: u64) {
+    let mut command = room.command(&["resume"]);
+    command.env("AGENTOPS_CRASH_AT", n.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(command.status().is_ok());
+    room.await_supervisor();
 }
 
 /// Brings the only run of the room to its end; `None` when there is none, because the crash came before it was acknowledged.
@@ -61,7 +63,7 @@ fn play(template: &Template, crashes: &[Vec<u64>], expected: &Ended) {
             let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let acknowledged = crash(&room, &template.trust, at[0]);
                 for n in &at[1..] {
-                    supervise(&room, *n);
+                    resume(&room, *n);
                 }
                 if let Some(run) = finish(&room, &acknowledged) {
                     assert_eq!(Ended::look(&room, &run, &user), *expected);

@@ -9,6 +9,7 @@ mod ceiling;
 mod compared;
 mod crash;
 mod decisions;
+mod environment;
 mod formats;
 mod gateway;
 mod hostile_text;

@@ -94,7 +94,7 @@ fn run(
         route: &lane.route(credential),
         scratch: &scratch.0,
         args: rest,
-        env: &|name| standing.var(name),
+        env: &standing.env,
         window,
         line: &line,
     };
@@ -128,8 +128,7 @@ fn say(ran: &Ran, printer: &Printer) {
 fn with_settings(standing: &Standing, driver: &dyn Driver) -> Standing {
     let mut standing = standing.clone();
     for (name, value) in driver.settings_env(&|name| standing.var(name)) {
-        standing.env.retain(|(key, _)| *key != *name);
-        standing.env.push((name.into(), value.into()));
+        standing.env = standing.env.with(&name, &value);
     }
     standing
 }
