@@ -20,6 +20,7 @@ pub fn git(error: &Git) -> &'static str {
         Git::GitTooOld { .. } => "install a newer git: older ones cannot be kept from running a repository's programs",
         Git::UnknownRevision { .. } | Git::BadName { .. } => "`git log --oneline` shows what there is",
         Git::NotOwned { .. } => "only your own repositories are worked in",
+        Git::ObjectsMissing { .. } => "look whether the remote can be reached, or type that command; then try again",
         Git::InProgress { .. } => "finish or abort it first",
         Git::MergeRefused { .. } => "nothing was merged; commit or stash what git names, then merge again",
         Git::CommitGone { .. } => "get it back from a copy of the repository, then `agentops resume`, or discard the run",

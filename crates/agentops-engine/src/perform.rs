@@ -183,7 +183,7 @@ impl Processes for Performer {
                 let (run_id, setup) = (run.clone(), state.created.workflow.lane.clone());
                 let (state, during) = (state.clone(), key.clone());
                 self.act(run, key, move |ctx| {
-                    let open = |ctx: &Arc<Ctx>| work::open_lane(ctx, &run_id, &lane, &base, &setup, (&tx, &rx));
+                    let open = |ctx: &Arc<Ctx>| work::open_lane(ctx, &state, &lane, &base, &setup, (&tx, &rx));
                     if setup.setup.is_empty() {
                         return open(ctx);
                     }

@@ -9,7 +9,7 @@ use agentops_core::agent::AgentRef;
 use agentops_core::id::{Commit, InvalidId, Name, RunId};
 use agentops_core::run::{Approve, Created, FORMAT};
 use agentops_core::workflow::Workflow;
-use agentops_git::Repo;
+use agentops_git::{Promisor, Repo};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -205,7 +205,7 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, env: &Environment, request:
         agents.insert(name.clone(), planned);
         sources.push(("agent", found));
     }
-    let subject = subject(root, &workflow, &agents, &sources, proposal.as_ref())?;
+    let subject = subject(root, &workflow, &agents, &sources, proposal.as_ref(), repo.promisor()?)?;
     let trusted = request.trust.as_deref() == Some(subject.hash.as_str())
         || Trusted::read(&home.trust_file())?.covers(repo.id(), &subject.hash);
     for (name, planned) in &mut agents {
@@ -319,6 +319,7 @@ fn subject(
     agents: &BTreeMap<Name, PlannedAgent>,
     sources: &[(&str, Found)],
     proposal: Option<&testcmd::Proposal>,
+    promisor: Option<Promisor>,
 ) -> Result<Subject, FileError> {
     let mut items = trust::settings_in(root)?;
     if let Ok(bytes) = std::fs::read(root.join(config::CONFIG_PATH)) {
@@ -348,6 +349,12 @@ fn subject(
             what.push_str(&format!(" {key}={value}"));
         }
         items.push(Item { kind: "agent program".into(), place: format!("agent {name}"), what, used: true });
+    }
+    // A run in a partial clone may fetch, and settings of the repository say from where and with which programs.
+    if let Some(promisor) = promisor {
+        let settings = blobs::hash(promisor.settings.join("\n").as_bytes());
+        let what = format!("{} (settings {})", promisor.url, &settings.as_str()[..12]);
+        items.push(Item { kind: "remote of a partial clone".into(), place: promisor.remote, what, used: true });
     }
     Ok(Subject::new(items))
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::missing::Need;
 use crate::names;
 use crate::oid::Oid;
 use crate::repo::Repo;
@@ -71,6 +72,10 @@ const FOLDERS_MAX: usize = 50;
 impl Repo {
     /// What changed from `a` to `b`, commits or trees.
     pub fn diff(&self, a: &Oid, b: &Oid) -> Result<DiffStat> {
+        self.diff_of_present(a, b).map_err(|e| self.explain_missing(Need::Difference(a, b), e))
+    }
+
+    fn diff_of_present(&self, a: &Oid, b: &Oid) -> Result<DiffStat> {
         let [command, options @ ..] = ARGS;
         let raw = self.plain()?.args([command, "-z", "--raw"]).args(options).args([a.as_str(), b.as_str()]).long().ok()?;
         let unexpected = || Error::Unexpected { what: "diff-tree".to_owned() };
@@ -97,6 +102,10 @@ impl Repo {
 
     /// The difference as a patch, cut after `max_bytes`.
     pub fn patch(&self, a: &Oid, b: &Oid, max_bytes: usize) -> Result<Vec<u8>> {
+        self.patch_of_present(a, b, max_bytes).map_err(|e| self.explain_missing(Need::Difference(a, b), e))
+    }
+
+    fn patch_of_present(&self, a: &Oid, b: &Oid, max_bytes: usize) -> Result<Vec<u8>> {
         let [command, options @ ..] = ARGS;
         let raw = self.plain()?.args([command, "-z", "--raw"]).args(options).args([a.as_str(), b.as_str()]).long().ok()?;
         let files = parse_raw(&raw).ok_or_else(|| Error::Unexpected { what: "diff-tree".to_owned() })?;

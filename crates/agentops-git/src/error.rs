@@ -169,6 +169,17 @@ pub enum Error {
         /// The work tree.
         path: PathBuf,
     },
+    /// A partial clone has not fetched objects that are needed here.
+    #[error("{count} objects of this partial clone are missing; git fetches them with `{command}`")]
+    ObjectsMissing {
+        /// How many are known to be missing.
+        count: usize,
+        /// What a person types.
+        command: String,
+        /// Why they could not be fetched; none where that was not tried.
+        #[source]
+        source: Option<Box<Error>>,
+    },
     /// The operating system refused.
     #[error("cannot {what} {}", path.display())]
     Io {

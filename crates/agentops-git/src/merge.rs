@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::missing::Need;
 use crate::names;
 use crate::oid::Oid;
 use crate::repo::Repo;
@@ -31,7 +32,8 @@ impl Repo {
         if let Some(base) = base {
             call = call.arg(format!("--merge-base={base}"));
         }
-        let out = call.args([ours.as_str(), theirs.as_str()]).long().ok_or_code(&[1])?;
+        let out = call.args([ours.as_str(), theirs.as_str()]).long().ok_or_code(&[1]);
+        let out = out.map_err(|e| self.explain_missing(Need::Merge(ours, theirs), e))?;
         let mut fields = out.stdout.split(|b| *b == 0).filter(|f| !f.is_empty());
         let tree = fields.next().ok_or_else(|| Error::Unexpected { what: "merge-tree".to_owned() })?;
         if out.code == Some(0) {

@@ -113,6 +113,7 @@ pub(crate) struct Call {
     limit_bytes: usize,
     cut: bool,
     users: bool,
+    own_group: bool,
     named: Option<&'static str>,
     file_bytes_max: Option<u64>,
     input: Option<File>,
@@ -131,6 +132,7 @@ impl Call {
             limit_bytes: OUTPUT_BYTES_MAX,
             cut: false,
             users: false,
+            own_group: true,
             named: None,
             file_bytes_max: None,
             input: None,
@@ -208,6 +210,14 @@ impl Call {
     /// The user's own call: keeps the user's environment but for what would choose another repository.
     pub(crate) fn users_own(mut self) -> Self {
         self.users = true;
+        // Ctrl-C on the terminal is for the user's git too.
+        self.own_group = false;
+        self
+    }
+
+    /// A timeout ends git and whatever it started.
+    pub(crate) fn in_own_group(mut self) -> Self {
+        self.own_group = true;
         self
     }
 
@@ -264,7 +274,9 @@ impl Call {
                 .env("GIT_LITERAL_PATHSPECS", "1")
                 .env("GIT_ALLOW_PROTOCOL", "")
                 .env("GIT_ADVICE", "0");
-            // Own group, so that a timeout ends git and whatever it started.
+        }
+        if self.own_group {
+            // So that a timeout ends git and whatever it started.
             cmd.process_group(0);
         }
         cmd.envs(self.env.iter().map(|(k, v)| (k, v)));
@@ -287,7 +299,7 @@ impl Call {
         }
         let result = self.pump(&mut child);
         if !matches!(result, Ok((_, false))) {
-            stop(&mut child, !self.users);
+            stop(&mut child, self.own_group);
         }
         let (mut out, was_cut) = result?;
         if !was_cut {

@@ -24,6 +24,7 @@ use crate::repo::Repo;
 pub use compare::Difference;
 use files::FileState;
 use settings::Setting;
+pub(crate) use settings::without_passwords;
 
 /// Version of the stored form.
 const FORMAT: u32 = 1;
@@ -217,6 +218,29 @@ impl Repo {
         }
         Ok(there)
     }
+}
+
+/// A setting as other modules see it.
+pub(crate) struct KnownSetting {
+    pub name: String,
+    /// The value where it may be shown, without a password.
+    pub shown: String,
+    /// The hash of its value.
+    pub recorded: String,
+    /// It stands in a file of the repository and not in one of the user's or the machine's.
+    pub of_repository: bool,
+}
+
+/// The effective settings of the checkout; git's words where it cannot read them.
+pub(crate) fn settings_of(repo: &Repo) -> Result<std::result::Result<Vec<KnownSetting>, String>> {
+    let settings = settings::read(repo)?;
+    let known = |Setting(scope, _, name, recorded, shown): Setting| KnownSetting {
+        name,
+        shown: shown.unwrap_or_default(),
+        recorded,
+        of_repository: ["local", "worktree"].contains(&scope.as_str()),
+    };
+    Ok(settings.map(|settings| settings.into_iter().map(known).collect()))
 }
 
 /// Everything that could run a program, as one hash.

@@ -96,7 +96,7 @@ fn command(
     let run = &state.created.run;
     let lane = LaneId { phase: phase.clone(), lane: format!("{}-gate", gate.name).parse()? };
     work::drop_lane(ctx, run, &lane)?;
-    let made = work::make_lane(ctx, run, &lane, judged)?;
+    let made = work::make_lane(ctx, state, &lane, judged)?;
     if let Some(words) = work::set_up(ctx, run, &lane, &made, &state.created.workflow.lane, stop)? {
         return ended(ctx, phase, gate, Verdict::Broke, Some(words), None, vec![]);
     }

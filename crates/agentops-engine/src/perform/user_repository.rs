@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use agentops_core::id::BlobId;
 use agentops_core::run::{Event, Key, State};
-use agentops_git::{Difference, Repo, UserState};
+use agentops_git::{Difference, Need, Oid, Repo, UserState};
 
 use super::{Act, ActError, Ctx, chain};
 use crate::blobs::Blobs;
@@ -43,6 +43,25 @@ fn read(blobs: &Blobs, record: &BlobId) -> Option<UserState> {
 #[must_use]
 pub fn differences(blobs: &Blobs, changes: &BlobId) -> Option<Vec<Difference>> {
     serde_json::from_slice(&blobs.get(changes).ok()?).ok()
+}
+
+/// Fetches what a partial clone lacks of a commit, with the user's own settings. These may start programs, so they must be
+/// those of the run's start.
+pub(super) fn fetch_missing(ctx: &Ctx, state: &State, commit: &Oid) -> Act<()> {
+    let need = Need::Checkout(commit);
+    if !ctx.repo.lacks(need)? {
+        return Ok(());
+    }
+    let now = ctx.repo.user_state()?;
+    if !at_start(state, &ctx.blobs).is_some_and(|start| start.runs_the_same_programs(&now)) {
+        let words = format!(
+            "files of commit {commit} are missing in this partial clone, and the settings of git are not those of the run's \
+             start, so nothing is fetched with them; fetch the files yourself with `git archive --output=/dev/null {commit}`"
+        );
+        return Err(std::io::Error::other(words).into());
+    }
+    ctx.repo.fetch_missing(need)?;
+    Ok(())
 }
 
 /// Does `work` between two records.

@@ -11,7 +11,7 @@ use agentops_core::workflow::LaneSetup;
 use agentops_git::lanes::Restored;
 use agentops_git::{Error as GitError, Expect, Lane, MergeResult, lanes};
 
-use super::{Act, Ctx, Incoming, Program, Ran, chain, commit, oid, records};
+use super::{Act, Ctx, Incoming, Program, Ran, chain, commit, oid, records, user_repository};
 use crate::crash::boundary;
 use crate::ports::PortRange;
 
@@ -22,14 +22,15 @@ pub(super) fn lane_name(run: &RunId, lane: &LaneId) -> String {
 
 pub(super) fn open_lane(
     ctx: &Arc<Ctx>,
-    run: &RunId,
+    state: &State,
     lane: &LaneId,
     base: &Commit,
     setup: &LaneSetup,
     stop: (&Sender<Incoming>, &Receiver<Incoming>),
 ) -> Act<Event> {
+    let run = &state.created.run;
     let opened = || -> Act<Option<String>> {
-        let made = make_lane(ctx, run, lane, base)?;
+        let made = make_lane(ctx, state, lane, base)?;
         set_up_for_agent(ctx, run, lane, &made, setup, stop)
     };
     Ok(match opened() {
@@ -67,6 +68,7 @@ pub(super) fn reopen_lane(ctx: &Ctx, state: &State, id: &LaneId, newest: &Commit
     let setup = &state.created.workflow.lane;
     let opened = state.phases.iter().flat_map(|phase| phase.all_lanes()).find(|lane| lane.id == *id);
     let base = oid(opened.and_then(|lane| lane.opened.as_ref()).unwrap_or(newest))?;
+    user_repository::fetch_missing(ctx, state, &oid(newest)?)?;
     let (lane, how) = lanes::restore(&ctx.repo, &ctx.paths.lane(run, id), &base, &oid(newest)?, &lane_name(run, id))?;
     let done = match how {
         Restored::Whole => None,
@@ -93,7 +95,10 @@ pub(super) fn reopen_lane(ctx: &Ctx, state: &State, id: &LaneId, newest: &Commit
 }
 
 /// Makes the work tree, or takes the one that a supervisor before us made.
-pub(super) fn make_lane(ctx: &Ctx, run: &RunId, lane: &LaneId, base: &Commit) -> Act<Lane> {
+pub(super) fn make_lane(ctx: &Ctx, state: &State, lane: &LaneId, base: &Commit) -> Act<Lane> {
+    let run = &state.created.run;
+    // A partial clone may lack files of this commit. They are fetched before an agent is paid.
+    user_repository::fetch_missing(ctx, state, &oid(base)?)?;
     let path = ctx.paths.lane(run, lane);
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;

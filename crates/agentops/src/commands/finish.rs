@@ -3,7 +3,7 @@
 use agentops_core::run::{Closing, Outcome, State};
 use agentops_engine::perform;
 use agentops_engine::wire::Request;
-use agentops_git::{Expect, MergeResult, Oid, UserMerge};
+use agentops_git::{Expect, MergeResult, Need, Oid, UserMerge};
 use agentops_route::feedback::Source;
 
 use crate::cli::{MergeArgs, RunArg};
@@ -47,6 +47,8 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
     let head = context.repo.head()?.commit;
     let programs = merge_trust::agree_to_programs(context, args, &state, printer)?;
     merge_trust::agree_to_pinned(context, args, &head, &tip, &programs, printer)?;
+    // A person asked for this, and agreed to the settings that a fetch uses.
+    context.repo.fetch_missing(Need::Merge(&head, &tip))?;
     let merged = match context.repo.merge(&head, &tip, None)? {
         MergeResult::Conflict { paths } => {
             let paths = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
@@ -59,6 +61,7 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
         }
     };
     if !args.no_test {
+        context.repo.fetch_missing(Need::Checkout(&merged))?;
         let blobs = context.blobs()?;
         printer.note("testing the merged result …");
         let tested =

@@ -9,7 +9,7 @@ use std::path::Path;
 use agentops_core::run::State;
 use agentops_engine::perform::{self, user_repository};
 use agentops_engine::trust;
-use agentops_git::{Oid, UserState};
+use agentops_git::{Need, Oid, UserState};
 
 use crate::cli::MergeArgs;
 use crate::context::Context;
@@ -78,6 +78,7 @@ pub fn agree_to_pinned(
     printer: &Printer,
 ) -> Result<(), CommandError> {
     let base = context.repo.merge_base(head, tip)?.unwrap_or_else(|| head.clone());
+    context.repo.fetch_missing(Need::Difference(&base, tip))?;
     let diff = context.repo.diff(&base, tip)?;
     let changed = diff.files.iter().map(|file| file.path.as_path());
     let pinned = changed.filter(|path| trust::is_pinned(&path.to_string_lossy()) || is_hook(context, hooks, path));

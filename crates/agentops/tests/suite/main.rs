@@ -17,6 +17,7 @@ mod lanes;
 mod logins;
 mod many_runs;
 mod once;
+mod partial_clone;
 mod processes;
 mod processes_of;
 mod quick;
