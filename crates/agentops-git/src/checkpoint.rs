@@ -103,20 +103,29 @@ pub(crate) enum Do {
 impl Lane {
     /// Stores all changes, untracked files included, as a commit on `parent`. `scratch` is a folder of the caller's.
     pub fn checkpoint(&self, parent: &Oid, message: &str, author: &Author, at: u64, scratch: &Path) -> Result<Checkpoint> {
+        let _working = self.work_lock()?;
         let room = tempfile::tempdir_in(scratch).map_err(Error::io("make a folder in", scratch))?;
         let index = room.path().join("index");
-        let mut listing = match copy_index(&self.index(), &index) {
-            // A damaged index of ours is only a lost shortcut.
-            Ok(_) => self.listing(&index).or_else(|_| self.read_again(parent, &index))?,
-            Err(_) => self.read_again(parent, &index)?,
-        };
-        self.read_agents_index(room.path(), &mut listing)?;
         let baseline = self.baseline()?;
-        let verdicts = match &baseline {
-            Some(baseline) => self.judge_by_baseline(baseline, parent, room.path(), &listing)?,
-            None => HashMap::new(),
+        let read = |from_index: bool| {
+            let mut listing = if from_index && copy_index(&self.index(), &index).is_ok() {
+                // A damaged index of ours is only a lost shortcut.
+                self.listing(&index).or_else(|_| self.read_again(parent, &index))?
+            } else {
+                self.read_again(parent, &index)?
+            };
+            self.read_agents_index(room.path(), &mut listing)?;
+            let verdicts = match &baseline {
+                Some(baseline) => self.judge_by_baseline(baseline, parent, room.path(), &listing)?,
+                None => HashMap::new(),
+            };
+            self.write_tree(&index, &listing, &verdicts)
         };
-        let (mut tree, mut omitted) = self.write_tree(&index, &listing, &verdicts)?;
+        let (mut tree, mut omitted) = match read(true) {
+            // Our index may name objects of an interrupted checkpoint that were pruned since: then every file is read.
+            Err(Error::Failed { .. }) => read(false)?,
+            read => read?,
+        };
         if let Some(baseline) = &baseline {
             omitted.retain(|omitted| omitted.why != Why::NestedHistory || !baseline.has_history(&omitted.path));
         }

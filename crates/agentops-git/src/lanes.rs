@@ -179,6 +179,11 @@ impl Lane {
         self.is_ready() && !self.folder_is_gone()
     }
 
+    /// Waits until no other process of ours changes the lane's files, such as a git that outlived its killed parent.
+    pub(crate) fn work_lock(&self) -> Result<Lock> {
+        Lock::wait(&self.lock_file())
+    }
+
     fn lock_file(&self) -> PathBuf {
         self.record().join("lock")
     }

@@ -9,6 +9,7 @@ use crate::baseline::KeptPaths;
 use crate::checkpoint::copy_index;
 use crate::error::{Error, Result};
 use crate::lanes::{Lane, OUT_DIR};
+use crate::lock::Lock;
 use crate::oid::Oid;
 use crate::remove::{make_writable, remove_all};
 
@@ -17,21 +18,22 @@ impl Lane {
     /// results, what set-up brought and files with a content filter stay. Afterwards it is checked that nothing else differs,
     /// because a gate judges what is there.
     pub fn reset_to(&self, commit: &Oid) -> Result<()> {
+        let working = self.work_lock()?;
         let kept = self.kept_by_reset(commit)?;
-        if self.try_reset(commit, &kept).is_ok_and(|left| left == 0) {
+        if self.try_reset(commit, &kept, &working).is_ok_and(|left| left == 0) {
             return self.finish(commit);
         }
         // Folders without rights, or a damaged index: once more with neither.
         make_writable(self.path())?;
         remove_all(&self.index())?;
-        match self.try_reset(commit, &kept)? {
+        match self.try_reset(commit, &kept, &working)? {
             0 => self.finish(commit),
             count => Err(Error::LaneNotReset { path: self.path().to_owned(), count }),
         }
     }
 
     /// How many paths still differ.
-    fn try_reset(&self, commit: &Oid, kept: &KeptPaths) -> Result<usize> {
+    fn try_reset(&self, commit: &Oid, kept: &KeptPaths, working: &Lock) -> Result<usize> {
         let index = self.index();
         remove_all(&self.record().join("index.lock"))?;
         if !index.exists() {
@@ -42,13 +44,14 @@ impl Lane {
             self.take_back(&index, commit, &kept.tracked)?;
             self.mark(&index, "--skip-worktree", &kept.tracked)?;
         }
-        self.clean(kept)?;
-        let out = self.plain_on(&index)?.args(["read-tree", "--reset", "-u", commit.as_str()]).long().output()?;
+        self.clean(kept, working)?;
+        let out = self.plain_on(&index)?.args(["read-tree", "--reset", "-u", commit.as_str()]);
+        let out = out.holding(working)?.long().output()?;
         if out.code != Some(0) {
             return Err(out.failed("read-tree".to_owned()));
         }
         // Once more by the new commit's ignore rules.
-        self.clean(kept)?;
+        self.clean(kept, working)?;
         self.mark(&index, "--no-skip-worktree", &kept.tracked)?;
         let left = self.differing(&self.guard(kept)?)?;
         // The content of a submodule is set-up and no part of the commit. An untracked repository ends with a slash.
@@ -66,10 +69,10 @@ impl Lane {
         call.stdin(listed(paths)).long().ok().map(drop)
     }
 
-    fn clean(&self, kept: &KeptPaths) -> Result<()> {
+    fn clean(&self, kept: &KeptPaths, working: &Lock) -> Result<()> {
         let call = self.plain_on(&self.guard(kept)?)?.args(["clean", "-ffdq", "-e"]).arg(format!("/{OUT_DIR}"));
         // Its exit code tells of folders that it may not enter; what is left is counted afterwards.
-        call.long().output().map(drop)
+        call.holding(working)?.long().output().map(drop)
     }
 
     /// An index that has our entries and the untracked paths that stay. What an index has is not cleaned away, and git looks

@@ -1,5 +1,6 @@
 //! What a lane costs beside `git worktree add`. Not a check: run it with
-//! `cargo test -p agentops-git --test lane_figures -- --ignored --nocapture`, and `AGENTOPS_FILES` for another number of files.
+//! `cargo test -p agentops-git --test lane_figures -- --ignored --nocapture`. `AGENTOPS_FILES` sets another number of files,
+//! `AGENTOPS_KINDS=plain,sha256` chooses kinds of repositories.
 
 mod room;
 
@@ -11,7 +12,7 @@ use agentops_git::{Git, Repo, lanes};
 use room::{Room, author, write};
 
 const ROUNDS: usize = 3;
-const TAGS: usize = 300;
+const TAGS: usize = 100;
 
 /// Bytes of the files below a folder, as the disk holds them.
 fn disk_bytes(path: &Path) -> u64 {
@@ -61,7 +62,8 @@ fn figures() {
         ("sha256", &["--object-format=sha256"], &[]),
         ("reftable", &["--ref-format=reftable"], &[]),
     ];
-    for (kind, init, clone) in kinds {
+    let wanted = std::env::var("AGENTOPS_KINDS").unwrap_or_default();
+    for (kind, init, clone) in kinds.into_iter().filter(|(kind, ..)| wanted.is_empty() || wanted.contains(kind)) {
         let (room, mut repo) = Room::with_repo_of(init);
         fill(&room, repo.work_tree(), files);
         if !clone.is_empty() {

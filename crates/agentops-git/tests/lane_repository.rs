@@ -135,6 +135,23 @@ fn no_prune_of_the_users_breaks_a_lane() {
 }
 
 #[test]
+fn a_checkpoint_whose_objects_were_pruned_is_made_again_from_the_files() {
+    let (room, repo) = Room::with_repo();
+    let lane = lane(&room, &repo, "one");
+    write(&lane.path().join("work"), "by the agent");
+    write(&lane.path().join("deep/er/work"), "by the agent as well");
+    let point = || lane.checkpoint(lane.base(), "m", &author(), 1, &room.scratch()).unwrap();
+    let first = point();
+    // No ref names it yet.
+    room.git(repo.work_tree(), &["gc", "-q", "--prune=now"]);
+    assert!(!room.try_git(repo.work_tree(), &["cat-file", "-e", first.commit.as_str()]).0);
+    assert_eq!(point(), first);
+    assert_eq!(repo.read_file(&first.commit, "deep/er/work").unwrap().unwrap(), b"by the agent as well");
+    repo.update_ref("refs/agentops/kept", &first.commit, &Expect::Absent).unwrap();
+    room.git(repo.work_tree(), &["fsck", "--strict"]);
+}
+
+#[test]
 fn a_lane_has_the_settings_of_the_checkout_and_no_secret_or_program() {
     let (room, repo) = Room::with_repo();
     let at = repo.work_tree();
@@ -263,14 +280,16 @@ fn s3_commits_are_imported_from_the_lane_and_from_nowhere_else() {
 #[test]
 fn a_damaged_lane_still_gives_its_files() {
     let (room, repo) = Room::with_repo();
-    for damage in ["objects", "refs", ".git", "HEAD", "half the history"] {
+    for (n, damage) in ["objects", "refs", ".git", "HEAD", "half the history"].into_iter().enumerate() {
+        // No commit is the same as one that an earlier round imported.
+        let named = |name: &str| format!("{name}-{n}");
         let lane = lane(&room, &repo, "one");
         let at = lane.path();
-        let first = commit(&room, at, "first");
+        let first = commit(&room, at, &named("first"));
         room.git(at, &["branch", "side"]);
-        commit(&room, at, "second");
+        commit(&room, at, &named("second"));
         room.git(at, &["checkout", "-q", "side"]);
-        let second = commit(&room, at, "third");
+        let second = commit(&room, at, &named("third"));
         room.git(at, &["checkout", "-q", "--detach", "side~1"]);
         write(&at.join("a.txt"), "by the agent\n");
         match damage {
@@ -285,7 +304,7 @@ fn a_damaged_lane_still_gives_its_files() {
         let lane = lanes::open(&repo, at).unwrap();
         let point = lane.checkpoint(lane.base(), "m", &author(), 1, &room.scratch()).unwrap();
         assert_eq!(repo.read_file(&point.commit, "a.txt").unwrap().unwrap(), b"by the agent\n", "{damage}");
-        assert_eq!(repo.read_file(&point.commit, "first").unwrap().unwrap(), b"first", "{damage}");
+        assert_eq!(repo.read_file(&point.commit, named("first")).unwrap().unwrap(), named("first").as_bytes(), "{damage}");
         let salvaged = lane.salvage("refs/agentops/salvage/r/one", &point.commit).unwrap();
         let lost: Vec<_> = salvaged.iter().map(|s| (s.commit == second, s.kept_as.is_some())).collect();
         let expected: &[(bool, bool)] = match damage {

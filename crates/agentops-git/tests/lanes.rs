@@ -146,6 +146,36 @@ fn p5_a_lane_that_git_still_fills_after_its_maker_died_is_waited_for() {
 }
 
 #[test]
+fn p5_a_reset_and_a_checkpoint_wait_for_a_git_that_outlived_its_parent() {
+    let (room, repo) = Room::with_repo();
+    let lane = lane(&room, &repo, "one");
+    let base = lane.base().clone();
+    let record = repo.common_dir().join("agentops/lanes/one");
+    for resets in [true, false] {
+        let lock = fs::File::options().append(true).open(record.join("lock")).unwrap();
+        lock.lock().unwrap();
+        let released = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                if resets {
+                    lane.reset_to(&base).unwrap();
+                } else {
+                    lane.checkpoint(&base, "m", &author(), 1, &room.scratch()).unwrap();
+                }
+                released.load(std::sync::atomic::Ordering::SeqCst)
+            });
+            // Something that takes a while: what does not wait would be done meanwhile.
+            for _ in 0..20 {
+                room.git(lane.path(), &["status"]);
+            }
+            released.store(true, std::sync::atomic::Ordering::SeqCst);
+            lock.unlock().unwrap();
+            assert!(waits.join().unwrap(), "it did not wait");
+        });
+    }
+}
+
+#[test]
 fn r11_a_lock_that_a_killed_git_left_on_a_ref_of_ours_is_removed() {
     let (_room, repo) = Room::with_repo();
     let base = repo.head().unwrap().commit;

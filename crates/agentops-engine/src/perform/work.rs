@@ -103,7 +103,15 @@ pub(super) fn make_lane(ctx: &Ctx, state: &State, lane: &LaneId, base: &Commit) 
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    let made = lanes::create(&ctx.repo, &path, &oid(base)?, &lane_name(run, lane))?;
+    let (base, name) = (oid(base)?, lane_name(run, lane));
+    let made = match lanes::create(&ctx.repo, &path, &base, &name) {
+        // The record of a half-made lane may be lost in a power failure. No agent has worked in it: it was never opened.
+        Err(GitError::LanePathTaken { .. }) => {
+            lanes::discard(&ctx.repo, &path, &name)?;
+            lanes::create(&ctx.repo, &path, &base, &name)?
+        }
+        made => made?,
+    };
     boundary("lane-after-open");
     Ok(made)
 }
