@@ -40,6 +40,9 @@ pub enum Refusal {
     /// The action that it would end is not under way.
     #[error("{0} is not under way")]
     NotBegun(Key),
+    /// It reports the end of another action.
+    #[error("what was reported is not an outcome of {0}")]
+    NotItsOutcome(Key),
     /// It does not fit the run's state.
     #[error(transparent)]
     Illegal(#[from] Illegal),
@@ -74,7 +77,7 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
         let at_ms = conductor.clock.now_ms();
         let mut rows = Vec::new();
         for (run, state) in &mut conductor.runs {
-            let live = state.sessions().any(|(_, session)| session.end.is_none() && !session.orphaned);
+            let live = state.sessions().any(|(_, session)| session.is_running());
             if live || !state.begun.is_empty() {
                 let row = Row { run: run.clone(), at_ms, event: Event::Orphaned };
                 state
@@ -102,6 +105,10 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
                 Input::Outcome(run, key, event) => {
                     if self.state(&run)?.is_some_and(|state| !state.begun.contains(&key)) {
                         answers.push(Err(Refusal::NotBegun(key)));
+                        continue;
+                    }
+                    if !key.is_ended_by(&event) {
+                        answers.push(Err(Refusal::NotItsOutcome(key)));
                         continue;
                     }
                     (run, event)
@@ -182,7 +189,7 @@ impl<C: Clock, S: Storage, P: Processes> Conductor<C, S, P> {
     pub fn busy(&self) -> bool {
         !self.armed.is_empty()
             || self.runs.iter().any(|(run, state)| {
-                let live = state.sessions().any(|(_, session)| session.end.is_none() && !session.orphaned);
+                let live = state.sessions().any(|(_, session)| session.is_running());
                 let begun = state.begun.iter().any(|key| *key != Key::StopWork);
                 let asks = matches!(state.status(true), Status::Waiting { waiting: Waiting::Approval { .. } });
                 let waits = asks && self.processes.may_act(run, state);

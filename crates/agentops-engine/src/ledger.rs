@@ -249,7 +249,7 @@ impl Ledger {
     /// The ledger cannot be read, or an entry is damaged.
     pub fn spent_since(&self, at_ms: u64) -> Result<Amount, StorageError> {
         let sql = "SELECT seq, run, at_ms, epoch, body, prev, sum FROM events WHERE at_ms >= ?1 \
-                   AND (body LIKE '{\"event\":\"call\"%' OR body LIKE '{\"event\":\"granted\"%' OR body LIKE '{\"event\":\"session-ended\"%')";
+                   AND (body LIKE '{\"event\":\"call\"%' OR body LIKE '{\"event\":\"granted\"%' OR body LIKE '{\"event\":\"session-exited\"%' OR body LIKE '{\"event\":\"session-ended\"%')";
         let mut sessions: BTreeMap<(RunId, SessionId), (Amount, Amount)> = BTreeMap::new();
         for Entry { run, event, .. } in self.entries(sql, [at_ms], false)? {
             match event {
@@ -261,7 +261,14 @@ impl Ledger {
                     let (_, charged) = sessions.entry((run, session)).or_default();
                     *charged = charged.plus(row.charged);
                 }
-                Event::SessionEnded { session, end, .. } if end != SessionEnd::Interrupted => {
+                Event::SessionExited { session, exit } if exit.end != SessionEnd::Interrupted => {
+                    let (granted, charged) = sessions.entry((run, session)).or_default();
+                    *granted = *charged;
+                }
+                // Before format 5 the end was the exit. A lane that was lost says nothing of its calls.
+                Event::SessionEnded { session, end, .. }
+                    if !matches!(end, SessionEnd::Interrupted | SessionEnd::LaneLost) =>
+                {
                     let (granted, charged) = sessions.entry((run, session)).or_default();
                     *granted = *charged;
                 }

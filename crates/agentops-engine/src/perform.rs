@@ -199,7 +199,6 @@ impl Processes for Performer {
             Action::StartSession { session, agent, writes, parent, next } => {
                 let (tx, rx) = channel();
                 self.sessions.insert((run.clone(), session.clone()), tx.clone());
-                let Some(agent) = state.created.agents.get(&agent).cloned() else { return };
                 let job = session::Job { run: run.clone(), state: state.clone(), session, agent, writes, parent, next };
                 let (of, begun, session) = (run.clone(), key.clone(), job.session.clone());
                 self.spawn(
@@ -207,15 +206,21 @@ impl Processes for Performer {
                     key.to_string(),
                     move |ctx| session::run(ctx, &job, tx, rx),
                     move |ctx, detail| {
-                        ctx.report(Input::Outcome(of, begun, session::over(&session, SessionEnd::Failed, Some(detail))));
+                        let event = session::exited(&session, SessionEnd::Failed, Some(detail));
+                        ctx.report(Input::Outcome(of, begun, event));
                     },
                 );
             }
             Action::AskHandOver { session } => self.tell_session(run, session, Incoming::AskHandOver),
             Action::StopSession { session, why } => self.tell_session(run, session, Incoming::Stop(why)),
-            Action::Salvage { session, writes, parent } => {
-                let job = session::Salvage { run: run.clone(), state: state.clone(), session, writes, parent };
-                self.act(run, key, move |ctx| session::salvage(ctx, &job));
+            Action::Salvage { session } => {
+                let state = state.clone();
+                self.act(run, key, move |ctx| Ok(session::salvage(ctx, &state, &session)?));
+            }
+            Action::Checkpoint { session, writes, parent, exit } => {
+                let job =
+                    session::Checkpoint { run: run.clone(), state: state.clone(), session, writes, parent, exit: *exit };
+                self.act(run, key, move |ctx| session::checkpoint(ctx, &job));
             }
             Action::Merge { phase, onto, base, heads } => {
                 let run_id = run.clone();

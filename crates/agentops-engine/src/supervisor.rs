@@ -180,13 +180,19 @@ impl Loop {
             }
             return Some(Err(refusal));
         }
-        if matches!(self.status(run)?, Some(Status::NeedsDecision { .. }))
+        // Also while other lanes work: an answer need not wait for them.
+        if self.asks(run)?
             && let Err(refusal) = self.take(vec![Input::Intent(run.clone(), Intent::Resume)])?.pop()?
         {
             return Some(Err(refusal));
         }
         self.held(|conductor| conductor.wake(run))?;
         Some(Ok(()))
+    }
+
+    /// Whether a question of this run waits for a person.
+    fn asks(&mut self, run: &RunId) -> Option<bool> {
+        self.held(|conductor| Ok(conductor.state(run)?.is_some_and(|state| !state.decisions.is_empty())))
     }
 
     fn lend(&mut self, ctx: &Ctx, run: &RunId, environment: &Arc<RunEnvironment>) -> Option<()> {

@@ -7,7 +7,9 @@ use agentops_core::ceiling::Enforcement;
 use agentops_core::id::{Commit, Name, RunId};
 use agentops_core::laws::LAWS;
 use agentops_core::models;
-use agentops_core::run::{Approve, Closing, DecisionKind, Key, Outcome, SessionEnd, State, Status, Verdict};
+use agentops_core::run::{
+    Approve, Closing, Decision, DecisionKind, DecisionScope, Key, Outcome, SessionEnd, State, Status, Verdict,
+};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 use schemars::JsonSchema;
@@ -37,6 +39,9 @@ pub struct RunView {
     pub status: Status,
     /// More about it in words; absent when there is nothing more to say.
     pub detail: Option<String>,
+    /// Every question that waits for a person, oldest first; also while other lanes of the run are at work.
+    #[serde(default)]
+    pub decisions: Vec<DecisionView>,
     /// The task's first line.
     pub title: String,
     /// The task.
@@ -87,6 +92,21 @@ pub struct RunView {
     pub repository: Option<RepositoryView>,
     /// What to type next.
     pub next: Vec<String>,
+}
+
+/// A question that waits for a person.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DecisionView {
+    /// The question.
+    pub kind: DecisionKind,
+    /// What waits for the answer.
+    pub scope: DecisionScope,
+    /// The phase.
+    pub phase: Name,
+    /// The lane or the gate; absent where the run waits.
+    pub place: Option<Name>,
+    /// More about it.
+    pub detail: Option<String>,
 }
 
 /// One phase.
@@ -146,8 +166,11 @@ pub struct LaneView {
 pub struct SessionView {
     /// Its place in the lane.
     pub ordinal: u32,
-    /// How it ended; absent while it runs.
+    /// How it ended; absent until its lane is kept.
     pub end: Option<SessionEnd>,
+    /// How its agent exited; absent while it runs, and in a run of an older version.
+    #[serde(default)]
+    pub exited: Option<SessionEnd>,
     /// What a person should know of it.
     pub detail: Option<String>,
     /// Model; absent: unknown.
@@ -317,6 +340,7 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
                 .map(|session| SessionView {
                     ordinal: session.id.ordinal,
                     end: session.end,
+                    exited: session.exit.as_ref().map(|exit| exit.end),
                     detail: text(&session.detail),
                     model: session.facts.as_ref().and_then(|facts| facts.model.clone()),
                     version: session.facts.as_ref().and_then(|facts| facts.version.clone()),
@@ -375,11 +399,19 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
         .iter()
         .flat_map(|held| LAWS.iter().zip(held))
         .map(|(law, held)| LawView { law: (*law).into(), held: *held });
+    let decisions = state.decisions.iter().map(|decision| DecisionView {
+        kind: decision.kind,
+        scope: decision.scope,
+        phase: decision.phase.clone(),
+        place: decision.place.clone(),
+        detail: text(&decision.detail),
+    });
     RunView {
         format: VIEW_FORMAT,
         hindrance: None,
         run: state.created.run.clone(),
         next: next(state, &status),
+        decisions: decisions.collect(),
         detail,
         title: title(&task),
         task,
@@ -437,6 +469,10 @@ fn next(state: &State, status: &Status) -> Vec<String> {
             [raise].into_iter().chain(with(&["agentops show RUN", "agentops cancel RUN"])).collect()
         }
         Status::NeedsDecision { .. } => with(&["agentops show RUN", "agentops resume RUN", "agentops cancel RUN"]),
+        // Some lanes wait for a person while others work: the answer need not wait for those.
+        Status::Running | Status::Waiting { waiting: Waiting::Provider { .. } } if !state.decisions.is_empty() => {
+            with(&["agentops show RUN", "agentops resume RUN", "agentops logs RUN --follow", "agentops cancel RUN"])
+        }
         Status::Running | Status::Waiting { .. } => with(&["agentops logs RUN --follow", "agentops cancel RUN"]),
         Status::Failed { .. } | Status::Cancelled if state.closing.is_none() => {
             with(&["agentops show RUN", "agentops logs RUN"])
@@ -507,6 +543,13 @@ fn closing_words(line: &Line) -> String {
     }
 }
 
+/// `conflict in implement/two`
+fn question(decision: &Decision) -> String {
+    let place = decision.place.as_ref().map(|place| format!("/{place}")).unwrap_or_default();
+    let kind = serde_json::to_value(decision.kind).unwrap_or_default();
+    format!("{} in {}{place}", kind.as_str().unwrap_or_default(), decision.phase)
+}
+
 /// A status in one word, and more about it in a few.
 #[must_use]
 pub fn words(state: &State, status: &Status) -> (String, String) {
@@ -514,10 +557,16 @@ pub fn words(state: &State, status: &Status) -> (String, String) {
     let phase = state.created.workflow.phases.get(state.current()).map_or("close", |phase| phase.name.as_str());
     let kebab = |value: serde_json::Value| value.as_str().map(str::to_owned).unwrap_or_default();
     match status {
-        Status::Running if !state.waits_for_slot.is_empty() => {
-            ("running".into(), format!("{phase}; {} waiting for a slot", state.waits_for_slot.len()))
+        Status::Running => {
+            let waits = state.waits_for_slot.len();
+            let slots = if waits > 0 { format!("; {waits} waiting for a slot") } else { String::new() };
+            let decide = match state.decisions.as_slice() {
+                [] => String::new(),
+                [only] => format!("; you decide: {}", question(only)),
+                more => format!("; you decide {} questions", more.len()),
+            };
+            ("running".into(), format!("{phase}{slots}{decide}"))
         }
-        Status::Running => ("running".into(), phase.to_owned()),
         Status::Waiting { waiting } => (
             "waiting".into(),
             match waiting {
@@ -528,9 +577,9 @@ pub fn words(state: &State, status: &Status) -> (String, String) {
             },
         ),
         Status::NeedsDecision { decision } => {
-            let place = decision.place.as_ref().map(|place| format!("/{place}")).unwrap_or_default();
-            let kind = kebab(serde_json::to_value(decision.kind).unwrap_or_default());
-            ("needs-decision".into(), format!("{kind} in {}{place}", decision.phase))
+            let more = state.decisions.len().saturating_sub(1);
+            let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+            ("needs-decision".into(), format!("{}{more}", question(decision)))
         }
         Status::Done => ("done".into(), String::new()),
         Status::Failed { failure } => {

@@ -99,7 +99,7 @@ impl Follower {
                     None => self.reported(session, &used, at_ms),
                 })
             }
-            Event::SessionEnded { session, .. } => one(self.session(session)),
+            Event::SessionEnded { session, .. } | Event::SessionNotStarted { session, .. } => one(self.session(session)),
             Event::Bundled { phase, .. } => one(self.phase(phase, None)),
             Event::Ended { outcome } => {
                 let all = state.created.workflow.phases.iter().zip(&state.phases);

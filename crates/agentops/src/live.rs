@@ -150,6 +150,11 @@ impl Told {
         for words in repository_changes::short(view) {
             self.once(printer, format!("your repository changed {words}"));
         }
+        // While other lanes work, this is the only place that says that one of them waits.
+        for decision in view.decisions.iter().filter(|_| !at_rest(&view.status)) {
+            let words = screen::decision_words(decision.kind);
+            self.once(printer, format!("{} needs you: {words}", screen::location(decision)));
+        }
         for phase in &view.phases {
             for lane in &phase.lanes {
                 for session in &lane.sessions {

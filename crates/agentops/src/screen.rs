@@ -2,12 +2,12 @@
 
 use agentops_core::budget::{Amount, Usd};
 use agentops_core::ceiling::Enforcement;
-use agentops_core::run::{Approve, SessionEnd, Status, Verdict, Waiting};
+use agentops_core::run::{Approve, DecisionKind, SessionEnd, Status, Verdict, Waiting};
 use agentops_engine::chosen::{By, Chosen};
 use agentops_engine::plan;
 use agentops_engine::routing::RankedAgent;
 use agentops_engine::view::spending::SpentView;
-use agentops_engine::view::{GateView, LaneView, PhaseStateView, PhaseView, RunView, SessionView};
+use agentops_engine::view::{DecisionView, GateView, LaneView, PhaseStateView, PhaseView, RunView, SessionView};
 use agentops_route::router::Decision;
 
 use crate::printer::Printer;
@@ -276,6 +276,7 @@ fn session(session: &SessionView) -> String {
         _ => "? %".into(),
     };
     let end = match session.end {
+        None if session.exited.is_some() => " … its work is being kept",
         None if session.handing_over => " ⇢",
         None => " …",
         Some(SessionEnd::Completed) => "",
@@ -294,6 +295,8 @@ fn session(session: &SessionView) -> String {
         Some(SessionEnd::Cancelled) => " ✗ cancelled",
         Some(SessionEnd::Filtered) => " ✗ filtered files",
         Some(SessionEnd::Budget) => " ⇥ budget spent",
+        Some(SessionEnd::NotStarted) => " ✗ not started",
+        Some(SessionEnd::LaneLost) => " ✗ lane lost",
     };
     format!("{share}{end}")
 }
@@ -331,10 +334,6 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
     let changed: u32 = view.phases.iter().filter_map(|phase| phase.changed).sum();
     let files = if changed == 1 { "1 file".to_owned() } else { format!("{changed} files") };
     let share = view.largest_permille.map_or("unknown".into(), percent);
-    let detail = view
-        .detail
-        .as_deref()
-        .map(|text| text.lines().take(12).map(|l| format!("            {l}")).collect::<Vec<_>>().join("\n"));
     let mut lines = match &view.status {
         Status::Done => {
             let kept = view.laws.iter().filter(|law| law.held).count();
@@ -370,21 +369,21 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
             let words = hindrance.as_deref().unwrap_or("for `agentops resume`: no supervisor has its environment");
             vec![line(printer, "33", "waiting", words)]
         }
-        Status::NeedsDecision { decision } => {
-            let place = decision.place.as_ref().map(|place| format!("/{place}")).unwrap_or_default();
-            vec![line(
-                printer,
-                "33;1",
-                "needs you",
-                &format!("{}: {} in {}{place}", "decision", decision_words(decision), decision.phase),
-            )]
-        }
+        // Every question has lines of its own below.
+        Status::NeedsDecision { .. } => Vec::new(),
         Status::Failed { failure } => {
             vec![line(printer, "31;1", "failed", &format!("session {}: {}", failure.session, failure_words(failure)))]
         }
         Status::Cancelled => vec![line(printer, "31", "cancelled", &format!("{took}   {tokens}"))],
     };
-    lines.extend(detail);
+    if view.decisions.is_empty() {
+        lines.extend(view.detail.as_deref().into_iter().flat_map(detail));
+    }
+    for decision in &view.decisions {
+        let words = format!("decision: {} in {}", decision_words(decision.kind), location(decision));
+        lines.push(line(printer, "33;1", "needs you", &words));
+        lines.extend(decision.detail.as_deref().into_iter().flat_map(detail));
+    }
     lines.extend(budgets(view, printer));
     if let Some(closing) = &view.closing {
         let word = match closing {
@@ -397,6 +396,17 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
     }
     lines.push(line(printer, "1", "next", &view.next.join("  ·  ")));
     lines
+}
+
+/// The first lines of what a person should know, indented.
+fn detail(text: &str) -> impl Iterator<Item = String> {
+    text.lines().take(12).map(|line| format!("            {line}"))
+}
+
+/// `implement/two`
+pub fn location(decision: &DecisionView) -> String {
+    let place = decision.place.as_ref().map(|place| format!("/{place}")).unwrap_or_default();
+    format!("{}{place}", decision.phase)
 }
 
 fn sessions(view: &RunView) -> impl Iterator<Item = (&PhaseView, &LaneView, &SessionView)> {
@@ -459,9 +469,10 @@ fn amount(amount: Amount) -> String {
     format!("{} tokens, {}", thousands(amount.tokens), money(amount.micro_usd))
 }
 
-fn decision_words(decision: &agentops_core::run::Decision) -> &'static str {
-    use agentops_core::run::DecisionKind as Kind;
-    match decision.kind {
+/// A question in words.
+pub fn decision_words(kind: DecisionKind) -> &'static str {
+    use DecisionKind as Kind;
+    match kind {
         Kind::NoProgress => "two hand-overs in a row changed and found nothing",
         Kind::TooManySessions => "the lane has used up its sessions",
         Kind::GateRefused => "the gate refused more often than the workflow allows",
@@ -475,6 +486,11 @@ fn decision_words(decision: &agentops_core::run::Decision) -> &'static str {
         Kind::Budget => "a budget does not allow the next call",
         Kind::LaneFailed => "the lane could not be set up",
         Kind::ActionFailed => "git or the disk refused something",
+        Kind::CheckpointFailed => "the agent has exited and its work could not be kept",
+        Kind::NotStarted => "this machine could not start the agent",
+        Kind::Interrupted => "sessions were interrupted again and again",
+        Kind::CheckpointLost => "a checkpoint is gone",
+        Kind::LaneLost => "the lane was gone before its work was kept",
     }
 }
 

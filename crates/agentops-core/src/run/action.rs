@@ -5,8 +5,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::event::{Outcome, SessionEnd, Verdict};
-use super::state::{LaneState, Next, PhaseState, State, Stop};
+use super::event::{Event, Outcome, SessionEnd, SessionExit, Verdict};
+use super::state::{LaneState, Next, PhaseState, SessionState, State, Stop};
 use crate::id::{Commit, LaneId, Name, SessionId};
 use crate::workflow::{Check, Gate, Phase, Writes};
 
@@ -43,6 +43,13 @@ pub enum Key {
         session: SessionId,
         /// The takeover that does it.
         takeover: u32,
+    },
+    /// The lane of a session whose agent has exited is kept.
+    Checkpoint {
+        /// The session.
+        session: SessionId,
+        /// From 1.
+        attempt: u32,
     },
     /// The lanes of a phase are merged.
     Merge {
@@ -102,6 +109,7 @@ impl fmt::Display for Key {
             Key::HandOver { session } => write!(f, "{}/hand-over/{}", session.lane, session.ordinal),
             Key::Stop { session } => write!(f, "{}/stop/{}", session.lane, session.ordinal),
             Key::Salvage { session, takeover } => write!(f, "{}/salvage/{}.{takeover}", session.lane, session.ordinal),
+            Key::Checkpoint { session, attempt } => write!(f, "{}/checkpoint/{}.{attempt}", session.lane, session.ordinal),
             Key::Merge { phase, round, attempt } => write!(f, "{phase}/-/merge/{round}.{attempt}"),
             Key::Gate { phase, gate, round, attempt } => write!(f, "{phase}/{gate}/gate/{round}.{attempt}"),
             Key::Bundle { phase } => write!(f, "{phase}/-/bundle/1"),
@@ -116,6 +124,36 @@ impl fmt::Display for Key {
     }
 }
 
+impl Key {
+    /// Whether this event is an outcome of this very action. An outcome that comes twice or too late must not end another
+    /// action that looks the same.
+    #[must_use]
+    pub fn is_ended_by(&self, event: &Event) -> bool {
+        match (self, event) {
+            (_, Event::ActionFailed { key, .. }) => key == self,
+            (Key::Open { lane, .. }, Event::LaneOpened { lane: of, .. } | Event::LaneFailed { lane: of, .. }) => lane == of,
+            (
+                Key::Session { session },
+                Event::SessionExited { session: of, .. } | Event::SessionNotStarted { session: of, .. },
+            )
+            | (Key::Salvage { session, .. }, Event::SessionExited { session: of, .. })
+            | (Key::Checkpoint { session, .. }, Event::SessionEnded { session: of, .. }) => session == of,
+            (Key::Merge { phase, .. }, Event::Merged { phase: of, .. }) => phase == of,
+            (Key::Merge { phase, .. }, Event::Conflict { lane, .. }) => *phase == lane.phase,
+            (
+                Key::Gate { phase, gate, .. },
+                Event::GateEnded { phase: in_phase, gate: of, .. } | Event::ApprovalAsked { phase: in_phase, gate: of, .. },
+            ) => phase == in_phase && gate == of,
+            (Key::Bundle { phase }, Event::Bundled { phase: of, .. }) => phase == of,
+            (Key::Gate { .. }, Event::LawsChecked { .. })
+            | (Key::Record, Event::Recorded { .. })
+            | (Key::Publish, Event::Published { .. })
+            | (Key::CloseLanes, Event::LanesClosed) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Something for the world to do. Its outcome comes back as an event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
@@ -126,7 +164,8 @@ pub enum Action {
         /// The commit.
         base: Commit,
     },
-    /// Run one session. Ends with `SessionEnded`. Never repeated: a begun session that has not ended is salvaged.
+    /// Run one session. Ends with `SessionExited`, or with `SessionNotStarted` where no agent ran. Never repeated: a begun
+    /// session that has not exited is salvaged.
     StartSession {
         /// The session.
         session: SessionId,
@@ -151,14 +190,22 @@ pub enum Action {
         /// Why.
         why: Stop,
     },
-    /// Keep what is in the lane of a session whose supervisor died. Ends with `SessionEnded`. May be repeated.
+    /// End what may still run of a session whose supervisor died. Ends with `SessionExited`. May be repeated.
     Salvage {
+        /// The session.
+        session: SessionId,
+    },
+    /// Keep what is in the lane of a session whose agent has exited. Ends with `SessionEnded`. May be repeated: it starts no
+    /// agent and reads only the ledger, the blobs and the lane's files.
+    Checkpoint {
         /// The session.
         session: SessionId,
         /// What it was allowed to change.
         writes: Writes,
         /// The commit its changes are counted from.
         parent: Commit,
+        /// How its agent exited.
+        exit: Box<SessionExit>,
     },
     /// Merge these heads in order. Ends with `Merged` or `Conflict`. May be repeated.
     Merge {
@@ -226,7 +273,7 @@ impl State {
             self.tend_sessions(&mut due);
             if self.cancelled || self.failure.is_some() {
                 self.wind_down(&mut due);
-            } else if self.decision.is_none() {
+            } else if !self.asks_about_run() {
                 self.go_on(&mut due);
             }
         }
@@ -247,7 +294,9 @@ impl State {
                 let key = Key::Backoff { lane: lane.id.clone(), tries: backoff.tries };
                 timers.push(Timer { key, since_ms: backoff.since_ms, wait_ms: backoff.wait_ms });
             }
-            let Some(session) = lane.live().filter(|session| session.stop.is_none() && !session.orphaned) else { continue };
+            let Some(session) = lane.live().filter(|session| session.stop.is_none() && session.is_running()) else {
+                continue;
+            };
             if let Some(since_ms) = session.hand_over_since_ms {
                 let wait_ms = self.created.workflow.limits.hand_over_seconds_max * 1000;
                 timers.push(Timer { key: Key::HandOverLimit { session: session.id.clone() }, since_ms, wait_ms });
@@ -262,15 +311,27 @@ impl State {
         for lane in phase.all_lanes() {
             let Some(live) = lane.live() else { continue };
             let session = live.id.clone();
-            if live.orphaned {
-                let key = Key::Salvage { session: session.clone(), takeover: self.takeovers };
-                due.push((key, Action::Salvage { session, writes: lane.writes, parent: self.parent(lane) }));
+            if !live.is_running() {
+                if !self.asks_about(&lane.id) {
+                    due.push(self.keep(lane, live));
+                }
             } else if let Some(why) = live.stop {
                 due.push((Key::Stop { session: session.clone() }, Action::StopSession { session, why }));
             } else if live.hand_over_since_ms.is_some() {
                 due.push((Key::HandOver { session: session.clone() }, Action::AskHandOver { session }));
             }
         }
+    }
+
+    /// The agent of a session is gone: its lane is kept. Where its supervisor died, what may still run of it ends first.
+    fn keep(&self, lane: &LaneState, of: &SessionState) -> (Key, Action) {
+        let session = of.id.clone();
+        let Some(exit) = of.exit.clone() else {
+            let key = Key::Salvage { session: session.clone(), takeover: self.takeovers };
+            return (key, Action::Salvage { session });
+        };
+        let key = Key::Checkpoint { session: session.clone(), attempt: of.checkpoint_failures + 1 };
+        (key, Action::Checkpoint { session, writes: lane.writes, parent: self.parent(lane), exit })
     }
 
     /// The run ends before its time: everything under way ends first.
@@ -302,10 +363,12 @@ impl State {
                 _ => self.finish(Outcome::Done, due),
             };
         };
-        for lane in state.lanes.iter().filter(|lane| !lane.done) {
+        for lane in state.lanes.iter().filter(|lane| !lane.done && !self.asks_about(&lane.id)) {
             self.drive_lane(lane, self.tip(), due);
         }
-        if state.lanes.iter().any(|lane| !lane.done) {
+        // What comes after the lanes is one step after the other, so it waits for every question of the phase.
+        let asks = self.decisions.iter().any(|decision| decision.phase == phase.name);
+        if asks || state.lanes.iter().any(|lane| !lane.done) {
             return;
         }
         let Some(merged) = &state.merged else {

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use super::action::Key;
-use super::event::{Created, Event, Intent, Outcome, SessionEnd, Verdict};
+use super::event::{Created, Event, Outcome, Verdict};
 use super::state::{
-    Approval, Backoff, Bundle, Compared, Decision, DecisionKind, Failure, FailureKind, GateState, LaneState, Next,
-    PhaseState, Refusal, SessionState, State, Stop,
+    Approval, Bundle, Compared, Decision, DecisionKind, DecisionScope, LaneState, PhaseState, SessionState, State, Stop,
 };
-use crate::budget::Amount;
-use crate::ceiling::{StopReason, Window};
-use crate::id::{BlobId, LaneId, Name, SessionId};
-use crate::usage::Usage;
+use crate::id::{BlobId, LaneId, Name};
 use crate::workflow::{Check, Writes};
+
+mod gate;
+mod intent;
+mod session;
+
+use session::measure;
 
 /// An event that does not fit the state it is applied to. From a ledger it means damage; from a person it means that what
 /// they answered is no longer asked.
@@ -28,14 +30,6 @@ pub struct Illegal {
 pub(super) fn illegal<T>(event: &'static str, why: impl Into<String>) -> Result<T, Illegal> {
     Err(Illegal { event, why: why.into() })
 }
-
-/// Waits for a provider that fails: 5 s, 15 s, 45 s, 135 s, 405 s; then a person is asked.
-const BACKOFF_FIRST_MS: u64 = 5_000;
-const BACKOFF_TRIES_MAX: u32 = 5;
-/// Hand-overs in a row without progress before a person is asked.
-const IDLE_HAND_OVERS_MAX: u32 = 2;
-/// A gate that breaks this often in a row is a person's business.
-const BROKE_MAX: u32 = 2;
 
 impl State {
     /// The state after a run's first event.
@@ -57,8 +51,7 @@ impl State {
             events: 1,
             begun: Default::default(),
             waits_for_slot: Default::default(),
-            decision: None,
-            more_decisions: Vec::new(),
+            decisions: Vec::new(),
             failed: Default::default(),
             cancelled: false,
             failure: None,
@@ -110,7 +103,7 @@ impl State {
             Event::LaneFailed { lane, detail } => {
                 self.ended(|key| matches!(key, Key::Open { lane: opened, .. } if opened == lane), "lane-failed")?;
                 self.lane(lane, "lane-failed")?.open_failures += 1;
-                self.decide(DecisionKind::LaneFailed, lane, Some(detail));
+                self.decide_lane(DecisionKind::LaneFailed, lane, Some(detail));
             }
             Event::SlotAwaited { key } => {
                 if !self.begun.contains(key) || self.waits_for_slot.insert(key.clone(), at_ms).is_some() {
@@ -145,6 +138,10 @@ impl State {
                 let (during, changes) = (during.clone(), changes.clone());
                 self.compared.push(Compared { during, changes, count: *count, after_takeover: *after_takeover });
             }
+            Event::SessionNotStarted { session, detail, newest } => {
+                self.session_not_started(session, detail, newest.as_ref(), at_ms)?
+            }
+            Event::SessionExited { session, exit } => self.session_exited(session, exit)?,
             Event::SessionEnded { .. } => self.session_ended(event, at_ms)?,
             Event::Merged { phase, commit, changed } => {
                 self.ended(|key| matches!(key, Key::Merge { phase: merged, .. } if merged == phase), "merged")?;
@@ -161,7 +158,7 @@ impl State {
                 for merged in state.lanes.iter_mut().take_while(|merged| merged.id != *lane) {
                     merged.worked = false;
                 }
-                self.decide(DecisionKind::Conflict, lane, Some(detail));
+                self.decide_lane(DecisionKind::Conflict, lane, Some(detail));
             }
             Event::ApprovalAsked { phase, gate, shown } => {
                 self.gate_ended(phase, gate, "approval-asked")?;
@@ -212,15 +209,7 @@ impl State {
                 self.ended(|key| *key == Key::Publish, "published")?;
                 self.published = Some(commit.clone());
             }
-            Event::ActionFailed { key, detail } => {
-                self.ended(|begun| begun == key, "action-failed")?;
-                let index = self.current().min(self.phases.len().saturating_sub(1));
-                let phase = self.created.workflow.phases[index].name.clone();
-                self.failed.insert(key.clone());
-                let detail = Some(detail.clone());
-                // Even of a run that is being cancelled: somebody must know that it does not get on.
-                self.ask(Decision { kind: DecisionKind::ActionFailed, phase, place: None, detail });
-            }
+            Event::ActionFailed { key, detail } => self.action_failed(key, detail)?,
             Event::LanesClosed => {
                 self.ended(|key| *key == Key::CloseLanes, "lanes-closed")?;
                 self.lanes_closed = true;
@@ -306,261 +295,12 @@ impl State {
         }
         self.failed.clear();
         for lane in self.phases.iter_mut().flat_map(|phase| phase.lanes.iter_mut().chain(&mut phase.reviews)) {
-            if let Some(session) = lane.sessions.last_mut().filter(|session| session.end.is_none()) {
+            // One whose agent has exited is not lost with its supervisor: only its lane is still to be kept.
+            if let Some(session) = lane.sessions.last_mut().filter(|session| session.end.is_none() && session.exit.is_none())
+            {
                 session.orphaned = true;
             }
         }
-    }
-
-    fn session_ended(&mut self, event: &Event, at_ms: u64) -> Result<(), Illegal> {
-        let Event::SessionEnded {
-            session: id,
-            end,
-            checkpoint,
-            changed,
-            dropped,
-            artifacts,
-            hand_over,
-            transcript,
-            detail,
-            said,
-            omitted,
-        } = event
-        else {
-            return illegal("session-ended", "another event");
-        };
-        self.begun.retain(|key| match key {
-            Key::Session { session } | Key::HandOver { session } | Key::Stop { session } | Key::Salvage { session, .. } => {
-                session != id
-            }
-            _ => true,
-        });
-        let session = self.live(id, "session-ended")?;
-        session.ended_at_ms = Some(at_ms);
-        session.end = Some(*end);
-        session.settle();
-        (session.changed, session.dropped) = (*changed, *dropped);
-        session.transcript.clone_from(transcript);
-        session.hand_over.clone_from(hand_over);
-        session.detail.clone_from(detail);
-        session.said = *said;
-        session.omitted.clone_from(omitted);
-
-        let limit = usize::try_from(self.created.workflow.limits.sessions_max).unwrap_or(usize::MAX);
-        let retries = self.created.workflow.phase(&id.lane.phase).map_or(0, |phase| phase.retries);
-        let lane = self.lane(&id.lane, "session-ended")?;
-        // Up to format 4 the checkpoint of such a session held the raw content of filtered files: it is never built upon.
-        if checkpoint.is_some() && (*end != SessionEnd::Filtered || omitted.is_some()) {
-            lane.head.clone_from(checkpoint);
-            lane.worked = true;
-        }
-        let found = artifacts.iter().any(|(name, blob)| lane.artifacts.get(name) != Some(blob));
-        lane.artifacts.extend(artifacts.clone());
-        lane.next.reset_to = None;
-        lane.next.hand_over.clone_from(hand_over);
-        let counted =
-            lane.sessions[lane.counted_from..].iter().filter(|session| session.end != Some(SessionEnd::Interrupted)).count();
-        let mut decision = None;
-        match end {
-            SessionEnd::Completed => {
-                (lane.done, lane.failures, lane.idle_hand_overs, lane.backoff) = (true, 0, 0, None);
-                lane.next = Next::default();
-            }
-            SessionEnd::HandedOver | SessionEnd::Ceiling | SessionEnd::HandOverTimeout | SessionEnd::ContextLost => {
-                lane.backoff = None;
-                lane.idle_hand_overs = if *changed > 0 || found { 0 } else { lane.idle_hand_overs + 1 };
-                if lane.idle_hand_overs >= IDLE_HAND_OVERS_MAX {
-                    decision = Some(DecisionKind::NoProgress);
-                }
-            }
-            SessionEnd::Hung | SessionEnd::TimeLimit | SessionEnd::Failed => {
-                lane.failures += 1;
-                if lane.failures > retries {
-                    decision = Some(DecisionKind::AgentFailed);
-                }
-            }
-            SessionEnd::Provider => {
-                let tries = lane.backoff.as_ref().map_or(0, |backoff| backoff.tries) + 1;
-                if tries > BACKOFF_TRIES_MAX {
-                    decision = Some(DecisionKind::Provider);
-                    lane.backoff = None;
-                } else {
-                    let wait_ms = BACKOFF_FIRST_MS * 3u64.pow(tries - 1);
-                    lane.backoff = Some(Backoff { since_ms: at_ms, wait_ms, tries, over: false });
-                }
-            }
-            SessionEnd::NotLoggedIn => decision = Some(DecisionKind::NotLoggedIn),
-            SessionEnd::Filtered => decision = Some(DecisionKind::FilteredFiles),
-            SessionEnd::Budget => decision = Some(DecisionKind::Budget),
-            SessionEnd::UsageUnknown | SessionEnd::Refused | SessionEnd::Interrupted | SessionEnd::Cancelled => {}
-        }
-        if lane.done && omitted.as_ref().is_some_and(|omitted| omitted.unseen > 0) {
-            decision = Some(DecisionKind::WorkOmitted);
-        }
-        if decision.is_none() && !lane.done && counted >= limit {
-            decision = Some(DecisionKind::TooManySessions);
-        }
-        if let Some(kind) = decision {
-            self.decide(kind, &id.lane, detail.as_ref());
-        }
-        let failed = match end {
-            SessionEnd::UsageUnknown => Some(FailureKind::UsageUnknown),
-            SessionEnd::Refused => Some(FailureKind::Refused),
-            _ => None,
-        };
-        if let Some(kind) = failed {
-            self.failure = Some(Failure { kind, session: id.clone(), detail: detail.clone() });
-            self.stop_live(Stop::Cancelled);
-        }
-        // Where nothing is merged, a phase's result is its base.
-        let tip = self.tip().clone();
-        let (_, phase) =
-            self.phase_mut(&id.lane.phase).ok_or(Illegal { event: "session-ended", why: "no such phase".into() })?;
-        if phase.lanes.iter().all(|lane| lane.done && lane.writes == Writes::Artifacts) {
-            phase.merged = Some(tip);
-        }
-        Ok(())
-    }
-
-    fn gate_passed(
-        &mut self,
-        phase: &Name,
-        gate: &Name,
-        detail: Option<BlobId>,
-        output: Option<BlobId>,
-    ) -> Result<(), Illegal> {
-        let state = self.phase(phase, "gate-ended")?;
-        let broke = state.gates.get(gate).map_or(0, |gate| gate.broke);
-        state.gates.insert(gate.clone(), GateState { verdict: Verdict::Passed, detail, output, broke });
-        Ok(())
-    }
-
-    fn gate_broke(
-        &mut self,
-        phase: &Name,
-        gate: &Name,
-        detail: Option<BlobId>,
-        output: Option<BlobId>,
-    ) -> Result<(), Illegal> {
-        let state = self.phase(phase, "gate-ended")?;
-        let broke = state.gates.get(gate).map_or(0, |gate| gate.broke) + 1;
-        state.gates.insert(gate.clone(), GateState { verdict: Verdict::Broke, detail: detail.clone(), output, broke });
-        if broke % BROKE_MAX == 0 && !self.cancelled {
-            let lane = LaneId { phase: phase.clone(), lane: gate.clone() };
-            self.decide(DecisionKind::GateBroke, &lane, detail.as_ref());
-        }
-        Ok(())
-    }
-
-    fn gate_refused(
-        &mut self,
-        phase: &Name,
-        gate: &Name,
-        findings: Option<BlobId>,
-        output: Option<BlobId>,
-        lanes: &[Name],
-    ) -> Result<(), Illegal> {
-        let retries = self.created.workflow.phase(phase).map_or(0, |phase| phase.retries);
-        let state = self.phase(phase, "gate-ended")?;
-        let broke = state.gates.get(gate).map_or(0, |gate| gate.broke);
-        let detail = findings.clone();
-        state.gates.insert(gate.clone(), GateState { verdict: Verdict::Refused, detail, output, broke });
-        let refusal = Refusal { gate: gate.clone(), round: state.round, lanes: lanes.to_vec(), findings: findings.clone() };
-        state.refusals.push(refusal);
-        if state.round > retries + state.extra_rounds {
-            let place = LaneId { phase: phase.clone(), lane: gate.clone() };
-            self.decide(DecisionKind::GateRefused, &place, findings.as_ref());
-        } else {
-            state.next_round();
-        }
-        Ok(())
-    }
-
-    fn intent(&mut self, intent: &Intent) -> Result<(), Illegal> {
-        match intent {
-            Intent::Approve { shown } | Intent::Reject { shown, .. } => {
-                let index = self.current();
-                let asked = self.phases.get(index).and_then(|phase| phase.approval.clone());
-                let Some(approval) = asked.filter(|_| !self.cancelled) else {
-                    return illegal("the answer", "nothing waits for an approval");
-                };
-                if approval.shown != *shown {
-                    return illegal("the answer", "what waits for approval has changed since it was shown");
-                }
-                self.phases[index].approval = None;
-                let phase = self.created.workflow.phases[index].name.clone();
-                match intent {
-                    Intent::Reject { message, .. } => {
-                        self.gate_refused(&phase, &approval.gate, Some(message.clone()), None, &[])?
-                    }
-                    _ => self.gate_passed(&phase, &approval.gate, Some(approval.shown), None)?,
-                }
-            }
-            Intent::Cancel => {
-                if self.cancelled {
-                    return illegal("cancel", "the run is being cancelled");
-                }
-                (self.cancelled, self.decision) = (true, None);
-                self.more_decisions.clear();
-                self.failed.clear();
-                self.stop_live(Stop::Cancelled);
-            }
-            Intent::Raise { scope, limits } => self.raise(scope, *limits)?,
-            Intent::Resume => {
-                let Some(decision) = self.decision.take() else {
-                    return illegal("resume", "the run does not wait for a decision");
-                };
-                self.failed.clear();
-                self.resume(&decision)?;
-                for decision in std::mem::take(&mut self.more_decisions) {
-                    self.resume(&decision)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A person says "go on": the counter that stopped the run begins anew.
-    fn resume(&mut self, decision: &Decision) -> Result<(), Illegal> {
-        let state = self.phase(&decision.phase, "resume")?;
-        match decision.kind {
-            DecisionKind::GateRefused => {
-                state.extra_rounds += 1;
-                state.next_round();
-            }
-            DecisionKind::GateBroke => {}
-            DecisionKind::WorkOmitted => {
-                let lanes = state.lanes.iter_mut().chain(&mut state.reviews);
-                lanes.filter(|lane| Some(&lane.id.lane) == decision.place.as_ref()).for_each(LaneState::accept_omitted);
-            }
-            DecisionKind::Conflict => {
-                let reset_to = state.integrated.clone();
-                let place = decision.place.as_ref();
-                if let Some(lane) = state.lanes.iter_mut().find(|lane| Some(&lane.id.lane) == place) {
-                    (lane.done, lane.worked) = (false, false);
-                    lane.counted_from = lane.sessions.len();
-                    lane.next = Next { hand_over: None, findings: decision.detail.clone(), reset_to };
-                }
-            }
-            _ => {
-                let place = decision.place.as_ref();
-                let lanes = state.lanes.iter_mut().chain(&mut state.reviews);
-                for lane in lanes.filter(|lane| Some(&lane.id.lane) == place) {
-                    (lane.idle_hand_overs, lane.failures, lane.backoff) = (0, 0, None);
-                    lane.counted_from = lane.sessions.len();
-                    if decision.kind == DecisionKind::FilteredFiles {
-                        lane.next.findings.clone_from(&decision.detail);
-                        if lane.sessions.last().is_some_and(|session| session.omitted.is_some()) {
-                            // The checkpoint has everything else, and the filtered files stay in the lane.
-                            lane.accept_omitted();
-                        } else {
-                            lane.next.reset_to = lane.head.clone().or_else(|| lane.opened.clone());
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     fn fired(&mut self, key: &Key) -> Result<(), Illegal> {
@@ -601,47 +341,64 @@ impl State {
 
     /// Takes out the one begun key that an outcome belongs to.
     fn ended(&mut self, of: impl Fn(&Key) -> bool, event: &'static str) -> Result<(), Illegal> {
-        let Some(key) = self.begun.iter().find(|key| of(key)).cloned() else {
+        let mut fitting = self.begun.iter().filter(|key| of(key));
+        let Some(key) = fitting.next().cloned() else {
             return illegal(event, "no such action is under way");
         };
+        if fitting.next().is_some() {
+            return illegal(event, "it would end more than one action");
+        }
         self.begun.remove(&key);
         Ok(())
     }
 
-    fn gate_ended(&mut self, phase: &Name, gate: &Name, event: &'static str) -> Result<(), Illegal> {
-        let at = self.created.workflow.phases.get(self.current()).map(|phase| phase.name.clone());
-        if at.as_ref() != Some(phase) {
-            return illegal(event, format!("phase {phase} is not under way"));
-        }
-        self.ended(|key| matches!(key, Key::Gate { phase: p, gate: g, .. } if p == phase && g == gate), event)
-    }
-
-    fn laws_gate(&self) -> Option<(Name, Name)> {
-        let phase = self.created.workflow.phases.get(self.current())?;
-        let gate = phase.gates.iter().find(|gate| gate.check == Check::Laws)?;
-        Some((phase.name.clone(), gate.name.clone()))
-    }
-
-    fn decide(&mut self, kind: DecisionKind, place: &LaneId, detail: Option<&BlobId>) {
-        if self.cancelled {
-            return;
-        }
-        let (phase, place) = (place.phase.clone(), Some(place.lane.clone()));
-        self.ask(Decision { kind, phase, place, detail: detail.cloned() });
-    }
-
-    fn ask(&mut self, decision: Decision) {
-        match &self.decision {
-            None => self.decision = Some(decision),
-            Some(_) => self.more_decisions.push(decision),
-        }
-    }
-
-    fn stop_live(&mut self, why: Stop) {
-        for lane in self.phases.iter_mut().flat_map(|phase| phase.lanes.iter_mut().chain(&mut phase.reviews)) {
-            if let Some(live) = lane.sessions.last_mut().filter(|session| session.end.is_none()) {
-                live.stop.get_or_insert(why);
+    /// A step of ours failed. What it is about waits for a person; nothing that had ended before runs again.
+    fn action_failed(&mut self, key: &Key, detail: &BlobId) -> Result<(), Illegal> {
+        self.ended(|begun| begun == key, "action-failed")?;
+        let (scope, phase, place) = match key {
+            Key::Open { lane, .. } | Key::Backoff { lane, .. } => {
+                (DecisionScope::Lane, lane.phase.clone(), Some(lane.lane.clone()))
             }
+            Key::Session { session }
+            | Key::HandOver { session }
+            | Key::Stop { session }
+            | Key::Salvage { session, .. }
+            | Key::Checkpoint { session, .. }
+            | Key::HandOverLimit { session } => {
+                (DecisionScope::Lane, session.lane.phase.clone(), Some(session.lane.lane.clone()))
+            }
+            Key::Gate { phase, gate, .. } => (DecisionScope::Gate, phase.clone(), Some(gate.clone())),
+            Key::Merge { phase, .. } | Key::Bundle { phase } => (DecisionScope::Run, phase.clone(), None),
+            Key::Record | Key::Publish | Key::StopWork | Key::CloseLanes | Key::End => {
+                let index = self.current().min(self.phases.len().saturating_sub(1));
+                (DecisionScope::Run, self.created.workflow.phases[index].name.clone(), None)
+            }
+        };
+        let kind = match key {
+            Key::Checkpoint { session, .. } => {
+                self.live(session, "action-failed")?.checkpoint_failures += 1;
+                DecisionKind::CheckpointFailed
+            }
+            _ => DecisionKind::ActionFailed,
+        };
+        self.failed.insert(key.clone());
+        // Even of a run that is being cancelled: somebody must know that it does not get on.
+        self.decisions.push(Decision { kind, scope, phase, place, detail: Some(detail.clone()) });
+        Ok(())
+    }
+
+    fn decide_lane(&mut self, kind: DecisionKind, lane: &LaneId, detail: Option<&BlobId>) {
+        self.decide(kind, DecisionScope::Lane, &lane.phase, &lane.lane, detail);
+    }
+
+    fn decide_gate(&mut self, kind: DecisionKind, phase: &Name, gate: &Name, detail: Option<&BlobId>) {
+        self.decide(kind, DecisionScope::Gate, phase, gate, detail);
+    }
+
+    fn decide(&mut self, kind: DecisionKind, scope: DecisionScope, phase: &Name, place: &Name, detail: Option<&BlobId>) {
+        if !self.cancelled {
+            let (phase, place) = (phase.clone(), Some(place.clone()));
+            self.decisions.push(Decision { kind, scope, phase, place, detail: detail.cloned() });
         }
     }
 
@@ -657,105 +414,5 @@ impl State {
             Some(lane) => Ok(lane),
             None => illegal(event, format!("there is no lane {id}")),
         }
-    }
-
-    /// A live session of this supervisor. One of a dead supervisor was ended with it: what it says now is not believed, and
-    /// nothing would come of its calls.
-    fn own(&mut self, id: &SessionId, event: &'static str) -> Result<&mut SessionState, Illegal> {
-        let live = self.live(id, event)?;
-        if live.orphaned { illegal(event, format!("session {id} went with its supervisor")) } else { Ok(live) }
-    }
-
-    fn live(&mut self, id: &SessionId, event: &'static str) -> Result<&mut SessionState, Illegal> {
-        let lane = self.lane(&id.lane, event)?;
-        match lane.sessions.last_mut().filter(|session| session.id == *id && session.end.is_none()) {
-            Some(session) => Ok(session),
-            None => illegal(event, format!("session {id} is not under way")),
-        }
-    }
-}
-
-impl PhaseState {
-    /// Opens the next round: those who were refused work again on what was merged so far.
-    fn next_round(&mut self) {
-        let Some(refusal) = self.refusals.last().cloned() else { return };
-        self.round += 1;
-        self.merged = None;
-        self.gates.clear();
-        let first = self.lanes.first().map(|lane| lane.id.lane.clone());
-        for lane in &mut self.lanes {
-            lane.worked = false;
-            let again =
-                refusal.lanes.contains(&lane.id.lane) || (refusal.lanes.is_empty() && Some(&lane.id.lane) == first.as_ref());
-            if again {
-                lane.done = false;
-                lane.counted_from = lane.sessions.len();
-                let reset_to = if lane.writes == Writes::Files { self.integrated.clone() } else { None };
-                lane.next = Next { hand_over: None, findings: refusal.findings.clone(), reset_to };
-            }
-        }
-    }
-}
-
-impl SessionState {
-    fn new(id: SessionId, at_ms: u64) -> Self {
-        Self {
-            id,
-            began_at_ms: at_ms,
-            ended_at_ms: None,
-            orphaned: false,
-            facts: None,
-            largest: 0,
-            window: None,
-            usage: Usage::default(),
-            calls: 0,
-            spent: Amount::ZERO,
-            granted: Amount::ZERO,
-            hand_over_since_ms: None,
-            stop: None,
-            end: None,
-            changed: 0,
-            dropped: 0,
-            transcript: None,
-            hand_over: None,
-            detail: None,
-            said: None,
-            omitted: None,
-        }
-    }
-}
-
-impl LaneState {
-    /// A person has seen what the newest checkpoint does not hold.
-    fn accept_omitted(&mut self) {
-        if let Some(omitted) = self.sessions.last().and_then(|session| session.omitted.as_ref()) {
-            self.accepted = Some(omitted.list.clone());
-        }
-    }
-}
-
-/// Invariant 1 in the state: the largest context of any of the session's conversations, the smallest window, and the marks.
-fn measure(
-    session: &mut SessionState,
-    usage: Option<Usage>,
-    context: u64,
-    window: u64,
-    sub_agent: bool,
-    stop: Option<StopReason>,
-    at_ms: u64,
-) {
-    session.calls += 1;
-    session.largest = session.largest.max(context);
-    session.usage.add(usage.unwrap_or_default());
-    // Zero means unknown: it must not take the ceiling away.
-    session.window = [session.window, Some(window)].into_iter().flatten().filter(|window| *window > 0).min();
-    if let Some(reason) = stop {
-        session.stop.get_or_insert(Stop::Meter(reason));
-    }
-    let Some(window) = session.window.and_then(Window::new) else { return };
-    if context >= window.ceiling() {
-        session.stop.get_or_insert(Stop::Meter(StopReason::Ceiling));
-    } else if context >= window.soft_mark() && !sub_agent {
-        session.hand_over_since_ms.get_or_insert(at_ms);
     }
 }

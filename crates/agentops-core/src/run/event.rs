@@ -108,6 +108,25 @@ pub enum Event {
         /// The supervisor died in between, so the user may have made them before the run went on.
         after_takeover: bool,
     },
+    /// This machine could not start the agent of a session: git, the disk or a text of the run's own failed. No agent ran.
+    SessionNotStarted {
+        /// The session.
+        session: SessionId,
+        /// What failed, for a person.
+        detail: BlobId,
+        /// Set where the commit that the session should start from is gone: the newest commit of the lane that still exists.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newest: Option<Commit>,
+    },
+    /// The agent program of a session has exited, and nothing of its process tree lives. Its lane is not kept yet. Everything
+    /// that only its supervisor knew is in here, so that any supervisor can keep the lane from the ledger, the blobs and the
+    /// lane's files.
+    SessionExited {
+        /// The session.
+        session: SessionId,
+        /// How it exited.
+        exit: Box<SessionExit>,
+    },
     /// A session is over and its lane's state is kept.
     SessionEnded {
         /// The session.
@@ -327,6 +346,28 @@ pub struct Omitted {
     pub unseen: u32,
 }
 
+/// What a supervisor knows when an agent program has exited, besides the lane's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionExit {
+    /// How it ended. A checkpoint can still find that it ended otherwise: see [`SessionEnd::Filtered`].
+    pub end: SessionEnd,
+    /// What a person should know, e.g. the program's own error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<BlobId>,
+    /// The agent's last message: its document where it could write no file, or its hand-over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<BlobId>,
+    /// What it did last, a line each, for a mechanical hand-over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trail: Option<BlobId>,
+    /// The session's transcript, redacted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transcript: Option<BlobId>,
+    /// What the program itself said that its calls used, where that differs from what the gateway saw by more than 1 %.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<Usage>,
+}
+
 /// How a session ended, as the supervisor saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -363,6 +404,10 @@ pub enum SessionEnd {
     Filtered,
     /// A budget does not allow its next call.
     Budget,
+    /// This machine could not start its agent; no agent ran.
+    NotStarted,
+    /// Its lane was gone before its work was kept.
+    LaneLost,
 }
 
 /// What a gate found.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::action::Key;
-use super::event::{Closing, Created, Omitted, Outcome, SessionEnd, SessionFacts, Verdict};
+use super::event::{Closing, Created, Omitted, Outcome, SessionEnd, SessionExit, SessionFacts, Verdict};
 use crate::budget::{Amount, Limits, Scope};
 use crate::ceiling::StopReason;
 use crate::id::{BlobId, Commit, LaneId, Name, SessionId};
@@ -30,10 +30,8 @@ pub struct State {
     pub begun: BTreeSet<Key>,
     /// Actions under way that wait for a slot, and since when, in Unix milliseconds.
     pub waits_for_slot: BTreeMap<Key, u64>,
-    /// What a person must decide before it goes on.
-    pub decision: Option<Decision>,
-    /// What came up while a decision was open already; the same answer is for all of it.
-    pub more_decisions: Vec<Decision>,
+    /// What persons must decide, oldest first. Each stops only what it is about: a lane, a gate, or the run.
+    pub decisions: Vec<Decision>,
     /// Actions that failed; none of them starts again before a person says so or another supervisor takes over.
     pub failed: BTreeSet<Key>,
     /// A person wants it to end.
@@ -191,6 +189,12 @@ pub struct LaneState {
     pub idle_hand_overs: u32,
     /// Failed sessions in a row.
     pub failures: u32,
+    /// Interrupted sessions in a row.
+    pub interruptions: u32,
+    /// Interrupted sessions in a row without a changed file or a new document.
+    pub idle_interruptions: u32,
+    /// The newest commit of the lane that still exists; set while a person is asked because a newer checkpoint is gone.
+    pub restore_to: Option<Commit>,
     /// Sessions before this index do not count towards the limit: a person allowed more.
     pub counted_from: usize,
     /// The list of what its checkpoints do not hold that a person accepted last.
@@ -252,8 +256,14 @@ pub struct SessionState {
     pub hand_over_since_ms: Option<u64>,
     /// It must be stopped.
     pub stop: Option<Stop>,
-    /// How it ended.
+    /// How its agent exited; its lane is kept after that.
+    pub exit: Option<Box<SessionExit>>,
+    /// How often its lane could not be kept.
+    pub checkpoint_failures: u32,
+    /// How it ended; set when its lane is kept.
     pub end: Option<SessionEnd>,
+    /// The lane's files at its end.
+    pub checkpoint: Option<Commit>,
     /// Files that it changed.
     pub changed: u32,
     /// Changes that were dropped.
@@ -284,14 +294,28 @@ pub enum Stop {
 /// What a person must decide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Decision {
-    /// What about.
+    /// The question.
     pub kind: DecisionKind,
+    /// What waits for the answer; everything else goes on.
+    pub scope: DecisionScope,
     /// The phase.
     pub phase: Name,
-    /// The lane or the gate, where there is one.
+    /// The lane or the gate; absent where the run waits.
     pub place: Option<Name>,
     /// More about it.
     pub detail: Option<BlobId>,
+}
+
+/// What waits for a person's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecisionScope {
+    /// One lane. Other lanes of its phase go on.
+    Lane,
+    /// One gate.
+    Gate,
+    /// The whole run.
+    Run,
 }
 
 /// Questions a run can stop at.
@@ -324,6 +348,16 @@ pub enum DecisionKind {
     LaneFailed,
     /// Git or the disk refused something.
     ActionFailed,
+    /// An agent has exited and its work could not be kept.
+    CheckpointFailed,
+    /// This machine could not start a session's agent.
+    NotStarted,
+    /// The lane's sessions were interrupted again and again.
+    Interrupted,
+    /// A checkpoint of the lane is gone.
+    CheckpointLost,
+    /// The lane was gone before a session's work was kept.
+    LaneLost,
 }
 
 /// Why a run cannot go on.
@@ -407,6 +441,9 @@ impl LaneState {
             artifacts: BTreeMap::new(),
             idle_hand_overs: 0,
             failures: 0,
+            interruptions: 0,
+            idle_interruptions: 0,
+            restore_to: None,
             counted_from: 0,
             accepted: None,
             backoff: None,
@@ -421,6 +458,12 @@ impl LaneState {
 }
 
 impl SessionState {
+    /// Whether its agent may be at work under the present supervisor.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.end.is_none() && self.exit.is_none() && !self.orphaned
+    }
+
     /// Largest share of the window in thousandths; `None`: no call was measured.
     #[must_use]
     pub fn permille(&self) -> Option<u64> {
@@ -455,9 +498,9 @@ impl State {
     #[must_use]
     pub fn had_rework(&self) -> bool {
         self.phases.iter().any(|phase| !phase.refusals.is_empty())
-            || self
-                .sessions()
-                .any(|(_, session)| !matches!(session.end, None | Some(SessionEnd::Completed | SessionEnd::Interrupted)))
+            || self.sessions().any(|(_, session)| {
+                !matches!(session.end, None | Some(SessionEnd::Completed | SessionEnd::Interrupted | SessionEnd::NotStarted))
+            })
     }
 
     /// All tokens of all calls.
@@ -468,6 +511,21 @@ impl State {
             total.add(session.usage);
         }
         total
+    }
+
+    /// Whether a person is asked about this lane, or about the whole run.
+    #[must_use]
+    pub fn asks_about(&self, lane: &LaneId) -> bool {
+        let about_lane = |decision: &Decision| {
+            decision.scope == DecisionScope::Lane
+                && decision.phase == lane.phase
+                && decision.place.as_ref() == Some(&lane.lane)
+        };
+        self.asks_about_run() || self.decisions.iter().any(about_lane)
+    }
+
+    pub(super) fn asks_about_run(&self) -> bool {
+        self.decisions.iter().any(|decision| decision.scope == DecisionScope::Run)
     }
 
     pub(super) fn lane_mut(&mut self, id: &LaneId) -> Option<&mut LaneState> {

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::action::Key;
 use super::event::Outcome;
-use super::state::{Decision, Failure, SessionState, State};
-use crate::id::{BlobId, LaneId, Name, RunId, SessionId};
+use super::state::{Decision, Failure, PhaseState, State};
+use crate::id::{BlobId, LaneId, Name, RunId};
 
 /// The state of a run in a person's words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -83,27 +83,24 @@ impl State {
             (Some((Outcome::Failed, _)), Some(failure)) => return Status::Failed { failure: failure.clone() },
             _ => {}
         }
-        let phase = self.phases.get(self.current());
-        // A session that went with its supervisor is under way only as long as its salvage is.
-        let salvaged =
-            |id: &SessionId| self.begun.iter().any(|key| matches!(key, Key::Salvage { session, .. } if session == id));
-        let under_way = |session: &SessionState| !session.orphaned || salvaged(&session.id);
-        let live = phase.is_some_and(|phase| phase.all_lanes().any(|lane| lane.live().is_some_and(under_way)));
-        if let Some(decision) = self.decision.as_ref().filter(|_| !live) {
-            return Status::NeedsDecision { decision: decision.clone() };
-        }
-        if let (false, Some(phase)) = (live, phase) {
-            if let Some(approval) = &phase.approval {
+        // What is under way ends by itself, so that is what the run does, whatever else waits for a person.
+        let working = self.begun.iter().any(|key| *key != Key::StopWork);
+        if !working {
+            let phase = self.phases.get(self.current());
+            if let Some(approval) = phase.and_then(|phase| phase.approval.as_ref()) {
                 let (shown, since_ms) = (approval.shown.clone(), approval.since_ms);
-                let name = self.created.workflow.phases[self.current()].name.clone();
-                return Status::Waiting { waiting: Waiting::Approval { phase: name, shown, since_ms } };
+                let phase = self.created.workflow.phases[self.current()].name.clone();
+                return Status::Waiting { waiting: Waiting::Approval { phase, shown, since_ms } };
             }
-            let waits = phase.all_lanes().filter_map(|lane| lane.backoff.as_ref()).filter(|backoff| !backoff.over);
-            if let (true, Some(until_ms)) = (
-                supervised && self.actions().is_empty() && self.begun.is_empty(),
-                waits.map(|backoff| backoff.since_ms + backoff.wait_ms).min(),
-            ) {
-                return Status::Waiting { waiting: Waiting::Provider { until_ms } };
+            let lanes = phase.into_iter().flat_map(PhaseState::all_lanes);
+            let waits = lanes.filter_map(|lane| lane.backoff.as_ref()).filter(|backoff| !backoff.over);
+            let next_try = waits.map(|backoff| backoff.since_ms + backoff.wait_ms).min();
+            match (self.decisions.first(), next_try) {
+                (_, Some(until_ms)) if supervised && self.actions().is_empty() && !self.asks_about_run() => {
+                    return Status::Waiting { waiting: Waiting::Provider { until_ms } };
+                }
+                (Some(decision), _) => return Status::NeedsDecision { decision: decision.clone() },
+                _ => {}
             }
         }
         if !supervised {

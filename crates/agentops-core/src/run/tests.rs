@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+mod decisions;
 mod slots;
 mod spent;
 
@@ -104,7 +105,20 @@ impl World {
         self.choices.pop().map_or(0, |choice| choice % among)
     }
 
+    /// The agent exits, and its lane is kept.
     fn session_end(&mut self, session: &crate::id::SessionId, end: SessionEnd, writes: bool) {
+        self.append(exited(session, end));
+        let (key, action) = self.due(|action| matches!(action, Action::Checkpoint { .. })).expect("a checkpoint is due");
+        self.append(Event::Began { key });
+        assert!(matches!(action, Action::Checkpoint { exit, .. } if exit.end == end));
+        self.kept(session, end, writes);
+    }
+
+    fn due(&self, of: impl Fn(&Action) -> bool) -> Option<(Key, Action)> {
+        self.state.actions().into_iter().find(|(_, action)| of(action))
+    }
+
+    fn kept(&mut self, session: &crate::id::SessionId, end: SessionEnd, writes: bool) {
         let (changed, id) = (u32::from(self.choose(3) != 1), self.fresh());
         let artifacts = if changed > 0 { BTreeMap::from([("findings.md".to_owned(), blob(id))]) } else { BTreeMap::new() };
         let omitted = (writes && self.choose(8) == 7).then(|| Omitted { list: blob(id), unseen: 1 });
@@ -160,9 +174,10 @@ impl World {
                 7 => self.append(Event::LaneFailed { lane, detail: blob(9) }),
                 _ => self.append(Event::LaneOpened { lane, base }),
             },
-            Action::StartSession { session, writes, .. } => self.session(&session, writes == crate::workflow::Writes::Files),
-            Action::Salvage { session, writes, .. } => {
-                self.session_end(&session, SessionEnd::Interrupted, writes == crate::workflow::Writes::Files)
+            Action::StartSession { session, .. } => self.session(&session),
+            Action::Salvage { session } => self.append(exited(&session, SessionEnd::Interrupted)),
+            Action::Checkpoint { session, writes, exit, .. } => {
+                self.kept(&session, exit.end, writes == crate::workflow::Writes::Files)
             }
             Action::Merge { phase, onto, heads, .. } => match (self.choose(6), heads.first()) {
                 (5, Some((lane, _))) => self.append(Event::Conflict { lane: lane.clone(), onto, detail: blob(8) }),
@@ -187,7 +202,7 @@ impl World {
         }
     }
 
-    fn session(&mut self, session: &crate::id::SessionId, writes: bool) {
+    fn session(&mut self, session: &crate::id::SessionId) {
         let facts = SessionFacts {
             model: None,
             version: None,
@@ -224,7 +239,7 @@ impl World {
             SessionEnd::UsageUnknown,
         ];
         let end = ends[usize::from(self.choose(12))];
-        self.session_end(session, end, writes);
+        self.append(exited(session, end));
     }
 
     fn gate(&mut self, phase: Name, gate: &crate::workflow::Gate) {
@@ -246,6 +261,11 @@ impl World {
             }
         }
     }
+}
+
+fn exited(session: &crate::id::SessionId, end: SessionEnd) -> Event {
+    let exit = SessionExit { end, detail: None, message: None, trail: None, transcript: None, said: None };
+    Event::SessionExited { session: session.clone(), exit: Box::new(exit) }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use agentops_core::agent::AgentRef;
 use agentops_core::id::{BlobId, Commit, LaneId, Name, SessionId};
-use agentops_core::run::{Approve, FORMAT, SessionEnd, Verdict};
+use agentops_core::run::{Approve, FORMAT, SessionEnd, SessionExit, Verdict};
 use agentops_core::workflow::raw::RawWorkflow;
 
 use super::*;
@@ -148,7 +148,10 @@ fn end(conductor: &mut Small, session: &SessionId, end: SessionEnd) {
         said: None,
         omitted: None,
     };
-    outcome(conductor, Key::Session { session: session.clone() }, event).expect("the session ends");
+    let exit = SessionExit { end, detail: None, message: None, trail: None, transcript: None, said: None };
+    let exited = Event::SessionExited { session: session.clone(), exit: Box::new(exit) };
+    outcome(conductor, Key::Session { session: session.clone() }, exited).expect("the agent exits");
+    outcome(conductor, Key::Checkpoint { session: session.clone(), attempt: 1 }, event).expect("its lane is kept");
 }
 
 #[test]

@@ -122,8 +122,8 @@ fn losses(heading: &str, fidelity: &Fidelity, whole: &str) -> String {
 
 /// What a session did, from its transcript, for the session that goes on, with what of it is lost; none where the transcript
 /// tells nothing.
-pub(super) fn of_transcript(ctx: &Ctx, run: &RunId, session: &SessionId) -> Option<String> {
-    let made = read_transcript(ctx, run, session, HANDOVER_TOKENS)?;
+pub(super) fn of_transcript(run: &RunId, session: &SessionId, transcript: &[u8]) -> Option<String> {
+    let made = transcript::compress(transcript, HANDOVER_TOKENS).ok()?;
     if made.text.trim().is_empty() {
         return None;
     }
@@ -133,17 +133,12 @@ pub(super) fn of_transcript(ctx: &Ctx, run: &RunId, session: &SessionId) -> Opti
 }
 
 /// What the session's own hand-over leaves out that its transcript shows, of the kinds that no file in the lane can tell.
-pub(super) fn left_out(ctx: &Ctx, run: &RunId, session: &SessionId, hand_over: &str) -> String {
+pub(super) fn left_out(run: &RunId, session: &SessionId, transcript: &[u8], hand_over: &str) -> String {
     const TOLD_BY_NO_FILE: [Class; 4] = [Class::Constraint, Class::FailingTest, Class::Error, Class::DeadEnd];
-    let Some(made) = read_transcript(ctx, run, session, HANDOVER_TOKENS) else { return String::new() };
+    let Ok(made) = transcript::compress(transcript, HANDOVER_TOKENS) else { return String::new() };
     let facts: Vec<Fact> = made.facts.into_iter().filter(|fact| TOLD_BY_NO_FILE.contains(&fact.class)).collect();
     let whole = format!("`agentops logs {run} --raw` has the transcript of {session}");
     losses("Not in this hand-over", &Fidelity::of(&facts, hand_over), &whole)
-}
-
-fn read_transcript(ctx: &Ctx, run: &RunId, session: &SessionId, tokens: u64) -> Option<Compressed> {
-    let bytes = std::fs::read(ctx.paths.transcript(run, session)).ok()?;
-    transcript::compress(&bytes, tokens).ok()
 }
 
 /// A program's output, as the findings of a gate that refused have it.

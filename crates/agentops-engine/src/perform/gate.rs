@@ -109,7 +109,7 @@ fn command(
     work::drop_lane(ctx, run, &lane)?;
     let output = ran.output.text();
     let named = format!("`{}` {}", argv.join(" "), ran.how());
-    if ran.stopped || ran.not_started.is_some() {
+    if ran.broke() {
         return ended(ctx, phase, gate, Verdict::Broke, Some(named), Some(&output), vec![]);
     }
     if ran.succeeded() {

@@ -12,12 +12,11 @@ use agentops_agents::keeper::{EndReason, Ended, FromKeeper, Keeper, KeeperSpec, 
 use agentops_agents::{registry, strays};
 use agentops_core::agent::AgentRef;
 use agentops_core::ceiling::{Enforcement, Meter, Preflight, StopReason, Verdict, Window, estimate_tokens};
-use agentops_core::id::{BlobId, Commit, RunId, SessionId};
+use agentops_core::id::{BlobId, Commit, Name, RunId, SessionId};
 use agentops_core::models;
-use agentops_core::run::{Event, Key, Next, PhaseState, SessionEnd, SessionFacts, State, Stop};
+use agentops_core::run::{Event, Key, Next, PhaseState, SessionEnd, SessionExit, SessionFacts, State, Stop};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
-use agentops_git::lanes;
 
 use super::flow::Flow;
 use super::gateway::{Opening, Way};
@@ -30,7 +29,8 @@ mod left;
 mod transcript;
 mod wire;
 
-use left::{Left, wrap_up};
+pub(super) use left::{Checkpoint, checkpoint};
+use left::{Left, clear_hand_over};
 use transcript::Transcript;
 
 /// A session to run.
@@ -38,99 +38,118 @@ pub(super) struct Job {
     pub run: RunId,
     pub state: State,
     pub session: SessionId,
-    pub agent: AgentRef,
+    pub agent: Name,
     pub writes: Writes,
     pub parent: Commit,
     pub next: Next,
-}
-
-/// A session whose supervisor died.
-pub(super) struct Salvage {
-    pub run: RunId,
-    pub state: State,
-    pub session: SessionId,
-    pub writes: Writes,
-    pub parent: Commit,
 }
 
 /// Tokens that an agent program's own prompt and tools are counted as when it does not say. Claude Code says (17k to 19k with
 /// its usual tools); programs that do not are counted as that.
 const BASE_TOKENS_UNKNOWN: u64 = 19_000;
 
+/// Runs the session's agent to its exit. What it leaves in its lane is kept by an action of its own.
 pub(super) fn run(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>) {
     let during = Key::Session { session: job.session.clone() };
-    let ended = match slot::take(ctx, &job.run, &during, &tx, &rx) {
+    let not_started = |words: &str| {
+        let session = job.session.clone();
+        ctx.put(words).map(|detail| Event::SessionNotStarted { session, detail, newest: None })
+    };
+    if let Some(event) = commit_lost(ctx, job) {
+        return match event {
+            Ok(event) => ctx.report(Input::Outcome(job.run.clone(), during, event)),
+            Err(e) => ctx.fatal(format!("the state folder cannot be written: {e}")),
+        };
+    }
+    let started = match slot::take(ctx, &job.run, &during, &tx, &rx) {
         Ok(Some(slot)) => {
             // A person may have lent the run another environment while this waited.
             let ctx = &Arc::new(ctx.of_run(&job.run));
             let watch = user_repository::begin(ctx, &job.state, &during);
             let started = start(ctx, job, slot, tx, rx);
             user_repository::end(ctx, &job.state, watch);
-            started.and_then(|left| wrap_up(ctx, &job.run, &job.state, &job.session, job.writes, &job.parent, left))
+            started.map(Some)
         }
-        Ok(None) => Ok(over(&job.session, SessionEnd::Cancelled, None)),
+        Ok(None) => Ok(None),
         Err(e) => Err(e.into()),
     };
-    let event = ended.or_else(|e| {
-        let detail = Some(ctx.put(&chain(&e))?);
-        Ok::<_, std::io::Error>(over(&job.session, SessionEnd::Failed, detail))
-    });
+    let event = match started {
+        Ok(Some(left)) => left.exit(ctx, &job.run, &job.session),
+        Ok(None) => not_started("the run ended before this session had a slot"),
+        // No error comes from after the agent's start: a failure of ours is no failure of the agent's.
+        Err(e) => not_started(&chain(&e)),
+    };
     match event {
         Ok(event) => ctx.report(Input::Outcome(job.run.clone(), during, event)),
         Err(e) => ctx.fatal(format!("the state folder cannot be written: {e}")),
     }
 }
 
-/// A session that left nothing.
-pub(super) fn over(session: &SessionId, end: SessionEnd, detail: Option<BlobId>) -> Event {
-    Event::SessionEnded {
-        session: session.clone(),
-        end,
-        checkpoint: None,
-        changed: 0,
-        dropped: 0,
-        artifacts: BTreeMap::new(),
-        hand_over: None,
-        transcript: None,
-        detail,
-        said: None,
-        omitted: None,
+/// Where the commit that the session should start from is gone from the repository: what is lost, and from which commit the
+/// lane can go on. A person decides, and no agent is started before that.
+fn commit_lost(ctx: &Ctx, job: &Job) -> Option<std::io::Result<Event>> {
+    let exists = |commit: &Commit| oid(commit).is_ok_and(|oid| ctx.repo.tree_of(&oid).is_ok());
+    if exists(&job.parent) {
+        return None;
     }
+    let state = &job.state;
+    let lane = state.phases.iter().flat_map(PhaseState::all_lanes).find(|lane| lane.id == job.session.lane)?;
+    let checkpoints = lane.sessions.iter().rev().filter_map(|session| session.checkpoint.as_ref());
+    let newest = checkpoints.chain(&lane.opened).chain([state.tip(), &state.created.base]).find(|commit| exists(commit));
+    let lost = format!("the commit {} of lane {} is gone from the repository", job.parent.as_str(), lane.id);
+    let way_on = match newest {
+        Some(newest) => {
+            let of = lane.sessions.iter().rfind(|session| session.checkpoint.as_ref() == Some(newest));
+            let of =
+                of.map_or("what the lane began with".into(), |session| format!("the checkpoint of session {}", session.id));
+            format!("the newest that still exists is {} ({of}); `agentops resume` goes on from there", newest.as_str())
+        }
+        None => "none of its earlier commits exists either; bring the objects back and resume, or cancel the run".into(),
+    };
+    let (session, newest) = (job.session.clone(), newest.cloned());
+    let detail = ctx.put(&format!("{lost}: what was done up to it is lost; {way_on}"));
+    Some(detail.map(|detail| Event::SessionNotStarted { session, detail, newest }))
 }
 
-/// Keeps what is in the lane of an interrupted session, after ending what may still run there.
-pub(super) fn salvage(ctx: &Arc<Ctx>, job: &Salvage) -> Act<Event> {
-    strays::end_strays(&ctx.paths.mark(&job.run, &job.session.to_string()));
-    user_repository::after_takeover(ctx, &job.state, &Key::Session { session: job.session.clone() });
-    // A session that was not up yet had not got its task. Its lane may still hold what it was to be reset from, and that
-    // counted against the new parent would undo the work of other lanes.
-    let sessions = job.state.sessions().find(|(_, session)| session.id == job.session);
-    if let Some((lane, session)) = sessions
-        && let (Some(commit), None) = (&lane.next.reset_to, &session.facts)
-    {
-        lanes::open(&ctx.repo, &ctx.paths.lane(&job.run, &job.session.lane))?.reset_to(&oid(commit)?)?;
-    }
-    let left = Left { end: SessionEnd::Interrupted, ..Left::default() };
-    wrap_up(ctx, &job.run, &job.state, &job.session, job.writes, &job.parent, left)
+/// An exit of which nothing more is known.
+pub(super) fn exited(session: &SessionId, end: SessionEnd, detail: Option<BlobId>) -> Event {
+    let exit = SessionExit { end, detail, message: None, trail: None, transcript: None, said: None };
+    Event::SessionExited { session: session.clone(), exit: Box::new(exit) }
+}
+
+/// Ends what may still run of an interrupted session, and gives what is known of it.
+pub(super) fn salvage(ctx: &Arc<Ctx>, state: &State, session: &SessionId) -> std::io::Result<Event> {
+    let run = &state.created.run;
+    strays::end_strays(&ctx.paths.mark(run, &session.to_string()));
+    user_repository::after_takeover(ctx, state, &Key::Session { session: session.clone() });
+    Left { end: SessionEnd::Interrupted, ..Left::default() }.exit(ctx, run, session)
 }
 
 /// Runs the session's program to its end. The slot is given back then; keeping what it left takes none.
 fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Receiver<Incoming>) -> Act<Left> {
     let refused = |words: String| Ok(Left { end: SessionEnd::Refused, detail: Some(words), ..Left::default() });
     let (lane, restored) = work::reopen_lane(ctx, &job.state, &job.session.lane, &job.parent)?;
+    let earlier = job.state.sessions().filter(|(lane, _)| lane.id == job.session.lane);
     if let Some(commit) = &job.next.reset_to {
         lane.reset_to(&oid(commit)?)?;
+    } else if earlier.map(|(_, session)| session.dropped).sum::<u32>() > 0 {
+        // A lane that writes documents only: its other changes were counted, and are dropped here.
+        lane.reset_to(&oid(&job.parent)?)?;
     }
-    let driver = match registry::driver(job.agent.driver.as_str()) {
+    clear_hand_over(lane.path());
+    let Some(agent) = job.state.created.agents.get(&job.agent) else {
+        return refused(format!("the run has no agent `{}`", job.agent));
+    };
+    let driver = match registry::driver(agent.driver.as_str()) {
         Ok(driver) => driver,
         Err(e) => return refused(chain(&e)),
     };
-    let capabilities = driver.capabilities(&job.agent.settings);
-    let known = job.agent.window.and_then(Window::new);
-    let table = job.agent.model.as_deref().and_then(models::window_of);
+    let capabilities = driver.capabilities(&agent.settings);
+    let known = agent.window.and_then(Window::new);
+    let table = agent.model.as_deref().and_then(models::window_of);
     let window = [known, table].into_iter().flatten().min();
     let opening = Opening {
-        reach: driver.reach(&job.agent.settings, job.agent.model.as_deref(), &|name| ctx.env.variables.text(name)),
+        reach: driver.reach(&agent.settings, agent.model.as_deref(), &|name| ctx.env.variables.text(name)),
         window,
         budgets: ctx.gateways.budgets(ctx, &job.state, &job.session),
         secrets: job.state.created.workflow.secrets,
@@ -144,7 +163,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
         Err(words) => return refused(words),
     };
     if through.is_none()
-        && let Some(words) = cannot_be_held(&capabilities, job, past.as_deref())
+        && let Some(words) = cannot_be_held(&capabilities, agent, past.as_deref())
     {
         return refused(words);
     }
@@ -153,7 +172,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
         None => (None, None, false),
     };
     let parts = parts(ctx, job)?;
-    let factor = models::factor_permille(job.agent.model.as_deref().unwrap_or_default());
+    let factor = models::factor_permille(agent.model.as_deref().unwrap_or_default());
     let prompt = prompt::compose(&job.state, &job.session, &parts, window, factor);
     let scratch =
         ctx.paths.scratch().join(format!("{}.{}", work::lane_name(&job.run, &job.session.lane), job.session.ordinal));
@@ -161,13 +180,13 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
     let request = SessionRequest {
         work_tree: lane.path().to_owned(),
         scratch: scratch.clone(),
-        instructions: ctx.blobs.text(&job.agent.prompt)?,
+        instructions: ctx.blobs.text(&agent.prompt)?,
         prompt,
-        model: job.agent.model.clone(),
+        model: agent.model.clone(),
         window,
-        tools: job.agent.tools.clone(),
+        tools: agent.tools.clone(),
         access: if job.writes == Writes::Files { Access::Write } else { Access::Artifacts },
-        settings: job.agent.settings.clone(),
+        settings: agent.settings.clone(),
         route,
         env: ctx.env.variables.clone(),
     };
@@ -194,6 +213,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
         stdin: StdinKind::Open,
     };
     let transcript = Transcript::create(ctx, &ctx.paths.transcript(&job.run, &job.session))?;
+    let prompt = ctx.put(&format!("{}\n\n{}", request.instructions, request.prompt))?;
     let flow = Flow::default();
     let keeper = Keeper::spawn(&ctx.exe, &spec, move |message| {
         let place = flow.enter(&message);
@@ -203,6 +223,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
     let mut running = Running {
         ctx,
         job,
+        agent,
         keeper,
         rx,
         inbox: VecDeque::new(),
@@ -211,7 +232,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
         window,
         meter: None,
         start_tokens,
-        prompt: ctx.put(&format!("{}\n\n{}", request.instructions, request.prompt))?,
+        prompt,
         reported: BTreeMap::new(),
         finish: None,
         stop: None,
@@ -234,13 +255,13 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
 }
 
 /// Why the ceiling could not be held in this session; `None` when it can.
-fn cannot_be_held(capabilities: &Capabilities, job: &Job, past: Option<&str>) -> Option<String> {
+fn cannot_be_held(capabilities: &Capabilities, agent: &AgentRef, past: Option<&str>) -> Option<String> {
     match capabilities.usage {
         UsageReports::NoModel => None,
         UsageReports::Never | UsageReports::AtEnd => Some(format!(
             "driver `{}` does not say what its calls use while it runs, and its calls cannot be led through the gateway ({}), so the ceiling \
              cannot be held; use a driver for which one of both holds, or set `model = none` if the program calls no model",
-            job.agent.driver,
+            agent.driver,
             past.unwrap_or("it calls no model"),
         )),
         UsageReports::EveryCall => None,
@@ -284,6 +305,7 @@ fn parts(ctx: &Ctx, job: &Job) -> Act<prompt::Parts> {
 struct Running<'a> {
     ctx: &'a Arc<Ctx>,
     job: &'a Job,
+    agent: &'a AgentRef,
     keeper: Held,
     rx: Receiver<Incoming>,
     inbox: VecDeque<Incoming>,
@@ -480,7 +502,7 @@ impl Running<'_> {
         let facts = SessionFacts {
             model: clean(model),
             // Some programs say their version only with their first answer; what they printed at the start counts then.
-            version: clean(version.or_else(|| Some(self.job.agent.version.clone()).filter(|version| version != "unknown"))),
+            version: clean(version.or_else(|| Some(self.agent.version.clone()).filter(|version| version != "unknown"))),
             window: self.window.filter(|_| !no_model).map(Window::tokens),
             base_tokens,
             start_tokens: self.start_tokens,

@@ -180,6 +180,16 @@ impl Ran {
         matches!(&self.ended, Some(ended) if ended.reason == EndReason::Exited && ended.exit == Some(Exit::Code(0)))
     }
 
+    /// Why what it says about the judged commit cannot be believed: it did not start, or it did not end by itself. Shells end
+    /// with 126 and 127 for a command that they cannot start. A program that runs into its time limit ran, and was refused.
+    pub(super) fn broke(&self) -> bool {
+        use agentops_agents::driver::Exit;
+        use agentops_agents::keeper::EndReason;
+        let Some(ended) = &self.ended else { return true };
+        let in_time = ended.reason != EndReason::TimeLimit;
+        self.stopped || (in_time && !matches!(ended.exit, Some(Exit::Code(code)) if !matches!(code, 126 | 127)))
+    }
+
     /// How it ended, in words that follow the command's name.
     pub(super) fn how(&self) -> String {
         use agentops_agents::driver::Exit;
@@ -301,4 +311,47 @@ pub(super) fn close_lanes(ctx: &Ctx, run: &RunId) -> Event {
 /// Removes a lane that holds no work, wherever its making or its removal got to.
 pub(super) fn drop_lane(ctx: &Ctx, run: &RunId, lane: &LaneId) -> Act<()> {
     Ok(lanes::discard(&ctx.repo, &ctx.paths.lane(run, lane), &lane_name(run, lane))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use agentops_agents::driver::Exit;
+    use agentops_agents::keeper::{EndReason, Ended};
+
+    use super::super::Tail;
+    use super::*;
+
+    /// No agent is paid again for a gate that says nothing about the judged commit.
+    #[test]
+    fn r2_a_gate_that_did_not_end_by_itself_broke() {
+        let ran = |exit, reason| {
+            let ended = Ended {
+                exit,
+                reason,
+                out_bytes: 0,
+                err_bytes: 0,
+                cut_bytes: 0,
+                leftovers: 0,
+                unkillable: 0,
+                tail: String::new(),
+                err_tail: String::new(),
+            };
+            Ran { output: Tail::new(64), ended: Some(ended), not_started: None, stopped: false }
+        };
+        for (exit, reason, broke) in [
+            (Some(Exit::Code(0)), EndReason::Exited, false),
+            (Some(Exit::Code(1)), EndReason::Exited, false),
+            (Some(Exit::Code(101)), EndReason::Exited, false),
+            (Some(Exit::Code(126)), EndReason::Exited, true),
+            (Some(Exit::Code(127)), EndReason::Exited, true),
+            (Some(Exit::Signal(9)), EndReason::Exited, true),
+            (Some(Exit::Signal(15)), EndReason::Stopped, true),
+            (Some(Exit::Signal(9)), EndReason::TimeLimit, false),
+            (None, EndReason::Stopped, true),
+        ] {
+            assert_eq!(ran(exit, reason).broke(), broke, "{exit:?} {reason:?}");
+        }
+        let not_started = Some("no such program".to_owned());
+        assert!(Ran { output: Tail::new(64), ended: None, not_started, stopped: false }.broke());
+    }
 }

@@ -2,7 +2,7 @@
 
 use agentops_core::budget::{Amount, Limits, Scope, Usd};
 use agentops_core::id::{LaneId, Name};
-use agentops_core::run::{Decision, LaneState, PhaseState, SessionState, State};
+use agentops_core::run::{Decision, DecisionKind, LaneState, PhaseState, SessionState, State};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +97,7 @@ pub fn scope(state: &State, words: Option<&str>) -> Result<Scope, String> {
 
 /// Of the budgets that hold where the run waits, the one that is used up the most.
 fn tightest(state: &State) -> Option<(Scope, Limits)> {
-    let decision = state.decision.as_ref()?;
+    let decision = state.decisions.iter().find(|decision| decision.kind == DecisionKind::Budget)?;
     let (run, phase) = (&state.created.run, &decision.phase);
     let lane = lane_of(decision);
     let index = state.created.workflow.phases.iter().position(|known| known.name == *phase);

@@ -6,7 +6,7 @@ use agentops_core::budget::Amount;
 use agentops_core::call::{CallKind, CallRow};
 use agentops_core::ceiling::{Enforcement, StopReason};
 use agentops_core::id::SessionId;
-use agentops_core::run::{Action, Event, Key, Omitted, SessionEnd, SessionFacts, Stop, Verdict};
+use agentops_core::run::{Action, Event, Key, Omitted, SessionEnd, SessionExit, SessionFacts, Stop, Verdict};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 
@@ -16,7 +16,6 @@ use crate::world::World;
 /// An agent's process.
 pub struct Proc {
     pub session: SessionId,
-    pub writes: Writes,
     pub ready: bool,
     pub context: u64,
     pub calls_left: u64,
@@ -67,7 +66,7 @@ fn row(context: u64, window: u64) -> CallRow {
 
 impl World {
     /// A process for a session, as good or bad as the seed wants it.
-    pub fn agent(&mut self, session: &SessionId, writes: Writes) -> Proc {
+    pub fn agent(&mut self, session: &SessionId) -> Proc {
         let bad = [
             ("session: hung", SessionEnd::Hung),
             ("session: time limit", SessionEnd::TimeLimit),
@@ -93,7 +92,6 @@ impl World {
         let session = session.clone();
         Proc {
             session,
-            writes,
             ready: false,
             context: 5_000,
             calls_left,
@@ -125,7 +123,7 @@ impl World {
             if end == SessionEnd::HandedOver {
                 self.count("session: handed over");
             }
-            return (self.session_end(&session, at.writes, end), true);
+            return (self.session_exit(&session, end), true);
         }
         if !at.ready {
             at.ready = true;
@@ -169,7 +167,14 @@ impl World {
         (Event::Call { session, usage, context, window, sub_agent, stop, row }, false)
     }
 
-    fn session_end(&mut self, session: &SessionId, writes: Writes, end: SessionEnd) -> Event {
+    fn session_exit(&mut self, session: &SessionId, end: SessionEnd) -> Event {
+        let (transcript, detail) = (Some(self.blob()), (end != SessionEnd::Completed).then(|| self.blob()));
+        let (message, trail) = (Some(self.blob()), Some(self.blob()));
+        let exit = SessionExit { end, detail, message, trail, transcript, said: None };
+        Event::SessionExited { session: session.clone(), exit: Box::new(exit) }
+    }
+
+    fn session_end(&mut self, session: &SessionId, writes: Writes, exit: &SessionExit) -> Event {
         let changed = u32::try_from(self.rng.below(3)).unwrap_or(0);
         let file = match session.lane.phase.as_str() {
             "research" => "findings.md",
@@ -179,16 +184,15 @@ impl World {
         let wrote = changed > 0 || !self.faults;
         let artifacts = if wrote { BTreeMap::from([(file.to_owned(), self.blob())]) } else { BTreeMap::new() };
         let checkpoint = (writes == Writes::Files).then(|| self.commit());
-        let hand_over = end.is_hand_over().then(|| self.blob());
-        let (transcript, detail) = (Some(self.blob()), (end != SessionEnd::Completed).then(|| self.blob()));
         let omitted = (writes == Writes::Files && self.bad(5)).then(|| {
             self.count("session: work omitted");
             Omitted { list: self.blob(), unseen: 1 }
         });
-        let session = session.clone();
+        let hand_over = exit.end.is_hand_over().then(|| self.blob());
+        let (session, transcript, detail) = (session.clone(), exit.transcript.clone(), exit.detail.clone());
         Event::SessionEnded {
             session,
-            end,
+            end: exit.end,
             checkpoint,
             changed,
             dropped: 0,
@@ -209,8 +213,12 @@ impl World {
     /// How an action that is no session ends; `None`: it has no outcome.
     pub fn outcome(&mut self, key: &Key, action: &Action) -> Option<Event> {
         let never = matches!(action, Action::StopWork | Action::AskHandOver { .. } | Action::StopSession { .. });
-        if !never && self.bad(4) {
-            self.count("action failed");
+        let often = if matches!(action, Action::Checkpoint { .. }) { 12 } else { 4 };
+        if !never && self.bad(often) {
+            self.count(match action {
+                Action::Checkpoint { .. } => "checkpoint failed",
+                _ => "action failed",
+            });
             return Some(Event::ActionFailed { key: key.clone(), detail: self.blob() });
         }
         Some(match action {
@@ -219,7 +227,8 @@ impl World {
                 self.count("lane failed");
                 Event::LaneFailed { lane: lane.clone(), detail: self.blob() }
             }
-            Action::Salvage { session, writes, .. } => self.session_end(session, *writes, SessionEnd::Interrupted),
+            Action::Salvage { session } => self.session_exit(session, SessionEnd::Interrupted),
+            Action::Checkpoint { session, writes, exit, .. } => self.session_end(session, *writes, exit),
             Action::Merge { phase, onto, heads, .. } => match heads.last().cloned() {
                 Some((lane, _)) if self.bad(20) => {
                     self.count("merge conflict");

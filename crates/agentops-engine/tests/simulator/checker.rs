@@ -228,9 +228,12 @@ impl Plain {
             }
             Event::LawsChecked { held, .. } => self.laws_held = *held == [true; 5],
             Event::LaneOpened { lane, .. } => self.only_once(format!("open {lane}"))?,
-            Event::SessionEnded { session, .. } => {
+            Event::SessionExited { session, .. } => {
                 self.sessions.remove(session);
                 self.granted.remove(session);
+                self.only_once(format!("exit of {session}"))?;
+            }
+            Event::SessionEnded { session, .. } => {
                 self.only_once(format!("end of {session}"))?;
             }
             Event::Bundled { phase, .. } => self.only_once(format!("bundle of {phase}"))?,
@@ -259,6 +262,13 @@ fn names(event: &Event, into: &mut BTreeSet<BlobId>) {
             into.insert(detail.clone());
         }
         Event::SessionReady { facts, .. } => into.extend([facts.prompt.clone()]),
+        Event::SessionNotStarted { detail, .. } => {
+            into.insert(detail.clone());
+        }
+        Event::SessionExited { exit, .. } => {
+            let blobs = [&exit.detail, &exit.message, &exit.trail, &exit.transcript];
+            into.extend(blobs.into_iter().flatten().cloned());
+        }
         Event::SessionEnded { artifacts, hand_over, transcript, detail, omitted, .. } => {
             into.extend(omitted.iter().map(|omitted| omitted.list.clone()));
             into.extend(artifacts.values().cloned());

@@ -35,6 +35,7 @@ pub fn kind(action: &Action) -> &'static str {
         Action::AskHandOver { .. } => "act: ask for hand-over",
         Action::StopSession { .. } => "act: stop session",
         Action::Salvage { .. } => "act: salvage",
+        Action::Checkpoint { .. } => "act: checkpoint",
         Action::Merge { .. } => "act: merge",
         Action::RunGate { .. } => "act: gate",
         Action::Bundle { .. } => "act: bundle",

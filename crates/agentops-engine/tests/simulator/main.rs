@@ -137,9 +137,10 @@ fn seeds() -> u64 {
 }
 
 /// Everything that must have happened somewhere in the seeds.
-const MUST_HAPPEN: [&str; 49] = [
+const MUST_HAPPEN: [&str; 51] = [
     "act: ask for hand-over",
     "act: bundle",
+    "act: checkpoint",
     "act: close lanes",
     "act: gate",
     "act: merge",
@@ -151,6 +152,7 @@ const MUST_HAPPEN: [&str; 49] = [
     "act: stop session",
     "act: stop work",
     "action failed",
+    "checkpoint failed",
     "clock jumps in all",
     "crashes",
     "end: cancelled",

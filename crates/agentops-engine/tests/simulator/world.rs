@@ -359,8 +359,8 @@ impl World {
         let slow = if self.bad(5) { 600_000 } else { 10_000 };
         let in_ms = self.rng.below(slow);
         match &action {
-            Action::StartSession { session, writes, .. } => {
-                let proc = self.agent(session, *writes);
+            Action::StartSession { session, .. } => {
+                let proc = self.agent(session);
                 self.procs.insert((epoch, run.clone(), session.clone()), proc);
                 self.later(in_ms, Ev::Step(epoch, run, session.clone()));
             }

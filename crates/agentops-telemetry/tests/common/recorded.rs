@@ -10,7 +10,7 @@ use agentops_core::budget::Amount;
 use agentops_core::call::{CallKind, CallRow};
 use agentops_core::ceiling::Enforcement;
 use agentops_core::id::{BlobId, Commit, Name, RunId, SessionId};
-use agentops_core::run::{Action, Approve, Created, Event, FORMAT, SessionEnd, SessionFacts, State, Verdict};
+use agentops_core::run::{Action, Approve, Created, Event, FORMAT, SessionEnd, SessionExit, SessionFacts, State, Verdict};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::raw::RawWorkflow;
 use agentops_core::workflow::{Check, Writes};
@@ -159,8 +159,9 @@ impl World {
         let id = self.fresh();
         match action {
             Action::OpenLane { lane, base } => self.append(Event::LaneOpened { lane, base }),
-            Action::StartSession { session, writes, .. } => self.session(&session, writes),
-            Action::Salvage { session, writes, .. } => self.end(&session, SessionEnd::Interrupted, writes),
+            Action::StartSession { session, .. } => self.session(&session),
+            Action::Salvage { session } => self.exit(&session, SessionEnd::Interrupted),
+            Action::Checkpoint { session, writes, exit, .. } => self.end(&session, *exit, writes),
             Action::Merge { phase, .. } => self.append(Event::Merged { phase, commit: commit(id), changed: 2 }),
             Action::RunGate { phase, gate, .. } => match gate.check {
                 Check::Laws => self.append(Event::LawsChecked { held: [true; 5], detail: None }),
@@ -185,7 +186,7 @@ impl World {
         }
     }
 
-    fn session(&mut self, session: &SessionId, writes: Writes) {
+    fn session(&mut self, session: &SessionId) {
         let place = session.to_string();
         let driver_only = place.starts_with("implement/two");
         let enforcement = if driver_only { Enforcement::Stopped } else { Enforcement::Prevented };
@@ -204,7 +205,7 @@ impl World {
                 self.call(session, row(self.now, 1));
                 let changed = CallRow { response_id: Some(format!("msg_{SECRET}")), ..row(self.now, 1) };
                 self.call(session, CallRow { kind: CallKind::HandOver, ..changed });
-                return self.end(session, SessionEnd::HandedOver, writes);
+                return self.exit(session, SessionEnd::HandedOver);
             }
             "implement/one/1" => {
                 let busy = CallRow {
@@ -234,7 +235,7 @@ impl World {
             _ if driver_only => self.reported(session, 30_000),
             _ => self.call(session, row(self.now, 1)),
         }
-        self.end(session, SessionEnd::Completed, writes);
+        self.exit(session, SessionEnd::Completed);
     }
 
     /// A call that went through the gateway.
@@ -260,8 +261,15 @@ impl World {
         self.append(Event::Call { session, usage, context, window, sub_agent, stop: None, row: None });
     }
 
-    fn end(&mut self, session: &SessionId, end: SessionEnd, writes: Writes) {
-        let id = self.fresh();
+    fn exit(&mut self, session: &SessionId, end: SessionEnd) {
+        // In one session the program says something else than the gateway saw.
+        let said = (session.ordinal == 2).then_some(Usage { input: 1, ..Usage::default() });
+        let exit = SessionExit { end, detail: None, message: None, trail: None, transcript: None, said };
+        self.append(Event::SessionExited { session: session.clone(), exit: Box::new(exit) });
+    }
+
+    fn end(&mut self, session: &SessionId, exit: SessionExit, writes: Writes) {
+        let (id, end) = (self.fresh(), exit.end);
         self.append(Event::SessionEnded {
             session: session.clone(),
             end,
@@ -272,8 +280,7 @@ impl World {
             hand_over: end.is_hand_over().then(|| blob(id)),
             transcript: None,
             detail: None,
-            // In one session the program says something else than the gateway saw.
-            said: (session.ordinal == 2).then_some(Usage { input: 1, ..Usage::default() }),
+            said: exit.said,
             omitted: None,
         });
     }

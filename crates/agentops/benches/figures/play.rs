@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use agentops_core::ceiling::Enforcement;
 use agentops_core::id::{BlobId, Commit, RunId, SessionId};
-use agentops_core::run::{Action, Created, Event, Key, SessionEnd, SessionFacts, State, Verdict};
+use agentops_core::run::{Action, Created, Event, Key, SessionEnd, SessionExit, SessionFacts, State, Verdict};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 use agentops_engine::conductor::{Conductor, Input};
@@ -45,7 +45,7 @@ impl AtOnce {
         format!("{:016x}", self.id()).repeat(3)[..40].parse().expect("a commit id")
     }
 
-    fn session(&mut self, session: &SessionId, writes: Writes) -> Vec<Event> {
+    fn session(&mut self, session: &SessionId) -> Vec<Event> {
         let facts = SessionFacts {
             model: Some("a-model-of-some-name-20260101".into()),
             version: Some("2.1.0".into()),
@@ -58,28 +58,41 @@ impl AtOnce {
         let mut events = vec![Event::SessionReady { session: session.clone(), facts }];
         events.extend((0..self.calls).map(|n| call(session, n)));
         if !self.hang {
-            let checkpoint = (writes == Writes::Files).then(|| self.commit());
-            events.push(Event::SessionEnded {
-                session: session.clone(),
+            let exit = SessionExit {
                 end: SessionEnd::Completed,
-                checkpoint,
-                changed: 4,
-                dropped: 0,
-                artifacts: [("findings.md".to_owned(), self.blob())].into(),
-                hand_over: None,
-                transcript: Some(self.blob()),
                 detail: None,
+                message: None,
+                trail: None,
+                transcript: Some(self.blob()),
                 said: None,
-                omitted: None,
-            });
+            };
+            events.push(Event::SessionExited { session: session.clone(), exit: Box::new(exit) });
         }
         events
+    }
+
+    fn kept(&mut self, session: SessionId, writes: Writes, exit: &SessionExit) -> Event {
+        let checkpoint = (writes == Writes::Files).then(|| self.commit());
+        Event::SessionEnded {
+            session,
+            end: exit.end,
+            checkpoint,
+            changed: 4,
+            dropped: 0,
+            artifacts: [("findings.md".to_owned(), self.blob())].into(),
+            hand_over: None,
+            transcript: exit.transcript.clone(),
+            detail: None,
+            said: None,
+            omitted: None,
+        }
     }
 
     fn outcome(&mut self, state: &State, action: &Action) -> Vec<Event> {
         let one = match action.clone() {
             Action::OpenLane { lane, base } => Event::LaneOpened { lane, base },
-            Action::StartSession { session, writes, .. } => return self.session(&session, writes),
+            Action::StartSession { session, .. } => return self.session(&session),
+            Action::Checkpoint { session, writes, exit, .. } => self.kept(session, writes, &exit),
             Action::Merge { phase, .. } => Event::Merged { phase, commit: self.commit(), changed: 4 },
             Action::RunGate { phase, gate, .. } => match &gate.check {
                 Check::Laws => Event::LawsChecked { held: [true; 5], detail: None },

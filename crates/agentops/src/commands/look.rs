@@ -249,6 +249,8 @@ fn line(entry: &Entry) -> String {
         Event::RepositoryCompared { during, count, .. } => {
             format!("compared      your repository after {during}, {count} differences")
         }
+        Event::SessionNotStarted { session, .. } => format!("not started   {session}"),
+        Event::SessionExited { session, exit } => format!("agent exited  {session} {}", word(&exit.end)),
         Event::SessionEnded { session, end, changed, dropped, .. } => {
             let dropped = if *dropped > 0 { format!(", {dropped} dropped") } else { String::new() };
             format!("session end   {session} {}, {changed} files changed{dropped}", word(end))

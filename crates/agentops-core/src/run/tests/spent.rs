@@ -139,9 +139,10 @@ fn a_person_can_raise_a_limit_and_nothing_else() {
 fn a_spent_budget_waits_for_a_person_and_starts_nothing_by_itself() {
     let (mut world, session) = with_a_session();
     world.session_end(&session, SessionEnd::Budget, false);
-    let decision = world.state.decision.clone().expect("a decision");
+    let decision = world.state.decisions.first().cloned().expect("a decision");
     assert_eq!((decision.kind, decision.place.as_ref()), (DecisionKind::Budget, Some(&session.lane.lane)));
-    assert!(world.state.actions().is_empty());
+    let of_lane = |(key, _): &(Key, Action)| matches!(key, Key::Session { session: of } if of.lane == session.lane);
+    assert!(!world.state.actions().iter().any(of_lane));
     world.append(Event::Intent(Intent::Resume));
     let next = SessionId { ordinal: session.ordinal + 1, ..session };
     assert!(world.state.actions().iter().any(|(key, _)| *key == Key::Session { session: next.clone() }));

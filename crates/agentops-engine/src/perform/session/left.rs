@@ -1,4 +1,5 @@
-//! What a session leaves: documents, changes as a checkpoint, the hand-over for the next one.
+//! What a session leaves: how its agent exited, and then, as a step that may be repeated, its documents, its changes as a
+//! checkpoint, and the hand-over for the next one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
@@ -6,10 +7,10 @@ use std::path::Path;
 
 use agentops_agents::driver::{HANDOVER_FILE, OUT_DIR};
 use agentops_core::id::{BlobId, Commit, RunId, SessionId};
-use agentops_core::run::{Event, SessionEnd, State};
+use agentops_core::run::{Event, SessionEnd, SessionExit, State};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
-use agentops_git::{SalvagedCommit, lanes};
+use agentops_git::SalvagedCommit;
 
 use super::super::{Act, Ctx, bundle, commit, oid, work};
 use crate::omitted::Omissions;
@@ -35,32 +36,64 @@ impl Default for Left {
     }
 }
 
-/// Takes what is in the lane: documents, changes, the hand-over.
-pub(super) fn wrap_up(
-    ctx: &Ctx,
-    run: &RunId,
-    state: &State,
-    session: &SessionId,
-    writes: Writes,
-    parent: &Commit,
-    mut left: Left,
-) -> Act<Event> {
-    let lane = lanes::open(&ctx.repo, &ctx.paths.lane(run, &session.lane))?;
+impl Left {
+    /// The exit as an event. With it, nothing that only this process knows is needed any more.
+    pub(super) fn exit(self, ctx: &Ctx, run: &RunId, session: &SessionId) -> std::io::Result<Event> {
+        let path = ctx.paths.transcript(run, session);
+        let transcript = if path.exists() { Some(ctx.blobs.put(&std::fs::read(&path)?)?) } else { None };
+        let put = |text: &str| if text.trim().is_empty() { Ok(None) } else { ctx.put(text).map(Some) };
+        let trail: String = self.trail.iter().map(|line| format!("- {line}\n")).collect();
+        let exit = SessionExit {
+            end: self.end,
+            detail: self.detail.as_deref().map(|words| ctx.put(words)).transpose()?,
+            message: put(&self.last_said)?,
+            trail: put(&trail)?,
+            transcript,
+            said: self.said,
+        };
+        Ok(Event::SessionExited { session: session.clone(), exit: Box::new(exit) })
+    }
+}
+
+/// A session whose agent has exited and whose lane is to be kept.
+pub(crate) struct Checkpoint {
+    pub run: RunId,
+    pub state: State,
+    pub session: SessionId,
+    pub writes: Writes,
+    pub parent: Commit,
+    pub exit: SessionExit,
+}
+
+/// Takes what is in the lane: documents, changes, the hand-over. It changes nothing in the lane that it would need again, so
+/// that it may be repeated after a failure or by another supervisor.
+pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
+    let Checkpoint { run, state, session, writes, parent, exit } = job;
+    let (mut end, mut detail) = (exit.end, exit.detail.clone());
+    let path = ctx.paths.lane(run, &session.lane);
+    if !std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
+        return lane_lost(ctx, job, &path);
+    }
+    let (lane, _restored) = work::reopen_lane(ctx, state, &session.lane, parent)?;
+    if let Some(commit) = untouched_since(state, session) {
+        lane.reset_to(&oid(commit)?)?;
+    }
+    let text = |blob: &Option<BlobId>| blob.as_ref().map(|blob| ctx.blobs.text(blob)).transpose();
+    let message = text(&exit.message)?.unwrap_or_default();
     let out = lane.path().join(OUT_DIR);
-    if left.end == SessionEnd::Completed {
-        answer_as_document(state, session, &out, &left.last_said)?;
+    if end == SessionEnd::Completed {
+        answer_as_document(state, session, &out, &message)?;
     }
     let mut artifacts = documents(ctx, &out)?;
     let written = artifacts.remove(HANDOVER_FILE);
-    let _absent = std::fs::remove_file(out.join(HANDOVER_FILE));
 
     let parent = oid(parent)?;
-    let message =
-        format!("{} of session {session} of {run}\n", if left.end == SessionEnd::Completed { "Work" } else { "Checkpoint" });
-    let kept = lane.checkpoint(&parent, &message, &ctx.author(), ctx.now_seconds(), &ctx.paths.scratch())?;
+    let title =
+        format!("{} of session {session} of {run}\n", if end == SessionEnd::Completed { "Work" } else { "Checkpoint" });
+    let kept = lane.checkpoint(&parent, &title, &ctx.author(), ctx.now_seconds(), &ctx.paths.scratch())?;
     let prefix = format!("refs/agentops/salvage/{run}/{}/{}", session.lane, session.ordinal);
     let salvaged = lane.salvage(&prefix, &kept.commit)?;
-    let (mut checkpoint, mut changed, mut dropped, mut omitted) = (None, 0, 0, None);
+    let (mut commit_of, mut changed, mut dropped, mut omitted) = (None, 0, 0, None);
     let count = u32::try_from(kept.changed.len()).unwrap_or(u32::MAX);
     let changes: Vec<String> =
         kept.changed.iter().map(|file| format!("{} +{} −{}", file.path.display(), file.added, file.removed)).collect();
@@ -69,54 +102,57 @@ pub(super) fn wrap_up(
             let known = state.sessions().find(|(_, known)| known.id == *session).map(|(lane, _)| lane);
             let omissions = Omissions::of(&kept, &salvaged, known.and_then(|lane| lane.accepted.as_ref()), &ctx.blobs);
             if omissions.has_unseen(&kept.filtered, &ctx.blobs) {
-                left.end = SessionEnd::Filtered;
+                end = SessionEnd::Filtered;
             }
-            if let Some(text) = omissions.unseen_text(lane.path()) {
-                let before = left.detail.take().map(|detail| format!("{detail}\n\n")).unwrap_or_default();
-                left.detail = Some(before + &text);
+            if let Some(words) = omissions.unseen_text(lane.path()) {
+                let before = text(&detail)?.map(|detail| format!("{detail}\n\n")).unwrap_or_default();
+                detail = Some(ctx.put(&(before + &words))?);
             }
             omitted = omissions.store(&ctx.blobs)?;
             let name = format!("refs/agentops/runs/{run}/{}/{}", session.lane, session.ordinal);
             work::keep_ref(ctx, &name, kept.raw.as_ref().unwrap_or(&kept.commit))?;
-            checkpoint = Some(commit(&kept.commit)?);
+            commit_of = Some(commit(&kept.commit)?);
             changed = count;
         }
+        // They are dropped when the lane's next session starts: until then this step may have to be repeated.
         Writes::Artifacts if count > 0 => {
-            lane.reset_to(&parent)?;
             dropped = count;
-            left.detail.get_or_insert(format!("changes outside {OUT_DIR}/ were dropped: {}", changes.join(", ")));
+            if detail.is_none() {
+                detail = Some(ctx.put(&format!("changes outside {OUT_DIR}/ were dropped: {}", changes.join(", ")))?);
+            }
         }
         Writes::Artifacts => {}
     }
     if !salvaged.is_empty() {
         let words = salvaged_words(ctx, &salvaged);
-        left.detail = Some(left.detail.map_or(words.clone(), |detail| format!("{detail}\n{words}")));
+        let before = text(&detail)?.map(|detail| format!("{detail}\n")).unwrap_or_default();
+        detail = Some(ctx.put(&format!("{before}{words}"))?);
     }
-    let hand_over = match left.end {
+    let transcript = exit.transcript.as_ref().map(|blob| ctx.blobs.get(blob)).transpose()?;
+    let hand_over = match end {
         SessionEnd::Completed | SessionEnd::Refused | SessionEnd::NotLoggedIn => None,
-        SessionEnd::HandedOver if written.is_some() || !left.last_said.trim().is_empty() => {
-            let said = written.as_ref().map(|blob| ctx.blobs.text(blob)).transpose()?.unwrap_or(left.last_said.clone());
-            let left_out = bundle::left_out(ctx, run, session, &said);
-            Some(ctx.put(&format!("{}\n{left_out}", said.trim_end()))?)
+        SessionEnd::HandedOver if written.is_some() || !message.trim().is_empty() => {
+            let said = text(&written)?.unwrap_or(message);
+            let omitted = transcript.map(|bytes| bundle::left_out(run, session, &bytes, &said)).unwrap_or_default();
+            Some(ctx.put(&format!("{}\n{omitted}", said.trim_end()))?)
         }
         _ => {
-            let draft = written.as_ref().and_then(|blob| ctx.blobs.text(blob).ok());
-            Some(ctx.put(&mechanical(&left, &changes, bundle::of_transcript(ctx, run, session), draft))?)
+            let draft = text(&written)?;
+            let told = transcript.and_then(|bytes| bundle::of_transcript(run, session, &bytes));
+            Some(ctx.put(&mechanical(end, text(&exit.trail)?, &changes, told, draft))?)
         }
     };
-    let path = ctx.paths.transcript(run, session);
-    let transcript = if path.exists() { Some(ctx.blobs.put(&std::fs::read(&path)?)?) } else { None };
     Ok(Event::SessionEnded {
         session: session.clone(),
-        end: left.end,
-        checkpoint,
+        end,
+        checkpoint: commit_of,
         changed,
         dropped,
         artifacts,
         hand_over,
-        transcript,
-        detail: left.detail.map(|words| ctx.put(&words)).transpose()?,
-        said: left.said,
+        transcript: exit.transcript.clone(),
+        detail,
+        said: exit.said,
         omitted,
     })
 }
@@ -134,6 +170,46 @@ fn salvaged_words(ctx: &Ctx, salvaged: &[SalvagedCommit]) -> String {
         text.push_str(&format!("\n- {name} {} {subject} ({kept})", &commit.commit.as_str()[..12]));
     }
     text
+}
+
+/// The lane is gone, and with it whatever its session left there. It is made again when its next session starts.
+fn lane_lost(ctx: &Ctx, job: &Checkpoint, path: &Path) -> Act<Event> {
+    let (session, exit) = (&job.session, &job.exit);
+    let words = format!(
+        "the folder {} was gone before the work of session {session} was kept: its changes and documents are lost; the next \
+         session starts from {}",
+        path.display(),
+        job.parent.as_str()
+    );
+    let text = |blob: &Option<BlobId>| blob.as_ref().map(|blob| ctx.blobs.text(blob)).transpose();
+    let transcript = exit.transcript.as_ref().map(|blob| ctx.blobs.get(blob)).transpose()?;
+    let told = transcript.and_then(|bytes| bundle::of_transcript(&job.run, session, &bytes));
+    let hand_over = format!("{words}\n\n{}", mechanical(SessionEnd::LaneLost, text(&exit.trail)?, &[], told, None));
+    Ok(Event::SessionEnded {
+        session: session.clone(),
+        end: SessionEnd::LaneLost,
+        checkpoint: None,
+        changed: 0,
+        dropped: 0,
+        artifacts: BTreeMap::new(),
+        hand_over: Some(ctx.put(&hand_over)?),
+        transcript: exit.transcript.clone(),
+        detail: Some(ctx.put(&words)?),
+        said: exit.said,
+        omitted: None,
+    })
+}
+
+/// The commit that the lane should have been reset to, where the session's agent was not up yet: it had not got its task, and
+/// the lane may still hold what it was to be reset from. Counted against the new parent, that would undo the work of others.
+fn untouched_since<'a>(state: &'a State, session: &SessionId) -> Option<&'a Commit> {
+    let (lane, known) = state.sessions().find(|(_, known)| known.id == *session)?;
+    lane.next.reset_to.as_ref().filter(|_| known.facts.is_none() && known.orphaned)
+}
+
+/// A hand-over in the lane is for the session that starts now, which has it in its first message.
+pub(super) fn clear_hand_over(lane: &Path) {
+    let _absent = std::fs::remove_file(lane.join(OUT_DIR).join(HANDOVER_FILE));
 }
 
 /// An agent that cannot write files answers with its document. It is taken only where the first document is missing.
@@ -177,12 +253,18 @@ fn documents(ctx: &Ctx, out: &Path) -> Act<BTreeMap<String, BlobId>> {
 }
 
 /// A hand-over that no agent wrote, with what it lacks.
-fn mechanical(left: &Left, changes: &[String], told: Option<String>, draft: Option<String>) -> String {
+fn mechanical(
+    end: SessionEnd,
+    trail: Option<String>,
+    changes: &[String],
+    told: Option<String>,
+    draft: Option<String>,
+) -> String {
     let mut text =
         String::from("This hand-over was put together by the supervisor; the session did not write one itself.\n");
     text.push_str(&format!(
         "\nIt ended: {}.\n",
-        serde_json::to_value(left.end).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+        serde_json::to_value(end).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
     ));
     text.push_str("\n## Changed files\n\n");
     if changes.is_empty() {
@@ -191,11 +273,10 @@ fn mechanical(left: &Left, changes: &[String], told: Option<String>, draft: Opti
     for change in changes.iter().take(100) {
         text.push_str(&format!("- {change}\n"));
     }
-    let trail: String = left.trail.iter().map(|line| format!("- {line}\n")).collect();
-    match &told {
-        Some(told) => text.push_str(&format!("\n## What it did, from its transcript\n\n{}\n", told.trim_end())),
-        None if !trail.is_empty() => text.push_str(&format!("\n## What it did last\n\n{trail}")),
-        None => {}
+    match (&told, trail) {
+        (Some(told), _) => text.push_str(&format!("\n## What it did, from its transcript\n\n{}\n", told.trim_end())),
+        (None, Some(trail)) => text.push_str(&format!("\n## What it did last\n\n{trail}")),
+        (None, None) => {}
     }
     if let Some(draft) = draft {
         text.push_str(&format!("\n## A draft it left\n\n{}\n", draft.trim()));

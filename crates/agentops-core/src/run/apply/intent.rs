@@ -1,0 +1,98 @@
+//! What a person says.
+
+use super::super::event::Intent;
+use super::super::state::{Decision, DecisionKind, LaneState, Next, State, Stop};
+use super::{Illegal, illegal};
+
+impl State {
+    pub(in crate::run) fn intent(&mut self, intent: &Intent) -> Result<(), Illegal> {
+        match intent {
+            Intent::Approve { shown } | Intent::Reject { shown, .. } => {
+                let index = self.current();
+                let asked = self.phases.get(index).and_then(|phase| phase.approval.clone());
+                let Some(approval) = asked.filter(|_| !self.cancelled) else {
+                    return illegal("the answer", "nothing waits for an approval");
+                };
+                if approval.shown != *shown {
+                    return illegal("the answer", "what waits for approval has changed since it was shown");
+                }
+                self.phases[index].approval = None;
+                let phase = self.created.workflow.phases[index].name.clone();
+                match intent {
+                    Intent::Reject { message, .. } => {
+                        self.gate_refused(&phase, &approval.gate, Some(message.clone()), None, &[])?
+                    }
+                    _ => self.gate_passed(&phase, &approval.gate, Some(approval.shown), None)?,
+                }
+            }
+            Intent::Cancel => {
+                if self.cancelled {
+                    return illegal("cancel", "the run is being cancelled");
+                }
+                self.cancelled = true;
+                self.decisions.clear();
+                self.failed.clear();
+                self.stop_live(Stop::Cancelled);
+            }
+            Intent::Raise { scope, limits } => self.raise(scope, *limits)?,
+            Intent::Resume => {
+                if self.decisions.is_empty() {
+                    return illegal("resume", "the run does not wait for a decision");
+                }
+                self.failed.clear();
+                for decision in std::mem::take(&mut self.decisions) {
+                    self.resume(&decision)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A person says "go on": the counter that stopped the run begins anew.
+    pub(in crate::run) fn resume(&mut self, decision: &Decision) -> Result<(), Illegal> {
+        let state = self.phase(&decision.phase, "resume")?;
+        match decision.kind {
+            DecisionKind::GateRefused => {
+                state.extra_rounds += 1;
+                state.next_round();
+            }
+            // What failed is due again by itself: its beginning is not on record any more.
+            DecisionKind::GateBroke | DecisionKind::ActionFailed | DecisionKind::CheckpointFailed => {}
+            DecisionKind::WorkOmitted => {
+                let lanes = state.lanes.iter_mut().chain(&mut state.reviews);
+                lanes.filter(|lane| Some(&lane.id.lane) == decision.place.as_ref()).for_each(LaneState::accept_omitted);
+            }
+            DecisionKind::Conflict => {
+                let reset_to = state.integrated.clone();
+                let place = decision.place.as_ref();
+                if let Some(lane) = state.lanes.iter_mut().find(|lane| Some(&lane.id.lane) == place) {
+                    (lane.done, lane.worked) = (false, false);
+                    lane.counted_from = lane.sessions.len();
+                    lane.next = Next { hand_over: None, findings: decision.detail.clone(), reset_to };
+                }
+            }
+            _ => {
+                let place = decision.place.as_ref();
+                let lanes = state.lanes.iter_mut().chain(&mut state.reviews);
+                for lane in lanes.filter(|lane| Some(&lane.id.lane) == place) {
+                    (lane.idle_hand_overs, lane.failures, lane.backoff) = (0, 0, None);
+                    (lane.interruptions, lane.idle_interruptions) = (0, 0);
+                    if let Some(newest) = lane.restore_to.take() {
+                        lane.next.reset_to = Some(newest);
+                    }
+                    lane.counted_from = lane.sessions.len();
+                    if decision.kind == DecisionKind::FilteredFiles {
+                        lane.next.findings.clone_from(&decision.detail);
+                        if lane.sessions.last().is_some_and(|session| session.omitted.is_some()) {
+                            // The checkpoint has everything else, and the filtered files stay in the lane.
+                            lane.accept_omitted();
+                        } else {
+                            lane.next.reset_to = lane.head.clone().or_else(|| lane.opened.clone());
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

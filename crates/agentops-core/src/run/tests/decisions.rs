@@ -1,0 +1,187 @@
+//! Exits, checkpoints and questions: what runs again, and what waits for whom.
+
+use super::*;
+use crate::id::{LaneId, SessionId};
+
+/// Both lanes of the first phase are at work.
+fn two_lanes() -> (World, SessionId, SessionId) {
+    let mut world = World::new(Approve::All, Vec::new());
+    let mut sessions = Vec::new();
+    while sessions.len() < 2 {
+        for (key, action) in world.state.actions() {
+            world.append(Event::Began { key });
+            match action {
+                Action::StartSession { session, .. } => sessions.push(session),
+                action => world.perform(action),
+            }
+        }
+    }
+    let second = sessions.remove(1);
+    (world, sessions.remove(0), second)
+}
+
+fn starts(world: &World, lane: &LaneId) -> bool {
+    world.due(|action| matches!(action, Action::StartSession { session, .. } if session.lane == *lane)).is_some()
+}
+
+fn checkpoint_of(world: &World, session: &SessionId) -> Option<Key> {
+    let of = |action: &Action| matches!(action, Action::Checkpoint { session: of, .. } if of == session);
+    world.due(of).map(|(key, _)| key)
+}
+
+fn kinds(world: &World) -> Vec<DecisionKind> {
+    world.state.decisions.iter().map(|decision| decision.kind).collect()
+}
+
+#[test]
+fn r2_r5_a_failed_checkpoint_is_repeated_and_its_agent_is_not() {
+    let (mut world, session, other) = two_lanes();
+    world.append(exited(&session, SessionEnd::Completed));
+    for attempt in 1..4 {
+        let key = Key::Checkpoint { session: session.clone(), attempt };
+        assert_eq!(checkpoint_of(&world, &session), Some(key.clone()));
+        world.append(Event::Began { key: key.clone() });
+        world.append(Event::ActionFailed { key, detail: blob(9) });
+        assert_eq!(kinds(&world), [DecisionKind::CheckpointFailed]);
+        assert!(!starts(&world, &session.lane) && checkpoint_of(&world, &session).is_none());
+        assert_eq!(world.state.status(true), Status::Running, "the other lane is at work");
+        world.append(Event::Intent(Intent::Resume));
+    }
+    let key = checkpoint_of(&world, &session).expect("it is due again");
+    world.append(Event::Began { key });
+    world.kept(&session, SessionEnd::Completed, false);
+    world.session_end(&other, SessionEnd::Completed, false);
+    let lane = world.state.phases[0].lanes.iter().find(|lane| lane.id == session.lane).expect("the lane");
+    assert_eq!((lane.sessions.len(), lane.failures, lane.done), (1, 0, true));
+    assert!(world.go());
+    assert_eq!(world.state.status(true), Status::Done);
+}
+
+#[test]
+fn r2_a_takeover_between_exit_and_end_repeats_the_checkpoint_only() {
+    let (mut world, session, other) = two_lanes();
+    world.append(granted(&session));
+    world.append(exited(&session, SessionEnd::Completed));
+    let key = checkpoint_of(&world, &session).expect("a checkpoint is due");
+    world.append(Event::Began { key: key.clone() });
+    world.append(Event::Orphaned);
+    let due: Vec<Key> = world.state.actions().into_iter().map(|(key, _)| key).collect();
+    let salvage = Key::Salvage { session: other.clone(), takeover: 1 };
+    assert!(due.contains(&key) && due.contains(&salvage) && due.len() == 2, "{due:?}");
+    assert!(world.state.unreconciled().is_zero(), "its calls were all on record when it exited");
+    world.append(Event::Began { key });
+    world.kept(&session, SessionEnd::Completed, false);
+    assert!(!starts(&world, &session.lane));
+}
+
+fn granted(session: &SessionId) -> Event {
+    Event::Granted { session: session.clone(), amount: crate::budget::Amount::priced(1_000, 1) }
+}
+
+#[test]
+fn an_agent_that_has_exited_makes_no_more_calls_and_exits_once() {
+    let (mut world, session, _) = two_lanes();
+    world.append(exited(&session, SessionEnd::Completed));
+    for late in [call(&session, 100, 1000), granted(&session), exited(&session, SessionEnd::Failed)] {
+        assert!(world.state.clone().apply(&late, 9).is_err(), "{late:?}");
+    }
+}
+
+#[test]
+fn one_lanes_question_leaves_the_other_lane_at_work() {
+    let (mut world, session, other) = two_lanes();
+    world.session_end(&session, SessionEnd::NotLoggedIn, false);
+    assert_eq!(kinds(&world), [DecisionKind::NotLoggedIn]);
+    assert_eq!(world.state.status(true), Status::Running);
+    // The other lane hands over, and its next session starts.
+    world.session_end(&other, SessionEnd::HandedOver, false);
+    assert!(starts(&world, &other.lane) && !starts(&world, &session.lane));
+    let (key, action) = world.due(|action| matches!(action, Action::StartSession { .. })).expect("the next session");
+    world.append(Event::Began { key });
+    let Action::StartSession { session: next, .. } = action else { unreachable!() };
+    world.session_end(&next, SessionEnd::NotLoggedIn, false);
+    assert!(matches!(world.state.status(true), Status::NeedsDecision { .. }));
+    assert_eq!(kinds(&world).len(), 2);
+    assert!(world.state.actions().is_empty(), "the phase's gates wait for both");
+    world.append(Event::Intent(Intent::Resume));
+    assert!(starts(&world, &session.lane) && starts(&world, &other.lane), "one answer is for all questions");
+}
+
+#[test]
+fn r2_interruptions_in_a_row_ask_a_person_and_each_lane_has_its_own_count() {
+    let (mut world, first, other) = two_lanes();
+    // The other lane ends in order; the first one's supervisor dies under every session of its.
+    world.session_end(&other, SessionEnd::Completed, false);
+    let mut session = first.clone();
+    for died in 1.. {
+        world.append(Event::Orphaned);
+        for _ in 0..2 {
+            let (key, action) = world.state.actions().remove(0);
+            world.append(Event::Began { key });
+            match action {
+                // What it finds in the lane is what was there before.
+                Action::Checkpoint { session, .. } => world.append(Event::SessionEnded {
+                    session,
+                    end: SessionEnd::Interrupted,
+                    checkpoint: None,
+                    changed: 0,
+                    dropped: 0,
+                    artifacts: BTreeMap::new(),
+                    hand_over: None,
+                    transcript: None,
+                    detail: None,
+                    said: None,
+                    omitted: None,
+                }),
+                action => world.perform(action),
+            }
+        }
+        if died == 3 {
+            break;
+        }
+        let (key, action) = world.due(|action| matches!(action, Action::StartSession { .. })).expect("it may try again");
+        world.append(Event::Began { key });
+        let Action::StartSession { session: next, .. } = action else { unreachable!() };
+        session = next;
+    }
+    assert_eq!((session.ordinal, kinds(&world)), (3, vec![DecisionKind::Interrupted]));
+    assert!(world.state.actions().is_empty());
+    world.append(Event::Intent(Intent::Resume));
+    assert!(starts(&world, &first.lane));
+}
+
+#[test]
+fn a_session_that_this_machine_could_not_start_is_no_failure_of_its_agent() {
+    let (mut world, session, _) = two_lanes();
+    world.append(Event::SessionNotStarted { session: session.clone(), detail: blob(9), newest: None });
+    assert_eq!(kinds(&world), [DecisionKind::NotStarted]);
+    let lane = |world: &World| world.state.phases[0].lanes.iter().find(|lane| lane.id == session.lane).cloned();
+    assert_eq!(lane(&world).map(|lane| lane.failures), Some(0));
+    world.append(Event::Intent(Intent::Resume));
+    let next = SessionId { ordinal: 2, ..session.clone() };
+    assert!(world.due(|action| matches!(action, Action::StartSession { session, .. } if *session == next)).is_some());
+}
+
+#[test]
+fn where_a_checkpoint_is_gone_a_person_decides_and_the_newest_that_exists_is_gone_on_from() {
+    let (mut world, session, _) = two_lanes();
+    let newest = Some(commit(1));
+    world.append(Event::SessionNotStarted { session: session.clone(), detail: blob(9), newest });
+    assert_eq!(kinds(&world), [DecisionKind::CheckpointLost]);
+    world.append(Event::Intent(Intent::Resume));
+    let (_, action) = world.due(|action| matches!(action, Action::StartSession { .. })).expect("it goes on");
+    assert!(matches!(action, Action::StartSession { parent, next, .. }
+        if parent == commit(1) && next.reset_to == Some(commit(1))));
+}
+
+#[test]
+fn r2_an_outcome_ends_only_the_action_whose_outcome_it_is() {
+    let (world, session, other) = two_lanes();
+    let key = Key::Session { session: session.clone() };
+    assert!(key.is_ended_by(&exited(&session, SessionEnd::Completed)));
+    assert!(!key.is_ended_by(&exited(&other, SessionEnd::Completed)));
+    assert!(!key.is_ended_by(&Event::LanesClosed));
+    let failed = Event::ActionFailed { key: key.clone(), detail: blob(9) };
+    assert!(key.is_ended_by(&failed) && !Key::Record.is_ended_by(&failed));
+    assert!(world.state.clone().apply(&Event::LanesClosed, 9).is_err());
+}
