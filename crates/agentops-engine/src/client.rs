@@ -195,6 +195,11 @@ pub fn connect(paths: &Paths, starter: Option<&Starter>) -> Result<UnixStream, C
     }
 }
 
+/// Settings of the C library's allocator for a supervisor: it runs each action on a thread of its own and lives long. By
+/// default the library keeps freed memory in up to eight arenas a CPU and gives little of it back.
+pub const ALLOCATOR: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_TRIM_THRESHOLD_", "131072"), ("MALLOC_MMAP_THRESHOLD_", "131072")];
+
 #[expect(clippy::disallowed_methods, reason = "the supervisor is this program itself")]
 fn start(paths: &Paths, starter: &Starter) -> Result<std::process::Child, ClientError> {
     let failed = |e: std::io::Error| ClientError::NotStarted { reason: format!("{}: {e}", paths.root().display()) };
@@ -204,6 +209,7 @@ fn start(paths: &Paths, starter: &Starter) -> Result<std::process::Child, Client
         .args(&starter.args)
         .env_clear()
         .envs(starter.env.iter())
+        .envs(ALLOCATOR)
         .current_dir("/")
         // Its own process group: a Ctrl-C in the terminal is for the client.
         .process_group(0)

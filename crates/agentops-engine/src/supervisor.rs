@@ -4,6 +4,7 @@
 //! talk to it by messages. It sleeps until something comes or a timer is due; it polls nothing.
 
 mod serve;
+mod tidy;
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -278,6 +279,9 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
             break ended;
         }
     };
+    if ended.is_ok() {
+        tidy::tidy(&ctx, &turning.conductor.storage.ledger);
+    }
     let _best_effort = std::fs::remove_file(paths.socket());
     turning.conductor.storage.close();
     ended

@@ -12,7 +12,7 @@ use crate::lanes;
 use crate::names;
 use crate::oid::{Hash, Oid};
 use crate::plain::Plain;
-use crate::run::{Call, Git};
+use crate::run::{Call, Git, Version};
 
 /// Where `HEAD` is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,6 +162,10 @@ impl Repo {
     #[must_use]
     pub fn hash(&self) -> Hash {
         self.0.hash
+    }
+
+    pub(crate) fn git_version(&self) -> Version {
+        self.0.git.version()
     }
 
     pub(crate) fn uses_reftable(&self) -> bool {

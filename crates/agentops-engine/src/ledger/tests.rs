@@ -234,3 +234,17 @@ fn r5_a_ledger_is_read_without_writing_anything() {
     assert_eq!(files(), before);
     drop(folder);
 }
+
+#[test]
+fn runs_that_were_merged_are_known_by_the_time_of_their_last_entry() {
+    let (_folder, path) = file();
+    let mut ledger = Ledger::open(&path).expect("a ledger");
+    let commit: Commit = "1".repeat(40).parse().expect("a commit");
+    let merged = Event::Closed { closing: Closing::Merged { commit: commit.clone() } };
+    let discarded = Event::Closed { closing: Closing::Discarded { commit: commit.clone() } };
+    let rows = [created(1), created(2), created(3), row(1, merged.clone()), row(2, discarded), row(3, merged)];
+    ledger.append(&rows).expect("an append");
+    assert_eq!(ledger.merged_before(2001).expect("a list"), []);
+    assert_eq!(ledger.merged_before(2002).expect("a list"), [(run(1), commit.clone())]);
+    assert_eq!(ledger.merged_before(3000).expect("a list"), [(run(1), commit.clone()), (run(3), commit)]);
+}
