@@ -1,5 +1,6 @@
 //! One repository and one work tree of it: who it is, where it stands, what is not committed.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ pub struct Identity {
 
 /// A repository seen from one of its work trees. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Repo(Arc<Inner>, Arc<str>);
+pub struct Repo(Arc<Inner>, Arc<str>, Option<Arc<[(OsString, OsString)]>>);
 
 #[derive(Debug)]
 struct Inner {
@@ -107,7 +108,7 @@ impl Repo {
         let id = path_id(&common_dir).into();
         let git = git.clone();
         let inner = Inner { git, git_dir, common_dir, work_tree, hash, reftable, called_bare, hooks, plain };
-        Ok(Self(Arc::new(inner), id))
+        Ok(Self(Arc::new(inner), id, None))
     }
 
     pub(crate) fn program(&self) -> &Git {
@@ -124,7 +125,7 @@ impl Repo {
     /// The same repository under the id that its state has.
     #[must_use]
     pub fn with_id(&self, id: &str) -> Self {
-        Self(Arc::clone(&self.0), id.into())
+        Self(Arc::clone(&self.0), id.into(), self.2.clone())
     }
 
     /// The id that versions before repositories kept one gave to the repository at this path.
@@ -231,7 +232,17 @@ impl Repo {
 
     /// The user's own git in the user's own checkout. Nothing but the user's merge may use it.
     pub(crate) fn as_user(&self) -> Call {
-        self.0.git.call::<&str>([]).cwd(&*self.0.work_tree).users_own()
+        let call = self.0.git.call::<&str>([]).cwd(&*self.0.work_tree).users_own();
+        match &self.2 {
+            Some(environment) => call.environment(environment),
+            None => call,
+        }
+    }
+
+    /// The same repository for a user whose environment is not that of this process: their own git starts with theirs.
+    #[must_use]
+    pub fn in_environment(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        Self(Arc::clone(&self.0), Arc::clone(&self.1), Some(environment.into_iter().collect()))
     }
 
     /// The commit and branch of this work tree.

@@ -113,6 +113,7 @@ pub(crate) struct Call {
     limit_bytes: usize,
     cut: bool,
     users: bool,
+    environment: Option<Arc<[(OsString, OsString)]>>,
     own_group: bool,
     named: Option<&'static str>,
     file_bytes_max: Option<u64>,
@@ -132,6 +133,7 @@ impl Call {
             limit_bytes: OUTPUT_BYTES_MAX,
             cut: false,
             users: false,
+            environment: None,
             own_group: true,
             named: None,
             file_bytes_max: None,
@@ -215,6 +217,12 @@ impl Call {
         self
     }
 
+    /// Starts with these variables instead of those of this process.
+    pub(crate) fn environment(mut self, variables: &Arc<[(OsString, OsString)]>) -> Self {
+        self.environment = Some(Arc::clone(variables));
+        self
+    }
+
     /// A timeout ends git and whatever it started.
     pub(crate) fn in_own_group(mut self) -> Self {
         self.own_group = true;
@@ -259,7 +267,14 @@ impl Call {
     fn command(&self) -> Command {
         let mut cmd = Command::new(&*self.program);
         cmd.args(&self.args);
-        for (name, _) in std::env::vars_os() {
+        let variables = match &self.environment {
+            Some(variables) => {
+                cmd.env_clear().envs(variables.iter().map(|(name, value)| (name, value)));
+                variables.to_vec()
+            }
+            None => std::env::vars_os().collect(),
+        };
+        for (name, _) in variables {
             let gits = name.as_encoded_bytes().starts_with(b"GIT_");
             if gits && (!self.users || names_a_repository(&name)) {
                 cmd.env_remove(name);

@@ -19,13 +19,20 @@ pub(super) struct Watch {
     before: UserState,
 }
 
+/// The repository as the run's user sees it: their git reads the settings that their environment names.
+fn users(ctx: &Ctx) -> Repo {
+    let variables: Vec<_> = ctx.env.variables.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    // A run that is only being ended has nobody's environment; ours names the user's folders at least.
+    if variables.is_empty() { ctx.repo.clone() } else { ctx.repo.in_environment(variables) }
+}
+
 /// Records the user's repository now.
 ///
 /// # Errors
 /// Git fails, or the blob cannot be written.
-pub fn record(repo: &Repo, blobs: &Blobs) -> Result<(UserState, BlobId), ActError> {
-    let state = repo.user_state()?;
-    let blob = blobs.put(&serde_json::to_vec(&state).map_err(std::io::Error::other)?)?;
+pub(crate) fn record(ctx: &Ctx) -> Result<(UserState, BlobId), ActError> {
+    let state = users(ctx).user_state()?;
+    let blob = ctx.blobs.put(&serde_json::to_vec(&state).map_err(std::io::Error::other)?)?;
     Ok((state, blob))
 }
 
@@ -48,11 +55,11 @@ pub fn differences(blobs: &Blobs, changes: &BlobId) -> Option<Vec<Difference>> {
 /// Fetches what a partial clone lacks of a commit, with the user's own settings. These may start programs, so they must be
 /// those of the run's start.
 pub(super) fn fetch_missing(ctx: &Ctx, state: &State, commit: &Oid) -> Act<()> {
-    let need = Need::Checkout(commit);
-    if !ctx.repo.lacks(need)? {
+    let (repo, need) = (users(ctx), Need::Checkout(commit));
+    if !repo.lacks(need)? {
         return Ok(());
     }
-    let now = ctx.repo.user_state()?;
+    let now = repo.user_state()?;
     if !at_start(state, &ctx.blobs).is_some_and(|start| start.runs_the_same_programs(&now)) {
         let words = format!(
             "files of commit {commit} are missing in this partial clone, and the settings of git are not those of the run's \
@@ -60,7 +67,7 @@ pub(super) fn fetch_missing(ctx: &Ctx, state: &State, commit: &Oid) -> Act<()> {
         );
         return Err(std::io::Error::other(words).into());
     }
-    ctx.repo.fetch_missing(need)?;
+    repo.fetch_missing(need)?;
     Ok(())
 }
 
@@ -78,7 +85,7 @@ pub(super) fn begin(ctx: &Ctx, state: &State, during: &Key) -> Option<Watch> {
     // The same action was begun by a supervisor that died.
     after_takeover(ctx, state, during);
     let run = &state.created.run;
-    match record(&ctx.repo, &ctx.blobs) {
+    match record(ctx) {
         Ok((before, blob)) => {
             let event = Event::RepositoryRecorded { during: during.clone(), record: blob };
             ctx.report_and_wait(run, event).then(|| Watch { during: during.clone(), before })
@@ -107,8 +114,14 @@ pub(super) fn after_takeover(ctx: &Ctx, state: &State, during: &Key) {
 fn compare(ctx: &Ctx, state: &State, watch: &Watch, after_takeover: bool) {
     let run = &state.created.run;
     let compared = || -> Act<Event> {
-        let now = ctx.repo.user_state_since(Some(&watch.before))?;
-        let differences = watch.before.differences(&now, &ctx.repo, Some(run.as_str()))?;
+        let repo = users(ctx);
+        let now = repo.user_state_since(Some(&watch.before))?;
+        let mut differences = watch.before.differences(&now, &repo, Some(run.as_str()))?;
+        for difference in &mut differences {
+            // A command of which a part is hidden does not do what it says.
+            let redactor = ctx.blobs.redactor();
+            difference.restore = difference.restore.take().filter(|command| redactor.redact(command) == *command);
+        }
         let changes = match differences.as_slice() {
             [] => None,
             some => Some(ctx.blobs.put(&serde_json::to_vec(some).map_err(std::io::Error::other)?)?),

@@ -217,7 +217,7 @@ fn start(ctx: &Arc<Ctx>, home: &Home, request: &RunRequest, lent: LentEnvironmen
             subject: Some(Box::new(planned.subject)),
         };
     }
-    let recorded = match user_repository::record(&ctx.repo, &ctx.blobs) {
+    let recorded = match user_repository::record(&ctx.with_environment(Arc::clone(&environment))) {
         Ok((_, blob)) => blob,
         Err(e) => {
             let words = format!("the state of your repository could not be recorded: {}", chain(&e));

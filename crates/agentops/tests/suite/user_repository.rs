@@ -189,3 +189,53 @@ fn p6_a_checkout_that_an_agent_calls_bare_is_named_and_comes_back() {
     type_in(&room, back);
     room.run(&["merge", run]).expect(0);
 }
+
+#[test]
+fn p6_what_changed_in_a_session_whose_supervisor_died_is_named_and_said_to_be_late() {
+    let room = Room::new();
+    person(&room);
+    let pipe = room.pipe("reached");
+    let mut script = quick_script();
+    let line = format!("cd '{}' && git branch junk && echo here > '{}'", room.repo().display(), pipe.display());
+    let first = json!({ "when": "lane `implement`, session 1", "steps": [
+        { "do": "run", "argv": ["sh", "-c", line] }, { "do": "hang" }
+    ] });
+    script.as_array_mut().unwrap().insert(0, first);
+    let run = room.detach(&scripted(&room, "quick", script));
+    assert_eq!(std::fs::read_to_string(&pipe).unwrap(), "here\n");
+    let supervisor = rustix::process::Pid::from_raw(room.supervisor().unwrap()).unwrap();
+    rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
+    room.await_supervisor();
+    let view = room.run(&["resume", &run, "--json"]).expect(0).json();
+    let changes = &view["repository"]["changes"][0];
+    assert_eq!(changes["during"], "session implement/implement/1", "{view:#}");
+    assert_eq!(
+        (&changes["after_takeover"], &changes["differences"][0]["what"]),
+        (&json!(true), &json!("branch junk added"))
+    );
+    assert_eq!(view["repository"]["not_compared"], json!([]));
+    assert!(room.run(&["show", &run]).expect(0).stdout.contains("or before the run went on after a crash"));
+}
+
+#[test]
+fn s13_settings_of_the_users_own_file_are_compared_as_the_runs_shell_sees_them() {
+    let mut room = Room::new();
+    person(&room);
+    let file = room.root().join("settings");
+    std::fs::write(&file, "[alias]\n\tst = status\n").unwrap();
+    // A supervisor that another shell started does not know this file.
+    let first = room.run(&refs(&scripted(&room, "quick", quick_script()))).expect(0).json();
+    room.run(&["discard", first["run"].as_str().unwrap()]).expect(0);
+    room.set("GIT_CONFIG_GLOBAL", file.display().to_string());
+    let view = room.run(&refs(&scripted(&room, "quick", quick_script()))).expect(0).json();
+    let run = view["run"].as_str().unwrap();
+    assert_eq!(view["repository"]["changes"], json!([]));
+    std::fs::write(&file, "[alias]\n\tst = status\n[core]\n\thooksPath = /x\n").unwrap();
+    let asked = room.run(&["merge", run]).expect(TRUST_REQUIRED.into());
+    assert!(
+        asked.stderr.contains("core.hookspath set to /x (was not set)") && !asked.stderr.contains("alias.st"),
+        "{asked:?}"
+    );
+    std::fs::write(&file, "[alias]\n\tst = status\n").unwrap();
+    room.run(&["merge", run]).expect(0);
+}
