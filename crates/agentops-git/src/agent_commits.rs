@@ -101,6 +101,21 @@ impl Lane {
         }
     }
 
+    /// Paths that the agent's last commit has and the lane's base does not.
+    pub(crate) fn paths_of_agents_head(&self) -> Result<Vec<PathBuf>> {
+        let Some(head) = self.agent_refs().head.filter(|head| head != self.base()) else { return Ok(Vec::new()) };
+        lane_repository::write_alternates(self)?;
+        if !lane_repository::objects_are_plain(self.git_dir()) {
+            return Ok(Vec::new());
+        }
+        let call = self.read_lane()?.args(["diff-tree", "-r", "-z", "--name-only", "--diff-filter=A", "--no-renames"]);
+        // A commit that cannot be read says nothing: the files count.
+        let out = call.args(["--end-of-options", self.base().as_str(), head.as_str()]).long().output()?;
+        let whole = out.code == Some(0);
+        let paths = out.stdout.split(|b| *b == 0).filter(|path| whole && !path.is_empty());
+        Ok(paths.map(names::path).collect())
+    }
+
     /// Imports the commits of the agent that neither this checkpoint nor your repository has, each under a ref below
     /// `prefix`, and returns them. Done again it gives the same answer.
     ///

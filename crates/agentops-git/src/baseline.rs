@@ -9,10 +9,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Do, Listing, copy_index};
 use crate::error::{Error, Result};
@@ -42,6 +44,8 @@ pub(crate) struct Baseline {
     recorded_at: (i64, i64),
     /// Files that were copied from the user's checkout.
     copied: BTreeSet<PathBuf>,
+    /// Their contents as size in bytes and hash: under another name they are the user's as well.
+    contents: HashSet<(u64, String)>,
     brought: BTreeMap<PathBuf, Brought>,
     /// Nested repositories with commits.
     histories: HashSet<PathBuf>,
@@ -117,16 +121,42 @@ impl Lane {
         // Without objects: git compares files by hash alone. Of a link it needs the object, and a link holds no secret.
         update(&["--add", "--remove", "--replace", "--info-only"], files)?;
         update(&["--add", "--remove", "--replace"], links)?;
-        baseline.histories = self.nested_histories(&listing).into_iter().map(|omitted| omitted.path).collect();
+        baseline.histories = self.nested_histories(self.base(), &listing)?.into_iter().map(|omitted| omitted.path).collect();
         baseline.histories.retain(|path| counts(path));
         baseline.ignored = self.ignored()?;
         baseline.ignored.retain(|path| counts(path));
+        for path in copied {
+            // One that is no file any more has no content that could be found again.
+            let Some(content) = self.content_of(path, None) else { continue };
+            baseline.contents.insert(content);
+        }
         baseline.recorded_at = self.file_system_time()?;
         sync(&index)?;
         fs::rename(&index, self.baseline_index()).map_err(Error::io("write", self.baseline_index()))?;
         write_whole(&self.baseline_list(), &baseline.encode())?;
         sync(&self.baseline_list())?;
-        sync(&self.record())
+        sync(&self.record())?;
+        self.mend()
+    }
+
+    /// Size and hash of a plain file, if it has a content and one of these sizes.
+    fn content_of(&self, path: &Path, sizes: Option<&HashSet<u64>>) -> Option<(u64, String)> {
+        let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
+        let open = fs::OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(self.path().join(path));
+        let mut file = open.ok()?;
+        let meta = file.metadata().ok().filter(|meta| meta.is_file() && meta.len() > 0)?;
+        if sizes.is_some_and(|sizes| !sizes.contains(&meta.len())) {
+            return None;
+        }
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match file.read(&mut buffer).ok()? {
+                0 => break,
+                count => hash.update(&buffer[..count]),
+            }
+        }
+        Some((meta.len(), hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
     /// What set-up brought; none where no set-up was recorded.
@@ -191,6 +221,7 @@ impl Lane {
         };
         // Paths that an earlier checkpoint of this lane has from the agent.
         let mut taken: Option<HashSet<PathBuf>> = None;
+        let sizes: HashSet<u64> = baseline.contents.iter().map(|(size, _)| *size).collect();
         for path in &listing.differing {
             let copied = baseline.copied.contains(path);
             let exists = fs::symlink_metadata(self.path().join(path)).is_ok();
@@ -199,7 +230,12 @@ impl Lane {
                 Some(Brought::Removed) if exists => Verdict::AsUsual,
                 None if !copied => {
                     let theirs = listing.tracked.contains(path) || listing.forced.contains(path) || !exists;
-                    if !theirs && baseline.ignored_before(path) && self.is_older(path, baseline.recorded_at) {
+                    let is_copy = !sizes.is_empty()
+                        && exists
+                        && self.content_of(path, Some(&sizes)).is_some_and(|it| baseline.contents.contains(&it));
+                    if is_copy {
+                        Verdict::Omit
+                    } else if !theirs && baseline.ignored_before(path) && self.is_older(path, baseline.recorded_at) {
                         Verdict::Leave
                     } else {
                         Verdict::AsUsual
@@ -304,6 +340,23 @@ impl Baseline {
         self.histories.contains(folder)
     }
 
+    /// Ignore rules that match the copied files and nothing else.
+    pub(crate) fn rules_for_copied(&self) -> Vec<u8> {
+        let mut rules = Vec::new();
+        // A path with a line end cannot be written as a rule.
+        for path in self.copied.iter().filter(|path| !path.as_os_str().as_bytes().contains(&b'\n')) {
+            rules.push(b'/');
+            for byte in path.as_os_str().as_bytes() {
+                if b"\\*?[ ".contains(byte) {
+                    rules.push(b'\\');
+                }
+                rules.push(*byte);
+            }
+            rules.push(b'\n');
+        }
+        rules
+    }
+
     fn ignored_before(&self, path: &Path) -> bool {
         path.ancestors().any(|part| self.ignored.contains(part))
     }
@@ -318,6 +371,7 @@ impl Baseline {
             bytes.push(0);
         };
         self.copied.iter().for_each(|path| row(b"c ", path));
+        self.contents.iter().for_each(|(size, hash)| row(b"s ", Path::new(&format!("{size} {hash}"))));
         for (path, brought) in &self.brought {
             let tag = match brought {
                 Brought::Added => b"a ",
@@ -342,6 +396,11 @@ impl Baseline {
                     let (seconds, nanoseconds) = text.split_once('.').unwrap_or_default();
                     let number = |text: &str| text.parse().unwrap_or_default();
                     baseline.recorded_at = (number(seconds), number(nanoseconds));
+                }
+                b"s " => {
+                    let text = String::from_utf8_lossy(rest);
+                    let content = text.split_once(' ').and_then(|(size, hash)| Some((size.parse().ok()?, hash.to_owned())));
+                    baseline.contents.extend(content);
                 }
                 b"c " => drop(baseline.copied.insert(path)),
                 b"a " => drop(baseline.brought.insert(path, Brought::Added)),

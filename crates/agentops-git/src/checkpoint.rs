@@ -70,7 +70,8 @@ pub enum Why {
     BadName,
     /// A content filter (LFS, say) belongs to it, and filters are not run. The parent's version stays.
     Filtered,
-    /// Set-up copied it from the user's checkout, and the agent changed it. It may hold what nobody committed.
+    /// Set-up copied it from the user's checkout, and the agent changed it or wrote the same content to another file. It may
+    /// hold what nobody committed.
     Copied,
 }
 
@@ -85,7 +86,7 @@ impl Why {
             Why::Unreadable => "it cannot be read",
             Why::Special => "it is neither a file, a folder nor a link",
             Why::BadName => "git refuses this name",
-            Why::Copied => "lane set-up copied it from your checkout, and the agent changed it",
+            Why::Copied => "lane set-up copied it from your checkout, and the agent changed or copied it",
             Why::Filtered => "it passes a content filter (such as Git LFS), which is not run outside a sandbox",
         }
     }
@@ -114,14 +115,14 @@ impl Lane {
             } else {
                 self.read_again(parent, &index)?
             };
-            self.read_agents_index(room.path(), &mut listing)?;
+            self.read_agents_index(room.path(), parent, &mut listing)?;
             let verdicts = match &baseline {
                 Some(baseline) => self.judge_by_baseline(baseline, parent, room.path(), &listing)?,
                 None => HashMap::new(),
             };
-            self.write_tree(&index, &listing, &verdicts)
+            Ok((self.write_tree(&index, &listing, &verdicts)?, listing.differing))
         };
-        let (mut tree, mut omitted) = match read(true) {
+        let ((mut tree, mut omitted), differing) = match read(true) {
             // Our index may name objects of an interrupted checkpoint that were pruned since: then every file is read.
             Err(Error::Failed { .. }) => read(false)?,
             read => read?,
@@ -129,7 +130,7 @@ impl Lane {
         if let Some(baseline) = &baseline {
             omitted.retain(|omitted| omitted.why != Why::NestedHistory || !baseline.has_history(&omitted.path));
         }
-        let mut changed = self.repo.diff(parent, &tree)?.files;
+        let mut changed = self.repo.diff_of(parent, &tree, differing.iter())?.files;
         let files = changed.iter().filter(|c| c.status != Status::Deleted && matches!(c.mode, 0o100_644 | 0o100_755));
         let filtered = self.repo.with_filter(&index, files.map(|c| c.path.as_path()))?;
         let mut raw_tree = None;
@@ -137,7 +138,7 @@ impl Lane {
             raw_tree = Some(tree);
             self.take_back(&index, parent, &filtered)?;
             tree = Oid::parse(&self.plain_on(&index)?.arg("write-tree").ok()?, "write-tree")?;
-            changed = self.repo.diff(parent, &tree)?.files;
+            changed = self.repo.diff_of(parent, &tree, differing.iter())?.files;
             omitted.extend(filtered.iter().map(|path| Omitted { path: path.clone(), why: Why::Filtered }));
             omitted.sort();
         }
@@ -226,11 +227,11 @@ impl Lane {
             let refused = out.stderr.lines().filter_map(|line| line.strip_prefix("Ignoring path "));
             omitted.extend(refused.map(|path| Omitted { path: PathBuf::from(path), why: Why::BadName }));
         }
-        omitted.extend(self.nested_histories(listing));
+        let tree = Oid::parse(&self.plain_on(index)?.arg("write-tree").ok()?, "write-tree")?;
+        omitted.extend(self.nested_histories(&tree, listing)?);
         omitted.sort();
         omitted.dedup();
-        let tree = self.plain_on(index)?.arg("write-tree").ok()?;
-        Ok((Oid::parse(&tree, "write-tree")?, omitted))
+        Ok((tree, omitted))
     }
 
     pub(crate) fn look(&self, path: &Path, listing: &Listing, parents: &mut HashMap<PathBuf, bool>) -> Do {

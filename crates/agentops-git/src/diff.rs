@@ -1,6 +1,7 @@
 //! What changed between two trees. Renames are shown as they are stored: one path gone, one path new.
 
 use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -76,16 +77,30 @@ impl Repo {
     }
 
     fn diff_of_present(&self, a: &Oid, b: &Oid) -> Result<DiffStat> {
+        let paths = self.changed_paths(a, b)?;
+        self.diff_of(a, b, paths.iter())
+    }
+
+    /// The same, where it is known that nothing but these paths changed.
+    pub(crate) fn diff_of<'a>(&self, a: &Oid, b: &Oid, paths: impl Iterator<Item = &'a PathBuf>) -> Result<DiffStat> {
         let [command, options @ ..] = ARGS;
-        let raw = self.plain()?.args([command, "-z", "--raw"]).args(options).args([a.as_str(), b.as_str()]).long().ok()?;
-        let unexpected = || Error::Unexpected { what: "diff-tree".to_owned() };
-        let files = parse_raw(&raw).ok_or_else(unexpected)?;
-        if files.is_empty() {
-            return Ok(DiffStat { files });
-        }
-        self.with_attributes(b, &files, |call| {
-            let out = call.args([command, "-z", "--numstat"]).args(options).args([a.as_str(), b.as_str()]).long().ok()?;
-            with_counts(files.clone(), &out).ok_or_else(unexpected)
+        self.with_attributes(b, paths, |call| {
+            let call = call.args([command, "-z", "--raw", "--numstat"]).args(options).args([a.as_str(), b.as_str()]);
+            parse(&call.long().ok()?).ok_or_else(|| Error::Unexpected { what: "diff-tree".to_owned() })
+        })
+    }
+
+    /// The difference as a patch, cut after `max_bytes`.
+    pub fn patch(&self, a: &Oid, b: &Oid, max_bytes: usize) -> Result<Vec<u8>> {
+        self.patch_of_present(a, b, max_bytes).map_err(|e| self.explain_missing(Need::Difference(a, b), e))
+    }
+
+    fn patch_of_present(&self, a: &Oid, b: &Oid, max_bytes: usize) -> Result<Vec<u8>> {
+        let [command, options @ ..] = ARGS;
+        let paths = self.changed_paths(a, b)?;
+        self.with_attributes(b, paths.iter(), |call| {
+            let call = call.args([command, "-p", "--full-index"]).args(options);
+            call.args([a.as_str(), b.as_str()]).long().cut_at(max_bytes).ok()
         })
     }
 
@@ -100,24 +115,14 @@ impl Repo {
         Ok(out.split(|b| *b == 0).filter(|path| !path.is_empty()).map(names::path).collect())
     }
 
-    /// The difference as a patch, cut after `max_bytes`.
-    pub fn patch(&self, a: &Oid, b: &Oid, max_bytes: usize) -> Result<Vec<u8>> {
-        self.patch_of_present(a, b, max_bytes).map_err(|e| self.explain_missing(Need::Difference(a, b), e))
-    }
-
-    fn patch_of_present(&self, a: &Oid, b: &Oid, max_bytes: usize) -> Result<Vec<u8>> {
-        let [command, options @ ..] = ARGS;
-        let raw = self.plain()?.args([command, "-z", "--raw"]).args(options).args([a.as_str(), b.as_str()]).long().ok()?;
-        let files = parse_raw(&raw).ok_or_else(|| Error::Unexpected { what: "diff-tree".to_owned() })?;
-        self.with_attributes(b, &files, |call| {
-            let call = call.args([command, "-p", "--full-index"]).args(options);
-            call.args([a.as_str(), b.as_str()]).long().cut_at(max_bytes).ok()
-        })
-    }
-
     /// Makes a call that reads attributes as they are in `tree`, in bounded time however deep these paths are.
-    fn with_attributes<T>(&self, tree: &Oid, files: &[FileChange], make: impl FnOnce(Call) -> Result<T>) -> Result<T> {
-        if files.iter().all(|file| file.path.components().count() <= FOLDERS_MAX) {
+    fn with_attributes<'a, T>(
+        &self,
+        tree: &Oid,
+        mut paths: impl Iterator<Item = &'a PathBuf>,
+        make: impl FnOnce(Call) -> Result<T>,
+    ) -> Result<T> {
+        if paths.all(|path| path.as_os_str().as_bytes().iter().filter(|b| **b == b'/').count() <= FOLDERS_MAX) {
             return make(self.plain_with_attributes(tree)?);
         }
         let room = self.scratch()?;
@@ -129,39 +134,37 @@ impl Repo {
     }
 }
 
-/// Rows of `:old new oid oid S\0path\0`.
-fn parse_raw(out: &[u8]) -> Option<Vec<FileChange>> {
+/// First come rows of `:old new oid oid S\0path\0`, then rows of `added\tremoved\tpath\0` in the same order.
+fn parse(out: &[u8]) -> Option<DiffStat> {
     let mut files = Vec::new();
     let mut fields = out.split(|b| *b == 0).filter(|f| !f.is_empty());
+    let mut counted = 0;
     while let Some(field) = fields.next() {
-        let head = std::str::from_utf8(field).ok()?;
-        let status = match head.as_bytes().last()? {
-            b'A' => Status::Added,
-            b'D' => Status::Deleted,
-            b'T' => Status::TypeChanged,
-            _ => Status::Modified,
-        };
-        let mode = u32::from_str_radix(head.split(' ').nth(1)?, 8).ok()?;
-        let path = names::path(fields.next()?);
-        files.push(FileChange { path, status, added: 0, removed: 0, binary: false, mode });
-    }
-    Some(files)
-}
-
-/// Adds what rows of `added\tremoved\tpath\0`, in the same order, say about these files.
-fn with_counts(mut files: Vec<FileChange>, out: &[u8]) -> Option<DiffStat> {
-    let mut rows = out.split(|b| *b == 0).filter(|row| !row.is_empty());
-    for file in &mut files {
-        let mut columns = rows.next()?.splitn(3, |b| *b == b'\t');
-        let (added, removed, path) = (columns.next()?, columns.next()?, columns.next()?);
-        if file.path != names::path(path) {
-            return None;
-        }
-        let number = |b: &[u8]| std::str::from_utf8(b).ok()?.parse().ok();
-        match (number(added), number(removed)) {
-            (Some(added), Some(removed)) => (file.added, file.removed) = (added, removed),
-            _ => file.binary = true,
+        if field.first() == Some(&b':') && counted == 0 {
+            let head = std::str::from_utf8(field).ok()?;
+            let status = match head.as_bytes().last()? {
+                b'A' => Status::Added,
+                b'D' => Status::Deleted,
+                b'T' => Status::TypeChanged,
+                _ => Status::Modified,
+            };
+            let mode = u32::from_str_radix(head.split(' ').nth(1)?, 8).ok()?;
+            let path = names::path(fields.next()?);
+            files.push(FileChange { path, status, added: 0, removed: 0, binary: false, mode });
+        } else {
+            let mut columns = field.splitn(3, |b| *b == b'\t');
+            let (added, removed, path) = (columns.next()?, columns.next()?, columns.next()?);
+            let file = files.get_mut(counted)?;
+            if file.path != names::path(path) {
+                return None;
+            }
+            let number = |b: &[u8]| std::str::from_utf8(b).ok()?.parse().ok();
+            match (number(added), number(removed)) {
+                (Some(added), Some(removed)) => (file.added, file.removed) = (added, removed),
+                _ => file.binary = true,
+            }
+            counted += 1;
         }
     }
-    rows.next().is_none().then_some(DiffStat { files })
+    (counted == files.len()).then_some(DiffStat { files })
 }

@@ -154,7 +154,18 @@ fn write_leading_files(lane: &Lane, git_dir: &Path, config: &[u8]) -> Result<()>
     for name in INFO {
         copy_small(&common.join("info").join(name), &git_dir.join("info").join(name), INFO_BYTES_MAX)?;
     }
+    hide_copied(lane, &git_dir.join("info/exclude"))?;
     copy_small(&common.join("shallow"), &git_dir.join("shallow"), u64::MAX)
+}
+
+/// Keeps the agent's `git add --all` from taking files that set-up copied from the user's checkout: its commits are imported.
+fn hide_copied(lane: &Lane, exclude: &Path) -> Result<()> {
+    let rules = lane.baseline()?.map(|baseline| baseline.rules_for_copied()).unwrap_or_default();
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let before = fs::read(exclude).unwrap_or_default();
+    put(exclude, &[before, b"\n".to_vec(), rules].concat())
 }
 
 /// Copies a plain file; the copy of one that is not there goes.

@@ -86,9 +86,11 @@ fn s6_what_set_up_brought_is_in_no_checkpoint() {
     assert_eq!((changes(&untouched), omitted(&untouched)), (vec![], vec![]));
     assert_eq!(untouched.commit, fixture.base);
     write(&fixture.at().join("a.txt"), "work\n");
-    // The agent's own commit takes everything; building again gives the same files.
+    // The agent's own commit takes everything but the copied file; building again gives the same files.
     fixture.room.git(fixture.at(), &["add", "-A", "--", ":!vendor"]);
     fixture.room.git(fixture.at(), &["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "all"]);
+    let committed = fixture.room.git(fixture.at(), &["ls-files"]);
+    assert!(committed.contains("dist/app.js") && !committed.contains(".env.local"), "{committed}");
     fs::remove_file(fixture.at().join("dist/link")).unwrap();
     std::os::unix::fs::symlink("app.js", fixture.at().join("dist/link")).unwrap();
     write(&fixture.at().join("dist/app.js"), "built\n");
@@ -108,10 +110,13 @@ fn s6_the_content_of_a_copied_file_is_nowhere_in_the_repository() {
     assert_eq!(changes(&point), [("a.txt", Status::Modified)]);
     assert_eq!(omitted(&point), [(".env.local", Why::Copied)]);
     assert!(!fixture.is_stored(&changed));
-    // The agent no longer has it ignored, or stages it by force: it is the user's all the same.
+    // Stopped from being ignored, staged by force, or under another name it is the user's all the same.
     write(&fixture.at().join(".gitignore"), "");
+    fixture.room.git(fixture.at(), &["add", "-f", ".env.local"]);
+    write(&fixture.at().join("copy.txt"), SECRET);
     let point = fixture.checkpoint();
-    assert_eq!(omitted(&point), [(".env.local", Why::Copied)]);
+    assert_eq!(omitted(&point), [(".env.local", Why::Copied), ("copy.txt", Why::Copied)]);
+    assert!(!fixture.is_stored(SECRET));
 }
 
 #[test]

@@ -149,6 +149,9 @@ fn p6_what_the_agent_added_by_force_is_in_the_checkpoint() {
     fs::remove_file(fixture.at().join("target/gone")).unwrap();
     let point = fixture.checkpoint();
     assert_eq!(changes(&point), [("target/committed", Status::Added), ("target/staged", Status::Added)]);
+    // In its commit only, after the index was emptied.
+    fixture.git(&["rm", "-q", "-r", "--cached", "target"]);
+    assert_eq!(changes(&fixture.checkpoint()), [("target/committed", Status::Added), ("target/staged", Status::Added)]);
     write(&fixture.at().join("target/committed"), "changed");
     let second = fixture.checkpoint_on(&point.commit);
     assert_eq!(changes(&second), [("target/committed", Status::Modified)]);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 mod decisions;
+mod omitted;
 mod slots;
 mod spent;
 

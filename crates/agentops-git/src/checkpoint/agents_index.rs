@@ -1,5 +1,5 @@
-//! The agent's own index, read as data: which files it added although an ignore rule matches them, and which files its sparse
-//! checkout hides.
+//! The agent's own index and last commit, read as data: which files it added although an ignore rule matches them, and which
+//! files its sparse checkout hides.
 
 use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
@@ -8,47 +8,42 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::listing::Listing;
+use super::listing::{Listing, is_result};
 use crate::error::{Error, Result};
-use crate::lanes::{Lane, OUT_DIR};
+use crate::lanes::Lane;
 use crate::names;
+use crate::oid::Oid;
+use crate::plain::Plain;
+use crate::repo::Repo;
 
 /// The largest index that is read, in bytes. One of a million files has about 100 MB.
 const INDEX_BYTES_MAX: u64 = 512 << 20;
 
-/// One entry of an index.
-struct IndexEntry {
-    /// `S`: the file is not in the work tree, because a sparse checkout leaves it out.
-    hidden: bool,
-    /// A file or a link; no submodule and no folder of a sparse index.
-    is_file: bool,
-    path: PathBuf,
-}
-
 impl Lane {
-    /// Adds to a listing what only the agent's own index knows.
-    pub(crate) fn read_agents_index(&self, room: &Path, listing: &mut Listing) -> Result<()> {
-        let differing: HashSet<PathBuf> = listing.differing.iter().cloned().collect();
-        for entry in self.agents_index(room)? {
-            if entry.hidden {
-                listing.hidden.insert(entry.path);
-            } else if entry.is_file && !entry.path.starts_with(OUT_DIR) && !listing.tracked.contains(&entry.path) {
-                // Those that are not in the work tree are dropped when each path is looked at.
-                if !differing.contains(&entry.path) {
-                    listing.forced.insert(entry.path);
-                }
+    /// Adds to a listing what only the agent's own index and its last commit know.
+    pub(crate) fn read_agents_index(&self, room: &Path, parent: &Oid, listing: &mut Listing) -> Result<()> {
+        let mut added = self.paths_of_agents_head()?;
+        if let Some(index) = self.copy_agents_index(room)? {
+            added.extend(index.added(parent)?);
+            let is_gone = |path: &PathBuf| fs::symlink_metadata(self.path().join(path)).is_err();
+            if listing.tracked.iter().any(is_gone) {
+                listing.hidden = index.hidden()?;
             }
         }
+        let differing: HashSet<&PathBuf> = listing.differing.iter().collect();
+        added.retain(|path| !is_result(path.as_os_str().as_bytes()) && !differing.contains(path));
+        // Those that are not in the work tree are dropped when each path is looked at.
+        listing.forced = added.into_iter().collect();
         listing.differing.extend(listing.forced.iter().cloned());
         listing.differing.sort();
         Ok(())
     }
 
-    /// The agent's index. A damaged one says nothing: the files count.
-    fn agents_index(&self, room: &Path) -> Result<Vec<IndexEntry>> {
+    /// A copy of the agent's index; none where it is not a plain file.
+    fn copy_agents_index(&self, room: &Path) -> Result<Option<AgentsIndex<'_>>> {
         let copy = room.join("agents-index");
         if copy_plain_file(&self.git_dir().join("index"), &copy).is_err() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let plain = self.repo.plain_for_index()?;
         // The larger half of a split index.
@@ -57,19 +52,36 @@ impl Lane {
             // One that cannot be copied makes the index a damaged one.
             let _damaged = copy_plain_file(&self.git_dir().join(&name), &plain.path().join(&name));
         }
-        let call = self.repo.plain_in(&plain).cwd(plain.path()).env("GIT_INDEX_FILE", &copy).preamble();
-        let out = call.args(["ls-files", "-z", "-s", "-t", "--sparse"]).long().output()?;
-        if out.code != Some(0) {
-            return Ok(Vec::new());
-        }
-        // `<tag> <mode> <oid> <stage>\t<path>`
-        let entries = out.stdout.split(|b| *b == 0).filter_map(|row| {
-            let tab = row.iter().position(|b| *b == b'\t')?;
-            let path = names::path(row[tab + 1..].strip_suffix(b"/").unwrap_or(&row[tab + 1..]));
-            let is_file = matches!(row.get(2..8)?, b"100644" | b"100755" | b"120000");
-            Some(IndexEntry { hidden: row[0] == b'S', is_file, path })
-        });
-        Ok(entries.collect())
+        Ok(Some(AgentsIndex { repo: &self.repo, plain, copy }))
+    }
+}
+
+/// A copy of an agent's index, read in a git directory of its own.
+struct AgentsIndex<'a> {
+    repo: &'a Repo,
+    plain: Plain,
+    copy: PathBuf,
+}
+
+impl AgentsIndex<'_> {
+    /// Paths that it has and a commit does not.
+    fn added(&self, commit: &Oid) -> Result<Vec<PathBuf>> {
+        let args = ["diff-index", "--cached", "-z", "--name-only", "--diff-filter=A", "--no-renames", commit.as_str()];
+        Ok(self.read(&args)?.split(|b| *b == 0).filter(|path| !path.is_empty()).map(names::path).collect())
+    }
+
+    /// Files that are not in the work tree because a sparse checkout leaves them out, and folders of such files.
+    fn hidden(&self) -> Result<HashSet<PathBuf>> {
+        let out = self.read(&["ls-files", "-z", "-t", "--sparse"])?;
+        let hidden = out.split(|b| *b == 0).filter_map(|row| row.strip_prefix(b"S "));
+        Ok(hidden.map(|path| names::path(path.strip_suffix(b"/").unwrap_or(path))).collect())
+    }
+
+    /// What git prints about it. A damaged index says nothing: the files count.
+    fn read(&self, args: &[&str]) -> Result<Vec<u8>> {
+        let call = self.repo.plain_in(&self.plain).cwd(self.plain.path()).env("GIT_INDEX_FILE", &self.copy).preamble();
+        let out = call.args(args.iter().copied()).long().output()?;
+        Ok(if out.code == Some(0) { out.stdout } else { Vec::new() })
     }
 }
 

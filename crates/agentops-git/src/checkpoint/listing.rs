@@ -16,6 +16,7 @@ use super::{Omitted, Why};
 use crate::error::Result;
 use crate::lanes::{Lane, OUT_DIR};
 use crate::names;
+use crate::oid::Oid;
 
 /// Levels of repositories inside repositories that are looked into. Each level lists the lane once more.
 const NESTED_LEVELS_MAX: usize = 8;
@@ -24,10 +25,10 @@ const PLACEHOLDER: &str = ".agentops-placeholder";
 /// What a lane's files look like beside an index.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    /// Paths in the index.
-    pub tracked: HashSet<PathBuf>,
     /// Untracked, modified and deleted paths, sorted.
     pub differing: Vec<PathBuf>,
+    /// Those of them that are in the index.
+    pub tracked: HashSet<PathBuf>,
     /// Folders with a `.git` of their own that the index did not know.
     pub nested: BTreeSet<PathBuf>,
     /// Files that the agent's sparse checkout took out of the work tree, and folders of such files.
@@ -51,9 +52,9 @@ impl Listing {
     }
 }
 
-/// One line of `ls-files -t`: `H` is in the index, everything else differs.
+/// A path that differs.
 struct Row {
-    in_index: bool,
+    tracked: bool,
     path: PathBuf,
 }
 
@@ -73,9 +74,8 @@ impl Lane {
             let unreadable = unreadable.into_iter().map(|path| Omitted { path, why: Why::Unreadable });
             let unlisted = folders.into_iter().map(|path| Omitted { path, why: Why::NestedRepository });
             listing.omitted = unreadable.chain(unlisted).collect();
-            let (tracked, differing): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.in_index);
-            listing.tracked = tracked.into_iter().map(|row| row.path).collect();
-            listing.differing = differing.into_iter().map(|row| row.path).collect();
+            listing.tracked = rows.iter().filter(|row| row.tracked).map(|row| row.path.clone()).collect();
+            listing.differing = rows.into_iter().map(|row| row.path).collect();
             listing.differing.sort();
             listing.differing.dedup();
             break;
@@ -83,15 +83,15 @@ impl Lane {
         Ok(listing)
     }
 
-    /// Every path in the index and every path that differs from it; and folders that git may not enter. A repository inside
-    /// the lane is one path that ends with a slash.
+    /// Untracked, modified and deleted paths; and folders that git may not enter. A repository inside the lane is one path
+    /// that ends with a slash.
     fn rows(&self, index: &Path) -> Result<(Vec<Row>, Vec<PathBuf>)> {
-        let call = self.plain_on(index)?.args(["ls-files", "-z", "-t", "-c", "-o", "-m", "-d", "--exclude-standard"]);
+        let call = self.plain_on(index)?.args(["ls-files", "-z", "-t", "-o", "-m", "-d", "--exclude-standard"]);
         let out = call.arg(format!("--exclude=/{OUT_DIR}")).long().ok_or_code(&[])?;
         let rows = out.stdout.split(|b| *b == 0).filter_map(|row| {
-            let path = names::path(row.get(2..).filter(|path| !path.is_empty())?);
+            let path = row.get(2..).filter(|path| !path.is_empty())?;
             // What was committed there by hand is not ours to follow either.
-            (!path.starts_with(OUT_DIR)).then(|| Row { in_index: matches!(row[0], b'H' | b'S'), path })
+            (!is_result(path)).then(|| Row { tracked: row[0] != b'?', path: names::path(path) })
         });
         let unreadable = out.stderr.lines().filter_map(|line| {
             let rest = line.strip_prefix("warning: could not open directory '")?;
@@ -105,7 +105,7 @@ impl Lane {
     /// Untracked, modified and deleted paths. A nested repository ends with a slash.
     pub(crate) fn differing(&self, index: &Path) -> Result<Vec<PathBuf>> {
         let (rows, _) = self.rows(index)?;
-        Ok(rows.into_iter().filter(|row| !row.in_index).map(|row| row.path).collect())
+        Ok(rows.into_iter().map(|row| row.path).collect())
     }
 
     fn add_placeholders(&self, index: &Path, folders: &[PathBuf]) -> Result<()> {
@@ -126,19 +126,24 @@ impl Lane {
             .map(drop)
     }
 
-    /// Repositories inside the lane that have commits of their own, which no checkpoint holds. Their files are ordinary files.
-    pub(crate) fn nested_histories(&self, listing: &Listing) -> Vec<Omitted> {
-        let mut folders: HashSet<&Path> = listing.nested.iter().map(PathBuf::as_path).collect();
-        for path in listing.tracked.iter().chain(&listing.differing) {
-            for folder in path.ancestors().skip(1).take_while(|folder| *folder != Path::new("")) {
-                if !folders.insert(folder) {
-                    break;
-                }
-            }
-        }
-        let with_commits = folders.into_iter().filter(|folder| has_commits(&self.path().join(folder).join(".git")));
-        with_commits.map(|folder| Omitted { path: folder.to_owned(), why: Why::NestedHistory }).collect()
+    /// Repositories inside the lane that have commits of their own, which no checkpoint holds. Their files are ordinary files
+    /// of this tree.
+    pub(crate) fn nested_histories(&self, tree: &Oid, listing: &Listing) -> Result<Vec<Omitted>> {
+        let call = self.repo.plain()?.args(["ls-tree", "-r", "-d", "-z", "--name-only", "--full-tree", tree.as_str()]);
+        let out = call.long().ok()?;
+        let of_tree = out.split(|b| *b == 0).filter(|folder| !folder.is_empty()).map(names::path);
+        let folders: BTreeSet<PathBuf> = of_tree.chain(listing.nested.iter().cloned()).collect();
+        let with_commits = folders.into_iter().filter(|folder| {
+            // A submodule is in the tree as one.
+            !listing.tracked.contains(folder) && has_commits(&self.path().join(folder).join(".git"))
+        });
+        Ok(with_commits.map(|path| Omitted { path, why: Why::NestedHistory }).collect())
     }
+}
+
+/// Whether a path is the folder for results or lies in it.
+pub(super) fn is_result(path: &[u8]) -> bool {
+    path.strip_prefix(OUT_DIR.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 fn is_folder(path: &Path) -> bool {
