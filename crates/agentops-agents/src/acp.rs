@@ -121,6 +121,11 @@ impl Driver for Acp {
         }
     }
 
+    fn login_variables(&self, settings: &Settings, reach: &Reach) -> Vec<String> {
+        let key = settings.get("key_env").filter(|_| matches!(reach, Reach::Direct(_)));
+        key.into_iter().cloned().collect()
+    }
+
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError> {
         let settings = &request.settings;
         check_keys(settings, KEYS)?;

@@ -93,6 +93,15 @@ impl Driver for Claude {
         }
     }
 
+    fn login_variables(&self, _settings: &Settings, reach: &Reach) -> Vec<String> {
+        let names: &[&str] = match reach {
+            Reach::Gateway { credential: Credential::Login, .. } => &["CLAUDE_CODE_OAUTH_TOKEN"],
+            Reach::Direct(_) => &["ANTHROPIC_*", "AWS_*", "AZURE_*", "CLOUDSDK_*", "GOOGLE_*"],
+            _ => &[],
+        };
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError> {
         let settings = &request.settings;
         check_keys(settings, &["program", "retries"])?;

@@ -111,6 +111,14 @@ impl Driver for Codex {
         route::reach(settings, env)
     }
 
+    fn login_variables(&self, _settings: &Settings, reach: &Reach) -> Vec<String> {
+        let names: &[&str] = match reach {
+            Reach::Direct(_) => &["OPENAI_API_KEY", "AZURE_*", "AWS_*"],
+            _ => &[],
+        };
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError> {
         let settings = &request.settings;
         check_keys(settings, KEYS)?;

@@ -403,6 +403,12 @@ pub trait Driver: Send + Sync {
     /// programs it decides who the provider is. `env` reads the environment that the program will get.
     fn reach(&self, settings: &BTreeMap<String, String>, model: Option<&str>, env: &dyn Fn(&str) -> Option<String>)
     -> Reach;
+    /// Variables with a login of the user's that the program itself needs: its calls do not go through the gateway, or its login
+    /// passes the gateway unread. One that ends with `*` stands for all that begin like it. All others that look like secrets are
+    /// withheld from the program.
+    fn login_variables(&self, _settings: &BTreeMap<String, String>, _reach: &Reach) -> Vec<String> {
+        Vec::new()
+    }
     /// How to start a session. May write files below `request.scratch`, nowhere else.
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError>;
     /// How a person's own interactive program is started behind the gateway: its arguments go before theirs. Nothing else

@@ -91,6 +91,11 @@ impl Driver for Gemini {
         }
     }
 
+    fn login_variables(&self, _settings: &Settings, reach: &Reach) -> Vec<String> {
+        let names: &[&str] = if matches!(reach, Reach::Direct(_)) { &[KEY_ENV, "GOOGLE_*"] } else { &[] };
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
     fn launch(&self, request: &SessionRequest) -> Result<Launch, DriverError> {
         let settings = &request.settings;
         check_keys(settings, KEYS)?;

@@ -106,6 +106,15 @@ impl ProcessId {
     }
 }
 
+/// From now on other processes of the same user can neither read this process's environment, memory and descriptors below
+/// `/proc`, nor trace it. Root still can. A program that this process starts is not affected.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn hide() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
+}
+
 /// All pids that `/proc` lists now.
 pub(crate) fn all_pids() -> Vec<i32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };

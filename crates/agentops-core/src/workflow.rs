@@ -201,6 +201,9 @@ pub struct LaneSetup {
     pub setup: Vec<Vec<String>>,
     /// Untracked files copied from the user's checkout into a new lane, repository paths.
     pub copy: Vec<String>,
+    /// Variables of the user's environment that reach the lane although they look like secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
     /// Seconds that each set-up program may take.
     pub seconds_max: u64,
 }

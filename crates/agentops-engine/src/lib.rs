@@ -28,4 +28,5 @@ pub mod telemetry;
 pub mod trust;
 pub mod view;
 pub mod wire;
+pub mod withheld;
 pub mod world;

@@ -19,6 +19,7 @@ use crate::files::profile::{Found, Origin, Places};
 use crate::files::{self, FileError, config, testcmd};
 use crate::paths::Home;
 use crate::trust::{self, Item, Subject, Trusted};
+use crate::withheld;
 
 /// What a person asked for. Only words; nothing in it was looked up.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -130,6 +131,8 @@ pub struct PlannedAgent {
     pub capabilities: Capabilities,
     /// How its model calls would go.
     pub reach: Reach,
+    /// Names of variables that look like secrets and that its program gets all the same.
+    pub held: Vec<String>,
 }
 
 /// A run that can start.
@@ -145,6 +148,8 @@ pub struct Plan {
     pub left_out: Vec<String>,
     /// Where the test command was proposed from; `None`: configured, or none.
     pub test_from: Option<String>,
+    /// Names of variables of this environment that what runs in lanes does not get.
+    pub withheld: Vec<String>,
     /// Things a person should know, e.g. that uncommitted changes are not part of it.
     pub notes: Vec<String>,
 }
@@ -209,6 +214,9 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, env: &Environment, request:
     let trusted = request.trust.as_deref() == Some(subject.hash.as_str())
         || Trusted::read(&home.trust_file())?.covers(repo.id(), &subject.hash);
     for (name, planned) in &mut agents {
+        planned.held.extend(withheld::held(env, &workflow.lane.env));
+        planned.held.sort();
+        planned.held.dedup();
         let repositorys =
             |found: &Found| found.origin == Origin::Repository && found.path.file_stem() == Some(name.as_str().as_ref());
         // Asking a program for its version starts it: not while only the repository says which program that is.
@@ -250,7 +258,8 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, env: &Environment, request:
         workflow,
     };
     let test_from = proposal.map(|proposal| proposal.from);
-    Ok(Plan { created, agents, subject, left_out: checked.left_out, test_from, notes })
+    let withheld = withheld::names(env, &created.workflow.lane.env);
+    Ok(Plan { created, agents, subject, withheld, left_out: checked.left_out, test_from, notes })
 }
 
 fn plan_agent(
@@ -288,7 +297,8 @@ fn plan_agent(
         settings,
     };
     let file_settings = !file.front.settings.is_empty();
-    Ok((PlannedAgent { agent, probe: None, file_settings, capabilities, reach }, found))
+    let held = withheld::held(env, &driver.login_variables(&agent.settings, &reach));
+    Ok((PlannedAgent { agent, probe: None, file_settings, capabilities, reach, held }, found))
 }
 
 /// An argument vector in one line that shows where each argument begins and ends.
@@ -331,6 +341,9 @@ fn subject(
             proposal.filter(|proposal| proposal.argv == argv).map(|proposal| format!(" (proposed from {})", proposal.from));
         let kind = if place == "lane set-up" { "lane set-up" } else { "gate command" };
         items.push(Item { kind: kind.into(), place: place + &from.unwrap_or_default(), what: words(argv), used: true });
+    }
+    for name in &workflow.lane.env {
+        items.push(Item { kind: "variable given to lanes".into(), place: name.clone(), what: name.clone(), used: true });
     }
     for copied in &workflow.lane.copy {
         items.push(Item { kind: "file copied into lanes".into(), place: copied.clone(), what: copied.clone(), used: true });

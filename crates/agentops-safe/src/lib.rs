@@ -10,8 +10,10 @@ pub mod names;
 pub mod redact;
 pub mod secret;
 pub mod terminal;
+mod withheld;
 
 pub use names::{BranchName, InvalidName, RepoPath};
 pub use redact::{RedactStream, Redactor};
 pub use secret::Secret;
 pub use terminal::{inert, inert_json, inert_line};
+pub use withheld::is_withheld;

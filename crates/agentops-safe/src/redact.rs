@@ -29,12 +29,18 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+pub(crate) use environment::is_secret_name;
 use scan::{Exact, Scan};
 pub use stream::RedactStream;
 use view::{View, Viewer};
 
 /// The shortest value that is taken as known, in bytes: a shorter one would hit ordinary words.
 pub const KNOWN_BYTES_MIN: usize = 8;
+
+/// Whether an address in this text holds a password.
+pub(crate) fn holds_password(text: &str) -> bool {
+    !environment::address_passwords(text).is_empty()
+}
 
 /// Replaces secrets by `[redacted:NAME]`. Cheap to clone; what it searches with is built at its first use.
 ///

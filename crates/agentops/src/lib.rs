@@ -27,6 +27,13 @@ pub fn main() -> ExitCode {
         Some(agentops_agents::scripted::SUBCOMMAND) => return agentops_agents::scripted::main(),
         _ => {}
     }
+    // Commands and the supervisor hold keys that agents must not read. One that an agent started stays visible: after a crash
+    // it is found by the mark in its environment.
+    if std::env::var_os(env::SESSION).is_none()
+        && let Err(e) = agentops_agents::process::hide()
+    {
+        Printer::new(false, false).note(&format!("note: other processes of yours may read this one's memory: {e}"));
+    }
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {

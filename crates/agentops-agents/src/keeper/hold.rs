@@ -72,6 +72,8 @@ struct Hold {
 /// Runs the keeper to its end.
 pub(super) fn hold() -> io::Result<()> {
     rustix::thread::set_name(super::PROCESS_NAME)?;
+    // The run's environment is about to come over stdin: what runs here must not read it from our memory.
+    crate::process::hide()?;
     // A session of our own: a Ctrl-C at the supervisor's terminal is not for us, and a program that wants to ask at the
     // terminal (a password, say) finds none and fails, instead of stopping for ever in the background.
     rustix::process::setsid()?;

@@ -169,6 +169,9 @@ pub struct RawLaneSetup {
     /// Untracked files to copy from the checkout into a new lane.
     #[serde(default)]
     pub copy: Vec<String>,
+    /// Variables of your environment that agents, gates and set-up programs get although they look like secrets.
+    #[serde(default)]
+    pub env: Vec<String>,
     /// Minutes each program may take: default 15.
     pub minutes_max: Option<u64>,
 }
@@ -465,12 +468,19 @@ impl RawLaneSetup {
     /// Checks the set-up part on its own; `.agentops/config.toml` uses it too.
     ///
     /// # Errors
-    /// An empty argument vector.
+    /// An empty argument vector, or what is not the name of a variable.
     pub fn check(&self) -> Result<LaneSetup, WorkflowError> {
         if self.setup.iter().any(|argv| argv.first().is_none_or(String::is_empty)) {
             return Err(wrong("lane.setup", "each entry is an argument vector such as [\"npm\", \"ci\"]"));
         }
+        let is_name = |name: &String| {
+            let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            !name.is_empty() && name.chars().all(valid) && !name.starts_with(|c: char| c.is_ascii_digit())
+        };
+        if let Some(name) = self.env.iter().find(|name| !is_name(name)) {
+            return Err(wrong("lane.env", format!("`{name}` is not the name of an environment variable")));
+        }
         let seconds_max = self.minutes_max.unwrap_or(15).clamp(1, 240) * 60;
-        Ok(LaneSetup { setup: self.setup.clone(), copy: self.copy.clone(), seconds_max })
+        Ok(LaneSetup { setup: self.setup.clone(), copy: self.copy.clone(), env: self.env.clone(), seconds_max })
     }
 }

@@ -101,9 +101,7 @@ fn command(
         return ended(ctx, phase, gate, Verdict::Broke, Some(words), None, vec![]);
     }
     let ports = work::lane_ports(ctx, run, &lane)?;
-    let mut env = work::lane_env(ctx, run, &lane, &ports);
-    // What runs here was written by an agent: it gets no key of a model provider.
-    env.retain(|(name, _)| !name.to_str().is_some_and(|name| PROVIDER_KEYS.contains(&name)));
+    let env = work::lane_env(ctx, run, &lane, &ports, &state.created.workflow.lane.env);
     let mark = ctx.paths.mark(run, &format!("{lane}/gate"));
     let ran = ctx.run_program(&Program { argv, cwd: made.path(), env, mark, seconds_max }, stop)?;
     work::drop_lane(ctx, run, &lane)?;
@@ -119,18 +117,6 @@ fn command(
     let words = format!("{named}. Its output:\n\n```\n{}\n```", bundle::of_output(&output, &whole));
     ended(ctx, phase, gate, Verdict::Refused, Some(words), Some(&output), vec![])
 }
-
-/// Keys that agents need and code under test does not.
-const PROVIDER_KEYS: [&str; 8] = [
-    "ANTHROPIC_API_KEY",
-    "ANTHROPIC_AUTH_TOKEN",
-    "CLAUDE_CODE_OAUTH_TOKEN",
-    "OPENAI_API_KEY",
-    "CODEX_API_KEY",
-    "GEMINI_API_KEY",
-    "GOOGLE_API_KEY",
-    "OPENROUTER_API_KEY",
-];
 
 fn review(ctx: &Ctx, state: &State, phase: &Name, gate: &Gate) -> Act<Event> {
     let Some(of) = state.phases.get(state.current()) else {

@@ -148,8 +148,11 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
     let known = agent.window.and_then(Window::new);
     let table = agent.model.as_deref().and_then(models::window_of);
     let window = [known, table].into_iter().flatten().min();
+    let reach = driver.reach(&agent.settings, agent.model.as_deref(), &|name| ctx.env.variables.text(name));
+    let mut added = job.state.created.workflow.lane.env.clone();
+    added.extend(driver.login_variables(&agent.settings, &reach));
     let opening = Opening {
-        reach: driver.reach(&agent.settings, agent.model.as_deref(), &|name| ctx.env.variables.text(name)),
+        reach,
         window,
         budgets: ctx.gateways.budgets(ctx, &job.state, &job.session),
         secrets: job.state.created.workflow.secrets,
@@ -195,7 +198,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
         Err(e) => return Ok(Left { detail: Some(chain(&e)), ..Left::default() }),
     };
     let ports = work::lane_ports(ctx, &job.run, &job.session.lane)?;
-    let mut env = work::lane_env(ctx, &job.run, &job.session.lane, &ports);
+    let mut env = work::lane_env(ctx, &job.run, &job.session.lane, &ports, &added);
     env.retain(|(name, _)| !launch.env_remove.contains(name) && !launch.env.iter().any(|(set, _)| set == name));
     env.extend(launch.env.clone());
     let limits = job.state.created.workflow.limits;

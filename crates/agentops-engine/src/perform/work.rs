@@ -14,6 +14,7 @@ use agentops_git::{Error as GitError, Expect, Lane, MergeResult, lanes};
 use super::{Act, Ctx, Incoming, Program, Ran, chain, commit, oid, records, user_repository};
 use crate::crash::boundary;
 use crate::ports::PortRange;
+use crate::withheld;
 
 /// A lane's name in the repository: unique over runs.
 pub(super) fn lane_name(run: &RunId, lane: &LaneId) -> String {
@@ -144,7 +145,7 @@ pub(super) fn set_up(
     let ports = lane_ports(ctx, run, lane)?;
     for argv in &setup.setup {
         let mark = ctx.paths.mark(run, &format!("{lane}/set-up"));
-        let env = lane_env(ctx, run, lane, &ports);
+        let env = lane_env(ctx, run, lane, &ports, &setup.env);
         let program = Program { argv, cwd: made.path(), env, mark, seconds_max: setup.seconds_max };
         let ran = ctx.run_program(&program, stop)?;
         if !ran.succeeded() {
@@ -159,14 +160,17 @@ pub(super) fn lane_ports(ctx: &Ctx, run: &RunId, lane: &LaneId) -> Act<PortRange
     Ok(ctx.ports.take(&lane_name(run, lane))?)
 }
 
-/// The environment of what runs in a lane: the user's own, the lane's name, and its ports.
+/// The environment of what runs in a lane: the user's own without its secrets, the lane's name, and its ports. `added`: names
+/// that pass although they look like secrets.
 pub(super) fn lane_env(
     ctx: &Ctx,
     run: &RunId,
     lane: &LaneId,
     ports: &PortRange,
+    added: &[String],
 ) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
-    let mut env: Vec<_> = ctx.env.variables.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let passed = withheld::passed(&ctx.env.variables, added);
+    let mut env: Vec<_> = passed.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     env.push(("AGENTOPS_LANE".into(), lane_name(run, lane).into()));
     env.push(("AGENTOPS_PORT_FIRST".into(), ports.first().to_string().into()));
     env.push(("AGENTOPS_PORT_LAST".into(), ports.last().to_string().into()));

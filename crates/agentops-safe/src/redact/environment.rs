@@ -110,7 +110,7 @@ const ROOTS: &[&str] = &[
 ];
 
 /// Whether a variable of this name holds a secret as its value.
-pub(super) fn is_secret_name(name: &str) -> bool {
+pub(crate) fn is_secret_name(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     if matches!(upper.as_str(), "PWD" | "OLDPWD") {
         return false;

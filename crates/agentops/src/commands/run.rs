@@ -205,6 +205,8 @@ pub struct DryRun {
     isolation: String,
     /// Tokens that earlier runs of this workflow took, least and most; absent: unknown.
     tokens_before: Option<(u64, u64)>,
+    /// Names of variables of your environment that agents, gates and set-up programs do not get.
+    withheld: Vec<String>,
     /// Things to know.
     notes: Vec<String>,
 }
@@ -225,6 +227,8 @@ struct DryAgent {
     version: String,
     model: Option<String>,
     enforcement: String,
+    /// Names of variables that look like secrets and that its program gets.
+    held: Vec<String>,
 }
 
 fn dry_run(context: &Context, request: &RunRequest, printer: &Printer) -> Result<u8, CommandError> {
@@ -277,6 +281,7 @@ fn describe(context: &Context, planned: &Plan) -> Result<DryRun, CommandError> {
         program: agent.probe.as_ref().map_or_else(|| unasked.clone(), |probe| probe.program.display().to_string()),
         version: agent.probe.as_ref().map_or_else(|| unasked.clone(), |probe| probe.version.clone()),
         model: agent.agent.model.clone(),
+        held: agent.held.clone(),
         enforcement: match (&agent.reach, agent.capabilities.usage) {
             (_, UsageReports::NoModel) | (Reach::NoModel, _) => "no model".into(),
             (Reach::Gateway { .. }, _) => "prevented: a call that could pass the ceiling is not forwarded".into(),
@@ -298,6 +303,7 @@ fn describe(context: &Context, planned: &Plan) -> Result<DryRun, CommandError> {
         ceiling_permille: agentops_core::ceiling::CEILING_PERMILLE,
         isolation: "own work tree and process tree; no sandbox yet: agents run with your rights".into(),
         tokens_before: tokens_before(context, workflow.name.as_str())?,
+        withheld: planned.withheld.clone(),
         notes: planned.notes.clone(),
     })
 }
@@ -328,6 +334,12 @@ fn foretold(dry: &DryRun) -> String {
             "agent       {}: {} {} ({model})   {}\n",
             agent.name, agent.driver, agent.version, agent.enforcement
         ));
+    }
+    for agent in dry.agents.iter().filter(|agent| !agent.held.is_empty()) {
+        text.push_str(&format!("holds       {} gets {}\n", agent.name, agent.held.join(", ")));
+    }
+    if !dry.withheld.is_empty() {
+        text.push_str(&format!("withheld    {}\n", dry.withheld.join(", ")));
     }
     for left_out in &dry.left_out {
         text.push_str(&format!("left out    {left_out}; set [commands] test in .agentops/config.toml\n"));

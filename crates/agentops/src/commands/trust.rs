@@ -1,5 +1,7 @@
 //! `agentops trust`: what a repository would run, and agreeing to it.
 
+use std::collections::BTreeMap;
+
 use agentops_engine::blobs::Blobs;
 use agentops_engine::plan::{self, RunRequest};
 use agentops_engine::trust::{Subject, Trusted};
@@ -18,6 +20,10 @@ pub struct TrustView {
     trusted: bool,
     /// What would run, and its hash.
     subject: Subject,
+    /// Names of variables of your environment that agents, gates and set-up programs do not get.
+    withheld: Vec<String>,
+    /// Names of variables that look like secrets and reach an agent's program all the same, by agent.
+    held: BTreeMap<String, Vec<String>>,
 }
 
 /// `agentops trust`
@@ -33,19 +39,22 @@ pub fn trust(context: &Context, args: &TrustArgs, printer: &Printer) -> Result<u
             printer.done(&Done { did: did.into(), ..Done::default() });
         }
         TrustWhat::Show => {
-            let subject = subject(context, args)?;
-            let view = TrustView { trusted: trusted.covers(context.repo.id(), &subject.hash), subject };
+            let plan::Plan { subject, withheld, agents, .. } = planned(context, args)?;
+            let held = agents.into_iter().map(|(name, agent)| (name.to_string(), agent.held));
+            let held = held.filter(|(_, names)| !names.is_empty()).collect();
+            let trusted = trusted.covers(context.repo.id(), &subject.hash);
+            let view = TrustView { trusted, subject, withheld, held };
             if printer.json() {
                 printer.value(&view);
             } else {
                 let word = if view.trusted { "trusted" } else { "not trusted; agree with: agentops trust add" };
-                printer.data(&format!("{}\nhash {}\n{word}", lines(&view.subject), view.subject.hash));
+                printer.data(&format!("{}{}\nhash {}\n{word}", lines(&view.subject), keys(&view), view.subject.hash));
             }
         }
         TrustWhat::Add => {
             super::person_only()?;
             let context = &context.claim()?;
-            let subject = subject(context, args)?;
+            let subject = planned(context, args)?.subject;
             printer.note(&lines(&subject));
             trusted.add(context.repo.id(), context.repo.work_tree(), &subject.hash);
             trusted.write(&file)?;
@@ -57,7 +66,7 @@ pub fn trust(context: &Context, args: &TrustArgs, printer: &Printer) -> Result<u
 }
 
 /// What trust would cover now. Looks, and starts nothing but the agent programs' `--version`.
-fn subject(context: &Context, args: &TrustArgs) -> Result<Subject, CommandError> {
+fn planned(context: &Context, args: &TrustArgs) -> Result<plan::Plan, CommandError> {
     let request = RunRequest {
         task: "trust".into(),
         workflow: args.workflow.clone(),
@@ -70,7 +79,24 @@ fn subject(context: &Context, args: &TrustArgs) -> Result<Subject, CommandError>
     let blobs = Blobs::open(&folder, redactor).map_err(|e| context::unwritable(&folder, &e))?;
     let planned = plan::plan(&context.repo, &context.home, &blobs, &context.lent().variables, &request);
     let _best_effort = std::fs::remove_dir_all(&folder);
-    Ok(planned?.subject)
+    Ok(planned?)
+}
+
+/// Which variables reach whom, for people.
+fn keys(view: &TrustView) -> String {
+    let mut text = String::new();
+    for (agent, names) in &view.held {
+        text.push_str(&format!(
+            "  {:<24} {agent:<28} {}\n",
+            "variables it gets",
+            agentops_safe::inert_line(&names.join(", "), 400)
+        ));
+    }
+    if !view.withheld.is_empty() {
+        let names = agentops_safe::inert_line(&view.withheld.join(", "), 1000);
+        text.push_str(&format!("  {:<24} {names}\n", "variables withheld"));
+    }
+    text
 }
 
 /// The items for people, those that are used first.

@@ -13,6 +13,7 @@ mod environment;
 mod formats;
 mod gateway;
 mod hostile_text;
+mod keys;
 mod lanes;
 mod logins;
 mod many_runs;
