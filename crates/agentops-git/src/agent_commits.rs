@@ -7,7 +7,7 @@
 //! git in a git directory of our own, after our alternates were written and only if no link leads out of the lane: an agent
 //! could otherwise make us copy objects of a repository that it may not read. The import checks every object that it takes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,6 +18,7 @@ use crate::lane_repository;
 use crate::lanes::{Lane, LaneForm};
 use crate::names;
 use crate::oid::Oid;
+use crate::plain::write_whole;
 use crate::refs::Expect;
 use crate::remove::remove_all;
 use crate::run::Call;
@@ -123,7 +124,9 @@ impl Lane {
     /// Git failed in your repository. What cannot be read in the lane is no error but a commit without `kept_as`.
     pub fn salvage(&self, prefix: &str, checkpoint: &Oid) -> Result<Vec<SalvagedCommit>> {
         names::check_our_ref(prefix)?;
-        let agent = self.agent_refs();
+        let mut agent = self.agent_refs();
+        let known = self.known_refs();
+        agent.refs.retain(|(_, oid)| !known.contains(oid));
         if agent.refs.is_empty() {
             return Ok(Vec::new());
         }
@@ -132,7 +135,8 @@ impl Lane {
         if readable {
             lane_repository::write_alternates(self)?;
         }
-        let unknown = if readable { self.unknown_commits(&agent, prefix, checkpoint)? } else { self.absent_tips(&agent)? };
+        let unknown =
+            if readable { self.unknown_commits(&agent, &known, prefix, checkpoint)? } else { self.absent_tips(&agent)? };
         if unknown.is_empty() {
             return Ok(Vec::new());
         }
@@ -154,18 +158,19 @@ impl Lane {
         Ok(salvaged)
     }
 
-    /// Notes the agent's refs as they are, before the lane is pointed to another commit: what they hold is in the checkpoint
-    /// of the session that made them, or was imported after it.
+    /// Notes the agent's refs as they are, before the lane is pointed to another commit: they were copied from yours, or what
+    /// they hold is in the checkpoint of the session that made them, or was imported after it.
     pub(crate) fn note_known_refs(&self) -> Result<()> {
         let agent = self.agent_refs();
-        let mut list: String = fs::read_to_string(self.known_file()).unwrap_or_default();
-        let mut known: HashSet<String> = list.lines().map(str::to_owned).collect();
-        for oid in agent.head.iter().chain(agent.refs.iter().map(|(_, oid)| oid)) {
-            if known.insert(oid.to_string()) {
-                list.push_str(&format!("{oid}\n"));
-            }
-        }
-        crate::plain::write_whole(&self.known_file(), list.as_bytes())
+        let mut known = self.known_refs();
+        known.extend(agent.head.into_iter().chain(agent.refs.into_iter().map(|(_, oid)| oid)));
+        let list: String = known.iter().map(|oid| format!("{oid}\n")).collect();
+        write_whole(&self.known_file(), list.as_bytes())
+    }
+
+    fn known_refs(&self) -> BTreeSet<Oid> {
+        let list = fs::read_to_string(self.known_file()).unwrap_or_default();
+        list.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
     fn known_file(&self) -> PathBuf {
@@ -173,7 +178,7 @@ impl Lane {
     }
 
     /// Tips that name a commit which neither your refs nor the agent's `HEAD` lead to, and whose tree is not the checkpoint's.
-    fn unknown_commits(&self, agent: &AgentRefs, prefix: &str, checkpoint: &Oid) -> Result<Vec<Tip>> {
+    fn unknown_commits(&self, agent: &AgentRefs, known: &BTreeSet<Oid>, prefix: &str, checkpoint: &Oid) -> Result<Vec<Tip>> {
         let asked: String = agent.refs.iter().map(|(_, oid)| format!("{oid}^{{commit}}\n")).collect();
         let out = self.read_both()?.args(["cat-file", "--batch-check=%(objectname) %(objecttype)"]);
         let out = out.stdin(asked.into_bytes()).long().ok()?;
@@ -189,9 +194,8 @@ impl Lane {
                 tips.push(Tip { name: name.clone(), commit });
             }
         }
-        let known = fs::read_to_string(self.known_file()).unwrap_or_default();
-        let known = known.lines().filter_map(|line| line.parse().ok());
-        let excluded: Vec<Oid> = known.chain(agent.head.clone()).chain(agent.remote.iter().cloned()).collect();
+        let excluded: Vec<Oid> =
+            known.iter().cloned().chain(agent.head.clone()).chain(agent.remote.iter().cloned()).collect();
         let new = match self.new_commits(tips.iter().map(|tip| &tip.commit), &excluded, prefix) {
             Ok(new) => new,
             // History is missing somewhere: each tip is looked at for itself.

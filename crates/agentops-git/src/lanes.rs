@@ -128,12 +128,12 @@ impl Lane {
     /// Points the lane's `HEAD` and index to this commit, for the agent's git.
     pub(crate) fn point_to(&self, commit: &Oid) -> Result<()> {
         if self.form == LaneForm::Repository {
-            if self.is_ready() {
-                self.note_known_refs()?;
-            }
             lane_refs::protect(self, commit)?;
         }
         self.mend()?;
+        if self.form == LaneForm::Repository {
+            self.note_known_refs()?;
+        }
         self.put_index()?;
         match self.form {
             LaneForm::LinkedWorktree => linked_lane::point_to(self, commit),

@@ -60,3 +60,22 @@ fn an_agent_commits_stashes_and_branches_in_its_lane_and_what_is_left_is_named()
     assert_eq!(room.git(&["branch", "--list", "attempt"]), "");
     assert_eq!(room.git(&["stash", "list"]).lines().count(), 1);
 }
+
+#[test]
+fn p6_a_run_survives_that_its_base_is_amended_and_pruned_meanwhile() {
+    let room = Room::new();
+    let base = room.git(&["rev-parse", "HEAD"]);
+    let git = format!("git -C '{}' -c user.name=User -c user.email=user@localhost", room.repo().display());
+    let prune = format!("{git} reflog expire --expire=now --all && {git} gc -q --prune=now");
+    let amend = format!("{git} commit -q --amend -m amended && {prune}");
+    let mut script = quick_script();
+    for (conversation, command) in [(0, amend), (1, prune)] {
+        let step = json!({ "do": "run", "argv": ["sh", "-c", command] });
+        script[conversation]["steps"].as_array_mut().unwrap().push(step);
+    }
+    let view = room.run(&refs(&scripted(&room, "quick", script))).expect(0).json();
+    let branch = view["branch"].as_str().unwrap();
+    assert_eq!(room.git(&["merge-base", branch, &base]), base);
+    assert_ne!(room.git(&["rev-parse", "main"]), base, "it was amended");
+    room.git(&["fsck", "--strict"]);
+}
