@@ -105,8 +105,7 @@ impl Lane {
     /// Paths that the agent's last commit has and the lane's base does not.
     pub(crate) fn paths_of_agents_head(&self) -> Result<Vec<PathBuf>> {
         let Some(head) = self.agent_refs().head.filter(|head| head != self.base()) else { return Ok(Vec::new()) };
-        lane_repository::write_alternates(self)?;
-        if !lane_repository::objects_are_plain(self.git_dir()) {
+        if !lane_repository::make_readable(self)? {
             return Ok(Vec::new());
         }
         let call = self.read_lane()?.args(["diff-tree", "-r", "-z", "--name-only", "--diff-filter=A", "--no-renames"]);
@@ -130,11 +129,7 @@ impl Lane {
         if agent.refs.is_empty() {
             return Ok(Vec::new());
         }
-        // Looked at first: through a link of the agent's we would write elsewhere.
-        let readable = lane_repository::objects_are_plain(self.git_dir());
-        if readable {
-            lane_repository::write_alternates(self)?;
-        }
+        let readable = lane_repository::make_readable(self)?;
         let unknown =
             if readable { self.unknown_commits(&agent, &known, prefix, checkpoint)? } else { self.absent_tips(&agent)? };
         if unknown.is_empty() {

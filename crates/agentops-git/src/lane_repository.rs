@@ -216,12 +216,22 @@ fn alternate_bytes(path: &[u8]) -> Vec<u8> {
 }
 
 /// Writes the lane's alternates as they should be.
-pub(crate) fn write_alternates(lane: &Lane) -> Result<()> {
+fn write_alternates(lane: &Lane) -> Result<()> {
     put(&lane.git_dir.join("objects/info/alternates"), &alternates(&lane.repo))
 }
 
+/// Writes the alternates of a lane whose objects git is to read; false where they may not be read. The folder is looked at
+/// first: through a link of the agent's we would write elsewhere.
+pub(crate) fn make_readable(lane: &Lane) -> Result<bool> {
+    let plain = objects_are_plain(&lane.git_dir);
+    if plain {
+        write_alternates(lane)?;
+    }
+    Ok(plain)
+}
+
 /// Whether the object folder of a lane holds only plain files and folders: through a link git would read elsewhere.
-pub(crate) fn objects_are_plain(git_dir: &Path) -> bool {
+fn objects_are_plain(git_dir: &Path) -> bool {
     let mut folders = vec![git_dir.join("objects")];
     let mut entries_left = ENTRIES_MAX;
     while let Some(folder) = folders.pop() {
