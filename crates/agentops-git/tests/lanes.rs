@@ -401,6 +401,7 @@ fn submodules_are_kept_and_their_moves_reported() {
     assert_eq!(lane.checkpoint(&base, "m", &author(), 1, &room.scratch()).unwrap().commit, base);
     fs::remove_dir(lane.path().join("sub")).unwrap();
     room.git(lane.path(), &["clone", "-q", &room.path("lib").to_string_lossy(), "sub"]);
+    assert_eq!(lane.checkpoint(&base, "m", &author(), 1, &room.scratch()).unwrap().omitted, [], "it stands where it should");
     let sub = lane.path().join("sub");
     room.git(&sub, &["-c", "user.name=x", "-c", "user.email=x@y", "commit", "-q", "--allow-empty", "-m", "moved"]);
     let point = lane.checkpoint(&base, "m", &author(), 1, &room.scratch()).unwrap();

@@ -129,14 +129,15 @@ impl Lane {
     /// Repositories inside the lane that have commits of their own, which no checkpoint holds. Their files are ordinary files
     /// of this tree.
     pub(crate) fn nested_histories(&self, tree: &Oid, listing: &Listing) -> Result<Vec<Omitted>> {
-        let call = self.repo.plain()?.args(["ls-tree", "-r", "-d", "-z", "--name-only", "--full-tree", tree.as_str()]);
+        let call = self.repo.plain()?.args(["ls-tree", "-r", "-d", "-z", "--full-tree", tree.as_str()]);
         let out = call.long().ok()?;
-        let of_tree = out.split(|b| *b == 0).filter(|folder| !folder.is_empty()).map(names::path);
-        let folders: BTreeSet<PathBuf> = of_tree.chain(listing.nested.iter().cloned()).collect();
-        let with_commits = folders.into_iter().filter(|folder| {
-            // A submodule is in the tree as one.
-            !listing.tracked.contains(folder) && has_commits(&self.path().join(folder).join(".git"))
+        // `040000 tree <oid>\t<path>`; a submodule is listed too, with another mode.
+        let of_tree = out.split(|b| *b == 0).filter(|row| row.starts_with(b"040000 ")).filter_map(|row| {
+            let tab = row.iter().position(|b| *b == b'\t')?;
+            Some(names::path(&row[tab + 1..]))
         });
+        let folders: BTreeSet<PathBuf> = of_tree.chain(listing.nested.iter().cloned()).collect();
+        let with_commits = folders.into_iter().filter(|folder| has_commits(&self.path().join(folder).join(".git")));
         Ok(with_commits.map(|path| Omitted { path, why: Why::NestedHistory }).collect())
     }
 }
