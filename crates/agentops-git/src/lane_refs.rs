@@ -13,6 +13,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::lane_repository;
 use crate::lanes::Lane;
 use crate::names;
 use crate::objects::Author;
@@ -132,7 +133,10 @@ impl CopiedRefs {
             return Ok(());
         }
         let list: String = self.copied.iter().map(|oid| format!("{oid}\n")).collect();
+        // The pack is written in the object directory and then renamed, which works within one file system only.
+        let theirs = lane_repository::alternate_path(&repo.common_dir().join("objects"));
         let call = repo.plain()?.args(["pack-objects", "--quiet", "--window=0"]);
+        let call = call.env("GIT_OBJECT_DIRECTORY", git_dir.join("objects")).env("GIT_ALTERNATE_OBJECT_DIRECTORIES", theirs);
         call.arg(git_dir.join("objects/pack/pack")).stdin(list.into_bytes()).long().ok().map(drop)
     }
 

@@ -30,6 +30,18 @@ fn users_git(repo: &Repo) -> std::collections::BTreeMap<std::path::PathBuf, Stri
 }
 
 #[test]
+fn a_lane_may_lie_on_another_file_system_than_the_repository() {
+    let (room, repo) = Room::with_repo();
+    room.git(repo.work_tree(), &["tag", "-a", "-m", "copied into the lane", "annotated"]);
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else { return };
+    let base = repo.head().unwrap().commit;
+    let lane = lanes::create(&repo, &other.path().join("lane"), &base, "elsewhere").unwrap();
+    assert_eq!(room.git(lane.path(), &["tag", "--list"]), "annotated");
+    room.git(lane.path(), &["cat-file", "tag", "annotated"]);
+    lanes::remove(&repo, &lane).unwrap();
+}
+
+#[test]
 fn p6_what_an_agent_does_to_its_git_does_not_reach_the_users() {
     let (room, repo) = Room::with_repo();
     let at = repo.work_tree();
