@@ -9,6 +9,7 @@ use agentops_agents::driver::Exit;
 use agentops_agents::keeper::{EndReason, Ended, FromKeeper, Keeper, KeeperHandle, KeeperSpec, MARK_VARIABLE, StdinKind};
 use agentops_agents::process::ProcessId;
 use agentops_agents::strays::end_strays;
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_agents-fixture");
@@ -28,6 +29,7 @@ fn spec(args: &[&str]) -> KeeperSpec {
         time_limit_ms: 0,
         grace_ms: 60_000,
         stdin: StdinKind::Open,
+        locks: Vec::new(),
     }
 }
 
@@ -291,6 +293,23 @@ fn p3_whoever_takes_over_ends_keepers_and_their_trees_by_their_mark() {
     for process in [program, away, keeper] {
         assert!(!process.is_alive(), "{process:?}");
     }
+}
+
+#[test]
+fn p7_a_keeper_holds_the_locks_of_its_slot_until_its_tree_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("slot");
+    let slot = std::fs::File::create(&path).unwrap();
+    flock(&slot, FlockOperation::LockShared).unwrap();
+    let tree = Tree::start(&KeeperSpec { locks: vec![path.clone().into()], ..spec(&["echo"]) });
+    tree.program();
+    // As if the supervisor had died.
+    drop(slot);
+    let slot = std::fs::File::open(&path).unwrap();
+    assert!(flock(&slot, FlockOperation::NonBlockingLockExclusive).is_err(), "the tree runs");
+    tree.handle.close_stdin().unwrap();
+    tree.ended();
+    flock(&slot, FlockOperation::NonBlockingLockExclusive).unwrap();
 }
 
 #[test]

@@ -32,7 +32,7 @@ use crate::blobs::Blobs;
 use crate::conductor::Input;
 use crate::environment::{Environments, RunEnvironment};
 use crate::paths::Paths;
-use crate::ports::Ports;
+use crate::ports::{PortRange, Ports};
 use crate::slots::{Slot, Slots};
 use crate::world::{Clock, Processes, SystemClock};
 
@@ -79,6 +79,8 @@ pub struct Ctx {
     pub gateways: Arc<gateway::Gateways>,
     /// How many sessions and gates run at once on this machine.
     pub slots: Slots,
+    /// The lock file of the slot that an action has.
+    pub slot: Option<PathBuf>,
     /// Ports that no other lane on this machine has.
     pub ports: Ports,
 }
@@ -187,12 +189,11 @@ impl Processes for Performer {
                     if setup.setup.is_empty() {
                         return open(ctx);
                     }
-                    let Some(_slot) = slot::take(ctx, &run_id, &during, &tx, &rx)? else {
+                    let Some(slot) = slot::take(ctx, &run_id, &during, &tx, &rx)? else {
                         let detail = ctx.put("the run was cancelled while the lane's set-up waited for a slot")?;
                         return Ok(Event::LaneFailed { lane: lane.clone(), detail });
                     };
-                    // A person may have lent the run another environment while this waited.
-                    let ctx = &Arc::new(ctx.of_run(&run_id));
+                    let ctx = &Arc::new(ctx.in_slot(&run_id, &slot));
                     user_repository::around(ctx, &state, &during, || open(ctx))
                 });
             }
@@ -234,10 +235,10 @@ impl Processes for Performer {
                     if !matches!(gate.check, Check::Command { .. }) {
                         return check(ctx);
                     }
-                    let Some(_slot) = slot::take(ctx, &run_id, &during, &tx, &rx)? else {
+                    let Some(slot) = slot::take(ctx, &run_id, &during, &tx, &rx)? else {
                         return gate::not_run(ctx, &phase, &gate, "the run was cancelled while this gate waited for a slot");
                     };
-                    let ctx = &Arc::new(ctx.of_run(&run_id));
+                    let ctx = &Arc::new(ctx.in_slot(&run_id, &slot));
                     user_repository::around(ctx, &state, &during, || check(ctx))
                 });
             }
@@ -322,6 +323,7 @@ pub fn test_commit(
         gateways: Default::default(),
         // A person waits for this test, so it takes none of them.
         slots: Slots::new(paths.slots(), 1),
+        slot: None,
         ports: Ports::new(paths.ports()),
         paths,
     };
@@ -334,6 +336,16 @@ impl Ctx {
     pub fn of_run(&self, run: &RunId) -> Self {
         let env = self.environments.of(run).unwrap_or_else(|| self.environments.nobodys());
         self.with_environment(env)
+    }
+
+    /// The same for what runs in a slot. A person may have lent the run another environment while it waited for it.
+    fn in_slot(&self, run: &RunId, slot: &Slot) -> Self {
+        Self { slot: Some(slot.path().to_owned()), ..self.of_run(run) }
+    }
+
+    /// Lock files that the keeper of a program with these ports holds too.
+    fn locks(&self, ports: &PortRange) -> Vec<OsString> {
+        self.slot.as_deref().into_iter().chain([ports.path()]).map(OsString::from).collect()
     }
 
     /// The same with this environment.
@@ -390,6 +402,7 @@ impl Ctx {
             time_limit_ms: what.seconds_max * 1000,
             grace_ms: 2_000,
             stdin: StdinKind::Null,
+            locks: self.locks(what.ports),
         };
         let mut ran = Ran { output: Tail::new(OUTPUT_BYTES_MAX), ended: None, not_started: None, stopped: false };
         let flow = flow::Flow::default();
@@ -434,6 +447,7 @@ pub(crate) struct Program<'a> {
     env: Vec<(OsString, OsString)>,
     mark: String,
     seconds_max: u64,
+    ports: &'a PortRange,
 }
 
 /// How it went.

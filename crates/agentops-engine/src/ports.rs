@@ -4,11 +4,9 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-
-use crate::slots::{make_folder, open};
+use crate::slots::{make_folder, open, try_hold};
 
 /// The first port. The ranges end below the kernel's usual ephemeral ports, which begin at 32768.
 const FIRST: u16 = 20_000;
@@ -27,11 +25,18 @@ pub struct Ports {
 #[derive(Debug)]
 pub struct PortRange {
     number: u16,
+    path: PathBuf,
     #[expect(dead_code, reason = "the lock lives as long as the file is open")]
     lock: File,
 }
 
 impl PortRange {
+    /// The lock file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Its first port.
     #[must_use]
     pub fn first(&self) -> u16 {
@@ -61,11 +66,10 @@ impl Ports {
         let hash = name.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
         let preferred = u16::try_from(hash % u64::from(RANGES)).unwrap_or(0);
         for number in (preferred..RANGES).chain(0..preferred) {
-            let lock = open(&self.folder.join(number.to_string()))?;
-            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(PortRange { number, lock }),
-                Err(rustix::io::Errno::WOULDBLOCK) => {}
-                Err(error) => return Err(error.into()),
+            let path = self.folder.join(number.to_string());
+            let lock = open(&path)?;
+            if try_hold(&lock) {
+                return Ok(PortRange { number, path, lock });
             }
         }
         Err(io::Error::other(format!("all {RANGES} port ranges are in use; {} lists them", self.folder.display())))

@@ -1,7 +1,8 @@
 //! Slots: how many sessions and gates of one user run at once on this machine, over all of the user's repositories.
 //!
 //! A slot is a lock file below the user's state folder. Each repository has a supervisor of its own, so no ledger can hand
-//! slots out. The kernel can: it drops a lock with the last process that has the file open.
+//! slots out. The kernel can: it drops a lock with its process. The supervisor holds a slot's lock, and the keeper of what
+//! runs holds it too: when the supervisor dies, the slot is free once the tree is gone.
 //!
 //! Within a supervisor slots are granted in the order in which they were asked for. Between supervisors the `turn` lock
 //! decides: only its holder looks for a free slot, and it gives the lock away after each slot that it took. Linux queues
@@ -230,7 +231,7 @@ impl Turn {
     /// Takes a slot that nobody holds.
     fn free_slot(&mut self, holder: &str) -> Option<Slot> {
         for place in &mut self.files {
-            let free = place.take_if(|(_, file)| flock(&*file, FlockOperation::NonBlockingLockExclusive).is_ok());
+            let free = place.take_if(|(_, file)| try_hold(file));
             if let Some((path, file)) = free {
                 note_holder(&file, holder);
                 return Some(Slot { file, path });
@@ -264,6 +265,13 @@ pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
 /// Opens a lock file, making it where there is none.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Takes a lock that nobody holds and holds it shared, so that the keeper of what runs can hold it too. Between the two steps
+/// another process may take it; then it is not ours.
+pub(crate) fn try_hold(file: &File) -> bool {
+    flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        && flock(file, FlockOperation::NonBlockingLockShared).is_ok()
 }
 
 /// Writes down who holds a lock. It is for people only, so a full disk does no harm.

@@ -266,6 +266,7 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
         tell,
         gateways: Arc::new(gateways),
         slots,
+        slot: None,
         ports: Ports::new(paths.ports()),
     });
     let conductor = Conductor::start(clock, Watched::new(ledger), Performer::new(Arc::clone(&ctx)))?;

@@ -1,5 +1,7 @@
 //! The keeper's loop: one `poll` over the supervisor, the program's pipes and the signals.
 
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -7,6 +9,7 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Signal, WaitOptions, getpid, set_child_subreaper, wait};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
@@ -90,10 +93,11 @@ pub(super) fn hold() -> io::Result<()> {
     nonblocking(rustix::stdio::stdin())?;
     nonblocking(rustix::stdio::stdout())?;
     let started = serde_json::from_slice::<KeeperSpec>(&first).map_err(io::Error::from).and_then(|spec| {
+        let locks: Vec<File> = spec.locks.iter().filter_map(share_lock).collect();
         let child = start(&spec)?;
-        Ok((spec, child))
+        Ok((spec, child, locks))
     });
-    let (spec, child) = match started {
+    let (spec, child, _locks) = match started {
         Ok(started) => started,
         Err(error) => {
             supervisor.tell(&FromKeeper::NotStarted { message: error.to_string() });
@@ -103,6 +107,12 @@ pub(super) fn hold() -> io::Result<()> {
     };
     let mut hold = Hold::new(spec, child, supervisor)?;
     hold.run(&children, &ended)
+}
+
+/// Takes a lock that the supervisor holds shared. Without it only a supervisor's death is noticed less exactly.
+fn share_lock(path: &OsString) -> Option<File> {
+    let file = File::options().read(true).write(true).open(path).ok()?;
+    flock(&file, FlockOperation::NonBlockingLockShared).ok().map(|()| file)
 }
 
 /// A descriptor to wait for, if it is wanted now.

@@ -32,6 +32,9 @@ pub struct KeeperSpec {
     pub grace_ms: u64,
     /// Where the program's stdin comes from.
     pub stdin: StdinKind,
+    /// Lock files that the keeper holds until its tree is gone, shared with the supervisor: the supervisor may die first.
+    #[serde(default)]
+    pub locks: Vec<OsString>,
 }
 
 /// The environment variable that marks every process of a session or gate.

@@ -98,6 +98,7 @@ pub fn run_in(
         time_limit_ms: 0,
         grace_ms: 300,
         stdin: StdinKind::Open,
+        locks: Vec::new(),
     };
     let (send, messages) = channel();
     let handle = Keeper::spawn(Path::new(FIXTURE), &spec, move |message| drop(send.send(message))).unwrap();

@@ -103,7 +103,7 @@ fn command(
     let ports = work::lane_ports(ctx, run, &lane)?;
     let env = work::lane_env(ctx, run, &lane, &ports, &state.created.workflow.lane.env);
     let mark = ctx.paths.mark(run, &format!("{lane}/gate"));
-    let ran = ctx.run_program(&Program { argv, cwd: made.path(), env, mark, seconds_max }, stop)?;
+    let ran = ctx.run_program(&Program { argv, cwd: made.path(), env, mark, seconds_max, ports: &ports }, stop)?;
     work::drop_lane(ctx, run, &lane)?;
     let output = ran.output.text();
     let named = format!("`{}` {}", argv.join(" "), ran.how());

@@ -63,8 +63,7 @@ pub(super) fn run(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<
     }
     let started = match slot::take(ctx, &job.run, &during, &tx, &rx) {
         Ok(Some(slot)) => {
-            // A person may have lent the run another environment while this waited.
-            let ctx = &Arc::new(ctx.of_run(&job.run));
+            let ctx = &Arc::new(ctx.in_slot(&job.run, &slot));
             let watch = user_repository::begin(ctx, &job.state, &during);
             let started = start(ctx, job, slot, tx, rx);
             user_repository::end(ctx, &job.state, watch);
@@ -214,6 +213,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
         time_limit_ms: limits.session_seconds_max * 1000,
         grace_ms: 3_000,
         stdin: StdinKind::Open,
+        locks: ctx.locks(&ports),
     };
     let transcript = Transcript::create(ctx, &ctx.paths.transcript(&job.run, &job.session))?;
     let prompt = ctx.put(&format!("{}\n\n{}", request.instructions, request.prompt))?;

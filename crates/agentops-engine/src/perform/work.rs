@@ -146,7 +146,7 @@ pub(super) fn set_up(
     for argv in &setup.setup {
         let mark = ctx.paths.mark(run, &format!("{lane}/set-up"));
         let env = lane_env(ctx, run, lane, &ports, &setup.env);
-        let program = Program { argv, cwd: made.path(), env, mark, seconds_max: setup.seconds_max };
+        let program = Program { argv, cwd: made.path(), env, mark, seconds_max: setup.seconds_max, ports: &ports };
         let ran = ctx.run_program(&program, stop)?;
         if !ran.succeeded() {
             return Ok(Some(format!("set-up `{}` {}\n\n{}", argv.join(" "), ran.how(), ran.output.text())));

@@ -98,6 +98,8 @@ fn p2_cancel_ends_a_tree_that_ignores_every_signal_it_can() {
     room.run(&["cancel", &run]).expect(0);
     assert_eq!(marked(&room), [], "nothing of the tree outlives the answer");
     assert!(tree.iter().all(|process| !process.is_alive()));
+    // The checkpoint may take longer than the command waits for it.
+    let _ended_as_cancelled = room.run(&["logs", &run, "--follow"]);
     let view = room.run(&["show", &run, "--json"]).expect(0).json();
     assert_eq!((&view["status"]["status"], ends(&view)), (&json!("cancelled"), vec!["cancelled"]));
     let kept = room.git(&["for-each-ref", "--format=%(refname)", &format!("refs/agentops/runs/{run}/")]);
