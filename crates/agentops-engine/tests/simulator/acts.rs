@@ -10,6 +10,7 @@ use agentops_core::run::{Action, Event, Key, Omitted, SessionEnd, SessionExit, S
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 
+use crate::disk::Plant;
 use crate::fixture::{commit, name};
 use crate::world::World;
 
@@ -214,6 +215,13 @@ impl World {
     pub fn outcome(&mut self, key: &Key, action: &Action) -> Option<Event> {
         let never = matches!(action, Action::StopWork | Action::AskHandOver { .. } | Action::StopSession { .. });
         let often = if matches!(action, Action::Checkpoint { .. }) { 12 } else { 4 };
+        let plant = self.disk.borrow().plant;
+        if let (Some(Plant::FailedCheckpointEndsSession), Action::Checkpoint { session, writes, exit, .. }) = (plant, action)
+            && self.bad(often)
+        {
+            let failed = SessionExit { end: SessionEnd::Failed, ..(**exit).clone() };
+            return Some(self.session_end(session, *writes, &failed));
+        }
         if !never && self.bad(often) {
             self.count(match action {
                 Action::Checkpoint { .. } => "checkpoint failed",

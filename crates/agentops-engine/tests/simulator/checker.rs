@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use agentops_core::ceiling::Window;
-use agentops_core::id::{BlobId, RunId, SessionId};
-use agentops_core::run::{Event, Intent, Key, Outcome, State};
+use agentops_core::id::{BlobId, LaneId, RunId, SessionId};
+use agentops_core::run::{Event, Intent, Key, Outcome, SessionEnd, State, Verdict};
 
 use crate::disk::{Disk, Saved};
 
@@ -34,6 +34,10 @@ struct Plain {
     once: BTreeSet<String>,
     /// Smallest window of each session, and whether it is over its ceiling.
     sessions: BTreeMap<SessionId, (Option<u64>, bool)>,
+    /// Lanes whose agent exited when it was done, and to which no gate, merge or person has said that it must go on.
+    completed: BTreeSet<LaneId>,
+    /// Interrupted sessions in a row, by lane, since a person last said what to do.
+    interrupted: BTreeMap<LaneId, u32>,
     laws_held: bool,
     ended: bool,
 }
@@ -189,6 +193,10 @@ impl Plain {
                 if let Key::Stop { session } = key {
                     self.sessions.remove(session);
                 }
+                if let Key::Session { session } = key {
+                    let done = self.completed.contains(&session.lane);
+                    holds(!done, || format!("R2: the agent of {session} runs although its lane was done"))?;
+                }
             }
             Event::Orphaned => {
                 self.spent += std::mem::take(&mut self.granted).into_values().sum::<u64>();
@@ -201,6 +209,7 @@ impl Plain {
                 self.failed.insert(key.clone());
             }
             Event::Intent(Intent::Resume | Intent::Cancel) => {
+                self.interrupted.clear();
                 for key in std::mem::take(&mut self.failed) {
                     if let Some((_, again)) = self.began.get_mut(&key) {
                         *again = true;
@@ -226,14 +235,27 @@ impl Plain {
                     *over = stop.is_some() || ceiling.is_some_and(|ceiling| *context >= ceiling);
                 }
             }
-            Event::LawsChecked { held, .. } => self.laws_held = *held == [true; 5],
+            Event::LawsChecked { held, .. } => {
+                self.laws_held = *held == [true; 5];
+                if !self.laws_held {
+                    self.completed.clear();
+                }
+            }
+            Event::GateEnded { verdict: Verdict::Refused, .. }
+            | Event::Conflict { .. }
+            | Event::Intent(Intent::Reject { .. }) => self.completed.clear(),
             Event::LaneOpened { lane, .. } => self.only_once(format!("open {lane}"))?,
-            Event::SessionExited { session, .. } => {
+            Event::SessionExited { session, exit } => {
+                self.exited(&session.lane, exit.end)?;
                 self.sessions.remove(session);
                 self.granted.remove(session);
                 self.only_once(format!("exit of {session}"))?;
             }
-            Event::SessionEnded { session, .. } => {
+            Event::SessionEnded { session, end, .. } => {
+                // Its files do not count as they are, so the lane is not done.
+                if *end == SessionEnd::Filtered {
+                    self.completed.remove(&session.lane);
+                }
                 self.only_once(format!("end of {session}"))?;
             }
             Event::Bundled { phase, .. } => self.only_once(format!("bundle of {phase}"))?,
@@ -245,6 +267,19 @@ impl Plain {
             _ => {}
         }
         Ok(())
+    }
+
+    fn exited(&mut self, lane: &LaneId, end: SessionEnd) -> Held {
+        if end == SessionEnd::Completed {
+            self.completed.insert(lane.clone());
+        }
+        if end != SessionEnd::Interrupted {
+            self.interrupted.remove(lane);
+            return Ok(());
+        }
+        let times = self.interrupted.entry(lane.clone()).or_default();
+        *times += 1;
+        holds(*times <= 5, || format!("R2: {lane} was interrupted {times} times in a row and nobody was asked"))
     }
 
     fn only_once(&mut self, what: String) -> Held {

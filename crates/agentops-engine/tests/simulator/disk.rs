@@ -24,6 +24,8 @@ pub enum Plant {
     LostTimer,
     /// A blob is synced after the row that names it.
     RowBeforeBlob,
+    /// A checkpoint that fails ends its session as failed, as if the agent had.
+    FailedCheckpointEndsSession,
 }
 
 /// What goes wrong with the next append.

@@ -137,7 +137,7 @@ fn seeds() -> u64 {
 }
 
 /// Everything that must have happened somewhere in the seeds.
-const MUST_HAPPEN: [&str; 51] = [
+const MUST_HAPPEN: [&str; 54] = [
     "act: ask for hand-over",
     "act: bundle",
     "act: checkpoint",
@@ -152,6 +152,9 @@ const MUST_HAPPEN: [&str; 51] = [
     "act: stop session",
     "act: stop work",
     "action failed",
+    "asked: a lane was interrupted again and again",
+    "asked: about one lane while another works",
+    "asked: several questions at once",
     "checkpoint failed",
     "clock jumps in all",
     "crashes",
@@ -249,4 +252,9 @@ fn planted_a_lost_timer_is_found() {
 #[test]
 fn planted_a_row_before_its_blob_is_found() {
     println!("{}", is_found(Plant::RowBeforeBlob));
+}
+
+#[test]
+fn planted_a_failed_checkpoint_that_ends_its_session_is_found() {
+    println!("{}", is_found(Plant::FailedCheckpointEndsSession));
 }

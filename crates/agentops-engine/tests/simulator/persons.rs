@@ -50,6 +50,17 @@ impl World {
     pub fn after(&mut self, touched: &BTreeSet<RunId>) {
         for run in touched {
             let Some(state) = self.checker.states.get(run) else { continue };
+            let kinds = state.decisions.iter().map(|decision| decision.kind);
+            let (several, interrupted) = (kinds.len() > 1, kinds.clone().any(|kind| kind == DecisionKind::Interrupted));
+            let beside = kinds.len() > 0 && state.status(true) == Status::Running;
+            for (what, happened) in [
+                ("asked: several questions at once", several),
+                ("asked: a lane was interrupted again and again", interrupted),
+                ("asked: about one lane while another works", beside),
+            ] {
+                *self.counts.entry(what).or_default() += u64::from(happened);
+            }
+            let Some(state) = self.checker.states.get(run) else { continue };
             if state.outcome.is_some() {
                 if state.closing.is_none() && self.rng.percent(30) {
                     self.later(10, Ev::Close(run.clone()));

@@ -6,6 +6,7 @@ mod bad_input;
 mod budget;
 mod bundles;
 mod ceiling;
+mod checkpoints;
 mod compared;
 mod crash;
 mod decisions;
