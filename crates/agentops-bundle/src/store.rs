@@ -90,6 +90,7 @@ impl Store {
     pub fn write(&self, manifest: &Manifest, body: &str) -> Result<BundleId, StoreError> {
         let id = manifest.id();
         let path = self.path(&id);
+        self.sweep();
         if self.read(&id).is_ok() {
             return Ok(id);
         }
@@ -99,7 +100,7 @@ impl Store {
         };
         // Its own name each: two writers of the same bundle do not meet.
         let aside = self.folder.join(format!(".{id}.{}", std::process::id()));
-        fs::create_dir_all(&aside).map_err(failed(&aside))?;
+        let _held = hold(&aside).map_err(failed(&aside))?;
         for (name, text) in [(BODY, body), (MANIFEST, &manifest.to_json())] {
             let file = aside.join(name);
             let mut made = fs::File::create(&file).map_err(failed(&file))?;
@@ -111,6 +112,20 @@ impl Store {
         }
         fs::rename(&aside, &path).map_err(failed(&path))?;
         Ok(id)
+    }
+
+    /// Removes folders that a killed writer left. What cannot be removed is only untidy.
+    pub fn sweep(&self) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let is_aside = entry.file_name().to_str().is_some_and(is_aside);
+            if !is_aside || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            let held = fs::File::open(entry.path()).ok().filter(|folder| folder.try_lock().is_ok());
+            if held.is_some() {
+                let _left = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     /// Reads a bundle and checks it.
@@ -149,6 +164,7 @@ impl Store {
     /// # Errors
     /// The folder is there and cannot be read.
     pub fn ids(&self) -> Result<Vec<BundleId>, StoreError> {
+        self.sweep();
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -168,6 +184,28 @@ impl Store {
         let path = self.path(id);
         fs::remove_dir_all(&path).map_err(|source| StoreError::Io { path, source })
     }
+}
+
+/// Makes a folder and locks it. The kernel takes the lock away with this process: what nobody holds is a leftover.
+fn hold(aside: &Path) -> std::io::Result<fs::File> {
+    loop {
+        fs::create_dir_all(aside)?;
+        // Somebody who sweeps may have been faster than our lock: then it is made again.
+        let held = match fs::File::open(aside) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        held.lock()?;
+        if aside.is_dir() {
+            return Ok(held);
+        }
+    }
+}
+
+/// Whether a folder's name is that of a bundle that is being written.
+fn is_aside(name: &str) -> bool {
+    let parts = name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.'));
+    parts.is_some_and(|(id, pid)| id.parse::<BundleId>().is_ok() && pid.parse::<u32>().is_ok())
 }
 
 #[cfg(test)]
@@ -213,6 +251,34 @@ mod tests {
         }
         fs::write(store.path(&id).join(MANIFEST), "{\"format\": 99, \"new\": 1}").expect("changed");
         assert!(matches!(store.read(&id), Err(StoreError::Newer { found: 99, .. })));
+    }
+
+    #[test]
+    fn p5_what_a_killed_writer_left_goes_and_what_is_being_written_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::of(folder.path());
+        let (manifest, body) = made();
+        let id = store.write(&manifest, &body).expect("written");
+        let all = folder.path().join(FOLDER);
+        let outside = folder.path().join("outside");
+        fs::create_dir(&outside).expect("a folder");
+        let killed = [".b-0123456789abcdef.4242", ".b-fedcba9876543210.1"].map(|name| all.join(name));
+        for killed in &killed {
+            fs::create_dir(killed).expect("a folder");
+            fs::write(killed.join(BODY), "half").expect("a file");
+        }
+        let others = [".git", ".b-0123456789abcdef", ".b-0123456789abcdef.x"].map(|name| all.join(name));
+        others.iter().for_each(|other| fs::create_dir(other).expect("a folder"));
+        let link = all.join(".b-0123456789abcdef.7");
+        std::os::unix::fs::symlink(&outside, &link).expect("a link");
+        let written = all.join(".b-0123456789abcdef.9");
+        let held = hold(&written).expect("a lock");
+        assert_eq!(store.ids().expect("a list"), [id]);
+        assert!(killed.iter().all(|killed| !killed.exists()) && others.iter().all(|other| other.exists()));
+        assert!(written.exists() && outside.exists() && link.is_symlink());
+        drop(held);
+        store.write(&manifest, &body).expect("written again");
+        assert!(!written.exists());
     }
 
     #[test]

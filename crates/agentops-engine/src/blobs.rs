@@ -1,15 +1,19 @@
 //! The blob store: texts that events name by hash. Redacted before the first write.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentops_core::id::BlobId;
+use agentops_git::temporary::{self, TempFile};
 use agentops_safe::redact::Redactor;
 use sha2::{Digest, Sha256};
 
 use crate::crash::boundary;
+
+/// How the names of blobs begin that are being written.
+const PART: &str = ".part-";
 
 /// A folder of files named by the SHA-256 of their content.
 #[derive(Clone)]
@@ -43,6 +47,14 @@ impl Blobs {
         Self { folder: folder.to_owned(), redactor }
     }
 
+    /// Removes what killed processes were writing. Older versions named that `<hash>.<pid>.<number>.part`.
+    pub fn sweep(&self) {
+        let is_part = |name: &OsStr| {
+            name.to_str().is_some_and(|name| name.starts_with(PART) || name.ends_with(".part") && name.len() > 64)
+        };
+        temporary::sweep_names(&self.folder, is_part);
+    }
+
     /// Redacts and keeps `bytes`. When it returns, content and name survive a power failure: the file is synced before it gets
     /// its name, and the folder after. A crash before leaves a file that nothing names.
     ///
@@ -56,14 +68,11 @@ impl Blobs {
             return Ok(id);
         }
         // Two threads may put the same text at the same moment: each writes a file of its own, and either rename will do.
-        static PARTS: AtomicU64 = AtomicU64::new(0);
-        let (pid, part) = (rustix::process::getpid().as_raw_nonzero(), PARTS.fetch_add(1, Ordering::Relaxed));
-        let part = self.folder.join(format!("{}.{pid}.{part}.part", id.as_str()));
-        let mut file = std::fs::File::create(&part)?;
-        file.write_all(&clean)?;
-        file.sync_all()?;
+        let part = TempFile::make(&self.folder, PART)?;
+        part.file().write_all(&clean)?;
+        part.file().sync_all()?;
         boundary("blob-before-rename");
-        std::fs::rename(&part, &path)?;
+        part.rename(&path)?;
         std::fs::File::open(&self.folder)?.sync_all()?;
         boundary("blob-after-rename");
         Ok(id)
@@ -137,6 +146,6 @@ mod tests {
             });
         }
         let parts = std::fs::read_dir(folder.path()).unwrap().flatten();
-        assert_eq!(parts.filter(|entry| entry.path().extension().is_some()).count(), 0);
+        assert_eq!(parts.filter(|entry| entry.file_name().to_string_lossy().starts_with('.')).count(), 0);
     }
 }

@@ -64,9 +64,7 @@ impl Paths {
     /// They cannot be made.
     pub fn make(&self) -> std::io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
-        for folder in
-            [self.root.clone(), self.blobs(), self.root.join("lanes"), self.root.join("transcripts"), self.scratch()]
-        {
+        for folder in [self.root.clone(), self.blobs(), self.all_lanes(), self.root.join("transcripts"), self.scratch()] {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         Ok(())
@@ -132,10 +130,16 @@ impl Paths {
         self.root.join("routing.bin")
     }
 
+    /// Work trees of all runs.
+    #[must_use]
+    pub fn all_lanes(&self) -> PathBuf {
+        self.root.join("lanes")
+    }
+
     /// Work trees of a run.
     #[must_use]
     pub fn lanes(&self, run: &RunId) -> PathBuf {
-        self.root.join("lanes").join(run.as_str())
+        self.all_lanes().join(run.as_str())
     }
 
     /// One work tree.

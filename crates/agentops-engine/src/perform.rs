@@ -31,6 +31,7 @@ use agentops_git::{Author, Oid, Repo};
 use crate::blobs::Blobs;
 use crate::conductor::Input;
 use crate::environment::{Environments, RunEnvironment};
+use crate::leftovers;
 use crate::paths::Paths;
 use crate::ports::{PortRange, Ports};
 use crate::slots::{Slot, Slots};
@@ -327,7 +328,19 @@ pub fn test_commit(
         ports: Ports::new(paths.ports()),
         paths,
     };
-    gate::test(&Arc::new(ctx), state, &commit(merged)?)
+    let ctx = Arc::new(ctx);
+    let (run, lanes) = (&state.created.run, ctx.paths.lanes(&state.created.run));
+    std::fs::create_dir_all(&lanes)?;
+    // A supervisor that starts meanwhile must not take this for a leftover.
+    let _held = leftovers::hold(&lanes);
+    let tested = gate::test(&ctx, state, &commit(merged)?);
+    remove_lanes(&ctx, run);
+    tested
+}
+
+/// Removes the lanes of a run that has ended, and their folder.
+pub(crate) fn remove_lanes(ctx: &Ctx, run: &RunId) {
+    work::close_lanes(ctx, run);
 }
 
 impl Ctx {

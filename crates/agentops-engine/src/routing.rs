@@ -4,6 +4,7 @@
 
 mod examples;
 mod kept;
+pub(crate) use kept::PART;
 mod learner;
 mod roles;
 mod score;

@@ -26,6 +26,7 @@ use crate::conductor::{Conductor, Input, Refusal};
 use crate::environment::RunEnvironment;
 use crate::files::{FileError, user};
 use crate::ledger::Ledger;
+use crate::leftovers;
 use crate::paths::Home;
 use crate::perform::gateway::{self, Gateways};
 use crate::perform::{Ctx, Msg, Performer, Report, chain};
@@ -248,7 +249,8 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
     strays::end_strays(&format!("{}/", options.repo.id()));
     // What belongs to a run is written with that run's redactor.
     let blobs = Blobs::open(&paths.blobs(), Redactor::new([])).map_err(state)?;
-    let ledger = Ledger::open(&paths.ledger())?;
+    let mut ledger = Ledger::open(&paths.ledger())?;
+    let ended = leftovers::ended_runs(&paths, &mut ledger)?;
     let (tell, messages) = channel();
     let clock = SystemClock::default();
     let user = user::read(&options.home.config_file())?;
@@ -269,6 +271,7 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
         slot: None,
         ports: Ports::new(paths.ports()),
     });
+    leftovers::remove(&ctx, &ended);
     let conductor = Conductor::start(clock, Watched::new(ledger), Performer::new(Arc::clone(&ctx)))?;
     let clients = Arc::new(AtomicUsize::new(0));
     let mut turning = Loop { conductor, followers: Vec::new(), fatal: None };

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use agentops_core::id::BlobId;
+use agentops_git::temporary::{self, TempFile};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +117,9 @@ fn pin(root: &Path, path: &Path, depth: u32, items: &mut Vec<Item>) -> Result<()
     Ok(())
 }
 
+/// How the name of a trust file begins that is being written.
+const PART: &str = ".trust-";
+
 /// The user's trust file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -183,11 +187,14 @@ impl Trusted {
         let text = toml::to_string_pretty(self).map_err(std::io::Error::other)?;
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
-        let part = path.with_extension("toml.part");
-        let mut file = std::fs::File::create(&part)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&part, path)?;
+        // What a killed process left goes with the next change.
+        temporary::sweep_names(folder, |name| {
+            name == "trust.toml.part" || name.as_encoded_bytes().starts_with(PART.as_bytes())
+        });
+        let part = TempFile::make(folder, PART)?;
+        part.file().write_all(text.as_bytes())?;
+        part.file().sync_all()?;
+        part.rename(path)?;
         std::fs::File::open(folder)?.sync_all()
     }
 }

@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 use crate::lanes::Lane;
 use crate::objects::{Author, TreeEntry};
 use crate::oid::Oid;
+use crate::plain::FILE_PREFIX;
+use crate::temporary::TempFolder;
 pub(crate) use listing::Listing;
 
 /// A lane's files as a commit.
@@ -105,7 +107,7 @@ impl Lane {
     /// Stores all changes, untracked files included, as a commit on `parent`. `scratch` is a folder of the caller's.
     pub fn checkpoint(&self, parent: &Oid, message: &str, author: &Author, at: u64, scratch: &Path) -> Result<Checkpoint> {
         let _working = self.work_lock()?;
-        let room = tempfile::tempdir_in(scratch).map_err(Error::io("make a folder in", scratch))?;
+        let room = TempFolder::make(scratch, FILE_PREFIX).map_err(Error::io("make a folder in", scratch))?;
         let index = room.path().join("index");
         let baseline = self.baseline()?;
         let read = |from_index: bool| {

@@ -11,7 +11,9 @@ use crate::error::{Error, Result};
 use crate::names;
 use crate::objects;
 use crate::oid::Oid;
+use crate::plain::FOLDER_PREFIX;
 use crate::run::{Call, Git};
+use crate::temporary::{self, TempFolder};
 
 /// The only ways to another repository.
 const PROTOCOLS: &str = "https:ssh:file";
@@ -122,7 +124,9 @@ impl Git {
     /// # Errors
     /// It cannot be reached in time, has no commit, or is larger than a fetch may write.
     pub fn collection(&self, source: &Source, scratch: &Path, wanted: Wanted<'_>, limits: &Limits) -> Result<Collection> {
-        let room = tempfile::tempdir_in(scratch).map_err(Error::io("make a folder in", scratch))?;
+        // A killed command may have left many megabytes.
+        temporary::sweep(scratch, FOLDER_PREFIX);
+        let room = TempFolder::make(scratch, FOLDER_PREFIX).map_err(Error::io("make a folder in", scratch))?;
         let bare = room.path().join("bare");
         self.call(["init", "--quiet", "--bare", "--template="]).arg(&bare).ok()?;
         let configured = self.on(&bare).args(["config", "--get", "core.sshCommand"]).ok_or_code(&[1])?;

@@ -48,6 +48,7 @@ mod repo;
 mod repository_id;
 mod reset;
 mod run;
+pub mod temporary;
 mod tidy;
 mod user_merge;
 mod user_state;

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::oid::Oid;
+use crate::plain::FILE_PREFIX;
 use crate::repo::Repo;
 use crate::run::Call;
+use crate::temporary::TempFolder;
 
 /// Who a commit is by. Author and committer are the same, so that equal inputs give equal commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,7 +162,7 @@ impl Repo {
         scratch: &Path,
     ) -> Result<Oid> {
         let paths = files.iter().map(|(path, _)| names::check_path(path.as_ref())).collect::<Result<Vec<_>>>()?;
-        let room = tempfile::tempdir_in(scratch).map_err(Error::io("make a folder in", scratch))?;
+        let room = TempFolder::make(scratch, FILE_PREFIX).map_err(Error::io("make a folder in", scratch))?;
         let index = room.path().join("index");
         let with_index =
             |args: &[&str]| Ok::<_, Error>(self.plain()?.env("GIT_INDEX_FILE", &index).args(args.iter().copied()));

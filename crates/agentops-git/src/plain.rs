@@ -8,13 +8,13 @@
 //! The few harmless settings that decide what a file's content is are copied, after a check of their values.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use tempfile::TempDir;
-
 use crate::error::{Error, Result};
 use crate::oid::{Hash, Oid};
+use crate::temporary::{TempFile, TempFolder};
 
 /// Settings that are copied when their value is one of these.
 const COPIED: [(&str, &[&str]); 6] = [
@@ -28,15 +28,14 @@ const COPIED: [(&str, &[&str]); 6] = [
 
 #[derive(Debug)]
 pub(crate) struct Plain {
-    dir: TempDir,
+    dir: TempFolder,
     common_dir: PathBuf,
     config: Vec<u8>,
 }
 
 impl Plain {
     pub(crate) fn new(common_dir: &Path, hash: Hash, settings: &[(String, Vec<u8>)]) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("agentops-git-").tempdir();
-        let dir = dir.map_err(Error::io("make a folder in", std::env::temp_dir()))?;
+        let dir = make_folder()?;
         let plain = Self { dir, common_dir: common_dir.to_owned(), config: config(hash, settings) };
         plain.ensure()?;
         Ok(plain)
@@ -44,8 +43,7 @@ impl Plain {
 
     /// Another one with the same settings, for one use.
     pub(crate) fn another(&self) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("agentops-git-").tempdir();
-        let dir = dir.map_err(Error::io("make a folder in", std::env::temp_dir()))?;
+        let dir = make_folder()?;
         let plain = Self { dir, common_dir: self.common_dir.clone(), config: self.config.clone() };
         plain.ensure()?;
         Ok(plain)
@@ -95,14 +93,23 @@ impl Plain {
     }
 }
 
+/// How the names of these folders begin, in the system's temporary folder.
+pub(crate) const FOLDER_PREFIX: &str = "agentops-git-";
+/// How the names of files begin that are being written.
+pub(crate) const FILE_PREFIX: &str = ".tmp";
+
+fn make_folder() -> Result<TempFolder> {
+    let above = std::env::temp_dir();
+    TempFolder::make(&above, FOLDER_PREFIX).map_err(Error::io("make a folder in", above))
+}
+
 /// Writes a small file by renaming, so that a reader sees all of it or the old one, and a link at its place is replaced
 /// and not followed. Survives a crash of this process; a power cut may lose it.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let parent = path.parent().unwrap_or(path);
-    let file = tempfile::NamedTempFile::new_in(parent).map_err(Error::io("write in", parent))?;
-    fs::write(file.path(), bytes).map_err(Error::io("write", file.path()))?;
-    file.persist(path).map_err(|e| Error::Io { what: "write", path: path.to_owned(), source: e.error })?;
-    Ok(())
+    let file = TempFile::make(parent, FILE_PREFIX).map_err(Error::io("write in", parent))?;
+    file.file().write_all(bytes).map_err(Error::io("write", file.path()))?;
+    file.rename(path).map_err(Error::io("write", path))
 }
 
 fn link(target: &Path, at: &Path) -> Result<()> {

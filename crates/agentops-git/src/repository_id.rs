@@ -16,10 +16,11 @@ use rustix::fs::OFlags;
 use crate::error::{Error, Result};
 use crate::lane_refs;
 use crate::names;
-use crate::plain::write_whole;
+use crate::plain::{FILE_PREFIX, FOLDER_PREFIX, write_whole};
 use crate::random;
 use crate::remove::remove_all;
 use crate::repo::Repo;
+use crate::temporary;
 
 const FOLDER: &str = "agentops";
 const ID_FILE: &str = "repository-id";
@@ -130,6 +131,15 @@ impl Repo {
         let Ok(entries) = fs::read_dir(self.common_dir().join("worktrees")) else { return Ok(()) };
         let ours = entries.flatten().filter(|entry| entry.file_name().as_bytes().starts_with(b"agentops.lane."));
         ours.into_iter().try_for_each(|entry| remove_all(&entry.path()))
+    }
+
+    /// Removes what killed processes left in the system's temporary folder and in our folder of the git directory.
+    pub fn sweep(&self) {
+        temporary::sweep(&std::env::temp_dir(), FOLDER_PREFIX);
+        let ours = self.common_dir().join(FOLDER);
+        if fs::symlink_metadata(&ours).is_ok_and(|meta| meta.is_dir()) {
+            temporary::sweep(&ours, FILE_PREFIX);
+        }
     }
 
     /// The folder of ours in the git directory. A link in its place would lead our writes elsewhere.

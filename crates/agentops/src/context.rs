@@ -1,6 +1,7 @@
 //! What a command needs of the machine, looked up once.
 
 use std::ffi::OsString;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use agentops_agents::environment::Environment;
@@ -15,6 +16,7 @@ use agentops_engine::ledger::Ledger;
 use agentops_engine::paths::{Home, Paths};
 use agentops_engine::supervisor::Lock;
 use agentops_engine::wire::{Reply, Request};
+use agentops_git::temporary::{self, TempFolder};
 use agentops_git::{Git, Repo, claimed_id};
 use agentops_safe::Redactor;
 
@@ -144,6 +146,20 @@ impl Context {
     pub fn blobs(&self) -> Result<Blobs, CommandError> {
         self.paths.make().map_err(|e| unwritable(self.paths.root(), &e))?;
         Blobs::open(&self.paths.blobs(), redactor()).map_err(|e| unwritable(self.paths.root(), &e))
+    }
+
+    /// A blob store that is removed with the folder that comes with it.
+    pub fn throwaway_blobs(&self) -> Result<(TempFolder, Blobs), CommandError> {
+        let above = self.home.state.join("dry-run");
+        let make = || -> std::io::Result<_> {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&above)?;
+            // Earlier versions named the folder by their process.
+            temporary::sweep_names(&above, |_| true);
+            let folder = TempFolder::make(&above, "")?;
+            let blobs = Blobs::open(folder.path(), redactor())?;
+            Ok((folder, blobs))
+        };
+        make().map_err(|e| unwritable(&above, &e))
     }
 
     /// The ledger, for reading.

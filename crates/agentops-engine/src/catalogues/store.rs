@@ -111,6 +111,7 @@ impl Store {
     pub fn write(&self, mut manifest: Manifest, gathered: &Gathered, may_replace: bool) -> Result<Change, CatalogueError> {
         make(&self.folder)?;
         let _lock = self.lock()?;
+        self.sweep_unfinished();
         let old = match self.read(&manifest.name) {
             // What was changed by hand is mended by adding it again.
             Err(CatalogueError::Changed { .. }) => None,
@@ -160,6 +161,7 @@ impl Store {
             return Err(absent());
         }
         let _lock = self.lock()?;
+        self.sweep_unfinished();
         let manifest = match self.read(name) {
             Ok(Some(catalogue)) => Some(catalogue.manifest),
             Ok(None) => return Err(absent()),
@@ -170,6 +172,19 @@ impl Store {
         File::open(&folder).and_then(|folder| folder.sync_all()).map_err(CatalogueError::io(&folder))?;
         fs::remove_dir_all(&folder).map_err(CatalogueError::io(&folder))?;
         Ok(manifest)
+    }
+
+    /// Removes folders of ours without a manifest: an interrupted first change, or an interrupted removal.
+    fn sweep_unfinished(&self) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let is_ours = entry.file_name().to_str().is_some_and(|name| name.parse::<Name>().is_ok());
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_ours && is_folder && fs::symlink_metadata(entry.path().join(MANIFEST)).is_err() {
+                sweep(&entry.path(), None);
+                let _another_file = fs::remove_file(entry.path().join(MANIFEST).with_extension("part"));
+                let _not_empty = fs::remove_dir(entry.path());
+            }
+        }
     }
 
     fn lock(&self) -> Result<File, CatalogueError> {

@@ -179,6 +179,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
     let scratch =
         ctx.paths.scratch().join(format!("{}.{}", work::lane_name(&job.run, &job.session.lane), job.session.ordinal));
     std::fs::create_dir_all(&scratch)?;
+    let _removed_at_the_end = Scratch(scratch.clone());
     let request = SessionRequest {
         work_tree: lane.path().to_owned(),
         scratch: scratch.clone(),
@@ -253,8 +254,16 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
     }
     running.drive();
     let left = running.close();
-    let _best_effort = std::fs::remove_dir_all(&scratch);
     Ok(left)
+}
+
+/// A session's folder for its program. What a killed supervisor leaves of it, the next one removes.
+struct Scratch(std::path::PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _left = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Why the ceiling could not be held in this session; `None` when it can.

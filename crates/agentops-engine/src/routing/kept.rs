@@ -3,11 +3,11 @@
 //! The file begins with a line that names its format and the hash of its head. The head is JSON: what it was made of, how many
 //! lines of feedback were learnt and which, and what an answer needs of each agent. Two routers follow, which check themselves.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use agentops_git::temporary::TempFile;
 use agentops_route::grow::checkpoint;
 use agentops_route::router::{Example, Router};
 use serde::{Deserialize, Serialize};
@@ -112,15 +112,14 @@ pub fn write(here: Here<'_>, sources: &Sources, routing: &Routing) {
     let _only_a_cache = put(path, &[first.as_bytes(), &head, &router, &routing.workflows.router().to_bytes()]);
 }
 
+/// How the names of files begin that are being written, beside the cache.
+pub const PART: &str = ".routing-";
+
 fn put(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
     // Another process may write the same at the same moment: each has a file of its own, and either rename will do.
-    let part = path.with_extension(format!("{}.part", rustix::process::getpid().as_raw_nonzero()));
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-    let written = parts.iter().try_for_each(|bytes| file.write_all(bytes)).and_then(|()| fs::rename(&part, path));
-    if written.is_err() {
-        let _best_effort = fs::remove_file(&part);
-    }
-    written
+    let part = TempFile::make(path.parent().unwrap_or(path), PART)?;
+    parts.iter().try_for_each(|bytes| part.file().write_all(bytes))?;
+    part.rename(path)
 }
 
 fn whole(path: &Path) -> Option<Vec<u8>> {

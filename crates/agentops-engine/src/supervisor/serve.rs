@@ -36,6 +36,7 @@ pub(super) fn listen(ctx: &Arc<Ctx>, home: &Home, clients: &Arc<AtomicUsize>) ->
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
+    let _absent = std::fs::remove_file(path.with_extension("end"));
     let listener = crate::client::short(&path, |short| UnixListener::bind(short))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     let (ctx, home, clients) = (Arc::clone(ctx), home.clone(), Arc::clone(clients));

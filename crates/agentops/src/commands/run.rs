@@ -6,7 +6,6 @@ use agentops_agents::driver::{Reach, UsageReports};
 use agentops_core::id::RunId;
 use agentops_core::run::{Approve, Status, Waiting};
 use agentops_core::workflow::{Check, Writes};
-use agentops_engine::blobs::Blobs;
 use agentops_engine::chosen::Chosen;
 use agentops_engine::files::profile::BUILT_IN;
 use agentops_engine::plan::{self, Plan, RunRequest};
@@ -233,11 +232,8 @@ struct DryAgent {
 
 fn dry_run(context: &Context, request: &RunRequest, printer: &Printer) -> Result<u8, CommandError> {
     // Nothing of a dry run is kept: its blobs go to a folder that is removed.
-    let folder = context.home.state.join("dry-run").join(std::process::id().to_string());
-    let blobs = Blobs::open(&folder, context::redactor()).map_err(|e| context::unwritable(&folder, &e))?;
-    let planned = plan::plan(&context.repo, &context.home, &blobs, &context.lent().variables, request);
-    let _best_effort = std::fs::remove_dir_all(&folder);
-    let planned = planned?;
+    let (_folder, blobs) = context.throwaway_blobs()?;
+    let planned = plan::plan(&context.repo, &context.home, &blobs, &context.lent().variables, request)?;
     let dry = DryRun { routed: request.routed.clone(), ..describe(context, &planned)? };
     if printer.json() {
         printer.value(&dry);

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use agentops_engine::blobs::Blobs;
 use agentops_engine::plan::{self, RunRequest};
 use agentops_engine::trust::{Subject, Trusted};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::{TrustArgs, TrustWhat};
-use crate::context::{self, Context};
+use crate::context::Context;
 use crate::error::{self, CommandError};
 use crate::printer::{Done, Printer};
 
@@ -74,12 +73,8 @@ fn planned(context: &Context, args: &TrustArgs) -> Result<plan::Plan, CommandErr
         driver: args.driver.clone(),
         ..RunRequest::default()
     };
-    let folder = context.home.state.join("dry-run").join(std::process::id().to_string());
-    let redactor = agentops_safe::Redactor::new([]);
-    let blobs = Blobs::open(&folder, redactor).map_err(|e| context::unwritable(&folder, &e))?;
-    let planned = plan::plan(&context.repo, &context.home, &blobs, &context.lent().variables, &request);
-    let _best_effort = std::fs::remove_dir_all(&folder);
-    Ok(planned?)
+    let (_folder, blobs) = context.throwaway_blobs()?;
+    Ok(plan::plan(&context.repo, &context.home, &blobs, &context.lent().variables, &request)?)
 }
 
 /// Which variables reach whom, for people.

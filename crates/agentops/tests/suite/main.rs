@@ -16,6 +16,7 @@ mod gateway;
 mod hostile_text;
 mod keys;
 mod lanes;
+mod leftovers;
 mod logins;
 mod many_runs;
 mod once;

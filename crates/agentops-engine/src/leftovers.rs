@@ -1,0 +1,55 @@
+//! What killed processes left in a state folder. The next supervisor removes it before it starts anything.
+//!
+//! It holds the supervisor's lock, so nothing here is another supervisor's. Commands work beside it: what they use is locked,
+//! see [`agentops_git::temporary`].
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use agentops_core::id::RunId;
+use agentops_git::temporary;
+
+use crate::ledger::Ledger;
+use crate::paths::Paths;
+use crate::perform::{self, Ctx};
+use crate::routing;
+use crate::world::StorageError;
+
+/// Removes it. What cannot be removed is only untidy.
+pub(crate) fn remove(ctx: &Ctx, ended: &[RunId]) {
+    ctx.repo.sweep();
+    ctx.blobs.sweep();
+    temporary::sweep_names(&ctx.paths.scratch(), |_| true);
+    let is_cache = |name: &std::ffi::OsStr| {
+        let name = name.to_string_lossy();
+        name.starts_with(routing::PART) || name.starts_with("routing.") && name.ends_with(".part")
+    };
+    temporary::sweep_names(ctx.paths.root(), is_cache);
+    for run in ended {
+        let folder = ctx.paths.lanes(run);
+        // A merge that is being tested works there.
+        if let Some(_held) = hold(&folder) {
+            perform::remove_lanes(ctx, run);
+        }
+    }
+}
+
+/// Runs that have ended, or that the ledger does not know, and still have a folder for lanes.
+pub(crate) fn ended_runs(paths: &Paths, ledger: &mut Ledger) -> Result<Vec<RunId>, StorageError> {
+    let entries = fs::read_dir(paths.all_lanes()).into_iter().flatten().flatten();
+    let runs: Vec<RunId> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let mut ended = Vec::new();
+    for run in runs {
+        if ledger.state(&run)?.is_none_or(|state| state.outcome.is_some()) {
+            ended.push(run);
+        }
+    }
+    Ok(ended)
+}
+
+/// Holds the folder of a run's lanes, while commands test a merge in it; `None`: somebody else does, or there is none.
+pub(crate) fn hold(folder: &Path) -> Option<File> {
+    let is_folder = fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir());
+    let held = File::open(folder).ok().filter(|_| is_folder)?;
+    held.try_lock().ok().map(|()| held)
+}

@@ -1,0 +1,225 @@
+//! Temporary folders and files that a killed process cannot leave for good.
+//!
+//! Each is locked by the process that made it, and the kernel takes the lock away with that process. So whoever gets the lock
+//! knows that nobody uses it any more, whatever pid or container the other one had, and may remove it. Links are never
+//! followed, and what belongs to another user is left alone.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::OFlags;
+
+use crate::remove::remove_all;
+
+/// A name is tried again when it is taken, or when a sweep was faster than our lock.
+const TRIES: u32 = 100;
+
+/// A folder that is removed with this value, or by the next [`sweep`] after this process.
+#[derive(Debug)]
+pub struct TempFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl TempFolder {
+    /// Makes a folder with a name of its own, for this user alone.
+    ///
+    /// # Errors
+    /// The folder above is missing or cannot be written.
+    pub fn make(above: &Path, prefix: &str) -> io::Result<Self> {
+        for _ in 0..TRIES {
+            let path = above.join(own_name(prefix));
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+                made => made?,
+            }
+            if let Some(lock) = lock(&path)? {
+                return Ok(Self { path, _lock: lock });
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for TempFolder {
+    fn drop(&mut self) {
+        // What cannot be removed is left to a sweep.
+        let _left = remove_all(&self.path);
+    }
+}
+
+/// A file that becomes another one by renaming; without that it is removed with this value, or by the next [`sweep`].
+#[derive(Debug)]
+pub struct TempFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl TempFile {
+    /// Makes a file with a name of its own, for this user alone.
+    ///
+    /// # Errors
+    /// The folder is missing or cannot be written.
+    pub fn make(folder: &Path, prefix: &str) -> io::Result<Self> {
+        for _ in 0..TRIES {
+            let path = folder.join(own_name(prefix));
+            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+                made => drop(made?),
+            }
+            if let Some(file) = lock(&path)? {
+                return Ok(Self { path, file });
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// The file, for writing.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives it its name, in place of what has it.
+    ///
+    /// # Errors
+    /// It cannot be renamed.
+    pub fn rename(self, to: &Path) -> io::Result<()> {
+        fs::rename(&self.path, to)
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        // After a rename nothing has this name any more.
+        let _left_or_renamed = fs::remove_file(&self.path);
+    }
+}
+
+/// Removes what killed processes left in a folder under names with this prefix. Best effort: what cannot be removed is only
+/// untidy. Says how many there were.
+pub fn sweep(folder: &Path, prefix: &str) -> usize {
+    sweep_names(folder, |name| name.as_bytes().starts_with(prefix.as_bytes()))
+}
+
+/// The same for names of any form. Without a lock of a living process, whatever has such a name is removed.
+pub fn sweep_names(folder: &Path, is_temporary: impl Fn(&OsStr) -> bool) -> usize {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let left = entries.filter(|entry| is_temporary(&entry.file_name())).map(|entry| entry.path());
+    // The lock is held until all of it is gone, so that two sweeps do not meet.
+    left.filter(|path| matches!(lock(path), Ok(Some(_held)) if remove_all(path).is_ok())).count()
+}
+
+/// Locks what is at a path, unless a living process has, or another user owns it, or it is gone by now.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let is_folder = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
+    let mut options = OpenOptions::new();
+    options.read(true).write(!is_folder).custom_flags(flags.bits().cast_signed());
+    let file = match options.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let meta = file.metadata()?;
+    let is_ours = meta.uid() == rustix::process::getuid().as_raw() && (meta.is_dir() || meta.is_file());
+    if !is_ours || file.try_lock().is_err() {
+        return Ok(None);
+    }
+    // Somebody may have removed it, and something else may have its name, between opening and locking.
+    let is_same = fs::symlink_metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (meta.dev(), meta.ino()));
+    Ok(is_same.then_some(file))
+}
+
+fn own_name(prefix: &str) -> String {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let random = crate::random::hex().unwrap_or_else(|_| MADE.fetch_add(1, Ordering::Relaxed).to_string());
+    format!("{prefix}{random}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn p5_what_a_killed_process_left_goes_and_what_a_living_one_uses_stays() {
+        let room = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("keep"), "x").unwrap();
+        let (folder, file) = (TempFolder::make(room.path(), "t-").unwrap(), TempFile::make(room.path(), "t-").unwrap());
+        // A killed process leaves the same without a lock.
+        fs::create_dir(room.path().join("t-dead")).unwrap();
+        fs::write(room.path().join("t-dead/x"), "x").unwrap();
+        std::os::unix::fs::symlink(outside.path(), room.path().join("t-dead/link")).unwrap();
+        fs::write(room.path().join("t-file"), "x").unwrap();
+        std::os::unix::fs::symlink(outside.path(), room.path().join("t-link")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            room.path().join("t-pipe"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .unwrap();
+        fs::write(room.path().join("other"), "x").unwrap();
+        assert_eq!(sweep(room.path(), "t-"), 2);
+        let living = [folder.path(), file.path()].map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+        let mut expected = living.to_vec();
+        expected.extend(["other", "t-link", "t-pipe"].map(str::to_owned));
+        expected.sort();
+        assert_eq!(names(room.path()), expected);
+        assert!(outside.path().join("keep").exists(), "a link was followed");
+        drop(folder);
+        file.rename(&room.path().join("named")).unwrap();
+        assert_eq!(sweep(room.path(), "t-"), 0);
+        assert_eq!(names(room.path()), ["named", "other", "t-link", "t-pipe"]);
+    }
+
+    #[test]
+    fn p5_sweeps_and_makers_at_once_lose_nothing() {
+        let room = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for round in 0..200 {
+                        let folder = TempFolder::make(room.path(), "t-").unwrap();
+                        fs::write(folder.path().join("x"), "x").unwrap();
+                        let file = TempFile::make(room.path(), "t-").unwrap();
+                        file.rename(&room.path().join(format!("named-{round}"))).unwrap();
+                        assert!(folder.path().join("x").exists());
+                    }
+                });
+            }
+            scope.spawn(|| {
+                for _ in 0..400 {
+                    sweep(room.path(), "t-");
+                }
+            });
+        });
+        assert_eq!(sweep(room.path(), "t-"), 0);
+        assert_eq!(names(room.path()).len(), 200);
+    }
+}

@@ -1,0 +1,89 @@
+//! What killed processes leave behind: the next command or supervisor removes it, and nothing that a living process uses.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::bad_input::end_supervisor;
+use crate::once::held;
+use crate::room::{Room, quick_script, refs, scripted};
+
+/// A room with a temporary folder of its own.
+fn room_with_tmp() -> (Room, PathBuf) {
+    let mut room = Room::new();
+    let tmp = room.root().join("tmp");
+    std::fs::create_dir(&tmp).unwrap();
+    room.set("TMPDIR", tmp.to_str().unwrap());
+    (room, tmp)
+}
+
+/// Names in a folder, but for those of the supervisor that runs now.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn private(room: &Room, path: &str) -> PathBuf {
+    room.private(path).unwrap()
+}
+
+#[test]
+fn p5_what_a_killed_supervisor_leaves_the_next_one_removes() {
+    let (room, tmp) = room_with_tmp();
+    let (run, hold) = held(&room);
+    end_supervisor(&room);
+    assert_eq!(names(&private(&room, "scratch")).len(), 1, "the killed session has a folder");
+    assert_eq!(names(&tmp).len(), 1, "the killed supervisor has a folder");
+    // What other moments leave: a blob, a cache and a small file half written, a socket half taken away, an empty lane folder.
+    let of_a_moment =
+        ["blobs/.part-0123456789abcdef", "scratch/probe.4242", "routing.4242.part", ".routing-0123456789abcdef"];
+    let old_blob = format!("blobs/{}.4242.0.part", "0".repeat(64));
+    let planted: Vec<PathBuf> =
+        of_a_moment.iter().copied().chain([old_blob.as_str()]).map(|path| private(&room, path)).collect();
+    planted.iter().for_each(|path| std::fs::write(path, "half").unwrap());
+    let ours = room.repo().join(".git/agentops/.tmp0123456789abcdef");
+    std::fs::write(&ours, "half").unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(private(&room, "supervisor.end"));
+    drop(listener);
+    std::fs::create_dir_all(private(&room, "lanes/r-zzzzzz")).unwrap();
+    // Nobody waits at the pipe any more when the session is repeated.
+    std::fs::remove_file(room.root().join("hold")).unwrap();
+    std::fs::write(room.root().join("hold"), "").unwrap();
+    drop(hold);
+
+    room.run(&["resume", &run, "--json"]).expect(0);
+    assert_eq!(names(&private(&room, "scratch")), Vec::<String>::new());
+    assert_eq!(names(&private(&room, "lanes")), Vec::<String>::new());
+    assert!(!planted.iter().any(|path| path.exists()) && !ours.exists());
+    assert!(!private(&room, "supervisor.end").exists());
+    end_supervisor(&room);
+    room.run(&["supervise"]).expect(0);
+    assert_eq!(names(&tmp), Vec::<String>::new());
+}
+
+#[test]
+fn p5_a_blob_that_a_killed_supervisor_was_writing_is_removed() {
+    let (room, _tmp) = room_with_tmp();
+    let args = scripted(&room, "quick", quick_script());
+    let all = room.root().join("boundaries");
+    let killed = room.command(&refs(&args)).env("AGENTOPS_CRASH_LOG", &all).env("AGENTOPS_CRASH_AT", "3").output().unwrap();
+    let passed = std::fs::read_to_string(&all).unwrap();
+    assert_eq!(passed.lines().nth(2), Some("blob-before-rename"), "{passed}{killed:?}");
+    let parts = || names(&private(&room, "blobs")).into_iter().filter(|name| name.starts_with('.')).count();
+    // The client starts another supervisor, which may be the one that removed it already.
+    room.run(&refs(&args)).expect(0);
+    assert_eq!(parts(), 0);
+}
+
+#[test]
+fn p5_a_killed_dry_run_leaves_nothing_after_the_next_one() {
+    let room = Room::new();
+    let left = room.state().join("dry-run/4242");
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(left.join("blob"), "half").unwrap();
+    let dry = room.run(&["run", "write done.txt", "--workflow=quick", "--driver=scripted", "--dry-run", "--json"]).expect(0);
+    assert_eq!(dry.json()["trusted"], json!(false));
+    assert_eq!(names(&room.state().join("dry-run")), Vec::<String>::new());
+}
