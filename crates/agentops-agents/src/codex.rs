@@ -111,6 +111,10 @@ impl Driver for Codex {
         route::reach(settings, env)
     }
 
+    fn check_state_folder(&self, folder: &Path, env: &Environment) -> Result<(), DriverError> {
+        home::check_folder(folder, &env.temp_dir())
+    }
+
     fn login_variables(&self, _settings: &Settings, reach: &Reach) -> Vec<String> {
         let names: &[&str] = match reach {
             Reach::Direct(_) => &["OPENAI_API_KEY", "AZURE_*", "AWS_*"],

@@ -380,6 +380,14 @@ pub enum DriverError {
         /// What is wrong, and what is allowed.
         reason: String,
     },
+    /// The program does not work below the system's temporary folder.
+    #[error("{folder} lies in the system's temporary folder, where {driver} runs no commands")]
+    TemporaryFolder {
+        /// The driver.
+        driver: &'static str,
+        /// The state folder.
+        folder: PathBuf,
+    },
     /// A file of the driver's own could not be written.
     #[error("cannot prepare the session's folder {path}")]
     Scratch {
@@ -403,6 +411,13 @@ pub trait Driver: Send + Sync {
     /// programs it decides who the provider is. `env` reads the environment that the program will get.
     fn reach(&self, settings: &BTreeMap<String, String>, model: Option<&str>, env: &dyn Fn(&str) -> Option<String>)
     -> Reach;
+    /// Whether sessions can work with their own folders below this one.
+    ///
+    /// # Errors
+    /// They cannot.
+    fn check_state_folder(&self, _folder: &Path, _env: &Environment) -> Result<(), DriverError> {
+        Ok(())
+    }
     /// Variables with a login of the user's that the program itself needs: its calls do not go through the gateway, or its login
     /// passes the gateway unread. One that ends with `*` stands for all that begin like it. All others that look like secrets are
     /// withheld from the program.

@@ -69,6 +69,9 @@ pub fn plan(error: &PlanError) -> String {
              `agentops demo`, which needs none"
         }
         PlanError::Driver { source: DriverError::Missing { hint, .. }, .. } => hint,
+        PlanError::Driver { source: DriverError::TemporaryFolder { .. }, .. } => {
+            "name a state folder elsewhere: --state-dir ~/.local/state/agentops"
+        }
         PlanError::Driver { source: DriverError::Unknown { .. }, .. } => "name one of these with --driver",
         PlanError::Driver { source: DriverError::Setting { .. }, .. } => {
             "mend it in the agent's file, or give another with --set KEY=VALUE"
@@ -77,6 +80,7 @@ pub fn plan(error: &PlanError) -> String {
         PlanError::UsageUnknown { .. } => {
             "use a driver for which one of both holds (`agentops doctor` shows each); a program that calls no model says so with `model: none` in its settings"
         }
+        PlanError::Unmet(unmet) => return unmet.hint(),
         PlanError::Submodules { .. } => "runs in repositories with submodules are not supported yet",
         PlanError::Git(error) => git(error),
         PlanError::Store(_) => "free some space or mend the folder's permissions; `agentops doctor` checks it",

@@ -7,6 +7,7 @@ pub mod blobs;
 pub mod catalogues;
 pub mod chosen;
 pub mod client;
+pub mod conditions;
 pub mod conductor;
 pub mod crash;
 pub mod environment;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::blobs::{self, Blobs};
 use crate::chosen::{Chosen, USUAL};
+use crate::conditions::{self, Unmet};
 use crate::files::profile::{Found, Origin, Places};
 use crate::files::{self, FileError, config, testcmd};
 use crate::paths::Home;
@@ -110,6 +111,9 @@ pub enum PlanError {
         /// Their paths.
         paths: String,
     },
+    /// The result could not be written.
+    #[error(transparent)]
+    Unmet(#[from] Unmet),
     /// Git refuses.
     #[error(transparent)]
     Git(#[from] agentops_git::Error),
@@ -171,6 +175,9 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, env: &Environment, request:
         Some(rev) => repo.resolve(rev)?,
         None => repo.head()?.commit,
     };
+    if let Some(unmet) = conditions::unmet(repo)?.into_iter().next() {
+        return Err(unmet.into());
+    }
     let submodules = repo.submodules(&head)?;
     if !submodules.is_empty() {
         let paths = submodules.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
@@ -206,7 +213,7 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, env: &Environment, request:
     let mut agents = BTreeMap::new();
     let mut sources = vec![("workflow", found.clone())];
     for name in workflow.agents() {
-        let (planned, found) = plan_agent(&places, blobs, env, name, default_driver.as_deref(), request)?;
+        let (planned, found) = plan_agent(&places, home, blobs, env, name, default_driver.as_deref(), request)?;
         agents.insert(name.clone(), planned);
         sources.push(("agent", found));
     }
@@ -230,6 +237,7 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, env: &Environment, request:
         }
     }
     let mut notes: Vec<String> = sources.iter().flat_map(|(_, found)| found.notes.clone()).collect();
+    notes.extend(conditions::no_committer(repo, env)?);
     let status = repo.status()?;
     if status.dirty {
         notes.push("your uncommitted changes are not part of this run: it starts from the commit".to_owned());
@@ -264,6 +272,7 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, env: &Environment, request:
 
 fn plan_agent(
     places: &Places,
+    home: &Home,
     blobs: &Blobs,
     env: &Environment,
     name: &Name,
@@ -277,6 +286,7 @@ fn plan_agent(
     };
     let failed = |source| PlanError::Driver { agent: name.clone(), source };
     let driver = agentops_agents::registry::driver(&driver_name).map_err(failed)?;
+    driver.check_state_folder(&home.state, env).map_err(failed)?;
     let mut settings = file.front.settings.clone();
     settings.extend(request.settings.clone());
     let capabilities = driver.capabilities(&settings);

@@ -230,7 +230,7 @@ impl Repo {
             .env("GIT_CONFIG_NOSYSTEM", "1")
     }
 
-    /// The user's own git in the user's own checkout. Nothing but the user's merge may use it.
+    /// The user's own git in the user's own checkout. Nothing but the user's merge, and the question who merges, may use it.
     pub(crate) fn as_user(&self) -> Call {
         let call = self.0.git.call::<&str>([]).cwd(&*self.0.work_tree).users_own();
         match &self.2 {
@@ -243,6 +243,11 @@ impl Repo {
     #[must_use]
     pub fn in_environment(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         Self(Arc::clone(&self.0), Arc::clone(&self.1), Some(environment.into_iter().collect()))
+    }
+
+    /// Whether git knows the name and the address for a commit of the user's.
+    pub fn knows_committer(&self) -> Result<bool> {
+        Ok(self.as_user().args(["var", "GIT_COMMITTER_IDENT"]).output()?.code == Some(0))
     }
 
     /// The commit and branch of this work tree.

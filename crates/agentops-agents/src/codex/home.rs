@@ -5,7 +5,6 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::driver::DriverError;
-use crate::settings::refuse;
 
 /// Keys of the user's configuration that say how a model is reached.
 const KEPT: &[&str] = &[
@@ -58,11 +57,7 @@ pub(super) fn prepare(
     let failed = |source| DriverError::Scratch { path: home.clone(), source };
     fs::create_dir_all(&home).map_err(failed)?;
     let home = home.canonicalize().map_err(failed)?;
-    // The program then leaves out the helper of its sandbox: each command fails, and the session "succeeds" all the same.
-    if system_temp.canonicalize().is_ok_and(|temp| home.starts_with(temp)) {
-        let reason = format!("{} lies in the system's temporary folder, where codex runs no commands", scratch.display());
-        return Err(refuse("scratch", reason));
-    }
+    check_folder(&home, system_temp)?;
     let failed = |source| DriverError::Scratch { path: home.clone(), source };
 
     let mut config = users.and_then(|users| kept_settings(users).ok()).unwrap_or_default();
@@ -81,6 +76,19 @@ pub(super) fn prepare(
         symlink(auth, &link).map_err(failed)?;
     }
     Ok(home)
+}
+
+/// Refuses a folder below the system's temporary one. The program then leaves out the helper of its sandbox: each command fails,
+/// and the session "succeeds" all the same.
+pub(super) fn check_folder(folder: &Path, system_temp: &Path) -> Result<(), DriverError> {
+    let real = folder.ancestors().find_map(|path| path.canonicalize().ok());
+    let temp = system_temp.canonicalize().ok();
+    match (real, temp) {
+        (Some(real), Some(temp)) if real.starts_with(&temp) => {
+            Err(DriverError::TemporaryFolder { driver: "codex", folder: folder.to_owned() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The work tree as it is named and as it really lies.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use agentops_agents::driver::{Credential, Driver, UsageReports};
 use agentops_agents::environment::Environment;
 use agentops_engine::client;
+use agentops_engine::conditions;
 use agentops_engine::files::user::{self, UserConfig};
 use agentops_engine::identity;
 use agentops_engine::ledger::Ledger;
@@ -89,6 +90,13 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
             }
             None => add("repository", CheckState::Good, found, ""),
         }
+        match conditions::unmet(repo) {
+            Ok(unmet) => unmet.iter().for_each(|unmet| add("results", CheckState::Bad, unmet.to_string(), &unmet.hint())),
+            Err(e) => add("results", CheckState::Bad, super::chain(&e), ""),
+        }
+        if let Ok(Some(words)) = conditions::no_committer(repo, &std::env::vars_os().collect()) {
+            add("identity", CheckState::Note, words, "");
+        }
         let (id, found) = match identity::find(repo, &home) {
             Ok(found) => (Some(found.id.clone()), Ok(context::Context::of(repo, home.clone(), found))),
             Err(e) => (None, Err(CommandError::from(e))),
@@ -161,6 +169,10 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
         }
         match driver.probe(&Default::default(), &env) {
             Ok(probe) => {
+                if let Err(e) = driver.check_state_folder(&home.state, &env) {
+                    let hint = "name a state folder elsewhere: --state-dir ~/.local/state/agentops";
+                    add(&format!("state of {}", driver.name()), CheckState::Note, e.to_string(), hint);
+                }
                 add(
                     &format!("driver {}", driver.name()),
                     CheckState::Good,

@@ -8,6 +8,7 @@ mod bundles;
 mod ceiling;
 mod checkpoints;
 mod compared;
+mod conditions;
 mod crash;
 mod decisions;
 mod environment;

@@ -1,0 +1,94 @@
+//! Conditions that a run would meet only at its end, checked before its first session and by `doctor`.
+
+use agentops_git::Repo;
+
+use crate::plan::word;
+
+/// Something that would keep a run's result from being written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unmet {
+    /// Git keeps no branch below the name of another.
+    #[error("the branch `{name}` is in the way: git keeps no branch below it, and results are branches `agentops/<run>`")]
+    Branch {
+        /// Its name.
+        name: String,
+    },
+    /// The same for refs that are no branches.
+    #[error("the ref `{name}` is in the way: git keeps no ref below it, and checkpoints are refs below `refs/agentops/`")]
+    Ref {
+        /// Its name.
+        name: String,
+    },
+    /// Nothing can be written into the repository.
+    #[error("the repository's git directory {path} cannot be written")]
+    ReadOnly {
+        /// The directory.
+        path: String,
+    },
+}
+
+impl Unmet {
+    /// What to type.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Branch { name } => {
+                format!("rename it: git branch -m {} {}", word(name), word(&format!("{}-old", name.replace('/', "-"))))
+            }
+            Self::Ref { name } => format!("remove it: git update-ref -d {}", word(name)),
+            Self::ReadOnly { .. } => "mend its permissions, or mount its disk for writing".to_owned(),
+        }
+    }
+}
+
+/// Folders of refs that a run writes below.
+const FOLDERS: [&str; 7] = [
+    "refs/agentops",
+    "refs/agentops/discarded",
+    "refs/agentops/kept",
+    "refs/agentops/lanes",
+    "refs/agentops/results",
+    "refs/agentops/runs",
+    "refs/agentops/salvage",
+];
+
+/// What is in the way of a run's result now.
+///
+/// # Errors
+/// The refs cannot be read.
+pub fn unmet(repo: &Repo) -> Result<Vec<Unmet>, agentops_git::Error> {
+    let mut unmet = Vec::new();
+    for (name, _) in repo.list_refs("refs/heads/agentops")? {
+        // A branch below `agentops/records` is in the way of that one.
+        if let Some(branch) = name
+            .strip_prefix("refs/heads/")
+            .filter(|branch| *branch == "agentops" || branch.starts_with("agentops/records/"))
+        {
+            unmet.push(Unmet::Branch { name: branch.to_owned() });
+        }
+    }
+    let refs = repo.list_refs("refs/agentops")?.into_iter().map(|(name, _)| name);
+    unmet.extend(refs.filter(|name| FOLDERS.contains(&name.as_str())).map(|name| Unmet::Ref { name }));
+    if rustix::fs::access(repo.common_dir(), rustix::fs::Access::WRITE_OK).is_err() {
+        unmet.push(Unmet::ReadOnly { path: repo.common_dir().display().to_string() });
+    }
+    Ok(unmet)
+}
+
+/// What to know where git cannot tell who merges. The run itself does not need it, and `merge` can be repeated.
+///
+/// # Errors
+/// Git cannot be asked.
+pub fn no_committer(
+    repo: &Repo,
+    env: &agentops_agents::environment::Environment,
+) -> Result<Option<String>, agentops_git::Error> {
+    let given = |name: &str| env.get(name).is_some_and(|value| !value.is_empty());
+    if (given("GIT_COMMITTER_NAME") && given("GIT_COMMITTER_EMAIL")) || repo.knows_committer()? {
+        return Ok(None);
+    }
+    let words = "git does not know who you are, so `agentops merge` will not commit; git config user.name \"Your Name\" and \
+                 git config user.email you@example.com tell it";
+    Ok(Some(words.to_owned()))
+}
