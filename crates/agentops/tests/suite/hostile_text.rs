@@ -122,7 +122,13 @@ fn s10_hostile_arguments_and_folders_are_shown_inert() {
 #[test]
 fn s4_names_are_data() {
     let room = Room::new();
-    let before = bytes_of(&room.repo());
+    // The repository's id and the place of its state are ours; everything else is the user's.
+    let users_files = || {
+        let mut files = bytes_of(&room.repo());
+        files.retain(|path, _| !path.starts_with(room.repo().join(".git/agentops")));
+        files
+    };
+    let before = users_files();
     let names = [
         "$(touch /tripped)",
         "`id`",
@@ -163,7 +169,7 @@ fn s4_names_are_data() {
         }
     }
     std::fs::remove_dir_all(room.repo().join(".agentops/workflows")).unwrap();
-    assert!(before == bytes_of(&room.repo()), "the repository changed");
+    assert!(before == users_files(), "the repository changed");
 }
 
 /// A TOML string.
