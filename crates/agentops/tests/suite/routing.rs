@@ -89,7 +89,7 @@ fn a_typo_goes_the_short_way_and_the_record_says_why() {
     assert_eq!(names, ["quick", "full"]);
     let record: Value =
         serde_json::from_str(&room.git(&["show", &format!("agentops/{run}:.agentops/runs/{run}.json")])).unwrap();
-    assert_eq!((&record["format"], &record["routed"]["workflow_by"]), (&json!(4), &json!("auto")));
+    assert_eq!((&record["format"], &record["routed"]["workflow_by"]), (&json!(agentops_core::run::FORMAT), &json!("auto")));
     // The ledger has a hash and no words.
     let Event::Created(created) = &room.entries(run)[0].event else { panic!("a run begins with its creation") };
     assert!(created.routed.is_some());
