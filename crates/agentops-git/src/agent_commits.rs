@@ -120,7 +120,7 @@ impl Lane {
     /// `prefix`, and returns them. Done again it gives the same answer.
     ///
     /// # Errors
-    /// Git failed in your repository. What cannot be read in the lane is no error but a commit without `kept_as`.
+    /// Git failed in your repository, or its disk is full. What cannot be read in the lane is no error but a commit without `kept_as`.
     pub fn salvage(&self, prefix: &str, checkpoint: &Oid) -> Result<Vec<SalvagedCommit>> {
         names::check_our_ref(prefix)?;
         let mut agent = self.agent_refs();
@@ -295,23 +295,25 @@ impl Lane {
                 revisions.push_str(&format!("^{known}\n"));
             }
         }
+        // By its standard output: otherwise git writes the pack into the lane's objects and renames it from there, which a
+        // lane on another file system cannot do. The lane's bitmaps are the agent's and could leave objects out.
+        let path = folder.join("pack");
+        let file = File::create_new(&path).map_err(Error::io("write", &path))?;
         let pack = self.read_lane()?.args(["pack-objects", "--quiet", "--revs", "--local", "--missing=allow-any"]);
-        let pack = pack.arg(folder.join("pack")).stdin(revisions.into_bytes()).file_bytes_max(PACK_BYTES_MAX).long();
-        let out = pack.output()?;
-        if out.code != Some(0) {
+        let pack = pack.args(["--stdout", "--non-empty", "--no-use-bitmap-index"]).stdin(revisions.into_bytes());
+        let pack = pack.output_file(file).file_bytes_max(PACK_BYTES_MAX).long();
+        if !succeeded(pack)? {
             return Ok(false);
         }
-        let hash = String::from_utf8_lossy(&out.stdout).trim().to_owned();
-        if hash.is_empty() {
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        if file.metadata().map_err(Error::io("read", &path))?.len() == 0 {
             // Your repository has every object: an import was cut short before its refs were set.
             return Ok(self.repo.kinds(commits.iter().copied())?.iter().all(Option::is_some));
         }
-        let file = folder.join(format!("pack-{hash}.pack"));
-        let file = File::open(&file).map_err(Error::io("open", &file))?;
         // In a partial clone objects may be missing that a remote has promised; then only the objects themselves are checked.
         let check = if self.repo.is_partial()? { "--fsck-objects" } else { "--strict" };
         let import = self.repo.plain()?.args(["index-pack", "--stdin", "--fix-thin", check]);
-        Ok(import.input(file).long().output()?.code == Some(0))
+        succeeded(import.input(file).long())
     }
 
     /// A call that sees your refs and objects, and the lane's objects.
@@ -328,6 +330,18 @@ impl Lane {
         let call = call.env("GIT_OBJECT_DIRECTORY", self.git_dir().join("objects"));
         Ok(call.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", objects))
     }
+}
+
+/// False when git could not copy the objects. A disk that cannot be written is an error: with space, another try succeeds.
+fn succeeded(call: Call) -> Result<bool> {
+    const DISK: [&str; 4] =
+        ["No space left on device", "Disk quota exceeded", "Read-only file system", "Invalid cross-device link"];
+    let what = call.what();
+    let out = call.output()?;
+    if out.code != Some(0) && DISK.iter().any(|words| out.stderr.contains(words)) {
+        return Err(out.failed(what));
+    }
+    Ok(out.code == Some(0))
 }
 
 /// A ref of the agent and the commit that it leads to.

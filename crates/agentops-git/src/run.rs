@@ -118,6 +118,7 @@ pub(crate) struct Call {
     named: Option<&'static str>,
     file_bytes_max: Option<u64>,
     input: Option<File>,
+    output_file: Option<File>,
 }
 
 impl Call {
@@ -138,6 +139,7 @@ impl Call {
             named: None,
             file_bytes_max: None,
             input: None,
+            output_file: None,
         }
     }
 
@@ -199,6 +201,12 @@ impl Call {
     /// Git reads this file as its standard input.
     pub(crate) fn input(mut self, file: File) -> Self {
         self.input = Some(file);
+        self
+    }
+
+    /// Git writes its standard output into this file; [`Output::stdout`] stays empty.
+    pub(crate) fn output_file(mut self, file: File) -> Self {
+        self.output_file = Some(file);
         self
     }
 
@@ -307,6 +315,9 @@ impl Call {
         let mut command = self.command();
         if let Some(file) = self.input.take() {
             command.stdin(file);
+        }
+        if let Some(file) = self.output_file.take() {
+            command.stdout(file);
         }
         let mut child = command.spawn().map_err(Error::io("start", &*self.program))?;
         if let Some(bytes) = self.file_bytes_max {

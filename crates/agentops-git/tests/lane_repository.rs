@@ -38,6 +38,12 @@ fn a_lane_may_lie_on_another_file_system_than_the_repository() {
     let lane = lanes::create(&repo, &other.path().join("lane"), &base, "elsewhere").unwrap();
     assert_eq!(room.git(lane.path(), &["tag", "--list"]), "annotated");
     room.git(lane.path(), &["cat-file", "tag", "annotated"]);
+    room.git(lane.path(), &["switch", "-qc", "attempt"]);
+    let attempt = commit(&room, lane.path(), "kept.txt");
+    room.git(lane.path(), &["switch", "-q", "--detach", base.as_str()]);
+    let salvaged = lane.salvage("refs/agentops/salvage/r/elsewhere", &base).unwrap();
+    assert!(salvaged.iter().any(|s| s.commit == attempt && s.kept_as.is_some()), "{salvaged:?}");
+    room.git(repo.work_tree(), &["cat-file", "commit", &attempt.to_string()]);
     lanes::remove(&repo, &lane).unwrap();
 }
 
