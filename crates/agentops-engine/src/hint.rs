@@ -25,6 +25,7 @@ pub fn git(error: &Git) -> &'static str {
         Git::MergeRefused { .. } => "nothing was merged; commit or stash what git names, then merge again",
         Git::CommitGone { .. } => "get it back from a copy of the repository, then `agentops resume`, or discard the run",
         Git::NewerLane { .. } => "use the version that made it, or a newer one",
+        Git::NoTemporaryFolder { .. } => "free some space there, or set TMPDIR to a folder on a disk with space",
         _ => "`agentops doctor` checks git, this repository and the state folder",
     }
 }
@@ -52,7 +53,8 @@ pub fn catalogue(error: &CatalogueError) -> &'static str {
 /// Whether a refusal of git's is the machine's fault and not the arguments'.
 #[must_use]
 pub fn of_machine(error: &Git) -> bool {
-    matches!(error, Git::GitMissing | Git::GitTooOld { .. } | Git::Io { .. } | Git::Timeout { .. })
+    use Git::{GitMissing, GitTooOld, Io, NoTemporaryFolder, Timeout};
+    matches!(error, GitMissing | GitTooOld { .. } | Io { .. } | NoTemporaryFolder { .. } | Timeout { .. })
 }
 
 /// What to do about a run that cannot be planned.

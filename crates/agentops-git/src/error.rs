@@ -180,6 +180,15 @@ pub enum Error {
         #[source]
         source: Option<Box<Error>>,
     },
+    /// No folder for temporary files can be written.
+    #[error("no temporary folder can be written: {}", list(folders))]
+    NoTemporaryFolder {
+        /// Those that were tried; `$TMPDIR` is the first.
+        folders: Vec<PathBuf>,
+        /// Why the first cannot be written.
+        #[source]
+        source: Option<Box<Error>>,
+    },
     /// The operating system refused.
     #[error("cannot {what} {}", path.display())]
     Io {
@@ -191,6 +200,10 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 impl Error {

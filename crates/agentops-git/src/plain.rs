@@ -35,18 +35,31 @@ pub(crate) struct Plain {
 
 impl Plain {
     pub(crate) fn new(common_dir: &Path, hash: Hash, settings: &[(String, Vec<u8>)]) -> Result<Self> {
-        let dir = make_folder()?;
-        let plain = Self { dir, common_dir: common_dir.to_owned(), config: config(hash, settings) };
-        plain.ensure()?;
-        Ok(plain)
+        Self::make(common_dir, &config(hash, settings), &folders())
     }
 
     /// Another one with the same settings, for one use.
     pub(crate) fn another(&self) -> Result<Self> {
-        let dir = make_folder()?;
-        let plain = Self { dir, common_dir: self.common_dir.clone(), config: self.config.clone() };
-        plain.ensure()?;
-        Ok(plain)
+        Self::make(&self.common_dir, &self.config, &folders())
+    }
+
+    /// Makes it in the first of these folders that can be written.
+    fn make(common_dir: &Path, config: &[u8], folders: &[PathBuf]) -> Result<Self> {
+        let mut failed = None;
+        for above in folders {
+            let made = TempFolder::make(above, FOLDER_PREFIX).map_err(Error::io("make a folder in", above));
+            let made = made.and_then(|dir| {
+                let plain = Self { dir, common_dir: common_dir.to_owned(), config: config.to_owned() };
+                plain.ensure().map(|()| plain)
+            });
+            match made {
+                Ok(plain) => return Ok(plain),
+                // The first folder is the one that a person chose.
+                Err(e) => failed = failed.or(Some(e)),
+            }
+        }
+        let folders = folders.to_owned();
+        Err(Error::NoTemporaryFolder { folders, source: failed.map(Box::new) })
     }
 
     /// Another one whose `HEAD` is this commit, for `git status` with this index folder.
@@ -93,14 +106,21 @@ impl Plain {
     }
 }
 
-/// How the names of these folders begin, in the system's temporary folder.
+/// How the names of these folders begin, in one of [`folders`].
 pub(crate) const FOLDER_PREFIX: &str = "agentops-git-";
 /// How the names of files begin that are being written.
 pub(crate) const FILE_PREFIX: &str = ".tmp";
 
-fn make_folder() -> Result<TempFolder> {
-    let above = std::env::temp_dir();
-    TempFolder::make(&above, FOLDER_PREFIX).map_err(Error::io("make a folder in", above))
+/// Where these folders may lie: the temporary folder of the user, else one of the system, so that a full disk under `$TMPDIR`
+/// does not keep commands from reading.
+pub(crate) fn folders() -> Vec<PathBuf> {
+    let mut folders = vec![std::env::temp_dir()];
+    for folder in ["/dev/shm", "/var/tmp", "/tmp"].map(PathBuf::from) {
+        if !folders.contains(&folder) && folder.is_dir() {
+            folders.push(folder);
+        }
+    }
+    folders
 }
 
 /// Writes a small file by renaming, so that a reader sees all of it or the old one, and a link at its place is replaced
@@ -155,6 +175,17 @@ pub(crate) fn quoted(value: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r5_another_temporary_folder_is_used_where_the_first_cannot_be_written() {
+        let room = tempfile::tempdir().unwrap();
+        // Nothing can be made in a folder that is not there, whoever tries.
+        let (gone, there) = (room.path().join("gone"), room.path().to_owned());
+        let plain = Plain::make(room.path(), b"[core]\n", &[gone.clone(), there.clone()]).unwrap();
+        assert_eq!(plain.path().parent(), Some(&*there));
+        let refused = Plain::make(room.path(), b"[core]\n", &[gone.clone(), gone.join("too")]).unwrap_err();
+        assert!(refused.to_string().contains(&gone.display().to_string()), "{refused}");
+    }
 
     #[test]
     fn only_harmless_settings_are_copied() {

@@ -16,7 +16,7 @@ use rustix::fs::OFlags;
 use crate::error::{Error, Result};
 use crate::lane_refs;
 use crate::names;
-use crate::plain::{FILE_PREFIX, FOLDER_PREFIX, write_whole};
+use crate::plain::{self, FILE_PREFIX, FOLDER_PREFIX, write_whole};
 use crate::random;
 use crate::remove::remove_all;
 use crate::repo::Repo;
@@ -133,9 +133,11 @@ impl Repo {
         ours.into_iter().try_for_each(|entry| remove_all(&entry.path()))
     }
 
-    /// Removes what killed processes left in the system's temporary folder and in our folder of the git directory.
+    /// Removes what killed processes left in the temporary folders and in our folder of the git directory.
     pub fn sweep(&self) {
-        temporary::sweep(&std::env::temp_dir(), FOLDER_PREFIX);
+        for folder in plain::folders() {
+            temporary::sweep(&folder, FOLDER_PREFIX);
+        }
         let ours = self.common_dir().join(FOLDER);
         if fs::symlink_metadata(&ours).is_ok_and(|meta| meta.is_dir()) {
             temporary::sweep(&ours, FILE_PREFIX);
