@@ -11,7 +11,7 @@ use crate::id::{Commit, LaneId, Name, SessionId};
 use crate::workflow::{Check, Gate, Phase, Writes};
 
 /// An action's idempotency key. Within a run no key is ever begun twice, except after a takeover, and then only for actions
-/// that may be repeated, or after it failed and a person said to go on.
+/// that may be repeated. A key without an attempt is begun again after it failed, when a person says to go on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "step")]
 pub enum Key {
@@ -412,7 +412,11 @@ impl State {
         let base = self.tip().clone();
         let heads = state.lanes.iter().filter(|lane| lane.worked);
         let heads = heads.filter_map(|lane| Some((lane.id.clone(), lane.head.clone()?))).collect();
-        let key = Key::Merge { phase: phase.name.clone(), round: state.round, attempt: state.conflicts + 1 };
+        let key = Key::Merge {
+            phase: phase.name.clone(),
+            round: state.round,
+            attempt: state.conflicts + state.merge_failures + 1,
+        };
         let onto = state.integrated.clone().unwrap_or_else(|| base.clone());
         (key, Action::Merge { phase: phase.name.clone(), onto, base, heads })
     }
@@ -434,8 +438,9 @@ impl State {
             }
         }
         let broke = state.gates.get(&gate.name).map_or(0, |gate| gate.broke);
+        let failures = state.gate_failures.get(&gate.name).copied().unwrap_or_default();
         let (phase, round) = (phase.name.clone(), state.round);
-        let key = Key::Gate { phase: phase.clone(), gate: gate.name.clone(), round, attempt: broke + 1 };
+        let key = Key::Gate { phase: phase.clone(), gate: gate.name.clone(), round, attempt: broke + failures + 1 };
         due.push((key, Action::RunGate { phase, gate: gate.clone(), commit: commit.clone() }));
     }
 }

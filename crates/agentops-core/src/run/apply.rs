@@ -374,16 +374,28 @@ impl State {
                 (DecisionScope::Run, self.created.workflow.phases[index].name.clone(), None)
             }
         };
+        self.count_failure(key)?;
         let kind = match key {
-            Key::Checkpoint { session, .. } => {
-                self.live(session, "action-failed")?.checkpoint_failures += 1;
-                DecisionKind::CheckpointFailed
-            }
+            Key::Checkpoint { .. } => DecisionKind::CheckpointFailed,
             _ => DecisionKind::ActionFailed,
         };
         self.failed.insert(key.clone());
         // Even of a run that is being cancelled: somebody must know that it does not get on.
         self.decisions.push(Decision { kind, scope, phase, place, detail: Some(detail.clone()) });
+        Ok(())
+    }
+
+    /// A failed action is over: the next attempt has a number of its own.
+    fn count_failure(&mut self, key: &Key) -> Result<(), Illegal> {
+        match key {
+            Key::Open { lane, .. } => self.lane(lane, "action-failed")?.open_failures += 1,
+            Key::Checkpoint { session, .. } => self.live(session, "action-failed")?.checkpoint_failures += 1,
+            Key::Merge { phase, .. } => self.phase(phase, "action-failed")?.merge_failures += 1,
+            Key::Gate { phase, gate, .. } => {
+                *self.phase(phase, "action-failed")?.gate_failures.entry(gate.clone()).or_default() += 1;
+            }
+            _ => {}
+        }
         Ok(())
     }
 

@@ -98,6 +98,10 @@ pub struct PhaseState {
     pub refusals: Vec<Refusal>,
     /// Merges that ended in a conflict.
     pub conflicts: u32,
+    /// Merges that this machine could not make.
+    pub merge_failures: u32,
+    /// Checks of each gate in this round that this machine could not make. They say nothing about the judged commit.
+    pub gate_failures: BTreeMap<Name, u32>,
     /// What is waiting for a person.
     pub approval: Option<Approval>,
     /// What it hands on.
@@ -406,6 +410,8 @@ impl PhaseState {
             gates: BTreeMap::new(),
             refusals: Vec::new(),
             conflicts: 0,
+            merge_failures: 0,
+            gate_failures: BTreeMap::new(),
             approval: None,
             bundle: None,
             started_at_ms: None,

@@ -170,6 +170,11 @@ impl World {
     }
 
     fn perform(&mut self, action: Action) {
+        if self.choose(24) == 23
+            && let Some(key) = self.attempt_of(&action)
+        {
+            return self.append(Event::ActionFailed { key, detail: blob(9) });
+        }
         match action {
             Action::OpenLane { lane, base } => match self.choose(8) {
                 7 => self.append(Event::LaneFailed { lane, detail: blob(9) }),
@@ -201,6 +206,17 @@ impl World {
             Action::CloseLanes => self.append(Event::LanesClosed),
             Action::StopWork | Action::AskHandOver { .. } | Action::StopSession { .. } | Action::End { .. } => {}
         }
+    }
+
+    /// The begun key of an action that may fail and has a number for each attempt.
+    fn attempt_of(&self, action: &Action) -> Option<Key> {
+        let is_its_key = |key: &&Key| match (action, key) {
+            (Action::OpenLane { lane, .. }, Key::Open { lane: of, .. }) => lane == of,
+            (Action::Checkpoint { session, .. }, Key::Checkpoint { session: of, .. }) => session == of,
+            (Action::Merge { .. }, Key::Merge { .. }) | (Action::RunGate { .. }, Key::Gate { .. }) => true,
+            _ => false,
+        };
+        self.state.begun.iter().find(is_its_key).cloned()
     }
 
     fn session(&mut self, session: &crate::id::SessionId) {
@@ -437,7 +453,7 @@ proptest! {
             let status = world.state.status(true);
             match &status {
                 Status::Done | Status::Failed { .. } | Status::Cancelled => break,
-                Status::NeedsDecision { .. } if cancel && answer > 2 => world.append(Event::Intent(Intent::Cancel)),
+                Status::NeedsDecision { .. } if cancel && answer > 2 && !world.state.cancelled => world.append(Event::Intent(Intent::Cancel)),
                 Status::NeedsDecision { .. } => world.append(Event::Intent(Intent::Resume)),
                 Status::Waiting { waiting: Waiting::Approval { shown, .. } } => {
                     let shown = shown.clone();

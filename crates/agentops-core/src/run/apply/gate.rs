@@ -85,6 +85,7 @@ impl PhaseState {
         self.round += 1;
         self.merged = None;
         self.gates.clear();
+        self.gate_failures.clear();
         let first = self.lanes.first().map(|lane| lane.id.lane.clone());
         for lane in &mut self.lanes {
             lane.worked = false;

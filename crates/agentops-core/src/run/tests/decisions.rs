@@ -174,6 +174,37 @@ fn where_a_checkpoint_is_gone_a_person_decides_and_the_newest_that_exists_is_gon
         if parent == commit(1) && next.reset_to == Some(commit(1))));
 }
 
+/// A gate or a merge that this machine could not make is over. Its next attempt has its own number, so that whoever counts
+/// attempts counts it once.
+#[test]
+fn r2_an_attempt_that_failed_is_followed_by_the_next_number() {
+    for is_wanted in [
+        (|action| matches!(action, Action::OpenLane { .. })) as fn(&Action) -> bool,
+        |action| matches!(action, Action::Merge { .. }),
+        |action| matches!(action, Action::RunGate { .. }),
+    ] {
+        let mut world = World::new(Approve::All, Vec::new());
+        let mut keys = BTreeSet::new();
+        while keys.len() < 3 {
+            let wanted = world.due(is_wanted);
+            let (key, action) = wanted.clone().unwrap_or_else(|| world.state.actions().remove(0));
+            world.append(Event::Began { key: key.clone() });
+            if wanted.is_none() {
+                world.perform(action);
+                continue;
+            }
+            let is_same = |(_, due): &(Key, Action)| *due == action;
+            assert!(keys.insert(key.clone()), "{key} had ended before it began again");
+            world.append(Event::ActionFailed { key, detail: blob(9) });
+            assert_eq!(kinds(&world), [DecisionKind::ActionFailed]);
+            assert!(!world.state.actions().iter().any(is_same), "a person is asked first");
+            // Also another supervisor asks before it tries again.
+            world.append(Event::Orphaned);
+            world.append(Event::Intent(Intent::Resume));
+        }
+    }
+}
+
 #[test]
 fn r2_an_outcome_ends_only_the_action_whose_outcome_it_is() {
     let (world, session, other) = two_lanes();
