@@ -27,9 +27,10 @@ pub fn descends_from_keeper(pid: i32) -> bool {
     true
 }
 
-/// The mark that a keeper was started with; `None`: the process is no keeper.
+/// The mark that a keeper was started with; `None`: the process is no keeper. A keeper that has not given itself its name yet
+/// is one too.
 pub(crate) fn keeper_mark(pid: i32) -> Option<Vec<u8>> {
-    let stat = Stat::read(pid).filter(|stat| stat.comm.as_bytes() == PROCESS_NAME.to_bytes() && !stat.is_dead());
+    let stat = Stat::read(pid).filter(|stat| !stat.is_dead());
     stat.and_then(|_| std::fs::read(format!("/proc/{pid}/cmdline")).ok()).and_then(|line| {
         let mut words = line.split(|byte| *byte == 0).skip(1);
         let is_keeper = words.next() == Some(SUBCOMMAND.as_bytes());

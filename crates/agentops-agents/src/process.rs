@@ -54,6 +54,11 @@ impl Stat {
     }
 }
 
+/// Whether a process runs a program. Threads of the kernel and processes that are ending run none.
+fn has_program(pid: i32) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
+}
+
 impl ProcessId {
     /// The process that has this pid now; `None` when there is none.
     #[must_use]
@@ -65,6 +70,13 @@ impl ProcessId {
     #[must_use]
     pub fn is_alive(self) -> bool {
         Stat::read(self.pid).is_some_and(|stat| stat.start_time == self.start_time && !stat.is_dead())
+    }
+
+    /// Whether the kernel is just loading another program into it. It has its new memory then, but neither its arguments nor
+    /// its environment are in there yet.
+    pub(crate) fn is_loading(self) -> bool {
+        let arguments = std::fs::read(format!("/proc/{}/cmdline", self.pid));
+        arguments.is_ok_and(|arguments| arguments.is_empty()) && self.is_alive() && has_program(self.pid)
     }
 
     /// Whether a signal or a tracer has stopped it.

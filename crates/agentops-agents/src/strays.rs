@@ -12,6 +12,11 @@ const PASSES_MAX: usize = 100;
 /// How long one killed process may take to be gone.
 const END_TIME: Duration = Duration::from_secs(2);
 
+/// How long a process that is just loading a program is left alone before it is looked at again.
+const LOAD_TIME: Duration = Duration::from_millis(5);
+/// A process that shows nothing after so many looks has hidden its arguments itself.
+const LOAD_WAITS_MAX: u32 = 10;
+
 /// Ends every keeper whose mark begins with `mark_prefix`, with its tree, and every process whose environment holds a session mark that begins with `mark_prefix`, and says how many there were.
 ///
 /// Only processes whose environment we may read are seen: those of the same user. A process that changed its own
@@ -25,10 +30,16 @@ pub fn end_strays(mark_prefix: &str) -> usize {
         end_tree(keeper);
         ended.insert(keeper);
     }
+    let mut waits = 0;
     for _ in 0..PASSES_MAX {
-        let found = marked(mark_prefix, &own);
-        if found.is_empty() {
+        let (found, unreadable) = marked(mark_prefix, &own);
+        if found.is_empty() && (!unreadable || waits == LOAD_WAITS_MAX) {
             break;
+        }
+        if found.is_empty() {
+            waits += 1;
+            // It shows its mark, or somebody else's environment, as soon as the kernel has loaded its program.
+            std::thread::sleep(LOAD_TIME);
         }
         for process in &found {
             if process.kill().unwrap_or(false) {
@@ -67,21 +78,23 @@ fn keepers(prefix: &str, own: &BTreeSet<i32>) -> Vec<ProcessId> {
     all_pids().into_iter().filter(|pid| !own.contains(pid)).filter(has_mark).filter_map(ProcessId::of).collect()
 }
 
-fn marked(prefix: &str, own: &BTreeSet<i32>) -> Vec<ProcessId> {
+/// The processes with this mark, and whether there are some that show nothing of themselves yet.
+fn marked(prefix: &str, own: &BTreeSet<i32>) -> (Vec<ProcessId>, bool) {
     let wanted = format!("{MARK_VARIABLE}={prefix}");
-    let is_marked = |pid: i32| {
-        std::fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(wanted.as_bytes())))
-    };
-    let mut found = Vec::new();
+    let (mut found, mut unreadable) = (Vec::new(), false);
     for pid in all_pids() {
         // The identity is taken before the mark is read: if the pid changes hands in between, the kill finds nobody.
-        let Some(process) = ProcessId::of(pid) else { continue };
-        if !own.contains(&pid) && is_marked(pid) && process.is_alive() {
-            found.push(process);
+        let Some(process) = ProcessId::of(pid).filter(|_| !own.contains(&pid)) else { continue };
+        let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { continue };
+        if environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(wanted.as_bytes())) {
+            if process.is_alive() {
+                found.push(process);
+            }
+        } else if environment.is_empty() {
+            unreadable |= process.is_loading();
         }
     }
-    found
+    (found, unreadable)
 }
 
 /// This process and its ancestors.

@@ -1,5 +1,6 @@
 //! Promises P1 to P4 against a real keeper and programs that misbehave.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -325,6 +326,22 @@ fn p3_strays_of_a_killed_keeper_are_found_by_their_mark() {
     assert_eq!(end_strays(prefix), 2);
     assert!(!program.is_alive() && !away.is_alive());
     assert_eq!(end_strays(prefix), 0);
+}
+
+/// A supervisor that takes over may have looked for strays before such a keeper reads what it is to start.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a keeper whose order waits already is started by hand")]
+fn p3_a_keeper_whose_supervisor_died_before_it_read_its_order_starts_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = dir.path().join("started");
+    let program = KeeperSpec { program: "/bin/touch".into(), args: vec![trace.clone().into()], ..spec(&[]) };
+    // The order is in the pipe, and its writer is gone, before the keeper exists.
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all((serde_json::to_string(&program).unwrap() + "\n").as_bytes()).unwrap();
+    drop(writer);
+    let mut keeper = std::process::Command::new(FIXTURE);
+    let keeper = keeper.args(["keeper", "p3-orphan/1"]).stdin(reader).stdout(std::process::Stdio::null()).status().unwrap();
+    assert!(keeper.success() && !trace.exists());
 }
 
 #[test]

@@ -90,6 +90,10 @@ pub(super) fn hold() -> io::Result<()> {
 
     let mut supervisor = Supervisor::new();
     let Some(first) = supervisor.first_line() else { return Ok(()) };
+    // Its supervisor died after it had written this: the next one may have looked for what runs already.
+    if Supervisor::is_gone() {
+        return Ok(());
+    }
     nonblocking(rustix::stdio::stdin())?;
     nonblocking(rustix::stdio::stdout())?;
     let started = serde_json::from_slice::<KeeperSpec>(&first).map_err(io::Error::from).and_then(|spec| {

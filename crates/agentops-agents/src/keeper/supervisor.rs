@@ -44,6 +44,14 @@ impl Supervisor {
         }
     }
 
+    /// Whether the supervisor is gone although bytes of its may still wait to be read.
+    pub(super) fn is_gone() -> bool {
+        let stdin = rustix::stdio::stdin();
+        let mut waited = [PollFd::new(&stdin, PollFlags::IN)];
+        let looked = poll(&mut waited, Some(&timespec(Duration::ZERO)));
+        looked.is_ok() && waited[0].revents().contains(PollFlags::HUP)
+    }
+
     pub(super) fn next_line(&mut self) -> Option<Vec<u8>> {
         let newline = self.incoming.iter().position(|byte| *byte == b'\n')?;
         let mut line: Vec<u8> = self.incoming.drain(..=newline).collect();
