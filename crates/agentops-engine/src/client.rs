@@ -10,10 +10,11 @@ use agentops_agents::environment::Environment;
 use agentops_agents::process::ProcessId;
 use agentops_core::id::RunId;
 
+use crate::environment::{EnvironmentHashes, EnvironmentView};
 use crate::paths::Paths;
 use crate::space;
 use crate::supervisor::Lock;
-use crate::wire::{Reply, Request};
+use crate::wire::{RefusalKind, Reply, Request};
 
 /// Why a supervisor could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +62,7 @@ impl Request {
     /// How long an answer may take.
     fn time_max(&self) -> Duration {
         match self {
-            Request::Ping => PING_TIME,
+            Request::Ping | Request::CompareEnvironment { .. } => PING_TIME,
             Request::Start { .. } => START_TIME,
             Request::Follow => FOLLOW_TIME,
             _ => ANSWER_TIME,
@@ -77,6 +78,7 @@ impl Request {
             Request::Resume { .. } => "resume",
             Request::Cancel { .. } => "cancel",
             Request::Close { .. } => "close",
+            Request::CompareEnvironment { .. } => "compare-environment",
             Request::Follow => "follow",
         }
     }
@@ -283,6 +285,30 @@ impl Attendance {
             Self::Unknown => true,
             Self::Runs(runs) => runs.contains(run),
         }
+    }
+}
+
+/// Compares the run's environment with these variables of a shell, without starting a supervisor: a new one would have no
+/// environment. No value is sent.
+#[must_use]
+pub fn compare_environment(paths: &Paths, run: &RunId, variables: &Environment) -> EnvironmentView {
+    let unknown = |reason: &str| EnvironmentView::Unknown { reason: reason.to_owned() };
+    let Some(pid) = Lock::holder(&paths.lock()) else {
+        return unknown("no supervisor runs, so nothing has the run's environment");
+    };
+    if is_stopped(&pid) {
+        return unknown("the supervisor is stopped");
+    }
+    let Ok(shell) = EnvironmentHashes::of(variables) else { return unknown("the system gives no random bytes") };
+    let request = Request::CompareEnvironment { run: run.clone(), shell };
+    let stream = short(&paths.socket(), open).map_err(ClientError::from);
+    match stream.and_then(|stream| exchange(stream, &request)) {
+        Ok(Reply::Environment { view }) => view,
+        Ok(Reply::Refused { kind: RefusalKind::NotAllowed, .. }) => {
+            unknown("only a person may ask, from a terminal of their own")
+        }
+        Ok(Reply::Refused { message, .. }) => unknown(&message),
+        _ => unknown("the supervisor does not answer"),
     }
 }
 

@@ -4,6 +4,8 @@
 //! the run is open, and it is never written: not into the ledger, a blob or a log. A run whose supervisor died has none
 //! until somebody resumes it.
 
+mod comparison;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::files::FileError;
 use crate::files::user::{self, UserConfig};
 use crate::paths::Home;
+
+pub use comparison::{AgentCalls, CallDestination, EnvironmentHashes, EnvironmentView};
 
 /// What a command lends to a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

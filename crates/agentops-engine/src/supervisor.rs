@@ -6,6 +6,7 @@
 mod serve;
 mod tidy;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -15,8 +16,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel};
 use std::time::Duration;
 
 use agentops_agents::strays;
+use agentops_core::agent::AgentRef;
 use agentops_core::budget::{Limits, Scope};
-use agentops_core::id::RunId;
+use agentops_core::id::{Name, RunId};
 use agentops_core::run::{Created, Intent, Status};
 use agentops_git::Repo;
 use agentops_safe::Redactor;
@@ -195,6 +197,11 @@ impl Loop {
     /// Whether a question of this run waits for a person.
     fn asks(&mut self, run: &RunId) -> Option<bool> {
         self.held(|conductor| Ok(conductor.state(run)?.is_some_and(|state| !state.decisions.is_empty())))
+    }
+
+    /// The agents of a run. `None`: there is no such run, or the ledger failed.
+    pub(crate) fn agents(&mut self, run: &RunId) -> Option<BTreeMap<Name, AgentRef>> {
+        self.held(|conductor| Ok(conductor.state(run)?.map(|state| state.created.agents.clone()))).flatten()
     }
 
     fn lend(&mut self, ctx: &Ctx, run: &RunId, environment: &Arc<RunEnvironment>) -> Option<()> {

@@ -21,6 +21,7 @@ use spending::SpentView;
 use crate::blobs::Blobs;
 use crate::chosen::Chosen;
 use crate::client::Attendance;
+use crate::environment::EnvironmentView;
 use crate::ledger::{Ledger, Line};
 use crate::omitted::{self, OmittedItem};
 use crate::world::StorageError;
@@ -90,6 +91,9 @@ pub struct RunView {
     /// What changed in the user's repository while it ran; absent: not recorded.
     #[serde(default)]
     pub repository: Option<RepositoryView>,
+    /// The environment that the run works in, beside the asking shell's; only `show` gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentView>,
     /// What to type next.
     pub next: Vec<String>,
 }
@@ -436,6 +440,7 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
         waiting_for_slot: waiting_for_slot(state).collect(),
         takeovers: state.takeovers,
         repository: repository::of(state, blobs),
+        environment: None,
         status,
     }
 }

@@ -5,7 +5,7 @@ use agentops_core::id::{BlobId, RunId};
 use agentops_core::run::Closing;
 use serde::{Deserialize, Serialize};
 
-use crate::environment::LentEnvironment;
+use crate::environment::{EnvironmentHashes, EnvironmentView, LentEnvironment};
 use crate::plan::RunRequest;
 use crate::trust::Subject;
 
@@ -59,6 +59,13 @@ pub enum Request {
         /// What.
         closing: Closing,
     },
+    /// Compare a run's environment with the asking shell's, by names, and say where the run's calls go.
+    CompareEnvironment {
+        /// The run.
+        run: RunId,
+        /// The shell's variables, without values.
+        shell: EnvironmentHashes,
+    },
     /// Answer `changed` whenever the ledger grew, until the connection is closed.
     Follow,
 }
@@ -83,6 +90,11 @@ pub enum Reply {
         run: RunId,
         /// Things a person should know.
         notes: Vec<String>,
+    },
+    /// The run's environment beside the asking shell's.
+    Environment {
+        /// What differs, and where calls go.
+        view: EnvironmentView,
     },
     /// Done, and durable.
     Done,

@@ -9,12 +9,13 @@ use agentops_core::id::RunId;
 use agentops_core::run::State;
 use agentops_engine::blobs::Blobs;
 use agentops_engine::client::{self, Attendance, Starter};
-use agentops_engine::environment::LentEnvironment;
+use agentops_engine::environment::{EnvironmentView, LentEnvironment};
 use agentops_engine::files::user::{self, UserConfig};
 use agentops_engine::identity::{self, Identity, Ownership};
 use agentops_engine::ledger::Ledger;
 use agentops_engine::paths::{Home, Paths};
 use agentops_engine::supervisor::Lock;
+use agentops_engine::view::RunView;
 use agentops_engine::wire::{Reply, Request};
 use agentops_git::temporary::{self, TempFolder};
 use agentops_git::{Git, Repo, claimed_id};
@@ -220,6 +221,14 @@ impl Context {
     /// What this command lends to the run that it starts or resumes.
     pub fn lent(&self) -> LentEnvironment {
         LentEnvironment { variables: env::for_runs(), config: self.home.config.clone() }
+    }
+
+    /// The environment that a run works in, beside this shell's.
+    pub fn environment_of(&self, view: &RunView) -> EnvironmentView {
+        if view.ended_at_ms.is_some() {
+            return EnvironmentView::Unknown { reason: "the run has ended, and its environment is forgotten".to_owned() };
+        }
+        client::compare_environment(&self.paths, &view.run, &env::for_runs())
     }
 
     /// Which runs a supervisor works on now.

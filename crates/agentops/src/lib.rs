@@ -9,6 +9,7 @@ mod live;
 mod printer;
 mod repository_changes;
 mod routed;
+mod run_environment;
 mod screen;
 
 use std::process::ExitCode;

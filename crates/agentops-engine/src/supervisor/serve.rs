@@ -15,7 +15,7 @@ use agentops_core::run::{Event, Intent};
 use super::{Loop, log};
 use crate::chosen::USUAL;
 use crate::conductor::{Input, Refusal};
-use crate::environment::LentEnvironment;
+use crate::environment::{EnvironmentHashes, EnvironmentView, LentEnvironment};
 use crate::files::config;
 use crate::hint;
 use crate::identity;
@@ -148,8 +148,22 @@ fn answer(ctx: &Arc<Ctx>, home: &Home, request: Request) -> Reply {
         },
         Request::Cancel { run } => intent(ctx, run, Intent::Cancel),
         Request::Close { run, closing } => tell(ctx, Input::Happened(run, Event::Closed { closing })),
+        Request::CompareEnvironment { run, shell } => compare_environment(ctx, &run, &shell),
         Request::Ping | Request::Follow => Reply::Done,
     }
+}
+
+fn compare_environment(ctx: &Arc<Ctx>, run: &RunId, shell: &EnvironmentHashes) -> Reply {
+    let Some(environment) = ctx.environments.of(run) else {
+        let reason = "the supervisor has no environment for this run".to_owned();
+        return Reply::Environment { view: EnvironmentView::Unknown { reason } };
+    };
+    let asked = run.clone();
+    let view = match ask(ctx, move |state| state.agents(&asked)).flatten() {
+        Some(agents) => environment.compare(shell, &agents),
+        None => EnvironmentView::Unknown { reason: "the run's agents cannot be read from the ledger".to_owned() },
+    };
+    Reply::Environment { view }
 }
 
 fn intent(ctx: &Arc<Ctx>, run: RunId, intent: Intent) -> Reply {

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::{self, CommandError, NOT_NOW};
 use crate::live::{self, Follows};
 use crate::printer::Printer;
-use crate::{repository_changes, screen};
+use crate::{repository_changes, run_environment, screen};
 
 /// `agentops status`
 pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result<u8, CommandError> {
@@ -71,7 +71,7 @@ pub fn show(context: &Context, args: &ShowArgs, printer: &Printer) -> Result<u8,
     let mut ledger = context.ledger()?;
     let run = context.run(&ledger, args.run.run.as_ref())?;
     let blobs = context.texts();
-    let (state, view) = live::look(context, &mut ledger, &blobs, &run, context.attendance().includes(&run))?;
+    let (state, mut view) = live::look(context, &mut ledger, &blobs, &run, context.attendance().includes(&run))?;
     if args.diff {
         let oid = |commit: &agentops_core::id::Commit| commit.as_str().parse::<Oid>();
         let patch = context.repo.patch(&oid(&view.base)?, &oid(&view.tip)?, 16 * 1024 * 1024)?;
@@ -116,6 +116,9 @@ pub fn show(context: &Context, args: &ShowArgs, printer: &Printer) -> Result<u8,
         }
         return Ok(error::SUCCESS);
     }
+    let environment = context.environment_of(&view);
+    let environment_lines = run_environment::lines(&environment);
+    view.environment = Some(environment);
     if printer.json() {
         printer.value(&view);
         return Ok(error::SUCCESS);
@@ -124,6 +127,7 @@ pub fn show(context: &Context, args: &ShowArgs, printer: &Printer) -> Result<u8,
     if let Some(chosen) = &view.routed {
         printer.data(&screen::reasons(chosen).join("\n"));
     }
+    printer.data(&environment_lines.join("\n"));
     printer.data(&repository_changes::all(&view).join("\n"));
     for phase in &view.phases {
         for gate in phase.gates.iter().filter_map(|gate| Some((gate, gate.detail.as_ref()?))) {

@@ -80,6 +80,7 @@ fn socket_script(room: &Room) -> std::path::PathBuf {
         json!({ "ask": "reject", "run": "RUN", "shown": "SHOWN", "message": "no" }),
         json!({ "ask": "resume", "run": "RUN", "environment": environment, "raise": null }),
         json!({ "ask": "cancel", "run": "RUN" }),
+        json!({ "ask": "compare-environment", "run": "RUN", "shell": { "salt": [1], "hashes": [] } }),
         json!({ "ask": "close", "run": "RUN", "closing": { "closing": "discarded", "commit": "0".repeat(40) } }),
         json!({ "ask": "start", "environment": environment, "request": { "task": "x", "workflow": null, "agent": null,
             "driver": "scripted", "model": null, "base": null,
@@ -112,7 +113,7 @@ for ask in """{asks}""".splitlines():
 #[track_caller]
 fn all_refused(room: &Room, answers: &str) {
     let text = std::fs::read_to_string(room.root().join(answers)).unwrap();
-    let wanted = FOR_PEOPLE.len() * 2 + 3 + if python().is_some() { 7 } else { 0 };
+    let wanted = FOR_PEOPLE.len() * 2 + 3 + if python().is_some() { 8 } else { 0 };
     assert_eq!(text.lines().count(), wanted, "{text}");
     for line in text.lines() {
         assert!(line.starts_with(&format!("{NOT_ALLOWED} ")), "{line}\nof\n{text}");

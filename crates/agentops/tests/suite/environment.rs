@@ -146,6 +146,57 @@ fn each_run_calls_its_own_address_with_its_own_key() {
 }
 
 #[test]
+fn s6_show_names_the_variables_that_differ_and_where_calls_go_and_no_value() {
+    let (first, second) = (server(Script::default()), server(Script::default()));
+    let mut room = Room::new();
+    let pipe = room.pipe("hold");
+    enter(&mut room, &first, FIRST_KEY);
+    room.set("HOLD_AT", pipe.to_str().unwrap());
+    room.set("SAME", "value-of-both-shells");
+    let held = room.detach(&acp(&room));
+    let hold = std::fs::File::options().write(true).open(&pipe).unwrap();
+    let same = room.run(&["show", &held, "--json"]).expect(0).json();
+    let origin = first.base_url();
+    let calls_of = |agent: &str| json!({ "agent": agent, "path": "gateway", "destination": "anthropic", "origin": origin });
+    let calls = json!([calls_of("close-out"), calls_of("implement")]);
+    let known = |different: Value, only_in_shell: Value, calls: &Value| json!({ "state": "known", "different": different, "only_in_run": [], "only_in_shell": only_in_shell, "calls": calls });
+    assert_eq!(same["environment"], known(json!([]), json!([]), &calls));
+
+    enter(&mut room, &second, SECOND_KEY);
+    room.set("ADDED", "value-of-this-shell");
+    let json_view = room.run(&["show", &held, "--json"]).expect(0);
+    assert_eq!(json_view.json()["environment"], known(json!(["X_BASE_URL", "X_KEY"]), json!(["ADDED"]), &calls));
+    let text = room.run(&["show", &held]).expect(0);
+    for line in [
+        "variables with another value in the run: X_BASE_URL, X_KEY\n".to_owned(),
+        "variables only in this shell: ADDED\n".to_owned(),
+        format!("calls of agent implement go to {origin} (anthropic)\n"),
+    ] {
+        assert!(text.stdout.contains(&line), "{line} is not in {}", text.stdout);
+    }
+    let values = [FIRST_KEY, SECOND_KEY, "value-of-both-shells", "value-of-this-shell", &second.base_url()];
+    for output in [&json_view, &text] {
+        let said = format!("{}{}", output.stdout, output.stderr);
+        for value in values {
+            assert!(!said.contains(value), "{value} is in {said}");
+        }
+    }
+
+    std::fs::remove_file(&pipe).unwrap();
+    std::fs::write(&pipe, "").unwrap();
+    drop(hold);
+    room.run(&["logs", &held, "--follow", "--json"]).expect(0);
+    for (path, bytes) in bytes_of(&room.state()) {
+        for value in values {
+            let found = bytes.windows(value.len()).any(|window| window == value.as_bytes());
+            assert!(!found, "{} holds {value}", path.display());
+        }
+    }
+    let ended = room.run(&["show", &held, "--json"]).expect(0).json();
+    assert_eq!(ended["environment"]["state"], "unknown", "{ended:#}");
+}
+
+#[test]
 fn a_key_that_was_corrected_counts_from_resume_on() {
     let refused = HttpError { status: 401, ..HttpError::default() };
     let no = agentops_testkit::model::Conversation {
@@ -204,6 +255,10 @@ fn s6_after_a_supervisors_death_only_resume_lends_an_environment_and_none_is_eve
     assert_eq!(status["runs"][0]["about"], format!("for `agentops resume {run}`"));
     let view = room.run(&["show", &run, "--json"]).expect(0).json();
     assert_eq!(view["status"]["waiting"]["for"], "supervisor", "{view:#}");
+    assert_eq!(view["environment"]["state"], "unknown", "{view:#}");
+    assert!(
+        room.run(&["show", &run]).expect(0).stdout.contains("environment and destination of calls: unknown (no supervisor")
+    );
     assert!(room.run(&["logs", &run, "--follow"]).expect(0).stderr.contains(&format!("agentops resume {run}")));
     // A supervisor without an environment takes the run over and does not work on it.
     room.run(&["supervise"]).expect(0);
