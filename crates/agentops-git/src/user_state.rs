@@ -247,7 +247,7 @@ pub(crate) fn settings_of(repo: &Repo) -> Result<std::result::Result<Vec<KnownSe
 fn programs(settings: Option<&[Setting]>, files: &[FileState]) -> String {
     let mut text = String::from("programs 1\n");
     let mut field = |value: &str| text.push_str(&format!("{} {value}\n", value.len()));
-    for setting in settings.unwrap_or_default().iter().filter(|setting| !setting.is_bookkeeping()) {
+    for setting in settings.unwrap_or_default().iter().filter(|setting| settings::may_run(setting.name())) {
         setting.fields().into_iter().for_each(&mut field);
     }
     for file in files.iter().filter(|file| file.may_run()) {

@@ -190,14 +190,28 @@ fn s13_only_programs_and_settings_count_for_a_merge() {
         "git branch other",
         "git tag t",
         "git config branch.other.merge refs/heads/main",
+        "git config branch.other.description 'what it is for'",
+        "git config user.name 'Another Name'",
+        "git config user.email another@example.com",
+        "git config color.ui always",
+        "git config color.branch.current yellow",
+        "git config advice.detachedHead false",
         "git commit -q --allow-empty -m x",
     ] {
         type_in(&room, &at, harmless);
-        assert!(before.runs_the_same_programs(&repo.user_state().unwrap()), "{harmless}");
+        let now = repo.user_state().unwrap();
+        assert!(before.runs_the_same_programs(&now), "{harmless}");
+        assert_eq!(words(&before.different_programs(&now, &repo)), "", "{harmless}");
     }
     for (set, unset) in [
         ("git config core.hooksPath /x", "git config --unset core.hooksPath"),
         ("git config filter.x.clean cat", "git config --unset filter.x.clean"),
+        ("git config gpg.program /x", "git config --unset gpg.program"),
+        ("git config gpg.ssh.program /x", "git config --unset gpg.ssh.program"),
+        ("git config user.signingKey x", "git config --unset user.signingKey"),
+        ("git config core.pager /x", "git config --unset core.pager"),
+        ("git config merge.x.driver /x", "git config --unset merge.x.driver"),
+        ("git config user.x.name y", "git config --unset user.x.name"),
         ("git config core.fsmonitor /x", "git config --unset core.fsmonitor"),
         ("git config alias.x '!id'", "git config --unset alias.x"),
         ("git config branch.main.mergeOptions '-s evil'", "git config --unset branch.main.mergeOptions"),

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, FileState};
-use super::settings::Setting;
+use super::settings::{self, Setting};
 use super::{HeadState, UserState};
 use crate::error::Result;
 use crate::repo::Repo;
@@ -61,7 +61,7 @@ impl UserState {
         self.head_differs(now, &mut all);
         self.refs_differ(now, &is_there, &mut all);
         self.stash_differs(now, &is_there, &mut all);
-        self.settings_differ(now, repo, &mut all);
+        self.settings_differ(now, repo, |_| true, &mut all);
         self.files_differ(now, repo, &mut all);
         Ok(all)
     }
@@ -70,7 +70,7 @@ impl UserState {
     #[must_use]
     pub fn different_programs(&self, now: &Self, repo: &Repo) -> Vec<Difference> {
         let mut all = Vec::new();
-        self.settings_differ(now, repo, &mut all);
+        self.settings_differ(now, repo, settings::may_run, &mut all);
         self.files_differ(now, repo, &mut all);
         all
     }
@@ -157,7 +157,8 @@ impl UserState {
         }
     }
 
-    fn settings_differ(&self, now: &Self, repo: &Repo, all: &mut Vec<Difference>) {
+    /// Differences of the settings whose names count.
+    fn settings_differ(&self, now: &Self, repo: &Repo, counts: impl Fn(&str) -> bool, all: &mut Vec<Difference>) {
         if let Some(words) = &now.unreadable {
             let config = repo.common_dir().join("config");
             let back = format!("\"${{EDITOR:-vi}}\" {}", quote(&config.to_string_lossy()));
@@ -174,7 +175,7 @@ impl UserState {
         }
         let of_new_remote =
             |name: &str| new_remotes.iter().any(|remote| name.strip_prefix(&format!("remote.{remote}.")).is_some());
-        let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+        let names: BTreeSet<_> = before.keys().chain(after.keys()).filter(|key| counts(key.2)).collect();
         for key in names {
             let none = Vec::new();
             let (old, new) = (before.get(key).unwrap_or(&none), after.get(key).unwrap_or(&none));

@@ -9,6 +9,19 @@ use crate::error::Result;
 use crate::names;
 use crate::repo::Repo;
 
+/// Settings that never run a program nor lead git to one: names of people, colours and advice.
+const HARMLESS: [&str; 8] = [
+    "author.email",
+    "author.name",
+    "committer.email",
+    "committer.name",
+    "init.defaultbranch",
+    "user.email",
+    "user.name",
+    "user.useconfigonly",
+];
+/// Sections of which the same is true.
+const HARMLESS_SECTIONS: [&str; 3] = ["advice.", "color.", "column."];
 /// What git writes itself in everyday work and what starts nothing: which branch follows which.
 const BOOKKEEPING: [&str; 6] = [".remote", ".merge", ".pushremote", ".rebase", ".description", ".vscode-merge-base"];
 /// Sections whose values may be shown. In others a value may be a credential.
@@ -59,10 +72,6 @@ impl Setting {
         self.3.strip_prefix('=')
     }
 
-    pub(super) fn is_bookkeeping(&self) -> bool {
-        self.2.starts_with("branch.") && BOOKKEEPING.iter().any(|end| self.2.ends_with(end))
-    }
-
     pub(super) fn fields(&self) -> [&str; 3] {
         [&self.0, &self.2, &self.3]
     }
@@ -76,6 +85,13 @@ impl Setting {
             _ => format!("git config --file {}", super::compare::quote(&self.1.to_string_lossy())),
         }
     }
+}
+
+/// Whether a setting of this name may run a program or lead git to one. Every name that is not known to be harmless may.
+pub(super) fn may_run(name: &str) -> bool {
+    let is_bookkeeping = name.starts_with("branch.") && BOOKKEEPING.iter().any(|end| name.ends_with(end));
+    let is_harmless = HARMLESS.contains(&name) || HARMLESS_SECTIONS.iter().any(|section| name.starts_with(section));
+    !is_bookkeeping && !is_harmless
 }
 
 /// Everything that the user's git reads in this checkout; the words of git where it cannot.
