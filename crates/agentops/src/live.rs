@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use agentops_core::id::RunId;
 use agentops_core::run::{SessionEnd, State, Status, Waiting};
 use agentops_engine::blobs::Blobs;
-use agentops_engine::client;
+use agentops_engine::client::{self, ClientError};
 use agentops_engine::ledger::Ledger;
 use agentops_engine::view::{self, RunView};
 use agentops_engine::wire::{Reply, Request};
@@ -72,7 +72,12 @@ fn follow_until(
             let resume = Request::Resume { run: run.clone(), environment: context.lent(), raise: None };
             attended = accepted(context.ask(&resume)?).is_ok();
         }
-        let Ok(stream) = client::connect(&context.paths, None) else { continue };
+        let stream = match client::connect(&context.paths, None) {
+            Ok(stream) => stream,
+            // One that is there and does not answer must be named, not waited for.
+            Err(silent @ ClientError::Silent { .. }) => return Err(silent.into()),
+            Err(_) => continue,
+        };
         let mut changes = client::follow(stream)?;
         let mut line = String::new();
         while changes.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, chown};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
@@ -79,7 +80,10 @@ fn as_ordinary_user(room: &Room, args: &[&str]) -> Option<Command> {
     }
     let mut dropped = Command::new("setpriv");
     let variables = command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
-    dropped.args(drop).arg(command.get_program()).args(command.get_args()).env_clear().envs(variables);
+    // The build may lie in a folder that other users may not enter.
+    let program = room.root().join("agentops");
+    std::fs::copy(command.get_program(), &program).unwrap();
+    dropped.args(drop).arg(program).args(command.get_args()).env_clear().envs(variables);
     dropped.current_dir(room.repo()).stdin(Stdio::null());
     Some(dropped)
 }
@@ -87,7 +91,10 @@ fn as_ordinary_user(room: &Room, args: &[&str]) -> Option<Command> {
 /// What an agent of an ordinary user finds of the key in `/proc`; `None`: nobody else can be become here. `mark`: what the
 /// command finds in `AGENTOPS_SESSION`.
 fn found_by_an_agent(mark: Option<&str>) -> Option<String> {
-    let mut room = Room::new();
+    // One at a time: the agent looks at every process of its user, and a command of the other test does not hide.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut room = Room::new_below(&std::env::temp_dir());
     if let Some(mark) = mark {
         room.set("AGENTOPS_SESSION", mark);
     }

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use agentops_agents::process::ProcessId;
@@ -10,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::ceiling::ends;
-use crate::room::{Room, close_out, marked, pids, quick_script, refs, scripted, scripted_with, slow};
+use crate::room::{Ran, Room, close_out, marked, pids, quick_script, refs, scripted, scripted_with, slow};
 
 /// How long the kernel may take to end what was killed. Waited for by event; this only ends a test that has failed.
 const SURELY: Duration = Duration::from_secs(60);
@@ -152,6 +153,27 @@ fn p2_a_stopped_supervisor_is_named_and_nobody_waits_for_it_for_ever() {
     kill_process(supervisor, Signal::CONT).unwrap();
     room.run(&["cancel", &run]).expect(0);
     assert_eq!(marked(&room), []);
+}
+
+#[test]
+fn p2_a_command_that_follows_a_run_names_the_supervisor_that_was_stopped() {
+    if !slow() {
+        println!("skipped: a follower hears nothing for half a minute; AGENTOPS_SLOW=1 waits for it");
+        return;
+    }
+    let room = Room::new();
+    let pipe = room.pipe("ready");
+    let script = json!([{ "steps": [
+        { "do": "call", "usage": 9000 }, { "do": "run", "argv": ["sh", "-c", format!("echo ready > {}; sleep 1000", pipe.display())] }
+    ] }]);
+    let mut command = room.command(&refs(&scripted(&room, "quick", script)));
+    let following = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::fs::read(&pipe).unwrap();
+    let supervisor = Pid::from_raw(room.supervisor().unwrap()).unwrap();
+    kill_process(supervisor, Signal::STOP).unwrap();
+    let ended = Ran::of(&following.wait_with_output().unwrap()).expect(1);
+    kill_process(supervisor, Signal::CONT).unwrap();
+    assert!(ended.stdout.contains(&format!("(process {}) is stopped", supervisor.as_raw_nonzero())), "{ended:?}");
 }
 
 #[test]

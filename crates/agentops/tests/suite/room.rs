@@ -47,12 +47,20 @@ impl Ran {
 impl Room {
     /// A room whose repository has one commit and a test command that any machine has. Nobody trusts it yet.
     pub fn new() -> Self {
-        let room = Self::empty();
-        room.file("check.sh", "test -f done.txt && ! grep -q broken done.txt\n");
-        room.file(".agentops/config.toml", "[commands]\ntest = [\"sh\", \"check.sh\"]\n");
-        room.file("README.md", "# A project\n");
-        room.begin();
-        room
+        Self::empty().with_project()
+    }
+
+    /// As `new`, below a folder that every user may enter.
+    pub fn new_below(folder: &Path) -> Self {
+        Self::empty_below(folder).with_project()
+    }
+
+    fn with_project(self) -> Self {
+        self.file("check.sh", "test -f done.txt && ! grep -q broken done.txt\n");
+        self.file(".agentops/config.toml", "[commands]\ntest = [\"sh\", \"check.sh\"]\n");
+        self.file("README.md", "# A project\n");
+        self.begin();
+        self
     }
 
     /// Makes the folder a repository whose one commit holds what is there.
@@ -121,7 +129,11 @@ impl Room {
     /// A room with an empty folder instead of a repository.
     pub fn empty() -> Self {
         // Not below the system's temporary folder: some agent programs refuse to work there.
-        let dir = tempfile::Builder::new().prefix("room").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        Self::empty_below(Path::new(env!("CARGO_TARGET_TMPDIR")))
+    }
+
+    fn empty_below(folder: &Path) -> Self {
+        let dir = tempfile::Builder::new().prefix("room").tempdir_in(folder).unwrap();
         for folder in ["home", "state", "repo"] {
             std::fs::create_dir(dir.path().join(folder)).unwrap();
         }
