@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use agentops_agents::process::ProcessId;
 use agentops_core::run::{Event, Key, SessionEnd, State};
 use agentops_engine::world::Entry;
 use serde_json::{Value, json};
@@ -208,9 +209,17 @@ fn counted_once(entries: &[Entry]) -> State {
     state
 }
 
+/// A process as somebody needs it who looks for the reason why it is there.
+fn described(process: &ProcessId) -> String {
+    let read = |what: &str| std::fs::read(format!("/proc/{}/{what}", process.pid)).unwrap_or_default();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).replace('\0', " ");
+    format!("{}: {} | {} | {}", process.pid, text(read("cmdline")), text(read("stat")), text(read("environ")))
+}
+
 /// No process, no work tree and no torn object.
 fn nothing_left(room: &Room, run: &str) {
-    assert_eq!(marked(room), [], "processes left");
+    let left: Vec<String> = marked(room).iter().map(described).collect();
+    assert!(left.is_empty(), "processes left: {left:#?}");
     assert_eq!(room.git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 1);
     assert!(!room.private(&format!("lanes/{run}")).is_some_and(|lanes| lanes.exists()));
     room.git(&["fsck", "--no-dangling", "--no-progress"]);
