@@ -161,10 +161,19 @@ impl Paths {
         self.root.join("scratch")
     }
 
+    /// What the marks of all processes of this state folder begin with. A copy of a repository has the same id until a
+    /// command tells both apart, and may have another state folder: so the folder itself is part of it, by its inode.
+    #[must_use]
+    pub fn mark_prefix(&self) -> String {
+        use std::os::unix::fs::MetadataExt;
+        let id = self.root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let inode = std::fs::metadata(&self.root).map_or(0, |folder| folder.ino());
+        format!("{id}.{inode:x}/")
+    }
+
     /// The mark in the environment of a session's processes.
     #[must_use]
     pub fn mark(&self, run: &RunId, what: &str) -> String {
-        let id = self.root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        format!("{id}/{run}/{what}")
+        format!("{}{run}/{what}", self.mark_prefix())
     }
 }

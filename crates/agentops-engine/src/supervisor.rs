@@ -253,7 +253,7 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
     paths.make().map_err(state)?;
     let _lock = Lock::take(&paths.lock())?;
     // What another supervisor left behind must not write beside what we start.
-    strays::end_strays(&format!("{}/", options.repo.id()));
+    strays::end_strays(&paths.mark_prefix());
     // What belongs to a run is written with that run's redactor.
     let blobs = Blobs::open(&paths.blobs(), Redactor::new([])).map_err(state)?;
     let mut ledger = Ledger::open(&paths.ledger())?;

@@ -255,7 +255,9 @@ pub fn everything(root: &Path) -> Vec<PathBuf> {
 
 /// Processes of this room's sessions and gates, by the mark in their environment.
 pub fn marked(room: &Room) -> Vec<ProcessId> {
-    let wanted = format!("AGENTOPS_SESSION={}/", room.id());
+    use std::os::unix::fs::MetadataExt;
+    let Some(folder) = room.private("") else { return Vec::new() };
+    let wanted = format!("AGENTOPS_SESSION={}.{:x}/", room.id(), std::fs::metadata(folder).unwrap().ino());
     let ours = |pid: &i32| {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(wanted.as_bytes()))

@@ -169,3 +169,19 @@ fn r5_status_show_and_doctor_name_a_full_state_disk_and_write_nothing() {
         assert!(!said.contains("for a supervisor"), "{said}");
     }
 }
+
+/// A copy of a repository that is used with another state folder keeps the id. Whoever takes over there must not end what
+/// runs here.
+#[test]
+fn p3_a_supervisor_ends_no_process_of_another_state_folder() {
+    let room = Room::new();
+    let (run, _hold) = held(&room);
+    let copy = Room::empty();
+    copy.copy_repo(&room);
+    let args = scripted(&copy, "quick", quick_script());
+    copy.run(&refs(&args)).expect(0);
+    assert_eq!(copy.id(), room.id(), "both have the same id, which is what this test is about");
+    assert_ne!(marked(&room), [], "the session still runs");
+    room.run(&["cancel", &run]).expect(0);
+    assert_eq!(marked(&room), []);
+}
