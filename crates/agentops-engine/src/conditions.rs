@@ -92,3 +92,30 @@ pub fn no_committer(
                  git config user.email you@example.com tell it";
     Ok(Some(words.to_owned()))
 }
+
+/// What to know where git would sign the user's merge with a program that is not there. The run itself does not need it.
+///
+/// # Errors
+/// Git cannot be asked.
+pub fn no_signature(
+    repo: &Repo,
+    env: &agentops_agents::environment::Environment,
+) -> Result<Option<String>, agentops_git::Error> {
+    let Some(program) = repo.signing_program()? else { return Ok(None) };
+    let is_program =
+        |path: &std::path::Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+    let exists = match program.contains('/') {
+        // Newer versions of git put the home folder in its place.
+        true if program.starts_with('~') => true,
+        true => is_program(&repo.work_tree().join(&program)),
+        false => {
+            env.get("PATH").is_some_and(|path| std::env::split_paths(path).any(|folder| is_program(&folder.join(&program))))
+        }
+    };
+    let words = format!(
+        "git signs your commits (commit.gpgSign) and the program {} is not there, so `agentops merge` will not commit; install \
+         it, or sign nothing in this repository: git config commit.gpgSign false",
+        word(&program)
+    );
+    Ok((!exists).then_some(words))
+}

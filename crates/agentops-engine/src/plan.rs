@@ -238,6 +238,7 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, env: &Environment, request:
     }
     let mut notes: Vec<String> = sources.iter().flat_map(|(_, found)| found.notes.clone()).collect();
     notes.extend(conditions::no_committer(repo, env)?);
+    notes.extend(conditions::no_signature(repo, env)?);
     let status = repo.status()?;
     if status.dirty {
         notes.push("your uncommitted changes are not part of this run: it starts from the commit".to_owned());

@@ -250,6 +250,29 @@ impl Repo {
         Ok(self.as_user().args(["var", "GIT_COMMITTER_IDENT"]).output()?.code == Some(0))
     }
 
+    /// The program that git would start to sign the user's merge; `None`: it signs nothing, or in a way that we do not know.
+    pub fn signing_program(&self) -> Result<Option<String>> {
+        let setting = |args: &[&str]| -> Result<Option<String>> {
+            let out = self.as_user().args(["config", "--get"]).args(args).output()?;
+            let value = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+            Ok((out.code == Some(0) && !value.is_empty()).then_some(value))
+        };
+        if setting(&["--type=bool", "commit.gpgSign"])?.as_deref() != Some("true") {
+            return Ok(None);
+        }
+        let (name, default) = match setting(&["gpg.format"])?.as_deref() {
+            None | Some("openpgp") => ("gpg.openpgp.program", "gpg"),
+            Some("ssh") => ("gpg.ssh.program", "ssh-keygen"),
+            Some("x509") => ("gpg.x509.program", "gpgsm"),
+            Some(_) => return Ok(None),
+        };
+        let mut program = setting(&[name])?;
+        if program.is_none() && default == "gpg" {
+            program = setting(&["gpg.program"])?;
+        }
+        Ok(Some(program.unwrap_or_else(|| default.to_owned())))
+    }
+
     /// The commit and branch of this work tree.
     pub fn head(&self) -> Result<Head> {
         let args = ["rev-parse", "--revs-only", "HEAD^{commit}", "--symbolic-full-name", "HEAD"];

@@ -94,8 +94,12 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
             Ok(unmet) => unmet.iter().for_each(|unmet| add("results", CheckState::Bad, unmet.to_string(), &unmet.hint())),
             Err(e) => add("results", CheckState::Bad, super::chain(&e), ""),
         }
-        if let Ok(Some(words)) = conditions::no_committer(repo, &std::env::vars_os().collect()) {
+        let env = std::env::vars_os().collect();
+        if let Ok(Some(words)) = conditions::no_committer(repo, &env) {
             add("identity", CheckState::Note, words, "");
+        }
+        if let Ok(Some(words)) = conditions::no_signature(repo, &env) {
+            add("signing", CheckState::Note, words, "");
         }
         let (id, found) = match identity::find(repo, &home) {
             Ok(found) => (Some(found.id.clone()), Ok(context::Context::of(repo, home.clone(), found))),

@@ -31,3 +31,29 @@ fn a_ref_in_the_way_of_the_result_is_named_before_anything_runs_and_the_hint_wor
     let view = room.run(&refs(&args)).expect(0).json();
     assert_eq!(view["status"]["status"], "done", "{view:#}");
 }
+
+#[test]
+fn a_signature_that_cannot_be_made_is_noted_before_anything_runs_and_the_hint_works() {
+    let room = Room::new();
+    let args = scripted(&room, "quick", quick_script());
+    let dry = || room.run(&[&refs(&args)[..], &["--dry-run"]].concat()).expect(0).stdout;
+    let missing = "git signs your commits (commit.gpgSign) and the program";
+    assert!(!dry().contains(missing));
+    room.git(&["config", "commit.gpgSign", "true"]);
+    for (format, name) in [("openpgp", "gpg.program"), ("ssh", "gpg.ssh.program"), ("x509", "gpg.x509.program")] {
+        room.git(&["config", "gpg.format", format]);
+        for program in ["no-such-program-to-sign-with", "/nowhere/gpg"] {
+            room.git(&["config", name, program]);
+            let noted = format!("{missing} {program} is not there");
+            assert!(dry().contains(&noted), "{}", dry());
+            let doctor = room.run(&["doctor"]).stdout;
+            assert!(doctor.contains(&noted), "{doctor}");
+        }
+        // Any program that is there will do for this check.
+        room.git(&["config", name, "git"]);
+        assert!(!dry().contains(missing), "{}", dry());
+        room.git(&["config", name, "/nowhere/gpg"]);
+    }
+    room.git(&["config", "commit.gpgSign", "false"]);
+    assert!(!dry().contains(missing), "{}", dry());
+}
