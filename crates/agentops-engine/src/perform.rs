@@ -5,6 +5,7 @@ mod bundle;
 mod flow;
 mod gate;
 pub mod gateway;
+mod lost_text;
 pub mod prompt;
 pub mod records;
 mod session;

@@ -14,12 +14,13 @@ use agentops_core::agent::AgentRef;
 use agentops_core::ceiling::{Enforcement, Meter, Preflight, StopReason, Verdict, Window, estimate_tokens};
 use agentops_core::id::{BlobId, Commit, Name, RunId, SessionId};
 use agentops_core::models;
-use agentops_core::run::{Event, Key, Next, PhaseState, SessionEnd, SessionExit, SessionFacts, State, Stop};
+use agentops_core::run::{Event, Key, Next, PhaseState, SessionEnd, SessionExit, SessionFacts, SessionState, State, Stop};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 
 use super::flow::Flow;
 use super::gateway::{Opening, Way};
+use super::lost_text::{self, Replaceable};
 use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, chain, oid, prompt, records, recv_until, slot, user_repository, work};
 use crate::conductor::Input;
 use crate::omitted;
@@ -173,7 +174,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
         Some((lane, route, loose)) => (Some(lane), Some(route), loose),
         None => (None, None, false),
     };
-    let parts = parts(ctx, job)?;
+    let (parts, lost) = parts(ctx, job)?;
     let factor = models::factor_permille(agent.model.as_deref().unwrap_or_default());
     let prompt = prompt::compose(&job.state, &job.session, &parts, window, factor);
     let scratch =
@@ -183,7 +184,12 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
     let request = SessionRequest {
         work_tree: lane.path().to_owned(),
         scratch: scratch.clone(),
-        instructions: ctx.blobs.text(&agent.prompt)?,
+        instructions: lost_text::required(
+            &ctx.blobs,
+            &agent.prompt,
+            &format!("the prompt of agent `{}`", job.agent),
+            &job.run,
+        )?,
         prompt,
         model: agent.model.clone(),
         window,
@@ -248,7 +254,8 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
     if let Some(why) = past {
         running.trail(format!("past the gateway: {why}"));
     }
-    running.left.detail = restored;
+    let notes: Vec<String> = restored.into_iter().chain(lost).collect();
+    running.left.detail = (!notes.is_empty()).then(|| notes.join("\n"));
     if launch.close_stdin {
         let _gone = running.keeper.close_stdin();
     }
@@ -280,25 +287,30 @@ fn cannot_be_held(capabilities: &Capabilities, agent: &AgentRef, past: Option<&s
     }
 }
 
-fn parts(ctx: &Ctx, job: &Job) -> Act<prompt::Parts> {
-    let text = |blob: &Option<BlobId>| blob.as_ref().map(|blob| ctx.blobs.text(blob)).transpose();
+/// What the session starts from, and what of it is lost.
+fn parts(ctx: &Ctx, job: &Job) -> Act<(prompt::Parts, Option<String>)> {
+    let mut replaceable = Replaceable::new(&ctx.blobs);
+    let mut text = |blob: &Option<BlobId>, what: &str| blob.as_ref().map(|blob| replaceable.text(blob, what)).transpose();
     let mut parts = prompt::Parts {
-        task: ctx.blobs.text(&job.state.created.task)?,
-        hand_over: text(&job.next.hand_over)?,
-        findings: text(&job.next.findings)?,
+        task: lost_text::required(&ctx.blobs, &job.state.created.task, "the task of this run", &job.run)?,
+        hand_over: text(&job.next.hand_over, "the hand-over of the session before")?,
+        findings: text(&job.next.findings, "what was found wrong with the round before")?,
         ..prompt::Parts::default()
     };
     let lane = job.state.phases.iter().flat_map(PhaseState::all_lanes).find(|lane| lane.id == job.session.lane);
-    if let Some(before) = lane.and_then(|lane| lane.sessions.iter().rfind(|session| session.end.is_some())) {
+    let ran = |session: &SessionState| session.end.is_some_and(|end| end != SessionEnd::NotStarted);
+    if let Some(before) = lane.and_then(|lane| lane.sessions.iter().rfind(|session| ran(session))) {
         let items = omitted::of_session(before, &ctx.blobs);
         parts.omitted = (!items.is_empty()).then(|| omitted::lines(items.iter()));
     }
     for (phase, state) in job.state.created.workflow.phases.iter().zip(&job.state.phases) {
         if let Some(bundle) = &state.bundle {
-            parts.bundles.push((phase.name.to_string(), ctx.blobs.text(&bundle.blob)?));
+            let text = replaceable.text(&bundle.blob, &format!("the bundle of phase {}", phase.name))?;
+            parts.bundles.push((phase.name.to_string(), text));
         }
     }
-    let Some(phase) = job.state.created.workflow.phase(&job.session.lane.phase) else { return Ok(parts) };
+    let lost = replaceable.accepted(&job.state, &job.session)?;
+    let Some(phase) = job.state.created.workflow.phase(&job.session.lane.phase) else { return Ok((parts, lost)) };
     let state = &job.state.phases[job.state.current().min(job.state.phases.len() - 1)];
     if let (false, Some(base), Some(merged)) =
         (phase.lanes.iter().any(|lane| lane.name == job.session.lane.lane), &state.base, &state.merged)
@@ -310,7 +322,7 @@ fn parts(ctx: &Ctx, job: &Job) -> Act<prompt::Parts> {
         let facts = records::facts(&job.state, &ctx.blobs, work::changed_files(ctx, &job.state, job.state.tip())?)?;
         parts.record = Some(records::digest(&job.state, &facts));
     }
-    Ok(parts)
+    Ok((parts, lost))
 }
 
 /// The session while its program runs.

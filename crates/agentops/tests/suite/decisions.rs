@@ -66,6 +66,60 @@ fn without_a_login_a_person_is_asked_and_the_next_session_goes_on() {
     assert_eq!(ends(&view), ["not-logged-in", "completed"]);
 }
 
+/// A file of the state folder is gone between two sessions: what is lost has a name, and the run goes on where it can.
+#[test]
+fn r11_a_lost_hand_over_is_named_and_a_note_takes_its_place() {
+    let room = Room::new();
+    let mut script = quick_script();
+    for session in ["session 1", "session 2", "session 3"] {
+        let fails = json!({ "when": format!("lane `implement`, {session}"), "steps": [
+            { "do": "call", "usage": 9000 }, { "do": "fail", "failure": "program", "message": "broken" }
+        ] });
+        script.as_array_mut().unwrap().insert(0, fails);
+    }
+    let view = run(&room, "quick", script, 4);
+    assert_eq!(view["status"]["decision"]["kind"], "agent-failed");
+    let hand_over = room.entries(view["run"].as_str().unwrap()).into_iter().rev().find_map(|entry| match entry.event {
+        Event::SessionEnded { hand_over, .. } => hand_over,
+        _ => None,
+    });
+    let hand_over = hand_over.unwrap();
+    std::fs::remove_file(room.private(&format!("blobs/{hand_over}")).unwrap()).unwrap();
+    let view = resume(&room, &view, 4);
+    assert_eq!(view["status"]["decision"]["kind"], "not-started");
+    let detail = view["detail"].as_str().unwrap();
+    assert!(detail.contains("the hand-over of the session before") && detail.contains("agentops resume"), "{detail}");
+    let view = resume(&room, &view, 0);
+    assert!(ends(&view).ends_with(&["not-started", "completed"]), "{:?}", ends(&view));
+    let sessions = view["phases"][0]["lanes"][0]["sessions"].as_array().unwrap();
+    let detail = sessions.last().unwrap()["detail"].as_str().unwrap();
+    assert!(detail.contains("started without the hand-over of the session before"), "{detail}");
+}
+
+/// Without an agent's prompt a run cannot go on, and says so.
+#[test]
+fn r11_a_lost_prompt_says_that_the_run_cannot_go_on() {
+    let room = Room::new();
+    let mut script = quick_script();
+    let fails = json!({ "when": "lane `implement`, session 1", "steps": [
+        { "do": "fail", "failure": "not-logged-in", "message": "please log in" }
+    ] });
+    script.as_array_mut().unwrap().insert(0, fails);
+    let view = run(&room, "quick", script, 4);
+    let entries = room.entries(view["run"].as_str().unwrap());
+    let Event::Created(created) = &entries[0].event else { panic!("{:?}", entries[0]) };
+    let prompt = &created.agents[&"implement".parse().unwrap()].prompt;
+    std::fs::remove_file(room.private(&format!("blobs/{prompt}")).unwrap()).unwrap();
+    for _ in 0..2 {
+        let view = resume(&room, &view, 4);
+        let detail = view["detail"].as_str().unwrap();
+        assert!(
+            detail.contains("the prompt of agent `implement` is lost") && detail.contains("agentops cancel"),
+            "{detail}"
+        );
+    }
+}
+
 #[test]
 fn what_a_lane_for_documents_changes_is_dropped_and_said() {
     let room = Room::new();
