@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use agentops::error::NEEDS_DECISION;
 use agentops_engine::crash::BOUNDARIES;
 
 use crate::compared::{Ended, RUN, Template};
@@ -37,7 +38,13 @@ fn finish(room: &Room, acknowledged: &Ran) -> Option<String> {
     }
     let run = runs.first()?["run"].as_str()?.to_owned();
     if runs[0]["status"] != "done" {
-        room.run(&["resume", &run, "--json"]).expect(0);
+        let resumed = room.run(&["resume", &run, "--json"]);
+        // Where one session lost its supervisor three times, a person is asked whether it is to go on, and says so.
+        if resumed.code == i32::from(NEEDS_DECISION) && resumed.json()["status"]["decision"]["kind"] == "interrupted" {
+            room.run(&["resume", &run, "--json"]).expect(0);
+        } else {
+            resumed.expect(0);
+        }
     }
     Some(run)
 }
