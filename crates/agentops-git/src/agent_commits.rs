@@ -334,8 +334,13 @@ impl Lane {
 
 /// False when git could not copy the objects. A disk that cannot be written is an error: with space, another try succeeds.
 fn succeeded(call: Call) -> Result<bool> {
-    const DISK: [&str; 4] =
-        ["No space left on device", "Disk quota exceeded", "Read-only file system", "Invalid cross-device link"];
+    const DISK: [&str; 5] = [
+        "No space left on device",
+        "Out of diskspace",
+        "Disk quota exceeded",
+        "Read-only file system",
+        "Invalid cross-device link",
+    ];
     let what = call.what();
     let out = call.output()?;
     if out.code != Some(0) && DISK.iter().any(|words| out.stderr.contains(words)) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use agentops_agents::process::ProcessId;
-use agentops_core::run::{Event, Key, SessionEnd, State};
+use agentops_core::run::{Event, Key, SessionEnd, State, Verdict};
 use agentops_engine::world::Entry;
 use serde_json::{Value, json};
 
@@ -187,7 +187,7 @@ fn plain(text: &str, run: &str, view: &Value) -> String {
     record.to_string()
 }
 
-/// Folds the ledger again: no key ends twice, none begins after it ended, and no session begins twice.
+/// Folds the ledger again: no key that succeeded begins or ends again, and no session begins twice.
 fn counted_once(entries: &[Entry]) -> State {
     let mut state = State::first(&entries[0].event, entries[0].at_ms).unwrap();
     let (mut over, mut sessions) = (BTreeSet::new(), BTreeSet::new());
@@ -200,7 +200,12 @@ fn counted_once(entries: &[Entry]) -> State {
             }
         }
         state.apply(&entry.event, entry.at_ms).unwrap();
-        if entry.event != Event::Orphaned {
+        // What failed did not end: it may begin again under its key when a person has freed the disk, say.
+        let failed = matches!(
+            entry.event,
+            Event::Orphaned | Event::ActionFailed { .. } | Event::GateEnded { verdict: Verdict::Broke, .. }
+        );
+        if !failed {
             for key in before.difference(&state.begun) {
                 assert!(over.insert(key.clone()), "{key} ended twice");
             }

@@ -1,0 +1,142 @@
+//! R5, R2: the disk under the repository, the state folder or the temporary folder fills while a run is under way. The run
+//! stops, says why, loses nothing, and goes on when there is space: it ends as if nobody had filled anything.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::compared::{Ended, RUN, Template};
+use crate::namespace::{Disk, Place, own_mounts};
+use crate::room::{Ran, Room, slow};
+
+/// Size of each disk. A run needs less than a quarter of it.
+const MEBIBYTES: u32 = 64;
+
+/// What lies on the disk that fills.
+#[derive(Debug, Clone, Copy)]
+enum Filled {
+    Repository,
+    State,
+    Temporary,
+}
+
+impl Filled {
+    fn folder(self, room: &Room) -> PathBuf {
+        match self {
+            Self::Repository => room.repo(),
+            Self::State => room.state(),
+            Self::Temporary => room.root().join("temporary"),
+        }
+    }
+}
+
+/// A room whose temporary folder is its own.
+fn room() -> Room {
+    let mut room = Room::empty();
+    let temporary = room.root().join("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    room.set("TMPDIR", temporary.to_str().unwrap());
+    room
+}
+
+/// Durable boundaries that the run has passed.
+fn passed(log: &Path) -> usize {
+    std::fs::read(log).map_or(0, |text| text.iter().filter(|byte| **byte == b'\n').count())
+}
+
+/// What a command said while the disk was full names the disk.
+fn names_the_disk(text: &str) -> bool {
+    let state_disk = text.contains("the disk of the state folder") && text.contains(" is full");
+    state_disk || ["No space left on device", "Out of diskspace"].iter().any(|words| text.contains(words))
+}
+
+/// One run whose disk fills once it has passed so many boundaries.
+fn trial(template: &Template, expected: &Ended, filled: Filled, at: usize) {
+    let room = room();
+    let disk = Disk::over(&room, &filled.folder(&room), MEBIBYTES);
+    let user = template.copy_into(&room);
+    let log = room.root().join("boundaries");
+    let output = room.root().join("output");
+    let file = File::create(&output).unwrap();
+    let mut command = room.command(&[&RUN[..], &[&template.trust]].concat());
+    command.env("AGENTOPS_CRASH_LOG", &log).stdout(file.try_clone().unwrap()).stderr(file);
+    let mut full = at == 0;
+    if full {
+        disk.fill();
+    }
+    let mut client = command.spawn().unwrap();
+    let status = loop {
+        if let Some(status) = client.try_wait().unwrap() {
+            break status;
+        }
+        if !full && passed(&log) >= at {
+            disk.fill();
+            full = true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    assert!(full, "the run ended before boundary {at}");
+    let shown = room.run(&["show"]);
+    let status_line = room.run(&["status", "--json"]);
+    disk.free();
+    if !status.success() {
+        let text = format!("{}{}{}", std::fs::read_to_string(&output).unwrap(), shown.stdout, shown.stderr);
+        assert!(names_the_disk(&text), "{text}");
+    }
+    let run = match status_line.expect(0).json()["runs"][0]["run"].as_str() {
+        Some(run) if !status.success() => room.run(&["resume", run, "--json"]).expect(0).json(),
+        Some(run) => room.run(&["show", run, "--json"]).expect(0).json(),
+        None => room.run(&[&RUN[..], &[&template.trust]].concat()).expect(0).json(),
+    };
+    assert_eq!(Ended::look(&room, run["run"].as_str().unwrap(), &user), *expected);
+}
+
+/// Fills the disk at a spread of boundaries, in a mount namespace of its own.
+fn play(test: &str, filled: Filled) -> String {
+    if !slow() {
+        return "skipped: the trials take a minute and a half; AGENTOPS_SLOW=1 plays them".into();
+    }
+    match own_mounts(test) {
+        Place::Inside => {}
+        Place::Played => return String::new(),
+        Place::Skipped => return "skipped: this machine gives no mount namespace".into(),
+    }
+    let template = Template::new();
+    let room = room();
+    let user = template.copy_into(&room);
+    let log = room.root().join("boundaries");
+    let out = room.command(&[&RUN[..], &[&template.trust]].concat()).env("AGENTOPS_CRASH_LOG", &log).output().unwrap();
+    let view = Ran::of(&out).expect(0).json();
+    let expected = Ended::look(&room, view["run"].as_str().unwrap(), &user);
+    let (all, began) = (passed(&log), Instant::now());
+    let spread = if std::env::var_os("AGENTOPS_NIGHTLY").is_some() { 12 } else { 3 };
+    let moments: Vec<usize> = match std::env::var("AGENTOPS_FULL_AT") {
+        Ok(at) => at.split(',').map(|at| at.parse().unwrap()).collect(),
+        Err(_) => (0..spread).map(|n| all * n / spread).collect(),
+    };
+    let mut failed = Vec::new();
+    for at in &moments {
+        let tried = std::panic::catch_unwind(|| trial(&template, &expected, filled, *at));
+        failed.extend(tried.is_err().then_some(*at));
+    }
+    let figures = format!("{filled:?} was full from each of {moments:?} of {all} boundaries on, in {:.0?}", began.elapsed());
+    assert!(failed.is_empty(), "{figures}; failed: {failed:?}; AGENTOPS_FULL_AT=N plays one again");
+    figures
+}
+
+#[test]
+fn r5_a_full_disk_under_the_repository_pauses_and_loses_nothing() {
+    let test = "full_disk::r5_a_full_disk_under_the_repository_pauses_and_loses_nothing";
+    println!("{}", play(test, Filled::Repository));
+}
+
+#[test]
+fn r5_a_full_disk_under_the_state_folder_pauses_and_loses_nothing() {
+    let test = "full_disk::r5_a_full_disk_under_the_state_folder_pauses_and_loses_nothing";
+    println!("{}", play(test, Filled::State));
+}
+
+#[test]
+fn r5_a_full_temporary_folder_pauses_and_loses_nothing() {
+    println!("{}", play("full_disk::r5_a_full_temporary_folder_pauses_and_loses_nothing", Filled::Temporary));
+}
