@@ -72,7 +72,8 @@ fn r9_looking_writes_nothing_and_the_first_claim_of_many_counts() {
     let machine = Machine::new();
     let repo = machine.begin("repo");
     assert_eq!(machine.find("repo").unwrap().ownership, Ownership::New);
-    assert!(!machine.home.state.exists() && !machine.git_dir("repo").join("agentops").exists());
+    let git_dir = machine.git_dir("repo");
+    assert!(!machine.home.state.exists() && !git_dir.join("agentops/repository-id").exists());
     let claims = std::thread::scope(|scope| {
         let all = [(); 8].map(|()| scope.spawn(|| claim(&repo, &machine.home).unwrap().id));
         all.map(|one| one.join().unwrap())
