@@ -87,7 +87,9 @@ impl State {
         let working = self.begun.iter().any(|key| *key != Key::StopWork);
         if !working {
             let phase = self.phases.get(self.current());
-            if let Some(approval) = phase.and_then(|phase| phase.approval.as_ref()) {
+            // A run that winds down takes no approval any more: what it waits for is how to end.
+            let winds_down = self.cancelled || self.failure.is_some();
+            if let Some(approval) = phase.and_then(|phase| phase.approval.as_ref()).filter(|_| !winds_down) {
                 let (shown, since_ms) = (approval.shown.clone(), approval.since_ms);
                 let phase = self.created.workflow.phases[self.current()].name.clone();
                 return Status::Waiting { waiting: Waiting::Approval { phase, shown, since_ms } };

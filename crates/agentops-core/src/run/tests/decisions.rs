@@ -216,3 +216,18 @@ fn r2_an_outcome_ends_only_the_action_whose_outcome_it_is() {
     assert!(key.is_ended_by(&failed) && !Key::Record.is_ended_by(&failed));
     assert!(world.state.clone().apply(&Event::LanesClosed, 9).is_err());
 }
+
+#[test]
+fn r11_a_cancelled_run_asks_about_its_end_and_not_for_an_approval() {
+    let mut world = World::new(Approve::None, Vec::new());
+    world.go();
+    assert!(matches!(world.state.status(true), Status::Waiting { waiting: Waiting::Approval { .. } }));
+    world.append(Event::Intent(Intent::Cancel));
+    let (key, _) = world.due(|action| *action == Action::CloseLanes).expect("the lanes are to be removed");
+    world.append(Event::Began { key: key.clone() });
+    world.append(Event::ActionFailed { key, detail: blob(9) });
+    assert!(matches!(world.state.status(true), Status::NeedsDecision { .. }), "{:?}", world.state.status(true));
+    world.append(Event::Intent(Intent::Resume));
+    world.go();
+    assert_eq!(world.state.status(true), Status::Cancelled);
+}
