@@ -27,8 +27,8 @@ pub fn descends_from_keeper(pid: i32) -> bool {
     true
 }
 
-/// The mark that a keeper was started with; `None`: the process is no keeper. A keeper that has not given itself its name yet
-/// is one too.
+/// The mark that a keeper was started with, from its arguments; `None` for any other process. A keeper that has not set its
+/// process name yet is found as well.
 pub(crate) fn keeper_mark(pid: i32) -> Option<Vec<u8>> {
     let stat = Stat::read(pid).filter(|stat| !stat.is_dead());
     stat.and_then(|_| std::fs::read(format!("/proc/{pid}/cmdline")).ok()).and_then(|line| {

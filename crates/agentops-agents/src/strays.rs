@@ -17,7 +17,8 @@ const LOAD_TIME: Duration = Duration::from_millis(5);
 /// A process that shows nothing after so many looks has hidden its arguments itself.
 const LOAD_WAITS_MAX: u32 = 10;
 
-/// Ends every keeper whose mark begins with `mark_prefix`, with its tree, and every process whose environment holds a session mark that begins with `mark_prefix`, and says how many there were.
+/// Ends every keeper whose mark begins with `mark_prefix`, with its process tree, and every process whose environment holds
+/// such a mark. Returns how many were ended, a tree counted once.
 ///
 /// Only processes whose environment we may read are seen: those of the same user. A process that changed its own
 /// environment is not found; while its keeper lives it is ended as a descendant. Never hits this process or its ancestors.

@@ -286,7 +286,7 @@ fn p2_a_keeper_that_is_stopped_again_and_again_is_ended_with_its_tree() {
 }
 
 #[test]
-fn p3_whoever_takes_over_ends_keepers_and_their_trees_by_their_mark() {
+fn p3_a_takeover_ends_keepers_and_their_trees_by_their_mark() {
     let mark = format!("taken-over-{}/research/1", std::process::id());
     let tree = Tree::start(&KeeperSpec { mark: mark.clone(), ..spec(&["fork-away", "hang"]) });
     let (program, away, keeper) = (tree.program(), tree.away(), tree.handle.process());

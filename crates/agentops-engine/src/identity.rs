@@ -251,7 +251,7 @@ pub fn claim(repo: &Repo, home: &Home) -> Result<Identity, IdentityError> {
 /// Gives this repository the state of this id: a person says that it is the same repository.
 ///
 /// # Errors
-/// There is no such state, its own repository or a supervisor uses it, or nothing can be written.
+/// No state folder has this id, its repository or a supervisor still uses it, or a file cannot be written.
 pub fn adopt(repo: &Repo, home: &Home, id: &str) -> Result<(), IdentityError> {
     let _decides = repo.lock_identity()?;
     let paths = home.repository(id);

@@ -131,9 +131,9 @@ impl Ledger {
         Ok(has_tables.then_some(ledger))
     }
 
-    /// Reads without writing a byte, for a disk that is full or read-only, where no shared-memory file can be made. Without
-    /// one there is no lock either; nothing can be written there while this is needed, and an entry that is read torn is told
-    /// by its sum.
+    /// Opens the ledger without writing a byte, for a disk that is full or read-only. SQLite's shared-memory file cannot be
+    /// made there, so nothing locks out a writer. A row that is read while it is written does not match its checksum and is
+    /// refused.
     fn read_alone(path: &Path) -> Result<Option<Self>, StorageError> {
         let fail = |e| failed(path, "opened", &e);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

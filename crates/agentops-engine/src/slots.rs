@@ -77,7 +77,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // Unlocked before it is closed, so that whoever hears of the closing finds it free.
+        // The lock is dropped before the file is closed: closing wakes the next one that waits, and it must find the slot free.
         let _closing_does_it_too = flock(&self.file, FlockOperation::Unlock);
     }
 }

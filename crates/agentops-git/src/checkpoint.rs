@@ -174,12 +174,13 @@ impl Lane {
             entries.extend_from_slice(path.as_os_str().as_bytes());
             entries.push(0);
         }
-        self.plain_on(index)?
-            .args(["update-index", "--add", "--replace", "-z", "--index-info"])
-            .stdin(entries)
-            .long()
-            .ok()
-            .map(drop)
+        self.write_entries(index, entries)
+    }
+
+    /// Puts entries into an index, as `update-index --index-info` takes them.
+    pub(crate) fn write_entries(&self, index: &Path, entries: Vec<u8>) -> Result<()> {
+        let call = self.plain_on(index)?.args(["update-index", "--add", "--replace", "-z", "--index-info"]);
+        call.stdin(entries).long().ok().map(drop)
     }
 
     fn read_again(&self, parent: &Oid, index: &Path) -> Result<Listing> {

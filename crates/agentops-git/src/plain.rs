@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn r5_another_temporary_folder_is_used_where_the_first_cannot_be_written() {
         let room = tempfile::tempdir().unwrap();
-        // Nothing can be made in a folder that is not there, whoever tries.
+        // A folder that does not exist refuses every user, also root.
         let (gone, there) = (room.path().join("gone"), room.path().to_owned());
         let plain = Plain::make(room.path(), b"[core]\n", &[gone.clone(), there.clone()]).unwrap();
         assert_eq!(plain.path().parent(), Some(&*there));

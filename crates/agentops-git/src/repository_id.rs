@@ -73,7 +73,7 @@ pub fn is_id(id: &str) -> bool {
 }
 
 impl Repo {
-    /// Waits for whoever decides about this repository's id.
+    /// Locks the decision about this repository's id. Waits for another process that holds the lock.
     pub fn lock_identity(&self) -> Result<IdentityLock> {
         let path = self.own_folder()?.join(LOCK_FILE);
         let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();

@@ -90,8 +90,7 @@ impl Lane {
             entries.extend_from_slice(path.as_os_str().as_bytes());
             entries.push(0);
         }
-        let call = self.plain_on(&guard)?.args(["update-index", "--add", "--replace", "-z", "--index-info"]);
-        call.stdin(entries).long().ok()?;
+        self.write_entries(&guard, entries)?;
         Ok(guard)
     }
 

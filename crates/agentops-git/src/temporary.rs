@@ -1,8 +1,8 @@
 //! Temporary folders and files that a killed process cannot leave for good.
 //!
-//! Each is locked by the process that made it, and the kernel takes the lock away with that process. So whoever gets the lock
-//! knows that nobody uses it any more, whatever pid or container the other one had, and may remove it. Links are never
-//! followed, and what belongs to another user is left alone.
+//! The process that makes one holds a lock on it, and the kernel releases the lock when that process ends. A process that
+//! gets the lock therefore knows that the owner is gone, also if the owner's pid is in use again or was of another container,
+//! and may remove the folder or file. Links are never followed. Files of other users are left alone.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};

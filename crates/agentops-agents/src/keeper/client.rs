@@ -39,7 +39,7 @@ impl Keeper {
         // The keeper needs none of the supervisor's environment or folder, and makes a session of its own.
         let mut child = Command::new(exe)
             .arg(super::SUBCOMMAND)
-            // Not read by the keeper: whoever takes over from a dead supervisor finds its keepers by it.
+            // The keeper does not read this argument. The next supervisor finds the keepers of a dead one by it.
             .arg(&spec.mark)
             .env_clear()
             .current_dir("/")

@@ -230,7 +230,7 @@ impl State {
         Ok(())
     }
 
-    /// What waited runs from now on: waiting is no work.
+    /// The action has its slot. Its time starts now, because waiting for a slot is not work.
     fn slot_taken(&mut self, key: &Key, at_ms: u64) -> Result<(), Illegal> {
         if self.waits_for_slot.remove(key).is_none() {
             return illegal("slot-taken", format!("{key} does not wait for a slot"));

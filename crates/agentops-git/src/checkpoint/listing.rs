@@ -118,12 +118,7 @@ impl Lane {
             entries.extend_from_slice(PLACEHOLDER.as_bytes());
             entries.push(0);
         }
-        self.plain_on(index)?
-            .args(["update-index", "--add", "--replace", "-z", "--index-info"])
-            .stdin(entries)
-            .long()
-            .ok()
-            .map(drop)
+        self.write_entries(index, entries)
     }
 
     /// Repositories inside the lane that have commits of their own, which no checkpoint holds. Their files are ordinary files

@@ -51,15 +51,20 @@ fn a_provider_that_fails_is_waited_for_even_when_the_supervisor_dies_meanwhile()
     assert!(fired[0].at_ms >= failed.at_ms + 4900, "not before its time: {} {}", failed.at_ms, fired[0].at_ms);
 }
 
-#[test]
-fn without_a_login_a_person_is_asked_and_the_next_session_goes_on() {
-    let room = Room::new();
+/// `quick`, whose first session is not logged in.
+fn without_login() -> Value {
     let mut script = quick_script();
     let fails = json!({ "when": "lane `implement`, session 1", "steps": [
         { "do": "fail", "failure": "not-logged-in", "message": "please log in" }
     ] });
     script.as_array_mut().unwrap().insert(0, fails);
-    let view = run(&room, "quick", script, 4);
+    script
+}
+
+#[test]
+fn without_a_login_a_person_is_asked_and_the_next_session_goes_on() {
+    let room = Room::new();
+    let view = run(&room, "quick", without_login(), 4);
     assert_eq!(view["status"]["decision"]["kind"], "not-logged-in");
     assert_eq!(view["detail"], "please log in");
     let view = resume(&room, &view, 0);
@@ -100,12 +105,7 @@ fn r11_a_lost_hand_over_is_named_and_a_note_takes_its_place() {
 #[test]
 fn r11_a_lost_prompt_says_that_the_run_cannot_go_on() {
     let room = Room::new();
-    let mut script = quick_script();
-    let fails = json!({ "when": "lane `implement`, session 1", "steps": [
-        { "do": "fail", "failure": "not-logged-in", "message": "please log in" }
-    ] });
-    script.as_array_mut().unwrap().insert(0, fails);
-    let view = run(&room, "quick", script, 4);
+    let view = run(&room, "quick", without_login(), 4);
     let entries = room.entries(view["run"].as_str().unwrap());
     let Event::Created(created) = &entries[0].event else { panic!("{:?}", entries[0]) };
     let prompt = &created.agents[&"implement".parse().unwrap()].prompt;

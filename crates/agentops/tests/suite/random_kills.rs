@@ -206,7 +206,7 @@ fn play(roles: &[Role]) -> String {
 }
 
 #[test]
-fn r1_r2_p3_p6_whoever_is_killed_at_a_random_time_the_run_ends_the_same() {
+fn r1_r2_p3_p6_a_run_ends_the_same_whatever_is_killed_at_a_random_time() {
     let named = std::env::var("AGENTOPS_KILL_ROLES").unwrap_or_else(|_| "supervisor,keeper,agent,client".into());
     let roles: Vec<Role> = named.split(',').map(|name| name.parse().unwrap()).collect();
     println!("{}", play(&roles));

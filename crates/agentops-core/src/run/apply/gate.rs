@@ -18,9 +18,7 @@ impl State {
         detail: Option<BlobId>,
         output: Option<BlobId>,
     ) -> Result<(), Illegal> {
-        let state = self.phase(phase, "gate-ended")?;
-        let broke = state.gates.get(gate).map_or(0, |gate| gate.broke);
-        state.gates.insert(gate.clone(), GateState { verdict: Verdict::Passed, detail, output, broke });
+        self.phase(phase, "gate-ended")?.record_gate(gate, Verdict::Passed, detail, output);
         Ok(())
     }
 
@@ -31,9 +29,7 @@ impl State {
         detail: Option<BlobId>,
         output: Option<BlobId>,
     ) -> Result<(), Illegal> {
-        let state = self.phase(phase, "gate-ended")?;
-        let broke = state.gates.get(gate).map_or(0, |gate| gate.broke) + 1;
-        state.gates.insert(gate.clone(), GateState { verdict: Verdict::Broke, detail: detail.clone(), output, broke });
+        let broke = self.phase(phase, "gate-ended")?.record_gate(gate, Verdict::Broke, detail.clone(), output);
         if broke % BROKE_MAX == 0 {
             self.decide_gate(DecisionKind::GateBroke, phase, gate, detail.as_ref());
         }
@@ -50,9 +46,7 @@ impl State {
     ) -> Result<(), Illegal> {
         let retries = self.created.workflow.phase(phase).map_or(0, |phase| phase.retries);
         let state = self.phase(phase, "gate-ended")?;
-        let broke = state.gates.get(gate).map_or(0, |gate| gate.broke);
-        let detail = findings.clone();
-        state.gates.insert(gate.clone(), GateState { verdict: Verdict::Refused, detail, output, broke });
+        state.record_gate(gate, Verdict::Refused, findings.clone(), output);
         let refusal = Refusal { gate: gate.clone(), round: state.round, lanes: lanes.to_vec(), findings: findings.clone() };
         state.refusals.push(refusal);
         if state.round > retries + state.extra_rounds {
@@ -79,6 +73,14 @@ impl State {
 }
 
 impl PhaseState {
+    /// Keeps how a gate ended. Returns how often it broke in this round.
+    fn record_gate(&mut self, gate: &Name, verdict: Verdict, detail: Option<BlobId>, output: Option<BlobId>) -> u32 {
+        let before = self.gates.get(gate).map_or(0, |gate| gate.broke);
+        let broke = before + u32::from(verdict == Verdict::Broke);
+        self.gates.insert(gate.clone(), GateState { verdict, detail, output, broke });
+        broke
+    }
+
     /// Opens the next round: those who were refused work again on what was merged so far.
     pub(in crate::run) fn next_round(&mut self) {
         let Some(refusal) = self.refusals.last().cloned() else { return };

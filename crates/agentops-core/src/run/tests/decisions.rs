@@ -174,8 +174,7 @@ fn where_a_checkpoint_is_gone_a_person_decides_and_the_newest_that_exists_is_gon
         if parent == commit(1) && next.reset_to == Some(commit(1))));
 }
 
-/// A gate or a merge that this machine could not make is over. Its next attempt has its own number, so that whoever counts
-/// attempts counts it once.
+/// After a failed gate or merge, the next attempt has the next number. So a test that counts begun keys sees each one once.
 #[test]
 fn r2_an_attempt_that_failed_is_followed_by_the_next_number() {
     for is_wanted in [
