@@ -3,7 +3,7 @@
 use agentops::error::NEEDS_DECISION;
 use serde_json::json;
 
-use crate::bad_input::in_namespace;
+use crate::namespace::shell_with_mounts;
 use crate::room::{Ran, Room, close_out, scripted};
 
 /// R2, R5: the repository's disk is full when the agent's work is to be kept. The agent is not run again for it: its effect
@@ -30,17 +30,14 @@ fn r5_a_full_disk_under_a_checkpoint_asks_a_person_and_runs_no_agent_again() {
     let words = args.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
     // Objects of the repository lie on a disk of their own, which holds them and not much more.
     let script = format!(
-        "cp -a .git/objects ../objects-copy && mount -t tmpfs -o size=2m none .git/objects || exit 77\n\
-         cp -a ../objects-copy/. .git/objects/ || exit 77\n'{0}' {words}; code=$?\n\
+        "cp -a .git/objects ../objects-copy && mount -t tmpfs -o size=2m none .git/objects || exit 74\n\
+         cp -a ../objects-copy/. .git/objects/ || exit 74\n'{0}' {words}; code=$?\n\
          mount -o remount,size=64m .git/objects; '{0}' resume --json > ../resumed || exit 76\n\
          git fsck --connectivity-only >&2 || exit 75; exit $code",
         env!("CARGO_BIN_EXE_agentops")
     );
-    let ran = Ran::of(&in_namespace(&room, &script));
-    if ran.code == 77 || ran.stderr.contains("unshare failed") {
-        println!("skipped: this machine gives no user namespace with a file system of its own: {}", ran.stderr);
-        return;
-    }
+    let Some(out) = shell_with_mounts(&room, &script) else { return };
+    let ran = Ran::of(&out);
     assert_eq!(ran.code, i32::from(NEEDS_DECISION), "{ran:?}");
     let asked = ran.json();
     assert_eq!(asked["decisions"][0]["kind"], "checkpoint-failed");

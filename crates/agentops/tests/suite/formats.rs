@@ -114,3 +114,12 @@ fn r10_a_run_that_was_interrupted_under_format_4_goes_on_to_its_end() {
     assert!(merged.stderr.contains("were not recorded when this run started"), "{merged:?}");
     assert!(room.repo().join("folder/second.txt").exists());
 }
+
+/// The present format gets its archive when the next one is made.
+#[test]
+fn r10_every_earlier_format_since_4_has_an_archive() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    for format in 4..agentops_core::run::FORMAT {
+        assert!(data.join(format!("format-{format}.tar.gz")).is_file(), "format {format} has no archive");
+    }
+}

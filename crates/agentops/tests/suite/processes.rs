@@ -275,6 +275,7 @@ fn p4_floods_are_cut_and_slow_nobody_else() {
 #[test]
 fn p4_beyond_what_a_session_may_put_out_nothing_it_reports_is_believed() {
     if !slow() {
+        println!("skipped: a flood of 1 GB takes a minute; AGENTOPS_SLOW=1 plays it");
         return;
     }
     let room = Room::new();

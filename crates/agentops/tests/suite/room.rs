@@ -281,6 +281,13 @@ pub fn nightly() -> bool {
     std::env::var_os("AGENTOPS_NIGHTLY").is_some()
 }
 
+/// Says that a test is skipped, since this machine lacks something. In CI that is a failure.
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
+pub fn skip_unless_ci(reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "skipped, which CI does not allow: {reason}");
+    println!("skipped: {reason}");
+}
+
 /// The arguments of a scripted run of this workflow, with the trust that a machine gives by hash.
 pub fn scripted(room: &Room, workflow: &str, conversations: Value) -> Vec<String> {
     scripted_with(room, workflow, &[], conversations)

@@ -3,7 +3,8 @@
 use agentops::error::{FAILED, NOT_NOW, TRUST_REQUIRED};
 use agentops_agents::process::ProcessId;
 
-use crate::bad_input::{end_supervisor, in_namespace};
+use crate::bad_input::end_supervisor;
+use crate::namespace::shell_with_mounts;
 use crate::once::held;
 use crate::room::{Ran, Room, marked, quick_script, refs, scripted};
 
@@ -141,7 +142,7 @@ fn r5_status_show_and_doctor_name_a_full_state_disk_and_write_nothing() {
     let args = scripted(&room, "quick", quick_script());
     let words = args.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
     let script = format!(
-        "mount -t tmpfs -o size=4m none '{state}' || exit 77\n\
+        "mount -t tmpfs -o size=4m none '{state}' || exit 74\n\
          AGENTOPS_CRASH_AT=30 '{agentops}' {words} --detach > /dev/null || exit 76\n\
          while [ \"$('{agentops}' status --json | grep -c '\"supervisor\": null')\" = 0 ]; do :; done\n\
          rm -f '{state}'/*/ledger.db-shm\n\
@@ -153,11 +154,8 @@ fn r5_status_show_and_doctor_name_a_full_state_disk_and_write_nothing() {
         state = room.state().display(),
         agentops = env!("CARGO_BIN_EXE_agentops")
     );
-    let ran = Ran::of(&in_namespace(&room, &script));
-    if ran.code == 77 || ran.stderr.contains("unshare failed") {
-        println!("skipped: this machine gives no user namespace with a file system of its own: {}", ran.stderr);
-        return;
-    }
+    let Some(out) = shell_with_mounts(&room, &script) else { return };
+    let ran = Ran::of(&out);
     let parts: Vec<&str> = ran.stdout.split("== ").collect();
     let full = format!("the disk of the state folder {}", room.state().display());
     for (part, name, code) in
