@@ -12,11 +12,11 @@ mod store;
 use std::path::{Path, PathBuf};
 
 use agentops_core::id::{BlobId, Name};
+use agentops_git::plain_file;
 use agentops_route::catalogue::{Entry, FILE_BYTES_MAX, Markdown, MarkdownError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use store::read_plain;
 pub use store::{Change, Store};
 
 use crate::blobs;
@@ -174,7 +174,7 @@ impl Catalogue {
     /// The file is gone or is not the one that was added.
     pub fn text(&self, agent: &Pinned) -> Result<String, CatalogueError> {
         let altered = || CatalogueError::Altered { label: agent.label.clone() };
-        let bytes = store::read_plain(&self.path(agent), FILE_BYTES_MAX).map_err(|_| altered())?;
+        let bytes = plain_file::read(&self.path(agent), FILE_BYTES_MAX as u64).map_err(|_| altered())?;
         if blobs::hash(&bytes) != agent.hash {
             return Err(altered());
         }

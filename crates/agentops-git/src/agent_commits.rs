@@ -8,9 +8,7 @@
 //! could otherwise make us copy objects of a repository that it may not read. The import checks every object that it takes.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs::{self, File, OpenOptions};
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -19,6 +17,7 @@ use crate::lanes::{Lane, LaneForm};
 use crate::names;
 use crate::oid::Oid;
 use crate::plain::write_whole;
+use crate::plain_file;
 use crate::refs::Expect;
 use crate::remove::remove_all;
 use crate::run::Call;
@@ -94,7 +93,7 @@ impl Lane {
     }
 
     fn agent_head(&self, refs: &[(String, Oid)], path: &Path) -> Option<Oid> {
-        let text = String::from_utf8(read_plain(path, 4096)?).ok()?;
+        let text = String::from_utf8(plain_file::read(path, 4096).ok()?).ok()?;
         match text.trim_end().strip_prefix("ref: ") {
             // A loose ref comes after the packed one of its name.
             Some(name) => refs.iter().rev().find(|(n, _)| n == name).map(|(_, oid)| oid.clone()),
@@ -356,7 +355,7 @@ struct Tip {
 }
 
 fn read_packed_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) {
-    let Some(bytes) = read_plain(&git_dir.join("packed-refs"), REF_FILE_BYTES_MAX) else { return };
+    let Ok(bytes) = plain_file::read(&git_dir.join("packed-refs"), REF_FILE_BYTES_MAX) else { return };
     for line in bytes.split(|b| *b == b'\n').take(REFS_MAX * 2) {
         let Some((oid, name)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(' ')) else { continue };
         if let Ok(oid) = oid.parse()
@@ -387,7 +386,7 @@ fn read_loose_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) {
                 folders.push((entry.path(), name));
                 continue;
             }
-            let text = read_plain(&entry.path(), 4096).and_then(|bytes| String::from_utf8(bytes).ok());
+            let text = plain_file::read(&entry.path(), 4096).ok().and_then(|bytes| String::from_utf8(bytes).ok());
             let oid = text.and_then(|text| text.trim_end().parse::<Oid>().ok());
             let Some(oid) = oid.filter(|_| names::check_ref(&name).is_ok() && refs.len() < REFS_MAX) else { continue };
             match packed.get(&name) {
@@ -403,26 +402,13 @@ fn read_loose_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) {
 
 /// The stash from its reflog, oldest first.
 fn read_stash(git_dir: &Path) -> Vec<Oid> {
-    let Some(bytes) = read_plain(&git_dir.join("logs/refs/stash"), REF_FILE_BYTES_MAX) else {
+    let Ok(bytes) = plain_file::read(&git_dir.join("logs/refs/stash"), REF_FILE_BYTES_MAX) else {
         // Without a reflog the newest entry is still a ref.
-        let text = read_plain(&git_dir.join("refs/stash"), 4096).and_then(|bytes| String::from_utf8(bytes).ok());
+        let text = plain_file::read(&git_dir.join("refs/stash"), 4096).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         return text.and_then(|text| text.trim_end().parse().ok()).into_iter().collect();
     };
     let text = String::from_utf8_lossy(&bytes);
     text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect()
-}
-
-/// A small plain file; links are not followed, and nothing is waited for.
-fn read_plain(path: &Path, bytes_max: u64) -> Option<Vec<u8>> {
-    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
-    let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path).ok()?;
-    let meta = file.metadata().ok()?;
-    if !meta.is_file() || meta.len() > bytes_max {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    file.take(bytes_max).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
 }
 
 fn is_folder(path: &Path) -> bool {

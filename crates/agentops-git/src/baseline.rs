@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -22,6 +22,7 @@ use crate::lanes::{Lane, OUT_DIR};
 use crate::names;
 use crate::oid::Oid;
 use crate::plain::write_whole;
+use crate::plain_file;
 
 /// Ignored files and folders that are listed.
 const IGNORED_MAX: usize = 100_000;
@@ -141,10 +142,8 @@ impl Lane {
 
     /// Size and hash of a plain file, if it has a content and one of these sizes.
     fn content_of(&self, path: &Path, sizes: Option<&HashSet<u64>>) -> Option<(u64, String)> {
-        let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
-        let open = fs::OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(self.path().join(path));
-        let mut file = open.ok()?;
-        let meta = file.metadata().ok().filter(|meta| meta.is_file() && meta.len() > 0)?;
+        let mut file = plain_file::open(&self.path().join(path)).ok()?;
+        let meta = file.metadata().ok().filter(|meta| meta.len() > 0)?;
         if sizes.is_some_and(|sizes| !sizes.contains(&meta.len())) {
             return None;
         }

@@ -11,10 +11,9 @@ mod agents_index;
 mod listing;
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::baseline::Verdict;
@@ -24,6 +23,7 @@ use crate::lanes::Lane;
 use crate::objects::{Author, TreeEntry};
 use crate::oid::Oid;
 use crate::plain::FILE_PREFIX;
+use crate::plain_file;
 use crate::temporary::TempFolder;
 pub(crate) use listing::Listing;
 
@@ -261,9 +261,7 @@ impl Lane {
         if !kind.is_file() {
             return Do::Omit(Why::Special);
         }
-        // Without waiting and without following: the path may have changed since.
-        let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
-        match OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(&full) {
+        match plain_file::open(&full) {
             Ok(_) => Do::Add,
             Err(e) if e.kind() == ErrorKind::NotFound => gone(),
             Err(_) => Do::Omit(Why::Unreadable),

@@ -23,6 +23,7 @@ use crate::lanes::{Lane, bytes, put};
 use crate::names;
 use crate::oid::Oid;
 use crate::plain::write_whole;
+use crate::plain_file;
 use crate::remove::remove_all;
 use crate::repo::Repo;
 
@@ -45,6 +46,8 @@ const INFO: [&str; 2] = ["exclude", "attributes"];
 const OWNER: &str = "agentops-lane-of";
 /// Entries of an object folder that are looked at, at most.
 const ENTRIES_MAX: usize = 2_000_000;
+/// Bytes of a file that names a commit or a path.
+const POINTER_BYTES_MAX: u64 = 4096;
 /// A larger file in `info` is not copied.
 const INFO_BYTES_MAX: u64 = 1 << 20;
 
@@ -131,18 +134,14 @@ pub(crate) fn point_to(lane: &Lane, commit: &Oid) -> Result<()> {
 
 /// The work tree of the repository that a lane names as its owner's.
 pub(crate) fn named_owner(git_dir: &Path) -> Option<PathBuf> {
-    let file = git_dir.join(OWNER);
-    let plain = fs::symlink_metadata(&file).is_ok_and(|meta| meta.is_file() && meta.len() < 4096);
-    let path = if plain { names::path(&fs::read(file).ok()?) } else { return None };
+    let path = names::path(&plain_file::read(&git_dir.join(OWNER), POINTER_BYTES_MAX).ok()?);
     path.is_absolute().then_some(path)
 }
 
 /// What `HEAD` says, if git would understand it.
 fn read_head(git_dir: &Path) -> Option<String> {
-    let path = git_dir.join("HEAD");
-    let plain = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() < 4096);
-    let text = if plain { fs::read_to_string(path).ok()? } else { return None };
-    let text = text.trim_end();
+    let bytes = plain_file::read(&git_dir.join("HEAD"), POINTER_BYTES_MAX).ok()?;
+    let text = std::str::from_utf8(&bytes).ok()?.trim_end();
     let valid = text.strip_prefix("ref: refs/").is_some() || text.parse::<Oid>().is_ok();
     valid.then(|| text.to_owned())
 }

@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::oid::Oid;
 use crate::plain::write_whole;
+use crate::plain_file;
 use crate::remove::remove_all;
 use crate::repo::Repo;
 use crate::run::Call;
@@ -148,7 +149,7 @@ impl Lane {
         // With the time it was written at, for the same reason as in `copy_index`.
         let written =
             fs::metadata(self.index()).and_then(|meta| meta.modified()).map_err(Error::io("read", self.index()))?;
-        let theirs = fs::File::options().write(true).open(self.git_dir.join("index"));
+        let theirs = plain_file::open_as(&self.git_dir.join("index"), fs::File::options().write(true));
         theirs.and_then(|file| file.set_modified(written)).map_err(Error::io("write", &self.git_dir))
     }
 
@@ -431,12 +432,13 @@ pub fn clear_leftovers(repo: &Repo) -> Result<()> {
     Ok(())
 }
 
-/// Writes unless it is already so; whatever else is at that place goes.
+/// Writes unless it is already so; whatever else is at that place goes. What is there may be an agent's and of any size.
 pub(crate) fn put(path: &Path, content: &[u8]) -> Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => remove_all(path)?,
-        Ok(meta) if meta.is_file() && fs::read(path).is_ok_and(|c| c == content) => return Ok(()),
-        _ => {}
+    if plain_file::read(path, content.len() as u64).is_ok_and(|found| found == content) {
+        return Ok(());
+    }
+    if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) {
+        remove_all(path)?;
     }
     write_whole(path, content)
 }

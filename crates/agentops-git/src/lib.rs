@@ -40,6 +40,7 @@ mod objects;
 mod oid;
 mod pipes;
 mod plain;
+pub mod plain_file;
 mod random;
 mod records;
 mod refs;

@@ -5,18 +5,16 @@
 //! the path and the folder that the state of that id recorded.
 
 use std::fs;
-use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
-
-use rustix::fs::OFlags;
 
 use crate::error::{Error, Result};
 use crate::lane_refs;
 use crate::names;
 use crate::plain::{self, FILE_PREFIX, FOLDER_PREFIX, write_whole};
+use crate::plain_file;
 use crate::random;
 use crate::remove::remove_all;
 use crate::repo::Repo;
@@ -61,7 +59,8 @@ pub struct IdentityLock(#[expect(dead_code, reason = "held, not read")] fs::File
 /// The id that a git directory claims; `None`: it has none, or something that is no id.
 #[must_use]
 pub fn claimed_id(common_dir: &Path) -> Option<String> {
-    let text = String::from_utf8(read(&common_dir.join(FOLDER).join(ID_FILE))?).ok()?;
+    let bytes = plain_file::read(&common_dir.join(FOLDER).join(ID_FILE), FILE_BYTES_MAX).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
     let id = text.trim_end_matches('\n');
     is_id(id).then(|| id.to_owned())
 }
@@ -76,8 +75,7 @@ impl Repo {
     /// Locks the decision about this repository's id. Waits for another process that holds the lock.
     pub fn lock_identity(&self) -> Result<IdentityLock> {
         let path = self.own_folder()?.join(LOCK_FILE);
-        let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
-        let open = fs::File::options().create(true).append(true).custom_flags(flags).open(&path);
+        let open = plain_file::open_as(&path, fs::File::options().create(true).append(true));
         let file = open.map_err(Error::io("open", &path))?;
         file.lock().map_err(Error::io("lock", &path))?;
         Ok(IdentityLock(file))
@@ -105,7 +103,7 @@ impl Repo {
     /// messages only: an agent can change it.
     #[must_use]
     pub fn last_state(&self) -> Option<PathBuf> {
-        let bytes = read(&self.common_dir().join(FOLDER).join(STATE_FILE))?;
+        let bytes = plain_file::read(&self.common_dir().join(FOLDER).join(STATE_FILE), FILE_BYTES_MAX).ok()?;
         let path = PathBuf::from(std::ffi::OsString::from_vec(bytes));
         path.is_absolute().then_some(path)
     }
@@ -157,14 +155,4 @@ impl Repo {
             Err(e) => Err(Error::io("use", &folder)(e)),
         }
     }
-}
-
-/// A small regular file, whole; links are not followed.
-fn read(path: &Path) -> Option<Vec<u8>> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = fs::File::options().read(true).custom_flags(i32::try_from(flags.bits()).ok()?).open(path).ok()?;
-    file.metadata().ok().filter(|meta| meta.is_file() && meta.len() <= FILE_BYTES_MAX)?;
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
 }

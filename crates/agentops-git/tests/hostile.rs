@@ -265,3 +265,25 @@ fn s3_a_bare_repository_inside_the_lane_is_only_files() {
     assert!(!lane.path().join("inner").exists());
     assert_eq!(tripped(&room), "");
 }
+
+/// Bytes that this thread has read from files and pipes.
+fn bytes_read() -> u64 {
+    let io = fs::read_to_string("/proc/thread-self/io").unwrap();
+    io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
+#[test]
+fn s3_files_of_the_lanes_git_are_read_only_as_far_as_they_may_be_ours() {
+    const HUGE: u64 = 256 << 20;
+    let (_room, repo, lane, base, _) = owned();
+    let names = ["HEAD", "index", "config", "info/exclude", "objects/info/alternates", "agentops-lane-of", "packed-refs"];
+    for name in names {
+        fs::File::create(lane.git_dir().join(name)).unwrap().set_len(HUGE).unwrap();
+    }
+    let before = bytes_read();
+    let lane = lanes::open(&repo, lane.path()).unwrap();
+    lane.reset_to(&base).unwrap();
+    let read = bytes_read() - before;
+    assert!(read < HUGE / 4, "{read} bytes were read");
+    assert_eq!(fs::metadata(lane.git_dir().join("config")).unwrap().len() / 4096, 0);
+}

@@ -7,12 +7,12 @@ use std::fs;
 use std::path::Path;
 
 use agentops_core::id::Name;
-use agentops_git::{Git, Limits, Source};
+use agentops_git::{Git, Limits, Source, plain_file};
 use agentops_route::catalogue::layout::{self, Kind, Layout};
 use agentops_route::catalogue::{FILE_BYTES_MAX, Markdown, Note};
 use agentops_safe::Redactor;
 
-use super::{CatalogueError, Pinned, store};
+use super::{CatalogueError, Pinned};
 use crate::blobs;
 
 /// The most agents of one catalogue.
@@ -61,7 +61,7 @@ pub fn folder(root: &Path) -> Result<Files, CatalogueError> {
     let paths = candidates(root, &mut found.left_out)?;
     let mut total = 0;
     for path in to_read(paths.iter().map(String::as_str), &found.root_name, &mut found.left_out) {
-        match store::read_plain(&root.join(path), FILE_BYTES_MAX) {
+        match plain_file::read(&root.join(path), FILE_BYTES_MAX as u64) {
             Ok(bytes) if total + bytes.len() as u64 <= TOTAL_BYTES_MAX && found.files.len() < AGENTS_MAX => {
                 total += bytes.len() as u64;
                 found.files.push((path.to_owned(), bytes));

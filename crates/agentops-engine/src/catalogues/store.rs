@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use agentops_core::id::Name;
+use agentops_git::plain_file;
 use serde_json::Value;
 
 use super::gather::Gathered;
 use super::{Catalogue, CatalogueError, FORMAT, MANIFEST, Manifest};
 
 /// The largest manifest that is read, in bytes.
-const MANIFEST_BYTES_MAX: usize = 16 << 20;
+const MANIFEST_BYTES_MAX: u64 = 16 << 20;
 /// Held by whoever changes a catalogue.
 const LOCK: &str = ".lock";
 
@@ -74,7 +75,7 @@ impl Store {
     pub fn read(&self, name: &Name) -> Result<Option<Catalogue>, CatalogueError> {
         let folder = self.folder.join(name.as_str());
         let path = folder.join(MANIFEST);
-        let bytes = match read_plain(&path, MANIFEST_BYTES_MAX) {
+        let bytes = match plain_file::read(&path, MANIFEST_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound || e.kind() == io::ErrorKind::NotADirectory => return Ok(None),
             Err(e) => return Err(CatalogueError::io(&path)(e)),
@@ -197,22 +198,6 @@ impl Store {
             Err(TryLockError::Error(e)) => Err(CatalogueError::io(&path)(e)),
         }
     }
-}
-
-/// A plain file whole; a link, a pipe or a device is not opened, and one that is larger is refused.
-pub(crate) fn read_plain(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
-    let meta = file.metadata()?;
-    if !meta.is_file() {
-        return Err(io::Error::other("no plain file"));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0).min(bytes_max));
-    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > bytes_max {
-        return Err(io::Error::other(format!("larger than {bytes_max} bytes")));
-    }
-    Ok(bytes)
 }
 
 fn make(folder: &Path) -> Result<(), CatalogueError> {

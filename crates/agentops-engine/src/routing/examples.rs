@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use agentops_git::plain_file;
 use agentops_route::feedback::{LABEL_BYTES_MAX, TEXT_BYTES_MAX};
 use serde::Deserialize;
 
-use crate::catalogues::read_plain;
 use crate::files::profile::{BUILT_IN, Places};
 
 /// The largest file of examples that is read, in bytes.
-const FILE_BYTES_MAX: usize = 1 << 20;
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A task and where it belongs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -111,7 +111,7 @@ fn fits(example: &ProfileExample) -> bool {
 
 /// A file, whole; `None`: there is none. Links are not followed: a repository must not make us read elsewhere.
 fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
-    match read_plain(path, FILE_BYTES_MAX) {
+    match plain_file::read(path, FILE_BYTES_MAX) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(e),

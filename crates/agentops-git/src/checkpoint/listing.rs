@@ -6,10 +6,8 @@
 //! listed as deleted and removed with the other deletions.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Omitted, Why};
@@ -17,6 +15,7 @@ use crate::error::Result;
 use crate::lanes::{Lane, OUT_DIR};
 use crate::names;
 use crate::oid::Oid;
+use crate::plain_file;
 
 /// Levels of repositories inside repositories that are looked into. Each level lists the lane once more.
 const NESTED_LEVELS_MAX: usize = 8;
@@ -158,17 +157,9 @@ fn has_commits(git: &Path) -> bool {
         return true;
     }
     let is_file = |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_dir());
-    let detached = read_start(&git.join("HEAD")).is_ok_and(|head| !head.starts_with(b"ref:") && !head.is_empty());
+    let detached =
+        plain_file::read_start(&git.join("HEAD"), 64).is_ok_and(|head| !head.starts_with(b"ref:") && !head.is_empty());
     detached || is_file(&git.join("packed-refs")) || git.join("reftable").is_dir() || has_refs(&git.join("refs"))
-}
-
-/// The first bytes of a file of the agent's, which may be a pipe or have no end.
-fn read_start(path: &Path) -> io::Result<Vec<u8>> {
-    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
-    let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)?;
-    let mut start = Vec::new();
-    file.take(64).read_to_end(&mut start)?;
-    Ok(start)
 }
 
 /// Whether a folder of refs has one. Bounded: a deep or large one is taken for having some.
