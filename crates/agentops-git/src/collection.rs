@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::address;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::objects;
@@ -36,7 +37,7 @@ impl Source {
     /// # Errors
     /// It is an option, another protocol (`ext::`, `git://`, `http://`), or has control characters.
     pub fn parse(text: &str) -> Result<Self> {
-        let bad = || Error::BadName { kind: "address of a git repository", value: without_secrets(text) };
+        let bad = || Error::BadName { kind: "address of a git repository", value: address::without_secrets(text) };
         let plain = !text.starts_with('-') && !text.contains("::") && !text.chars().any(char::is_control);
         let scheme = text.split_once("://").map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
         let known = match scheme {
@@ -59,7 +60,7 @@ impl Source {
     /// The address as it may be shown and kept: without passwords and tokens.
     #[must_use]
     pub fn shown(&self) -> String {
-        without_secrets(&self.0)
+        address::without_secrets(&self.0)
     }
 }
 
@@ -68,28 +69,6 @@ fn is_scp(text: &str) -> bool {
     let Some((host, path)) = text.split_once(':') else { return false };
     let name = host.rsplit_once('@').map_or(host, |(_, name)| name);
     !host.contains('/') && !name.is_empty() && !name.starts_with('-') && !host.starts_with('-') && !path.is_empty()
-}
-
-/// An address without what stands before `@` (but for a user's name alone with ssh), and without a query.
-fn without_secrets(text: &str) -> String {
-    let text: String = text.chars().take(2048).collect();
-    let text = text.split(['?', '#']).next().unwrap_or_default();
-    let Some((scheme, rest)) = text.split_once("://") else {
-        // With `host:path` a password cannot be said.
-        return text.to_owned();
-    };
-    let (host, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
-    let host = match host.rsplit_once('@') {
-        Some((user, host)) if scheme.eq_ignore_ascii_case("ssh") => {
-            format!("{}@{host}", user.split(':').next().unwrap_or_default())
-        }
-        Some((_, host)) => host.to_owned(),
-        None => host.to_owned(),
-    };
-    match path {
-        Some(path) => format!("{scheme}://{host}/{path}"),
-        None => format!("{scheme}://{host}"),
-    }
 }
 
 /// What is taken of a repository.

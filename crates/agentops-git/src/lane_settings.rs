@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use crate::address;
 use crate::error::Result;
 use crate::lanes::bytes;
 use crate::oid::Hash;
@@ -141,12 +142,12 @@ fn ignores_case(path: &Path) -> bool {
 
 /// A remote's address without what may be a secret; none when it is led by a program.
 fn harmless_url(url: &[u8], work_tree: &Path) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(url).ok().filter(|text| !text.is_empty())?;
+    let text = std::str::from_utf8(url).ok().filter(|text| (1..=address::TEXT_BYTES_MAX).contains(&text.len()))?;
     if text.contains("::") {
         // `ext::` and the like start a program.
         return None;
     }
-    let Some((scheme, rest)) = text.split_once("://") else {
+    if !text.contains("://") {
         let colon = text.find(':');
         let slash = text.find('/');
         let is_path = match (colon, slash) {
@@ -160,14 +161,8 @@ fn harmless_url(url: &[u8], work_tree: &Path) -> Option<Vec<u8>> {
         }
         // Relative to your checkout, not to the lane.
         return Some(bytes(&work_tree.join(text)).to_vec());
-    };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
-    // The user of ssh is no secret; that of any other scheme may be a token.
-    let user = user.filter(|_| scheme.contains("ssh")).map(|user| user.split(':').next().unwrap_or_default());
-    let path = if scheme.starts_with("http") { path.split(['?', '#']).next().unwrap_or_default() } else { path };
-    let at = user.map(|user| format!("{user}@")).unwrap_or_default();
-    Some(format!("{scheme}://{at}{host}{path}").into_bytes())
+    }
+    Some(address::without_secrets(text).into_bytes())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@
 //!
 //! Blocking, std threads only. Paths in a tree are bytes for git and [`std::path::PathBuf`] here.
 
+mod address;
 mod agent_commits;
 mod baseline;
 mod boundary;

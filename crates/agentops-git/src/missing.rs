@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use crate::address;
 use crate::diff::Status;
 use crate::error::{Error, Result};
 use crate::names;
@@ -227,9 +228,7 @@ impl Repo {
         let call = call.arg(promisor.remote).stdin(asked.into_bytes()).seconds(FETCH_SECONDS);
         let call = call.env("GIT_ALLOW_PROTOCOL", PROTOCOLS).env("GIT_ASKPASS", "").env("SSH_ASKPASS_REQUIRE", "never");
         call.ok().map(drop).map_err(|error| match error {
-            Error::Failed { args, code, stderr } => {
-                Error::Failed { args, code, stderr: crate::user_state::without_passwords(&stderr) }
-            }
+            Error::Failed { args, code, stderr } => Error::Failed { args, code, stderr: address::without_secrets(&stderr) },
             other => other,
         })
     }

@@ -24,7 +24,6 @@ use crate::repo::Repo;
 pub use compare::Difference;
 use files::FileState;
 use settings::Setting;
-pub(crate) use settings::without_passwords;
 
 /// Version of the stored form.
 const FORMAT: u32 = 1;

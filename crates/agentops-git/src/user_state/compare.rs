@@ -264,7 +264,7 @@ fn setting_differs(repo: &Repo, name: &str, old: &[&Setting], new: &[&Setting]) 
     let (name, quoted) = (name.to_owned(), quote(name));
     // A name that lost its password is not the name that git knows.
     let hidden = name.contains("://…");
-    let old_value = old.first().filter(|_| old.len() == 1).and_then(|setting| setting.plain());
+    let old_value = old.first().filter(|_| old.len() == 1 && !hidden).and_then(|setting| setting.plain());
     match (old, new) {
         ([], _) if hidden => Difference::new(format!("{name} set"), edit()),
         ([], _) => Difference::new(format!("{name} set{to} (was not set)"), format!("{command} --unset-all {quoted}")),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::hash;
+use crate::address;
 use crate::error::Result;
 use crate::names;
 use crate::repo::Repo;
@@ -108,7 +109,7 @@ pub(super) fn read(repo: &Repo) -> Result<std::result::Result<Vec<Setting>, Stri
         // A name without a value means true.
         let (name, value) =
             row.iter().position(|b| *b == b'\n').map_or((*row, &b"true"[..]), |i| (&row[..i], &row[i + 1..]));
-        let name = without_passwords(&String::from_utf8_lossy(name));
+        let name = shown_name(name);
         let file = names::path(origin.strip_prefix(b"file:").unwrap_or(origin));
         let file = super::files::as_text(&absolute(repo.work_tree(), &file));
         let shown = SHOWN.iter().any(|section| name.starts_with(section)).then(|| show(value));
@@ -133,17 +134,24 @@ fn recorded(value: &[u8]) -> String {
 }
 
 fn show(value: &[u8]) -> String {
-    without_passwords(&String::from_utf8_lossy(value)).chars().take(SHOWN_CHARS).collect()
+    let start = &value[..value.len().min(address::TEXT_BYTES_MAX + 1)];
+    address::without_secrets(&String::from_utf8_lossy(start)).chars().take(SHOWN_CHARS).collect()
 }
 
-/// Takes user and password out of an address.
-pub(crate) fn without_passwords(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let end = rest.find('/').unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://…{}", without_passwords(&rest[at..])),
-        None => format!("{scheme}://{}", without_passwords(rest)),
+/// The name of a setting. Its middle part may be an address: a name that lost a secret has `…` in its place.
+fn shown_name(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    let Some((section, rest)) = name.split_once('.') else { return name.into_owned() };
+    let Some((middle, variable)) = rest.rsplit_once('.') else { return name.into_owned() };
+    let mut shown = address::without_secrets(middle);
+    if shown != middle {
+        shown = shown.replacen("://", "://…@", 1);
+        if middle.len() > address::TEXT_BYTES_MAX {
+            // So that another name of the same beginning is another setting.
+            shown.push_str(&hash(middle.as_bytes()));
+        }
     }
+    format!("{section}.{shown}.{variable}")
 }
 
 #[cfg(test)]
@@ -161,9 +169,13 @@ mod tests {
     }
 
     #[test]
-    fn addresses_lose_their_passwords() {
-        assert_eq!(without_passwords("url.https://me:pw@host/x.insteadof"), "url.https://…@host/x.insteadof");
-        assert_eq!(without_passwords("https://host/a@b"), "https://host/a@b");
-        assert_eq!(without_passwords("core.bare"), "core.bare");
+    fn names_and_values_lose_their_passwords() {
+        assert_eq!(shown_name(b"url.https://me:pw@host/x.insteadof"), "url.https://…@host/x.insteadof");
+        assert_eq!(shown_name(b"url.https://host/x?private_token=y.z.insteadof"), "url.https://…@host/x.insteadof");
+        assert_eq!(shown_name(b"core.bare"), "core.bare");
+        assert_eq!(show(b"https://me:pw@host/x?private_token=y"), "https://host/x");
+        let long = [&b"url."[..], &b"x://".repeat(10_000)].concat();
+        let names = [b".insteadof".as_slice(), b"a.insteadof"].map(|end| shown_name(&[&long, end].concat()));
+        assert_ne!(names[0], names[1]);
     }
 }
