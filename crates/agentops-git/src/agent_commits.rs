@@ -20,7 +20,7 @@ use crate::plain::write_whole;
 use crate::plain_file;
 use crate::refs::Expect;
 use crate::remove::remove_all;
-use crate::run::Call;
+use crate::run::{Call, is_failure_of_machine};
 
 /// Commits that are imported from one lane at most.
 const COMMITS_MAX: usize = 50;
@@ -333,16 +333,9 @@ impl Lane {
 
 /// False when git could not copy the objects. A disk that cannot be written is an error: with space, another try succeeds.
 fn succeeded(call: Call) -> Result<bool> {
-    const DISK: [&str; 5] = [
-        "No space left on device",
-        "Out of diskspace",
-        "Disk quota exceeded",
-        "Read-only file system",
-        "Invalid cross-device link",
-    ];
     let what = call.what();
     let out = call.output()?;
-    if out.code != Some(0) && DISK.iter().any(|words| out.stderr.contains(words)) {
+    if out.code != Some(0) && is_failure_of_machine(&out.stderr) {
         return Err(out.failed(what));
     }
     Ok(out.code == Some(0))

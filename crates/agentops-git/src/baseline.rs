@@ -23,6 +23,7 @@ use crate::names;
 use crate::oid::Oid;
 use crate::plain::write_whole;
 use crate::plain_file;
+use crate::run::is_failure_of_machine;
 
 /// Ignored files and folders that are listed.
 const IGNORED_MAX: usize = 100_000;
@@ -191,16 +192,29 @@ impl Lane {
         Ok((meta.ctime(), meta.ctime_nsec()))
     }
 
-    /// Paths of the recorded index that are no longer as they were; none when that cannot be known.
-    fn changed_since_baseline(&self, room: &Path) -> Option<HashSet<PathBuf>> {
+    /// Paths of the recorded index that are no longer as they were; none when the index is gone or damaged.
+    ///
+    /// # Errors
+    /// It could not be read. To go on without it would take unchanged files of set-up for the agent's.
+    fn changed_since_baseline(&self, room: &Path) -> Result<Option<HashSet<PathBuf>>> {
         let index = room.join("baseline.index");
-        copy_index(&self.baseline_index(), &index).ok()?;
+        if !self.baseline_index().try_exists().map_err(Error::io("look at", self.baseline_index()))? {
+            return Ok(None);
+        }
+        copy_index(&self.baseline_index(), &index).map_err(Error::io("copy", self.baseline_index()))?;
         // Files that were written in the second of the record are hashed here once, and not at the next checkpoint again.
-        self.plain_on(&index).ok()?.args(["update-index", "-q", "--refresh"]).long().ok_or_code(&[1]).ok()?;
-        let out = self.plain_on(&index).ok()?.args(["ls-files", "-z", "-m", "-d"]).long().ok().ok()?;
+        let refreshed = self.plain_on(&index)?.args(["update-index", "-q", "--refresh"]).long().ok_or_code(&[1]);
+        let listed = refreshed.and_then(|_| self.plain_on(&index)?.args(["ls-files", "-z", "-m", "-d"]).long().ok());
+        let out = match listed {
+            // This is how git ends at a damaged index. It says nothing where it could not write another one.
+            Err(Error::Failed { code: Some(128), stderr, .. }) if !stderr.is_empty() && !is_failure_of_machine(&stderr) => {
+                return Ok(None);
+            }
+            listed => listed?,
+        };
         let new = self.record().join("baseline.index.new");
         let _only_a_shortcut = copy_index(&index, &new).and_then(|()| fs::rename(&new, self.baseline_index()));
-        Some(out.split(|b| *b == 0).filter(|path| !path.is_empty()).map(names::path).collect())
+        Ok(Some(out.split(|b| *b == 0).filter(|path| !path.is_empty()).map(names::path).collect()))
     }
 
     /// What to do about each differing path that set-up may have brought.
@@ -214,7 +228,7 @@ impl Lane {
         let mut verdicts = HashMap::new();
         let known = |path: &Path| baseline.brought.contains_key(path) || baseline.copied.contains(path);
         let changed = if listing.differing.iter().any(|path| known(path)) {
-            self.changed_since_baseline(room)
+            self.changed_since_baseline(room)?
         } else {
             Some(HashSet::new())
         };
@@ -276,7 +290,7 @@ impl Lane {
     pub(crate) fn kept_by_reset(&self, commit: &Oid) -> Result<KeptPaths> {
         let mut kept = KeptPaths::default();
         let baseline = self.baseline()?.unwrap_or_default();
-        let filtered = self.filtered_paths();
+        let filtered = self.filtered_paths()?;
         if baseline.brought.is_empty() && baseline.copied.is_empty() && filtered.is_empty() {
             return Ok(kept);
         }
@@ -312,9 +326,13 @@ impl Lane {
         write_whole(&file, &bytes)
     }
 
-    fn filtered_paths(&self) -> Vec<PathBuf> {
-        let bytes = fs::read(self.record().join("filtered")).unwrap_or_default();
-        bytes.split(|b| *b == 0).filter(|path| !path.is_empty()).map(names::path).collect()
+    fn filtered_paths(&self) -> Result<Vec<PathBuf>> {
+        let file = self.record().join("filtered");
+        let bytes = match fs::read(&file) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read.map_err(Error::io("read", &file))?,
+        };
+        Ok(bytes.split(|b| *b == 0).filter(|path| !path.is_empty()).map(names::path).collect())
     }
 }
 

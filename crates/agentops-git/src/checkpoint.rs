@@ -113,7 +113,10 @@ impl Lane {
         let read = |from_index: bool| {
             let mut listing = if from_index && copy_index(&self.index(), &index).is_ok() {
                 // A damaged index of ours is only a lost shortcut.
-                self.listing(&index).or_else(|_| self.read_again(parent, &index))?
+                match self.listing(&index) {
+                    Err(Error::Failed { .. }) => self.read_again(parent, &index)?,
+                    listing => listing?,
+                }
             } else {
                 self.read_again(parent, &index)?
             };

@@ -395,6 +395,23 @@ fn limit_files(child: &Child, bytes: u64) {
     let _ended = prlimit(Pid::from_raw(child.id().cast_signed()), Resource::Fsize, limit);
 }
 
+/// Whether git says that this machine kept it from its work, and nothing about what it was to read.
+pub(crate) fn is_failure_of_machine(stderr: &str) -> bool {
+    const REASONS: [&str; 10] = [
+        "No space left on device",
+        "Out of diskspace",
+        "Disk quota exceeded",
+        "Read-only file system",
+        "Invalid cross-device link",
+        "Input/output error",
+        "Too many open files",
+        "Cannot allocate memory",
+        "out of memory",
+        "Out of memory",
+    ];
+    REASONS.iter().any(|reason| stderr.contains(reason))
+}
+
 impl Output {
     pub(crate) fn failed(self, what: String) -> Error {
         let stderr = self.stderr.trim().chars().take(STDERR_SHOWN_CHARS).collect();

@@ -232,6 +232,26 @@ fn a_damaged_record_of_set_up_leaks_no_copied_file() {
 }
 
 #[test]
+fn p6_a_record_of_set_up_that_cannot_be_read_fails_the_checkpoint_and_the_reset() {
+    let fixture = after_set_up();
+    let record = fixture.repo.common_dir().join("agentops/lanes/one");
+    // A folder in its place stands for a disk that cannot be read.
+    let kept = fs::read(record.join("baseline.index")).unwrap();
+    fs::remove_file(record.join("baseline.index")).unwrap();
+    fs::create_dir(record.join("baseline.index")).unwrap();
+    let scratch = fixture.room.scratch();
+    fixture.lane.checkpoint(&fixture.base, "work", &author(), 7, &scratch).unwrap_err();
+    fs::remove_dir(record.join("baseline.index")).unwrap();
+    fs::write(record.join("baseline.index"), kept).unwrap();
+    assert_eq!(changes(&fixture.checkpoint()), []);
+
+    fs::create_dir(record.join("filtered")).unwrap();
+    write(&fixture.at().join("raw.bin"), "raw");
+    fixture.lane.reset_to(&fixture.base).unwrap_err();
+    assert_eq!(fixture.read("raw.bin").as_deref(), Some("raw"));
+}
+
+#[test]
 fn set_up_that_is_done_again_after_a_crash_is_recorded_again() {
     let fixture = after_set_up();
     fs::remove_file(fixture.at().join("dist/link")).unwrap();

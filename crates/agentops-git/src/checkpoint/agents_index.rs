@@ -2,11 +2,12 @@
 //! files its sparse checkout hides.
 
 use std::collections::HashSet;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read};
+use std::fs;
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use super::listing::{Listing, is_result};
 use crate::error::{Error, Result};
@@ -14,10 +15,14 @@ use crate::lanes::Lane;
 use crate::names;
 use crate::oid::Oid;
 use crate::plain::Plain;
+use crate::plain_file;
 use crate::repo::Repo;
+use crate::run::{Output, is_failure_of_machine};
 
 /// The largest index that is read, in bytes. One of a million files has about 100 MB.
 const INDEX_BYTES_MAX: u64 = 512 << 20;
+/// Shared halves of split indexes that are copied at most. Git removes those that no index needs.
+const SHARED_MAX: usize = 4;
 
 impl Lane {
     /// Adds to a listing what only the agent's own index and its last commit know.
@@ -39,18 +44,27 @@ impl Lane {
         Ok(())
     }
 
-    /// A copy of the agent's index; none where it is not a plain file.
+    /// A copy of the agent's index; none where there is none, or it is no plain file or too large.
+    ///
+    /// # Errors
+    /// It could not be copied. Without it, files that a sparse checkout hides would count as deleted.
     fn copy_agents_index(&self, room: &Path) -> Result<Option<AgentsIndex<'_>>> {
         let copy = room.join("agents-index");
-        if copy_plain_file(&self.git_dir().join("index"), &copy).is_err() {
+        if !copy_plain_file(&self.git_dir().join("index"), &copy)? {
             return Ok(None);
         }
         let plain = self.repo.plain_for_index()?;
         // The larger half of a split index.
-        let shared = fs::read_dir(self.git_dir()).into_iter().flatten().flatten().map(|entry| entry.file_name());
-        for name in shared.filter(|name| name.as_bytes().starts_with(b"sharedindex.")).take(4) {
-            // One that cannot be copied makes the index a damaged one.
-            let _damaged = copy_plain_file(&self.git_dir().join(&name), &plain.path().join(&name));
+        let mut shared = Vec::new();
+        for entry in fs::read_dir(self.git_dir()).map_err(Error::io("read", self.git_dir()))? {
+            let name = entry.map_err(Error::io("read", self.git_dir()))?.file_name();
+            if name.as_bytes().starts_with(b"sharedindex.") && shared.len() < SHARED_MAX {
+                shared.push(name);
+            }
+        }
+        for name in shared {
+            // One that is no plain file makes the index a damaged one.
+            copy_plain_file(&self.git_dir().join(&name), &plain.path().join(&name))?;
         }
         Ok(Some(AgentsIndex { repo: &self.repo, plain, copy }))
     }
@@ -77,24 +91,83 @@ impl AgentsIndex<'_> {
         Ok(hidden.map(|path| names::path(path.strip_suffix(b"/").unwrap_or(path))).collect())
     }
 
-    /// What git prints about it. A damaged index says nothing: the files count.
+    /// What git prints about it.
     fn read(&self, args: &[&str]) -> Result<Vec<u8>> {
         let call = self.repo.plain_in(&self.plain).cwd(self.plain.path()).env("GIT_INDEX_FILE", &self.copy).preamble();
-        let out = call.args(args.iter().copied()).long().output()?;
-        Ok(if out.code == Some(0) { out.stdout } else { Vec::new() })
+        let call = call.args(args.iter().copied()).long();
+        let what = call.what();
+        printed(call.output()?, what)
     }
 }
 
-/// Copies a file of the agent's: no link, no pipe, no file without end.
-fn copy_plain_file(from: &Path, to: &Path) -> Result<()> {
-    let open = || -> io::Result<u64> {
-        let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
-        let from = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(from)?;
-        let meta = from.metadata()?;
-        if !meta.is_file() || meta.len() > INDEX_BYTES_MAX {
-            return Err(io::Error::from(io::ErrorKind::InvalidInput));
-        }
-        io::copy(&mut from.take(INDEX_BYTES_MAX), &mut fs::File::create(to)?)
+/// Git's answer about an index. A damaged index says nothing, and the files count; git reports it with 128. Whatever else
+/// ended git is no property of the index.
+fn printed(out: Output, what: String) -> Result<Vec<u8>> {
+    match out.code {
+        Some(0) => Ok(out.stdout),
+        Some(128) if !is_failure_of_machine(&out.stderr) => Ok(Vec::new()),
+        _ => Err(out.failed(what)),
+    }
+}
+
+/// Copies a file of the agent's. False where there is none, or a link, a pipe or a file that is too large.
+fn copy_plain_file(from: &Path, to: &Path) -> Result<bool> {
+    let file = match plain_file::open(from) {
+        Err(e) if is_no_plain_file(&e) => return Ok(false),
+        opened => opened.map_err(Error::io("open", from))?,
     };
-    open().map(drop).map_err(Error::io("copy", from))
+    if file.metadata().map_err(Error::io("look at", from))?.len() > INDEX_BYTES_MAX {
+        return Ok(false);
+    }
+    let mut copy = fs::File::create(to).map_err(Error::io("write", to))?;
+    io::copy(&mut file.take(INDEX_BYTES_MAX), &mut copy).map_err(Error::io("copy", from))?;
+    Ok(true)
+}
+
+/// Whether a file could not be opened because there is none, or because it is something else.
+fn is_no_plain_file(e: &io::Error) -> bool {
+    let of_links_and_sockets = [Errno::LOOP, Errno::NXIO].map(|errno| Some(errno.raw_os_error()));
+    matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+        || of_links_and_sockets.contains(&e.raw_os_error())
+        // This is how the opening itself refuses what is no file.
+        || (e.kind() == ErrorKind::InvalidInput && e.raw_os_error().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p6_only_an_index_that_is_no_plain_file_counts_as_none() {
+        let room = tempfile::tempdir().unwrap();
+        let at = |name: &str| room.path().join(name);
+        fs::write(at("index"), "index").unwrap();
+        std::os::unix::fs::symlink(at("index"), at("link")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        fs::File::create(at("large")).unwrap().set_len(INDEX_BYTES_MAX + 1).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        for none in ["missing", "index/below", "link", "pipe", "socket", "large", "folder"] {
+            assert!(!copy_plain_file(&at(none), &at("copy")).unwrap(), "{none}");
+        }
+        assert!(copy_plain_file(&at("index"), &at("copy")).unwrap());
+        // A copy that cannot be written is our failure: the agent has an index.
+        for ours in [at("gone/copy"), PathBuf::from("/dev/full")] {
+            copy_plain_file(&at("index"), &ours).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn p6_a_git_that_was_ended_does_not_make_the_index_a_damaged_one() {
+        let ended = |code, stderr: &str| {
+            let out = Output { code, stdout: b"x".to_vec(), stderr: stderr.to_owned() };
+            printed(out, "ls-files".to_owned())
+        };
+        assert_eq!(ended(Some(0), "").unwrap(), b"x");
+        assert_eq!(ended(Some(128), "fatal: index file corrupt").unwrap(), b"");
+        let open_failed = "fatal: index: index file open failed: Too many open files";
+        for (code, stderr) in [(None, ""), (Some(1), ""), (Some(137), ""), (Some(128), open_failed)] {
+            assert!(matches!(ended(code, stderr), Err(Error::Failed { .. })), "{code:?} {stderr}");
+        }
+    }
 }
