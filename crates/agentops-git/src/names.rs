@@ -62,6 +62,11 @@ pub(crate) fn path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()))
 }
 
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Glues bytes that are no text into one argument.
 pub(crate) fn joined(parts: &[&[u8]]) -> std::ffi::OsString {
     OsStr::from_bytes(&parts.concat()).to_owned()

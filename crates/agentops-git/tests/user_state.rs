@@ -285,3 +285,54 @@ fn p6_a_checkout_that_is_called_bare_is_found_and_says_how_to_put_it_back() {
     let refused = Repo::discover(&Git::find().unwrap(), &room.path("other")).unwrap_err();
     assert!(matches!(refused, agentops_git::Error::Bare { .. }), "{refused}");
 }
+
+#[test]
+fn s13_no_part_of_a_hook_and_no_hook_is_too_far_to_be_compared() {
+    let (_room, repo) = room_with_work();
+    let hooks = repo.common_dir().join("hooks");
+    let large = hooks.join("post-merge");
+    let mut program = b"#!/bin/sh\n".to_vec();
+    program.resize(5 << 20, b'#');
+    write(&large, &program);
+    for number in 0..250 {
+        write(&hooks.join(format!("a-{number:03}")), b"#!/bin/sh\n");
+    }
+    let info = repo.common_dir().join("info/attributes");
+    let before = stored(&repo.user_state().unwrap());
+    assert!(before.runs_the_same_programs(&repo.user_state().unwrap()));
+    let is_found = |named: &str| {
+        let now = repo.user_state().unwrap();
+        let found = words(&before.different_programs(&now, &repo));
+        assert!(!before.runs_the_same_programs(&now) && found.contains(named), "{found}");
+    };
+    // The last byte, at the same length.
+    *program.last_mut().unwrap() = b'\n';
+    write(&large, &program);
+    is_found("hook hooks/post-merge changed");
+    *program.last_mut().unwrap() = b'#';
+    write(&large, &program);
+    assert!(before.runs_the_same_programs(&repo.user_state().unwrap()));
+    write(&hooks.join("post-rewrite"), b"#!/bin/sh\n");
+    is_found("hook hooks/post-rewrite added");
+    fs::remove_file(hooks.join("post-rewrite")).unwrap();
+    write(&info, b"* merge=x\n");
+    is_found("file info/attributes added");
+    fs::remove_file(&info).unwrap();
+    // A file that is too large to be read is compared by its times.
+    let file = fs::File::create(&large).unwrap();
+    file.set_len(1 << 40).unwrap();
+    let state = repo.user_state().unwrap();
+    assert!(state.runs_the_same_programs(&repo.user_state().unwrap()));
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert!(!state.runs_the_same_programs(&repo.user_state().unwrap()));
+    is_found("hook hooks/post-merge changed");
+    fs::remove_file(&large).unwrap();
+    for number in 0..5_000 {
+        fs::File::create(hooks.join(format!("b-{number:04}"))).unwrap();
+    }
+    is_found("hook hooks cannot be compared with what it was: it has too many files");
+    // Too many files never count as the same, also when nothing changed.
+    let state = repo.user_state().unwrap();
+    assert!(!state.runs_the_same_programs(&repo.user_state().unwrap()));
+    assert!(state.runs_the_same_programs(&stored(&state)));
+}

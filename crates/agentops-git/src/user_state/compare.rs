@@ -203,7 +203,14 @@ impl UserState {
                 format!("install -m {:o} {} {}", old.mode, quote(&copy), quote(&path))
             })
         };
-        for old in &self.files {
+        let not_compared = |file: &FileState| Some((file_name(repo, file), file.not_compared()?.to_owned()));
+        all.extend(
+            now.files.iter().filter_map(not_compared).map(|(name, why)| {
+                Difference::without_command(format!("{name} cannot be compared with what it was: {why}"))
+            }),
+        );
+        let has_reason = |path: &Path| now.files.iter().any(|file| file.path == path && file.not_compared().is_some());
+        for old in self.files.iter().filter(|old| old.not_compared().is_none() && !has_reason(&old.path)) {
             let name = file_name(repo, old);
             let (what, restore) = match now.files.iter().find(|file| file.path == old.path) {
                 Some(same) if same.fields() == old.fields() => continue,
@@ -217,7 +224,7 @@ impl UserState {
             all.push(Difference { what, restore });
         }
         // Files of a folder that only a new setting makes a folder of hooks are not new: the setting is.
-        for new in now.files.iter().filter(|file| read_before(file)) {
+        for new in now.files.iter().filter(|file| read_before(file) && file.not_compared().is_none()) {
             if !self.files.iter().any(|old| old.path == new.path) {
                 let path = new.path.to_string_lossy();
                 let restore = (!path.contains(char::REPLACEMENT_CHARACTER)).then(|| format!("rm {}", quote(&path)));
