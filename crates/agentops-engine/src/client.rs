@@ -44,6 +44,12 @@ pub enum ClientError {
     /// The connection broke.
     #[error("the connection to the supervisor broke")]
     Broken(#[from] std::io::Error),
+    /// It does not serve this connection.
+    #[error("the supervisor refused the connection: {reason}")]
+    Busy {
+        /// Why.
+        reason: String,
+    },
     /// It answered something that this client does not know.
     #[error("the supervisor answered something that this program does not know: {0}")]
     Unknown(String),
@@ -120,6 +126,7 @@ enum Found {
     Here(UnixStream),
     Nobody,
     Silent,
+    Busy(String),
 }
 
 /// Looks for a supervisor that answers. One that was just killed may still have accepted us in the kernel's queue.
@@ -128,6 +135,7 @@ fn find(paths: &Paths) -> Found {
     let answer = connect().map_err(ClientError::from).and_then(|stream| exchange(stream, &Request::Ping));
     match answer {
         Ok(Reply::Here { .. }) => connect().map_or(Found::Nobody, Found::Here),
+        Ok(Reply::Refused { message, .. }) => Found::Busy(message),
         Err(ClientError::Broken(error)) if timed_out(&error) => Found::Silent,
         _ => Found::Nobody,
     }
@@ -162,6 +170,7 @@ pub(crate) fn short<T>(path: &Path, use_it: impl FnOnce(&Path) -> std::io::Resul
 pub fn connect(paths: &Paths, starter: Option<&Starter>) -> Result<UnixStream, ClientError> {
     match find(paths) {
         Found::Here(stream) => return Ok(stream),
+        Found::Busy(reason) => return Err(ClientError::Busy { reason }),
         Found::Silent if Lock::holder(&paths.lock()).is_some() => return Err(silent(paths, &Request::Ping)),
         Found::Silent | Found::Nobody => {}
     }
@@ -325,11 +334,13 @@ pub fn ask(paths: &Paths, starter: Option<&Starter>, request: &Request) -> Resul
 }
 
 fn exchange(mut stream: UnixStream, request: &Request) -> Result<Reply, ClientError> {
-    send(&mut stream, request)?;
+    // One that refuses a connection answers and closes it before it has read everything.
+    let sent = send(&mut stream, request);
     let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line)?;
-    if line.is_empty() {
-        return Err(ClientError::Broken(std::io::ErrorKind::UnexpectedEof.into()));
+    let read = BufReader::new(stream).read_line(&mut line);
+    if line.is_empty() || read.is_err() {
+        let error = sent.and(read).err().unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into());
+        return Err(ClientError::Broken(error));
     }
     serde_json::from_str(&line).map_err(|e| ClientError::Unknown(e.to_string()))
 }
@@ -344,10 +355,10 @@ pub fn follow(mut stream: UnixStream) -> Result<BufReader<UnixStream>, ClientErr
     Ok(BufReader::new(stream))
 }
 
-fn send(stream: &mut UnixStream, request: &Request) -> Result<(), ClientError> {
+fn send(stream: &mut UnixStream, request: &Request) -> std::io::Result<()> {
     stream.set_read_timeout(Some(request.time_max()))?;
     stream.set_write_timeout(Some(request.time_max()))?;
     let mut line = serde_json::to_vec(request).map_err(std::io::Error::other)?;
     line.push(b'\n');
-    Ok(stream.write_all(&line)?)
+    stream.write_all(&line)
 }

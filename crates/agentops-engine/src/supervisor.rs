@@ -3,6 +3,7 @@
 //! The loop takes in everything in one order and is the only writer. Clients and actions run on threads of their own and
 //! talk to it by messages. It sleeps until something comes or a timer is due; it polls nothing.
 
+mod clients;
 mod serve;
 mod tidy;
 
@@ -11,7 +12,6 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ use crate::ports::Ports;
 use crate::slots::Slots;
 use crate::telemetry::{self, Watched};
 use crate::world::{Clock, StorageError, SystemClock};
+
+use clients::Clients;
 
 /// What a supervisor needs to know. Everything from outside is handed in here, once.
 pub struct Options {
@@ -280,13 +282,13 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
     });
     leftovers::remove(&ctx, &ended);
     let conductor = Conductor::start(clock, Watched::new(ledger), Performer::new(Arc::clone(&ctx)))?;
-    let clients = Arc::new(AtomicUsize::new(0));
+    let clients = Clients::default();
     let mut turning = Loop { conductor, followers: Vec::new(), fatal: None };
     let ended = loop {
         let end = serve::listen(&ctx, &options.home, &clients).map_err(state)?;
         let ended = turn(&mut turning, &messages, &clients, options.idle);
         // Idle, unless somebody came in this very moment: then there is one more turn.
-        if ended.is_err() || serve::close(&ctx, &end).is_err() || clients.load(Ordering::SeqCst) == 0 {
+        if ended.is_err() || serve::close(&ctx, &end).is_err() || clients.count() == 0 {
             break ended;
         }
     };
@@ -298,11 +300,11 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
     ended
 }
 
-fn turn(state: &mut Loop, messages: &Receiver<Msg>, clients: &AtomicUsize, idle: Duration) -> Result<(), SupervisorError> {
+fn turn(state: &mut Loop, messages: &Receiver<Msg>, clients: &Clients, idle: Duration) -> Result<(), SupervisorError> {
     let mut quiet_since = state.conductor.clock.mono_ms();
     loop {
         let now = state.conductor.clock.mono_ms();
-        let at_rest = !state.conductor.busy() && clients.load(Ordering::SeqCst) == 0;
+        let at_rest = !state.conductor.busy() && clients.count() == 0;
         if !at_rest {
             quiet_since = now;
         }

@@ -167,6 +167,7 @@ impl From<ClientError> for CommandError {
                 "it may still do what was asked: see `agentops status`; if it hangs, end it with `kill -9 {pid}` and run the \
                  command again: nothing is lost"
             ),
+            ClientError::Busy { .. } => "end some of the commands that follow runs of this repository".to_owned(),
             ClientError::NotStarted { .. } => "`agentops doctor` says what is wrong".to_owned(),
             ClientError::Broken(_) => "`agentops status` shows what was kept; run the command again".to_owned(),
             _ => String::new(),

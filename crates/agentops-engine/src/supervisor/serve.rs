@@ -1,17 +1,15 @@
 //! The socket: who may ask, and what is answered.
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use agentops_agents::ancestry::descends_from_keeper;
 use agentops_core::id::RunId;
 use agentops_core::run::{Event, Intent};
 
+use super::clients::{Asker, Clients, NoRequest, Seat, send, send_now};
 use super::{Loop, log};
 use crate::chosen::USUAL;
 use crate::conductor::{Input, Refusal};
@@ -25,11 +23,8 @@ use crate::plan::{self, RunRequest};
 use crate::trust::Trusted;
 use crate::wire::{RefusalKind, Reply, Request};
 
-/// The longest request, in bytes: a task and an environment, which Linux bounds to 6 MiB.
-const REQUEST_BYTES_MAX: u64 = 32 * 1024 * 1024;
-
 /// Binds the socket and answers on threads of their own. What it gives hears of the end of listening.
-pub(super) fn listen(ctx: &Arc<Ctx>, home: &Home, clients: &Arc<AtomicUsize>) -> std::io::Result<Receiver<()>> {
+pub(super) fn listen(ctx: &Arc<Ctx>, home: &Home, clients: &Clients) -> std::io::Result<Receiver<()>> {
     let path = ctx.paths.socket();
     // We hold the lock, so whatever lies here is a dead supervisor's.
     match std::fs::remove_file(&path) {
@@ -39,7 +34,7 @@ pub(super) fn listen(ctx: &Arc<Ctx>, home: &Home, clients: &Arc<AtomicUsize>) ->
     let _absent = std::fs::remove_file(path.with_extension("end"));
     let listener = crate::client::short(&path, |short| UnixListener::bind(short))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-    let (ctx, home, clients) = (Arc::clone(ctx), home.clone(), Arc::clone(clients));
+    let (ctx, home, clients) = (Arc::clone(ctx), home.clone(), clients.clone());
     let (ended, end) = sync_channel(1);
     std::thread::Builder::new().name("listener".into()).spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -48,11 +43,14 @@ pub(super) fn listen(ctx: &Arc<Ctx>, home: &Home, clients: &Arc<AtomicUsize>) ->
                 let _nobody_waits = ended.send(());
                 return;
             }
-            let (ctx, home, clients) = (Arc::clone(&ctx), home.clone(), Arc::clone(&clients));
-            clients.fetch_add(1, Ordering::SeqCst);
+            let Some(seat) = clients.admit(Asker::of(&stream)) else {
+                let _left = send_now(&stream, &line(&too_many()));
+                continue;
+            };
+            let (ctx, home) = (Arc::clone(&ctx), home.clone());
             let spawned = std::thread::Builder::new().name("client".into()).stack_size(1024 * 1024).spawn(move || {
-                serve(&ctx, &home, stream);
-                clients.fetch_sub(1, Ordering::SeqCst);
+                serve(&ctx, &home, &stream, &seat);
+                drop(seat);
                 // Wakes the loop, so that it sees that the client is gone.
                 let _loop_gone = ctx.tell.send(Msg::Client(Box::new(|_| ())));
             });
@@ -76,11 +74,9 @@ pub(super) fn close(ctx: &Ctx, end: &Receiver<()>) -> std::io::Result<()> {
     end.recv().map_err(std::io::Error::other)
 }
 
-fn serve(ctx: &Arc<Ctx>, home: &Home, mut stream: UnixStream) {
-    let _unlimited = stream.set_read_timeout(Some(Duration::from_secs(30)));
-    let Ok(reading) = stream.try_clone() else { return };
-    let mut line = String::new();
-    if BufReader::new(reading.take(REQUEST_BYTES_MAX)).read_line(&mut line).is_err() {
+fn serve(ctx: &Arc<Ctx>, home: &Home, stream: &UnixStream, seat: &Seat) {
+    let read = seat.read(stream, |line| serde_json::from_slice::<Request>(line));
+    if matches!(read, Err(NoRequest::Gone)) {
         return;
     }
     if !identity::is_in_place(&ctx.repo, &ctx.paths) {
@@ -89,41 +85,39 @@ fn serve(ctx: &Arc<Ctx>, home: &Home, mut stream: UnixStream) {
         let _loop_gone = ctx.tell.send(Msg::Fatal(moved));
         return;
     }
-    let reply = match serde_json::from_str::<Request>(&line) {
-        Err(e) => {
-            refused(RefusalKind::BadRequest, format!("the request is not one this supervisor knows: {e}"), OTHER_VERSION)
-        }
-        Ok(Request::Follow) => return follow(ctx, stream),
-        Ok(Request::Ping) => {
+    let reply = match (seat.asker(), read) {
+        (_, Ok(Ok(Request::Follow))) => return follow(ctx, stream),
+        (_, Ok(Ok(Request::Ping))) => {
             Reply::Here { pid: std::process::id(), version: env!("CARGO_PKG_VERSION").into(), runs: ctx.environments.runs() }
         }
-        Ok(request) => match peer_may(&stream) {
-            Err(words) => refused(RefusalKind::NotAllowed, words, "a person does this, from a terminal of their own"),
-            Ok(()) => answer(ctx, home, request),
-        },
+        (Asker::Restricted(why), _) => {
+            refused(RefusalKind::NotAllowed, why.into(), "a person does this, from a terminal of their own")
+        }
+        (Asker::Person, Ok(Ok(request))) => answer(ctx, home, request),
+        (Asker::Person, Ok(Err(e))) => {
+            refused(RefusalKind::BadRequest, format!("the request is not one this supervisor knows: {e}"), OTHER_VERSION)
+        }
+        (Asker::Person, Err(NoRequest::Busy)) => {
+            refused(RefusalKind::Failed, "too many long requests are being sent at once".into(), "try again")
+        }
+        (Asker::Person, Err(NoRequest::TooLong | NoRequest::Gone)) => {
+            refused(RefusalKind::BadRequest, "the request is too long".into(), "shorten the task or the environment")
+        }
     };
-    say(&mut stream, &reply);
+    send(stream, &line(&reply));
 }
 
 const OTHER_VERSION: &str = "a supervisor of another version may be running; it ends by itself when nothing is under way";
 
-fn say(stream: &mut UnixStream, reply: &Reply) -> bool {
-    let mut line = serde_json::to_vec(reply).unwrap_or_default();
-    line.push(b'\n');
-    stream.write_all(&line).is_ok()
+fn too_many() -> Reply {
+    let hint = "end some of the commands that follow runs of this repository, and try again";
+    refused(RefusalKind::Failed, "the supervisor serves as many connections as it can".into(), hint)
 }
 
-/// Agents, gates and whatever they started may not steer runs. The kernel tells who connected; a descendant of a keeper stays
-/// one, however often it forks or starts a session, because its keeper is its subreaper.
-fn peer_may(stream: &UnixStream) -> Result<(), String> {
-    let peer = rustix::net::sockopt::socket_peercred(stream).map_err(|e| format!("the asker cannot be identified: {e}"))?;
-    if peer.uid != rustix::process::getuid() {
-        return Err("this repository's runs belong to another user".into());
-    }
-    if descends_from_keeper(peer.pid.as_raw_nonzero().get()) {
-        return Err("agents and what they start may not start, approve, answer, merge or end runs".into());
-    }
-    Ok(())
+fn line(reply: &Reply) -> Vec<u8> {
+    let mut line = serde_json::to_vec(reply).unwrap_or_default();
+    line.push(b'\n');
+    line
 }
 
 fn refused(kind: RefusalKind, message: String, hint: &str) -> Reply {
@@ -265,22 +259,16 @@ fn random() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
-fn follow(ctx: &Arc<Ctx>, mut stream: UnixStream) {
+fn follow(ctx: &Arc<Ctx>, stream: &UnixStream) {
     let (grew, changes) = sync_channel(1);
     if ask(ctx, move |state| state.follow(grew)).is_none() {
         return;
     }
+    let changed = line(&Reply::Changed);
     // A first word, so that the follower reads whatever came before it was heard.
-    if !say(&mut stream, &Reply::Changed) {
-        return;
-    }
-    loop {
+    while send_now(stream, &changed) {
         match changes.recv_timeout(Duration::from_secs(5)) {
-            Ok(()) | Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-                if !say(&mut stream, &Reply::Changed) {
-                    return;
-                }
-            }
+            Ok(()) | Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
         }
     }

@@ -214,6 +214,40 @@ fn what_outlives_its_session_is_ended_before_it_can_ask() {
 }
 
 #[test]
+fn an_agent_takes_neither_threads_nor_connections_from_a_person() {
+    if python().is_none() {
+        return skip_unless_ci("no python3 opens connections by the hundred");
+    }
+    let room = Room::new();
+    let script = room.root().join("connect.py");
+    let text = r#"import glob, os, re, socket, sys
+folder = [f for f in glob.glob(sys.argv[1] + "/*") if os.path.exists(f + "/supervisor.sock")][0]
+os.chdir(folder)
+held, refused = [], 0
+for _ in range(300):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect("supervisor.sock")
+    held.append(s)
+    if len(held) > 100:
+        # Those before this one have been looked at, so the bound was reached long ago.
+        refused += b"as many connections" in s.makefile("rb").readline()
+pid = open("supervisor.lock").read()
+threads = re.search(r"Threads:\s+(\d+)", open("/proc/" + pid + "/status").read()).group(1)
+print(refused, threads)
+"#;
+    std::fs::write(&script, text).unwrap();
+    let seen = room.root().join("seen");
+    let run = format!("python3 '{}' '{}' > '{}'", script.display(), room.state().display(), seen.display());
+    let steps = conversations(json!({ "do": "run", "argv": ["sh", "-c", run] }));
+    // The run itself is followed by a person's command all the time.
+    room.run(&refs(&scripted(&room, "quick", steps))).expect(0);
+    let seen = std::fs::read_to_string(&seen).unwrap();
+    let figures: Vec<u64> = seen.split_whitespace().map(|figure| figure.parse().unwrap()).collect();
+    assert_eq!(figures[0], 200, "{seen}");
+    assert!(figures[1] < 60, "{seen}");
+}
+
+#[test]
 fn a_person_is_not_refused() {
     // The other side: the same commands from a process that no keeper started.
     let room = Room::new();
