@@ -250,32 +250,41 @@ impl Ledger {
     pub fn spent_since(&self, at_ms: u64) -> Result<Amount, StorageError> {
         let sql = "SELECT seq, run, at_ms, epoch, body, prev, sum FROM events WHERE at_ms >= ?1 \
                    AND (body LIKE '{\"event\":\"call\"%' OR body LIKE '{\"event\":\"granted\"%' OR body LIKE '{\"event\":\"session-exited\"%' OR body LIKE '{\"event\":\"session-ended\"%')";
-        let mut sessions: BTreeMap<(RunId, SessionId), (Amount, Amount)> = BTreeMap::new();
+        #[derive(Default)]
+        struct Spent {
+            granted: Amount,
+            charged: Amount,
+            exited: bool,
+        }
+        let mut sessions: BTreeMap<(RunId, SessionId), Spent> = BTreeMap::new();
         for Entry { run, event, .. } in self.entries(sql, [at_ms], false)? {
             match event {
                 Event::Granted { session, amount } => {
-                    let (granted, _) = sessions.entry((run, session)).or_default();
-                    *granted = granted.plus(amount);
+                    let spent = sessions.entry((run, session)).or_default();
+                    spent.granted = spent.granted.plus(amount);
                 }
                 Event::Call { session, row: Some(row), .. } => {
-                    let (_, charged) = sessions.entry((run, session)).or_default();
-                    *charged = charged.plus(row.charged);
+                    let spent = sessions.entry((run, session)).or_default();
+                    spent.charged = spent.charged.plus(row.charged);
                 }
-                Event::SessionExited { session, exit } if exit.end != SessionEnd::Interrupted => {
-                    let (granted, charged) = sessions.entry((run, session)).or_default();
-                    *granted = *charged;
+                Event::SessionExited { session, exit } => {
+                    let spent = sessions.entry((run, session)).or_default();
+                    spent.exited = true;
+                    if exit.end != SessionEnd::Interrupted {
+                        spent.granted = spent.charged;
+                    }
                 }
-                // Before format 5 the end was the exit. A lane that was lost says nothing of its calls.
-                Event::SessionEnded { session, end, .. }
-                    if !matches!(end, SessionEnd::Interrupted | SessionEnd::LaneLost) =>
-                {
-                    let (granted, charged) = sessions.entry((run, session)).or_default();
-                    *granted = *charged;
+                // Before format 5 the end was the exit. Since then the end says what became of the lane, not of the calls.
+                Event::SessionEnded { session, end, .. } if end != SessionEnd::Interrupted => {
+                    let spent = sessions.entry((run, session)).or_default();
+                    if !spent.exited {
+                        spent.granted = spent.charged;
+                    }
                 }
                 _ => {}
             }
         }
-        Ok(sessions.values().fold(Amount::ZERO, |sum, (granted, charged)| sum.plus(granted.max(*charged))))
+        Ok(sessions.values().fold(Amount::ZERO, |sum, spent| sum.plus(spent.granted.max(spent.charged))))
     }
 
     /// Runs whose result was merged, with the merge, if nothing was written about them since.

@@ -248,3 +248,37 @@ fn runs_that_were_merged_are_known_by_the_time_of_their_last_entry() {
     assert_eq!(ledger.merged_before(2002).expect("a list"), [(run(1), commit.clone())]);
     assert_eq!(ledger.merged_before(3000).expect("a list"), [(run(1), commit.clone()), (run(3), commit)]);
 }
+
+/// What an interrupted session was granted counts as spent, whatever its checkpoint finds later.
+#[test]
+fn b3_the_end_of_a_lane_gives_no_grant_of_an_interrupted_session_back() {
+    use agentops_core::run::SessionExit;
+    let session: SessionId = "implement/one/1".parse().expect("a session");
+    let spent = |exit: SessionEnd, end: SessionEnd| {
+        let (_folder, path) = file();
+        let mut ledger = Ledger::open(&path).expect("a ledger");
+        let exit = SessionExit { end: exit, detail: None, message: None, trail: None, transcript: None, said: None };
+        let (of, amount) = (session.clone(), Amount { tokens: 700, ..Amount::ZERO });
+        let ended = Event::SessionEnded {
+            session: session.clone(),
+            end,
+            checkpoint: None,
+            changed: 0,
+            dropped: 0,
+            artifacts: Default::default(),
+            hand_over: None,
+            transcript: None,
+            detail: None,
+            said: None,
+            omitted: None,
+        };
+        let exited = Event::SessionExited { session: session.clone(), exit: Box::new(exit) };
+        let events = [Event::Granted { session: of, amount }, exited, ended];
+        ledger.append(&events.map(|event| row(1, event))).expect("an append");
+        ledger.spent_since(0).expect("a sound ledger").tokens
+    };
+    assert_eq!(spent(SessionEnd::Interrupted, SessionEnd::Interrupted), 700);
+    assert_eq!(spent(SessionEnd::Interrupted, SessionEnd::Filtered), 700);
+    assert_eq!(spent(SessionEnd::Interrupted, SessionEnd::LaneLost), 700);
+    assert_eq!(spent(SessionEnd::Completed, SessionEnd::Completed), 0);
+}
