@@ -129,10 +129,11 @@ pub(super) fn salvage(ctx: &Arc<Ctx>, state: &State, session: &SessionId) -> std
 fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Receiver<Incoming>) -> Act<Left> {
     let refused = |words: String| Ok(Left { end: SessionEnd::Refused, detail: Some(words), ..Left::default() });
     let (lane, restored) = work::reopen_lane(ctx, &job.state, &job.session.lane, &job.parent)?;
-    let earlier = job.state.sessions().filter(|(lane, _)| lane.id == job.session.lane);
+    let before = job.state.sessions().filter(|(lane, session)| lane.id == job.session.lane && session.id != job.session);
+    let before = before.map(|(_, session)| session).filter(|session| session.end != Some(SessionEnd::NotStarted)).last();
     if let Some(commit) = &job.next.reset_to {
         lane.reset_to(&oid(commit)?)?;
-    } else if earlier.map(|(_, session)| session.dropped).sum::<u32>() > 0 {
+    } else if before.is_some_and(|session| session.dropped > 0) {
         // A lane that writes documents only: its other changes were counted, and are dropped here.
         lane.reset_to(&oid(&job.parent)?)?;
     }
@@ -199,10 +200,8 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
         route,
         env: ctx.env.variables.clone(),
     };
-    let launch = match driver.launch(&request) {
-        Ok(launch) => launch,
-        Err(e) => return Ok(Left { detail: Some(chain(&e)), ..Left::default() }),
-    };
+    // Its program was found when the run was planned, so this is a change of the machine: no agent has failed.
+    let launch = driver.launch(&request).map_err(std::io::Error::other)?;
     let ports = work::lane_ports(ctx, &job.run, &job.session.lane)?;
     let mut env = work::lane_env(ctx, &job.run, &job.session.lane, &ports, &added);
     env.retain(|(name, _)| !launch.env_remove.contains(name) && !launch.env.iter().any(|(set, _)| set == name));
@@ -249,6 +248,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
         deadline: None,
         transcript,
         left: Left::default(),
+        not_started: false,
         wire: lane_behind.map(|lane| wire::Behind::new(lane, loose)),
     };
     if let Some(why) = past {
@@ -260,7 +260,11 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
         let _gone = running.keeper.close_stdin();
     }
     running.drive();
+    let not_started = running.not_started;
     let left = running.close();
+    if not_started {
+        return Err(std::io::Error::other(left.detail.unwrap_or_default()).into());
+    }
     Ok(left)
 }
 
@@ -346,6 +350,8 @@ struct Running<'a> {
     deadline: Option<Instant>,
     transcript: Transcript,
     left: Left,
+    /// The keeper could not start the agent program.
+    not_started: bool,
     /// The session's lane behind the gateway; `None`: the driver's events are all that is known.
     wire: Option<wire::Behind>,
 }
@@ -382,7 +388,10 @@ impl Running<'_> {
                 }
                 Incoming::Keeper(FromKeeper::Ended(ended), _) => return self.ended(&ended),
                 Incoming::Keeper(FromKeeper::NotStarted { message }, _) => {
-                    self.left.detail = Some(format!("the agent program could not be started: {message}"));
+                    let words = format!("the agent program could not be started: {message}");
+                    let notes = self.left.detail.take().map(|notes| format!("{notes}\n"));
+                    self.left.detail = Some(notes.unwrap_or_default() + &words);
+                    self.not_started = true;
                     return;
                 }
                 Incoming::Keeper(FromKeeper::Gone { why }, _) => {

@@ -1,6 +1,7 @@
 //! What a run cannot settle by itself: it waits, or it asks a person, and goes on from there without losing anything.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use agentops_core::run::{Event, Key, SessionEnd};
@@ -118,6 +119,38 @@ fn r11_a_lost_prompt_says_that_the_run_cannot_go_on() {
             "{detail}"
         );
     }
+}
+
+/// An agent program that cannot be started has not failed: no retry is used up, and a person is asked at once.
+#[test]
+fn r2_an_agent_that_could_not_be_started_has_not_failed() {
+    let room = Room::new();
+    let program = room.root().join("agent");
+    let write = |first_line: &str| {
+        std::fs::write(&program, format!("{first_line}\necho done > done.txt\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    write("#!/no/such/interpreter");
+    for agent in ["implement", "close-out"] {
+        let settings = format!("settings:\n  program: {}\n  model: none", program.display());
+        let file = format!("---\nname: {agent}\ndescription: Works.\ndriver: command\n{settings}\n---\nYou work.\n");
+        room.file(&format!(".agentops/agents/{agent}.md"), &file);
+    }
+    let args = ["run", "write done.txt", "--workflow=quick", "--approve=all", "--json"];
+    let dry = room.run(&[&args[..], &["--dry-run"]].concat()).expect(0).json();
+    let trust = format!("--trust={}", dry["subject"]["hash"].as_str().unwrap());
+    let view = room.run(&[&args[..], &[&trust]].concat()).expect(4).json();
+    assert_eq!(view["status"]["decision"]["kind"], "not-started");
+    assert!(view["detail"].as_str().unwrap().contains("could not be started"), "{view:#}");
+    std::fs::remove_file(&program).unwrap();
+    let view = resume(&room, &view, 4);
+    assert_eq!(view["status"]["decision"]["kind"], "not-started");
+    write("#!/bin/sh");
+    // The last phase has nobody who writes its document.
+    let view = resume(&room, &view, 4);
+    let sessions = view["phases"][0]["lanes"][0]["sessions"].as_array().unwrap();
+    let ends: Vec<_> = sessions.iter().map(|session| session["end"].as_str().unwrap()).collect();
+    assert_eq!(ends, ["not-started", "not-started", "completed"], "{view:#}");
 }
 
 #[test]
