@@ -40,6 +40,7 @@ pub struct RunEnvironment {
     /// Environments that the run had before, where their secrets differ.
     earlier: Vec<Environment>,
     redactor: Redactor,
+    lent: bool,
 }
 
 impl Default for RunEnvironment {
@@ -53,13 +54,19 @@ impl RunEnvironment {
     #[must_use]
     pub fn of_variables(variables: Environment) -> Self {
         let redactor = redactor([&variables]);
-        Self { variables, user: UserConfig::default(), config: PathBuf::new(), earlier: Vec::new(), redactor }
+        Self { variables, user: UserConfig::default(), config: PathBuf::new(), earlier: Vec::new(), redactor, lent: true }
     }
 
     /// Knows the secrets of this environment and of those before it.
     #[must_use]
     pub fn redactor(&self) -> &Redactor {
         &self.redactor
+    }
+
+    /// Whether a command lent it. Without that, nobody knows what the run's secrets are.
+    #[must_use]
+    pub fn is_lent(&self) -> bool {
+        self.lent
     }
 
     /// The user's folders, with the settings folder that came with this environment.
@@ -106,7 +113,7 @@ impl Environments {
             return Ok(Arc::clone(shared));
         }
         let redactor = redactor(earlier.iter().chain([&variables]));
-        Ok(Arc::new(RunEnvironment { variables, user, config, earlier, redactor }))
+        Ok(Arc::new(RunEnvironment { variables, user, config, earlier, redactor, lent: true }))
     }
 
     /// Gives a run its environment, in place of the one it had.
@@ -125,7 +132,7 @@ impl Environments {
     pub fn nobodys(&self) -> Arc<RunEnvironment> {
         let known = self.lock();
         let all = known.values().flat_map(|run| run.earlier.iter().chain([&run.variables]));
-        Arc::new(RunEnvironment { redactor: redactor(all), ..RunEnvironment::default() })
+        Arc::new(RunEnvironment { redactor: redactor(all), lent: false, ..RunEnvironment::default() })
     }
 
     /// The run has ended, or was not started after all.

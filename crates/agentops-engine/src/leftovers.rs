@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use agentops_core::id::RunId;
+use agentops_core::run::State;
 use agentops_git::temporary;
 
 use crate::ledger::Ledger;
@@ -16,7 +17,7 @@ use crate::routing;
 use crate::world::StorageError;
 
 /// Removes it. What cannot be removed is only untidy.
-pub(crate) fn remove(ctx: &Ctx, ended: &[RunId]) {
+pub(crate) fn remove(ctx: &Ctx, ended: &[(RunId, Option<State>)]) {
     ctx.repo.sweep();
     ctx.blobs.sweep();
     temporary::sweep_names(&ctx.paths.scratch(), |_| true);
@@ -25,23 +26,24 @@ pub(crate) fn remove(ctx: &Ctx, ended: &[RunId]) {
         name.starts_with(routing::PART) || name.starts_with("routing.") && name.ends_with(".part")
     };
     temporary::sweep_names(ctx.paths.root(), is_cache);
-    for run in ended {
+    for (run, state) in ended {
         let folder = ctx.paths.lanes(run);
         // A merge that is being tested works there.
         if let Some(_held) = hold(&folder) {
-            perform::remove_lanes(ctx, run);
+            perform::remove_lanes(ctx, run, state.as_ref());
         }
     }
 }
 
-/// Runs that have ended, or that the ledger does not know, and still have a folder for lanes.
-pub(crate) fn ended_runs(paths: &Paths, ledger: &mut Ledger) -> Result<Vec<RunId>, StorageError> {
+/// Runs that have ended, or that the ledger does not know (`None`), and still have a folder for lanes.
+pub(crate) fn ended_runs(paths: &Paths, ledger: &mut Ledger) -> Result<Vec<(RunId, Option<State>)>, StorageError> {
     let entries = fs::read_dir(paths.all_lanes()).into_iter().flatten().flatten();
     let runs: Vec<RunId> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     let mut ended = Vec::new();
     for run in runs {
-        if ledger.state(&run)?.is_none_or(|state| state.outcome.is_some()) {
-            ended.push(run);
+        let state = ledger.state(&run)?;
+        if state.as_ref().is_none_or(|state| state.outcome.is_some()) {
+            ended.push((run, state));
         }
     }
     Ok(ended)

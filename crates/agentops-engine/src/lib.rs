@@ -32,3 +32,7 @@ pub mod view;
 pub mod wire;
 pub mod withheld;
 pub mod world;
+
+#[cfg(test)]
+#[path = "../tests/simulator/fixture.rs"]
+mod fixture;

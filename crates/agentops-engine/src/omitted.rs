@@ -60,6 +60,14 @@ impl Omissions {
         self.items.iter().filter(|item| !self.accepted.contains(item))
     }
 
+    /// The number of unseen entries in place of the entries.
+    pub(crate) fn counted(self) -> Self {
+        let unseen = self.unseen().count();
+        let reason = format!("{unseen} paths or commits, in the lane alone");
+        let items = (unseen > 0).then(|| OmittedItem { path: "…".into(), reason }).into_iter().collect();
+        Self { items, ..self }
+    }
+
     /// Whether one of these paths was not accepted before.
     pub(crate) fn has_unseen(&self, paths: &[PathBuf], blobs: &Blobs) -> bool {
         paths

@@ -223,7 +223,12 @@ impl Processes for Performer {
             Action::Checkpoint { session, writes, parent, exit } => {
                 let job =
                     session::Checkpoint { run: run.clone(), state: state.clone(), session, writes, parent, exit: *exit };
-                self.act(run, key, move |ctx| session::checkpoint(ctx, &job));
+                self.act(run, key, move |ctx| {
+                    session::checkpoint(ctx, &job).map_err(|e| match job.state.cancelled {
+                        true => session::not_kept(ctx, &job, &e),
+                        false => e,
+                    })
+                });
             }
             Action::Merge { phase, onto, base, heads } => {
                 let run_id = run.clone();
@@ -264,8 +269,8 @@ impl Processes for Performer {
             Action::CloseLanes => {
                 self.sessions.retain(|(of, _), _| of != run);
                 self.gates.remove(run);
-                let run_id = run.clone();
-                self.act(run, key, move |ctx| Ok(work::close_lanes(ctx, &run_id)));
+                let (run_id, stay) = (run.clone(), work::lanes_that_stay(state));
+                self.act(run, key, move |ctx| Ok(work::close_lanes(ctx, &run_id, &stay)));
             }
             Action::End { .. } => {}
         }
@@ -335,13 +340,14 @@ pub fn test_commit(
     // A supervisor that starts meanwhile must not take this for a leftover.
     let _held = leftovers::hold(&lanes);
     let tested = gate::test(&ctx, state, &commit(merged)?);
-    remove_lanes(&ctx, run);
+    remove_lanes(&ctx, run, Some(state));
     tested
 }
 
-/// Removes the lanes of a run that has ended, and their folder.
-pub(crate) fn remove_lanes(ctx: &Ctx, run: &RunId) {
-    work::close_lanes(ctx, run);
+/// Removes the lanes of a run that has ended, except those that stay, and their folder. `state`: what the ledger knows of it.
+pub(crate) fn remove_lanes(ctx: &Ctx, run: &RunId, state: Option<&State>) {
+    let stay = state.map(work::lanes_that_stay).unwrap_or_default();
+    work::close_lanes(ctx, run, &stay);
 }
 
 impl Ctx {

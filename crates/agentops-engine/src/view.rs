@@ -163,6 +163,9 @@ pub struct LaneView {
     pub sessions: Vec<SessionView>,
     /// Names of its documents.
     pub documents: Vec<String>,
+    /// The run has ended and its work tree was not removed, because it holds work that no checkpoint holds.
+    #[serde(default)]
+    pub stays: bool,
 }
 
 /// One session.
@@ -338,6 +341,7 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
             review,
             budget: SpentView::lane(state, lane),
             documents: lane.artifacts.keys().cloned().collect(),
+            stays: state.outcome.is_some() && lane.holds_unkept_work(),
             sessions: lane
                 .sessions
                 .iter()

@@ -42,6 +42,10 @@ const OMITTED_LINES_MAX: usize = 10;
 fn omitted(view: &RunView, printer: &Printer) -> Vec<String> {
     let mut lines = Vec::new();
     for (phase, lane) in view.phases.iter().flat_map(|phase| phase.lanes.iter().map(move |lane| (phase, lane))) {
+        if lane.stays {
+            let words = "is not removed: it holds work that no checkpoint holds, and `agentops show` says where it is";
+            lines.push(line(printer, "33", "lane stays", &format!("{}/{} {words}", phase.name, lane.name)));
+        }
         let Some(session) = lane.sessions.last() else { continue };
         let mut texts: Vec<String> =
             session.omitted.iter().take(OMITTED_LINES_MAX).map(|item| format!("{}: {}", item.path, item.reason)).collect();

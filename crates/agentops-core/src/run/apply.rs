@@ -16,6 +16,9 @@ mod session;
 
 use session::measure;
 
+/// Failed checkpoints of a session after which a cancelled run ends without one. The lane stays then.
+const CANCELLED_CHECKPOINTS_MAX: u32 = 2;
+
 /// An event that does not fit the state it is applied to. From a ledger it means damage; from a person it means that what
 /// they answered is no longer asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -209,7 +212,7 @@ impl State {
                 self.ended(|key| *key == Key::Publish, "published")?;
                 self.published = Some(commit.clone());
             }
-            Event::ActionFailed { key, detail } => self.action_failed(key, detail)?,
+            Event::ActionFailed { key, detail } => self.action_failed(key, detail, at_ms)?,
             Event::LanesClosed => {
                 self.ended(|key| *key == Key::CloseLanes, "lanes-closed")?;
                 self.lanes_closed = true;
@@ -353,8 +356,15 @@ impl State {
     }
 
     /// A step of ours failed. What it is about waits for a person; nothing that had ended before runs again.
-    fn action_failed(&mut self, key: &Key, detail: &BlobId) -> Result<(), Illegal> {
+    fn action_failed(&mut self, key: &Key, detail: &BlobId, at_ms: u64) -> Result<(), Illegal> {
         self.ended(|begun| begun == key, "action-failed")?;
+        self.count_failure(key)?;
+        if let Key::Checkpoint { session, .. } = key
+            && self.cancelled
+            && self.live(session, "action-failed")?.checkpoint_failures >= CANCELLED_CHECKPOINTS_MAX
+        {
+            return self.leave_lane(session, detail, at_ms);
+        }
         let (scope, phase, place) = match key {
             Key::Open { lane, .. } | Key::Backoff { lane, .. } => {
                 (DecisionScope::Lane, lane.phase.clone(), Some(lane.lane.clone()))
@@ -374,7 +384,6 @@ impl State {
                 (DecisionScope::Run, self.created.workflow.phases[index].name.clone(), None)
             }
         };
-        self.count_failure(key)?;
         let kind = match key {
             Key::Checkpoint { .. } => DecisionKind::CheckpointFailed,
             _ => DecisionKind::ActionFailed,

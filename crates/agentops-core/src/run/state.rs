@@ -264,6 +264,8 @@ pub struct SessionState {
     pub exit: Option<Box<SessionExit>>,
     /// How often its lane could not be kept.
     pub checkpoint_failures: u32,
+    /// Its run was cancelled, and its checkpoint failed: what it did is in its lane alone.
+    pub not_kept: bool,
     /// How it ended; set when its lane is kept.
     pub end: Option<SessionEnd>,
     /// The lane's files at its end.
@@ -456,6 +458,20 @@ impl LaneState {
         }
     }
 
+    /// Its newest session in which an agent ran.
+    #[must_use]
+    pub fn newest_that_ran(&self) -> Option<&SessionState> {
+        self.sessions.iter().rfind(|session| session.end.is_some_and(|end| end != SessionEnd::NotStarted))
+    }
+
+    /// Whether its files hold work that no checkpoint holds and that no person has accepted as lost.
+    #[must_use]
+    pub fn holds_unkept_work(&self) -> bool {
+        let omitted = self.newest_that_ran().and_then(|session| session.omitted.as_ref());
+        let omits = omitted.is_some_and(|omitted| omitted.unseen > 0 && self.accepted.as_ref() != Some(&omitted.list));
+        omits || self.sessions.iter().any(|session| session.not_kept)
+    }
+
     /// The session that has not ended.
     #[must_use]
     pub fn live(&self) -> Option<&SessionState> {
@@ -517,6 +533,11 @@ impl State {
             total.add(session.usage);
         }
         total
+    }
+
+    /// Lanes whose work trees are not removed when the run ends: see [`LaneState::holds_unkept_work`].
+    pub fn lanes_that_stay(&self) -> impl Iterator<Item = &LaneState> {
+        self.phases.iter().flat_map(PhaseState::all_lanes).filter(|lane| lane.holds_unkept_work())
     }
 
     /// Whether a person is asked about this lane, or about the whole run.

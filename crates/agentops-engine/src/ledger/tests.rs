@@ -3,10 +3,8 @@
 use rusqlite::Connection;
 
 use super::*;
+use crate::fixture;
 use crate::world::Row;
-
-#[path = "../../tests/simulator/fixture.rs"]
-mod fixture;
 
 fn run(bits: u64) -> RunId {
     RunId::from_bits(bits)

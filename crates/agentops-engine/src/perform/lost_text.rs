@@ -24,8 +24,48 @@ pub(super) fn required(blobs: &Blobs, id: &BlobId, what: &str, run: &RunId) -> R
 }
 
 /// Missing, or no longer what its name says.
-fn is_gone(error: &Error) -> bool {
+pub(super) fn is_gone(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData)
+}
+
+/// Reads what an exited session left in the blob store. What is gone counts as absent, and is remembered.
+pub(super) struct Optional<'a> {
+    blobs: &'a Blobs,
+    lost: Vec<String>,
+}
+
+impl<'a> Optional<'a> {
+    pub(super) fn new(blobs: &'a Blobs) -> Self {
+        Self { blobs, lost: Vec::new() }
+    }
+
+    /// The bytes; `None` where there are none or they are gone.
+    ///
+    /// # Errors
+    /// They are there and cannot be read.
+    pub(super) fn bytes(&mut self, id: Option<&BlobId>, what: &str) -> Result<Option<Vec<u8>>> {
+        let Some(id) = id else { return Ok(None) };
+        match self.blobs.get(id) {
+            Err(e) if is_gone(&e) => {
+                self.lost.push(format!("{what} is lost: its text {id} is gone from the state folder"));
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
+    }
+
+    /// The same as a text.
+    ///
+    /// # Errors
+    /// As [`Self::bytes`].
+    pub(super) fn text(&mut self, id: Option<&BlobId>, what: &str) -> Result<Option<String>> {
+        Ok(self.bytes(id, what)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// A line for each text that is gone.
+    pub(super) fn lost(self) -> Vec<String> {
+        self.lost
+    }
 }
 
 /// Reads texts that a session can do without, and remembers those that are gone.

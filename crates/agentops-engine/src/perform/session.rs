@@ -30,7 +30,7 @@ mod left;
 mod transcript;
 mod wire;
 
-pub(super) use left::{Checkpoint, checkpoint};
+pub(super) use left::{Checkpoint, checkpoint, not_kept};
 use left::{Left, clear_hand_over};
 use transcript::Transcript;
 

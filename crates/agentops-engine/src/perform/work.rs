@@ -294,13 +294,20 @@ pub(super) fn publish(ctx: &Ctx, run: &RunId, result: &Commit) -> Act<Event> {
     Ok(Event::Published { commit: result.clone() })
 }
 
-/// Removes the run's work trees. What cannot be removed stays and is told in the log: it must not keep a run from ending.
-pub(super) fn close_lanes(ctx: &Ctx, run: &RunId) -> Event {
+/// Names of the lanes of a run that hold work which is nowhere else.
+pub(super) fn lanes_that_stay(state: &State) -> Vec<String> {
+    state.lanes_that_stay().map(|lane| lane_name(&state.created.run, &lane.id)).collect()
+}
+
+/// Removes the run's work trees except `stay`. What cannot be removed is named in the log: it must not keep a run from ending.
+pub(super) fn close_lanes(ctx: &Ctx, run: &RunId, stay: &[String]) -> Event {
     let folder = ctx.paths.lanes(run);
     let removed = || -> Result<(), GitError> {
         for lane in lanes::list(&ctx.repo, &folder)? {
-            lanes::remove(&ctx.repo, &lane)?;
-            boundary("lane-after-remove");
+            if !stay.iter().any(|name| name == lane.name()) {
+                lanes::remove(&ctx.repo, &lane)?;
+                boundary("lane-after-remove");
+            }
         }
         // A gate's lane whose removal was cut short is none of the complete ones.
         lanes::clear_leftovers(&ctx.repo)

@@ -129,7 +129,13 @@ pub fn cancel(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8,
     }
     let rest = live::follow_for(context, &context.texts(), &run, CANCEL_WAIT)?;
     match rest.view.status {
-        Status::Cancelled => done(printer, &run, "cancelled; checkpoints are kept under refs/agentops/"),
+        Status::Cancelled => {
+            if rest.view.phases.iter().flat_map(|phase| &phase.lanes).any(|lane| lane.stays) {
+                let words = "note: a lane with work that no checkpoint holds was not removed";
+                printer.note(&format!("{words}; `agentops show {run}` names it"));
+            }
+            done(printer, &run, "cancelled; checkpoints are kept under refs/agentops/")
+        }
         _ if !live::at_rest(&rest.view.status) => {
             let words = format!(
                 "the run will end as cancelled; still under way: {}. `agentops show {run}` says when it has ended",

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use agentops_core::run::{Event, Key, SessionEnd};
@@ -221,9 +222,8 @@ fn files_with_a_content_filter_need_a_decision_and_never_reach_the_branch_raw() 
     assert_eq!(room.git(&["show", &format!("{}:picture.bin", kept.lines().next().unwrap())]), "raw", "but it is kept");
 }
 
-#[test]
-fn p6_work_that_no_checkpoint_holds_is_named_and_needs_a_decision() {
-    let room = Room::new();
+/// `quick`, whose first session makes a repository with a history of its own in its lane.
+fn with_nested_repository() -> Value {
     let mut script = quick_script();
     let git = |args: &str| {
         let argv: Vec<&str> =
@@ -237,12 +237,22 @@ fn p6_work_that_no_checkpoint_holds_is_named_and_needs_a_decision() {
         git("-C web commit -q -m first"),
     ];
     script[0]["steps"].as_array_mut().unwrap().extend(steps);
-    let view = run(&room, "quick", script, 4);
+    script
+}
+
+/// The folder of the lane that a detail names.
+fn lane_of(detail: &str) -> PathBuf {
+    detail.split_once('(').and_then(|(_, rest)| rest.split_once(')')).unwrap().0.into()
+}
+
+#[test]
+fn p6_work_that_no_checkpoint_holds_is_named_and_needs_a_decision() {
+    let room = Room::new();
+    let view = run(&room, "quick", with_nested_repository(), 4);
     assert_eq!(view["status"]["decision"]["kind"], "work-omitted");
     let detail = view["detail"].as_str().unwrap();
-    let lane = detail.split_once('(').and_then(|(_, rest)| rest.split_once(')')).unwrap().0;
     assert!(detail.contains("- web: "), "{detail}");
-    assert!(std::path::Path::new(lane).join("web/.git").exists(), "the lane is kept until a person decides");
+    assert!(lane_of(detail).join("web/.git").exists(), "the lane is kept until a person decides");
     let session = &view["phases"][0]["lanes"][0]["sessions"][0];
     assert_eq!(session["omitted"][0]["path"], "web");
     let shown = room.run(&["show", view["run"].as_str().unwrap()]).expect(0).stdout;
@@ -251,6 +261,23 @@ fn p6_work_that_no_checkpoint_holds_is_named_and_needs_a_decision() {
     assert_eq!(ends(&view), ["completed"], "nothing is done again");
     let branch = view["branch"].as_str().unwrap();
     assert_eq!(room.git(&["show", &format!("{branch}:web/app.js")]), "1");
+}
+
+/// Neither the end of the run nor the next supervisor removes the only copy of that work.
+#[test]
+fn p6_a_lane_with_work_that_no_checkpoint_holds_outlives_its_cancelled_run() {
+    let room = Room::new();
+    let view = run(&room, "quick", with_nested_repository(), 4);
+    let (run, lane) = (view["run"].as_str().unwrap(), lane_of(view["detail"].as_str().unwrap()));
+    room.run(&["cancel", run]).expect(0);
+    let shown = room.run(&["show", run]).expect(0).stdout;
+    assert!(shown.contains("lane stays") && shown.contains(lane.to_str().unwrap()), "{shown}");
+    assert!(lane.join("web/.git").exists());
+    kill_process(Pid::from_raw(room.supervisor().unwrap()).unwrap(), Signal::KILL).unwrap();
+    room.await_supervisor();
+    // Starts another supervisor.
+    room.run(&["discard", run]).expect(0);
+    assert!(lane.join("web/.git").exists());
 }
 
 #[test]

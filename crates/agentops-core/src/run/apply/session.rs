@@ -68,6 +68,18 @@ impl State {
         Ok(())
     }
 
+    /// A cancelled run ends although this session's work could not be kept: its lane stays for a person.
+    pub(in crate::run) fn leave_lane(&mut self, id: &SessionId, detail: &BlobId, at_ms: u64) -> Result<(), Illegal> {
+        let session = self.live(id, "action-failed")?;
+        session.ended_at_ms = Some(at_ms);
+        session.end = Some(SessionEnd::Cancelled);
+        session.detail = Some(detail.clone());
+        session.transcript = session.exit.as_ref().and_then(|exit| exit.transcript.clone());
+        session.not_kept = true;
+        session.settle();
+        Ok(())
+    }
+
     /// Whatever was begun for a session that was still at work.
     fn no_longer_runs(&mut self, id: &SessionId) {
         self.begun.retain(|key| match key {
@@ -253,6 +265,7 @@ impl SessionState {
             stop: None,
             exit: None,
             checkpoint_failures: 0,
+            not_kept: false,
             end: None,
             checkpoint: None,
             changed: 0,
@@ -269,7 +282,7 @@ impl SessionState {
 impl LaneState {
     /// A person has seen what the newest checkpoint does not hold.
     pub(super) fn accept_omitted(&mut self) {
-        if let Some(omitted) = self.sessions.last().and_then(|session| session.omitted.as_ref()) {
+        if let Some(omitted) = self.newest_that_ran().and_then(|session| session.omitted.as_ref()) {
             self.accepted = Some(omitted.list.clone());
         }
     }

@@ -230,3 +230,25 @@ fn r11_a_cancelled_run_asks_about_its_end_and_not_for_an_approval() {
     world.go();
     assert_eq!(world.state.status(true), Status::Cancelled);
 }
+
+/// A person who cancels is asked once more, and then the run ends without the checkpoint.
+#[test]
+fn r11_a_cancelled_run_ends_although_a_checkpoint_fails_every_time() {
+    let (mut world, session, other) = two_lanes();
+    world.session_end(&other, SessionEnd::Completed, false);
+    world.append(exited(&session, SessionEnd::Completed));
+    let fail = |world: &mut World| {
+        let key = checkpoint_of(world, &session).expect("a checkpoint is due");
+        world.append(Event::Began { key: key.clone() });
+        world.append(Event::ActionFailed { key, detail: blob(9) });
+    };
+    fail(&mut world);
+    assert_eq!(kinds(&world), [DecisionKind::CheckpointFailed]);
+    world.append(Event::Intent(Intent::Cancel));
+    fail(&mut world);
+    assert!(kinds(&world).is_empty(), "nothing is asked any more");
+    let (_, left) = world.state.sessions().find(|(_, known)| known.id == session).expect("the session");
+    assert!(left.not_kept && left.end == Some(SessionEnd::Cancelled) && left.detail == Some(blob(9)));
+    assert!(world.go());
+    assert_eq!(world.state.status(true), Status::Cancelled);
+}

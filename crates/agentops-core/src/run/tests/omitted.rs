@@ -72,3 +72,31 @@ fn p6_after_filtered_files_the_lane_goes_on_from_everything_else() {
     let (lane, _) = world.state.sessions().find(|(_, known)| known.id == session).expect("the session");
     assert!(lane.head.is_none() && lane.next.reset_to.as_ref().is_some_and(|reset_to| *reset_to != checkpoint));
 }
+
+/// Such a run has no way on and asks nobody, so nothing may remove what only the lane holds.
+#[test]
+fn p6_a_lane_with_work_in_no_checkpoint_stays_when_its_run_fails_or_is_cancelled() {
+    let omitted = |unseen| Some(Omitted { list: blob(9), unseen });
+    for (end, unseen, cancels, stays) in [
+        (SessionEnd::UsageUnknown, 1, false, true),
+        (SessionEnd::Refused, 1, false, true),
+        (SessionEnd::UsageUnknown, 0, false, false),
+        (SessionEnd::Completed, 1, true, true),
+        (SessionEnd::Completed, 0, true, false),
+    ] {
+        let (mut world, session, _) = after_first_change(end, omitted(unseen));
+        if cancels {
+            world.append(Event::Intent(Intent::Cancel));
+        }
+        assert!(world.go());
+        assert!(world.state.outcome.is_some(), "{end:?}");
+        let lanes: Vec<_> = world.state.lanes_that_stay().map(|lane| lane.id.clone()).collect();
+        assert_eq!(lanes, if stays { vec![session.lane] } else { Vec::new() }, "{end:?} {unseen} {cancels}");
+    }
+    // What a person has accepted does not stay.
+    let (mut world, ..) = after_first_change(SessionEnd::Completed, omitted(1));
+    world.append(Event::Intent(Intent::Resume));
+    world.append(Event::Intent(Intent::Cancel));
+    assert!(world.go());
+    assert_eq!(world.state.lanes_that_stay().count(), 0);
+}

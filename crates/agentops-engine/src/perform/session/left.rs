@@ -11,8 +11,10 @@ use agentops_core::run::{Event, SessionEnd, SessionExit, State};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 use agentops_git::SalvagedCommit;
+use agentops_git::temporary::TempFile;
 
-use super::super::{Act, Ctx, bundle, commit, oid, work};
+use super::super::lost_text::Optional;
+use super::super::{Act, ActError, Ctx, bundle, chain, commit, oid, work};
 use crate::omitted::Omissions;
 
 /// Documents taken from a lane: how many, and how large each.
@@ -67,24 +69,33 @@ pub(crate) struct Checkpoint {
 
 /// Takes what is in the lane: documents, changes, the hand-over. It changes nothing in the lane that it would need again, so
 /// that it may be repeated after a failure or by another supervisor.
+///
+/// In a run that has no environment any more, which is a cancelled one, nothing of what the agent wrote is stored but the
+/// commit: the redactor does not know the run's secrets.
 pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
     let Checkpoint { run, state, session, writes, parent, exit } = job;
-    let (mut end, mut detail) = (exit.end, exit.detail.clone());
+    let mut end = exit.end;
     let path = ctx.paths.lane(run, &session.lane);
     if !std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
         return lane_lost(ctx, job, &path);
     }
-    let (lane, _restored) = work::reopen_lane(ctx, state, &session.lane, parent)?;
+    let (lane, restored) = work::reopen_lane(ctx, state, &session.lane, parent)?;
     if let Some(commit) = untouched_since(state, session) {
         lane.reset_to(&oid(commit)?)?;
     }
-    let text = |blob: &Option<BlobId>| blob.as_ref().map(|blob| ctx.blobs.text(blob)).transpose();
-    let message = text(&exit.message)?.unwrap_or_default();
+    let mut texts = Optional::new(&ctx.blobs);
+    let mut notes: Vec<String> = restored.into_iter().collect();
+    let message = texts.text(exit.message.as_ref(), "the agent's last message")?.unwrap_or_default();
     let out = lane.path().join(OUT_DIR);
-    if end == SessionEnd::Completed {
-        answer_as_document(state, session, &out, &message)?;
+    let mut artifacts = BTreeMap::new();
+    if ctx.env.is_lent() {
+        if end == SessionEnd::Completed {
+            answer_as_document(state, session, &out, &message)?;
+        }
+        artifacts = documents(ctx, &out)?;
+    } else {
+        notes.push("only the commit is kept: the run's environment went with its supervisor".to_owned());
     }
-    let mut artifacts = documents(ctx, &out)?;
     let written = artifacts.remove(HANDOVER_FILE);
 
     let parent = oid(parent)?;
@@ -101,13 +112,11 @@ pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
         Writes::Files => {
             let known = state.sessions().find(|(_, known)| known.id == *session).map(|(lane, _)| lane);
             let omissions = Omissions::of(&kept, &salvaged, known.and_then(|lane| lane.accepted.as_ref()), &ctx.blobs);
-            if omissions.has_unseen(&kept.filtered, &ctx.blobs) {
+            if goes_on_after(end) && omissions.has_unseen(&kept.filtered, &ctx.blobs) {
                 end = SessionEnd::Filtered;
             }
-            if let Some(words) = omissions.unseen_text(lane.path()) {
-                let before = text(&detail)?.map(|detail| format!("{detail}\n\n")).unwrap_or_default();
-                detail = Some(ctx.put(&(before + &words))?);
-            }
+            let omissions = if ctx.env.is_lent() { omissions } else { omissions.counted() };
+            notes.extend(omissions.unseen_text(lane.path()));
             omitted = omissions.store(&ctx.blobs)?;
             let name = format!("refs/agentops/runs/{run}/{}/{}", session.lane, session.ordinal);
             work::keep_ref(ctx, &name, kept.raw.as_ref().unwrap_or(&kept.commit))?;
@@ -117,29 +126,31 @@ pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
         // They are dropped when the lane's next session starts: until then this step may have to be repeated.
         Writes::Artifacts if count > 0 => {
             dropped = count;
-            if detail.is_none() {
-                detail = Some(ctx.put(&format!("changes outside {OUT_DIR}/ were dropped: {}", changes.join(", ")))?);
+            if exit.detail.is_none() && ctx.env.is_lent() {
+                notes.push(format!("changes outside {OUT_DIR}/ were dropped: {}", changes.join(", ")));
             }
         }
         Writes::Artifacts => {}
     }
-    if !salvaged.is_empty() {
-        let words = salvaged_words(ctx, &salvaged);
-        let before = text(&detail)?.map(|detail| format!("{detail}\n")).unwrap_or_default();
-        detail = Some(ctx.put(&format!("{before}{words}"))?);
+    if !salvaged.is_empty() && ctx.env.is_lent() {
+        notes.push(salvaged_words(ctx, &salvaged));
     }
-    let transcript = exit.transcript.as_ref().map(|blob| ctx.blobs.get(blob)).transpose()?;
     let hand_over = match end {
         SessionEnd::Completed | SessionEnd::Refused | SessionEnd::NotLoggedIn => None,
+        // No session comes after it.
+        _ if state.cancelled => None,
         SessionEnd::HandedOver if written.is_some() || !message.trim().is_empty() => {
-            let said = text(&written)?.unwrap_or(message);
+            let said = texts.text(written.as_ref(), "the hand-over")?.unwrap_or(message);
+            let transcript = texts.bytes(exit.transcript.as_ref(), "the transcript")?;
             let omitted = transcript.map(|bytes| bundle::left_out(run, session, &bytes, &said)).unwrap_or_default();
             Some(ctx.put(&format!("{}\n{omitted}", said.trim_end()))?)
         }
         _ => {
-            let draft = text(&written)?;
+            let draft = texts.text(written.as_ref(), "the draft of a hand-over")?;
+            let transcript = texts.bytes(exit.transcript.as_ref(), "the transcript")?;
             let told = transcript.and_then(|bytes| bundle::of_transcript(run, session, &bytes));
-            Some(ctx.put(&mechanical(end, text(&exit.trail)?, &changes, told, draft))?)
+            let trail = texts.text(exit.trail.as_ref(), "the list of what the agent did last")?;
+            Some(ctx.put(&mechanical(end, trail, &changes, told, draft))?)
         }
     };
     Ok(Event::SessionEnded {
@@ -151,10 +162,53 @@ pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
         artifacts,
         hand_over,
         transcript: exit.transcript.clone(),
-        detail,
+        detail: detail(ctx, exit, texts, notes)?,
         said: exit.said,
         omitted,
     })
+}
+
+/// The failed checkpoint of a cancelled run. The run may end with it, so it says where the work is.
+pub(crate) fn not_kept(ctx: &Ctx, job: &Checkpoint, error: &ActError) -> ActError {
+    let path = ctx.paths.lane(&job.run, &job.session.lane);
+    let words = format!("what session {} did is in {} alone: {}", job.session, path.display(), chain(error));
+    std::io::Error::other(words).into()
+}
+
+/// What a person should know: what the exit says, and notes on what was found since.
+fn detail(ctx: &Ctx, exit: &SessionExit, mut texts: Optional<'_>, notes: Vec<String>) -> Act<Option<BlobId>> {
+    let before = texts.text(exit.detail.as_ref(), "what was known of the session's end")?;
+    let lost = texts.lost();
+    if notes.is_empty() && lost.is_empty() {
+        return Ok(exit.detail.clone());
+    }
+    let all: Vec<String> = before.into_iter().chain(notes).chain(lost).collect();
+    Ok(Some(ctx.put(&all.join("\n"))?))
+}
+
+/// Whether the lane goes on by itself after such an end. Another end has its own question, fails the run, or says that nothing
+/// is known of the session's calls; then files with a content filter wait in the lane for the end of the next session.
+fn goes_on_after(end: SessionEnd) -> bool {
+    match end {
+        SessionEnd::Completed
+        | SessionEnd::HandedOver
+        | SessionEnd::Ceiling
+        | SessionEnd::HandOverTimeout
+        | SessionEnd::ContextLost
+        | SessionEnd::Hung
+        | SessionEnd::TimeLimit
+        | SessionEnd::Provider
+        | SessionEnd::Failed => true,
+        SessionEnd::UsageUnknown
+        | SessionEnd::Refused
+        | SessionEnd::Interrupted
+        | SessionEnd::NotLoggedIn
+        | SessionEnd::Cancelled
+        | SessionEnd::Filtered
+        | SessionEnd::Budget
+        | SessionEnd::NotStarted
+        | SessionEnd::LaneLost => false,
+    }
 }
 
 /// What the agent committed elsewhere than where its lane stands, for the session's detail.
@@ -181,10 +235,12 @@ fn lane_lost(ctx: &Ctx, job: &Checkpoint, path: &Path) -> Act<Event> {
         path.display(),
         job.parent.as_str()
     );
-    let text = |blob: &Option<BlobId>| blob.as_ref().map(|blob| ctx.blobs.text(blob)).transpose();
-    let transcript = exit.transcript.as_ref().map(|blob| ctx.blobs.get(blob)).transpose()?;
+    let mut texts = Optional::new(&ctx.blobs);
+    let transcript = texts.bytes(exit.transcript.as_ref(), "the transcript")?;
     let told = transcript.and_then(|bytes| bundle::of_transcript(&job.run, session, &bytes));
-    let hand_over = format!("{words}\n\n{}", mechanical(SessionEnd::LaneLost, text(&exit.trail)?, &[], told, None));
+    let trail = texts.text(exit.trail.as_ref(), "the list of what the agent did last")?;
+    let hand_over = format!("{words}\n\n{}", mechanical(SessionEnd::LaneLost, trail, &[], told, None));
+    let detail: Vec<String> = std::iter::once(words).chain(texts.lost()).collect();
     Ok(Event::SessionEnded {
         session: session.clone(),
         end: SessionEnd::LaneLost,
@@ -194,7 +250,7 @@ fn lane_lost(ctx: &Ctx, job: &Checkpoint, path: &Path) -> Act<Event> {
         artifacts: BTreeMap::new(),
         hand_over: Some(ctx.put(&hand_over)?),
         transcript: exit.transcript.clone(),
-        detail: Some(ctx.put(&words)?),
+        detail: Some(ctx.put(&detail.join("\n"))?),
         said: exit.said,
         omitted: None,
     })
@@ -223,9 +279,21 @@ fn answer_as_document(state: &State, session: &SessionId, out: &Path, said: &str
     });
     let Some(file) = wanted.filter(|file| !out.join(file).exists() && !said.trim().is_empty()) else { return Ok(()) };
     let text = if file.ends_with(".json") { json_in(said).unwrap_or(said) } else { said };
-    std::fs::create_dir_all(out)?;
-    let mut made = std::fs::File::options().write(true).create_new(true).open(out.join(file))?;
-    made.write_all(text.as_bytes())?;
+    write_document(out, file, text)
+}
+
+/// Writes a document that is there whole or not at all. The folder is the agent's: links are not followed.
+fn write_document(out: &Path, file: &str, text: &str) -> Act<()> {
+    match std::fs::symlink_metadata(out) {
+        Ok(meta) if !meta.is_dir() => return Ok(()),
+        Ok(_) => {}
+        Err(_) => std::fs::create_dir_all(out)?,
+    }
+    // Names with a dot are no documents.
+    let part = TempFile::make(out, ".part-")?;
+    part.file().write_all(text.as_bytes())?;
+    part.file().sync_all()?;
+    part.rename(&out.join(file))?;
     Ok(())
 }
 
@@ -286,3 +354,6 @@ fn mechanical(
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! Checkpoints of real lanes whose texts, environment or disk are gone.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use agentops_core::run::{Created, Event};
+use agentops_git::Repo;
+
+use super::*;
+use crate::blobs::Blobs;
+use crate::environment::{Environments, LentEnvironment};
+use crate::fixture;
+use crate::paths::Home;
+use crate::ports::Ports;
+use crate::slots::Slots;
+use crate::world::SystemClock;
+
+const DOCUMENT: &str = "plan.md";
+const SECRET: &str = "the-secret-of-this-run";
+
+/// A run with one open lane, and whether its environment is known.
+struct Room {
+    _folder: tempfile::TempDir,
+    ctx: Ctx,
+    job: Checkpoint,
+    lane: PathBuf,
+}
+
+impl Room {
+    fn new(exit: SessionExit) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("repo")).unwrap();
+        let files: [(&str, &[u8]); 1] = [(".gitattributes", b"*.raw filter=nobody\n")];
+        let repo = agentops_git::begin(&root.join("repo"), &files, "one\n").unwrap();
+        let home = Home { config: root.join("config"), state: root.join("state") };
+        let paths = home.repository(repo.id());
+        paths.make().unwrap();
+        let blobs = Blobs::open(&paths.blobs(), agentops_safe::Redactor::new([])).unwrap();
+        let parent: Commit = repo.head().unwrap().commit.as_str().parse().unwrap();
+        let created = fixture::created(1, &fixture::workflow(), blobs.put_text("a task").unwrap());
+        let created = Created { base: parent.clone(), ..created };
+        let (run, session) = (created.run.clone(), "implement/one/1".parse::<SessionId>().unwrap());
+        let state = State::first(&Event::Created(Box::new(created)), 1).unwrap();
+        let ctx = context(repo, paths, blobs);
+        let made = work::make_lane(&ctx, &state, &session.lane, &parent).unwrap();
+        let lane = made.path().to_owned();
+        let job = Checkpoint { run, state, session, writes: Writes::Files, parent, exit };
+        Self { _folder: folder, ctx, job, lane }
+    }
+
+    fn lend(&mut self) {
+        let variables = [("A_TOKEN".into(), SECRET.into())].into_iter().collect();
+        let lent = LentEnvironment { variables, config: "/nowhere".into() };
+        let environment = self.ctx.environments.prepare(lent, None).unwrap();
+        self.ctx.environments.lend(&self.job.run, environment);
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.lane.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// The end of the session and its detail.
+    fn checkpoint(&self) -> (Ended, String) {
+        let ctx = self.ctx.of_run(&self.job.run);
+        match checkpoint(&ctx, &self.job).unwrap() {
+            Event::SessionEnded { end, checkpoint, changed, artifacts, hand_over, detail, omitted, .. } => {
+                let unseen = omitted.map_or(0, |omitted| omitted.unseen);
+                let detail = detail.map(|detail| ctx.blobs.text(&detail).unwrap()).unwrap_or_default();
+                assert!(checkpoint.is_some());
+                (Ended { end, changed, artifacts: artifacts.len(), hand_over: hand_over.is_some(), unseen }, detail)
+            }
+            event => panic!("{event:?}"),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Ended {
+    end: SessionEnd,
+    changed: u32,
+    artifacts: usize,
+    hand_over: bool,
+    unseen: u32,
+}
+
+fn context(repo: Repo, paths: crate::paths::Paths, blobs: Blobs) -> Ctx {
+    Ctx {
+        repo,
+        clock: SystemClock::default(),
+        exe: "/nowhere/agentops".into(),
+        env: Arc::default(),
+        environments: Arc::new(Environments::default()),
+        tell: channel().0,
+        gateways: Arc::default(),
+        slots: Slots::new(paths.slots(), 1),
+        slot: None,
+        ports: Ports::new(paths.ports()),
+        blobs,
+        paths,
+    }
+}
+
+fn exit(end: SessionEnd, text: Option<&BlobId>) -> SessionExit {
+    let text = text.cloned();
+    SessionExit { end, detail: text.clone(), message: text.clone(), trail: text.clone(), transcript: text, said: None }
+}
+
+/// Without this the checkpoint of such a session fails for ever, and its run can neither go on nor be cancelled.
+#[test]
+fn r11_a_checkpoint_goes_on_without_the_lost_texts_of_its_session_and_names_them() {
+    for (end, lost) in [
+        (SessionEnd::Completed, ["last message", "what was known"].as_slice()),
+        (SessionEnd::HandedOver, &["last message", "what was known", "transcript", "what the agent did last"]),
+        (SessionEnd::Failed, &["last message", "what was known", "transcript", "what the agent did last"]),
+    ] {
+        let mut room = Room::new(exit(end, Some(&fixture::blob(9))));
+        room.lend();
+        room.write("work.txt", "work");
+        let (ended, detail) = room.checkpoint();
+        let hand_over = end != SessionEnd::Completed;
+        assert_eq!(ended, Ended { end, changed: 1, artifacts: 0, hand_over, unseen: 0 });
+        assert!(lost.iter().all(|lost| detail.contains(lost)) && detail.lines().count() == lost.len(), "{detail}");
+    }
+}
+
+/// The run's supervisor died, and its cancelling lends no environment: no redactor knows its secrets.
+#[test]
+fn s6_a_cancelled_run_without_its_environment_stores_no_text_of_its_agent() {
+    let mut room = Room::new(exit(SessionEnd::Interrupted, None));
+    room.job.state.cancelled = true;
+    room.write("work.txt", SECRET);
+    room.write(&format!("{OUT_DIR}/findings.md"), SECRET);
+    room.write(&format!("{SECRET}.raw"), "a file with a content filter");
+    let (ended, detail) = room.checkpoint();
+    let end = SessionEnd::Interrupted;
+    // What the checkpoint does not hold keeps the lane from being removed, also without its name.
+    assert_eq!(ended, Ended { end, changed: 1, artifacts: 0, hand_over: false, unseen: 1 });
+    assert!(detail.contains("only the commit is kept") && detail.contains("in the lane alone"), "{detail}");
+    for blob in std::fs::read_dir(room.ctx.paths.blobs()).unwrap() {
+        let text = std::fs::read_to_string(blob.unwrap().path()).unwrap();
+        assert!(!text.contains(SECRET), "{text}");
+    }
+}
+
+/// Filtered files ask a person only where the lane would go on by itself.
+#[test]
+fn p6_filtered_files_hide_no_other_end_of_a_session() {
+    for (end, becomes) in [
+        (SessionEnd::Completed, SessionEnd::Filtered),
+        (SessionEnd::Failed, SessionEnd::Filtered),
+        (SessionEnd::UsageUnknown, SessionEnd::UsageUnknown),
+        (SessionEnd::Refused, SessionEnd::Refused),
+        (SessionEnd::Interrupted, SessionEnd::Interrupted),
+    ] {
+        let mut room = Room::new(exit(end, None));
+        room.lend();
+        room.write("a.raw", "a file with a content filter");
+        let (ended, detail) = room.checkpoint();
+        assert_eq!((ended.end, ended.unseen), (becomes, 1), "{end:?}");
+        assert!(detail.contains("a.raw"), "{detail}");
+    }
+}
+
+/// What a full disk or a kill leaves of a document must not be taken for the document by the repeated checkpoint.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "only another process can be held to a size of its files")]
+fn r5_a_document_that_was_not_written_whole_is_not_there() {
+    if let Some(out) = std::env::var_os("AGENTOPS_TEST_OUT") {
+        // Ends with this process: the file may have 8 KiB at most.
+        write_document(Path::new(&out), DOCUMENT, &"x".repeat(64 << 10)).unwrap();
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let me = std::env::current_exe().unwrap();
+    let name = "perform::session::left::tests::r5_a_document_that_was_not_written_whole_is_not_there";
+    let limited = format!("ulimit -c 0; ulimit -f 8; exec '{}' --exact {name}", me.display());
+    let ran = std::process::Command::new("sh").args(["-c", &limited]).env("AGENTOPS_TEST_OUT", &out).output().unwrap();
+    assert!(!ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+    assert!(out.is_dir(), "{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(!out.join(DOCUMENT).exists());
+    write_document(&out, DOCUMENT, "whole").unwrap();
+    assert_eq!(std::fs::read_to_string(out.join(DOCUMENT)).unwrap(), "whole");
+}
+
+#[test]
+fn s3_a_document_is_written_into_the_lane_whatever_its_agent_linked() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = dir.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let out = dir.path().join("out");
+    std::os::unix::fs::symlink(&elsewhere, &out).unwrap();
+    write_document(&out, DOCUMENT, "x").unwrap();
+    assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+    std::fs::remove_file(&out).unwrap();
+    std::fs::create_dir(&out).unwrap();
+    std::os::unix::fs::symlink(elsewhere.join("new"), out.join(DOCUMENT)).unwrap();
+    write_document(&out, DOCUMENT, "x").unwrap();
+    assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+    assert_eq!(std::fs::read_to_string(out.join(DOCUMENT)).unwrap(), "x");
+}
