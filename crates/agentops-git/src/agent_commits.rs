@@ -121,8 +121,23 @@ impl Lane {
     /// # Errors
     /// Git failed in your repository, or its disk is full. What cannot be read in the lane is no error but a commit without `kept_as`.
     pub fn salvage(&self, prefix: &str, checkpoint: &Oid) -> Result<Vec<SalvagedCommit>> {
-        names::check_our_ref(prefix)?;
+        self.salvage_refs(self.agent_refs(), prefix, checkpoint)
+    }
+
+    /// The same for a lane whose files are gone: then the commit of `HEAD` is in no checkpoint either.
+    ///
+    /// # Errors
+    /// As for [`Self::salvage`].
+    pub fn salvage_emptied(&self, prefix: &str, checkpoint: &Oid) -> Result<Vec<SalvagedCommit>> {
         let mut agent = self.agent_refs();
+        if let Some(head) = agent.head.take() {
+            agent.refs.insert(0, ("HEAD".to_owned(), head));
+        }
+        self.salvage_refs(agent, prefix, checkpoint)
+    }
+
+    fn salvage_refs(&self, mut agent: AgentRefs, prefix: &str, checkpoint: &Oid) -> Result<Vec<SalvagedCommit>> {
+        names::check_our_ref(prefix)?;
         let known = self.known_refs();
         agent.refs.retain(|(_, oid)| !known.contains(oid));
         if agent.refs.is_empty() {

@@ -21,12 +21,15 @@ use crate::error::{Error, Result};
 use crate::lanes::{Lane, OUT_DIR};
 use crate::names;
 use crate::oid::Oid;
-use crate::plain::write_whole;
+use crate::plain::{write_durable, write_whole};
 use crate::plain_file;
 use crate::run::is_failure_of_machine;
+use crate::temporary::persist;
 
 /// Ignored files and folders that are listed.
 const IGNORED_MAX: usize = 100_000;
+/// The largest list of a record, in bytes.
+const LIST_BYTES_MAX: u64 = 1 << 30;
 
 /// How set-up left a path that differs from the lane's base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,11 +136,8 @@ impl Lane {
             baseline.contents.insert(content);
         }
         baseline.recorded_at = self.file_system_time()?;
-        sync(&index)?;
-        fs::rename(&index, self.baseline_index()).map_err(Error::io("write", self.baseline_index()))?;
-        write_whole(&self.baseline_list(), &baseline.encode())?;
-        sync(&self.baseline_list())?;
-        sync(&self.record())?;
+        persist(&index, &self.baseline_index()).map_err(Error::io("write", self.baseline_index()))?;
+        write_durable(&self.baseline_list(), &baseline.encode())?;
         self.mend()
     }
 
@@ -159,13 +159,18 @@ impl Lane {
         Some((meta.len(), hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
+    /// Whether what set-up brought was recorded.
+    ///
+    /// # Errors
+    /// The record cannot be looked at.
+    pub fn has_baseline(&self) -> Result<bool> {
+        Ok(plain_file::look_at(&self.baseline_list())?.is_some())
+    }
+
     /// What set-up brought; none where no set-up was recorded.
     pub(crate) fn baseline(&self) -> Result<Option<Baseline>> {
-        match fs::read(self.baseline_list()) {
-            Ok(bytes) => Ok(Some(Baseline::decode(&bytes))),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io("read", self.baseline_list())(e)),
-        }
+        let bytes = plain_file::read_if_there(&self.baseline_list(), LIST_BYTES_MAX)?;
+        Ok(bytes.map(|bytes| Baseline::decode(&bytes)))
     }
 
     fn baseline_index(&self) -> PathBuf {
@@ -327,11 +332,7 @@ impl Lane {
     }
 
     fn filtered_paths(&self) -> Result<Vec<PathBuf>> {
-        let file = self.record().join("filtered");
-        let bytes = match fs::read(&file) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            read => read.map_err(Error::io("read", &file))?,
-        };
+        let bytes = plain_file::read_if_there(&self.record().join("filtered"), LIST_BYTES_MAX)?.unwrap_or_default();
         Ok(bytes.split(|b| *b == 0).filter(|path| !path.is_empty()).map(names::path).collect())
     }
 }
@@ -430,9 +431,4 @@ impl Baseline {
         }
         baseline
     }
-}
-
-/// Brings a file or folder to the disk.
-fn sync(path: &Path) -> Result<()> {
-    fs::File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("write", path))
 }

@@ -19,11 +19,14 @@ use crate::names;
 use crate::objects::Author;
 use crate::oid::Oid;
 use crate::plain::write_whole;
+use crate::plain_file;
 use crate::refs::Expect;
 use crate::repo::Repo;
 
 /// Commits beside the base that a lane keeps at most. There are a few branches and perhaps replacements.
 const EXTRA_MAX: usize = 200;
+/// Bytes of their list.
+const EXTRA_BYTES_MAX: u64 = 64 * 1024;
 const HEADER: &str = "# pack-refs with: peeled fully-peeled sorted \n";
 const FIELDS: &str =
     "--format=%(objectname)%00%(objecttype)%00%(*objectname)%00%(symref)%00%(upstream)%00%(HEAD)%00%(refname)";
@@ -70,11 +73,13 @@ impl ListedRef {
 }
 
 /// Chooses the refs for a lane that begins at `base`. A repository with broken refs gives fewer.
-pub(crate) fn choose(repo: &Repo, base: &Oid) -> CopiedRefs {
+///
+/// # Errors
+/// Git cannot be run or does not answer in time.
+pub(crate) fn choose(repo: &Repo, base: &Oid) -> Result<CopiedRefs> {
     let merged = format!("--merged={base}");
-    // Listing fails where a ref names an object that is gone. An agent can work without the others, so it is not an error.
-    let merged = listed(repo, &[&merged, "refs/heads", "refs/tags", "refs/remotes"]).unwrap_or_default();
-    let every = listed(repo, &["refs/heads", "refs/remotes", "refs/replace"]).unwrap_or_default();
+    let merged = listed_if_sound(repo, &[&merged, "refs/heads", "refs/tags", "refs/remotes"])?;
+    let every = listed_if_sound(repo, &["refs/heads", "refs/remotes", "refs/replace"])?;
 
     let mut chosen = CopiedRefs::default();
     for found in merged.into_iter().filter(|found| !found.is_ours()) {
@@ -86,7 +91,7 @@ pub(crate) fn choose(repo: &Repo, base: &Oid) -> CopiedRefs {
         .filter(|found| wanted.contains(&found.name) || found.name.starts_with("refs/replace/"))
         .filter(|found| !found.is_ours() && !chosen.refs.contains_key(&found.name))
         .collect();
-    let stored = repo.kinds(unmerged.iter().map(|found| &found.oid)).unwrap_or_default();
+    let stored = repo.kinds(unmerged.iter().map(|found| &found.oid))?;
     for (found, kind) in unmerged.into_iter().zip(stored).take(EXTRA_MAX) {
         match kind.as_deref() {
             Some("commit") => chosen.extra.push(found.oid.clone()),
@@ -97,7 +102,7 @@ pub(crate) fn choose(repo: &Repo, base: &Oid) -> CopiedRefs {
     }
     let CopiedRefs { refs, symbolic, .. } = &mut chosen;
     symbolic.retain(|(_, target)| refs.contains_key(target));
-    chosen
+    Ok(chosen)
 }
 
 impl CopiedRefs {
@@ -168,6 +173,14 @@ fn wanted_names(every: &[ListedRef]) -> Vec<String> {
     wanted
 }
 
+/// Git lists nothing where one of these refs names an object that is gone. An agent can work without the others.
+fn listed_if_sound(repo: &Repo, args: &[&str]) -> Result<Vec<ListedRef>> {
+    match listed(repo, args) {
+        Err(Error::Failed { code: Some(_), .. }) => Ok(Vec::new()),
+        listed => listed,
+    }
+}
+
 fn listed(repo: &Repo, args: &[&str]) -> Result<Vec<ListedRef>> {
     let out = repo.guarded().args(["for-each-ref", FIELDS]).args(args.iter().copied()).long().ok()?;
     let rows = out.split(|b| *b == b'\n').filter(|row| !row.is_empty()).filter_map(|row| {
@@ -194,8 +207,8 @@ fn name_of(lane: &str) -> String {
 
 /// Keeps the base of a lane, the commit that it stands on and what its refs name.
 pub(crate) fn protect(lane: &Lane, commit: &Oid) -> Result<()> {
-    let extra = fs::read_to_string(lane.record().join("extra")).unwrap_or_default();
-    let extra: Vec<Oid> = extra.lines().filter_map(|line| line.parse().ok()).collect();
+    let extra = plain_file::read_if_there(&lane.record().join("extra"), EXTRA_BYTES_MAX)?.unwrap_or_default();
+    let extra: Vec<Oid> = String::from_utf8_lossy(&extra).lines().filter_map(|line| line.parse().ok()).collect();
     let mut kept = Vec::new();
     for oid in [commit, &lane.base].into_iter().chain(&extra) {
         if !kept.contains(&oid) {

@@ -40,14 +40,19 @@ const UNFINISHED: [&str; 10] = [
     "sequencer",
     "BISECT_LOG",
 ];
-/// Files of `info` that are copied from the user's repository. Neither can name a program.
-const INFO: [&str; 2] = ["exclude", "attributes"];
+/// Files of `info` that are copied from the user's repository. Neither of the two can name a program.
+const EXCLUDE: &str = "exclude";
+const ATTRIBUTES: &str = "attributes";
 /// The file in a lane's git directory that says which checkout the lane was made from.
 const OWNER: &str = "agentops-lane-of";
 /// Entries of an object folder that are looked at, at most.
 const ENTRIES_MAX: usize = 2_000_000;
 /// Bytes of a file that names a commit or a path.
 const POINTER_BYTES_MAX: u64 = 4096;
+/// The largest configuration of a lane, in bytes.
+const CONFIG_BYTES_MAX: u64 = 16 << 20;
+/// The largest list of shallow commits or of alternates, in bytes.
+const LIST_BYTES_MAX: u64 = 256 << 20;
 /// A larger file in `info` is not copied.
 const INFO_BYTES_MAX: u64 = 1 << 20;
 
@@ -61,22 +66,27 @@ pub(crate) fn aside(lane: &Lane) -> PathBuf {
 
 /// Makes the folder of a lane whose record was lost right, and keeps what the agent committed in it.
 pub(crate) fn adopt(lane: &Lane) -> Result<()> {
-    if !is_folder(&lane.git_dir) {
+    if !plain_file::is_folder(&lane.git_dir)? {
         return build(lane);
     }
-    lane_refs::choose(&lane.repo, &lane.base).remember(lane)?;
+    lane_refs::choose(&lane.repo, &lane.base)?.remember(lane)?;
     lane_refs::protect(lane, &lane.base)?;
     mend(lane)
 }
 
 /// Builds the folder and puts it into the lane, in place of whatever is there.
 pub(crate) fn build(lane: &Lane) -> Result<()> {
-    let refs = lane_refs::choose(&lane.repo, &lane.base);
+    let refs = lane_refs::choose(&lane.repo, &lane.base)?;
     refs.remember(lane)?;
     lane_refs::protect(lane, &lane.base)?;
     boundary("lane-protected");
-    let config = lane_settings::config(&lane.repo, &lane.path)?;
-    write_whole(&lane.record().join("config"), &config)?;
+    match fs::create_dir(&lane.path) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(Error::io("make", &lane.path)(e)),
+        _ => {}
+    }
+    // The case rule of the lane's folder is found by a name in it.
+    lane.make_out_dir()?;
+    let config = record_config(lane)?;
     let aside = aside(lane);
     remove_all(&aside)?;
     make_dir(&aside)?;
@@ -84,32 +94,34 @@ pub(crate) fn build(lane: &Lane) -> Result<()> {
         make_dir(&aside.join(folder))?;
     }
     write_whole(&aside.join("HEAD"), format!("{}\n", lane.base).as_bytes())?;
-    put(&aside.join("objects/info/alternates"), &alternates(&lane.repo))?;
+    put(&aside.join("objects/info/alternates"), &alternates(&lane.repo)?)?;
     write_leading_files(lane, &aside, &config)?;
     refs.write(&lane.repo, &aside)?;
-    match fs::create_dir(&lane.path) {
-        Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(Error::io("make", &lane.path)(e)),
-        _ => {}
-    }
     let git_dir = &lane.git_dir;
     remove_all(git_dir)?;
     fs::rename(&aside, git_dir).map_err(Error::io("make", git_dir))
 }
 
+fn record_config(lane: &Lane) -> Result<Vec<u8>> {
+    let config = lane_settings::config(lane)?;
+    write_whole(&lane.record().join("config"), &config)?;
+    Ok(config)
+}
+
 /// Puts right what leads git. A lane whose folder is no longer one gets a new one; what its agent committed is lost then.
 pub(crate) fn mend(lane: &Lane) -> Result<()> {
     let git_dir = &lane.git_dir;
-    if !is_folder(git_dir) {
+    if !plain_file::is_folder(git_dir)? {
         build(lane)?;
-        return if lane.index().exists() { lane.put_index() } else { Ok(()) };
+        return if plain_file::look_at(&lane.index())?.is_some() { lane.put_index() } else { Ok(()) };
     }
-    let config = match fs::read(lane.record().join("config")) {
-        Ok(config) => config,
-        Err(_) => lane_settings::config(&lane.repo, &lane.path)?,
+    let config = match plain_file::read_if_there(&lane.record().join("config"), CONFIG_BYTES_MAX)? {
+        Some(config) => config,
+        None => record_config(lane)?,
     };
     for folder in ["objects", "objects/info", "objects/pack", "refs", "refs/heads", "refs/tags", "info"] {
         let path = git_dir.join(folder);
-        if !is_folder(&path) {
+        if !plain_file::is_folder(&path)? {
             remove_all(&path)?;
             make_dir(&path)?;
         }
@@ -150,36 +162,45 @@ fn write_leading_files(lane: &Lane, git_dir: &Path, config: &[u8]) -> Result<()>
     put(&git_dir.join("config"), config)?;
     put(&git_dir.join(OWNER), bytes(lane.repo.work_tree()))?;
     let common = lane.repo.common_dir();
-    for name in INFO {
-        copy_small(&common.join("info").join(name), &git_dir.join("info").join(name), INFO_BYTES_MAX)?;
-    }
-    hide_copied(lane, &git_dir.join("info/exclude"))?;
-    copy_small(&common.join("shallow"), &git_dir.join("shallow"), u64::MAX)
+    let (info, to) = (common.join("info"), git_dir.join("info"));
+    let exclude = read_of_user(&info.join(EXCLUDE), INFO_BYTES_MAX)?;
+    // Written once and whole: a `git add --all` of the agent's must at no moment take files that set-up copied from the
+    // user's checkout, for its commits are imported.
+    let copied = lane.baseline()?.map(|baseline| baseline.rules_for_copied()).unwrap_or_default();
+    let rules = match (exclude, copied.is_empty()) {
+        (exclude, true) => exclude,
+        (exclude, false) => Some([exclude.unwrap_or_default(), b"\n".to_vec(), copied].concat()),
+    };
+    put_or_remove(&to.join(EXCLUDE), rules)?;
+    put_or_remove(&to.join(ATTRIBUTES), read_of_user(&info.join(ATTRIBUTES), INFO_BYTES_MAX)?)?;
+    put_or_remove(&git_dir.join("shallow"), read_of_user(&common.join("shallow"), LIST_BYTES_MAX)?)
 }
 
-/// Keeps the agent's `git add --all` from taking files that set-up copied from the user's checkout: its commits are imported.
-fn hide_copied(lane: &Lane, exclude: &Path) -> Result<()> {
-    let rules = lane.baseline()?.map(|baseline| baseline.rules_for_copied()).unwrap_or_default();
-    if rules.is_empty() {
-        return Ok(());
+/// A file of the user's git directory, where links are the user's business; `None`: there is none, or it is larger.
+fn read_of_user(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+    let meta = match fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(e) if plain_file::is_absent(&e) => return Ok(None),
+        Err(e) => return Err(Error::io("read", path)(e)),
+    };
+    if !meta.is_file() || meta.len() > bytes_max {
+        return Ok(None);
     }
-    let before = fs::read(exclude).unwrap_or_default();
-    put(exclude, &[before, b"\n".to_vec(), rules].concat())
+    fs::read(path).map(Some).map_err(Error::io("read", path))
 }
 
-/// Copies a plain file; the copy of one that is not there goes.
-fn copy_small(from: &Path, to: &Path, bytes_max: u64) -> Result<()> {
-    if !fs::metadata(from).is_ok_and(|meta| meta.is_file() && meta.len() <= bytes_max) {
-        return remove_all(to);
+fn put_or_remove(path: &Path, content: Option<Vec<u8>>) -> Result<()> {
+    match content {
+        Some(content) => put(path, &content),
+        None => remove_all(path),
     }
-    put(to, &fs::read(from).map_err(Error::io("read", from))?)
 }
 
 /// The user's objects, and those that the user's repository itself borrows: git does not follow a relative path of a second
 /// alternate.
-fn alternates(repo: &Repo) -> Vec<u8> {
+fn alternates(repo: &Repo) -> Result<Vec<u8>> {
     let objects = repo.common_dir().join("objects");
-    let borrowed = fs::read(objects.join("info/alternates")).unwrap_or_default();
+    let borrowed = read_of_user(&objects.join("info/alternates"), LIST_BYTES_MAX)?.unwrap_or_default();
     let mut text = [alternate_bytes(bytes(&objects)), b"\n".to_vec()].concat();
     for line in borrowed.split(|b| *b == b'\n') {
         let relative = !line.is_empty() && !line.starts_with(b"/") && !line.starts_with(b"#") && !line.starts_with(b"\"");
@@ -188,7 +209,7 @@ fn alternates(repo: &Repo) -> Vec<u8> {
             text.push(b'\n');
         }
     }
-    text
+    Ok(text)
 }
 
 /// The path of an object folder as the alternates file and variable expect it.
@@ -216,7 +237,7 @@ fn alternate_bytes(path: &[u8]) -> Vec<u8> {
 
 /// Writes the lane's alternates as they should be.
 fn write_alternates(lane: &Lane) -> Result<()> {
-    put(&lane.git_dir.join("objects/info/alternates"), &alternates(&lane.repo))
+    put(&lane.git_dir.join("objects/info/alternates"), &alternates(&lane.repo)?)
 }
 
 /// Writes the alternates of a lane whose objects git is to read; false where they may not be read. The folder is looked at
@@ -234,7 +255,8 @@ fn objects_are_plain(git_dir: &Path) -> bool {
     let mut folders = vec![git_dir.join("objects")];
     let mut entries_left = ENTRIES_MAX;
     while let Some(folder) = folders.pop() {
-        let Some(entries) = fs::read_dir(&folder).ok().filter(|_| is_folder(&folder)) else { return false };
+        let is_folder = plain_file::is_folder(&folder).is_ok_and(|is_folder| is_folder);
+        let Some(entries) = fs::read_dir(&folder).ok().filter(|_| is_folder) else { return false };
         for entry in entries {
             let Some(kind) = entry.as_ref().ok().and_then(|entry| entry.file_type().ok()) else { return false };
             entries_left -= 1;
@@ -247,10 +269,6 @@ fn objects_are_plain(git_dir: &Path) -> bool {
         }
     }
     true
-}
-
-fn is_folder(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
 }
 
 /// Readable by this user alone: the lane holds what its agent committed.

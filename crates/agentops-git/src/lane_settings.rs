@@ -9,10 +9,9 @@ use std::path::Path;
 
 use crate::address;
 use crate::error::Result;
-use crate::lanes::bytes;
+use crate::lanes::{Lane, bytes};
 use crate::oid::Hash;
 use crate::plain::quoted;
-use crate::repo::Repo;
 
 /// Settings that are copied as they are.
 const COPIED: [&str; 29] = [
@@ -53,8 +52,9 @@ const OF_BRANCH: [&str; 3] = ["merge", "rebase", "remote"];
 /// Rows that are copied at most: a configuration with more is not one that a person wrote.
 const ROWS_MAX: usize = 5_000;
 
-/// The configuration of a lane at `path`.
-pub(crate) fn config(repo: &Repo, path: &Path) -> Result<Vec<u8>> {
+/// The configuration of a lane, whose folder exists.
+pub(crate) fn config(lane: &Lane) -> Result<Vec<u8>> {
+    let repo = &lane.repo;
     let settings = repo.all_settings()?;
     let mut config = Config::default();
     let last = |key: &str| settings.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_slice());
@@ -76,7 +76,7 @@ pub(crate) fn config(repo: &Repo, path: &Path) -> Result<Vec<u8>> {
             config.add(key, value);
         }
     }
-    config.add("core.ignorecase", if ignores_case(path) { b"true" } else { b"false" });
+    config.add("core.ignorecase", if lane.ignores_case() { b"true" } else { b"false" });
     // Signing starts a program, and one in the background would outlive its session.
     for (key, value) in
         [("commit.gpgsign", "false"), ("tag.gpgsign", "false"), ("gc.auto", "0"), ("maintenance.auto", "false")]
@@ -130,14 +130,6 @@ impl Config {
         self.text.extend(quoted(value));
         self.text.push(b'\n');
     }
-}
-
-/// Whether the lane's file system takes names that differ only in case for one.
-fn ignores_case(path: &Path) -> bool {
-    let Some((parent, name)) = path.parent().zip(path.file_name().and_then(|name| name.to_str())) else { return false };
-    let other: String =
-        name.chars().map(|c| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }).collect();
-    other != name && parent.join(other).symlink_metadata().is_ok() && path.symlink_metadata().is_ok()
 }
 
 /// A remote's address without what may be a secret; none when it is led by a program.

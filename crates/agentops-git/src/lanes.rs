@@ -9,7 +9,8 @@
 //! index of it and its configuration as we wrote it. Everything in the lane's folder is the agent's. It is written for the
 //! agent and never believed.
 //!
-//! [`restore`] makes a lane usable again whose folder or record is gone.
+//! [`restore`] makes a lane usable again whose folder or record is gone. An error while a lane is looked at is not taken for
+//! its absence: nothing is removed or made again then.
 //!
 //! A lane is made and removed in steps, each of which may be the last one before a crash. The record comes first and goes
 //! last, and the file `ready` in it says that the lane is complete. Whoever works on a lane that is not ready holds the
@@ -24,22 +25,24 @@ use std::path::{Path, PathBuf};
 
 use crate::boundary::boundary;
 use crate::error::{Error, Result};
+use crate::lane_records::{LaneRecord, all, recorded, records, write_record};
 use crate::lock::Lock;
 use crate::oid::Oid;
-use crate::plain::write_whole;
+use crate::plain::{write_durable, write_whole};
 use crate::plain_file;
 use crate::remove::remove_all;
 use crate::repo::Repo;
 use crate::run::Call;
+use crate::temporary::sync_folder;
 use crate::{lane_refs, lane_repository, linked_lane, names};
 
-pub use crate::lane_restore::{Restored, restore};
+pub use crate::lane_restore::{Recovered, Restored, recover, restore};
 
 /// Where agents leave results that are no part of the tree.
 pub const OUT_DIR: &str = ".agentops-out";
 const LOCK_FILE: &str = "agentops-lanes.lock";
-/// How a record says that its lane is a repository of its own. Records of linked worktrees have no such file.
-const REPOSITORY_FORM: &str = "2";
+/// The largest index of ours that is copied for the agent, in bytes. One of a million files has about 100 MB.
+const INDEX_BYTES_MAX: u64 = 1 << 30;
 
 /// How a lane is connected to the user's repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +113,8 @@ impl Lane {
         Ok(self.repo.plain_on(&self.path, index)?.args(["-c", rule]).preamble())
     }
 
-    fn ignores_case(&self) -> bool {
+    /// Asked inside the lane's folder, for which a file system may have a rule of its own.
+    pub(crate) fn ignores_case(&self) -> bool {
         let is_same = |name: &str| {
             let file = |name: &str| fs::symlink_metadata(self.path.join(name)).map(|meta| (meta.dev(), meta.ino()));
             matches!((file(name), file(&name.to_uppercase())), (Ok(lower), Ok(upper)) if lower == upper)
@@ -144,7 +148,7 @@ impl Lane {
 
     /// Gives the agent's git a copy of our index.
     pub(crate) fn put_index(&self) -> Result<()> {
-        let index = fs::read(self.index()).map_err(Error::io("read", self.index()))?;
+        let index = plain_file::read(&self.index(), INDEX_BYTES_MAX).map_err(Error::io("read", self.index()))?;
         put(&self.git_dir.join("index"), &index)?;
         // With the time it was written at, for the same reason as in `copy_index`.
         let written =
@@ -156,7 +160,7 @@ impl Lane {
     /// Makes the folder for results, which hides itself from the agent's git.
     pub(crate) fn make_out_dir(&self) -> Result<()> {
         let out = self.path.join(OUT_DIR);
-        if !fs::symlink_metadata(&out).is_ok_and(|meta| meta.is_dir()) {
+        if !plain_file::is_folder(&out)? {
             remove_all(&out)?;
         }
         match fs::create_dir(&out) {
@@ -166,18 +170,25 @@ impl Lane {
         }
     }
 
-    fn is_ready(&self) -> bool {
-        self.record().join("ready").exists()
+    fn is_ready(&self) -> Result<bool> {
+        Ok(plain_file::look_at(&self.record().join("ready"))?.is_some())
     }
 
     /// Its folder was deleted, and not merely unmounted together with the folder around it.
-    fn folder_is_gone(&self) -> bool {
-        let gone = |p: &Path| fs::symlink_metadata(p).is_err_and(|e| e.kind() == ErrorKind::NotFound);
-        gone(&self.path) && self.path.parent().is_some_and(|p| !gone(p))
+    fn folder_is_gone(&self) -> Result<bool> {
+        let gone = |path: &Path| plain_file::look_at(path).map(|found| found.is_none());
+        Ok(gone(&self.path)? && self.path.parent().is_some_and(|above| gone(above).is_ok_and(|gone| !gone)))
     }
 
-    pub(crate) fn is_whole(&self) -> bool {
-        self.is_ready() && !self.folder_is_gone()
+    pub(crate) fn is_whole(&self) -> Result<bool> {
+        Ok(self.is_ready()? && !self.folder_is_gone()?)
+    }
+
+    /// The lane is not complete any more. On the disk before any of its files goes: after a power failure the rest of a lane
+    /// would look like one whose agent deleted files.
+    fn set_not_ready(&self) -> Result<()> {
+        remove_all(&self.record().join("ready"))?;
+        sync_folder(&self.record()).map_err(Error::io("sync", self.record()))
     }
 
     /// Waits until no other process of ours changes the lane's files, such as a git that outlived its killed parent.
@@ -193,43 +204,64 @@ impl Lane {
 /// Makes a lane at `path` with the files of `base`. Done again after a crash it begins afresh; done again after success it
 /// gives the same lane. A folder that holds anything of someone else's is left alone.
 pub fn create(repo: &Repo, path: &Path, base: &Oid, name: &str) -> Result<Lane> {
-    create_at(repo, path, base, base, name)
+    match create_at(repo, path, base, base, name, &[])? {
+        Created::New(lane) | Created::Found(lane) => Ok(lane),
+    }
 }
 
-/// The same with the files of another commit, such as the newest checkpoint of a lane that is gone.
-pub(crate) fn create_at(repo: &Repo, path: &Path, base: &Oid, commit: &Oid, name: &str) -> Result<Lane> {
+/// Whether [`create_at`] made a lane.
+pub(crate) enum Created {
+    /// It did.
+    New(Lane),
+    /// The same lane was there. What leads its git was put right, and its files are as they were.
+    Found(Lane),
+}
+
+/// The same with the files of another commit, such as the newest checkpoint of a lane that is gone. A new lane's record gets
+/// these marks before the lane is complete.
+pub(crate) fn create_at(repo: &Repo, path: &Path, base: &Oid, commit: &Oid, name: &str, marks: &[&str]) -> Result<Created> {
     names::check_lane(name)?;
     let path = absolute(path)?;
+    if let Some(above) = path.parent() {
+        fs::create_dir_all(above).map_err(Error::io("make", above))?;
+    }
     let lane = Lane::new(repo, name.to_owned(), path, base.clone(), LaneForm::Repository);
     clear_leftovers(repo)?;
     loop {
         let lock = take_lock(repo)?;
         if let Some(other) = all(repo)?.into_iter().find(|other| other.path == lane.path || other.name == lane.name) {
-            if other.is_whole() {
-                let same = (&other.path, &other.name, &other.base) == (&lane.path, &lane.name, &lane.base);
-                return if same { Ok(other) } else { Err(Error::LaneExists { name: other.name }) };
+            if other.is_whole()? {
+                drop(lock);
+                if (&other.path, &other.name, &other.base) != (&lane.path, &lane.name, &lane.base) {
+                    return Err(Error::LaneExists { name: other.name });
+                }
+                other.mend()?;
+                return Ok(Created::Found(other));
             }
             take_apart_or_wait(&other, lock)?;
             continue;
         }
         let busy = begin(&lane)?;
         drop(lock);
-        let made = fill(&lane, commit, &busy);
+        let made = fill(&lane, commit, marks, &busy);
         if made.is_err() {
             // Best effort: the next creation would clear it as well.
             let _ = take_apart(&lane, busy);
         }
-        return made.map(|()| lane);
+        return made.map(|()| Created::New(lane));
     }
 }
 
 /// The lane at this place, by our own record of it. What leads the agent's git is put right.
+///
+/// # Errors
+/// [`Error::NotALane`] only where there is none: no complete record, or no folder. Every other error says nothing about that.
 pub fn open(repo: &Repo, path: &Path) -> Result<Lane> {
     let absolute = absolute(path)?;
-    let found = all(repo)?.into_iter().find(|lane| lane.path == absolute && lane.is_ready());
-    let lane = found.ok_or(Error::NotALane { path: absolute })?;
-    if !fs::symlink_metadata(&lane.path).is_ok_and(|m| m.is_dir()) {
-        return Err(Error::NotALane { path: lane.path });
+    let not_a_lane = || Error::NotALane { path: absolute.clone() };
+    let lane = all(repo)?.into_iter().find(|lane| lane.path == absolute).ok_or_else(not_a_lane)?;
+    if !lane.is_ready()? || !plain_file::is_folder(&lane.path)? {
+        return Err(not_a_lane());
     }
     lane.mend()?;
     Ok(lane)
@@ -238,8 +270,12 @@ pub fn open(repo: &Repo, path: &Path) -> Result<Lane> {
 /// The complete lanes below a folder.
 pub fn list(repo: &Repo, under: &Path) -> Result<Vec<Lane>> {
     let under = under.canonicalize().unwrap_or_else(|_| under.to_owned());
-    let mut lanes = all(repo)?;
-    lanes.retain(|lane| lane.path.starts_with(&under) && lane.is_ready());
+    let mut lanes = Vec::new();
+    for lane in all(repo)?.into_iter().filter(|lane| lane.path.starts_with(&under)) {
+        if lane.is_ready()? {
+            lanes.push(lane);
+        }
+    }
     lanes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(lanes)
 }
@@ -276,54 +312,23 @@ pub fn discard(repo: &Repo, path: &Path, name: &str) -> Result<()> {
 
 /// The repository that a lane belongs to, if this is the repository of a lane. The lane says which one, and that one's own
 /// record must agree.
-pub(crate) fn owner_of(lane: &Repo) -> Option<Repo> {
-    let path = lane_repository::named_owner(lane.git_dir())?;
-    let owner = Repo::around(lane.program(), &path).ok()?;
-    let lanes = all(&owner).ok()?;
-    lanes.iter().any(|known| known.path == lane.work_tree()).then_some(owner)
+pub(crate) fn owner_of(lane: &Repo) -> Result<Option<Repo>> {
+    let Some(path) = lane_repository::named_owner(lane.git_dir()) else { return Ok(None) };
+    // Anybody can write such a file, so a path that leads to no repository of this user's is only a wrong claim.
+    let owner = match Repo::around(lane.program(), &path) {
+        Ok(owner) => owner,
+        Err(Error::NotARepository { .. } | Error::Bare { .. } | Error::NotOwned { .. }) => return Ok(None),
+        Err(Error::Io { source, .. }) if plain_file::is_absent(&source) || source.kind() == ErrorKind::InvalidInput => {
+            return Ok(None);
+        }
+        Err(e) => return Err(e),
+    };
+    let is_known = all(&owner)?.iter().any(|known| known.path == lane.work_tree());
+    Ok(is_known.then_some(owner))
 }
 
 pub(crate) fn take_lock(repo: &Repo) -> Result<Lock> {
     Lock::wait(&repo.common_dir().join(LOCK_FILE))
-}
-
-fn records(repo: &Repo) -> PathBuf {
-    repo.common_dir().join("agentops").join("lanes")
-}
-
-/// Every record: a lane, or the name of one whose record a crash tore.
-fn recorded(repo: &Repo) -> Result<Vec<Result<Lane, String>>> {
-    let dir = records(repo);
-    let entries = match fs::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::io("read", dir)(e)),
-    };
-    let mut lanes = Vec::new();
-    for entry in entries.flatten() {
-        let Some(name) = entry.file_name().into_string().ok().filter(|n| names::check_lane(n).is_ok()) else { continue };
-        let path = fs::read(entry.path().join("path")).ok().map(|p| names::path(&p)).filter(|p| p.is_absolute());
-        let base = fs::read_to_string(entry.path().join("base")).ok().and_then(|b| b.parse().ok());
-        let form = match fs::read_to_string(entry.path().join("form")) {
-            Ok(form) if form.trim() == REPOSITORY_FORM => LaneForm::Repository,
-            Ok(form) if !form.trim().is_empty() => return Err(Error::NewerLane { name }),
-            Ok(_) => {
-                lanes.push(Err(name));
-                continue;
-            }
-            Err(_) => LaneForm::LinkedWorktree,
-        };
-        lanes.push(match (path, base) {
-            (Some(path), Some(base)) => Ok(Lane::new(repo, name, path, base, form)),
-            _ => Err(name),
-        });
-    }
-    Ok(lanes)
-}
-
-/// Every lane whose record can be read, complete or not.
-pub(crate) fn all(repo: &Repo) -> Result<Vec<Lane>> {
-    Ok(recorded(repo)?.into_iter().flatten().collect())
 }
 
 /// Writes the record of a lane that is about to be made, under the lanes' lock. The lock of the record is returned: it is
@@ -346,15 +351,7 @@ fn begin(lane: &Lane) -> Result<Lock> {
     Ok(busy)
 }
 
-/// Writes what a record says. It counts as soon as it has the path, which comes last.
-pub(crate) fn write_record(lane: &Lane) -> Result<()> {
-    let record = lane.record();
-    write_whole(&record.join("form"), REPOSITORY_FORM.as_bytes())?;
-    write_whole(&record.join("base"), lane.base.as_str().as_bytes())?;
-    write_whole(&record.join("path"), bytes(&lane.path))
-}
-
-fn fill(lane: &Lane, commit: &Oid, busy: &Lock) -> Result<()> {
+fn fill(lane: &Lane, commit: &Oid, marks: &[&str], busy: &Lock) -> Result<()> {
     lane_repository::build(lane)?;
     boundary("lane-repository-built");
     let checkout = lane.plain_on(&lane.index())?.args(["read-tree", "--reset", "-u", commit.as_str()]);
@@ -362,7 +359,10 @@ fn fill(lane: &Lane, commit: &Oid, busy: &Lock) -> Result<()> {
     boundary("lane-files-written");
     lane.make_out_dir()?;
     lane.point_to(commit)?;
-    write_whole(&lane.record().join("ready"), b"")?;
+    for mark in marks {
+        write_durable(&lane.record().join(mark), b"")?;
+    }
+    write_durable(&lane.record().join("ready"), b"")?;
     boundary("lane-ready");
     Ok(())
 }
@@ -370,7 +370,7 @@ fn fill(lane: &Lane, commit: &Oid, busy: &Lock) -> Result<()> {
 /// Takes a lane apart, or waits until the process that works on it has ended; true when it is gone.
 pub(crate) fn take_apart_or_wait(lane: &Lane, lanes_lock: Lock) -> Result<bool> {
     if let Some(busy) = Lock::try_take(&lane.lock_file())? {
-        remove_all(&lane.record().join("ready"))?;
+        lane.set_not_ready()?;
         drop(lanes_lock);
         return take_apart(lane, busy).map(|()| true);
     }
@@ -405,12 +405,12 @@ fn take_apart(lane: &Lane, busy: Lock) -> Result<()> {
 pub fn clear_leftovers(repo: &Repo) -> Result<()> {
     let mut leftovers = Vec::new();
     let lock = take_lock(repo)?;
-    for lane in recorded(repo)? {
-        let lane = match lane {
-            Ok(lane) if lane.is_whole() => continue,
-            Ok(lane) => lane,
+    for record in recorded(repo)? {
+        let lane = match record {
+            LaneRecord::Read(lane) if lane.is_whole()? => continue,
+            LaneRecord::Read(lane) => lane,
             // Records are written and removed under the lock, so nobody is at this one. Its folder is unknown and stays.
-            Err(torn) => {
+            LaneRecord::Torn(torn) => {
                 remove_all(&linked_lane::git_dir(repo, &torn))?;
                 lane_refs::release(repo, &torn)?;
                 remove_all(&records(repo).join(&torn))?;
@@ -419,8 +419,8 @@ pub fn clear_leftovers(repo: &Repo) -> Result<()> {
         };
         let Some(busy) = Lock::try_take(&lane.lock_file())? else { continue };
         // It may have been completed between the first look and the lock.
-        if !lane.is_whole() {
-            remove_all(&lane.record().join("ready"))?;
+        if !lane.is_whole()? {
+            lane.set_not_ready()?;
             leftovers.push((lane, busy));
         }
     }
@@ -443,12 +443,23 @@ pub(crate) fn put(path: &Path, content: &[u8]) -> Result<()> {
     write_whole(path, content)
 }
 
+/// The path with links in its existing part resolved. The last name is not followed, and nothing is made.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     let bad = || Error::BadName { kind: "lane folder", value: path.to_string_lossy().chars().take(200).collect() };
     let name = path.file_name().ok_or_else(bad)?;
-    let parent = path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(Error::io("make", parent))?;
-    Ok(parent.canonicalize().map_err(Error::io("open", parent))?.join(name))
+    Ok(resolved(path.parent().unwrap_or(Path::new("")))?.join(name))
+}
+
+fn resolved(folder: &Path) -> Result<PathBuf> {
+    let here = if folder == Path::new("") { Path::new(".") } else { folder };
+    match (here.canonicalize(), folder.parent(), folder.file_name()) {
+        (Ok(real), ..) => Ok(real),
+        // What does not exist yet; a link that leads nowhere is something else.
+        (Err(e), Some(above), Some(name)) if e.kind() == ErrorKind::NotFound && plain_file::look_at(folder)?.is_none() => {
+            Ok(resolved(above)?.join(name))
+        }
+        (Err(e), ..) => Err(Error::io("open", here)(e)),
+    }
 }
 
 pub(crate) fn bytes(path: &Path) -> &[u8] {

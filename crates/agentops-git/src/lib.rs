@@ -27,6 +27,8 @@ mod collection;
 mod diff;
 mod error;
 mod example;
+mod lane_emptied;
+mod lane_records;
 mod lane_refs;
 mod lane_repository;
 mod lane_restore;

@@ -126,10 +126,19 @@ pub(crate) fn folders() -> Vec<PathBuf> {
 /// Writes a small file by renaming, so that a reader sees all of it or the old one, and a link at its place is replaced
 /// and not followed. Survives a crash of this process; a power cut may lose it.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    written(path, bytes)?.rename(path).map_err(Error::io("write", path))
+}
+
+/// As [`write_whole`], and a power cut does not lose it.
+pub(crate) fn write_durable(path: &Path, bytes: &[u8]) -> Result<()> {
+    written(path, bytes)?.persist(path).map_err(Error::io("write", path))
+}
+
+fn written(path: &Path, bytes: &[u8]) -> Result<TempFile> {
     let parent = path.parent().unwrap_or(path);
     let file = TempFile::make(parent, FILE_PREFIX).map_err(Error::io("write in", parent))?;
     file.file().write_all(bytes).map_err(Error::io("write", file.path()))?;
-    file.rename(path).map_err(Error::io("write", path))
+    Ok(file)
 }
 
 fn link(target: &Path, at: &Path) -> Result<()> {

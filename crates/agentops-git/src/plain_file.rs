@@ -1,13 +1,17 @@
 //! Files that another program wrote, such as an agent: opened without following a link, without waiting and with a bound.
 //!
 //! A path of the agent's may lead elsewhere by a link, block for ever as a pipe, or have more bytes than memory.
+//!
+//! That something is absent and that it cannot be read are two answers: a file that cannot be read now may hold work.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::OFlags;
+
+use crate::error::{Error, Result};
 
 /// Opens a plain file for reading.
 ///
@@ -60,6 +64,51 @@ pub(crate) fn read_start(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     Ok(start)
 }
 
+/// Reads a plain file that has at most `bytes_max` bytes; `None`: there is nothing at this path.
+///
+/// # Errors
+/// It exists and cannot be read, or is no plain file of that size.
+pub(crate) fn read_if_there(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+    match read(path, bytes_max) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if is_absent(&e) => Ok(None),
+        Err(e) => Err(Error::io("read", path)(e)),
+    }
+}
+
+/// What is at this path, links not followed; `None`: nothing.
+///
+/// # Errors
+/// It cannot be looked at, so nobody knows.
+pub(crate) fn look_at(path: &Path) -> Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) => Ok(Some(meta)),
+        Err(e) if is_absent(&e) => Ok(None),
+        Err(e) => Err(Error::io("look at", path)(e)),
+    }
+}
+
+/// Whether there is a folder at this path, links not followed.
+///
+/// # Errors
+/// It cannot be looked at, so nobody knows.
+pub(crate) fn is_folder(path: &Path) -> Result<bool> {
+    Ok(look_at(path)?.is_some_and(|meta| meta.is_dir()))
+}
+
+/// Whether an error says that there is nothing at the path.
+#[must_use]
+pub fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Whether an error of [`read`] says that something else than a plain file of the allowed size is at the path.
+#[must_use]
+pub fn is_no_such_file(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge)
+        || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
 fn too_large(bytes_max: u64) -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {bytes_max} bytes"))
 }
@@ -67,7 +116,6 @@ fn too_large(bytes_max: u64) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -87,6 +135,11 @@ mod tests {
         assert!(read(room.path(), 4).is_err());
         rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
         assert_eq!(read(&at("pipe"), 4).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        for (name, max) in [("link", 4), ("pipe", 4), ("sparse", 4), (".", 4)] {
+            assert!(is_no_such_file(&read(&at(name), max).unwrap_err()), "{name}");
+        }
+        assert!(read_if_there(&at("none"), 4).unwrap().is_none() && read_if_there(&at("file/x"), 4).unwrap().is_none());
+        assert!(read_if_there(&at("link"), 4).is_err());
         let mut append = OpenOptions::new();
         assert!(open_as(&at("link"), append.append(true)).is_err());
     }

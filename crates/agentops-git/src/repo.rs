@@ -93,7 +93,7 @@ impl Repo {
     /// which the lane belongs to.
     pub fn discover(git: &Git, start: &Path) -> Result<Self> {
         let found = Self::around(git, start)?;
-        Ok(lanes::owner_of(&found).unwrap_or(found))
+        Ok(lanes::owner_of(&found)?.unwrap_or(found))
     }
 
     pub(crate) fn around(git: &Git, start: &Path) -> Result<Self> {

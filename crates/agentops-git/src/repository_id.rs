@@ -13,7 +13,7 @@ use std::time::UNIX_EPOCH;
 use crate::error::{Error, Result};
 use crate::lane_refs;
 use crate::names;
-use crate::plain::{self, FILE_PREFIX, FOLDER_PREFIX, write_whole};
+use crate::plain::{self, FILE_PREFIX, FOLDER_PREFIX, write_durable, write_whole};
 use crate::plain_file;
 use crate::random;
 use crate::remove::remove_all;
@@ -83,15 +83,11 @@ impl Repo {
 
     /// Writes the id, in place of any other. Survives a power cut.
     pub fn write_id(&self, id: &str) -> Result<()> {
-        let folder = self.own_folder()?;
-        let path = folder.join(ID_FILE);
+        let path = self.own_folder()?.join(ID_FILE);
         if claimed_id(self.common_dir()).as_deref() == Some(id) {
             return Ok(());
         }
-        write_whole(&path, format!("{id}\n").as_bytes())?;
-        let sync = |path: &Path| fs::File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path));
-        sync(&path)?;
-        sync(&folder)
+        write_durable(&path, format!("{id}\n").as_bytes())
     }
 
     /// An id that no other repository has.

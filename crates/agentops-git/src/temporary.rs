@@ -104,6 +104,33 @@ impl TempFile {
     pub fn rename(self, to: &Path) -> io::Result<()> {
         fs::rename(&self.path, to)
     }
+
+    /// As [`Self::rename`]; a power cut leaves the whole file or what had the name before.
+    ///
+    /// # Errors
+    /// It cannot be brought to the disk or renamed.
+    pub fn persist(self, to: &Path) -> io::Result<()> {
+        persist(&self.path, to)
+    }
+}
+
+/// Gives a written file its name, in place of what has it. A power cut leaves the whole file or what had the name before: the
+/// content is on the disk before the name, and the name before this returns.
+///
+/// # Errors
+/// It cannot be brought to the disk or renamed.
+pub fn persist(from: &Path, to: &Path) -> io::Result<()> {
+    File::open(from)?.sync_all()?;
+    fs::rename(from, to)?;
+    sync_folder(to.parent().unwrap_or(to))
+}
+
+/// Brings the names in a folder to the disk.
+///
+/// # Errors
+/// The operating system refuses.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 impl Drop for TempFile {

@@ -8,13 +8,16 @@ use std::sync::mpsc::{Receiver, Sender};
 use agentops_core::id::{Commit, LaneId, Name, RunId};
 use agentops_core::run::{Event, State};
 use agentops_core::workflow::LaneSetup;
-use agentops_git::lanes::Restored;
+use agentops_git::lanes::{Recovered, Restored};
 use agentops_git::{Error as GitError, Expect, Lane, MergeResult, lanes};
 
 use super::{Act, Ctx, Incoming, Program, Ran, chain, commit, oid, records, user_repository};
 use crate::crash::boundary;
 use crate::ports::PortRange;
 use crate::withheld;
+
+/// What a person is told about a lane whose record was lost.
+pub(super) const FILES_KEPT: &str = "the record of this lane was gone and was written again; its files are as they were";
 
 /// A lane's name in the repository: unique over runs.
 pub(super) fn lane_name(run: &RunId, lane: &LaneId) -> String {
@@ -67,32 +70,58 @@ fn copied_paths(setup: &LaneSetup) -> Vec<PathBuf> {
 pub(super) fn reopen_lane(ctx: &Ctx, state: &State, id: &LaneId, newest: &Commit) -> Act<(Lane, Option<String>)> {
     let run = &state.created.run;
     let setup = &state.created.workflow.lane;
-    let opened = state.phases.iter().flat_map(|phase| phase.all_lanes()).find(|lane| lane.id == *id);
-    let base = oid(opened.and_then(|lane| lane.opened.as_ref()).unwrap_or(newest))?;
-    user_repository::fetch_missing(ctx, state, &oid(newest)?)?;
-    let (lane, how) = lanes::restore(&ctx.repo, &ctx.paths.lane(run, id), &base, &oid(newest)?, &lane_name(run, id))?;
+    let (path, name) = (ctx.paths.lane(run, id), lane_name(run, id));
+    let newest_oid = oid(newest)?;
+    user_repository::fetch_missing(ctx, state, &newest_oid)?;
+    let (lane, how) = lanes::restore(&ctx.repo, &path, &base_of(state, id, newest)?, &newest_oid, &name)?;
+    record_lost_baseline(&lane, how, setup)?;
     let done = match how {
         Restored::Whole => None,
-        Restored::FilesKept => {
-            if !setup.copy.is_empty() {
-                lane.record_copied(&copied_paths(setup))?;
-            }
-            Some(String::from("the record of this lane was gone and was written again; its files are as they were"))
-        }
+        Restored::FilesKept => Some(FILES_KEPT.to_owned()),
         Restored::FromCommit => {
             // Not the session's own channel: what set-up's keeper says late must not be taken for the agent's.
             let (tx, rx) = std::sync::mpsc::channel();
             if let Some(words) = set_up_for_agent(ctx, run, id, &lane, setup, (&tx, &rx))? {
                 return Err(std::io::Error::other(words).into());
             }
+            lane.set_up_done()?;
             Some(format!(
-                "the folder of this lane was gone and was made again from its newest checkpoint {}; what was done after that \
-                 checkpoint is lost",
+                "the folder of this lane was gone or emptied, and the lane was made again from its newest checkpoint {}; what was \
+                 done after that checkpoint is lost",
                 &newest.as_str()[..12]
             ))
         }
     };
     Ok((lane, done))
+}
+
+/// The lane of a session that has ended, with what was done in it. A lane without files is not made again here: that would
+/// look like a session that did nothing.
+pub(super) fn recover_lane(ctx: &Ctx, state: &State, id: &LaneId, parent: &Commit) -> Act<Recovered> {
+    let run = &state.created.run;
+    let (path, name) = (ctx.paths.lane(run, id), lane_name(run, id));
+    let parent_oid = oid(parent)?;
+    user_repository::fetch_missing(ctx, state, &parent_oid)?;
+    let found = lanes::recover(&ctx.repo, &path, &base_of(state, id, parent)?, &parent_oid, &name)?;
+    if let Recovered::Usable(lane, how) = &found {
+        record_lost_baseline(lane, *how, &state.created.workflow.lane)?;
+    }
+    Ok(found)
+}
+
+/// The commit that a lane began with.
+fn base_of(state: &State, id: &LaneId, otherwise: &Commit) -> Act<agentops_git::Oid> {
+    let opened = state.phases.iter().flat_map(|phase| phase.all_lanes()).find(|lane| lane.id == *id);
+    oid(opened.and_then(|lane| lane.opened.as_ref()).unwrap_or(otherwise))
+}
+
+/// A lane whose record was lost has no list of the files that set-up copied, and they must be in no checkpoint. A crash may
+/// have come between the record and the list.
+fn record_lost_baseline(lane: &Lane, how: Restored, setup: &LaneSetup) -> Act<()> {
+    if how != Restored::FromCommit && !setup.copy.is_empty() && !lane.has_baseline()? {
+        lane.record_copied(&copied_paths(setup))?;
+    }
+    Ok(())
 }
 
 /// Makes the work tree, or takes the one that a supervisor before us made.

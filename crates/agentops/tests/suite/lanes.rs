@@ -33,6 +33,33 @@ fn r11_a_run_goes_on_after_its_lanes_or_their_records_were_deleted() {
 }
 
 #[test]
+fn r11_a_lane_that_is_deleted_or_emptied_during_its_session_is_lost_and_the_run_goes_on() {
+    let room = Room::new();
+    for (how, command) in [
+        ("deleted", "rm -rf \"$PWD\""),
+        ("emptied", "git add first.txt && git -c user.name=a -c user.email=a@b commit -qm 'an attempt' && rm -rf * .[!g]*"),
+    ] {
+        let mut script = quick_script();
+        let loses = json!({ "when": "lane `implement`, session 1", "steps": [
+            { "do": "call", "usage": 9000 }, { "do": "write", "path": "first.txt", "content": "first\n" },
+            { "do": "run", "argv": ["sh", "-c", command] }
+        ] });
+        script.as_array_mut().unwrap().insert(0, loses);
+        let view = room.run(&refs(&scripted(&room, "quick", script))).expect(4).json();
+        assert_eq!(ends(&view), ["lane-lost"], "{how}");
+        let detail = view["phases"][0]["lanes"][0]["sessions"][0]["detail"].as_str().unwrap();
+        assert!(detail.contains("are lost") && detail.contains("an attempt") == (how == "emptied"), "{how}: {detail}");
+        let run = view["run"].as_str().unwrap();
+        let view = room.run(&["resume", run, "--json"]).expect(0).json();
+        assert_eq!(ends(&view), ["lane-lost", "completed"], "{how}");
+        let files = room.git(&["ls-tree", "-r", "--name-only", view["branch"].as_str().unwrap()]);
+        assert!(files.contains("done.txt") && files.contains("README.md") && !files.contains("first.txt"), "{how}: {files}");
+    }
+    let salvaged = room.git(&["for-each-ref", "--format=%(subject)", "refs/agentops/salvage/"]);
+    assert_eq!(salvaged, "an attempt");
+}
+
+#[test]
 fn an_agent_commits_stashes_and_branches_in_its_lane_and_what_is_left_is_named() {
     let room = Room::new();
     let git = r#"

@@ -10,8 +10,9 @@ use agentops_core::id::{BlobId, Commit, RunId, SessionId};
 use agentops_core::run::{Event, SessionEnd, SessionExit, State};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
-use agentops_git::SalvagedCommit;
+use agentops_git::lanes::{Recovered, Restored};
 use agentops_git::temporary::TempFile;
+use agentops_git::{SalvagedCommit, plain_file};
 
 use super::super::lost_text::Optional;
 use super::super::{Act, ActError, Ctx, bundle, chain, commit, oid, work};
@@ -75,11 +76,13 @@ pub(crate) struct Checkpoint {
 pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
     let Checkpoint { run, state, session, writes, parent, exit } = job;
     let mut end = exit.end;
-    let path = ctx.paths.lane(run, &session.lane);
-    if !std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
-        return lane_lost(ctx, job, &path);
-    }
-    let (lane, restored) = work::reopen_lane(ctx, state, &session.lane, parent)?;
+    let prefix = format!("refs/agentops/salvage/{run}/{}/{}", session.lane, session.ordinal);
+    let (lane, restored) = match work::recover_lane(ctx, state, &session.lane, parent)? {
+        Recovered::Usable(lane, Restored::FilesKept) => (lane, Some(work::FILES_KEPT.to_owned())),
+        Recovered::Usable(lane, _) => (lane, None),
+        Recovered::Emptied(lane) => return lane_lost(ctx, job, &lane.salvage_emptied(&prefix, &oid(parent)?)?),
+        Recovered::Gone => return lane_lost(ctx, job, &[]),
+    };
     if let Some(commit) = untouched_since(state, session) {
         lane.reset_to(&oid(commit)?)?;
     }
@@ -102,7 +105,6 @@ pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
     let title =
         format!("{} of session {session} of {run}\n", if end == SessionEnd::Completed { "Work" } else { "Checkpoint" });
     let kept = lane.checkpoint(&parent, &title, &ctx.author(), ctx.now_seconds(), &ctx.paths.scratch())?;
-    let prefix = format!("refs/agentops/salvage/{run}/{}/{}", session.lane, session.ordinal);
     let salvaged = lane.salvage(&prefix, &kept.commit)?;
     let (mut commit_of, mut changed, mut dropped, mut omitted) = (None, 0, 0, None);
     let count = u32::try_from(kept.changed.len()).unwrap_or(u32::MAX);
@@ -226,15 +228,19 @@ fn salvaged_words(ctx: &Ctx, salvaged: &[SalvagedCommit]) -> String {
     text
 }
 
-/// The lane is gone, and with it whatever its session left there. It is made again when its next session starts.
-fn lane_lost(ctx: &Ctx, job: &Checkpoint, path: &Path) -> Act<Event> {
+/// The lane is gone or empty, and with it whatever its session left there but commits. It is made again when its next session
+/// starts.
+fn lane_lost(ctx: &Ctx, job: &Checkpoint, salvaged: &[SalvagedCommit]) -> Act<Event> {
     let (session, exit) = (&job.session, &job.exit);
-    let words = format!(
-        "the folder {} was gone before the work of session {session} was kept: its changes and documents are lost; the next \
-         session starts from {}",
-        path.display(),
+    let mut words = format!(
+        "the folder {} was gone or emptied before the work of session {session} was kept: its changes and documents are lost; \
+         the next session starts from {}",
+        ctx.paths.lane(&job.run, &session.lane).display(),
         job.parent.as_str()
     );
+    if !salvaged.is_empty() && ctx.env.is_lent() {
+        words.push_str(&format!("\n{}", salvaged_words(ctx, salvaged)));
+    }
     let mut texts = Optional::new(&ctx.blobs);
     let transcript = texts.bytes(exit.transcript.as_ref(), "the transcript")?;
     let told = transcript.and_then(|bytes| bundle::of_transcript(&job.run, session, &bytes));
@@ -312,9 +318,10 @@ fn documents(ctx: &Ctx, out: &Path) -> Act<BTreeMap<String, BlobId>> {
     let mut names: Vec<_> = std::fs::read_dir(out)?.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
     names.sort();
     for name in names.iter().filter_map(|name| name.to_str()).filter(|name| !name.starts_with('.')).take(ARTIFACTS_MAX) {
-        let path = out.join(name);
-        if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() <= ARTIFACT_BYTES_MAX) {
-            found.insert(ctx.word(name), ctx.blobs.put(&std::fs::read(&path)?)?);
+        match plain_file::read(&out.join(name), ARTIFACT_BYTES_MAX) {
+            Ok(bytes) => drop(found.insert(ctx.word(name), ctx.blobs.put(&bytes)?)),
+            Err(e) if plain_file::is_no_such_file(&e) || plain_file::is_absent(&e) => {}
+            Err(e) => return Err(e.into()),
         }
     }
     Ok(found)

@@ -1,0 +1,117 @@
+//! What is known about each lane, in `agentops/lanes/<name>` of the user's git directory.
+//!
+//! A record that a crash tore is told from one that cannot be read now: the first is a leftover, the second may be a lane's that
+//! is at work.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::lanes::{Lane, LaneForm, bytes};
+use crate::names;
+use crate::plain::write_durable;
+use crate::plain_file;
+use crate::repo::Repo;
+use crate::temporary::sync_folder;
+
+/// How a record says that its lane is a repository of its own. Records of linked worktrees have no such file.
+const REPOSITORY_FORM: &str = "2";
+/// Bytes of a file in a record. A path has at most 4096.
+const RECORD_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+pub(crate) fn records(repo: &Repo) -> PathBuf {
+    repo.common_dir().join("agentops").join("lanes")
+}
+
+/// A record as it was found.
+pub(crate) enum LaneRecord {
+    /// It says which lane it is of. The lane may be incomplete.
+    Read(Lane),
+    /// A crash tore it; this is its name.
+    Torn(String),
+}
+
+/// Every record.
+///
+/// # Errors
+/// One of them cannot be read: it may be a lane's that is at work.
+pub(crate) fn recorded(repo: &Repo) -> Result<Vec<LaneRecord>> {
+    let dir = records(repo);
+    let entries = match fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("read", dir)(e)),
+    };
+    let mut lanes = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::io("read", &dir))?;
+        let Some(name) = entry.file_name().into_string().ok().filter(|n| names::check_lane(n).is_ok()) else { continue };
+        lanes.push(read_record(repo, &entry.path(), name)?);
+    }
+    Ok(lanes)
+}
+
+fn read_record(repo: &Repo, record: &Path, name: String) -> Result<LaneRecord> {
+    let form = match read_record_file(&record.join("form"))? {
+        RecordFile::Absent => LaneForm::LinkedWorktree,
+        RecordFile::Damaged => return Ok(LaneRecord::Torn(name)),
+        RecordFile::Content(bytes) => match bytes.trim_ascii() {
+            b"" => return Ok(LaneRecord::Torn(name)),
+            form if form == REPOSITORY_FORM.as_bytes() => LaneForm::Repository,
+            _ => return Err(Error::NewerLane { name }),
+        },
+    };
+    let path = read_record_file(&record.join("path"))?.content().map(|bytes| names::path(&bytes));
+    let base =
+        read_record_file(&record.join("base"))?.content().and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
+    Ok(match (path.filter(|path| path.is_absolute()), base) {
+        (Some(path), Some(base)) => LaneRecord::Read(Lane::new(repo, name, path, base, form)),
+        _ => LaneRecord::Torn(name),
+    })
+}
+
+/// A file of a record.
+enum RecordFile {
+    Absent,
+    /// Something that we never write there, such as a folder.
+    Damaged,
+    Content(Vec<u8>),
+}
+
+impl RecordFile {
+    fn content(self) -> Option<Vec<u8>> {
+        match self {
+            RecordFile::Content(bytes) => Some(bytes),
+            RecordFile::Absent | RecordFile::Damaged => None,
+        }
+    }
+}
+
+fn read_record_file(path: &Path) -> Result<RecordFile> {
+    match plain_file::read(path, RECORD_FILE_BYTES_MAX) {
+        Ok(bytes) => Ok(RecordFile::Content(bytes)),
+        Err(e) if plain_file::is_absent(&e) => Ok(RecordFile::Absent),
+        Err(e) if plain_file::is_no_such_file(&e) => Ok(RecordFile::Damaged),
+        Err(e) => Err(Error::io("read", path)(e)),
+    }
+}
+
+/// Every lane whose record is not torn, complete or not.
+pub(crate) fn all(repo: &Repo) -> Result<Vec<Lane>> {
+    let lanes = recorded(repo)?.into_iter().filter_map(|record| match record {
+        LaneRecord::Read(lane) => Some(lane),
+        LaneRecord::Torn(_) => None,
+    });
+    Ok(lanes.collect())
+}
+
+/// Writes what a record says. It counts as soon as it has the path, which comes last. Survives a power cut.
+pub(crate) fn write_record(lane: &Lane) -> Result<()> {
+    let record = lane.record();
+    write_durable(&record.join("form"), REPOSITORY_FORM.as_bytes())?;
+    write_durable(&record.join("base"), lane.base.as_str().as_bytes())?;
+    write_durable(&record.join("path"), bytes(&lane.path))?;
+    let above = records(&lane.repo);
+    sync_folder(&above).map_err(Error::io("sync", above))
+}
