@@ -7,8 +7,9 @@
 //! git in a git directory of our own, after our alternates were written and only if no link leads out of the lane: an agent
 //! could otherwise make us copy objects of a repository that it may not read. The import checks every object that it takes.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -22,8 +23,12 @@ use crate::refs::Expect;
 use crate::remove::remove_all;
 use crate::run::{Call, is_failure_of_machine};
 
-/// Commits that are imported from one lane at most.
+/// Commits that are imported from one lane at most. More are named, and the lane alone has them.
 const COMMITS_MAX: usize = 50;
+/// Subjects that are read for one list, and their length in columns.
+const SUBJECTS_MAX: usize = 1_000;
+/// How often git is started at most to find out which commits of a list can be read.
+const STARTS_MAX: usize = 50;
 /// The largest pack that is imported, in bytes.
 const PACK_BYTES_MAX: u64 = 512 << 20;
 /// How much history is looked at to tell new commits from known ones.
@@ -138,7 +143,7 @@ impl Lane {
 
     fn salvage_refs(&self, mut agent: AgentRefs, prefix: &str, checkpoint: &Oid) -> Result<Vec<SalvagedCommit>> {
         names::check_our_ref(prefix)?;
-        let known = self.known_refs();
+        let known = self.known_refs()?;
         agent.refs.retain(|(_, oid)| !known.contains(oid));
         if agent.refs.is_empty() {
             return Ok(Vec::new());
@@ -151,18 +156,19 @@ impl Lane {
         }
         let kept: HashSet<String> = self.repo.list_refs(prefix)?.into_iter().map(|(name, _)| name).collect();
         let name_of = |commit: &Oid| format!("{prefix}/{}", &commit.as_str()[..16]);
-        let commits = unknown.iter().map(|tip| &tip.commit).filter(|commit| !kept.contains(&name_of(commit)));
-        let commits: Vec<&Oid> = commits.collect();
+        let commits = unknown.iter().take(COMMITS_MAX).map(|tip| &tip.commit);
+        let commits: Vec<&Oid> = commits.filter(|commit| !kept.contains(&name_of(commit))).collect();
         let imported = if readable { self.import(&commits)? } else { HashSet::new() };
         for commit in &imported {
             self.repo.update_ref(&name_of(commit), commit, &Expect::Absent)?;
         }
+        let mut subjects = if readable { self.subjects(&unknown)? } else { HashMap::new() };
         let mut salvaged = Vec::new();
-        for tip in &unknown {
+        for tip in unknown {
             let name = name_of(&tip.commit);
             let kept_as = (imported.contains(&tip.commit) || kept.contains(&name)).then_some(name);
-            let subject = if readable { self.subject(&tip.commit) } else { String::new() };
-            salvaged.push(SalvagedCommit { name: tip.name.clone(), commit: tip.commit.clone(), subject, kept_as });
+            let subject = subjects.remove(&tip.commit).unwrap_or_default();
+            salvaged.push(SalvagedCommit { name: tip.name, commit: tip.commit, subject, kept_as });
         }
         Ok(salvaged)
     }
@@ -171,15 +177,18 @@ impl Lane {
     /// they hold is in the checkpoint of the session that made them, or was imported after it.
     pub(crate) fn note_known_refs(&self) -> Result<()> {
         let agent = self.agent_refs();
-        let mut known = self.known_refs();
+        let mut known = self.known_refs()?;
         known.extend(agent.head.into_iter().chain(agent.refs.into_iter().map(|(_, oid)| oid)));
         let list: String = known.iter().map(|oid| format!("{oid}\n")).collect();
         write_whole(&self.known_file(), list.as_bytes())
     }
 
-    fn known_refs(&self) -> BTreeSet<Oid> {
-        let list = fs::read_to_string(self.known_file()).unwrap_or_default();
-        list.lines().filter_map(|line| line.parse().ok()).collect()
+    fn known_refs(&self) -> Result<BTreeSet<Oid>> {
+        let list = match fs::read_to_string(self.known_file()) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            list => list.map_err(Error::io("read", self.known_file()))?,
+        };
+        Ok(list.lines().filter_map(|line| line.parse().ok()).collect())
     }
 
     fn known_file(&self) -> PathBuf {
@@ -188,54 +197,62 @@ impl Lane {
 
     /// Tips that name a commit which neither your refs nor the agent's `HEAD` lead to, and whose tree is not the checkpoint's.
     fn unknown_commits(&self, agent: &AgentRefs, known: &BTreeSet<Oid>, prefix: &str, checkpoint: &Oid) -> Result<Vec<Tip>> {
-        let asked: String = agent.refs.iter().map(|(_, oid)| format!("{oid}^{{commit}}\n")).collect();
-        let out = self.read_both()?.args(["cat-file", "--batch-check=%(objectname) %(objecttype)"]);
-        let out = out.stdin(asked.into_bytes()).long().ok()?;
-        let mut tips: Vec<Tip> = Vec::new();
-        for ((name, oid), line) in agent.refs.iter().zip(String::from_utf8_lossy(&out).lines()) {
-            let commit = match line.split_once(' ') {
-                Some((commit, "commit")) => commit.parse()?,
-                // A tree or a blob that somebody tagged is no commit; one that is gone is told.
-                _ if line.ends_with(" missing") => oid.clone(),
-                _ => continue,
-            };
-            if !tips.iter().any(|tip| tip.commit == commit) {
-                tips.push(Tip { name: name.clone(), commit });
-            }
-        }
+        let mut tips = self.tips(agent)?;
         let excluded: Vec<Oid> =
             known.iter().cloned().chain(agent.head.clone()).chain(agent.remote.iter().cloned()).collect();
-        let new = match self.new_commits(tips.iter().map(|tip| &tip.commit), &excluded, prefix) {
-            Ok(new) => new,
-            // History is missing somewhere: each tip is looked at for itself.
-            Err(Error::Failed { .. }) => {
-                let looked_at = tips.iter().take(COMMITS_MAX).map(|tip| {
-                    let new = self.new_commits([&tip.commit].into_iter(), &excluded, prefix);
-                    new.unwrap_or_else(|_| HashSet::from([tip.commit.clone()]))
-                });
-                looked_at.flatten().collect()
+        let there: Vec<&Oid> = tips.iter().filter(|tip| tip.exists).map(|tip| &tip.commit).collect();
+        let mut new = HashSet::new();
+        in_parts(&there, |part, is_last| match self.new_commits(part, &excluded, prefix) {
+            Ok(found) => {
+                new.extend(found);
+                Ok(true)
             }
-            Err(e) => return Err(e),
-        };
-        tips.retain(|tip| new.contains(&tip.commit));
+            // History is missing somewhere. A commit about which nothing can be said is not known.
+            Err(Error::Failed { .. }) if is_last => {
+                new.extend(part.iter().map(|tip| (*tip).clone()));
+                Ok(true)
+            }
+            Err(Error::Failed { .. }) => Ok(false),
+            Err(e) => Err(e),
+        })?;
         let tree = self.repo.tree_of(checkpoint)?;
-        tips.retain(|tip| self.tree_in_lane(&tip.commit).is_none_or(|of_tip| of_tip != tree));
-        tips.truncate(COMMITS_MAX);
+        tips.retain(|tip| !tip.exists || (new.contains(&tip.commit) && tip.tree.as_ref() != Some(&tree)));
+        Ok(tips)
+    }
+
+    /// The commits that the agent's refs lead to, each once.
+    fn tips(&self, agent: &AgentRefs) -> Result<Vec<Tip>> {
+        let asked: String = agent.refs.iter().map(|(_, oid)| format!("{oid}^{{commit}}\n{oid}^{{tree}}\n")).collect();
+        let call = self.read_both()?.args(["cat-file", "--batch-check=%(objectname) %(objecttype)"]);
+        let out = call.stdin(asked.into_bytes()).long().ok()?;
+        let text = String::from_utf8_lossy(&out);
+        let lines: Vec<&str> = text.lines().collect();
+        let (pairs, _) = lines.as_chunks::<2>();
+        let (mut tips, mut seen) = (Vec::new(), HashSet::new());
+        for ((name, oid), [commit, tree]) in agent.refs.iter().zip(pairs) {
+            let (commit, exists) = match commit.split_once(' ') {
+                Some((commit, "commit")) => (commit.parse()?, true),
+                // A tree or a blob that somebody tagged is no commit; one that is gone is named.
+                _ if commit.ends_with(" missing") => (oid.clone(), false),
+                _ => continue,
+            };
+            let tree = tree.strip_suffix(" tree").and_then(|tree| tree.parse().ok());
+            if seen.insert(commit.clone()) {
+                tips.push(Tip { name: name.clone(), commit, tree, exists });
+            }
+        }
         Ok(tips)
     }
 
     /// Tips that your repository does not have, where the lane's objects may not be read.
     fn absent_tips(&self, agent: &AgentRefs) -> Result<Vec<Tip>> {
         let kinds = self.repo.kinds(agent.refs.iter().map(|(_, oid)| oid))?;
-        let absent = agent.refs.iter().zip(kinds).filter(|(_, kind)| kind.is_none());
-        let mut tips: Vec<Tip> = absent.map(|((name, oid), _)| Tip { name: name.clone(), commit: oid.clone() }).collect();
-        tips.truncate(COMMITS_MAX);
-        Ok(tips)
+        let absent = agent.refs.iter().zip(kinds).filter(|(_, kind)| kind.is_none()).map(|(named, _)| named.clone());
+        Ok(absent.map(|(name, commit)| Tip { name, commit, tree: None, exists: false }).collect())
     }
 
-    /// Commits that these tips lead to, and neither your refs nor the excluded commits. A tip that is gone is one of them.
-    fn new_commits<'a>(&self, tips: impl Iterator<Item = &'a Oid>, excluded: &[Oid], prefix: &str) -> Result<HashSet<Oid>> {
-        let tips: Vec<&Oid> = tips.collect();
+    /// Commits that these tips lead to, and neither your refs nor the excluded commits.
+    fn new_commits(&self, tips: &[&Oid], excluded: &[Oid], prefix: &str) -> Result<HashSet<Oid>> {
         let mut stdin: String = tips.iter().map(|tip| format!("{tip}\n")).collect();
         stdin.extend(excluded.iter().map(|oid| format!("^{oid}\n")));
         let call = self.read_both()?.args(["rev-list", "--ignore-missing", "--stdin"]);
@@ -244,45 +261,35 @@ impl Lane {
         let call = call.arg(format!("--exclude={prefix}/*")).arg("--all");
         let out = call.stdin(stdin.into_bytes()).long().ok()?;
         let mut new: HashSet<Oid> = String::from_utf8_lossy(&out).lines().filter_map(|line| line.parse().ok()).collect();
-        let kinds = self.kinds_in_lane(&tips)?;
-        new.extend(tips.into_iter().zip(kinds).filter(|(_, exists)| !exists).map(|(tip, _)| tip.clone()));
+        if new.len() >= HISTORY_MAX {
+            // The list is cut: a tip may be beyond its end.
+            new.extend(tips.iter().map(|tip| (*tip).clone()));
+        }
         Ok(new)
     }
 
-    fn kinds_in_lane(&self, oids: &[&Oid]) -> Result<Vec<bool>> {
-        let asked: String = oids.iter().map(|oid| format!("{oid}\n")).collect();
-        let out = self.read_both()?.args(["cat-file", "--batch-check=%(objecttype)"]).stdin(asked.into_bytes()).ok()?;
-        Ok(String::from_utf8_lossy(&out).lines().map(|line| !line.ends_with(" missing")).collect())
-    }
-
-    fn tree_in_lane(&self, commit: &Oid) -> Option<Oid> {
-        let call = self.read_both().ok()?.args(["rev-parse", "--verify", "--quiet", "--end-of-options"]);
-        let out = call.arg(format!("{commit}^{{tree}}")).ok().ok()?;
-        Oid::parse(&out, "rev-parse").ok()
-    }
-
-    fn subject(&self, commit: &Oid) -> String {
-        let read = || -> Result<Vec<u8>> {
-            let call = self.read_both()?.args(["log", "-1", "--no-show-signature", "--format=%s"]);
-            call.arg(commit.as_str()).cut_at(4096).ok()
-        };
-        String::from_utf8_lossy(&read().unwrap_or_default()).lines().next().unwrap_or_default().to_owned()
+    /// The first lines of commits, where they can be read.
+    fn subjects(&self, tips: &[Tip]) -> Result<HashMap<Oid, String>> {
+        let asked: String = tips.iter().take(SUBJECTS_MAX).map(|tip| format!("{}\n", tip.commit)).collect();
+        let call = self.read_both()?.args(["log", "--no-walk=unsorted", "--ignore-missing", "--no-show-signature"]);
+        let call = call.args(["--no-patch", "--no-color", "--format=%H %<(200,trunc)%s", "--stdin"]);
+        // A damaged commit ends the list early. The commits are named all the same.
+        let out = call.stdin(asked.into_bytes()).output()?;
+        let text = String::from_utf8_lossy(&out.stdout);
+        let rows = text.lines().filter_map(|line| line.split_once(' '));
+        Ok(rows.filter_map(|(oid, subject)| Some((oid.parse().ok()?, subject.trim_end().to_owned()))).collect())
     }
 
     /// Copies commits with everything that they need into your repository; those that could be copied are returned.
     fn import(&self, commits: &[&Oid]) -> Result<HashSet<Oid>> {
-        if commits.is_empty() {
-            return Ok(HashSet::new());
-        }
-        if self.import_together(commits)? {
-            return Ok(commits.iter().map(|commit| (*commit).clone()).collect());
-        }
         let mut imported = HashSet::new();
-        for commit in commits {
-            if self.import_together(&[*commit])? {
-                imported.insert((*commit).clone());
+        in_parts(commits, |part, _| {
+            let done = self.import_together(part)?;
+            if done {
+                imported.extend(part.iter().map(|commit| (*commit).clone()));
             }
-        }
+            Ok(done)
+        })?;
         Ok(imported)
     }
 
@@ -299,13 +306,17 @@ impl Lane {
     fn import_through(&self, folder: &Path, commits: &[&Oid]) -> Result<bool> {
         // Only what your repository lacks is packed. It has everything that its own refs lead to.
         let mut revisions: String = commits.iter().map(|commit| format!("{commit}\n")).collect();
-        let call = self.read_both()?.args(["rev-list", "--boundary", "--stdin", "--not", "--all"]);
-        let out = call.stdin(revisions.clone().into_bytes()).long().output()?;
-        if out.code != Some(0) {
+        let call = self.read_both()?.args(["rev-list", "--boundary", "--ignore-missing", "--stdin", "--not", "--all"]);
+        // Into a file: an agent may have made more commits than fit into memory.
+        let path = folder.join("boundary");
+        let file = File::create_new(&path).map_err(Error::io("write", &path))?;
+        let call = call.stdin(revisions.clone().into_bytes()).output_file(file).file_bytes_max(PACK_BYTES_MAX).long();
+        if !succeeded(call)? {
             return Ok(false);
         }
-        for line in String::from_utf8_lossy(&out.stdout).lines() {
-            if let Some(known) = line.strip_prefix('-') {
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        for line in BufReader::new(file).lines() {
+            if let Some(known) = line.map_err(Error::io("read", &path))?.strip_prefix('-') {
                 revisions.push_str(&format!("^{known}\n"));
             }
         }
@@ -356,10 +367,33 @@ fn succeeded(call: Call) -> Result<bool> {
     Ok(out.code == Some(0))
 }
 
+/// Does something with a list, or with its halves where it fails for the whole, down to the items that it fails for. The work
+/// returns whether a part is done, and gets to know whether it is asked about this part for the last time.
+fn in_parts<'a>(items: &[&'a Oid], mut work: impl FnMut(&[&'a Oid], bool) -> Result<bool>) -> Result<()> {
+    let mut parts = vec![items];
+    let mut starts = 0;
+    while let Some(part) = parts.pop() {
+        if part.is_empty() {
+            continue;
+        }
+        starts += 1;
+        let is_last = part.len() == 1 || starts >= STARTS_MAX;
+        if !work(part, is_last)? && !is_last {
+            let (first, second) = part.split_at(part.len() / 2);
+            parts.extend([second, first]);
+        }
+    }
+    Ok(())
+}
+
 /// A ref of the agent and the commit that it leads to.
 struct Tip {
     name: String,
     commit: Oid,
+    /// The commit's tree, where it can be read.
+    tree: Option<Oid>,
+    /// Whether the commit can be read.
+    exists: bool,
 }
 
 fn read_packed_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) {

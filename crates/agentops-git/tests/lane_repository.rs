@@ -254,6 +254,40 @@ fn what_the_agent_committed_elsewhere_is_imported_and_named() {
 }
 
 #[test]
+fn p6_no_commit_of_many_is_lost_beside_broken_ones() {
+    let (room, repo) = with_history();
+    let lane = lane(&room, &repo, "one");
+    let at = lane.path().to_owned();
+    let tree = format!("{}^{{tree}}", commit(&room, &at, "other"));
+    let make = |name: &str, parent: &str| {
+        let args = ["commit-tree", "-p", parent, "-m", name, &tree];
+        let made = room.git(&at, &args).parse::<Oid>().unwrap();
+        write(&lane.git_dir().join("refs/heads").join(name), format!("{made}\n"));
+        made
+    };
+    for number in 0..60 {
+        make(&format!("many-{number:02}"), lane.base().as_str());
+    }
+    // History is missing below one of them, and your repository has a ref whose commit is gone.
+    let gone = make("gone", lane.base().as_str());
+    make("below", gone.as_str());
+    fs::remove_file(lane.git_dir().join("refs/heads/gone")).unwrap();
+    fs::remove_file(lane.git_dir().join("objects").join(&gone.as_str()[..2]).join(&gone.as_str()[2..])).unwrap();
+    write(&repo.common_dir().join("refs/heads/broken"), format!("{gone}\n"));
+    room.git(&at, &["checkout", "-q", "--detach", lane.base().as_str()]);
+
+    let salvaged = lane.salvage("refs/agentops/salvage/r/one", lane.base()).unwrap();
+    let named: Vec<_> = salvaged.iter().map(|commit| commit.name.as_str()).collect();
+    assert_eq!(named.iter().filter(|name| name.contains("/many-")).count(), 60, "{named:?}");
+    assert!(salvaged.iter().all(|commit| commit.name.ends_with(&commit.subject) && !commit.subject.is_empty()));
+    // What is beyond the bound is named, and so is the one that cannot be read.
+    assert_eq!(salvaged.iter().filter(|commit| commit.kept_as.is_some()).count(), 49);
+    let below = salvaged.iter().find(|commit| commit.name == "refs/heads/below").unwrap();
+    assert_eq!(below.kept_as, None);
+    assert_eq!(lane.salvage("refs/agentops/salvage/r/one", lane.base()).unwrap(), salvaged);
+}
+
+#[test]
 fn s3_commits_are_imported_from_the_lane_and_from_nowhere_else() {
     let (room, repo) = Room::with_repo();
     room.git(&room.path(""), &["init", "-q", "private"]);
