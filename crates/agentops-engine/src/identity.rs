@@ -14,6 +14,7 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use agentops_git::temporary::TempFile;
 use agentops_git::{DirectoryId, Repo, claimed_id, is_id};
 
 use crate::paths::{Home, Paths};
@@ -150,12 +151,9 @@ impl Record {
         let mut text = format!("{FORMAT}\n{inode} {born}\n").into_bytes();
         text.extend_from_slice(self.path.as_os_str().as_bytes());
         text.push(b'\n');
-        let (path, part) = (paths.repository_record(), paths.repository_record().with_extension("part"));
-        let mut file = fs::File::create(&part)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&part, &path)?;
-        fs::File::open(paths.root())?.sync_all()
+        let file = TempFile::make(paths.root(), PART)?;
+        file.file().write_all(&text)?;
+        file.persist(&paths.repository_record())
     }
 
     /// Whether this is the directory that the other one records.
@@ -177,6 +175,8 @@ impl Record {
     }
 }
 
+/// How the record's name begins while it is written.
+pub(crate) const PART: &str = ".repository-";
 /// The path of a state folder that was taken from its repository.
 const NOWHERE: &str = "/";
 const FORMAT: &str = "agentops repository 1";

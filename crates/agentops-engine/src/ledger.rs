@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agentops_core::budget::Amount;
-use agentops_core::id::{BlobId, Commit, Name, RunId, SessionId};
+use agentops_core::id::{BlobId, Name, RunId, SessionId};
 use agentops_core::run::{Closing, Event, FORMAT, Outcome, SessionEnd, State};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
@@ -287,19 +287,19 @@ impl Ledger {
         Ok(sessions.values().fold(Amount::ZERO, |sum, spent| sum.plus(spent.granted.max(spent.charged))))
     }
 
-    /// Runs whose result was merged, with the merge, if nothing was written about them since.
+    /// Runs whose result was merged or discarded, if nothing was written about them since.
     ///
     /// # Errors
     /// The ledger cannot be read.
-    pub fn merged_before(&self, before_ms: u64) -> Result<Vec<(RunId, Commit)>, StorageError> {
+    pub fn closed_before(&self, before_ms: u64) -> Result<Vec<(RunId, Closing)>, StorageError> {
         let sql = "SELECT run, closing FROM runs WHERE closing IS NOT NULL \
                    AND (SELECT max(at_ms) FROM events WHERE events.run = runs.run) < ?1";
         let rows = self.query(sql, [before_ms], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
-        let merged = |(run, closing): (String, String)| match serde_json::from_str(&closing) {
-            Ok(Closing::Merged { commit }) => Some(self.run_id(&run).map(|run| (run, commit))),
-            _ => None,
+        let closed = |(run, closing): (String, String)| {
+            let closing = serde_json::from_str(&closing).ok()?;
+            Some(self.run_id(&run).map(|run| (run, closing)))
         };
-        rows.into_iter().filter_map(merged).collect()
+        rows.into_iter().filter_map(closed).collect()
     }
 
     /// Checks the whole file.

@@ -10,6 +10,7 @@ use agentops_core::id::RunId;
 use agentops_core::run::State;
 use agentops_git::temporary;
 
+use crate::identity;
 use crate::ledger::Ledger;
 use crate::paths::Paths;
 use crate::perform::{self, Ctx};
@@ -21,11 +22,14 @@ pub(crate) fn remove(ctx: &Ctx, ended: &[(RunId, Option<State>)]) {
     ctx.repo.sweep();
     ctx.blobs.sweep();
     temporary::sweep_names(&ctx.paths.scratch(), |_| true);
-    let is_cache = |name: &std::ffi::OsStr| {
+    // Older versions named theirs `routing.<pid>.part` and `repository.part`.
+    let is_half = |name: &std::ffi::OsStr| {
         let name = name.to_string_lossy();
-        name.starts_with(routing::PART) || name.starts_with("routing.") && name.ends_with(".part")
+        name.starts_with(routing::PART)
+            || name.starts_with(identity::PART)
+            || (name.starts_with("routing.") || name.starts_with("repository.")) && name.ends_with(".part")
     };
-    temporary::sweep_names(ctx.paths.root(), is_cache);
+    temporary::sweep_names(ctx.paths.root(), is_half);
     for (run, state) in ended {
         let folder = ctx.paths.lanes(run);
         // A merge that is being tested works there.

@@ -127,14 +127,21 @@ impl Repo {
         ours.into_iter().try_for_each(|entry| remove_all(&entry.path()))
     }
 
-    /// Removes what killed processes left in the temporary folders and in our folder of the git directory.
+    /// Removes what killed processes left in the temporary folders and in our folders of the git directory.
     pub fn sweep(&self) {
         for folder in plain::folders() {
             temporary::sweep(&folder, FOLDER_PREFIX);
         }
+        let is_folder = |path: &Path| plain_file::is_folder(path).is_ok_and(|is_folder| is_folder);
         let ours = self.common_dir().join(FOLDER);
-        if fs::symlink_metadata(&ours).is_ok_and(|meta| meta.is_dir()) {
-            temporary::sweep(&ours, FILE_PREFIX);
+        if !is_folder(&ours) {
+            return;
+        }
+        let lanes = ours.join("lanes");
+        let records = if is_folder(&lanes) { fs::read_dir(&lanes).ok() } else { None };
+        let records = records.into_iter().flatten().flatten().map(|entry| entry.path());
+        for folder in [ours.clone(), ours.join("kept")].into_iter().chain(records).filter(|path| is_folder(path)) {
+            temporary::sweep(&folder, FILE_PREFIX);
         }
     }
 

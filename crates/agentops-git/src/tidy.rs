@@ -4,7 +4,7 @@
 //! `git gc`, which packs ours like all others: what our refs name is reachable.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
 use crate::error::Result;
 use crate::oid::Oid;
@@ -45,14 +45,29 @@ impl Repo {
         Ok(dropped)
     }
 
+    /// Deletes refs of ours below these prefixes, whatever they name. Returns how many were deleted.
+    ///
+    /// # Errors
+    /// Git failed.
+    pub fn drop_refs(&self, prefixes: &[String]) -> Result<usize> {
+        let mut dropped = 0;
+        for prefix in prefixes {
+            for (name, oid) in self.list_refs(prefix)? {
+                self.delete_ref(&name, &Expect::Is(oid))?;
+                dropped += 1;
+            }
+        }
+        Ok(dropped)
+    }
+
     /// Packs our refs into git's one file for refs, when there are many small files of them and git can be told to leave
     /// the user's alone. Returns whether it did.
     ///
     /// # Errors
     /// Git failed, e.g. because another git packs refs now.
     pub fn pack_our_refs(&self) -> Result<bool> {
-        let loose = ["refs/agentops", "refs/heads/agentops"].map(|folder| files_below(&self.common_dir().join(folder)));
-        if self.git_version() < PACKS_CHOSEN_REFS || loose.iter().sum::<usize>() <= LOOSE_REFS_MAX {
+        let folders = ["refs/agentops", "refs/heads/agentops"].map(|folder| self.common_dir().join(folder));
+        if self.git_version() < PACKS_CHOSEN_REFS || !has_more_files(folders.into(), LOOSE_REFS_MAX) {
             return Ok(false);
         }
         let ours = ["--include=refs/agentops/*", "--include=refs/heads/agentops/*"];
@@ -61,12 +76,20 @@ impl Repo {
     }
 }
 
-fn files_below(folder: &Path) -> usize {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let count = |entry: fs::DirEntry| match entry.file_type() {
-        Ok(kind) if kind.is_dir() => files_below(&entry.path()),
-        Ok(_) => 1,
-        Err(_) => 0,
-    };
-    entries.map(count).sum()
+/// Whether there are more than `max` files below these folders. It looks no further than it needs to know that.
+fn has_more_files(mut folders: Vec<PathBuf>, max: usize) -> bool {
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                Ok(_) => files += 1,
+                Err(_) => {}
+            }
+            if files > max {
+                return true;
+            }
+        }
+    }
+    false
 }

@@ -234,17 +234,20 @@ fn r5_a_ledger_is_read_without_writing_anything() {
 }
 
 #[test]
-fn runs_that_were_merged_are_known_by_the_time_of_their_last_entry() {
+fn runs_that_were_closed_are_known_by_the_time_of_their_last_entry() {
     let (_folder, path) = file();
     let mut ledger = Ledger::open(&path).expect("a ledger");
-    let commit: Commit = "1".repeat(40).parse().expect("a commit");
-    let merged = Event::Closed { closing: Closing::Merged { commit: commit.clone() } };
-    let discarded = Event::Closed { closing: Closing::Discarded { commit: commit.clone() } };
-    let rows = [created(1), created(2), created(3), row(1, merged.clone()), row(2, discarded), row(3, merged)];
+    let commit: agentops_core::id::Commit = "1".repeat(40).parse().expect("a commit");
+    let merged = Closing::Merged { commit: commit.clone() };
+    let discarded = Closing::Discarded { commit };
+    let closed = |number, closing: &Closing| row(number, Event::Closed { closing: closing.clone() });
+    let rows =
+        [created(1), created(2), created(3), created(4), closed(1, &merged), closed(2, &discarded), closed(3, &merged)];
     ledger.append(&rows).expect("an append");
-    assert_eq!(ledger.merged_before(2001).expect("a list"), []);
-    assert_eq!(ledger.merged_before(2002).expect("a list"), [(run(1), commit.clone())]);
-    assert_eq!(ledger.merged_before(3000).expect("a list"), [(run(1), commit.clone()), (run(3), commit)]);
+    assert_eq!(ledger.closed_before(2001).expect("a list"), []);
+    assert_eq!(ledger.closed_before(2002).expect("a list"), [(run(1), merged.clone())]);
+    let all = [(run(1), merged.clone()), (run(2), discarded), (run(3), merged)];
+    assert_eq!(ledger.closed_before(3000).expect("a list"), all, "a run that is open is none of them");
 }
 
 /// What an interrupted session was granted counts as spent, whatever its checkpoint finds later.

@@ -37,14 +37,23 @@ fn p5_what_a_killed_supervisor_leaves_the_next_one_removes() {
     assert_eq!(names(&private(&room, "scratch")).len(), 1, "the killed session has a folder");
     assert_eq!(names(&tmp).len(), 1, "the killed supervisor has a folder");
     // What other moments leave: a blob, a cache and a small file half written, a socket half taken away, an empty lane folder.
-    let of_a_moment =
-        ["blobs/.part-0123456789abcdef", "scratch/probe.4242", "routing.4242.part", ".routing-0123456789abcdef"];
+    let of_a_moment = [
+        "blobs/.part-0123456789abcdef",
+        "scratch/probe.4242",
+        "routing.4242.part",
+        ".routing-0123456789abcdef",
+        "repository.part",
+        ".repository-0123456789abcdef",
+    ];
     let old_blob = format!("blobs/{}.4242.0.part", "0".repeat(64));
     let planted: Vec<PathBuf> =
         of_a_moment.iter().copied().chain([old_blob.as_str()]).map(|path| private(&room, path)).collect();
     planted.iter().for_each(|path| std::fs::write(path, "half").unwrap());
-    let ours = room.repo().join(".git/agentops/.tmp0123456789abcdef");
-    std::fs::write(&ours, "half").unwrap();
+    let record = std::fs::read_dir(room.repo().join(".git/agentops/lanes")).unwrap().next().unwrap().unwrap().path();
+    let kept = room.repo().join(".git/agentops/kept");
+    std::fs::create_dir_all(&kept).unwrap();
+    let ours = [room.repo().join(".git/agentops"), kept, record].map(|folder| folder.join(".tmp0123456789abcdef"));
+    ours.iter().for_each(|path| std::fs::write(path, "half").unwrap());
     let listener = std::os::unix::net::UnixListener::bind(private(&room, "supervisor.end"));
     drop(listener);
     std::fs::create_dir_all(private(&room, "lanes/r-zzzzzz")).unwrap();
@@ -56,7 +65,7 @@ fn p5_what_a_killed_supervisor_leaves_the_next_one_removes() {
     room.run(&["resume", &run, "--json"]).expect(0);
     assert_eq!(names(&private(&room, "scratch")), Vec::<String>::new());
     assert_eq!(names(&private(&room, "lanes")), Vec::<String>::new());
-    assert!(!planted.iter().any(|path| path.exists()) && !ours.exists());
+    assert!(!planted.iter().chain(&ours).any(|path| path.exists()));
     assert!(!private(&room, "supervisor.end").exists());
     end_supervisor(&room);
     room.run(&["supervise"]).expect(0);
