@@ -29,8 +29,10 @@ fn is_dotted_key(key: &str) -> bool {
     key.split('.').all(is_part)
 }
 
-/// The folders that the program's sandbox opens beside the work tree and the temporary folders.
-const WRITABLE_ROOTS: &str = "sandbox_workspace_write.writable_roots";
+/// The table of the program's sandbox for writers, and its key for folders that it opens beside the work tree and the
+/// temporary folders.
+const SANDBOX: &str = "sandbox_workspace_write";
+const WRITABLE_ROOTS: &str = "writable_roots";
 
 /// The options of the settings `model_provider` and `config`; `writable`: one more folder for the sandbox of writers.
 pub(super) fn of_agent_file(settings: &Settings, writable: Option<&str>) -> Result<Vec<String>, DriverError> {
@@ -46,18 +48,45 @@ pub(super) fn of_agent_file(settings: &Settings, writable: Option<&str>) -> Resu
             if key.split('.').next().is_some_and(|first| OURS.contains(&first)) {
                 return Err(refuse("config", format!("`{key}` is not an agent file's to set")));
             }
-            match value {
-                // The last option of a key wins, so there must be one.
-                toml::Value::Array(more) if key == WRITABLE_ROOTS => roots.extend(more),
-                value => options.push(format!("{key}={value}")),
+            match (key.strip_prefix(SANDBOX), value) {
+                // A table is set key by key: a later option for one of its keys would take its place.
+                (Some(""), toml::Value::Table(table)) => {
+                    for (key, value) in table {
+                        sandbox(&format!(".{key}"), value, &mut roots, &mut options)?;
+                    }
+                }
+                (Some(""), _) => return Err(refuse("config", format!("`{SANDBOX}` must be an object"))),
+                (Some(within), value) if within.starts_with('.') => sandbox(within, value, &mut roots, &mut options)?,
+                (_, value) => options.push(format!("{key}={value}")),
             }
         }
     }
     if !roots.is_empty() {
-        options.push(format!("{WRITABLE_ROOTS}={}", toml::Value::Array(roots)));
+        options.push(format!("{SANDBOX}.{WRITABLE_ROOTS}={}", toml::Value::Array(roots)));
     }
     options.extend(settings.get("model_provider").map(|name| format!("model_provider={}", quoted(name))));
     Ok(options)
+}
+
+/// One key of the sandbox's table. `within`: the key with the dot before it.
+fn sandbox(
+    within: &str,
+    value: toml::Value,
+    roots: &mut Vec<toml::Value>,
+    options: &mut Vec<String>,
+) -> Result<(), DriverError> {
+    if !is_dotted_key(&within[1..]) {
+        return Err(refuse("config", format!("`{SANDBOX}` has a key that is not of letters, digits, `_` and `-`")));
+    }
+    match value {
+        // The last option of a key wins, so there must be one.
+        toml::Value::Array(more) if within[1..] == *WRITABLE_ROOTS => roots.extend(more),
+        _ if within[1..] == *WRITABLE_ROOTS => {
+            return Err(refuse("config", format!("`{SANDBOX}.{WRITABLE_ROOTS}` must be a list of folders")));
+        }
+        value => options.push(format!("{SANDBOX}{within}={value}")),
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -76,6 +105,30 @@ mod tests {
         assert_eq!(both, [r#"sandbox_workspace_write.writable_roots=["/lane/.git", "/theirs"]"#]);
         let ours = of_agent_file(&Settings::new(), Some("/lane/.git")).unwrap();
         assert_eq!(ours, [r#"sandbox_workspace_write.writable_roots=["/lane/.git"]"#]);
+    }
+
+    #[test]
+    fn the_sandbox_may_be_set_as_a_table_and_loses_nothing() {
+        let config = r#"{"sandbox_workspace_write": {"network_access": true, "writable_roots": ["/theirs"]}}"#;
+        let settings = Settings::from([("config".to_owned(), config.to_owned())]);
+        let options = of_agent_file(&settings, Some("/lane/.git")).unwrap();
+        let wanted = [
+            "sandbox_workspace_write.network_access=true",
+            r#"sandbox_workspace_write.writable_roots=["/lane/.git", "/theirs"]"#,
+        ];
+        assert_eq!(options, wanted);
+        let other = r#"{"sandbox_workspace_write_other": 1}"#;
+        let settings = Settings::from([("config".to_owned(), other.to_owned())]);
+        assert_eq!(of_agent_file(&settings, None).unwrap(), ["sandbox_workspace_write_other=1"]);
+        for refused in [
+            r#"{"sandbox_workspace_write": true}"#,
+            r#"{"sandbox_workspace_write": {"writable_roots": "/theirs"}}"#,
+            r#"{"sandbox_workspace_write.writable_roots": "/theirs"}"#,
+            r#"{"sandbox_workspace_write": {"a=1\nb": true}}"#,
+        ] {
+            let settings = Settings::from([("config".to_owned(), refused.to_owned())]);
+            assert!(of_agent_file(&settings, Some("/lane/.git")).is_err(), "{refused}");
+        }
     }
 
     #[test]
