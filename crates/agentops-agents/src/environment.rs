@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -42,11 +42,26 @@ impl Environment {
         self.iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)))
     }
 
+    /// The program of this name on the PATH. A relative entry counts for nothing: it would mean another folder later, perhaps
+    /// one that an agent writes.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        let mut folders = std::env::split_paths(self.get("PATH")?).filter(|folder| folder.is_absolute());
+        folders.find_map(|folder| Some(folder.join(name)).filter(|path| is_program(path)))
+    }
+
     /// The folder for temporary files of a program with this environment.
     #[must_use]
     pub fn temp_dir(&self) -> PathBuf {
         self.get("TMPDIR").filter(|folder| !folder.is_empty()).map_or_else(|| "/tmp".into(), PathBuf::from)
     }
+}
+
+/// Whether this is a file that can be started.
+#[must_use]
+pub fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 impl FromIterator<(OsString, OsString)> for Environment {
@@ -100,6 +115,25 @@ impl<'de> Deserialize<'de> for Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_is_an_executable_file_of_an_absolute_folder_of_the_path() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        for (folder, mode) in [("data", 0o644), ("first", 0o755), ("second", 0o755)] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+            let tool = dir.path().join(folder).join("tool");
+            std::fs::write(&tool, "").unwrap();
+            std::fs::set_permissions(&tool, PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let folders = ["src", "data", "first", "second"].map(|folder| dir.path().join(folder));
+        let path =
+            std::env::join_paths([Path::new("."), Path::new("")].into_iter().chain(folders.iter().map(AsRef::as_ref)));
+        let environment = Environment::default().with("PATH", path.unwrap().to_str().unwrap());
+        assert_eq!(environment.program("tool"), Some(dir.path().join("first/tool")));
+        assert_eq!(environment.program("Cargo.toml"), None);
+        assert_eq!(Environment::default().program("tool"), None);
+    }
 
     #[test]
     fn it_travels_as_json_and_shows_no_value() {

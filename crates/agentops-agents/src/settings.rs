@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::driver::DriverError;
-use crate::environment::Environment;
+use crate::environment::{Environment, is_program};
 use crate::process::ProcessId;
 
 /// Driver settings of an agent file.
@@ -64,18 +63,11 @@ pub(crate) fn find_program(settings: &Settings, env: &Environment, name: &str, h
         }
         return if is_program(&path) { Ok(path) } else { Err(missing(wanted, hint)) };
     }
-    let path = env.get("PATH").unwrap_or_default();
-    // A relative entry of the PATH would mean the lane's own folder later.
-    let mut folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
-    folders.find_map(|folder| Some(folder.join(wanted)).filter(|path| is_program(path))).ok_or_else(|| missing(wanted, hint))
+    env.program(wanted).ok_or_else(|| missing(wanted, hint))
 }
 
 fn missing(program: &str, hint: &str) -> DriverError {
     DriverError::Missing { program: program.to_owned(), hint: hint.to_owned() }
-}
-
-fn is_program(path: &Path) -> bool {
-    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// The first line of `program --version`.

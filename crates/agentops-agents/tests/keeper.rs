@@ -9,7 +9,7 @@ use agentops_agents::ancestry::descends_from_keeper;
 use agentops_agents::driver::Exit;
 use agentops_agents::keeper::{EndReason, Ended, FromKeeper, Keeper, KeeperHandle, KeeperSpec, MARK_VARIABLE, StdinKind};
 use agentops_agents::process::ProcessId;
-use agentops_agents::strays::end_strays;
+use agentops_agents::strays::{end_ownerless, end_strays, owned_mark};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -326,6 +326,25 @@ fn p3_strays_of_a_killed_keeper_are_found_by_their_mark() {
     assert_eq!(end_strays(prefix), 2);
     assert!(!program.is_alive() && !away.is_alive());
     assert_eq!(end_strays(prefix), 0);
+}
+
+#[test]
+fn p3_only_what_belongs_to_a_process_that_is_gone_is_ended() {
+    let prefix = format!("shared-{}.merge/", std::process::id());
+    let us = ProcessId::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+    let gone = ProcessId { start_time: us.start_time + 1, ..us };
+    let tree = |owner| {
+        let mark = owned_mark(&prefix, owner) + "run/gate";
+        Tree::start(&KeeperSpec { mark, ..spec(&["fork-away", "hang"]) })
+    };
+    let (ours, left) = (tree(us), tree(gone));
+    let kept = [ours.program(), ours.away(), ours.handle.process()];
+    let ended = [left.program(), left.away(), left.handle.process()];
+    end_ownerless(&prefix);
+    assert!(kept.iter().all(|process| process.is_alive()));
+    assert!(!ended.iter().any(|process| process.is_alive()));
+    end_strays(&prefix);
+    assert!(!kept.iter().any(|process| process.is_alive()));
 }
 
 /// A supervisor that takes over may have looked for strays before such a keeper reads what it is to start.

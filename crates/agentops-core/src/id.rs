@@ -97,6 +97,9 @@ impl fmt::Display for RunId {
 pub struct Name(String);
 
 impl Name {
+    /// The longest name, in bytes.
+    pub(crate) const LENGTH_MAX: usize = 64;
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -109,7 +112,8 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
-        let rest = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let rest = text.len() <= Self::LENGTH_MAX
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if first && rest {
             Ok(Self(text.to_owned()))
         } else {

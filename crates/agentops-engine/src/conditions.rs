@@ -1,5 +1,6 @@
 //! Conditions that a run would meet only at its end, checked before its first session and by `doctor`.
 
+use agentops_agents::environment::{Environment, is_program};
 use agentops_git::Repo;
 
 use crate::plan::word;
@@ -80,10 +81,7 @@ pub fn unmet(repo: &Repo) -> Result<Vec<Unmet>, agentops_git::Error> {
 ///
 /// # Errors
 /// Git cannot be asked.
-pub fn no_committer(
-    repo: &Repo,
-    env: &agentops_agents::environment::Environment,
-) -> Result<Option<String>, agentops_git::Error> {
+pub fn no_committer(repo: &Repo, env: &Environment) -> Result<Option<String>, agentops_git::Error> {
     let given = |name: &str| env.get(name).is_some_and(|value| !value.is_empty());
     if (given("GIT_COMMITTER_NAME") && given("GIT_COMMITTER_EMAIL")) || repo.knows_committer()? {
         return Ok(None);
@@ -97,20 +95,13 @@ pub fn no_committer(
 ///
 /// # Errors
 /// Git cannot be asked.
-pub fn no_signature(
-    repo: &Repo,
-    env: &agentops_agents::environment::Environment,
-) -> Result<Option<String>, agentops_git::Error> {
+pub fn no_signature(repo: &Repo, env: &Environment) -> Result<Option<String>, agentops_git::Error> {
     let Some(program) = repo.signing_program()? else { return Ok(None) };
-    let is_program =
-        |path: &std::path::Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
     let exists = match program.contains('/') {
         // Newer versions of git put the home folder in its place.
         true if program.starts_with('~') => true,
         true => is_program(&repo.work_tree().join(&program)),
-        false => {
-            env.get("PATH").is_some_and(|path| std::env::split_paths(path).any(|folder| is_program(&folder.join(&program))))
-        }
+        false => env.program(&program).is_some(),
     };
     let words = format!(
         "git signs your commits (commit.gpgSign) and the program {} is not there, so `agentops merge` will not commit; install \

@@ -53,8 +53,32 @@ pub(crate) fn ended_runs(paths: &Paths, ledger: &mut Ledger) -> Result<Vec<(RunI
     Ok(ended)
 }
 
-/// Holds the folder of a run's lanes, while commands test a merge in it; `None`: somebody else does, or there is none.
-pub(crate) fn hold(folder: &Path) -> Option<File> {
+/// Makes the folder of a run's lanes and holds it while a merge is tested in it. Waits for who holds it: another merge, or a
+/// supervisor that removes what an earlier one left.
+pub(crate) fn make_and_hold(folder: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::MetadataExt;
+    loop {
+        fs::create_dir_all(folder)?;
+        let held = match File::open(folder) {
+            Ok(held) => held,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        held.lock()?;
+        // Who held it before may have removed it: then this is no folder of anybody's any more.
+        let is_there = fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir());
+        let of = |meta: std::io::Result<fs::Metadata>| meta.map(|meta| (meta.dev(), meta.ino())).ok();
+        if is_there && of(held.metadata()) == of(fs::metadata(folder)) {
+            return Ok(held);
+        }
+        if !is_there && fs::symlink_metadata(folder).is_ok() {
+            return Err(std::io::Error::other(format!("{} is no folder", folder.display())));
+        }
+    }
+}
+
+/// Holds the folder of a run's lanes; `None`: a merge that is being tested does, or there is none.
+fn hold(folder: &Path) -> Option<File> {
     let is_folder = fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir());
     let held = File::open(folder).ok().filter(|_| is_folder)?;
     held.try_lock().ok().map(|()| held)

@@ -1,6 +1,7 @@
 //! Where things lie on disk. The rest of the engine never joins a path of its own.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use agentops_core::id::{LaneId, RunId, SessionId};
 
@@ -47,7 +48,7 @@ impl Home {
     /// The state of one repository.
     #[must_use]
     pub fn repository(&self, id: &str) -> Paths {
-        Paths { root: self.state.join(id) }
+        Paths { root: self.state.join(id), inode: Arc::default() }
     }
 }
 
@@ -55,6 +56,8 @@ impl Home {
 #[derive(Debug, Clone)]
 pub struct Paths {
     root: PathBuf,
+    /// The folder's inode, once it was read.
+    inode: Arc<OnceLock<u64>>,
 }
 
 impl Paths {
@@ -67,7 +70,17 @@ impl Paths {
         for folder in [self.root.clone(), self.blobs(), self.all_lanes(), self.root.join("transcripts"), self.scratch()] {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
-        Ok(())
+        self.inode().map(drop)
+    }
+
+    /// Read once: a folder that is moved while its processes run keeps their marks.
+    fn inode(&self) -> std::io::Result<u64> {
+        use std::os::unix::fs::MetadataExt;
+        if let Some(inode) = self.inode.get() {
+            return Ok(*inode);
+        }
+        let inode = std::fs::metadata(&self.root)?.ino();
+        Ok(*self.inode.get_or_init(|| inode))
     }
 
     /// The folder itself.
@@ -162,18 +175,46 @@ impl Paths {
     }
 
     /// What the marks of all processes of this state folder begin with. A copy of a repository has the same id until a
-    /// command tells both apart, and may have another state folder: so the folder itself is part of it, by its inode.
+    /// command tells both apart, and may have another state folder: so the folder itself is part of it, by its inode. Who
+    /// starts processes calls [`Self::make`] before, which fails where the inode cannot be read.
+    fn mark_folder(&self) -> String {
+        let id = self.root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let inode = self.inode().map_or_else(|_| "unknown".to_owned(), |inode| format!("{inode:x}"));
+        format!("{id}.{inode}")
+    }
+
+    /// What the marks of a supervisor's processes begin with.
     #[must_use]
     pub fn mark_prefix(&self) -> String {
-        use std::os::unix::fs::MetadataExt;
-        let id = self.root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let inode = std::fs::metadata(&self.root).map_or(0, |folder| folder.ino());
-        format!("{id}.{inode:x}/")
+        format!("{}/", self.mark_folder())
+    }
+
+    /// The same for what merges start: a merge runs beside a supervisor, and only its own end ends its processes.
+    #[must_use]
+    pub fn merge_mark_prefix(&self) -> String {
+        format!("{}.merge/", self.mark_folder())
     }
 
     /// The mark in the environment of a session's processes.
     #[must_use]
     pub fn mark(&self, run: &RunId, what: &str) -> String {
         format!("{}{run}/{what}", self.mark_prefix())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p3_a_folder_that_is_moved_keeps_the_marks_of_its_processes() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home { config: dir.path().into(), state: dir.path().into() };
+        let paths = home.repository("0123456789abcdef");
+        paths.make().unwrap();
+        let before = paths.clone().mark_prefix();
+        assert!(!paths.merge_mark_prefix().starts_with(&before), "a supervisor does not end what a merge started");
+        std::fs::rename(paths.root(), dir.path().join("elsewhere")).unwrap();
+        assert_eq!(paths.mark_prefix(), before);
     }
 }

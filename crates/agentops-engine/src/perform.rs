@@ -5,15 +5,17 @@ mod bundle;
 mod flow;
 mod gate;
 pub mod gateway;
+mod lane_program;
 mod lost_text;
 pub mod prompt;
 pub mod records;
 mod session;
 mod slot;
+mod stops;
 pub mod user_repository;
 mod work;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,8 +23,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::time::{Duration, Instant};
 
 use agentops_agents::environment::Environment;
-use agentops_agents::keeper::{FromKeeper, KeeperSpec, StdinKind};
-use agentops_agents::keeper::{Keeper, KeeperHandle};
+use agentops_agents::keeper::{FromKeeper, KeeperHandle};
+use agentops_agents::process::ProcessId;
 use agentops_agents::strays;
 use agentops_core::id::{BlobId, Commit, RunId, SessionId};
 use agentops_core::run::{Action, Event, Key, SessionEnd, State, Stop};
@@ -39,6 +41,7 @@ use crate::slots::{Slot, Slots};
 use crate::world::{Clock, Processes, SystemClock};
 
 pub use bundle::RUN_SOURCE;
+use lane_program::{Inbox, Tail};
 
 /// Something for the supervisor's loop.
 pub struct Report {
@@ -85,6 +88,10 @@ pub struct Ctx {
     pub slot: Option<PathBuf>,
     /// Ports that no other lane on this machine has.
     pub ports: Ports,
+    /// Gates and set-ups that run.
+    pub stops: stops::Stops,
+    /// The merge that is tested; `None`: this is a supervisor.
+    pub merge: Option<ProcessId>,
 }
 
 /// How an action failed that has no outcome of its own for it.
@@ -107,8 +114,6 @@ type Act<T> = Result<T, ActError>;
 pub struct Performer {
     ctx: Arc<Ctx>,
     sessions: BTreeMap<(RunId, SessionId), Sender<Incoming>>,
-    /// Gates and set-ups.
-    gates: BTreeMap<RunId, Vec<Sender<Incoming>>>,
 }
 
 /// What comes to a running session or gate.
@@ -125,7 +130,7 @@ impl Performer {
     #[must_use]
     pub fn new(ctx: Arc<Ctx>) -> Self {
         agentops_git::on_boundary(crate::crash::boundary);
-        Self { ctx, sessions: BTreeMap::new(), gates: BTreeMap::new() }
+        Self { ctx, sessions: BTreeMap::new() }
     }
 
     /// The context.
@@ -183,20 +188,15 @@ impl Processes for Performer {
     fn perform(&mut self, run: &RunId, state: &State, key: &Key, action: &Action) {
         match action.clone() {
             Action::OpenLane { lane, base } => {
-                let (tx, rx) = self.stoppable(run);
-                let (run_id, setup) = (run.clone(), state.created.workflow.lane.clone());
-                let (state, during) = (state.clone(), key.clone());
-                self.act(run, key, move |ctx| {
-                    let open = |ctx: &Arc<Ctx>| work::open_lane(ctx, &state, &lane, &base, &setup, (&tx, &rx));
-                    if setup.setup.is_empty() {
-                        return open(ctx);
-                    }
-                    let Some(slot) = slot::take(ctx, &run_id, &during, &tx, &rx)? else {
-                        let detail = ctx.put("the run was cancelled while the lane's set-up waited for a slot")?;
-                        return Ok(Event::LaneFailed { lane: lane.clone(), detail });
-                    };
-                    let ctx = &Arc::new(ctx.in_slot(&run_id, &slot));
-                    user_repository::around(ctx, &state, &during, || open(ctx))
+                let (opened, of) = (lane.clone(), state.clone());
+                let open = move |ctx: &Ctx, inbox: Inbox<'_>| work::open_lane(ctx, &of, &lane, &base, inbox);
+                if state.created.workflow.lane.setup.is_empty() {
+                    let stoppable = self.ctx.stops.begin(run);
+                    return self.act(run, key, move |ctx| open(ctx, stoppable.inbox()));
+                }
+                self.act_in_slot(state, key, open, move |ctx| {
+                    let detail = ctx.put("the run was cancelled while the lane's set-up waited for a slot")?;
+                    Ok(Event::LaneFailed { lane: opened, detail })
                 });
             }
             Action::StartSession { session, agent, writes, parent, next } => {
@@ -235,18 +235,16 @@ impl Processes for Performer {
                 self.act(run, key, move |ctx| work::merge(ctx, &run_id, &phase, &onto, &base, &heads))
             }
             Action::RunGate { phase, gate, commit } => {
-                let (tx, rx) = self.stoppable(run);
-                let (run_id, state, during) = (run.clone(), state.clone(), key.clone());
-                self.act(run, key, move |ctx| {
-                    let check = |ctx: &Arc<Ctx>| gate::check(ctx, &state, &phase, &gate, &commit, (&tx, &rx));
-                    if !matches!(gate.check, Check::Command { .. }) {
-                        return check(ctx);
-                    }
-                    let Some(slot) = slot::take(ctx, &run_id, &during, &tx, &rx)? else {
-                        return gate::not_run(ctx, &phase, &gate, "the run was cancelled while this gate waited for a slot");
-                    };
-                    let ctx = &Arc::new(ctx.in_slot(&run_id, &slot));
-                    user_repository::around(ctx, &state, &during, || check(ctx))
+                let is_command = matches!(gate.check, Check::Command { .. });
+                let (of, not_run) = (state.clone(), (phase.clone(), gate.clone()));
+                let check = move |ctx: &Ctx, inbox: Inbox<'_>| gate::check(ctx, &of, &phase, &gate, &commit, inbox);
+                if !is_command {
+                    let stoppable = self.ctx.stops.begin(run);
+                    return self.act(run, key, move |ctx| check(ctx, stoppable.inbox()));
+                }
+                self.act_in_slot(state, key, check, move |ctx| {
+                    let (phase, gate) = not_run;
+                    gate::not_run(ctx, &phase, &gate, "the run was cancelled while this gate waited for a slot")
                 });
             }
             Action::Bundle { phase } => {
@@ -261,14 +259,10 @@ impl Processes for Performer {
                 let run_id = run.clone();
                 self.act(run, key, move |ctx| work::publish(ctx, &run_id, &commit));
             }
-            Action::StopWork => {
-                for gate in self.gates.remove(run).unwrap_or_default() {
-                    let _ended_already = gate.send(Incoming::Stop(Stop::Cancelled));
-                }
-            }
+            Action::StopWork => self.ctx.stops.stop(run),
             Action::CloseLanes => {
                 self.sessions.retain(|(of, _), _| of != run);
-                self.gates.remove(run);
+                self.ctx.stops.forget(run);
                 let (run_id, stay) = (run.clone(), work::lanes_that_stay(state));
                 self.act(run, key, move |ctx| Ok(work::close_lanes(ctx, &run_id, &stay)));
             }
@@ -287,11 +281,24 @@ impl Processes for Performer {
 }
 
 impl Performer {
-    /// A way to a gate or set-up of this run, so that it can be stopped.
-    fn stoppable(&mut self, run: &RunId) -> (Sender<Incoming>, Receiver<Incoming>) {
-        let (tx, rx) = channel();
-        self.gates.entry(run.clone()).or_default().push(tx.clone());
-        (tx, rx)
+    /// Runs an action that starts programs of a gate or of set-up: in a slot, between two records of the user's repository,
+    /// and so that it can be stopped. `stopped` is its outcome where it was stopped before it had a slot.
+    fn act_in_slot(
+        &mut self,
+        state: &State,
+        key: &Key,
+        work: impl FnOnce(&Ctx, Inbox<'_>) -> Act<Event> + Send + 'static,
+        stopped: impl FnOnce(&Ctx) -> Act<Event> + Send + 'static,
+    ) {
+        let run = state.created.run.clone();
+        let stoppable = self.ctx.stops.begin(&run);
+        let (state, during) = (state.clone(), key.clone());
+        self.act(&run.clone(), key, move |ctx| {
+            let (tx, rx) = stoppable.inbox();
+            let Some(slot) = slot::take(ctx, &run, &during, tx, rx)? else { return stopped(ctx) };
+            let ctx = &Arc::new(ctx.in_slot(&run, &slot));
+            user_repository::around(ctx, &state, &during, || work(ctx, (tx, rx)))
+        });
     }
 
     fn tell_session(&mut self, run: &RunId, session: SessionId, what: Incoming) {
@@ -318,6 +325,9 @@ pub fn test_commit(
     agentops_git::on_boundary(crate::crash::boundary);
     // Nobody listens: what a gate reports here goes to the caller, not to a ledger.
     let (tell, _) = channel();
+    paths.make()?;
+    let us = i32::try_from(std::process::id()).ok().and_then(ProcessId::of);
+    let us = us.ok_or_else(|| std::io::Error::other("this process has no entry in /proc"))?;
     let (repo, paths, blobs) = (repo.clone(), paths.clone(), blobs.clone());
     let ctx = Ctx {
         repo,
@@ -332,13 +342,16 @@ pub fn test_commit(
         slots: Slots::new(paths.slots(), 1),
         slot: None,
         ports: Ports::new(paths.ports()),
+        stops: Default::default(),
+        merge: Some(us),
         paths,
     };
     let ctx = Arc::new(ctx);
-    let (run, lanes) = (&state.created.run, ctx.paths.lanes(&state.created.run));
-    std::fs::create_dir_all(&lanes)?;
+    // What a killed merge left must not write beside what we start.
+    strays::end_ownerless(&ctx.paths.merge_mark_prefix());
+    let run = &state.created.run;
     // A supervisor that starts meanwhile must not take this for a leftover.
-    let _held = leftovers::hold(&lanes);
+    let _held = leftovers::make_and_hold(&ctx.paths.lanes(run))?;
     let tested = gate::test(&ctx, state, &commit(merged)?);
     remove_lanes(&ctx, run, Some(state));
     tested
@@ -361,6 +374,14 @@ impl Ctx {
     /// The same for what runs in a slot. A person may have lent the run another environment while it waited for it.
     fn in_slot(&self, run: &RunId, slot: &Slot) -> Self {
         Self { slot: Some(slot.path().to_owned()), ..self.of_run(run) }
+    }
+
+    /// The mark of what is started for a run outside a session.
+    fn mark(&self, run: &RunId, what: &str) -> String {
+        match self.merge {
+            None => self.paths.mark(run, what),
+            Some(merge) => format!("{}{run}/{what}", strays::owned_mark(&self.paths.merge_mark_prefix(), merge)),
+        }
     }
 
     /// Lock files that the keeper of a program with these ports holds too.
@@ -406,118 +427,6 @@ impl Ctx {
     fn word(&self, text: &str) -> String {
         agentops_safe::inert_line(&self.blobs.redactor().redact(text), 200)
     }
-
-    /// Runs a program under a keeper to its end, output bounded.
-    fn run_program(&self, what: &Program<'_>, (tx, rx): (&Sender<Incoming>, &Receiver<Incoming>)) -> std::io::Result<Ran> {
-        let tx = tx.clone();
-        let spec = KeeperSpec {
-            program: find_program(&what.argv[0], &self.env.variables, what.cwd),
-            args: what.argv[1..].iter().map(OsString::from).collect(),
-            env: what.env.clone(),
-            cwd: what.cwd.as_os_str().to_owned(),
-            mark: what.mark.clone(),
-            line_bytes_max: 64 * 1024,
-            output_bytes_max: 32 * 1024 * 1024,
-            silence_ms: 0,
-            time_limit_ms: what.seconds_max * 1000,
-            grace_ms: 2_000,
-            stdin: StdinKind::Null,
-            locks: self.locks(what.ports),
-        };
-        let mut ran = Ran { output: Tail::new(OUTPUT_BYTES_MAX), ended: None, not_started: None, stopped: false };
-        let flow = flow::Flow::default();
-        let keeper = Keeper::spawn(&self.exe, &spec, move |message| {
-            let place = flow.enter(&message);
-            let _ended_already = tx.send(Incoming::Keeper(message, place));
-        })?;
-        while let Ok(incoming) = rx.recv() {
-            match incoming {
-                Incoming::Keeper(FromKeeper::Out { line } | FromKeeper::Err { line }, _place) => ran.output.push(&line),
-                Incoming::Keeper(FromKeeper::Ended(ended), _) => {
-                    ran.ended = Some(ended);
-                    break;
-                }
-                Incoming::Keeper(FromKeeper::NotStarted { message }, _) => {
-                    ran.not_started = Some(message);
-                    break;
-                }
-                Incoming::Keeper(FromKeeper::Gone { why }, _) => {
-                    strays::end_strays(&what.mark);
-                    ran.not_started = Some(why.unwrap_or_else(|| "its keeper was killed".into()));
-                    break;
-                }
-                Incoming::Stop(_) => {
-                    ran.stopped = true;
-                    let _gone = keeper.stop(false);
-                }
-                Incoming::Keeper(..) | Incoming::AskHandOver | Incoming::Wire(_) | Incoming::Slot(_) => {}
-            }
-        }
-        Ok(ran)
-    }
-}
-
-/// What of a program's output is kept, in bytes: head and tail. A session is told of it in short.
-const OUTPUT_BYTES_MAX: usize = 16 << 20;
-
-/// A program to run to its end.
-pub(crate) struct Program<'a> {
-    argv: &'a [String],
-    cwd: &'a std::path::Path,
-    env: Vec<(OsString, OsString)>,
-    mark: String,
-    seconds_max: u64,
-    ports: &'a PortRange,
-}
-
-/// How it went.
-pub(crate) struct Ran {
-    output: Tail,
-    ended: Option<agentops_agents::keeper::Ended>,
-    not_started: Option<String>,
-    stopped: bool,
-}
-
-/// Lines with bounded memory: head and tail.
-pub(crate) struct Tail {
-    head: String,
-    tail: VecDeque<String>,
-    tail_bytes: usize,
-    bytes_max: usize,
-    cut: usize,
-}
-
-impl Tail {
-    pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { head: String::new(), tail: VecDeque::new(), tail_bytes: 0, bytes_max, cut: 0 }
-    }
-
-    pub(crate) fn push(&mut self, line: &str) {
-        if self.tail.is_empty() && self.head.len() + line.len() < self.bytes_max / 2 {
-            self.head.push_str(line);
-            self.head.push('\n');
-            return;
-        }
-        self.tail_bytes += line.len() + 1;
-        self.tail.push_back(line.to_owned());
-        while self.tail_bytes > self.bytes_max / 2 {
-            let Some(gone) = self.tail.pop_front() else { break };
-            self.tail_bytes -= gone.len() + 1;
-            self.cut += gone.len() + 1;
-        }
-    }
-
-    pub(crate) fn text(&self) -> String {
-        let mut text = self.head.clone();
-        if self.cut > 0 {
-            text.push_str(&format!("[… {} bytes cut …]\n", self.cut));
-        }
-        for line in &self.tail {
-            text.push_str(line);
-            text.push('\n');
-        }
-        text
-    }
 }
 
 /// An error with its causes.
@@ -538,18 +447,6 @@ pub(crate) fn oid(commit: &Commit) -> Act<Oid> {
 
 pub(crate) fn commit(oid: &Oid) -> Act<Commit> {
     Ok(oid.as_str().parse()?)
-}
-
-/// The program of an argument vector: a path is taken from the working directory, a name from PATH.
-fn find_program(name: &str, env: &Environment, cwd: &std::path::Path) -> OsString {
-    if name.contains('/') {
-        return cwd.join(name).into_os_string();
-    }
-    let found = std::env::split_paths(env.get("PATH").unwrap_or_default())
-        .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join(name))
-        .find(|p| p.is_file());
-    found.map_or_else(|| name.into(), PathBuf::into_os_string)
 }
 
 /// Waits for the next message, at most until `deadline`.

@@ -256,6 +256,7 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
     let _lock = Lock::take(&paths.lock())?;
     // What another supervisor left behind must not write beside what we start.
     strays::end_strays(&paths.mark_prefix());
+    strays::end_ownerless(&paths.merge_mark_prefix());
     // What belongs to a run is written with that run's redactor.
     let blobs = Blobs::open(&paths.blobs(), Redactor::new([])).map_err(state)?;
     let mut ledger = Ledger::open(&paths.ledger())?;
@@ -279,6 +280,8 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
         slots,
         slot: None,
         ports: Ports::new(paths.ports()),
+        stops: Default::default(),
+        merge: None,
     });
     leftovers::remove(&ctx, &ended);
     let conductor = Conductor::start(clock, Watched::new(ledger), Performer::new(Arc::clone(&ctx)))?;

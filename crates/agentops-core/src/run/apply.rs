@@ -267,7 +267,10 @@ impl State {
                 state.base.get_or_insert(tip);
                 state.started_at_ms.get_or_insert(at_ms);
                 if let Some(agent) = reviewer.filter(|_| !state.all_lanes().any(|known| known.id == *lane)) {
-                    state.reviews.push(LaneState::new(lane.clone(), agent, Writes::Artifacts));
+                    let before = state.unusable_review(lane);
+                    let mut review = LaneState::new(lane.clone(), agent, Writes::Artifacts);
+                    review.next.findings = before;
+                    state.reviews.push(review);
                 }
             }
             _ => {}

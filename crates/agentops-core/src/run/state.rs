@@ -421,10 +421,17 @@ impl PhaseState {
         }
     }
 
-    /// The name of a review gate's lane in the present round.
+    /// The name of a review gate's lane in the present round. A verdict that could not be used is no verdict, however often it
+    /// is read: the next review has a lane of its own.
     #[must_use]
     pub fn review_lane(&self, gate: &Name) -> String {
-        format!("{gate}-{}", self.round)
+        let again = match self.gates.get(gate).map_or(0, |gate| gate.broke) {
+            0 => String::new(),
+            broke => format!("-r{}", broke + 1),
+        };
+        let suffix = format!("-{}{again}", self.round);
+        let gate = gate.as_str();
+        format!("{}{suffix}", &gate[..gate.len().min(Name::LENGTH_MAX - suffix.len())])
     }
 
     /// Work lanes and review lanes.

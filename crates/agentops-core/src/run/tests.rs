@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 mod decisions;
 mod omitted;
+mod reviews;
 mod slots;
 mod spent;
 

@@ -1,25 +1,16 @@
 //! Gates: outside the judged lane, in a fresh work tree of what is judged.
 
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
-
 use agentops_core::id::{Commit, LaneId, Name};
 use agentops_core::laws::{self, LAWS, ReviewVerdict};
 use agentops_core::run::{Event, State, Verdict};
 use agentops_core::workflow::{Check, Gate};
 
-use super::{Act, Ctx, Incoming, Program, bundle, prompt, records, work};
+use super::lane_program::{Inbox, LanePrograms};
+use super::{Act, Ctx, bundle, prompt, records, work};
 
-pub(super) fn check(
-    ctx: &Arc<Ctx>,
-    state: &State,
-    phase: &Name,
-    gate: &Gate,
-    judged: &Commit,
-    stop: (&Sender<Incoming>, &Receiver<Incoming>),
-) -> Act<Event> {
+pub(super) fn check(ctx: &Ctx, state: &State, phase: &Name, gate: &Gate, judged: &Commit, inbox: Inbox<'_>) -> Act<Event> {
     match &gate.check {
-        Check::Command { argv, seconds_max } => command(ctx, state, phase, gate, judged, argv, *seconds_max, stop),
+        Check::Command { .. } => command(ctx, state, phase, gate, judged, inbox),
         Check::Artifact { file, headings, schema } => {
             let mut wrong = Vec::new();
             let mut lanes = Vec::new();
@@ -56,7 +47,8 @@ pub(super) fn check(
                 Some(shown) => {
                     Ok(Event::ApprovalAsked { phase: phase.clone(), gate: gate.name.clone(), shown: shown.clone() })
                 }
-                None => ended(ctx, phase, gate, Verdict::Broke, Some(format!("there is no `{file}` to show")), None, vec![]),
+                // Asking again would find the same, so the lane works again.
+                None => ended(ctx, phase, gate, Verdict::Refused, Some(format!("`{file}` was not written")), None, vec![]),
             }
         }
         Check::Laws => laws_check(ctx, state, judged),
@@ -82,28 +74,19 @@ fn ended(
     Ok(Event::GateEnded { phase: phase.clone(), gate: gate.name.clone(), verdict, detail, output, lanes })
 }
 
-#[expect(clippy::too_many_arguments, reason = "one caller, and each of them is a part of one gate")]
-fn command(
-    ctx: &Arc<Ctx>,
-    state: &State,
-    phase: &Name,
-    gate: &Gate,
-    judged: &Commit,
-    argv: &[String],
-    seconds_max: u64,
-    stop: (&Sender<Incoming>, &Receiver<Incoming>),
-) -> Act<Event> {
-    let run = &state.created.run;
+fn command(ctx: &Ctx, state: &State, phase: &Name, gate: &Gate, judged: &Commit, inbox: Inbox<'_>) -> Act<Event> {
+    let Check::Command { argv, seconds_max } = &gate.check else {
+        return not_run(ctx, phase, gate, "this gate runs no command");
+    };
+    let (run, setup) = (&state.created.run, &state.created.workflow.lane);
     let lane = LaneId { phase: phase.clone(), lane: format!("{}-gate", gate.name).parse()? };
     work::drop_lane(ctx, run, &lane)?;
     let made = work::make_lane(ctx, state, &lane, judged)?;
-    if let Some(words) = work::set_up(ctx, run, &lane, &made, &state.created.workflow.lane, stop)? {
+    let programs = LanePrograms::new(ctx, run, &lane, made.path(), &setup.env, inbox);
+    if let Some(words) = work::set_up(&programs, setup)? {
         return ended(ctx, phase, gate, Verdict::Broke, Some(words), None, vec![]);
     }
-    let ports = work::lane_ports(ctx, run, &lane)?;
-    let env = work::lane_env(ctx, run, &lane, &ports, &state.created.workflow.lane.env);
-    let mark = ctx.paths.mark(run, &format!("{lane}/gate"));
-    let ran = ctx.run_program(&Program { argv, cwd: made.path(), env, mark, seconds_max, ports: &ports }, stop)?;
+    let ran = programs.run("gate", argv, *seconds_max)?;
     work::drop_lane(ctx, run, &lane)?;
     let output = ran.output.text();
     let named = format!("`{}` {}", argv.join(" "), ran.how());
@@ -124,24 +107,22 @@ fn review(ctx: &Ctx, state: &State, phase: &Name, gate: &Gate) -> Act<Event> {
     };
     let name = of.review_lane(&gate.name);
     let lane = of.reviews.iter().find(|lane| lane.id.lane.as_str() == name);
-    let Some(blob) = lane.and_then(|lane| lane.artifacts.get("verdict.json")) else {
-        return ended(ctx, phase, gate, Verdict::Broke, Some("the reviewer wrote no verdict.json".into()), None, vec![]);
+    // The next review of this gate is told why.
+    let unusable = |why: &str| {
+        let words = format!("the review before could not be used: {why}");
+        ended(ctx, phase, gate, Verdict::Broke, Some(words), None, vec![])
     };
-    let text = ctx.blobs.text(blob)?;
+    let Some(blob) = lane.and_then(|lane| lane.artifacts.get("verdict.json")) else {
+        return unusable("the reviewer wrote no verdict.json");
+    };
+    let text = match ctx.blobs.text(blob) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return unusable("its verdict is gone from the state folder"),
+        text => text?,
+    };
     match serde_json::from_str::<ReviewVerdict>(&text) {
-        Err(e) => ended(
-            ctx,
-            phase,
-            gate,
-            Verdict::Broke,
-            Some(format!("the verdict has not the form that was asked for: {e}")),
-            None,
-            vec![],
-        ),
+        Err(e) => unusable(&format!("the verdict has not the form that was asked for: {e}")),
         Ok(verdict) if verdict.passed => ended(ctx, phase, gate, Verdict::Passed, None, Some(&text), vec![]),
-        Ok(verdict) if verdict.findings.is_empty() => {
-            ended(ctx, phase, gate, Verdict::Broke, Some("the reviewer refused and named no finding".into()), None, vec![])
-        }
+        Ok(verdict) if verdict.findings.is_empty() => unusable("the reviewer refused and named no finding"),
         Ok(verdict) => {
             let words: String = verdict.findings.iter().map(|finding| format!("- {finding}\n")).collect();
             ended(ctx, phase, gate, Verdict::Refused, Some(words), Some(&text), vec![])
@@ -176,19 +157,21 @@ fn laws_check(ctx: &Ctx, state: &State, judged: &Commit) -> Act<Event> {
 ///
 /// # Errors
 /// A work tree cannot be made.
-pub(super) fn test(ctx: &Arc<Ctx>, state: &State, commit: &Commit) -> Act<Option<String>> {
+pub(super) fn test(ctx: &Ctx, state: &State, commit: &Commit) -> Act<Option<String>> {
     let failed = test_each(ctx, state, commit);
     // The run's own lanes are gone, so only one that could not be removed keeps the folder from being empty.
     let _not_empty = std::fs::remove_dir(ctx.paths.lanes(&state.created.run));
     failed
 }
 
-fn test_each(ctx: &Arc<Ctx>, state: &State, commit: &Commit) -> Act<Option<String>> {
+fn test_each(ctx: &Ctx, state: &State, commit: &Commit) -> Act<Option<String>> {
     for phase in &state.created.workflow.phases {
         for gate in &phase.gates {
-            let Check::Command { argv, seconds_max } = &gate.check else { continue };
-            let (tx, rx) = std::sync::mpsc::channel();
-            let ended = command(ctx, state, &phase.name, gate, commit, argv, *seconds_max, (&tx, &rx))?;
+            if !matches!(gate.check, Check::Command { .. }) {
+                continue;
+            }
+            let stoppable = ctx.stops.begin(&state.created.run);
+            let ended = command(ctx, state, &phase.name, gate, commit, stoppable.inbox())?;
             if let Event::GateEnded { verdict: Verdict::Refused | Verdict::Broke, detail, .. } = ended {
                 return Ok(Some(detail.map(|blob| ctx.blobs.text(&blob)).transpose()?.unwrap_or_default()));
             }

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
 
 use agentops_core::id::{Commit, LaneId, Name, RunId};
 use agentops_core::run::{Event, State};
@@ -11,7 +9,8 @@ use agentops_core::workflow::LaneSetup;
 use agentops_git::lanes::{Recovered, Restored};
 use agentops_git::{Error as GitError, Expect, Lane, MergeResult, lanes};
 
-use super::{Act, Ctx, Incoming, Program, Ran, chain, commit, oid, records, user_repository};
+use super::lane_program::{Inbox, LanePrograms};
+use super::{Act, Ctx, chain, commit, oid, records, user_repository};
 use crate::crash::boundary;
 use crate::ports::PortRange;
 use crate::withheld;
@@ -24,18 +23,10 @@ pub(super) fn lane_name(run: &RunId, lane: &LaneId) -> String {
     format!("{run}.{}.{}", lane.phase, lane.lane)
 }
 
-pub(super) fn open_lane(
-    ctx: &Arc<Ctx>,
-    state: &State,
-    lane: &LaneId,
-    base: &Commit,
-    setup: &LaneSetup,
-    stop: (&Sender<Incoming>, &Receiver<Incoming>),
-) -> Act<Event> {
-    let run = &state.created.run;
+pub(super) fn open_lane(ctx: &Ctx, state: &State, lane: &LaneId, base: &Commit, inbox: Inbox<'_>) -> Act<Event> {
     let opened = || -> Act<Option<String>> {
         let made = make_lane(ctx, state, lane, base)?;
-        set_up_for_agent(ctx, run, lane, &made, setup, stop)
+        set_up_for_agent(ctx, state, lane, &made, inbox)
     };
     Ok(match opened() {
         Ok(None) => Event::LaneOpened { lane: lane.clone(), base: base.clone() },
@@ -45,15 +36,10 @@ pub(super) fn open_lane(
 }
 
 /// Sets a lane up and records what that brought; `Some` says what went wrong.
-fn set_up_for_agent(
-    ctx: &Ctx,
-    run: &RunId,
-    lane: &LaneId,
-    made: &Lane,
-    setup: &LaneSetup,
-    stop: (&Sender<Incoming>, &Receiver<Incoming>),
-) -> Act<Option<String>> {
-    let failed = set_up(ctx, run, lane, made, setup, stop)?;
+fn set_up_for_agent(ctx: &Ctx, state: &State, lane: &LaneId, made: &Lane, inbox: Inbox<'_>) -> Act<Option<String>> {
+    let setup = &state.created.workflow.lane;
+    let programs = LanePrograms::new(ctx, &state.created.run, lane, made.path(), &setup.env, inbox);
+    let failed = set_up(&programs, setup)?;
     if failed.is_none() && !(setup.copy.is_empty() && setup.setup.is_empty()) {
         // Before any agent works here: what is in the lane now is not the agent's.
         made.record_baseline(&copied_paths(setup))?;
@@ -79,9 +65,8 @@ pub(super) fn reopen_lane(ctx: &Ctx, state: &State, id: &LaneId, newest: &Commit
         Restored::Whole => None,
         Restored::FilesKept => Some(FILES_KEPT.to_owned()),
         Restored::FromCommit => {
-            // Not the session's own channel: what set-up's keeper says late must not be taken for the agent's.
-            let (tx, rx) = std::sync::mpsc::channel();
-            if let Some(words) = set_up_for_agent(ctx, run, id, &lane, setup, (&tx, &rx))? {
+            let stoppable = ctx.stops.begin(run);
+            if let Some(words) = set_up_for_agent(ctx, state, id, &lane, stoppable.inbox())? {
                 return Err(std::io::Error::other(words).into());
             }
             lane.set_up_done()?;
@@ -147,19 +132,12 @@ pub(super) fn make_lane(ctx: &Ctx, state: &State, lane: &LaneId, base: &Commit) 
 }
 
 /// Copies files and runs the set-up programs; `Some` says what went wrong.
-pub(super) fn set_up(
-    ctx: &Ctx,
-    run: &RunId,
-    lane: &LaneId,
-    made: &Lane,
-    setup: &LaneSetup,
-    stop: (&Sender<Incoming>, &Receiver<Incoming>),
-) -> Act<Option<String>> {
+pub(super) fn set_up(programs: &LanePrograms<'_>, setup: &LaneSetup) -> Act<Option<String>> {
     for copied in &setup.copy {
         let Ok(path) = copied.parse::<agentops_safe::RepoPath>() else {
             return Ok(Some(format!("`{copied}` is not a path inside the repository")));
         };
-        let (from, to) = (ctx.repo.work_tree().join(path.as_str()), made.path().join(path.as_str()));
+        let (from, to) = (programs.ctx.repo.work_tree().join(path.as_str()), programs.path.join(path.as_str()));
         if !std::fs::symlink_metadata(&from).is_ok_and(|meta| meta.is_file()) {
             return Ok(Some(format!("`{copied}` is named in the lane's set-up and is not a plain file of your checkout")));
         }
@@ -168,15 +146,8 @@ pub(super) fn set_up(
         }
         std::fs::copy(&from, &to)?;
     }
-    if setup.setup.is_empty() {
-        return Ok(None);
-    }
-    let ports = lane_ports(ctx, run, lane)?;
     for argv in &setup.setup {
-        let mark = ctx.paths.mark(run, &format!("{lane}/set-up"));
-        let env = lane_env(ctx, run, lane, &ports, &setup.env);
-        let program = Program { argv, cwd: made.path(), env, mark, seconds_max: setup.seconds_max, ports: &ports };
-        let ran = ctx.run_program(&program, stop)?;
+        let ran = programs.run("set-up", argv, setup.seconds_max)?;
         if !ran.succeeded() {
             return Ok(Some(format!("set-up `{}` {}\n\n{}", argv.join(" "), ran.how(), ran.output.text())));
         }
@@ -204,42 +175,6 @@ pub(super) fn lane_env(
     env.push(("AGENTOPS_PORT_FIRST".into(), ports.first().to_string().into()));
     env.push(("AGENTOPS_PORT_LAST".into(), ports.last().to_string().into()));
     env
-}
-
-impl Ran {
-    pub(super) fn succeeded(&self) -> bool {
-        use agentops_agents::driver::Exit;
-        use agentops_agents::keeper::EndReason;
-        matches!(&self.ended, Some(ended) if ended.reason == EndReason::Exited && ended.exit == Some(Exit::Code(0)))
-    }
-
-    /// Why what it says about the judged commit cannot be believed: it did not start, or it did not end by itself. Shells end
-    /// with 126 and 127 for a command that they cannot start. A program that runs into its time limit ran, and was refused.
-    pub(super) fn broke(&self) -> bool {
-        use agentops_agents::driver::Exit;
-        use agentops_agents::keeper::EndReason;
-        let Some(ended) = &self.ended else { return true };
-        let in_time = ended.reason != EndReason::TimeLimit;
-        self.stopped || (in_time && !matches!(ended.exit, Some(Exit::Code(code)) if !matches!(code, 126 | 127)))
-    }
-
-    /// How it ended, in words that follow the command's name.
-    pub(super) fn how(&self) -> String {
-        use agentops_agents::driver::Exit;
-        use agentops_agents::keeper::EndReason;
-        if let Some(words) = &self.not_started {
-            return format!("could not be started: {words}");
-        }
-        match &self.ended {
-            Some(ended) if ended.reason == EndReason::TimeLimit => "took longer than its limit and was ended".into(),
-            Some(ended) => match ended.exit {
-                Some(Exit::Code(code)) => format!("ended with {code}"),
-                Some(Exit::Signal(signal)) => format!("was ended by signal {signal}"),
-                None => "could not be ended".into(),
-            },
-            None => "vanished".into(),
-        }
-    }
 }
 
 /// Sets a ref that keeps a commit from being collected. A repetition after a crash may find its own earlier one, made at
@@ -351,47 +286,4 @@ pub(super) fn close_lanes(ctx: &Ctx, run: &RunId, stay: &[String]) -> Event {
 /// Removes a lane that holds no work, wherever its making or its removal got to.
 pub(super) fn drop_lane(ctx: &Ctx, run: &RunId, lane: &LaneId) -> Act<()> {
     Ok(lanes::discard(&ctx.repo, &ctx.paths.lane(run, lane), &lane_name(run, lane))?)
-}
-
-#[cfg(test)]
-mod tests {
-    use agentops_agents::driver::Exit;
-    use agentops_agents::keeper::{EndReason, Ended};
-
-    use super::super::Tail;
-    use super::*;
-
-    /// No agent is paid again for a gate that says nothing about the judged commit.
-    #[test]
-    fn r2_a_gate_that_did_not_end_by_itself_broke() {
-        let ran = |exit, reason| {
-            let ended = Ended {
-                exit,
-                reason,
-                out_bytes: 0,
-                err_bytes: 0,
-                cut_bytes: 0,
-                leftovers: 0,
-                unkillable: 0,
-                tail: String::new(),
-                err_tail: String::new(),
-            };
-            Ran { output: Tail::new(64), ended: Some(ended), not_started: None, stopped: false }
-        };
-        for (exit, reason, broke) in [
-            (Some(Exit::Code(0)), EndReason::Exited, false),
-            (Some(Exit::Code(1)), EndReason::Exited, false),
-            (Some(Exit::Code(101)), EndReason::Exited, false),
-            (Some(Exit::Code(126)), EndReason::Exited, true),
-            (Some(Exit::Code(127)), EndReason::Exited, true),
-            (Some(Exit::Signal(9)), EndReason::Exited, true),
-            (Some(Exit::Signal(15)), EndReason::Stopped, true),
-            (Some(Exit::Signal(9)), EndReason::TimeLimit, false),
-            (None, EndReason::Stopped, true),
-        ] {
-            assert_eq!(ran(exit, reason).broke(), broke, "{exit:?} {reason:?}");
-        }
-        let not_started = Some("no such program".to_owned());
-        assert!(Ran { output: Tail::new(64), ended: None, not_started, stopped: false }.broke());
-    }
 }

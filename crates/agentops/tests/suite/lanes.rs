@@ -60,6 +60,33 @@ fn r11_a_lane_that_is_deleted_or_emptied_during_its_session_is_lost_and_the_run_
 }
 
 #[test]
+fn p2_the_set_up_of_a_lane_that_is_made_again_can_be_cancelled() {
+    let room = Room::new();
+    let (arrived, go, now) = (room.pipe("arrived"), room.pipe("go"), room.root().join("now"));
+    let wait = format!("test ! -e '{}' || {{ echo in > '{}'; cat '{}'; }}", now.display(), arrived.display(), go.display());
+    let setup = json!([["sh", "-c", wait]]);
+    let config = format!("[commands]\ntest = [\"sh\", \"check.sh\"]\n[lane]\nsetup = {setup}\n");
+    room.file(".agentops/config.toml", &config);
+    room.git(&["commit", "--quiet", "--all", "-m", "settings"]);
+    let mut script = quick_script();
+    let fails = json!({ "when": "lane `implement`, session 1", "steps": [
+        { "do": "call", "usage": 9000 }, { "do": "fail", "failure": "not-logged-in", "message": "please log in" }
+    ] });
+    script.as_array_mut().unwrap().insert(0, fails);
+    let view = room.run(&refs(&scripted(&room, "quick", script))).expect(4).json();
+    let run = view["run"].as_str().unwrap();
+    std::fs::remove_dir_all(room.private(&format!("lanes/{run}")).unwrap()).unwrap();
+    std::fs::write(&now, "").unwrap();
+    let mut resume = room.command(&["resume", run]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    assert_eq!(std::fs::read_to_string(&arrived).unwrap(), "in\n");
+    room.run(&["cancel", run]).expect(0);
+    resume.wait().unwrap();
+    let view = room.run(&["show", run, "--json"]).expect(0).json();
+    assert_eq!(view["status"]["status"], "cancelled", "{view}");
+    assert!(crate::room::marked(&room).is_empty());
+}
+
+#[test]
 fn an_agent_commits_stashes_and_branches_in_its_lane_and_what_is_left_is_named() {
     let room = Room::new();
     let git = r#"

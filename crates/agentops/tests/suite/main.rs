@@ -21,6 +21,7 @@ mod lanes;
 mod leftovers;
 mod logins;
 mod many_runs;
+mod merges;
 mod namespace;
 mod once;
 mod partial_clone;

@@ -257,10 +257,14 @@ pub fn everything(root: &Path) -> Vec<PathBuf> {
 pub fn marked(room: &Room) -> Vec<ProcessId> {
     use std::os::unix::fs::MetadataExt;
     let Some(folder) = room.private("") else { return Vec::new() };
-    let wanted = format!("AGENTOPS_SESSION={}.{:x}/", room.id(), std::fs::metadata(folder).unwrap().ino());
+    let folder = format!("AGENTOPS_SESSION={}.{:x}", room.id(), std::fs::metadata(folder).unwrap().ino());
+    let is_ours = |entry: &[u8]| {
+        let rest = entry.strip_prefix(folder.as_bytes());
+        rest.is_some_and(|rest| rest.starts_with(b"/") || rest.starts_with(b".merge/"))
+    };
     let ours = |pid: &i32| {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(wanted.as_bytes()))
+        environment.split(|byte| *byte == 0).any(is_ours)
     };
     pids().filter(ours).filter_map(ProcessId::of).collect()
 }

@@ -4,7 +4,7 @@ use super::super::action::Key;
 use super::super::event::Verdict;
 use super::super::state::{DecisionKind, GateState, Next, PhaseState, Refusal, State};
 use super::{Illegal, illegal};
-use crate::id::{BlobId, Name};
+use crate::id::{BlobId, LaneId, Name};
 use crate::workflow::{Check, Writes};
 
 /// A gate that breaks this often in a row is a person's business.
@@ -79,6 +79,13 @@ impl PhaseState {
         let broke = before + u32::from(verdict == Verdict::Broke);
         self.gates.insert(gate.clone(), GateState { verdict, detail, output, broke });
         broke
+    }
+
+    /// What was wrong with the verdict of the review before this one.
+    pub(in crate::run) fn unusable_review(&self, lane: &LaneId) -> Option<BlobId> {
+        let of = |gate: &&Name| self.review_lane(gate) == lane.lane.as_str();
+        let gate = self.gates.keys().find(of)?;
+        self.gates.get(gate).filter(|gate| gate.verdict == Verdict::Broke)?.detail.clone()
     }
 
     /// Opens the next round: those who were refused work again on what was merged so far.

@@ -56,7 +56,7 @@ impl State {
                 state.extra_rounds += 1;
                 state.next_round();
             }
-            // What failed is due again by itself: its beginning is not on record any more.
+            // What failed is due again by itself: its beginning is not on record any more. A review is made anew.
             DecisionKind::GateBroke | DecisionKind::ActionFailed | DecisionKind::CheckpointFailed => {}
             DecisionKind::WorkOmitted => {
                 let lanes = state.lanes.iter_mut().chain(&mut state.reviews);

@@ -99,6 +99,8 @@ fn context(repo: Repo, paths: crate::paths::Paths, blobs: Blobs) -> Ctx {
         slots: Slots::new(paths.slots(), 1),
         slot: None,
         ports: Ports::new(paths.ports()),
+        stops: Default::default(),
+        merge: None,
         blobs,
         paths,
     }
