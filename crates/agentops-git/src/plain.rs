@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::oid::{Hash, Oid};
-use crate::temporary::{TempFile, TempFolder};
+use crate::temporary::{self, TempFile, TempFolder};
 
 /// Settings that are copied when their value is one of these.
 const COPIED: [(&str, &[&str]); 6] = [
@@ -34,8 +34,13 @@ pub(crate) struct Plain {
 }
 
 impl Plain {
+    /// Makes the first one of a process, and removes what killed processes left beside it.
     pub(crate) fn new(common_dir: &Path, hash: Hash, settings: &[(String, Vec<u8>)]) -> Result<Self> {
-        Self::make(common_dir, &config(hash, settings), &folders())
+        let plain = Self::make(common_dir, &config(hash, settings), &folders())?;
+        if let Some(beside) = plain.path().parent() {
+            temporary::sweep(beside, FOLDER_PREFIX);
+        }
+        Ok(plain)
     }
 
     /// Another one with the same settings, for one use.

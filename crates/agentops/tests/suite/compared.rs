@@ -1,6 +1,7 @@
 //! One run that is disturbed in many ways, and what it must come to: the same as if nobody had disturbed it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use agentops_agents::process::ProcessId;
@@ -8,7 +9,7 @@ use agentops_core::run::{Event, Key, SessionEnd, State, Verdict};
 use agentops_engine::world::Entry;
 use serde_json::{Value, json};
 
-use crate::room::{Room, close_out, marked};
+use crate::room::{Room, close_out, everything, marked};
 use crate::user_repo::UserRepo;
 
 /// Three phases and two lanes; the gate of the second phase refuses once.
@@ -100,7 +101,8 @@ impl Template {
 
     /// Another room with this repository, and what is the user's in it.
     pub fn copy(&self) -> (Room, UserRepo) {
-        let room = Room::empty();
+        let mut room = Room::empty();
+        room.own_temporary();
         let user = self.copy_into(&room);
         (room, user)
     }
@@ -221,11 +223,18 @@ fn described(process: &ProcessId) -> String {
     format!("{}: {} | {} | {}", process.pid, text(read("cmdline")), text(read("stat")), text(read("environ")))
 }
 
-/// No process, no work tree and no torn object.
+/// No process, no lane, no temporary file and no torn object, once the supervisor has ended for want of work.
 fn nothing_left(room: &Room, run: &str) {
     let left: Vec<String> = marked(room).iter().map(described).collect();
     assert!(left.is_empty(), "processes left: {left:#?}");
+    room.await_supervisor();
+    // Any command removes what a killed one left.
+    room.run(&["status"]).expect(0);
     assert_eq!(room.git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 1);
     assert!(!room.private(&format!("lanes/{run}")).is_some_and(|lanes| lanes.exists()));
+    assert_eq!(room.git(&["for-each-ref", "refs/agentops/lanes"]), "");
+    let folders = [room.private("scratch").unwrap(), room.temporary()];
+    let left: Vec<PathBuf> = folders.iter().flat_map(|folder| everything(folder)).collect();
+    assert!(left.is_empty(), "left of what was temporary: {left:#?}");
     room.git(&["fsck", "--no-dangling", "--no-progress"]);
 }

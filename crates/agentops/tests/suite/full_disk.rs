@@ -2,8 +2,13 @@
 //! stops, says why, loses nothing, and goes on when there is space: it ends as if nobody had filled anything.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::process::Child;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::compared::{Ended, RUN, Template};
 use crate::namespace::{Disk, Place, own_mounts};
@@ -25,7 +30,7 @@ impl Filled {
         match self {
             Self::Repository => room.repo(),
             Self::State => room.state(),
-            Self::Temporary => room.root().join("temporary"),
+            Self::Temporary => room.temporary(),
         }
     }
 }
@@ -33,9 +38,7 @@ impl Filled {
 /// A room whose temporary folder is its own.
 fn room() -> Room {
     let mut room = Room::empty();
-    let temporary = room.root().join("temporary");
-    std::fs::create_dir(&temporary).unwrap();
-    room.set("TMPDIR", temporary.to_str().unwrap());
+    room.own_temporary();
     room
 }
 
@@ -50,32 +53,43 @@ fn names_the_disk(text: &str) -> bool {
     state_disk || ["No space left on device", "Out of diskspace"].iter().any(|words| text.contains(words))
 }
 
-/// One run whose disk fills once it has passed so many boundaries.
-fn trial(template: &Template, expected: &Ended, filled: Filled, at: usize) {
+/// Waits until a run has passed so many boundaries. False: its command ended before.
+fn await_boundary(boundaries: &mut File, client: &Child, at: usize) -> bool {
+    let ended = pidfd_open(Pid::from_child(client), PidfdFlags::empty()).unwrap();
+    let (mut passed, mut names) = (0, [0; 4096]);
+    while passed < at {
+        let mut ready = [PollFd::new(&*boundaries, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
+        poll(&mut ready, None).unwrap();
+        if ready[0].revents().is_empty() {
+            return false;
+        }
+        let length = boundaries.read(&mut names).unwrap();
+        passed += names[..length].iter().filter(|byte| **byte == b'\n').count();
+    }
+    true
+}
+
+/// One run whose disk fills once it has passed so many boundaries. Whether the command failed, and named the disk.
+fn trial(template: &Template, expected: &Ended, filled: Filled, at: usize) -> bool {
     let room = room();
     let disk = Disk::over(&room, &filled.folder(&room), MEBIBYTES);
     let user = template.copy_into(&room);
-    let log = room.root().join("boundaries");
+    let log = room.pipe("boundaries");
+    // Open at both ends, so that nobody who writes into it waits.
+    let mut boundaries = File::options().read(true).write(true).open(&log).unwrap();
     let output = room.root().join("output");
     let file = File::create(&output).unwrap();
     let mut command = room.command(&[&RUN[..], &[&template.trust]].concat());
     command.env("AGENTOPS_CRASH_LOG", &log).stdout(file.try_clone().unwrap()).stderr(file);
-    let mut full = at == 0;
-    if full {
+    if at == 0 {
         disk.fill();
     }
     let mut client = command.spawn().unwrap();
-    let status = loop {
-        if let Some(status) = client.try_wait().unwrap() {
-            break status;
-        }
-        if !full && passed(&log) >= at {
-            disk.fill();
-            full = true;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    };
-    assert!(full, "the run ended before boundary {at}");
+    if at > 0 {
+        assert!(await_boundary(&mut boundaries, &client, at), "the run ended before boundary {at}");
+        disk.fill();
+    }
+    let status = client.wait().unwrap();
     let shown = room.run(&["show"]);
     let status_line = room.run(&["status", "--json"]);
     disk.free();
@@ -89,6 +103,7 @@ fn trial(template: &Template, expected: &Ended, filled: Filled, at: usize) {
         None => room.run(&[&RUN[..], &[&template.trust]].concat()).expect(0).json(),
     };
     assert_eq!(Ended::look(&room, run["run"].as_str().unwrap(), &user), *expected);
+    !status.success()
 }
 
 /// Fills the disk at a spread of boundaries, in a mount namespace of its own.
@@ -114,13 +129,21 @@ fn play(test: &str, filled: Filled) -> String {
         Ok(at) => at.split(',').map(|at| at.parse().unwrap()).collect(),
         Err(_) => (0..spread).map(|n| all * n / spread).collect(),
     };
-    let mut failed = Vec::new();
+    let (mut failed, mut refused) = (Vec::new(), Vec::new());
     for at in &moments {
-        let tried = std::panic::catch_unwind(|| trial(&template, &expected, filled, *at));
-        failed.extend(tried.is_err().then_some(*at));
+        match std::panic::catch_unwind(|| trial(&template, &expected, filled, *at)) {
+            Ok(refusal) => refused.extend(refusal.then_some(*at)),
+            Err(_) => failed.push(*at),
+        }
     }
-    let figures = format!("{filled:?} was full from each of {moments:?} of {all} boundaries on, in {:.0?}", began.elapsed());
+    let figures = format!(
+        "{filled:?} was full from each of {moments:?} of {all} boundaries on, in {:.0?}; refused with the disk named from \
+         {refused:?} on",
+        began.elapsed()
+    );
     assert!(failed.is_empty(), "{figures}; failed: {failed:?}; AGENTOPS_FULL_AT=N plays one again");
+    // A run needs little of the temporary folder.
+    assert!(matches!(filled, Filled::Temporary) || !refused.is_empty(), "{figures}: the full disk was never noticed");
     figures
 }
 

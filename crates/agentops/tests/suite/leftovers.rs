@@ -11,9 +11,8 @@ use crate::room::{Room, quick_script, refs, scripted};
 /// A room with a temporary folder of its own.
 fn room_with_tmp() -> (Room, PathBuf) {
     let mut room = Room::new();
-    let tmp = room.root().join("tmp");
-    std::fs::create_dir(&tmp).unwrap();
-    room.set("TMPDIR", tmp.to_str().unwrap());
+    room.own_temporary();
+    let tmp = room.temporary();
     (room, tmp)
 }
 
@@ -84,6 +83,17 @@ fn p5_a_blob_that_a_killed_supervisor_was_writing_is_removed() {
     // The client starts another supervisor, which may be the one that removed it already.
     room.run(&refs(&args)).expect(0);
     assert_eq!(parts(), 0);
+}
+
+#[test]
+fn p5_what_a_killed_command_leaves_the_next_one_removes() {
+    let (room, tmp) = room_with_tmp();
+    let (_run, _hold) = held(&room);
+    let of_the_supervisor = names(&tmp);
+    std::fs::create_dir(tmp.join("agentops-git-0123456789abcdef")).unwrap();
+    room.run(&["status"]).expect(0);
+    assert_eq!(names(&tmp), of_the_supervisor);
+    assert_eq!(of_the_supervisor.len(), 1);
 }
 
 #[test]

@@ -146,6 +146,17 @@ impl Room {
         self.env.push((name.into(), value.into()));
     }
 
+    /// From now on the temporary folder of every command is a folder of this room.
+    pub fn own_temporary(&mut self) {
+        std::fs::create_dir(self.temporary()).unwrap();
+        self.set("TMPDIR", self.temporary().to_str().unwrap());
+    }
+
+    /// The temporary folder of a room that has one.
+    pub fn temporary(&self) -> PathBuf {
+        self.root().join("temporary")
+    }
+
     pub fn root(&self) -> &Path {
         self.dir.path()
     }
