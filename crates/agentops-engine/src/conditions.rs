@@ -4,6 +4,7 @@ use agentops_agents::environment::{Environment, is_program};
 use agentops_git::Repo;
 
 use crate::plan::word;
+use crate::space::DiskSpace;
 
 /// Something that would keep a run's result from being written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum Unmet {
         /// The directory.
         path: String,
     },
+    /// A disk has too little space for a run.
+    #[error("{0}")]
+    Space(DiskSpace),
 }
 
 impl Unmet {
@@ -38,6 +42,7 @@ impl Unmet {
                 format!("rename it: git branch -m {} {}", word(name), word(&format!("{}-old", name.replace('/', "-"))))
             }
             Self::Ref { name } => format!("remove it: git update-ref -d {}", word(name)),
+            Self::Space(disk) => disk.hint().to_owned(),
             Self::ReadOnly { .. } => "mend its permissions, or mount its disk for writing".to_owned(),
         }
     }

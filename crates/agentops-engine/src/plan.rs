@@ -20,7 +20,7 @@ use crate::files::profile::{Found, Origin, Places};
 use crate::files::{self, FileError, config, testcmd};
 use crate::paths::Home;
 use crate::trust::{self, Item, Subject, Trusted};
-use crate::withheld;
+use crate::{space, withheld};
 
 /// What a person asked for. Only words; nothing in it was looked up.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -209,6 +209,11 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, env: &Environment, request:
         }
     }
 
+    let disks = space::of_run(repo, &home.repository(repo.id()), &head, space::trees_of(&workflow));
+    if let Some(short) = disks.iter().find(|disk| disk.is_short()) {
+        return Err(Unmet::Space(short.clone()).into());
+    }
+
     let default_driver = request.driver.clone().or_else(|| config.driver.clone());
     let mut agents = BTreeMap::new();
     let mut sources = vec![("workflow", found.clone())];
@@ -237,6 +242,7 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, env: &Environment, request:
         }
     }
     let mut notes: Vec<String> = sources.iter().flat_map(|(_, found)| found.notes.clone()).collect();
+    notes.extend(disks.iter().filter(|disk| disk.is_unknown()).map(ToString::to_string));
     notes.extend(conditions::no_committer(repo, env)?);
     notes.extend(conditions::no_signature(repo, env)?);
     let status = repo.status()?;

@@ -88,6 +88,21 @@ impl Repo {
         entries.collect()
     }
 
+    /// The size in bytes of each file of a commit. `None`: some are not there, as in a partial clone.
+    ///
+    /// # Errors
+    /// Git fails, or a folder of the commit is not there.
+    pub fn file_sizes(&self, commit: &Oid) -> Result<Option<Vec<u64>>> {
+        let files = self.list_tree(commit, None)?;
+        let asked: String =
+            files.iter().filter(|file| file.mode != 0o160_000).map(|file| format!("{}\n", file.oid)).collect();
+        if asked.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let out = self.plain()?.args(["cat-file", "--batch-check=%(objectsize)"]).stdin(asked.into_bytes()).long().ok()?;
+        Ok(String::from_utf8_lossy(&out).lines().map(|line| line.parse().ok()).collect())
+    }
+
     /// The newest commit, from `commit` back, that changed anything but what AgentOps itself keeps in the repository.
     pub fn last_change_of_sources(&self, commit: &Oid) -> Result<Option<Oid>> {
         let paths: Vec<_> = self.top_level(commit)?.into_iter().filter(|path| path != Path::new(".agentops")).collect();

@@ -10,6 +10,7 @@ use agentops_engine::files::user::{self, UserConfig};
 use agentops_engine::identity;
 use agentops_engine::ledger::Ledger;
 use agentops_engine::perform::gateway::{self, Aim};
+use agentops_engine::space;
 use agentops_gateway::Gateway;
 use agentops_git::{Git, Repo};
 use schemars::JsonSchema;
@@ -127,6 +128,20 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
             );
         }
         let paths = found.map_or_else(|_| home.repository(repo.id()), |context| context.paths);
+        match repo.head() {
+            // The smallest run: one lane and a gate.
+            Ok(head) => {
+                for disk in space::of_run(repo, &paths, &head.commit, 2) {
+                    let (state, hint) = match () {
+                        () if disk.is_short() => (CheckState::Bad, disk.hint()),
+                        () if disk.is_unknown() => (CheckState::Note, ""),
+                        () => (CheckState::Good, ""),
+                    };
+                    add("space", state, disk.to_string(), hint);
+                }
+            }
+            Err(e) => add("space", CheckState::Note, format!("unknown what a run needs: {}", super::chain(&e)), ""),
+        }
         let supervisor = agentops_engine::supervisor::Lock::holder(&paths.lock());
         let hint =
             "what was acknowledged is kept; name another folder with --state-dir, or mend this one and `agentops resume`";

@@ -12,7 +12,9 @@ use crate::room::{Ran, Room, close_out, scripted};
 fn r5_a_full_disk_under_a_checkpoint_asks_a_person_and_runs_no_agent_again() {
     let room = Room::new();
     let effect = json!({ "do": "run", "argv": ["sh", "-c", "echo \"$AGENTOPS_SESSION\" >> ../../../../../effects"] });
-    let large = json!({ "do": "run", "argv": ["sh", "-c", "head -c 3000000 /dev/urandom > large.bin"] });
+    // There was enough space when the run started.
+    let large = "head -c 3000000 /dev/urandom > large.bin; cat /dev/zero > ../../../../../repo/.git/objects/filling || true";
+    let large = json!({ "do": "run", "argv": ["sh", "-c", large] });
     let args = scripted(
         &room,
         "quick",
@@ -28,11 +30,11 @@ fn r5_a_full_disk_under_a_checkpoint_asks_a_person_and_runs_no_agent_again() {
         ]),
     );
     let words = args.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
-    // Objects of the repository lie on a disk of their own, which holds them and not much more.
+    // Objects of the repository lie on a disk of their own.
     let script = format!(
-        "cp -a .git/objects ../objects-copy && mount -t tmpfs -o size=2m none .git/objects || exit 74\n\
+        "cp -a .git/objects ../objects-copy && mount -t tmpfs -o size=32m none .git/objects || exit 74\n\
          cp -a ../objects-copy/. .git/objects/ || exit 74\n'{0}' {words}; code=$?\n\
-         mount -o remount,size=64m .git/objects; '{0}' resume --json > ../resumed || exit 76\n\
+         rm .git/objects/filling; '{0}' resume --json > ../resumed || exit 76\n\
          git fsck --connectivity-only >&2 || exit 75; exit $code",
         env!("CARGO_BIN_EXE_agentops")
     );

@@ -1,5 +1,6 @@
 //! What would keep a run's result from being written is said before the first session, with what to type.
 
+use crate::namespace::shell_with_mounts;
 use crate::room::{Ran, Room, quick_script, refs, scripted};
 
 /// Types what stands behind a hint's colon.
@@ -56,4 +57,50 @@ fn a_signature_that_cannot_be_made_is_noted_before_anything_runs_and_the_hint_wo
     }
     room.git(&["config", "commit.gpgSign", "false"]);
     assert!(!dry().contains(missing), "{}", dry());
+}
+
+/// `quick` has two lanes, and its gate a work tree: three times the files of the commit must fit, and what the run records.
+#[test]
+fn r5_a_run_without_space_for_its_lanes_is_refused_before_its_first_session() {
+    let room = Room::new();
+    room.file("large.bin", &"0123456789abcdef".repeat(256 * 1024));
+    room.git(&["add", "large.bin"]);
+    room.git(&["commit", "--quiet", "-m", "a large file"]);
+    let args = scripted(&room, "quick", quick_script());
+    let words = args.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
+    let script = format!(
+        "mount -t tmpfs -o size=16m none '{state}' || exit 74\n\
+         cp -a .git/objects ../objects-copy && mount -t tmpfs -o size=6m none .git/objects || exit 74\n\
+         cp -a ../objects-copy/. .git/objects/ || exit 74\n\
+         for size in 16 32; do mount -o remount,size=${{size}}m '{state}'\n\
+           echo \"== $size\"; '{agentops}' doctor 2>&1; '{agentops}' {words} 2>&1; echo \"code $?\"; '{agentops}' status --json\n\
+         done\n\
+         mount -o remount,size=32m .git/objects\n\
+         echo '== enough'; '{agentops}' {words}; echo \"code $?\"",
+        state = room.state().display(),
+        agentops = env!("CARGO_BIN_EXE_agentops")
+    );
+    let Some(out) = shell_with_mounts(&room, &script) else { return };
+    let ran = Ran::of(&out);
+    let parts: Vec<&str> = ran.stdout.split("== ").collect();
+    let [_, lanes, repository, enough] = parts[..] else { panic!("{ran:#?}") };
+    let said = |part: &str, doctor: &str, run: &str, hint: &str| {
+        for sentence in [doctor, run] {
+            assert!(part.contains(sentence), "no `{sentence}` in\n{part}");
+        }
+        assert!(part.matches(hint).count() >= 2, "no `{hint}` in\n{part}");
+        assert!(part.contains(&format!("code {}", agentops::error::USAGE)) && part.contains("\"runs\": []"), "{part}");
+    };
+    let of_lanes = format!("the disk of the lanes and the state folder ({}", room.state().display());
+    assert!(lanes.contains(&of_lanes), "{lanes}");
+    said(
+        lanes,
+        "MiB free, and a run needs at least 16.0 MiB: 2 work trees of 4.0 MiB each, and 8.0 MiB for what it records",
+        "MiB free, and a run needs at least 20.0 MiB: 3 work trees of 4.0 MiB each, and 8.0 MiB for what it records",
+        "free some space on it, or name a folder on another disk with --state-dir",
+    );
+    let of_objects = "MiB free, and a run needs at least 8.0 MiB for what it records";
+    assert!(repository.contains("the disk of the repository ("), "{repository}");
+    said(repository, of_objects, of_objects, "free some space on it");
+    assert!(enough.contains("code 0"), "{ran:#?}");
 }

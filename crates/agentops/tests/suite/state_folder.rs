@@ -142,7 +142,7 @@ fn r5_status_show_and_doctor_name_a_full_state_disk_and_write_nothing() {
     let args = scripted(&room, "quick", quick_script());
     let words = args.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
     let script = format!(
-        "mount -t tmpfs -o size=4m none '{state}' || exit 74\n\
+        "mount -t tmpfs -o size=16m none '{state}' || exit 74\n\
          AGENTOPS_CRASH_AT=30 '{agentops}' {words} --detach > /dev/null || exit 76\n\
          while [ \"$('{agentops}' status --json | grep -c '\"supervisor\": null')\" = 0 ]; do :; done\n\
          rm -f '{state}'/*/ledger.db-shm\n\
