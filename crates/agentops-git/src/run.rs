@@ -19,6 +19,8 @@ const OUTPUT_BYTES_MAX: usize = 64 << 20;
 const STDERR_BYTES_MAX: usize = 64 << 10;
 /// What of them goes into an error.
 const STDERR_SHOWN_CHARS: usize = 2000;
+/// A disk with less free, in bytes, counts as full when git could not write.
+const FULL_BELOW_BYTES: u64 = 64 << 10;
 /// `--attr-source` came with this version; `merge-tree --write-tree` is older.
 const NEEDED: Version = Version { major: 2, minor: 41 };
 
@@ -263,12 +265,24 @@ impl Call {
 
     /// Runs it; exit codes other than 0 and these are errors.
     pub(crate) fn ok_or_code(self, fine: &[i32]) -> Result<Output> {
-        let what = self.what();
-        let (out, was_cut) = self.run()?;
+        let (what, places) = (self.what(), self.places());
+        let (mut out, was_cut) = self.run()?;
         if was_cut || out.code.is_some_and(|c| c == 0 || fine.contains(&c)) {
             return Ok(out);
         }
+        // Git does not always say why it could not write a file.
+        if let Some(full) = places.iter().find(|path| is_on_full_disk(path)) {
+            out.stderr.insert_str(0, &format!("No space left on device, on the disk of {}: ", full.display()));
+        }
         Err(out.failed(what))
+    }
+
+    /// Where it may write.
+    fn places(&self) -> Vec<PathBuf> {
+        const NAMING: [&str; 5] =
+            ["GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"];
+        let named = NAMING.iter().flat_map(|name| self.env.iter().filter(move |(known, _)| known == name));
+        named.map(|(_, path)| PathBuf::from(path)).chain(self.cwd.clone()).collect()
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place of this crate where git is started")]
@@ -410,6 +424,14 @@ pub(crate) fn is_failure_of_machine(stderr: &str) -> bool {
         "Out of memory",
     ];
     REASONS.iter().any(|reason| stderr.contains(reason))
+}
+
+/// Whether the disk that holds a path, or would hold it, has no space or no files left for this user. Unknown is no.
+fn is_on_full_disk(path: &Path) -> bool {
+    let existing = path.ancestors().find(|path| path.exists());
+    let Some(disk) = existing.and_then(|path| rustix::fs::statvfs(path).ok()) else { return false };
+    let no_files = disk.f_files > 0 && disk.f_favail == 0;
+    no_files || disk.f_bavail.saturating_mul(disk.f_frsize) < FULL_BELOW_BYTES
 }
 
 impl Output {

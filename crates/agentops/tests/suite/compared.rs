@@ -9,6 +9,7 @@ use agentops_core::run::{Event, Key, SessionEnd, State, Verdict};
 use agentops_engine::world::Entry;
 use serde_json::{Value, json};
 
+use crate::processes_of::supervisor;
 use crate::room::{Room, close_out, everything, marked};
 use crate::user_repo::UserRepo;
 
@@ -132,8 +133,30 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Looks at a finished run, and holds what must hold of every one. `user`: what was the user's before it.
+    /// Looks at a finished run of [`Template`], and holds what must hold of every one. `user`: what was the user's before it.
     pub fn look(room: &Room, run: &str, user: &UserRepo) -> Self {
+        let (ended, state) = Self::of_any(room, run, user, plain);
+        Self::assert_effects(room, &state);
+        ended
+    }
+
+    /// The same for a run of real agents: how many calls they make and of what size is up to them.
+    pub fn of_real_agents(room: &Room, run: &str, user: &UserRepo) -> Self {
+        let without_figures = |text: &str, run: &str, view: &Value| {
+            let text = plain(text, run, view);
+            let Ok(mut record) = serde_json::from_str::<Value>(&text) else { return text };
+            for session in record["sessions"].as_array_mut().into_iter().flatten() {
+                ["calls", "largest_permille", "tokens"].iter().for_each(|figure| drop(session[figure].take()));
+            }
+            for bundle in record["bundles"].as_array_mut().into_iter().flatten() {
+                ["bundle", "hash", "tokens_after", "kept_permille"].iter().for_each(|figure| drop(bundle[figure].take()));
+            }
+            record.to_string()
+        };
+        Self::of_any(room, run, user, without_figures).0
+    }
+
+    fn of_any(room: &Room, run: &str, user: &UserRepo, plain: impl Fn(&str, &str, &Value) -> String) -> (Self, State) {
         user.assert_unchanged(room);
         let view = room.run(&["show", run, "--json"]).expect(0).json();
         assert_eq!(view["status"]["status"], "done");
@@ -147,24 +170,31 @@ impl Ended {
             (plain(path, run, &view), plain(&content, run, &view))
         });
         let mut ended = Self { tree, records: records.collect(), completed: BTreeMap::new() };
-        ended.effects(room, &state);
+        for (lane, _) in completed(&state) {
+            *ended.completed.entry(lane).or_default() += 1;
+        }
         nothing_left(room, run);
-        ended
+        (ended, state)
     }
 
-    /// A completed session had its effect once, and no other had it twice.
-    fn effects(&mut self, room: &Room, state: &State) {
+    /// As the script of [`Template`] has it: a completed session had its effect outside once, and no other had it twice.
+    fn assert_effects(room: &Room, state: &State) {
         let lines = std::fs::read_to_string(room.root().join("effects")).unwrap();
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
         for line in lines.lines() {
             *seen.entry(line.splitn(3, '/').nth(2).unwrap()).or_default() += 1;
         }
         assert!(seen.values().all(|count| *count == 1), "{seen:?}");
-        for (lane, session) in state.sessions().filter(|(_, session)| session.end == Some(SessionEnd::Completed)) {
-            assert_eq!(seen.get(session.id.to_string().as_str()), Some(&1), "{} of {seen:?}", session.id);
-            *self.completed.entry(lane.id.to_string()).or_default() += 1;
+        for (_, session) in completed(state) {
+            assert_eq!(seen.get(session.as_str()), Some(&1), "{session} of {seen:?}");
         }
     }
+}
+
+/// Lane and session of each completed session.
+fn completed(state: &State) -> impl Iterator<Item = (String, String)> {
+    let completed = state.sessions().filter(|(_, session)| session.end == Some(SessionEnd::Completed));
+    completed.map(|(lane, session)| (lane.id.to_string(), session.id.to_string()))
 }
 
 fn is_record(line: &str) -> bool {
@@ -227,7 +257,10 @@ fn described(process: &ProcessId) -> String {
 fn nothing_left(room: &Room, run: &str) {
     let left: Vec<String> = marked(room).iter().map(described).collect();
     assert!(left.is_empty(), "processes left: {left:#?}");
-    room.await_supervisor();
+    // Its lock is released a moment before its end.
+    while let Some(supervisor) = supervisor(room) {
+        assert!(supervisor.wait_end(Duration::from_secs(60)), "the supervisor does not end for want of work");
+    }
     // Any command removes what a killed one left.
     room.run(&["status"]).expect(0);
     assert_eq!(room.git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 1);

@@ -47,10 +47,11 @@ fn passed(log: &Path) -> usize {
     std::fs::read(log).map_or(0, |text| text.iter().filter(|byte| **byte == b'\n').count())
 }
 
-/// What a command said while the disk was full names the disk.
+/// What a command said while the disk was full names the disk: in our words, before the run or in the middle of it, or in
+/// those of the system.
 fn names_the_disk(text: &str) -> bool {
-    let state_disk = text.contains("the disk of the state folder") && text.contains(" is full");
-    state_disk || ["No space left on device", "Out of diskspace"].iter().any(|words| text.contains(words))
+    let ours = text.contains("the disk of ") && (text.contains(" is full") || text.contains(" free, and a run needs "));
+    ours || ["No space left on device", "Out of diskspace"].iter().any(|words| text.contains(words))
 }
 
 /// Waits until a run has passed so many boundaries. False: its command ended before.
