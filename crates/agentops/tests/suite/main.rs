@@ -30,6 +30,7 @@ mod processes_of;
 mod quick;
 mod random_kills;
 mod real;
+mod real_kills;
 mod real_lanes;
 mod recall;
 mod room;

@@ -5,7 +5,7 @@
 //! `AGENTOPS_KILL_ROLES=gate,client` sets who is killed. The seed fixes who is killed and when; what that moment finds
 //! depends on the machine.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::process::Child;
@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use crate::compared::{Ended, RUN, Template};
 use crate::processes_of::{Processes, Role, all, supervisor};
-use crate::room::{Room, slow};
+use crate::room::{Room, refs, slow};
+use crate::user_repo::UserRepo;
 
 /// How long each session and each gate waits, so that a kill can find it.
 const PAUSE_MS: u64 = 120;
@@ -55,13 +56,15 @@ struct Strike {
     within: Duration,
 }
 
-/// The kills of one trial.
+/// The kills of one trial, of a run that takes so long when nobody disturbs it.
 fn plan(random: &mut Random, roles: &[Role], length: Duration) -> VecDeque<Strike> {
     let count = 3 + random.below(5);
+    // A session takes a fixed time in a short run, and a share of a long one.
+    let within = (length / 10).max(Duration::from_millis(PAUSE_MS * 3 / 2));
     let strike = |_| Strike {
         role: roles[usize::try_from(random.below(roles.len() as u64)).unwrap()],
         after: random.time(length / 2),
-        within: random.time(Duration::from_millis(PAUSE_MS * 3 / 2)),
+        within: random.time(within),
     };
     (0..count).map(strike).collect()
 }
@@ -121,14 +124,40 @@ fn start(room: &Room, args: &[&str]) -> Child {
     room.command(args).stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap()
 }
 
+/// A run that is disturbed.
+pub trait Stage: Sync {
+    /// A room in which nothing has run yet, and what is the user's in it.
+    fn room(&self) -> (Room, UserRepo);
+
+    /// The command that starts the run there.
+    fn command(&self, room: &Room) -> Vec<String>;
+
+    /// What the finished run looks like. Holds what must hold of every one.
+    fn look(&self, room: &Room, run: &str, user: &UserRepo) -> Ended;
+}
+
+impl Stage for Template {
+    fn room(&self) -> (Room, UserRepo) {
+        self.copy()
+    }
+
+    fn command(&self, _: &Room) -> Vec<String> {
+        RUN.iter().copied().chain([self.trust.as_str()]).map(str::to_owned).collect()
+    }
+
+    fn look(&self, room: &Room, run: &str, user: &UserRepo) -> Ended {
+        Ended::look(room, run, user)
+    }
+}
+
 /// Plays one trial; gives what was killed.
-fn trial(template: &Template, room: &Room, seed: u64, roles: &[Role], length: Duration) -> (Kills, String) {
+fn trial(command: &[&str], room: &Room, seed: u64, roles: &[Role], length: Duration) -> (Kills, String) {
     let mut random = Random(seed);
     let mut strikes = plan(&mut random, roles, length);
     let mut kills = Kills::new();
     let mut acknowledged = None;
     if random.below(2) == 0 {
-        let started = room.run(&[&RUN[..], &[template.trust.as_str(), "--detach"]].concat()).expect(0).json();
+        let started = room.run(&[command, &["--detach"]].concat()).expect(0).json();
         acknowledged = Some(started["run"].as_str().unwrap().to_owned());
     }
     for _ in 0..COMMANDS_MAX {
@@ -140,7 +169,7 @@ fn trial(template: &Template, room: &Room, seed: u64, roles: &[Role], length: Du
         let mut client = match &run {
             Some((run, status)) if status == "done" => return (kills, run.clone()),
             Some((run, _)) => start(room, &["resume", run, "--json"]),
-            None => start(room, &[&RUN[..], &[&template.trust]].concat()),
+            None => start(room, command),
         };
         kill_meanwhile(room, &mut client, &mut strikes, &mut kills);
         client.wait().unwrap();
@@ -159,31 +188,40 @@ fn assert_nobody_lives(room: &Room) {
     }
 }
 
-fn undisturbed(template: &Template) -> (Ended, Duration) {
-    let (room, user) = template.copy();
+/// What the run comes to when nobody disturbs it, and how long it takes.
+fn undisturbed(stage: &impl Stage) -> (Ended, Duration) {
+    let (room, user) = stage.room();
+    let command = stage.command(&room);
     let began = Instant::now();
-    let view = room.run(&[&RUN[..], &[&template.trust]].concat()).expect(0).json();
+    let view = room.run(&refs(&command)).expect(0).json();
     let length = began.elapsed();
-    (Ended::look(&room, view["run"].as_str().unwrap(), &user), length)
+    (stage.look(&room, view["run"].as_str().unwrap(), &user), length)
 }
 
-/// Plays trials in a few threads and says what was killed.
-fn play(roles: &[Role]) -> String {
-    let set = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
+/// A number that a variable sets.
+fn set(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect(name))
+}
+
+/// Plays so many trials, unless variables say how many, each on the next stage, in so many threads. Says what was killed.
+pub fn play(roles: &[Role], stages: &[impl Stage], usual: u64, threads: usize) -> String {
     let given = set("AGENTOPS_KILL_SEED");
-    let usual = if slow() { 100 } else { 6 };
     let trials = set("AGENTOPS_KILL_TRIALS").unwrap_or(if given.is_some() { 1 } else { usual });
     let first = given.unwrap_or_else(|| RandomState::new().hash_one(0) % 1_000_000_000);
-    let template = Template::pausing(PAUSE_MS);
-    let (expected, length) = undisturbed(&template);
+    let of_seed = |seed: u64| usize::try_from(seed).unwrap() % stages.len();
+    let played: BTreeSet<usize> = (first..first + trials).map(of_seed).collect();
+    let expected: BTreeMap<usize, (Ended, Duration)> =
+        played.into_iter().map(|stage| (stage, undisturbed(&stages[stage]))).collect();
+    let lengths: Vec<_> = expected.values().map(|(_, length)| length).collect();
     let began = Instant::now();
     let (next, failed, killed) = (AtomicU64::new(0), Mutex::new(Vec::new()), Mutex::new(Kills::new()));
     let one = || {
         while let Some(seed) = Some(first + next.fetch_add(1, Ordering::SeqCst)).filter(|seed| *seed < first + trials) {
-            let (room, user) = template.copy();
+            let (stage, (expected, length)) = (&stages[of_seed(seed)], &expected[&of_seed(seed)]);
+            let (room, user) = stage.room();
             let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                let (kills, run) = trial(&template, &room, seed, roles, length);
-                assert_eq!(Ended::look(&room, &run, &user), expected);
+                let (kills, run) = trial(&refs(&stage.command(&room)), &room, seed, roles, *length);
+                assert_eq!(stage.look(&room, &run, &user), *expected);
                 assert_nobody_lives(&room);
                 kills
             }));
@@ -196,11 +234,11 @@ fn play(roles: &[Role]) -> String {
             }
         }
     };
-    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(one))));
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(one))));
     let (killed, failed) = (killed.into_inner().unwrap(), failed.into_inner().unwrap());
     let seconds = began.elapsed().as_secs_f32();
     let figures =
-        format!("{trials} trials from seed {first} in {seconds:.1} s; one run takes {length:.1?}; killed: {killed:?}");
+        format!("{trials} trials from seed {first} in {seconds:.1} s; a run takes {lengths:.1?}; killed: {killed:?}");
     assert!(failed.is_empty(), "{figures}; {} failed: {}", failed.len(), failed.join("\n"));
     assert!(!killed.is_empty(), "{figures}: nothing was killed");
     // With so many trials chance leaves nobody out.
@@ -209,9 +247,14 @@ fn play(roles: &[Role]) -> String {
     figures
 }
 
+/// Who is killed.
+pub fn roles() -> Vec<Role> {
+    let named = std::env::var("AGENTOPS_KILL_ROLES").unwrap_or_else(|_| "supervisor,keeper,gate,agent,client".into());
+    named.split(',').map(|name| name.parse().unwrap()).collect()
+}
+
 #[test]
 fn r1_r2_p3_p6_a_run_ends_the_same_whatever_is_killed_at_a_random_time() {
-    let named = std::env::var("AGENTOPS_KILL_ROLES").unwrap_or_else(|_| "supervisor,keeper,gate,agent,client".into());
-    let roles: Vec<Role> = named.split(',').map(|name| name.parse().unwrap()).collect();
-    println!("{}", play(&roles));
+    let usual = if slow() { 100 } else { 6 };
+    println!("{}", play(&roles(), &[Template::pausing(PAUSE_MS)], usual, 4));
 }
