@@ -94,7 +94,11 @@ impl Display for DiskSpace {
         match self.free {
             None => f.write_str("an unknown amount of free space")?,
             Some(free) if free.bytes >= needed.bytes && free.files < needed.files => {
-                return write!(f, "space for {} files, and a run needs {}: {} work trees", free.files, needed.files, self.trees);
+                return write!(
+                    f,
+                    "space for {} files, and a run needs {}: {} work trees",
+                    free.files, needed.files, self.trees
+                );
             }
             Some(free) => write!(f, "{} free", Bytes(free.bytes))?,
         }

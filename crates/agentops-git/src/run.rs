@@ -279,8 +279,7 @@ impl Call {
 
     /// Where it may write.
     fn places(&self) -> Vec<PathBuf> {
-        const NAMING: [&str; 5] =
-            ["GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"];
+        const NAMING: [&str; 5] = ["GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"];
         let named = NAMING.iter().flat_map(|name| self.env.iter().filter(move |(known, _)| known == name));
         named.map(|(_, path)| PathBuf::from(path)).chain(self.cwd.clone()).collect()
     }

@@ -13,7 +13,8 @@ pub fn lines(view: &EnvironmentView) -> Vec<String> {
             (only_in_run, only_in_shell, different, calls)
         }
         EnvironmentView::Unknown { reason } => {
-            return vec![format!("environment and destination of calls: unknown ({})", inert_line(reason, LINE_CHARS))];
+            let reason = inert_line(reason, LINE_CHARS);
+            return vec![format!("the run's environment and the destination of its calls are unknown: {reason}")];
         }
     };
     let mut lines = Vec::new();
@@ -26,18 +27,21 @@ pub fn lines(view: &EnvironmentView) -> Vec<String> {
         lines.push(inert_line(&format!("variables {heading}: {}", names.join(", ")), LINE_CHARS));
     }
     if lines.is_empty() {
-        lines.push("environment: the same as in this shell".to_owned());
+        lines.push("the run's environment is the same as this shell's".to_owned());
     }
     for call in calls {
-        let path = match &call.destination {
-            CallDestination::Gateway { destination, origin } => format!("go to {origin} ({destination})"),
-            CallDestination::PastGateway { reason } => format!("go past the gateway: {reason}"),
-            CallDestination::NoModel => "go nowhere: it calls no model".to_owned(),
-            CallDestination::Unusable => {
-                "go nowhere: the destination or its key cannot be used in the run's environment".to_owned()
+        let agent = &call.agent;
+        let text = match &call.destination {
+            CallDestination::Gateway { destination, origin } => {
+                format!("calls of agent {agent} go to {origin} ({destination})")
             }
+            CallDestination::PastGateway { reason } => format!("calls of agent {agent} go past the gateway: {reason}"),
+            CallDestination::NoModel => format!("agent {agent} calls no model"),
+            CallDestination::Unusable => format!(
+                "agent {agent} can make no calls: the destination or its key cannot be used in the run's environment"
+            ),
         };
-        lines.push(inert_line(&format!("calls of agent {} {path}", call.agent), LINE_CHARS));
+        lines.push(inert_line(&text, LINE_CHARS));
     }
     lines
 }

@@ -50,7 +50,8 @@ fn omitted(view: &RunView, printer: &Printer) -> Vec<String> {
         let mut texts: Vec<String> =
             session.omitted.iter().take(OMITTED_LINES_MAX).map(|item| format!("{}: {}", item.path, item.reason)).collect();
         if session.omitted.len() > OMITTED_LINES_MAX {
-            texts.push(format!("and {} more", session.omitted.len() - OMITTED_LINES_MAX));
+            let more = session.omitted.len() - OMITTED_LINES_MAX;
+            texts.push(format!("{more} more paths, which `agentops show --json` lists"));
         }
         let place = format!("not in the checkpoint of {}/{}: ", phase.name, lane.name);
         let titles = [("omitted", place.as_str())].into_iter().chain(std::iter::repeat(("", "")));
@@ -370,7 +371,9 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
         }
         Status::Waiting { waiting: Waiting::Supervisor } => {
             let hindrance = view.hindrance.as_deref().map(|words| agentops_safe::inert_line(words, 400));
-            let words = hindrance.as_deref().unwrap_or("for `agentops resume`: no supervisor has its environment");
+            let words = hindrance
+                .as_deref()
+                .unwrap_or("for you to type `agentops resume`: no supervisor has this run's environment");
             vec![line(printer, "33", "waiting", words)]
         }
         // Every question has lines of its own below.

@@ -215,7 +215,7 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
     add(
         "isolation",
         CheckState::Note,
-        "own work trees and process trees; no sandbox: agents run with your rights".into(),
+        "own repositories and process trees; no sandbox: agents run with your rights".into(),
         "",
     );
     let bad = checks.iter().any(|check| check.state == CheckState::Bad);

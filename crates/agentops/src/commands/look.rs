@@ -192,7 +192,8 @@ pub fn logs(context: &Context, args: &LogsArgs, printer: &Printer) -> Result<u8,
             return Ok(super::report(&rest.view, printer));
         }
         if matches!(view.status, Status::Waiting { waiting: Waiting::Supervisor }) {
-            printer.note(&format!("note: nobody works on it now; it waits for `agentops resume {run}`"));
+            printer
+                .note(&format!("note: no supervisor works on this run; it goes on when you type `agentops resume {run}`"));
         }
     }
     Ok(error::SUCCESS)

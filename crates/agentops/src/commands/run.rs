@@ -297,7 +297,7 @@ fn describe(context: &Context, planned: &Plan) -> Result<DryRun, CommandError> {
         test_from: planned.test_from.clone(),
         sessions_max: workflow.limits.sessions_max,
         ceiling_permille: agentops_core::ceiling::CEILING_PERMILLE,
-        isolation: "own work tree and process tree; no sandbox yet: agents run with your rights".into(),
+        isolation: "own repository and process tree; no sandbox yet: agents run with your rights".into(),
         tokens_before: tokens_before(context, workflow.name.as_str())?,
         withheld: planned.withheld.clone(),
         notes: planned.notes.clone(),
@@ -332,10 +332,14 @@ fn foretold(dry: &DryRun) -> String {
         ));
     }
     for agent in dry.agents.iter().filter(|agent| !agent.held.is_empty()) {
-        text.push_str(&format!("holds       {} gets {}\n", agent.name, agent.held.join(", ")));
+        text.push_str(&format!(
+            "variables   agent {} gets {}, which look like secrets\n",
+            agent.name,
+            agent.held.join(", ")
+        ));
     }
     if !dry.withheld.is_empty() {
-        text.push_str(&format!("withheld    {}\n", dry.withheld.join(", ")));
+        text.push_str(&format!("withheld    lanes do not get {}\n", dry.withheld.join(", ")));
     }
     for left_out in &dry.left_out {
         text.push_str(&format!("left out    {left_out}; set [commands] test in .agentops/config.toml\n"));

@@ -257,7 +257,10 @@ fn s6_after_a_supervisors_death_only_resume_lends_an_environment_and_none_is_eve
     assert_eq!(view["status"]["waiting"]["for"], "supervisor", "{view:#}");
     assert_eq!(view["environment"]["state"], "unknown", "{view:#}");
     assert!(
-        room.run(&["show", &run]).expect(0).stdout.contains("environment and destination of calls: unknown (no supervisor")
+        room.run(&["show", &run])
+            .expect(0)
+            .stdout
+            .contains("the run's environment and the destination of its calls are unknown: no supervisor")
     );
     assert!(room.run(&["logs", &run, "--follow"]).expect(0).stderr.contains(&format!("agentops resume {run}")));
     // A supervisor without an environment takes the run over and does not work on it.
