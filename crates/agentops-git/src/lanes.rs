@@ -174,10 +174,13 @@ impl Lane {
         Ok(plain_file::look_at(&self.record().join("ready"))?.is_some())
     }
 
-    /// Its folder was deleted, and not merely unmounted together with the folder around it.
+    /// Its folder was deleted, and not merely unmounted together with the folder around it; or something else lies there, such
+    /// as a link to a folder that is none of ours.
     fn folder_is_gone(&self) -> Result<bool> {
-        let gone = |path: &Path| plain_file::look_at(path).map(|found| found.is_none());
-        Ok(gone(&self.path)? && self.path.parent().is_some_and(|above| gone(above).is_ok_and(|gone| !gone)))
+        match plain_file::look_at(&self.path)? {
+            Some(found) => Ok(!found.is_dir()),
+            None => Ok(self.path.parent().is_some_and(|above| matches!(plain_file::look_at(above), Ok(Some(_))))),
+        }
     }
 
     pub(crate) fn is_whole(&self) -> Result<bool> {

@@ -209,6 +209,52 @@ fn s3_a_lane_that_links_its_repository_elsewhere() {
     assert!(room.path("evil/.git/config").exists());
 }
 
+/// Names, kinds and contents of everything below a folder.
+fn everything(below: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(below).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => all.extend(everything(&path)),
+            false => all.push((path.clone(), fs::read(&path).unwrap())),
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn s3_a_lane_that_is_replaced_by_a_link_leads_to_no_other_repository() {
+    let uses: [fn(&Repo, &Path, &Oid); 5] = [
+        |repo, path, base| assert!(matches!(lanes::recover(repo, path, base, base, "one"), Ok(lanes::Recovered::Gone))),
+        |repo, path, base| {
+            let (lane, how) = lanes::restore(repo, path, base, base, "one").unwrap();
+            assert_eq!(how, lanes::Restored::FromCommit);
+            lane.reset_to(base).unwrap();
+        },
+        |repo, path, base| drop(lanes::create(repo, path, base, "one").unwrap()),
+        |repo, path, _| lanes::discard(repo, path, "one").unwrap(),
+        |repo, path, _| {
+            for lane in lanes::list(repo, path.parent().unwrap()).unwrap() {
+                lanes::remove(repo, &lane).unwrap();
+            }
+        },
+    ];
+    for (number, used) in uses.into_iter().enumerate() {
+        let (room, repo, lane, base, trip) = owned();
+        let theirs = room.path("theirs");
+        evil_git_dir(&room, &theirs, &trip);
+        write(&theirs.join("private.txt"), "the work of a week\n");
+        let before = everything(&theirs);
+        fs::rename(lane.path(), room.path("elsewhere")).unwrap();
+        symlink(&theirs, lane.path()).unwrap();
+        assert!(matches!(lanes::open(&repo, lane.path()), Err(agentops_git::Error::NotALane { .. })));
+        used(&repo, lane.path(), &base);
+        assert!(everything(&theirs) == before, "use {number} changed the linked repository");
+        assert_eq!(tripped(&room), "");
+    }
+}
+
 #[test]
 fn s3_a_lane_that_leads_its_repository_elsewhere_by_a_file() {
     let (room, repo, lane, base, trip) = owned();
