@@ -2,6 +2,7 @@
 //! event that ends it. What it does may be done again after a crash, except for a session.
 
 mod bundle;
+mod checkpoint_refs;
 mod flow;
 mod gate;
 pub mod gateway;
@@ -231,13 +232,19 @@ impl Processes for Performer {
                 });
             }
             Action::Merge { phase, onto, base, heads } => {
-                let run_id = run.clone();
-                self.act(run, key, move |ctx| work::merge(ctx, &run_id, &phase, &onto, &base, &heads))
+                let state = state.clone();
+                self.act(run, key, move |ctx| {
+                    checkpoint_refs::set_again(ctx, &state)?;
+                    work::merge(ctx, &state.created.run, &phase, &onto, &base, &heads)
+                })
             }
             Action::RunGate { phase, gate, commit } => {
                 let is_command = matches!(gate.check, Check::Command { .. });
                 let (of, not_run) = (state.clone(), (phase.clone(), gate.clone()));
-                let check = move |ctx: &Ctx, inbox: Inbox<'_>| gate::check(ctx, &of, &phase, &gate, &commit, inbox);
+                let check = move |ctx: &Ctx, inbox: Inbox<'_>| {
+                    checkpoint_refs::set_again(ctx, &of)?;
+                    gate::check(ctx, &of, &phase, &gate, &commit, inbox)
+                };
                 if !is_command {
                     let stoppable = self.ctx.stops.begin(run);
                     return self.act(run, key, move |ctx| check(ctx, stoppable.inbox()));

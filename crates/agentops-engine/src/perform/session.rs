@@ -21,7 +21,10 @@ use agentops_core::workflow::{Check, Writes};
 use super::flow::Flow;
 use super::gateway::{Opening, Way};
 use super::lost_text::{self, Replaceable};
-use super::{Act, Ctx, EXIT_WAIT, Held, Incoming, chain, oid, prompt, records, recv_until, slot, user_repository, work};
+use super::{
+    Act, Ctx, EXIT_WAIT, Held, Incoming, chain, checkpoint_refs, oid, prompt, records, recv_until, slot, user_repository,
+    work,
+};
 use crate::conductor::Input;
 use crate::omitted;
 use crate::slots::Slot;
@@ -128,6 +131,7 @@ pub(super) fn salvage(ctx: &Arc<Ctx>, state: &State, session: &SessionId) -> std
 /// Runs the session's program to its end. The slot is given back then; keeping what it left takes none.
 fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Receiver<Incoming>) -> Act<Left> {
     let refused = |words: String| Ok(Left { end: SessionEnd::Refused, detail: Some(words), ..Left::default() });
+    checkpoint_refs::set_again(ctx, &job.state)?;
     let (lane, restored) = work::reopen_lane(ctx, &job.state, &job.session.lane, &job.parent)?;
     let before = job.state.sessions().filter(|(lane, session)| lane.id == job.session.lane && session.id != job.session);
     let before = before.map(|(_, session)| session).filter(|session| session.end != Some(SessionEnd::NotStarted)).last();

@@ -10,7 +10,7 @@ use agentops_git::lanes::{Recovered, Restored};
 use agentops_git::{Error as GitError, Expect, Lane, MergeResult, lanes};
 
 use super::lane_program::{Inbox, LanePrograms};
-use super::{Act, Ctx, chain, commit, oid, records, user_repository};
+use super::{Act, Ctx, chain, checkpoint_refs, commit, oid, records, user_repository};
 use crate::crash::boundary;
 use crate::ports::PortRange;
 use crate::withheld;
@@ -228,7 +228,7 @@ pub(super) fn merge(
         }
     }
     // No branch names it until the run is published, and gates and the next phase need it.
-    keep_ref(ctx, &format!("refs/agentops/results/{run}/merged/{phase}"), &merged)?;
+    keep_ref(ctx, &checkpoint_refs::of_merge(run, phase), &merged)?;
     let changed = ctx.repo.diff(&oid(base)?, &merged)?.files.len();
     Ok(Event::Merged { phase: phase.clone(), commit: commit(&merged)?, changed: u32::try_from(changed).unwrap_or(u32::MAX) })
 }

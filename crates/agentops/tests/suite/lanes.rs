@@ -33,6 +33,30 @@ fn r11_a_run_goes_on_after_its_lanes_or_their_records_were_deleted() {
 }
 
 #[test]
+fn r11_a_deleted_checkpoint_ref_is_set_again_before_its_commit_is_needed() {
+    let room = Room::new();
+    let prune = format!("git -C '{}' gc -q --prune=now", room.repo().display());
+    let mut script = quick_script();
+    script[0]["steps"].as_array_mut().unwrap().insert(0, json!({ "do": "run", "argv": ["sh", "-c", prune] }));
+    let fails = json!({ "when": "lane `implement`, session 1", "steps": [
+        { "do": "call", "usage": 9000 }, { "do": "write", "path": "first.txt", "content": "first\n" },
+        { "do": "fail", "failure": "not-logged-in", "message": "please log in" }
+    ] });
+    script.as_array_mut().unwrap().insert(0, fails);
+    let view = room.run(&refs(&scripted(&room, "quick", script))).expect(4).json();
+    let run = view["run"].as_str().unwrap();
+    let checkpoints = || room.git(&["for-each-ref", "--format=%(refname)", &format!("refs/agentops/runs/{run}/")]);
+    let first = checkpoints();
+    assert!(first.ends_with("/1") && first.lines().count() == 1, "{first}");
+    room.git(&["update-ref", "-d", &first]);
+    let view = room.run(&["resume", run, "--json"]).expect(0).json();
+    assert_eq!(ends(&view), ["not-logged-in", "completed"]);
+    assert!(checkpoints().lines().any(|name| name == first), "{}", checkpoints());
+    let files = room.git(&["ls-tree", "-r", "--name-only", view["branch"].as_str().unwrap()]);
+    assert!(files.contains("done.txt") && files.contains("first.txt"), "{files}");
+}
+
+#[test]
 fn r11_a_lane_that_is_deleted_or_emptied_during_its_session_is_lost_and_the_run_goes_on() {
     let room = Room::new();
     for (how, command) in [

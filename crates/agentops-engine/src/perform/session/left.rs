@@ -15,7 +15,7 @@ use agentops_git::temporary::TempFile;
 use agentops_git::{SalvagedCommit, plain_file};
 
 use super::super::lost_text::Optional;
-use super::super::{Act, ActError, Ctx, bundle, chain, commit, oid, work};
+use super::super::{Act, ActError, Ctx, bundle, chain, checkpoint_refs, commit, oid, work};
 use crate::omitted::Omissions;
 
 /// Documents taken from a lane: how many, and how large each.
@@ -120,7 +120,7 @@ pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
             let omissions = if ctx.env.is_lent() { omissions } else { omissions.counted() };
             notes.extend(omissions.unseen_text(lane.path()));
             omitted = omissions.store(&ctx.blobs)?;
-            let name = format!("refs/agentops/runs/{run}/{}/{}", session.lane, session.ordinal);
+            let name = checkpoint_refs::of_session(run, &session.lane, session.ordinal);
             work::keep_ref(ctx, &name, kept.raw.as_ref().unwrap_or(&kept.commit))?;
             commit_of = Some(commit(&kept.commit)?);
             changed = count;
