@@ -3,7 +3,7 @@
 //! It holds the supervisor's lock, so nothing here is another supervisor's. Commands work beside it: what they use is locked,
 //! see [`agentops_git::temporary`].
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
 use agentops_core::id::RunId;
@@ -15,13 +15,16 @@ use crate::ledger::Ledger;
 use crate::paths::Paths;
 use crate::perform::{self, Ctx};
 use crate::routing;
+use crate::supervisor::log;
 use crate::world::StorageError;
 
 /// Removes it. What cannot be removed is only untidy.
 pub(crate) fn remove(ctx: &Ctx, ended: &[(RunId, Option<State>)]) {
     ctx.repo.sweep();
     ctx.blobs.sweep();
-    temporary::sweep_names(&ctx.paths.scratch(), |_| true);
+    if let Some(e) = temporary::sweep_names(&ctx.paths.scratch(), |_| true).failed {
+        log(&format!("what killed processes left in {} is not removed: {e}", ctx.paths.scratch().display()));
+    }
     // Older versions named theirs `routing.<pid>.part` and `repository.part`.
     let is_half = |name: &std::ffi::OsStr| {
         let name = name.to_string_lossy();
@@ -81,5 +84,12 @@ pub(crate) fn make_and_hold(folder: &Path) -> std::io::Result<File> {
 fn hold(folder: &Path) -> Option<File> {
     let is_folder = fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir());
     let held = File::open(folder).ok().filter(|_| is_folder)?;
-    held.try_lock().ok().map(|()| held)
+    match held.try_lock() {
+        Ok(()) => Some(held),
+        Err(TryLockError::WouldBlock) => None,
+        Err(TryLockError::Error(e)) => {
+            log(&format!("{} cannot be locked: {e}", folder.display()));
+            None
+        }
+    }
 }

@@ -3,9 +3,12 @@
 //! The process that makes one holds a lock on it, and the kernel releases the lock when that process ends. A process that
 //! gets the lock therefore knows that the owner is gone, also if the owner's pid is in use again or was of another container,
 //! and may remove the folder or file. Links are never followed. Files of other users are left alone.
+//!
+//! A file system without locks, such as some network ones, can hold nothing of this: making fails with that reason, and a
+//! sweep returns it.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -38,8 +41,13 @@ impl TempFolder {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
                 made => made?,
             }
-            if let Some(lock) = lock(&path)? {
-                return Ok(Self { path, _lock: lock });
+            match lock(&path) {
+                Ok(Some(lock)) => return Ok(Self { path, _lock: lock }),
+                Ok(None) => {}
+                Err(e) => {
+                    let _left = fs::remove_dir(&path);
+                    return Err(e);
+                }
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
@@ -78,8 +86,13 @@ impl TempFile {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
                 made => drop(made?),
             }
-            if let Some(file) = lock(&path)? {
-                return Ok(Self { path, file });
+            match lock(&path) {
+                Ok(Some(file)) => return Ok(Self { path, file }),
+                Ok(None) => {}
+                Err(e) => {
+                    let _left = fs::remove_file(&path);
+                    return Err(e);
+                }
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
@@ -140,34 +153,73 @@ impl Drop for TempFile {
     }
 }
 
-/// Removes what killed processes left in a folder under names with this prefix. Best effort: what cannot be removed is only
-/// untidy. Says how many there were.
-pub fn sweep(folder: &Path, prefix: &str) -> usize {
+/// What a sweep did.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// How many folders and files were removed.
+    pub removed: usize,
+    /// Why the first one that could not be removed is still there.
+    pub failed: Option<io::Error>,
+}
+
+/// Removes what killed processes left in a folder under names with this prefix. What cannot be removed is only untidy, so no
+/// caller has to look at the answer.
+pub fn sweep(folder: &Path, prefix: &str) -> Swept {
     sweep_names(folder, |name| name.as_bytes().starts_with(prefix.as_bytes()))
 }
 
 /// The same for names of any form. Without a lock of a living process, whatever has such a name is removed.
-pub fn sweep_names(folder: &Path, is_temporary: impl Fn(&OsStr) -> bool) -> usize {
+pub fn sweep_names(folder: &Path, is_temporary: impl Fn(&OsStr) -> bool) -> Swept {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let left = entries.filter(|entry| is_temporary(&entry.file_name())).map(|entry| entry.path());
-    // The lock is held until all of it is gone, so that two sweeps do not meet.
-    left.filter(|path| matches!(lock(path), Ok(Some(_held)) if remove_all(path).is_ok())).count()
+    let mut swept = Swept::default();
+    for path in left {
+        // The lock is held until all of it is gone, so that two sweeps do not meet.
+        let removed = match lock(&path) {
+            Ok(Some(_held)) => remove_all(&path).map_err(io::Error::other),
+            Ok(None) => continue,
+            Err(e) => Err(e),
+        };
+        match removed {
+            Ok(()) => swept.removed += 1,
+            Err(e) => swept.failed = swept.failed.or(Some(e)),
+        }
+    }
+    swept
 }
 
-/// Locks what is at a path, unless a living process has, or another user owns it, or it is gone by now.
+/// Locks what is at a path, unless a living process has, or it is none of our files and folders, or it is gone by now.
 fn lock(path: &Path) -> io::Result<Option<File>> {
+    lock_by(path, File::try_lock)
+}
+
+fn lock_by(path: &Path, try_lock: impl Fn(&File) -> Result<(), TryLockError>) -> io::Result<Option<File>> {
+    let is_ours =
+        |meta: &fs::Metadata| meta.uid() == rustix::process::getuid().as_raw() && (meta.is_dir() || meta.is_file());
+    let before = match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    if !is_ours(&before) {
+        return Ok(None);
+    }
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let is_folder = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
     let mut options = OpenOptions::new();
-    options.read(true).write(!is_folder).custom_flags(flags.bits().cast_signed());
+    options.read(true).write(!before.is_dir()).custom_flags(flags.bits().cast_signed());
     let file = match options.open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
     let meta = file.metadata()?;
-    let is_ours = meta.uid() == rustix::process::getuid().as_raw() && (meta.is_dir() || meta.is_file());
-    if !is_ours || file.try_lock().is_err() {
+    if !is_ours(&meta) {
         return Ok(None);
+    }
+    match try_lock(&file) {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(e)) => {
+            return Err(io::Error::new(e.kind(), format!("{} cannot be locked: {e}", path.display())));
+        }
     }
     // Somebody may have removed it, and something else may have its name, between opening and locking.
     let is_same = fs::symlink_metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (meta.dev(), meta.ino()));
@@ -212,7 +264,7 @@ mod tests {
         )
         .unwrap();
         fs::write(room.path().join("other"), "x").unwrap();
-        assert_eq!(sweep(room.path(), "t-"), 2);
+        assert_eq!(sweep(room.path(), "t-").removed, 2);
         let living = [folder.path(), file.path()].map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
         let mut expected = living.to_vec();
         expected.extend(["other", "t-link", "t-pipe"].map(str::to_owned));
@@ -221,7 +273,8 @@ mod tests {
         assert!(outside.path().join("keep").exists(), "a link was followed");
         drop(folder);
         file.rename(&room.path().join("named")).unwrap();
-        assert_eq!(sweep(room.path(), "t-"), 0);
+        let swept = sweep(room.path(), "t-");
+        assert!(swept.removed == 0 && swept.failed.is_none(), "{swept:?}");
         assert_eq!(names(room.path()), ["named", "other", "t-link", "t-pipe"]);
     }
 
@@ -246,7 +299,17 @@ mod tests {
                 }
             });
         });
-        assert_eq!(sweep(room.path(), "t-"), 0);
+        assert_eq!(sweep(room.path(), "t-").removed, 0);
         assert_eq!(names(room.path()).len(), 200);
+    }
+
+    #[test]
+    fn a_file_system_without_locks_is_no_living_process() {
+        let room = tempfile::tempdir().unwrap();
+        let without_locks = |_: &File| Err(TryLockError::Error(rustix::io::Errno::NOLCK.into()));
+        let refused = lock_by(room.path(), without_locks).unwrap_err().to_string();
+        assert!(refused.contains(&room.path().display().to_string()) && refused.contains("locked"), "{refused}");
+        assert!(lock_by(room.path(), |_| Err(TryLockError::WouldBlock)).unwrap().is_none());
+        assert!(lock_by(room.path(), File::try_lock).unwrap().is_some());
     }
 }
