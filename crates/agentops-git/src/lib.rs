@@ -75,4 +75,4 @@ pub use repo::{Head, Identity, Repo, WorkStatus};
 pub use repository_id::{DirectoryId, IdentityLock, claimed_id, is_id};
 pub use run::{Git, Version};
 pub use user_merge::UserMerge;
-pub use user_state::{Difference, UserState};
+pub use user_state::{Difference, ProgramState, UserState};

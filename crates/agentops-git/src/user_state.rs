@@ -9,10 +9,10 @@
 
 mod compare;
 mod files;
+mod programs;
 mod settings;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -22,7 +22,7 @@ use crate::oid::Oid;
 use crate::repo::Repo;
 
 pub use compare::Difference;
-use files::FileState;
+pub use programs::ProgramState;
 use settings::Setting;
 
 /// Version of the stored form.
@@ -37,9 +37,8 @@ const KEPT: &str = "refs/agentops/kept/";
 /// Rows are arrays and not objects, so that no value stands behind a name that looks like one of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserState {
-    format: u32,
-    /// Hash over everything that could run a program in a merge: settings, hooks and attributes.
-    programs: String,
+    #[serde(flatten)]
+    programs: ProgramState,
     head: Option<HeadState>,
     /// Hash over the entries of the checkout's index, without the times that git keeps beside them.
     index: Option<String>,
@@ -47,12 +46,6 @@ pub struct UserState {
     refs: Option<Vec<(String, String)>>,
     /// Object and message, newest first.
     stash: Option<Vec<(String, String)>>,
-    settings: Option<Vec<Setting>>,
-    /// Why the configuration could not be read.
-    unreadable: Option<String>,
-    /// Folders whose files git runs as hooks.
-    hook_folders: Vec<PathBuf>,
-    files: Vec<FileState>,
 }
 
 /// Where `HEAD` of the checkout is.
@@ -65,39 +58,18 @@ enum HeadState {
 }
 
 impl UserState {
-    /// Whether settings, hooks and attributes are as in another record: nothing new could run in a merge.
+    /// What git would run in the checkout.
     #[must_use]
-    pub fn runs_the_same_programs(&self, other: &Self) -> bool {
-        self.format == other.format && self.programs == other.programs
-    }
-
-    /// The hash that [`Self::runs_the_same_programs`] compares.
-    #[must_use]
-    pub fn programs(&self) -> &str {
+    pub fn programs(&self) -> &ProgramState {
         &self.programs
-    }
-
-    /// Folders whose files git runs as hooks in the checkout.
-    #[must_use]
-    pub fn hook_folders(&self) -> &[PathBuf] {
-        &self.hook_folders
-    }
-
-    /// Why git cannot read the configuration, if it cannot.
-    #[must_use]
-    pub fn unreadable(&self) -> Option<&str> {
-        self.unreadable.as_deref()
     }
 }
 
 impl Repo {
     /// Records the user's repository as it is now.
     ///
-    /// Hooks and `info/` are also copied aside within the git directory, readable by the user alone, so that what is changed
-    /// there can be put back.
-    ///
     /// # Errors
-    /// The configuration is sound and git fails all the same.
+    /// As for [`Self::program_state`].
     pub fn user_state(&self) -> Result<UserState> {
         self.user_state_since(None)
     }
@@ -107,33 +79,10 @@ impl Repo {
     /// # Errors
     /// As [`Self::user_state`].
     pub fn user_state_since(&self, before: Option<&UserState>) -> Result<UserState> {
-        let (settings, unreadable) = match settings::read(self)? {
-            Ok(settings) => (Some(settings), None),
-            Err(words) => (None, Some(words)),
-        };
-        let hook_folders = files::hook_folders(self, settings.as_deref().unwrap_or_default());
-        let mut files = files::of(self, &hook_folders)?;
-        let programs = programs(settings.as_deref(), &files);
-        if let Some(before) = before {
-            let gone: Vec<PathBuf> =
-                before.hook_folders.iter().filter(|folder| !hook_folders.contains(folder)).cloned().collect();
-            files.extend(files::of_hooks(&gone)?);
-        }
-        files::copy_aside(self, &files)?;
-        let mut state = UserState {
-            format: FORMAT,
-            programs,
-            head: None,
-            index: None,
-            refs: None,
-            stash: None,
-            settings,
-            unreadable,
-            hook_folders,
-            files,
-        };
+        let programs = self.program_state(before.map(UserState::programs))?;
+        let mut state = UserState { programs, head: None, index: None, refs: None, stash: None };
         // With a configuration that git cannot read, no other command of git works either.
-        if state.unreadable.is_none() {
+        if state.programs.unreadable().is_none() {
             let (head, refs, stash) = self.recorded_refs()?;
             (state.head, state.refs, state.stash) = (Some(head), Some(refs), Some(stash));
             state.index = self.recorded_index()?;
@@ -233,31 +182,15 @@ pub(crate) struct KnownSetting {
 /// The effective settings of the checkout; git's words where it cannot read them.
 pub(crate) fn settings_of(repo: &Repo) -> Result<std::result::Result<Vec<KnownSetting>, String>> {
     let settings = settings::read(repo)?;
-    let known = |Setting(scope, _, name, recorded, shown): Setting| KnownSetting {
-        name,
-        shown: shown.unwrap_or_default(),
-        recorded,
-        of_repository: ["local", "worktree"].contains(&scope.as_str()),
+    let known = |setting: Setting| KnownSetting {
+        of_repository: ["local", "worktree"].contains(&setting.scope.as_str()),
+        name: setting.name,
+        shown: setting.shown.unwrap_or_default(),
+        recorded: setting.recorded,
     };
     Ok(settings.map(|settings| settings.into_iter().map(known).collect()))
 }
 
-/// Everything that could run a program, as one hash.
-fn programs(settings: Option<&[Setting]>, files: &[FileState]) -> String {
-    let mut text = String::from("programs 1\n");
-    let mut field = |value: &str| text.push_str(&format!("{} {value}\n", value.len()));
-    for setting in settings.unwrap_or_default().iter().filter(|setting| settings::may_run(setting.name())) {
-        setting.fields().into_iter().for_each(&mut field);
-    }
-    for file in files.iter().filter(|file| file.may_run()) {
-        file.fields().iter().for_each(|value| field(value));
-    }
-    if settings.is_none() {
-        field("unreadable");
-    }
-    hash(text.as_bytes())
-}
-
 fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::names::hex(&Sha256::digest(bytes))
 }

@@ -52,7 +52,7 @@ fn changed(room: &Room, repo: &Repo, commands: &[&str], named: &[&str]) -> Vec<D
         }
         let again = repo.user_state_since(Some(&before)).unwrap();
         assert_eq!(words(&before.differences(&again, repo, None).unwrap()), "", "after:\n{said}");
-        assert!(before.runs_the_same_programs(&again));
+        assert!(before.programs().runs_the_same(again.programs()));
     }
     differences
 }
@@ -200,8 +200,8 @@ fn s13_only_programs_and_settings_count_for_a_merge() {
     ] {
         type_in(&room, &at, harmless);
         let now = repo.user_state().unwrap();
-        assert!(before.runs_the_same_programs(&now), "{harmless}");
-        assert_eq!(words(&before.different_programs(&now, &repo)), "", "{harmless}");
+        assert!(before.programs().runs_the_same(now.programs()), "{harmless}");
+        assert_eq!(words(&before.programs().differences(now.programs(), &repo)), "", "{harmless}");
     }
     for (set, unset) in [
         ("git config core.hooksPath /x", "git config --unset core.hooksPath"),
@@ -222,11 +222,15 @@ fn s13_only_programs_and_settings_count_for_a_merge() {
         fs::create_dir_all(repo.common_dir().join("hooks")).unwrap();
         type_in(&room, &at, set);
         let now = repo.user_state().unwrap();
-        assert!(!before.runs_the_same_programs(&now), "{set}");
-        assert!(!before.different_programs(&now, &repo).is_empty(), "{set}");
+        assert!(!before.programs().runs_the_same(now.programs()), "{set}");
+        assert!(!before.programs().differences(now.programs(), &repo).is_empty(), "{set}");
         type_in(&room, &at, unset);
         let now = repo.user_state().unwrap();
-        assert!(before.runs_the_same_programs(&now), "{unset}: {}", words(&before.different_programs(&now, &repo)));
+        assert!(
+            before.programs().runs_the_same(now.programs()),
+            "{unset}: {}",
+            words(&before.programs().differences(now.programs(), &repo))
+        );
     }
 }
 
@@ -261,11 +265,11 @@ fn a_configuration_that_git_cannot_read_is_named() {
     let sound = fs::read(&config).unwrap();
     fs::write(&config, b"[core\n").unwrap();
     let now = repo.user_state().unwrap();
-    assert!(now.unreadable().is_some() && !before.runs_the_same_programs(&now));
-    let found = before.different_programs(&now, &repo);
+    assert!(now.programs().unreadable().is_some() && !before.programs().runs_the_same(now.programs()));
+    let found = before.programs().differences(now.programs(), &repo);
     assert!(found[0].what.contains("bad config line 1"), "{found:?}");
     fs::write(&config, sound).unwrap();
-    assert!(before.runs_the_same_programs(&repo.user_state().unwrap()));
+    assert!(before.programs().runs_the_same(&repo.program_state(None).unwrap()));
 }
 
 #[test]
@@ -299,11 +303,11 @@ fn s13_no_part_of_a_hook_and_no_hook_is_too_far_to_be_compared() {
     }
     let info = repo.common_dir().join("info/attributes");
     let before = stored(&repo.user_state().unwrap());
-    assert!(before.runs_the_same_programs(&repo.user_state().unwrap()));
+    assert!(before.programs().runs_the_same(&repo.program_state(None).unwrap()));
     let is_found = |named: &str| {
         let now = repo.user_state().unwrap();
-        let found = words(&before.different_programs(&now, &repo));
-        assert!(!before.runs_the_same_programs(&now) && found.contains(named), "{found}");
+        let found = words(&before.programs().differences(now.programs(), &repo));
+        assert!(!before.programs().runs_the_same(now.programs()) && found.contains(named), "{found}");
     };
     // The last byte, at the same length.
     *program.last_mut().unwrap() = b'\n';
@@ -311,7 +315,7 @@ fn s13_no_part_of_a_hook_and_no_hook_is_too_far_to_be_compared() {
     is_found("hook hooks/post-merge changed");
     *program.last_mut().unwrap() = b'#';
     write(&large, &program);
-    assert!(before.runs_the_same_programs(&repo.user_state().unwrap()));
+    assert!(before.programs().runs_the_same(&repo.program_state(None).unwrap()));
     write(&hooks.join("post-rewrite"), b"#!/bin/sh\n");
     is_found("hook hooks/post-rewrite added");
     fs::remove_file(hooks.join("post-rewrite")).unwrap();
@@ -322,9 +326,9 @@ fn s13_no_part_of_a_hook_and_no_hook_is_too_far_to_be_compared() {
     let file = fs::File::create(&large).unwrap();
     file.set_len(1 << 40).unwrap();
     let state = repo.user_state().unwrap();
-    assert!(state.runs_the_same_programs(&repo.user_state().unwrap()));
+    assert!(state.programs().runs_the_same(&repo.program_state(None).unwrap()));
     file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-    assert!(!state.runs_the_same_programs(&repo.user_state().unwrap()));
+    assert!(!state.programs().runs_the_same(&repo.program_state(None).unwrap()));
     is_found("hook hooks/post-merge changed");
     fs::remove_file(&large).unwrap();
     for number in 0..5_000 {
@@ -333,6 +337,6 @@ fn s13_no_part_of_a_hook_and_no_hook_is_too_far_to_be_compared() {
     is_found("hook hooks cannot be compared with what it was: it has too many files");
     // Too many files never count as the same, also when nothing changed.
     let state = repo.user_state().unwrap();
-    assert!(!state.runs_the_same_programs(&repo.user_state().unwrap()));
-    assert!(state.runs_the_same_programs(&stored(&state)));
+    assert!(!state.programs().runs_the_same(&repo.program_state(None).unwrap()));
+    assert!(state.programs().runs_the_same(stored(&state).programs()));
 }

@@ -59,8 +59,8 @@ pub(super) fn fetch_missing(ctx: &Ctx, state: &State, commit: &Oid) -> Act<()> {
     if !repo.lacks(need)? {
         return Ok(());
     }
-    let now = repo.user_state()?;
-    if !at_start(state, &ctx.blobs).is_some_and(|start| start.runs_the_same_programs(&now)) {
+    let now = repo.program_state(None)?;
+    if !at_start(state, &ctx.blobs).is_some_and(|start| start.programs().runs_the_same(&now)) {
         let words = format!(
             "files of commit {commit} are missing in this partial clone, and the settings of git are not those of the run's \
              start, so nothing is fetched with them; fetch the files yourself with `git archive --output=/dev/null {commit}`"

@@ -1,12 +1,9 @@
 //! What changed between two records of the user's repository, in words, each with the command that puts it back.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{self, FileState};
-use super::settings::{self, Setting};
 use super::{HeadState, UserState};
 use crate::error::Result;
 use crate::repo::Repo;
@@ -21,11 +18,11 @@ pub struct Difference {
 }
 
 impl Difference {
-    fn new(what: impl Into<String>, restore: impl Into<String>) -> Self {
+    pub(super) fn new(what: impl Into<String>, restore: impl Into<String>) -> Self {
         Self { what: what.into(), restore: Some(restore.into()) }
     }
 
-    fn without_command(what: impl Into<String>) -> Self {
+    pub(super) fn without_command(what: impl Into<String>) -> Self {
         Self { what: what.into(), restore: None }
     }
 }
@@ -61,18 +58,13 @@ impl UserState {
         self.head_differs(now, &mut all);
         self.refs_differ(now, &is_there, &mut all);
         self.stash_differs(now, &is_there, &mut all);
-        self.settings_differ(now, repo, |_| true, &mut all);
-        self.files_differ(now, repo, &mut all);
+        let is_of_new_branch = |setting: &str| {
+            let branch = setting.strip_prefix("branch.").and_then(|rest| rest.rsplit_once('.'));
+            let name = branch.map(|(branch, _)| format!("refs/heads/{branch}"));
+            name.is_some_and(|name| self.commit_of(&name).is_none() && now.commit_of(&name).is_some())
+        };
+        all.extend(self.programs.differences_but(&now.programs, repo, is_of_new_branch));
         Ok(all)
-    }
-
-    /// Only what could run a program in a merge.
-    #[must_use]
-    pub fn different_programs(&self, now: &Self, repo: &Repo) -> Vec<Difference> {
-        let mut all = Vec::new();
-        self.settings_differ(now, repo, settings::may_run, &mut all);
-        self.files_differ(now, repo, &mut all);
-        all
     }
 
     fn head_differs(&self, now: &Self, all: &mut Vec<Difference>) {
@@ -156,135 +148,6 @@ impl UserState {
             });
         }
     }
-
-    /// Differences of the settings whose names count.
-    fn settings_differ(&self, now: &Self, repo: &Repo, counts: impl Fn(&str) -> bool, all: &mut Vec<Difference>) {
-        if let Some(words) = &now.unreadable {
-            let config = repo.common_dir().join("config");
-            let back = format!("\"${{EDITOR:-vi}}\" {}", quote(&config.to_string_lossy()));
-            all.push(Difference::new(format!("git cannot read the configuration any more: {words}"), back));
-        }
-        let (Some(before), Some(after)) = (&self.settings, &now.settings) else { return };
-        let (before, after) = (by_name(before), by_name(after));
-        let new_remotes = new_remotes(&before, &after);
-        for remote in &new_remotes {
-            let url = after.iter().find(|((_, _, name), _)| *name == format!("remote.{remote}.url"));
-            let url = url.and_then(|(_, settings)| settings.first()?.4.clone()).unwrap_or_else(|| "no address".to_owned());
-            let back = format!("git remote remove {}", quote(remote));
-            all.push(Difference::new(format!("remote {remote} added ({url})"), back));
-        }
-        let of_new_remote =
-            |name: &str| new_remotes.iter().any(|remote| name.strip_prefix(&format!("remote.{remote}.")).is_some());
-        let names: BTreeSet<_> = before.keys().chain(after.keys()).filter(|key| counts(key.2)).collect();
-        for key in names {
-            let none = Vec::new();
-            let (old, new) = (before.get(key).unwrap_or(&none), after.get(key).unwrap_or(&none));
-            let values = |settings: &[&Setting]| settings.iter().map(|setting| setting.3.clone()).collect::<Vec<_>>();
-            let of_new_branch =
-                key.2.strip_prefix("branch.").and_then(|rest| rest.rsplit_once('.')).is_some_and(|(name, _)| {
-                    let name = format!("refs/heads/{name}");
-                    self.commit_of(&name).is_none() && now.commit_of(&name).is_some()
-                });
-            if values(old) == values(new) || of_new_remote(key.2) || of_new_branch {
-                continue;
-            }
-            all.push(setting_differs(repo, key.2, old, new));
-        }
-    }
-
-    fn files_differ(&self, now: &Self, repo: &Repo, all: &mut Vec<Difference>) {
-        let read_before =
-            |file: &FileState| file.role != "hook" || self.hook_folders.iter().any(|folder| file.path.starts_with(folder));
-        let put_back = |old: &FileState| {
-            let copy = files::copy_of(repo, &old.content);
-            let named = !old.path.to_string_lossy().contains(char::REPLACEMENT_CHARACTER);
-            (named && old.link.is_none() && copy.exists()).then(|| {
-                let (copy, path) = (copy.to_string_lossy(), old.path.to_string_lossy());
-                format!("install -m {:o} {} {}", old.mode, quote(&copy), quote(&path))
-            })
-        };
-        let not_compared = |file: &FileState| Some((file_name(repo, file), file.not_compared()?.to_owned()));
-        all.extend(
-            now.files.iter().filter_map(not_compared).map(|(name, why)| {
-                Difference::without_command(format!("{name} cannot be compared with what it was: {why}"))
-            }),
-        );
-        let has_reason = |path: &Path| now.files.iter().any(|file| file.path == path && file.not_compared().is_some());
-        for old in self.files.iter().filter(|old| old.not_compared().is_none() && !has_reason(&old.path)) {
-            let name = file_name(repo, old);
-            let (what, restore) = match now.files.iter().find(|file| file.path == old.path) {
-                Some(same) if same.fields() == old.fields() => continue,
-                None => (format!("{name} removed"), put_back(old)),
-                Some(new) if new.content == old.content && new.link == old.link => (
-                    format!("{name} has other permissions: {:o}, was {:o}", new.mode, old.mode),
-                    Some(format!("chmod {:o} {}", old.mode, quote(&old.path.to_string_lossy()))),
-                ),
-                Some(_) => (format!("{name} changed"), put_back(old)),
-            };
-            all.push(Difference { what, restore });
-        }
-        // Files of a folder that only a new setting makes a folder of hooks are not new: the setting is.
-        for new in now.files.iter().filter(|file| read_before(file) && file.not_compared().is_none()) {
-            if !self.files.iter().any(|old| old.path == new.path) {
-                let path = new.path.to_string_lossy();
-                let restore = (!path.contains(char::REPLACEMENT_CHARACTER)).then(|| format!("rm {}", quote(&path)));
-                all.push(Difference { what: format!("{} added", file_name(repo, new)), restore });
-            }
-        }
-    }
-}
-
-/// Scope, file and name of a setting.
-type SettingKey<'a> = (&'a str, &'a Path, &'a str);
-
-fn by_name(settings: &[Setting]) -> BTreeMap<SettingKey<'_>, Vec<&Setting>> {
-    let mut named: BTreeMap<SettingKey<'_>, Vec<&Setting>> = BTreeMap::new();
-    for setting in settings {
-        named.entry((&setting.0, &setting.1, &setting.2)).or_default().push(setting);
-    }
-    named
-}
-
-/// Remotes of the repository's own file that were not there before.
-fn new_remotes(
-    before: &BTreeMap<SettingKey<'_>, Vec<&Setting>>,
-    after: &BTreeMap<SettingKey<'_>, Vec<&Setting>>,
-) -> BTreeSet<String> {
-    let remotes = |settings: &BTreeMap<SettingKey<'_>, Vec<&Setting>>| -> BTreeSet<String> {
-        let local = settings.keys().filter(|(scope, ..)| *scope == "local");
-        let names = local.filter_map(|(_, _, name)| Some(name.strip_prefix("remote.")?.rsplit_once('.')?.0.to_owned()));
-        names.filter(|name| !name.starts_with('-')).collect()
-    };
-    let known = remotes(before);
-    remotes(after).into_iter().filter(|remote| !known.contains(remote)).collect()
-}
-
-fn setting_differs(repo: &Repo, name: &str, old: &[&Setting], new: &[&Setting]) -> Difference {
-    let shown = |settings: &[&Setting]| {
-        let last = settings.last()?;
-        last.plain().map(str::to_owned).or_else(|| last.4.clone())
-    };
-    let any = old.first().or(new.first());
-    let command = any.map_or_else(|| "git config".to_owned(), |setting| setting.git_config(repo));
-    let edit = || format!("{command} --edit");
-    let to = shown(new).map(|value| format!(" to {}", quote(&value))).unwrap_or_default();
-    let (name, quoted) = (name.to_owned(), quote(name));
-    // A name that lost its password is not the name that git knows.
-    let hidden = name.contains("://…");
-    let old_value = old.first().filter(|_| old.len() == 1 && !hidden).and_then(|setting| setting.plain());
-    match (old, new) {
-        ([], _) if hidden => Difference::new(format!("{name} set"), edit()),
-        ([], _) => Difference::new(format!("{name} set{to} (was not set)"), format!("{command} --unset-all {quoted}")),
-        (_, []) => Difference::new(
-            format!("{name} removed"),
-            old_value.map_or_else(edit, |value| format!("{command} {quoted} {}", quote(value))),
-        ),
-        _ => {
-            let was = old_value.map(|value| format!(" (was {value})")).unwrap_or_default();
-            let back = old_value.map_or_else(edit, |value| format!("{command} --replace-all {quoted} {}", quote(value)));
-            Difference::new(format!("{name} changed{to}{was}"), back)
-        }
-    }
 }
 
 /// Objects that something pointed to and nothing does now.
@@ -318,10 +181,4 @@ fn create(name: &str, oid: &str) -> String {
         Some(branch) if !branch.starts_with('-') => format!("git branch {} {oid}", quote(branch)),
         _ => format!("git update-ref {} {oid}", quote(name)),
     }
-}
-
-fn file_name(repo: &Repo, file: &FileState) -> String {
-    let shown = file.path.strip_prefix(repo.common_dir()).map_or(file.path.as_path(), |path| path);
-    let kind = if file.role == "hook" { "hook" } else { "file" };
-    format!("{kind} {}", shown.display())
 }

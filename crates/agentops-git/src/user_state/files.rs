@@ -22,6 +22,8 @@ const HASHED_BYTES_MAX: u64 = 256 << 20;
 const DEPTH_MAX: u32 = 2;
 /// Longer files are not copied aside.
 const COPIED_BYTES_MAX: u64 = 256 << 10;
+/// Most bytes that one record copies aside.
+const COPIED_TOGETHER_BYTES_MAX: usize = 64 << 20;
 /// Names by which git finds a hook, or a file of `info/`, in a folder that cannot be listed.
 const KNOWN_NAMES: [&str; 30] = [
     "applypatch-msg",
@@ -98,7 +100,7 @@ impl FileState {
 /// The folders whose files git runs as hooks: the usual one, and the one that the settings name.
 pub(super) fn hook_folders(repo: &Repo, settings: &[Setting]) -> Vec<PathBuf> {
     let mut folders = vec![as_text(&repo.common_dir().join("hooks"))];
-    if settings.iter().any(|setting| setting.name() == "core.hookspath") {
+    if settings.iter().any(|setting| setting.name == "core.hookspath") {
         let asked = repo.as_user().args(["rev-parse", "--path-format=absolute", "--git-path", "hooks"]).output();
         if let Ok(out) = asked
             && out.code == Some(0)
@@ -278,12 +280,17 @@ pub(super) fn copy_of(repo: &Repo, content: &str) -> PathBuf {
 
 /// Copies each file aside under the hash of its content. They stay in the user's git directory, readable by the user alone.
 pub(super) fn copy_aside(repo: &Repo, files: &[FileState]) -> Result<()> {
+    let mut copied_bytes = 0;
     for file in files.iter().filter(|file| file.content.len() == 64) {
         let copy = copy_of(repo, &file.content);
         if copy.exists() {
             continue;
         }
         let Some(bytes) = small_content(&file.path).filter(|bytes| hash(bytes) == file.content) else { continue };
+        copied_bytes += bytes.len();
+        if copied_bytes > COPIED_TOGETHER_BYTES_MAX {
+            return Ok(());
+        }
         if let Some(folder) = copy.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::io("make", folder))?;
         }

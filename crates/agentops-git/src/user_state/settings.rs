@@ -49,41 +49,47 @@ const SHOWN_CHARS: usize = 200;
 
 /// One setting as one file has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Setting(
+#[serde(from = "SettingRow", into = "SettingRow")]
+pub(super) struct Setting {
     /// Scope: `system`, `global`, `local`, `worktree`.
-    pub String,
-    /// The file.
-    pub PathBuf,
+    pub scope: String,
+    pub file: PathBuf,
     /// Its name, without the password of an address that is part of it.
-    pub String,
+    pub name: String,
     /// The hash of its value, or `=` and a value that cannot be secret.
-    pub String,
+    pub recorded: String,
     /// The value, where it may be shown. It is known only while the record is in memory.
-    #[serde(skip)]
-    pub Option<String>,
-);
+    pub shown: Option<String>,
+}
+
+/// The stored form: scope, file, name and recorded value.
+type SettingRow = (String, PathBuf, String, String);
+
+impl From<SettingRow> for Setting {
+    fn from((scope, file, name, recorded): SettingRow) -> Self {
+        Self { scope, file, name, recorded, shown: None }
+    }
+}
+
+impl From<Setting> for SettingRow {
+    fn from(setting: Setting) -> Self {
+        (setting.scope, setting.file, setting.name, setting.recorded)
+    }
+}
 
 impl Setting {
-    pub(super) fn name(&self) -> &str {
-        &self.2
-    }
-
     /// The value, if it is one that cannot be secret.
     pub(super) fn plain(&self) -> Option<&str> {
-        self.3.strip_prefix('=')
-    }
-
-    pub(super) fn fields(&self) -> [&str; 3] {
-        [&self.0, &self.2, &self.3]
+        self.recorded.strip_prefix('=')
     }
 
     /// `git config` with the flag that names this setting's file.
     pub(super) fn git_config(&self, repo: &Repo) -> String {
-        let own = |file: PathBuf| file.canonicalize().is_ok_and(|file| file == self.1);
-        match self.0.as_str() {
+        let own = |file: PathBuf| file.canonicalize().is_ok_and(|file| file == self.file);
+        match self.scope.as_str() {
             "local" if own(repo.common_dir().join("config")) => "git config --local".to_owned(),
             "worktree" if own(repo.git_dir().join("config.worktree")) => "git config --worktree".to_owned(),
-            _ => format!("git config --file {}", super::compare::quote(&self.1.to_string_lossy())),
+            _ => format!("git config --file {}", super::compare::quote(&self.file.to_string_lossy())),
         }
     }
 }
@@ -113,7 +119,7 @@ pub(super) fn read(repo: &Repo) -> Result<std::result::Result<Vec<Setting>, Stri
         let file = names::path(origin.strip_prefix(b"file:").unwrap_or(origin));
         let file = super::files::as_text(&absolute(repo.work_tree(), &file));
         let shown = SHOWN.iter().any(|section| name.starts_with(section)).then(|| show(value));
-        Setting(String::from_utf8_lossy(scope).into_owned(), file, name, recorded(value), shown)
+        Setting { scope: String::from_utf8_lossy(scope).into_owned(), file, name, recorded: recorded(value), shown }
     });
     Ok(Ok(settings.collect()))
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use agentops_core::run::State;
 use agentops_engine::perform::{self, user_repository};
 use agentops_engine::trust;
-use agentops_git::{Need, Oid, UserState};
+use agentops_git::{Need, Oid, ProgramState};
 
 use crate::cli::MergeArgs;
 use crate::context::Context;
@@ -23,23 +23,23 @@ pub fn agree_to_programs(
     args: &MergeArgs,
     state: &State,
     printer: &Printer,
-) -> Result<UserState, CommandError> {
+) -> Result<ProgramState, CommandError> {
     let run = &state.created.run;
     if let Some(command) = context.repo.called_bare() {
         return Err(CommandError::new(error::NOT_NOW, "git takes this checkout for a bare repository (core.bare=true)")
             .hint(format!("{command}, then: agentops merge {run}")));
     }
-    let now = context.repo.user_state()?;
     let Some(start) = user_repository::at_start(state, &context.blobs()?) else {
         printer.note("note: hooks and settings of git were not recorded when this run started, so they are not compared");
-        return Ok(now);
+        return Ok(context.repo.program_state(None)?);
     };
-    let now = context.repo.user_state_since(Some(&start))?;
-    if start.runs_the_same_programs(&now) || args.trust.as_deref() == Some(now.programs()) {
+    let start = start.programs();
+    let now = context.repo.program_state(Some(start))?;
+    if start.runs_the_same(&now) || args.trust.as_deref() == Some(now.hash()) {
         return Ok(now);
     }
     let mut words = vec!["Hooks or settings of git changed since this run started. The merge would use them:".to_owned()];
-    words.extend(repository_changes::lines(&start.different_programs(&now, &context.repo)));
+    words.extend(repository_changes::lines(&start.differences(&now, &context.repo)));
     printer.note(&context_redacted(&words.join("\n")));
     match super::ask("Merge with these hooks and settings? [y/N]")? {
         Some(answer) if matches!(answer.as_str(), "y" | "Y" | "yes") => Ok(now),
@@ -47,7 +47,7 @@ pub fn agree_to_programs(
             error::TRUST_REQUIRED,
             "hooks or settings of git changed since the run started, and the merge would use them",
         )
-        .hint(format!("put them back as shown, or agree to them: agentops merge {run} --trust={}", now.programs()))),
+        .hint(format!("put them back as shown, or agree to them: agentops merge {run} --trust={}", now.hash()))),
     }
 }
 
@@ -56,13 +56,13 @@ fn context_redacted(words: &str) -> String {
 }
 
 /// Refuses if hooks or settings are not those that were agreed to: the gates of the merge run what agents wrote.
-pub fn programs_are_still(context: &Context, agreed: &UserState, state: &State) -> Result<(), CommandError> {
-    let now = context.repo.user_state_since(Some(agreed))?;
-    if agreed.runs_the_same_programs(&now) {
+pub fn programs_are_still(context: &Context, agreed: &ProgramState, state: &State) -> Result<(), CommandError> {
+    let now = context.repo.program_state(Some(agreed))?;
+    if agreed.runs_the_same(&now) {
         return Ok(());
     }
     let run = &state.created.run;
-    let changes = repository_changes::lines(&agreed.different_programs(&now, &context.repo)).join("\n");
+    let changes = repository_changes::lines(&agreed.differences(&now, &context.repo)).join("\n");
     Err(CommandError::new(MERGE_REFUSED, "hooks or settings of git changed while the merge was tested; nothing was merged")
         .cause(context_redacted(&changes))
         .hint(format!("put them back, or look at them and run again: agentops merge {run}")))
@@ -74,7 +74,7 @@ pub fn agree_to_pinned(
     args: &MergeArgs,
     head: &Oid,
     tip: &Oid,
-    hooks: &UserState,
+    hooks: &ProgramState,
     printer: &Printer,
 ) -> Result<(), CommandError> {
     let base = context.repo.merge_base(head, tip)?.unwrap_or_else(|| head.clone());
@@ -109,7 +109,7 @@ pub fn agree_to_pinned(
 }
 
 /// Whether a path of the tree lies in a folder whose files git runs as hooks: `core.hooksPath` may name one of the tree.
-fn is_hook(context: &Context, hooks: &UserState, path: &Path) -> bool {
+fn is_hook(context: &Context, hooks: &ProgramState, path: &Path) -> bool {
     let full = context.repo.work_tree().join(path);
     hooks.hook_folders().iter().any(|folder| full.starts_with(folder))
 }

@@ -1,0 +1,254 @@
+//! What git would run in the user's checkout: settings, hooks and the other files that steer it.
+//!
+//! This part of a record is all that a merge has to compare.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::compare::{Difference, quote};
+use super::files::{self, FileState};
+use super::settings::{self, Setting};
+use super::{FORMAT, hash};
+use crate::error::Result;
+use crate::repo::Repo;
+
+/// Settings, hooks and `info/` of the user's repository at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramState {
+    format: u32,
+    /// Hash over everything that could run a program in a merge: settings, hooks and attributes.
+    #[serde(rename = "programs")]
+    hash: String,
+    settings: Option<Vec<Setting>>,
+    /// Why the configuration could not be read.
+    unreadable: Option<String>,
+    /// Folders whose files git runs as hooks.
+    hook_folders: Vec<PathBuf>,
+    files: Vec<FileState>,
+}
+
+impl ProgramState {
+    /// Whether settings, hooks and attributes are as in another record: nothing new could run in a merge.
+    #[must_use]
+    pub fn runs_the_same(&self, other: &Self) -> bool {
+        self.format == other.format && self.hash == other.hash
+    }
+
+    /// The hash that [`Self::runs_the_same`] compares.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Folders whose files git runs as hooks in the checkout.
+    #[must_use]
+    pub fn hook_folders(&self) -> &[PathBuf] {
+        &self.hook_folders
+    }
+
+    /// Why git cannot read the configuration, if it cannot.
+    #[must_use]
+    pub fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
+    }
+
+    /// What is different now and could run a program in a merge.
+    #[must_use]
+    pub fn differences(&self, now: &Self, repo: &Repo) -> Vec<Difference> {
+        let mut all = Vec::new();
+        self.settings_differ(now, repo, settings::may_run, &mut all);
+        self.files_differ(now, repo, &mut all);
+        all
+    }
+
+    /// Everything that is different now, but for these settings.
+    pub(super) fn differences_but(&self, now: &Self, repo: &Repo, is_left_out: impl Fn(&str) -> bool) -> Vec<Difference> {
+        let mut all = Vec::new();
+        self.settings_differ(now, repo, |name| !is_left_out(name), &mut all);
+        self.files_differ(now, repo, &mut all);
+        all
+    }
+
+    /// Differences of the settings whose names count.
+    fn settings_differ(&self, now: &Self, repo: &Repo, counts: impl Fn(&str) -> bool, all: &mut Vec<Difference>) {
+        if let Some(words) = &now.unreadable {
+            let config = repo.common_dir().join("config");
+            let back = format!("\"${{EDITOR:-vi}}\" {}", quote(&config.to_string_lossy()));
+            all.push(Difference::new(format!("git cannot read the configuration any more: {words}"), back));
+        }
+        let (Some(before), Some(after)) = (&self.settings, &now.settings) else { return };
+        let (before, after) = (by_name(before), by_name(after));
+        let new_remotes = new_remotes(&before, &after);
+        for remote in &new_remotes {
+            let url = after.iter().find(|(key, _)| key.name == format!("remote.{remote}.url"));
+            let url =
+                url.and_then(|(_, settings)| settings.first()?.shown.clone()).unwrap_or_else(|| "no address".to_owned());
+            let back = format!("git remote remove {}", quote(remote));
+            all.push(Difference::new(format!("remote {remote} added ({url})"), back));
+        }
+        let of_new_remote =
+            |name: &str| new_remotes.iter().any(|remote| name.strip_prefix(&format!("remote.{remote}.")).is_some());
+        let names: BTreeSet<_> = before.keys().chain(after.keys()).filter(|key| counts(key.name)).collect();
+        for key in names {
+            let none = Vec::new();
+            let (old, new) = (before.get(key).unwrap_or(&none), after.get(key).unwrap_or(&none));
+            let values = |settings: &[&Setting]| settings.iter().map(|setting| setting.recorded.clone()).collect::<Vec<_>>();
+            if values(old) == values(new) || of_new_remote(key.name) {
+                continue;
+            }
+            all.push(setting_differs(repo, key.name, old, new));
+        }
+    }
+
+    fn files_differ(&self, now: &Self, repo: &Repo, all: &mut Vec<Difference>) {
+        let read_before =
+            |file: &FileState| file.role != "hook" || self.hook_folders.iter().any(|folder| file.path.starts_with(folder));
+        let put_back = |old: &FileState| {
+            let copy = files::copy_of(repo, &old.content);
+            let named = !old.path.to_string_lossy().contains(char::REPLACEMENT_CHARACTER);
+            (named && old.link.is_none() && copy.exists()).then(|| {
+                let (copy, path) = (copy.to_string_lossy(), old.path.to_string_lossy());
+                format!("install -m {:o} {} {}", old.mode, quote(&copy), quote(&path))
+            })
+        };
+        let not_compared = |file: &FileState| Some((file_name(repo, file), file.not_compared()?.to_owned()));
+        all.extend(
+            now.files.iter().filter_map(not_compared).map(|(name, why)| {
+                Difference::without_command(format!("{name} cannot be compared with what it was: {why}"))
+            }),
+        );
+        let before: HashMap<&Path, &FileState> = self.files.iter().map(|file| (file.path.as_path(), file)).collect();
+        let after: HashMap<&Path, &FileState> = now.files.iter().map(|file| (file.path.as_path(), file)).collect();
+        for old in self.files.iter().filter(|old| old.not_compared().is_none()) {
+            let name = file_name(repo, old);
+            let (what, restore) = match after.get(old.path.as_path()) {
+                Some(same) if same.fields() == old.fields() || same.not_compared().is_some() => continue,
+                None => (format!("{name} removed"), put_back(old)),
+                Some(new) if new.content == old.content && new.link == old.link => (
+                    format!("{name} has other permissions: {:o}, was {:o}", new.mode, old.mode),
+                    Some(format!("chmod {:o} {}", old.mode, quote(&old.path.to_string_lossy()))),
+                ),
+                Some(_) => (format!("{name} changed"), put_back(old)),
+            };
+            all.push(Difference { what, restore });
+        }
+        // Files of a folder that only a new setting makes a folder of hooks are not new: the setting is.
+        for new in now.files.iter().filter(|file| read_before(file) && file.not_compared().is_none()) {
+            if !before.contains_key(new.path.as_path()) {
+                let path = new.path.to_string_lossy();
+                let restore = (!path.contains(char::REPLACEMENT_CHARACTER)).then(|| format!("rm {}", quote(&path)));
+                all.push(Difference { what: format!("{} added", file_name(repo, new)), restore });
+            }
+        }
+    }
+}
+
+impl Repo {
+    /// Records what git would run in the user's checkout. For a comparison with an earlier record, folders that held hooks
+    /// then are read too.
+    ///
+    /// Hooks and `info/` are also copied aside within the git directory, readable by the user alone, so that what is changed
+    /// there can be put back.
+    ///
+    /// # Errors
+    /// The configuration is sound and git fails all the same, or a file cannot be read or copied.
+    pub fn program_state(&self, before: Option<&ProgramState>) -> Result<ProgramState> {
+        let (settings, unreadable) = match settings::read(self)? {
+            Ok(settings) => (Some(settings), None),
+            Err(words) => (None, Some(words)),
+        };
+        let hook_folders = files::hook_folders(self, settings.as_deref().unwrap_or_default());
+        let mut files = files::of(self, &hook_folders)?;
+        let hash = hash_of(settings.as_deref(), &files);
+        if let Some(before) = before {
+            let gone: Vec<PathBuf> =
+                before.hook_folders.iter().filter(|folder| !hook_folders.contains(folder)).cloned().collect();
+            files.extend(files::of_hooks(&gone)?);
+        }
+        files::copy_aside(self, &files)?;
+        Ok(ProgramState { format: FORMAT, hash, settings, unreadable, hook_folders, files })
+    }
+}
+
+/// Everything that could run a program, as one hash.
+fn hash_of(settings: Option<&[Setting]>, files: &[FileState]) -> String {
+    let mut text = String::from("programs 1\n");
+    let mut field = |value: &str| text.push_str(&format!("{} {value}\n", value.len()));
+    for setting in settings.unwrap_or_default().iter().filter(|setting| settings::may_run(&setting.name)) {
+        [&setting.scope, &setting.name, &setting.recorded].into_iter().for_each(|value| field(value));
+    }
+    for file in files.iter().filter(|file| file.may_run()) {
+        file.fields().iter().for_each(|value| field(value));
+    }
+    if settings.is_none() {
+        field("unreadable");
+    }
+    hash(text.as_bytes())
+}
+
+/// Settings of one name in one file.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct SettingKey<'a> {
+    scope: &'a str,
+    file: &'a Path,
+    name: &'a str,
+}
+
+fn by_name(settings: &[Setting]) -> BTreeMap<SettingKey<'_>, Vec<&Setting>> {
+    let mut named: BTreeMap<SettingKey<'_>, Vec<&Setting>> = BTreeMap::new();
+    for setting in settings {
+        let key = SettingKey { scope: &setting.scope, file: &setting.file, name: &setting.name };
+        named.entry(key).or_default().push(setting);
+    }
+    named
+}
+
+/// Remotes of the repository's own file that were not there before.
+fn new_remotes(
+    before: &BTreeMap<SettingKey<'_>, Vec<&Setting>>,
+    after: &BTreeMap<SettingKey<'_>, Vec<&Setting>>,
+) -> BTreeSet<String> {
+    let remotes = |settings: &BTreeMap<SettingKey<'_>, Vec<&Setting>>| -> BTreeSet<String> {
+        let local = settings.keys().filter(|key| key.scope == "local");
+        let names = local.filter_map(|key| Some(key.name.strip_prefix("remote.")?.rsplit_once('.')?.0.to_owned()));
+        names.filter(|name| !name.starts_with('-')).collect()
+    };
+    let known = remotes(before);
+    remotes(after).into_iter().filter(|remote| !known.contains(remote)).collect()
+}
+
+fn setting_differs(repo: &Repo, name: &str, old: &[&Setting], new: &[&Setting]) -> Difference {
+    let shown = |settings: &[&Setting]| {
+        let last = settings.last()?;
+        last.plain().map(str::to_owned).or_else(|| last.shown.clone())
+    };
+    let any = old.first().or(new.first());
+    let command = any.map_or_else(|| "git config".to_owned(), |setting| setting.git_config(repo));
+    let edit = || format!("{command} --edit");
+    let to = shown(new).map(|value| format!(" to {}", quote(&value))).unwrap_or_default();
+    let (name, quoted) = (name.to_owned(), quote(name));
+    // A name that lost its password is not the name that git knows.
+    let hidden = name.contains("://…");
+    let old_value = old.first().filter(|_| old.len() == 1 && !hidden).and_then(|setting| setting.plain());
+    match (old, new) {
+        ([], _) if hidden => Difference::new(format!("{name} set"), edit()),
+        ([], _) => Difference::new(format!("{name} set{to} (was not set)"), format!("{command} --unset-all {quoted}")),
+        (_, []) => Difference::new(
+            format!("{name} removed"),
+            old_value.map_or_else(edit, |value| format!("{command} {quoted} {}", quote(value))),
+        ),
+        _ => {
+            let was = old_value.map(|value| format!(" (was {value})")).unwrap_or_default();
+            let back = old_value.map_or_else(edit, |value| format!("{command} --replace-all {quoted} {}", quote(value)));
+            Difference::new(format!("{name} changed{to}{was}"), back)
+        }
+    }
+}
+
+fn file_name(repo: &Repo, file: &FileState) -> String {
+    let shown = file.path.strip_prefix(repo.common_dir()).map_or(file.path.as_path(), |path| path);
+    let kind = if file.role == "hook" { "hook" } else { "file" };
+    format!("{kind} {}", shown.display())
+}
