@@ -6,7 +6,10 @@
 //! and without asking for a password.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::address;
 use crate::diff::Status;
@@ -57,7 +60,38 @@ pub struct Promisor {
     pub settings: Vec<String>,
 }
 
+/// Whether a clone is partial, and of which configuration files that was read. Every lane that is opened asks.
+#[derive(Debug, Default)]
+pub(crate) struct PartialAnswer(Mutex<Option<(Vec<FileStamp>, bool)>>);
+
+/// A file as it was: device, inode, size, and the times of its last changes in nanoseconds; `None`: there was none.
+type FileStamp = Option<(u64, u64, u64, i128, i128)>;
+
+fn stamp(path: &Path) -> FileStamp {
+    let meta = fs::metadata(path).ok()?;
+    let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+    let (modified, changed) = (nanoseconds(meta.mtime(), meta.mtime_nsec()), nanoseconds(meta.ctime(), meta.ctime_nsec()));
+    Some((meta.dev(), meta.ino(), meta.len(), modified, changed))
+}
+
 impl Repo {
+    /// Whether objects may be missing here that a remote has promised. Git is asked again when the repository's configuration
+    /// has changed, and each time where that includes other files.
+    pub(crate) fn is_partial(&self) -> Result<bool> {
+        let files = [self.common_dir().join("config"), self.git_dir().join("config.worktree")];
+        let stamps: Vec<FileStamp> = files.iter().map(|path| stamp(path)).collect();
+        let mut answer = self.partial_answer().0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, is_partial)) = answer.as_ref().filter(|(of, _)| *of == stamps) {
+            return Ok(*is_partial);
+        }
+        let settings = self.all_settings()?;
+        let has = |wanted: &dyn Fn(&str) -> bool| settings.iter().any(|(key, _)| wanted(key));
+        let is_partial = has(&|key| key == "extensions.partialclone" || key.ends_with(".promisor"));
+        let includes = has(&|key| key.starts_with("include.") || key.starts_with("includeif."));
+        *answer = (!includes).then_some((stamps, is_partial));
+        Ok(is_partial)
+    }
+
     /// Whether objects must be fetched first. Always false in a clone that is not partial.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::lanes;
+use crate::missing::PartialAnswer;
 use crate::names;
 use crate::oid::{Hash, Oid};
 use crate::plain::Plain;
@@ -63,6 +64,7 @@ struct Inner {
     /// Hooks that the configuration defines by name; new versions of git know these.
     hooks: Vec<Vec<u8>>,
     plain: Plain,
+    partial: PartialAnswer,
 }
 
 /// Settings for every call that sees the repository's own configuration.
@@ -107,7 +109,8 @@ impl Repo {
         let Found { git_dir, common_dir, work_tree, hash, called_bare } = found;
         let id = path_id(&common_dir).into();
         let git = git.clone();
-        let inner = Inner { git, git_dir, common_dir, work_tree, hash, reftable, called_bare, hooks, plain };
+        let partial = PartialAnswer::default();
+        let inner = Inner { git, git_dir, common_dir, work_tree, hash, reftable, called_bare, hooks, plain, partial };
         Ok(Self(Arc::new(inner), id, None))
     }
 
@@ -359,11 +362,8 @@ impl Repo {
         Ok(setting_rows(&out))
     }
 
-    /// Whether objects may be missing here that a remote has promised.
-    pub(crate) fn is_partial(&self) -> Result<bool> {
-        let settings = self.all_settings()?;
-        let promises = |key: &str| key == "extensions.partialclone" || key.ends_with(".promisor");
-        Ok(settings.iter().any(|(key, _)| promises(key)))
+    pub(crate) fn partial_answer(&self) -> &PartialAnswer {
+        &self.0.partial
     }
 
     /// The user's name and address, as far as configured.

@@ -133,3 +133,30 @@ fn objects_that_a_remote_cannot_give_are_named_with_what_fetches_them() {
     assert_eq!(whole.promisor().unwrap(), None);
     assert_eq!(whole.fetch_missing(Need::Merge(&ours, &theirs)).unwrap(), 0);
 }
+
+#[test]
+fn a_repository_that_becomes_a_partial_clone_is_noticed() {
+    let (room, repo) = Room::with_repo();
+    let at = repo.work_tree().to_owned();
+    let head = repo.head().unwrap().commit;
+    let blob = room.oid(&at, "HEAD:a.txt");
+    let (folder, file) = blob.as_str().split_at(2);
+    std::fs::remove_file(repo.common_dir().join("objects").join(folder).join(file)).unwrap();
+    assert!(!repo.lacks(Need::Checkout(&head)).unwrap(), "nobody has promised it");
+    for (how, set, unset) in [
+        (
+            "its own file",
+            vec!["config", "remote.origin.promisor", "true"],
+            vec!["config", "--unset", "remote.origin.promisor"],
+        ),
+        ("an included file", vec!["config", "include.path", "more"], vec!["config", "--unset", "include.path"]),
+    ] {
+        write(&repo.common_dir().join("more"), "");
+        room.git(&at, &set);
+        assert_eq!(repo.lacks(Need::Checkout(&head)).unwrap(), how == "its own file", "{how}");
+        write(&repo.common_dir().join("more"), "[remote \"origin\"]\n\tpromisor = true\n");
+        assert!(repo.lacks(Need::Checkout(&head)).unwrap(), "{how}");
+        room.git(&at, &unset);
+        assert!(!repo.lacks(Need::Checkout(&head)).unwrap(), "{how}");
+    }
+}
