@@ -81,6 +81,7 @@ impl Request {
             Request::Start { .. } => "start",
             Request::Approve { .. } => "approve",
             Request::Reject { .. } => "reject",
+            Request::Lend { .. } => "lend",
             Request::Resume { .. } => "resume",
             Request::Cancel { .. } => "cancel",
             Request::Close { .. } => "close",

@@ -6,7 +6,7 @@
 
 mod comparison;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,8 +37,8 @@ pub struct RunEnvironment {
     /// The user's settings.
     pub user: UserConfig,
     config: PathBuf,
-    /// Environments that the run had before, where their secrets differ.
-    earlier: Vec<Environment>,
+    /// Secrets of the environments that the run had before and that this one lacks, by the variables' names.
+    earlier: BTreeSet<(String, String)>,
     redactor: Redactor,
     lent: bool,
 }
@@ -53,8 +53,19 @@ impl RunEnvironment {
     /// Variables alone, with default settings.
     #[must_use]
     pub fn of_variables(variables: Environment) -> Self {
-        let redactor = redactor([&variables]);
-        Self { variables, user: UserConfig::default(), config: PathBuf::new(), earlier: Vec::new(), redactor, lent: true }
+        Self::new(variables, UserConfig::default(), PathBuf::new(), BTreeSet::new())
+    }
+
+    fn new(variables: Environment, user: UserConfig, config: PathBuf, earlier: BTreeSet<(String, String)>) -> Self {
+        let redactor = Redactor::new(secrets(&variables).into_iter().chain(earlier.iter().cloned()));
+        Self { variables, user, config, earlier, redactor, lent: true }
+    }
+
+    /// Every secret that the redactor knows.
+    fn all_secrets(&self) -> BTreeSet<(String, String)> {
+        let mut all = self.earlier.clone();
+        all.extend(secrets(&self.variables));
+        all
     }
 
     /// Knows the secrets of this environment and of those before it.
@@ -69,6 +80,10 @@ impl RunEnvironment {
         self.lent
     }
 
+    fn with_earlier(&self, earlier: BTreeSet<(String, String)>) -> Self {
+        Self::new(self.variables.clone(), self.user.clone(), self.config.clone(), earlier)
+    }
+
     /// The user's folders, with the settings folder that came with this environment.
     #[must_use]
     pub fn home(&self, home: &Home) -> Home {
@@ -76,9 +91,9 @@ impl RunEnvironment {
     }
 }
 
-fn redactor<'e>(environments: impl IntoIterator<Item = &'e Environment>) -> Redactor {
-    let texts = environments.into_iter().flat_map(Environment::texts);
-    Redactor::from_env(texts.map(|(name, value)| (name.to_owned(), value.to_owned())))
+fn secrets(variables: &Environment) -> BTreeSet<(String, String)> {
+    let texts = variables.texts().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    agentops_safe::redact::secrets_of(texts).into_iter().collect()
 }
 
 /// The environments of all runs that have one.
@@ -91,34 +106,43 @@ impl Environments {
     }
 
     /// Makes what a run is worked on with from what a command lent, and reads the user's settings. Runs of one shell share
-    /// it. `run`: the run that has another environment already.
+    /// it.
     ///
     /// # Errors
     /// The user's settings cannot be used.
-    pub fn prepare(&self, lent: LentEnvironment, run: Option<&RunId>) -> Result<Arc<RunEnvironment>, FileError> {
+    pub fn prepare(&self, lent: LentEnvironment) -> Result<Arc<RunEnvironment>, FileError> {
         let LentEnvironment { variables, config } = lent;
         let user = user::read(&config.join(user::FILE_NAME))?;
-        let known = self.lock();
-        let mut earlier = Vec::new();
-        if let Some(before) = run.and_then(|run| known.get(run)) {
-            earlier.clone_from(&before.earlier);
-            if before.variables != variables {
-                earlier.push(before.variables.clone());
-            }
-        }
         let same = |other: &&Arc<RunEnvironment>| {
-            other.variables == variables && other.user == user && other.config == config && other.earlier == earlier
+            other.variables == variables && other.user == user && other.config == config && other.earlier.is_empty()
         };
-        if let Some(shared) = known.values().find(same) {
+        if let Some(shared) = self.lock().values().find(same) {
             return Ok(Arc::clone(shared));
         }
-        let redactor = redactor(earlier.iter().chain([&variables]));
-        Ok(Arc::new(RunEnvironment { variables, user, config, earlier, redactor, lent: true }))
+        Ok(Arc::new(RunEnvironment::new(variables, user, config, BTreeSet::new())))
     }
 
-    /// Gives a run its environment, in place of the one it had.
-    pub fn lend(&self, run: &RunId, environment: Arc<RunEnvironment>) {
-        self.lock().insert(run.clone(), environment);
+    /// Gives a run its environment, in place of the one it had. What it gets knows the secrets of that one as well, so this is
+    /// one step: of two commands at once, the second one's environment knows the secrets of the first.
+    pub fn lend(&self, run: &RunId, environment: Arc<RunEnvironment>) -> Arc<RunEnvironment> {
+        let mut known = self.lock();
+        let given = match known.get(run) {
+            Some(before) if before.variables == environment.variables => {
+                let (user, config) = (&environment.user, &environment.config);
+                match before.user == *user && before.config == *config {
+                    true => Arc::clone(before),
+                    false => Arc::new(environment.with_earlier(before.earlier.clone())),
+                }
+            }
+            Some(before) => {
+                let own = secrets(&environment.variables);
+                let earlier: BTreeSet<_> = before.all_secrets().difference(&own).cloned().collect();
+                if earlier.is_empty() { environment } else { Arc::new(environment.with_earlier(earlier)) }
+            }
+            None => environment,
+        };
+        known.insert(run.clone(), Arc::clone(&given));
+        given
     }
 
     /// A run's environment.
@@ -131,8 +155,8 @@ impl Environments {
     #[must_use]
     pub fn nobodys(&self) -> Arc<RunEnvironment> {
         let known = self.lock();
-        let all = known.values().flat_map(|run| run.earlier.iter().chain([&run.variables]));
-        Arc::new(RunEnvironment { redactor: redactor(all), lent: false, ..RunEnvironment::default() })
+        let all: BTreeSet<_> = known.values().flat_map(|run| run.all_secrets()).collect();
+        Arc::new(RunEnvironment { redactor: Redactor::new(all), lent: false, ..RunEnvironment::default() })
     }
 
     /// The run has ended, or was not started after all.
@@ -160,8 +184,8 @@ mod tests {
     fn s6_a_run_that_got_another_key_still_hides_the_one_before() {
         let all = Environments::default();
         let (run, other) = (RunId::from_bits(1), RunId::from_bits(2));
-        all.lend(&run, all.prepare(lent(&[("A_TOKEN", "first-token-1")]), None).unwrap());
-        all.lend(&run, all.prepare(lent(&[("A_TOKEN", "second-token-2")]), Some(&run)).unwrap());
+        all.lend(&run, all.prepare(lent(&[("A_TOKEN", "first-token-1")])).unwrap());
+        all.lend(&run, all.prepare(lent(&[("A_TOKEN", "second-token-2")])).unwrap());
         let now = all.of(&run).unwrap();
         assert_eq!(now.variables.text("A_TOKEN").as_deref(), Some("second-token-2"));
         let text = "first-token-1 and second-token-2";
@@ -172,12 +196,39 @@ mod tests {
         assert!(all.runs().is_empty());
     }
 
+    /// Both commands prepare before either is taken in.
+    #[test]
+    fn s6_of_two_commands_that_lend_at_once_the_second_hides_the_secrets_of_the_first() {
+        let (all, run) = (Environments::default(), RunId::from_bits(1));
+        all.lend(&run, all.prepare(lent(&[("A_TOKEN", "first-token-1")])).unwrap());
+        let second = all.prepare(lent(&[("A_TOKEN", "second-token-2")])).unwrap();
+        let third = all.prepare(lent(&[("A_TOKEN", "third-token-3")])).unwrap();
+        all.lend(&run, second);
+        let now = all.lend(&run, third);
+        assert!(Arc::ptr_eq(&now, &all.of(&run).unwrap()));
+        let text = "first-token-1, second-token-2 and third-token-3";
+        assert!(!now.redactor().redact(text).contains("token-"), "{}", now.redactor().redact(text));
+    }
+
+    /// A run may be resumed from many shells. Only other secrets are remembered, each once.
+    #[test]
+    fn a_run_that_is_lent_many_environments_remembers_their_secrets_once() {
+        let (all, run) = (Environments::default(), RunId::from_bits(1));
+        for shell in 0..100 {
+            let (window, token) = (shell.to_string(), format!("token-{}-of-two", shell % 2));
+            all.lend(&run, all.prepare(lent(&[("WINDOWID", &window), ("A_TOKEN", &token)])).unwrap());
+        }
+        let now = all.of(&run).unwrap();
+        assert_eq!(now.earlier, BTreeSet::from([("A_TOKEN".to_owned(), "token-0-of-two".to_owned())]));
+        assert!(!now.redactor().redact("token-0-of-two token-1-of-two").contains("of-two"));
+    }
+
     #[test]
     fn runs_of_one_shell_share_what_they_are_worked_on_with() {
         let all = Environments::default();
-        let first = all.prepare(lent(&[("A", "1")]), None).unwrap();
+        let first = all.prepare(lent(&[("A", "1")])).unwrap();
         all.lend(&RunId::from_bits(1), Arc::clone(&first));
-        assert!(Arc::ptr_eq(&first, &all.prepare(lent(&[("A", "1")]), None).unwrap()));
-        assert!(!Arc::ptr_eq(&first, &all.prepare(lent(&[("A", "2")]), None).unwrap()));
+        assert!(Arc::ptr_eq(&first, &all.prepare(lent(&[("A", "1")])).unwrap()));
+        assert!(!Arc::ptr_eq(&first, &all.prepare(lent(&[("A", "2")])).unwrap()));
     }
 }

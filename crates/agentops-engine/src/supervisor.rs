@@ -19,7 +19,7 @@ use agentops_agents::strays;
 use agentops_core::agent::AgentRef;
 use agentops_core::budget::{Limits, Scope};
 use agentops_core::id::{Name, RunId};
-use agentops_core::run::{Created, Intent, Status};
+use agentops_core::run::{Created, Decision, Intent, Status};
 use agentops_git::Repo;
 use agentops_safe::Redactor;
 
@@ -119,6 +119,15 @@ impl Lock {
     }
 }
 
+/// What a person says when a run goes on. Nothing of it: the run is only lent an environment.
+#[derive(Default)]
+pub(crate) struct Answer {
+    /// The questions that they have seen and answer.
+    pub decisions: Vec<Decision>,
+    /// Whose budget is raised first, and its new limits.
+    pub raise: Option<(Scope, Limits)>,
+}
+
 /// The loop's state; closures of clients run on it.
 pub struct Loop {
     conductor: Conductor<SystemClock, Watched<Ledger>, Performer>,
@@ -154,17 +163,18 @@ impl Loop {
         let answer = self.take(vec![Input::Create(created)])?.pop()?;
         if answer.is_err() {
             ctx.environments.forget(&run);
+            self.conductor.storage.unwatch(&run);
         }
         Some(answer)
     }
 
-    /// Goes on with a run in this environment: raises a budget, takes a decision back, starts what is due. `None`: the
-    /// ledger failed, and the loop ends.
+    /// Goes on with a run in this environment: raises a budget, takes the answered questions back, starts what is due. `None`:
+    /// the ledger failed, and the loop ends.
     pub(crate) fn resume(
         &mut self,
         run: &RunId,
         environment: Arc<RunEnvironment>,
-        raise: Option<(Scope, Limits)>,
+        answer: Answer,
     ) -> Option<Result<(), Refusal>> {
         let ctx = Arc::clone(self.conductor.processes.ctx());
         let before = ctx.environments.of(run);
@@ -177,18 +187,23 @@ impl Loop {
         }
         // Lent before anything is taken: what is due then starts in this environment.
         self.lend(&ctx, run, &environment)?;
-        if let Some((scope, limits)) = raise
+        if let Some((scope, limits)) = answer.raise
             && let Err(refusal) = self.take(vec![Input::Intent(run.clone(), Intent::Raise { scope, limits })])?.pop()?
         {
             match before {
-                Some(before) => ctx.environments.lend(run, before),
-                None => ctx.environments.forget(run),
+                Some(before) => self.lend(&ctx, run, &before)?,
+                None => {
+                    ctx.environments.forget(run);
+                    self.conductor.storage.unwatch(run);
+                }
             }
             return Some(Err(refusal));
         }
         // Also while other lanes work: an answer need not wait for them.
-        if self.asks(run)?
-            && let Err(refusal) = self.take(vec![Input::Intent(run.clone(), Intent::Resume)])?.pop()?
+        let decisions = self.still_asked(run, answer.decisions)?;
+        if !decisions.is_empty()
+            && let Err(refusal) =
+                self.take(vec![Input::Intent(run.clone(), Intent::Resume { decisions: Some(decisions) })])?.pop()?
         {
             return Some(Err(refusal));
         }
@@ -196,9 +211,13 @@ impl Loop {
         Some(Ok(()))
     }
 
-    /// Whether a question of this run waits for a person.
-    fn asks(&mut self, run: &RunId) -> Option<bool> {
-        self.held(|conductor| Ok(conductor.state(run)?.is_some_and(|state| !state.decisions.is_empty())))
+    /// Those of these questions that still wait: somebody else may have answered the others.
+    fn still_asked(&mut self, run: &RunId, mut seen: Vec<Decision>) -> Option<Vec<Decision>> {
+        self.held(|conductor| {
+            let state = conductor.state(run)?;
+            seen.retain(|decision| state.is_some_and(|state| state.decisions.contains(decision)));
+            Ok(seen)
+        })
     }
 
     /// The agents of a run. `None`: there is no such run, or the ledger failed.
@@ -207,7 +226,7 @@ impl Loop {
     }
 
     fn lend(&mut self, ctx: &Ctx, run: &RunId, environment: &Arc<RunEnvironment>) -> Option<()> {
-        ctx.environments.lend(run, Arc::clone(environment));
+        let environment = &ctx.environments.lend(run, Arc::clone(environment));
         let observe = || {
             telemetry::observer(environment, ctx.repo.id(), &ctx.blobs, log).unwrap_or_else(|words| {
                 log(&words);

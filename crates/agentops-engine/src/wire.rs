@@ -2,7 +2,7 @@
 
 use agentops_core::budget::{Limits, Scope};
 use agentops_core::id::{BlobId, RunId};
-use agentops_core::run::Closing;
+use agentops_core::run::{Closing, Decision};
 use serde::{Deserialize, Serialize};
 
 use crate::environment::{EnvironmentHashes, EnvironmentView, LentEnvironment};
@@ -38,12 +38,21 @@ pub enum Request {
         /// Words for the next session.
         message: String,
     },
+    /// Work on a run in this environment. Answers no question.
+    Lend {
+        /// The run.
+        run: RunId,
+        /// What it is worked on with from now on.
+        environment: LentEnvironment,
+    },
     /// Go on with a run in this environment, also after a decision was needed.
     Resume {
         /// The run.
         run: RunId,
         /// What it is worked on with from now on.
         environment: LentEnvironment,
+        /// The questions that the person has seen, and answers with this. Those that came up since stay open.
+        decisions: Vec<Decision>,
         /// Whose budget is raised first, and its new limits; a part that is not given stays.
         raise: Option<(Scope, Limits)>,
     },

@@ -64,6 +64,19 @@ struct Inner {
     exact: OnceLock<Exact>,
 }
 
+/// What [`Redactor::from_env`] takes for secrets of an environment: each value with the name of its variable.
+#[must_use]
+pub fn secrets_of(vars: impl IntoIterator<Item = (String, String)>) -> Vec<(String, String)> {
+    let mut known = Vec::new();
+    for (name, value) in vars {
+        known.extend(environment::address_passwords(&value).into_iter().map(|password| (name.clone(), password)));
+        if environment::is_secret_name(&name) && environment::is_secret_value(&value) {
+            known.push((name, value));
+        }
+    }
+    known
+}
+
 impl Redactor {
     /// A redactor for values that are known by name, and for everything that the rules describe.
     ///
@@ -99,14 +112,7 @@ impl Redactor {
     /// ```
     #[must_use]
     pub fn from_env(vars: impl IntoIterator<Item = (String, String)>) -> Self {
-        let mut known = Vec::new();
-        for (name, value) in vars {
-            known.extend(environment::address_passwords(&value).into_iter().map(|password| (name.clone(), password)));
-            if environment::is_secret_name(&name) && environment::is_secret_value(&value) {
-                known.push((name, value));
-            }
-        }
-        Self::new(known)
+        Self::new(secrets_of(vars))
     }
 
     /// Names of the values that were not taken because they are too short, for a warning to whoever gave them.

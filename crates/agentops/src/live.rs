@@ -69,8 +69,8 @@ fn follow_until(
         }
         let mut attended = state.cancelled || context.attendance().includes(run);
         if follows == Follows::Lends && !attended {
-            let resume = Request::Resume { run: run.clone(), environment: context.lent(), raise: None };
-            attended = accepted(context.ask(&resume)?).is_ok();
+            let lend = Request::Lend { run: run.clone(), environment: context.lent() };
+            attended = accepted(context.ask(&lend)?).is_ok();
         }
         let stream = match client::connect(&context.paths, None) {
             Ok(stream) => stream,
@@ -158,7 +158,8 @@ impl Told {
         // While other lanes work, this is the only place that says that one of them waits.
         for decision in view.decisions.iter().filter(|_| !at_rest(&view.status)) {
             let words = screen::decision_words(decision.kind);
-            self.once(printer, format!("{} needs you: {words}", screen::location(decision)));
+            let location = screen::location(&decision.phase, decision.place.as_ref());
+            self.once(printer, format!("{location} needs you: {words}"));
         }
         for phase in &view.phases {
             for lane in &phase.lanes {

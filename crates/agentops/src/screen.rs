@@ -2,12 +2,13 @@
 
 use agentops_core::budget::{Amount, Usd};
 use agentops_core::ceiling::Enforcement;
+use agentops_core::id::Name;
 use agentops_core::run::{Approve, DecisionKind, SessionEnd, Status, Verdict, Waiting};
 use agentops_engine::chosen::{By, Chosen};
 use agentops_engine::plan;
 use agentops_engine::routing::RankedAgent;
 use agentops_engine::view::spending::SpentView;
-use agentops_engine::view::{DecisionView, GateView, LaneView, PhaseStateView, PhaseView, RunView, SessionView};
+use agentops_engine::view::{GateView, LaneView, PhaseStateView, PhaseView, RunView, SessionView};
 use agentops_route::router::Decision;
 
 use crate::printer::Printer;
@@ -387,7 +388,8 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
         lines.extend(view.detail.as_deref().into_iter().flat_map(detail));
     }
     for decision in &view.decisions {
-        let words = format!("decision: {} in {}", decision_words(decision.kind), location(decision));
+        let words =
+            format!("decision: {} in {}", decision_words(decision.kind), location(&decision.phase, decision.place.as_ref()));
         lines.push(line(printer, "33;1", "needs you", &words));
         lines.extend(decision.detail.as_deref().into_iter().flat_map(detail));
     }
@@ -411,9 +413,9 @@ fn detail(text: &str) -> impl Iterator<Item = String> {
 }
 
 /// `implement/two`
-pub fn location(decision: &DecisionView) -> String {
-    let place = decision.place.as_ref().map(|place| format!("/{place}")).unwrap_or_default();
-    format!("{}{place}", decision.phase)
+pub fn location(phase: &Name, place: Option<&Name>) -> String {
+    let place = place.map(|place| format!("/{place}")).unwrap_or_default();
+    format!("{phase}{place}")
 }
 
 fn sessions(view: &RunView) -> impl Iterator<Item = (&PhaseView, &LaneView, &SessionView)> {

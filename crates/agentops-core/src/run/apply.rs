@@ -19,6 +19,19 @@ use session::measure;
 /// Failed checkpoints of a session after which a cancelled run ends without one. The lane stays then.
 const CANCELLED_CHECKPOINTS_MAX: u32 = 2;
 
+/// What waits for the answer to a question.
+struct Subject {
+    scope: DecisionScope,
+    phase: Name,
+    place: Option<Name>,
+}
+
+impl Subject {
+    fn is_subject_of(&self, decision: &Decision) -> bool {
+        (self.scope, &self.phase, &self.place) == (decision.scope, &decision.phase, &decision.place)
+    }
+}
+
 /// An event that does not fit the state it is applied to. From a ledger it means damage; from a person it means that what
 /// they answered is no longer asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -368,6 +381,19 @@ impl State {
         {
             return self.leave_lane(session, detail, at_ms);
         }
+        let Subject { scope, phase, place } = self.about(key);
+        let kind = match key {
+            Key::Checkpoint { .. } => DecisionKind::CheckpointFailed,
+            _ => DecisionKind::ActionFailed,
+        };
+        self.failed.insert(key.clone());
+        // Even of a run that is being cancelled: somebody must know that it does not get on.
+        self.decisions.push(Decision { kind, scope, phase, place, detail: Some(detail.clone()) });
+        Ok(())
+    }
+
+    /// What a question about this action is about.
+    fn about(&self, key: &Key) -> Subject {
         let (scope, phase, place) = match key {
             Key::Open { lane, .. } | Key::Backoff { lane, .. } => {
                 (DecisionScope::Lane, lane.phase.clone(), Some(lane.lane.clone()))
@@ -387,14 +413,7 @@ impl State {
                 (DecisionScope::Run, self.created.workflow.phases[index].name.clone(), None)
             }
         };
-        let kind = match key {
-            Key::Checkpoint { .. } => DecisionKind::CheckpointFailed,
-            _ => DecisionKind::ActionFailed,
-        };
-        self.failed.insert(key.clone());
-        // Even of a run that is being cancelled: somebody must know that it does not get on.
-        self.decisions.push(Decision { kind, scope, phase, place, detail: Some(detail.clone()) });
-        Ok(())
+        Subject { scope, phase, place }
     }
 
     /// A failed action is over: the next attempt has a number of its own.

@@ -13,6 +13,7 @@ use crate::call::CallRow;
 use crate::ceiling::{Enforcement, StopReason};
 use crate::id::{BlobId, Commit, LaneId, Name, RunId, SessionId};
 use crate::run::action::Key;
+use crate::run::state::Decision;
 use crate::usage::Usage;
 use crate::workflow::Workflow;
 
@@ -438,8 +439,12 @@ pub enum Intent {
         /// The words.
         message: BlobId,
     },
-    /// Try again after a decision was needed.
-    Resume,
+    /// Go on after decisions were needed.
+    Resume {
+        /// The questions that are answered; `None`: every question that waits when this is applied, as up to format 4.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        decisions: Option<Vec<Decision>>,
+    },
     /// More may be spent.
     Raise {
         /// Whose budget: the run's, a phase's or a lane's.

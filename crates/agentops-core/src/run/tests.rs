@@ -415,7 +415,7 @@ fn what_fails_is_tried_again_when_a_person_says_so_and_not_by_itself() {
     world.append(Event::ActionFailed { key: salvage.clone(), detail: blob(9) });
     assert!(!due(&world.state));
     assert!(matches!(world.state.status(true), Status::NeedsDecision { .. }));
-    world.append(Event::Intent(Intent::Resume));
+    world.append(Event::Intent(Intent::Resume { decisions: None }));
     assert!(world.go());
     assert_eq!(world.state.status(true), Status::Cancelled);
 }
@@ -433,7 +433,7 @@ fn an_answer_is_for_everything_that_came_up() {
             }
         }
     }
-    world.append(Event::Intent(Intent::Resume));
+    world.append(Event::Intent(Intent::Resume { decisions: None }));
     let starts = world.state.actions().into_iter().filter_map(|(_, action)| match action {
         Action::StartSession { next, .. } => Some(next.reset_to.is_some()),
         _ => None,
@@ -455,7 +455,7 @@ proptest! {
             match &status {
                 Status::Done | Status::Failed { .. } | Status::Cancelled => break,
                 Status::NeedsDecision { .. } if cancel && answer > 2 && !world.state.cancelled => world.append(Event::Intent(Intent::Cancel)),
-                Status::NeedsDecision { .. } => world.append(Event::Intent(Intent::Resume)),
+                Status::NeedsDecision { .. } => world.append(Event::Intent(Intent::Resume { decisions: None })),
                 Status::Waiting { waiting: Waiting::Approval { shown, .. } } => {
                     let shown = shown.clone();
                     world.append(Event::Intent(Intent::Approve { shown }));

@@ -10,7 +10,7 @@ use agentops_core::id::RunId;
 use agentops_core::run::{Event, Intent};
 
 use super::clients::{Asker, Clients, NoRequest, Seat, send, send_now};
-use super::{Loop, log};
+use super::{Answer, Loop, log};
 use crate::chosen::USUAL;
 use crate::conductor::{Input, Refusal};
 use crate::environment::{EnvironmentHashes, EnvironmentView, LentEnvironment};
@@ -136,14 +136,19 @@ fn answer(ctx: &Arc<Ctx>, home: &Home, request: Request) -> Reply {
                 "free some space and try again",
             ),
         },
-        Request::Resume { run, environment, raise } => match ctx.environments.prepare(environment, Some(&run)) {
-            Ok(environment) => taken(ask(ctx, move |state| state.resume(&run, environment, raise)).flatten()),
-            Err(e) => refused(RefusalKind::BadRequest, e.to_string(), &e.hint),
-        },
+        Request::Lend { run, environment } => resume(ctx, run, environment, Answer::default()),
+        Request::Resume { run, environment, decisions, raise } => resume(ctx, run, environment, Answer { decisions, raise }),
         Request::Cancel { run } => intent(ctx, run, Intent::Cancel),
         Request::Close { run, closing } => tell(ctx, Input::Happened(run, Event::Closed { closing })),
         Request::CompareEnvironment { run, shell } => compare_environment(ctx, &run, &shell),
         Request::Ping | Request::Follow => Reply::Done,
+    }
+}
+
+fn resume(ctx: &Arc<Ctx>, run: RunId, lent: LentEnvironment, answer: Answer) -> Reply {
+    match ctx.environments.prepare(lent) {
+        Ok(environment) => taken(ask(ctx, move |state| state.resume(&run, environment, answer)).flatten()),
+        Err(e) => refused(RefusalKind::BadRequest, e.to_string(), &e.hint),
     }
 }
 
@@ -200,7 +205,7 @@ fn trust_flags(ctx: &Ctx, request: &RunRequest, workflow: &str) -> String {
 }
 
 fn start(ctx: &Arc<Ctx>, home: &Home, request: &RunRequest, lent: LentEnvironment) -> Reply {
-    let environment = match ctx.environments.prepare(lent, None) {
+    let environment = match ctx.environments.prepare(lent) {
         Ok(environment) => environment,
         Err(e) => return refused(RefusalKind::BadRequest, e.to_string(), &e.hint),
     };

@@ -208,9 +208,13 @@ impl Plain {
             Event::ActionFailed { key, .. } => {
                 self.failed.insert(key.clone());
             }
-            Event::Intent(Intent::Resume | Intent::Cancel) => {
-                self.interrupted.clear();
-                for key in std::mem::take(&mut self.failed) {
+            Event::Intent(intent @ (Intent::Resume { .. } | Intent::Cancel)) => {
+                self.interrupted.retain(|lane, _| !answers(intent, lane));
+                let (open, tried): (BTreeSet<_>, _) = std::mem::take(&mut self.failed)
+                    .into_iter()
+                    .partition(|key| lane_of(key).is_some_and(|lane| !answers(intent, lane)));
+                self.failed = open;
+                for key in tried {
                     if let Some((_, again)) = self.began.get_mut(&key) {
                         *again = true;
                     }
@@ -316,4 +320,19 @@ fn names(event: &Event, into: &mut BTreeSet<BlobId>) {
         Event::Intent(Intent::Reject { message, .. }) => into.extend([message.clone()]),
         _ => {}
     }
+}
+
+/// The lane that a question about a failed action is about.
+fn lane_of(key: &Key) -> Option<&LaneId> {
+    match key {
+        Key::Open { lane, .. } => Some(lane),
+        Key::Session { session } | Key::Salvage { session, .. } | Key::Checkpoint { session, .. } => Some(&session.lane),
+        _ => None,
+    }
+}
+
+/// Whether what a person says lets this lane go on.
+fn answers(intent: &Intent, lane: &LaneId) -> bool {
+    let Intent::Resume { decisions: Some(decisions) } = intent else { return true };
+    decisions.iter().any(|answered| answered.phase == lane.phase && answered.place.as_ref() == Some(&lane.lane))
 }

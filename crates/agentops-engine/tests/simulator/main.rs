@@ -137,7 +137,7 @@ fn seeds() -> u64 {
 }
 
 /// Everything that must have happened somewhere in the seeds.
-const MUST_HAPPEN: [&str; 54] = [
+const MUST_HAPPEN: [&str; 55] = [
     "act: ask for hand-over",
     "act: bundle",
     "act: checkpoint",
@@ -184,6 +184,7 @@ const MUST_HAPPEN: [&str; 54] = [
     "person: raise",
     "person: reject",
     "person: resume",
+    "person: resume of one question among several",
     "session: budget spent",
     "session: died",
     "session: filtered",

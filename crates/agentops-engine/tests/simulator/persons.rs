@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use agentops_core::budget::{Limits, Scope};
 use agentops_core::id::RunId;
-use agentops_core::run::{DecisionKind, Intent, State, Status, Waiting};
+use agentops_core::run::{Decision, DecisionKind, Intent, State, Status, Waiting};
 use agentops_engine::conductor::Input;
 
 use crate::fixture;
@@ -28,7 +28,7 @@ impl World {
                 let tokens = limit.map(|limit| limit + self.rng.below(2) * 1_000);
                 Intent::Raise { scope, limits: Limits { tokens, micro_usd: None } }
             }
-            Status::NeedsDecision { .. } => Intent::Resume,
+            Status::NeedsDecision { .. } => Intent::Resume { decisions: Some(self.answered(&run)) },
             Status::Waiting { waiting: Waiting::Approval { shown, .. } } => match self.rng.below(10) {
                 0 if self.faults => Intent::Reject { shown, message: self.blob() },
                 1 if self.faults => Intent::Approve { shown: fixture::blob(1) },
@@ -40,10 +40,20 @@ impl World {
             Intent::Approve { .. } => "person: approve",
             Intent::Reject { .. } => "person: reject",
             Intent::Raise { .. } => "person: raise",
-            Intent::Resume => "person: resume",
+            Intent::Resume { .. } => "person: resume",
             Intent::Cancel => "person: cancel",
         });
         self.client(Input::Intent(run.clone(), intent), Ev::Person(run))
+    }
+
+    /// The questions that a person answers: all that they see, or the first of them.
+    fn answered(&mut self, run: &RunId) -> Vec<Decision> {
+        let mut seen = self.checker.states.get(run).map(|state| state.decisions.clone()).unwrap_or_default();
+        if seen.len() > 1 && self.rng.percent(30) {
+            self.count("person: resume of one question among several");
+            seen.truncate(1);
+        }
+        seen
     }
 
     /// What persons do about a run that changed.

@@ -13,6 +13,7 @@ use crate::context::{self, Context};
 use crate::error::{self, CommandError, NOT_NOW, accepted};
 use crate::live;
 use crate::printer::{Done, Printer};
+use crate::screen;
 
 /// The run and what it waits for approval of.
 fn asked(context: &Context, named: Option<&RunId>) -> Result<(RunId, BlobId), CommandError> {
@@ -89,7 +90,12 @@ pub fn resume(context: &Context, args: &ResumeArgs, printer: &Printer) -> Result
         return Err(CommandError::new(NOT_NOW, format!("run {run} has ended")).hint(format!("agentops show {run}")));
     }
     let raise = if args.raise.is_empty() { None } else { Some(raise(&state, args)?) };
-    accepted(context.ask(&Request::Resume { run: run.clone(), environment: context.lent(), raise })?)?;
+    for decision in &state.decisions {
+        let location = screen::location(&decision.phase, decision.place.as_ref());
+        printer.note(&format!("answers {location}: {}", screen::decision_words(decision.kind)));
+    }
+    let decisions = state.decisions.clone();
+    accepted(context.ask(&Request::Resume { run: run.clone(), environment: context.lent(), decisions, raise })?)?;
     super::run::attend(context, &run, printer)
 }
 

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::ceiling::ends;
-use crate::room::{Room, close_out, quick_script, refs, scripted};
+use crate::room::{Ran, Room, close_out, quick_script, refs, scripted};
 
 fn run(room: &Room, workflow: &str, script: Value, code: i32) -> Value {
     room.run(&refs(&scripted(room, workflow, script))).expect(code).json()
@@ -168,9 +168,8 @@ fn what_a_lane_for_documents_changes_is_dropped_and_said() {
     assert_eq!(room.git(&["show", &format!("{branch}:README.md")]), "# A project");
 }
 
-#[test]
-fn a_conflict_needs_a_decision_and_resume_brings_the_second_lane_on_top() {
-    let room = Room::new();
+/// The workflow `two`: `quick`, whose first phase has the lanes `one` and `two`.
+fn two_lanes(room: &Room) {
     room.file(
         ".agentops/workflows/two.toml",
         &include_str!("../../../../profiles/product-dev/workflows/quick.toml").replace("\"quick\"", "\"two\"").replacen(
@@ -179,6 +178,46 @@ fn a_conflict_needs_a_decision_and_resume_brings_the_second_lane_on_top() {
             1,
         ),
     );
+}
+
+/// The command that follows a run lends its environment to the next supervisor. Nobody has seen the question, so it stays.
+#[test]
+fn r2_a_command_that_lends_its_environment_to_the_next_supervisor_answers_no_question() {
+    let room = Room::new();
+    two_lanes(&room);
+    let (pipe, call) = (room.pipe("ready"), json!({ "do": "call", "usage": 9000 }));
+    let hold = json!({ "do": "run", "argv": ["sh", "-c", format!("echo ready > {}; sleep 1000", pipe.display())] });
+    let script = json!([
+        { "when": "lane `one`", "steps": [{ "do": "fail", "failure": "not-logged-in", "message": "please log in" }] },
+        { "when": "lane `two`, session 1", "steps": [call, hold] },
+        { "when": "lane `two`, session 2", "steps": [call, { "do": "write", "path": "done.txt", "content": "done\n" }] }
+    ]);
+    let mut command = room.command(&refs(&scripted(&room, "two", script)));
+    let mut following = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::fs::read(&pipe).unwrap();
+    let mut notes = BufReader::new(following.stderr.take().unwrap()).lines().map(|line| line.unwrap());
+    assert!(notes.any(|line| line.contains("implement/one needs you")), "the question is asked while the other lane works");
+    kill_process(Pid::from_raw(room.supervisor().unwrap()).unwrap(), Signal::KILL).unwrap();
+    notes.for_each(drop);
+    let view = Ran::of(&following.wait_with_output().unwrap()).expect(4).json();
+    assert_eq!(view["decisions"][0]["kind"], "not-logged-in", "{view:#}");
+    let lanes = view["phases"][0]["lanes"].as_array().unwrap();
+    let ends = |lane: &Value| -> Vec<String> {
+        let sessions = lane["sessions"].as_array().unwrap();
+        sessions.iter().map(|session| session["end"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(
+        (ends(&lanes[0]), ends(&lanes[1])),
+        (vec!["not-logged-in".into()], vec!["interrupted".into(), "completed".into()])
+    );
+    let resumed = room.run(&["resume", view["run"].as_str().unwrap(), "--json"]);
+    assert!(resumed.stderr.contains("answers implement/one: the agent program is not logged in"), "{resumed:?}");
+}
+
+#[test]
+fn a_conflict_needs_a_decision_and_resume_brings_the_second_lane_on_top() {
+    let room = Room::new();
+    two_lanes(&room);
     let write = |content: &str| json!({ "do": "write", "path": "done.txt", "content": content });
     let call = json!({ "do": "call", "usage": 9000 });
     let append = json!({ "do": "append", "path": "done.txt", "content": "two\n" });

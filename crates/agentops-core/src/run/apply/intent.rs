@@ -35,17 +35,34 @@ impl State {
                 self.stop_live(Stop::Cancelled);
             }
             Intent::Raise { scope, limits } => self.raise(scope, *limits)?,
-            Intent::Resume => {
-                if self.decisions.is_empty() {
-                    return illegal("resume", "the run does not wait for a decision");
+            Intent::Resume { decisions } => {
+                let is_answered = |asked: &Decision| decisions.as_ref().is_none_or(|answered| answered.contains(asked));
+                let (answered, open): (Vec<_>, Vec<_>) =
+                    std::mem::take(&mut self.decisions).into_iter().partition(is_answered);
+                if answered.is_empty() {
+                    return illegal("resume", "the run does not wait for this decision");
                 }
-                self.failed.clear();
-                for decision in std::mem::take(&mut self.decisions) {
+                self.decisions = open;
+                for decision in answered {
+                    self.try_again(&decision);
                     self.resume(&decision)?;
+                }
+                if self.decisions.is_empty() {
+                    self.failed.clear();
                 }
             }
         }
         Ok(())
+    }
+
+    /// Failed actions that this question was about may start again, unless another open question is about them as well.
+    fn try_again(&mut self, decision: &Decision) {
+        let mut failed = std::mem::take(&mut self.failed);
+        failed.retain(|key| {
+            let about = self.about(key);
+            !about.is_subject_of(decision) || self.decisions.iter().any(|open| about.is_subject_of(open))
+        });
+        self.failed = failed;
     }
 
     /// A person says "go on": the counter that stopped the run begins anew.

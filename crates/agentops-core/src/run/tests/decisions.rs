@@ -45,7 +45,7 @@ fn r2_r5_a_failed_checkpoint_is_repeated_and_its_agent_is_not() {
         assert_eq!(kinds(&world), [DecisionKind::CheckpointFailed]);
         assert!(!starts(&world, &session.lane) && checkpoint_of(&world, &session).is_none());
         assert_eq!(world.state.status(true), Status::Running, "the other lane is at work");
-        world.append(Event::Intent(Intent::Resume));
+        world.append(Event::Intent(Intent::Resume { decisions: None }));
     }
     let key = checkpoint_of(&world, &session).expect("it is due again");
     world.append(Event::Began { key });
@@ -103,7 +103,7 @@ fn one_lanes_question_leaves_the_other_lane_at_work() {
     assert!(matches!(world.state.status(true), Status::NeedsDecision { .. }));
     assert_eq!(kinds(&world).len(), 2);
     assert!(world.state.actions().is_empty(), "the phase's gates wait for both");
-    world.append(Event::Intent(Intent::Resume));
+    world.append(Event::Intent(Intent::Resume { decisions: None }));
     assert!(starts(&world, &session.lane) && starts(&world, &other.lane), "one answer is for all questions");
 }
 
@@ -146,7 +146,7 @@ fn r2_interruptions_in_a_row_ask_a_person_and_each_lane_has_its_own_count() {
     }
     assert_eq!((session.ordinal, kinds(&world)), (3, vec![DecisionKind::Interrupted]));
     assert!(world.state.actions().is_empty());
-    world.append(Event::Intent(Intent::Resume));
+    world.append(Event::Intent(Intent::Resume { decisions: None }));
     assert!(starts(&world, &first.lane));
 }
 
@@ -157,7 +157,7 @@ fn a_session_that_this_machine_could_not_start_is_no_failure_of_its_agent() {
     assert_eq!(kinds(&world), [DecisionKind::NotStarted]);
     let lane = |world: &World| world.state.phases[0].lanes.iter().find(|lane| lane.id == session.lane).cloned();
     assert_eq!(lane(&world).map(|lane| lane.failures), Some(0));
-    world.append(Event::Intent(Intent::Resume));
+    world.append(Event::Intent(Intent::Resume { decisions: None }));
     let next = SessionId { ordinal: 2, ..session.clone() };
     assert!(world.due(|action| matches!(action, Action::StartSession { session, .. } if *session == next)).is_some());
 }
@@ -168,7 +168,7 @@ fn where_a_checkpoint_is_gone_a_person_decides_and_the_newest_that_exists_is_gon
     let newest = Some(commit(1));
     world.append(Event::SessionNotStarted { session: session.clone(), detail: blob(9), newest });
     assert_eq!(kinds(&world), [DecisionKind::CheckpointLost]);
-    world.append(Event::Intent(Intent::Resume));
+    world.append(Event::Intent(Intent::Resume { decisions: None }));
     let (_, action) = world.due(|action| matches!(action, Action::StartSession { .. })).expect("it goes on");
     assert!(matches!(action, Action::StartSession { parent, next, .. }
         if parent == commit(1) && next.reset_to == Some(commit(1))));
@@ -199,7 +199,7 @@ fn r2_an_attempt_that_failed_is_followed_by_the_next_number() {
             assert!(!world.state.actions().iter().any(is_same), "a person is asked first");
             // Also another supervisor asks before it tries again.
             world.append(Event::Orphaned);
-            world.append(Event::Intent(Intent::Resume));
+            world.append(Event::Intent(Intent::Resume { decisions: None }));
         }
     }
 }
@@ -226,7 +226,7 @@ fn r11_a_cancelled_run_asks_about_its_end_and_not_for_an_approval() {
     world.append(Event::Began { key: key.clone() });
     world.append(Event::ActionFailed { key, detail: blob(9) });
     assert!(matches!(world.state.status(true), Status::NeedsDecision { .. }), "{:?}", world.state.status(true));
-    world.append(Event::Intent(Intent::Resume));
+    world.append(Event::Intent(Intent::Resume { decisions: None }));
     world.go();
     assert_eq!(world.state.status(true), Status::Cancelled);
 }
@@ -251,4 +251,30 @@ fn r11_a_cancelled_run_ends_although_a_checkpoint_fails_every_time() {
     assert!(left.not_kept && left.end == Some(SessionEnd::Cancelled) && left.detail == Some(blob(9)));
     assert!(world.go());
     assert_eq!(world.state.status(true), Status::Cancelled);
+}
+
+/// A person answers what they saw. A question that came up meanwhile stays open, and what it is about does not start again.
+#[test]
+fn r2_resume_answers_only_the_questions_that_it_names() {
+    let (mut world, session, other) = two_lanes();
+    let fails = |world: &mut World, session: &SessionId| {
+        world.append(exited(session, SessionEnd::Completed));
+        let key = checkpoint_of(world, session).expect("a checkpoint is due");
+        world.append(Event::Began { key: key.clone() });
+        world.append(Event::ActionFailed { key, detail: blob(9) });
+    };
+    fails(&mut world, &session);
+    let seen = world.state.decisions.clone();
+    fails(&mut world, &other);
+    let resume = Event::Intent(Intent::Resume { decisions: Some(seen.clone()) });
+    world.append(resume.clone());
+    assert!(checkpoint_of(&world, &session).is_some() && checkpoint_of(&world, &other).is_none());
+    assert_eq!(world.state.decisions.iter().map(|open| open.place.as_ref()).collect::<Vec<_>>(), [Some(&other.lane.lane)]);
+    // Two persons answer the same question: the second answer is too late.
+    assert!(world.state.try_apply(&resume, 99).is_err());
+    assert!(world.state.try_apply(&Event::Intent(Intent::Resume { decisions: Some(Vec::new()) }), 99).is_err());
+    let old: Intent = serde_json::from_str(r#"{"intent":"resume"}"#).expect("up to format 4");
+    world.append(Event::Intent(old));
+    assert!(world.state.decisions.is_empty() && checkpoint_of(&world, &other).is_some());
+    assert!(world.go());
 }

@@ -42,7 +42,7 @@ fn p6_a_lane_with_work_in_no_checkpoint_waits_for_a_person() {
     let decision = world.state.decisions.first().cloned().expect("a decision");
     assert_eq!((decision.kind, decision.detail), (DecisionKind::WorkOmitted, Some(blob(8))));
     assert!(world.state.actions().iter().all(|(_, action)| !matches!(action, Action::Merge { .. })));
-    world.append(Event::Intent(Intent::Resume));
+    world.append(Event::Intent(Intent::Resume { decisions: None }));
     let (lane, _) = world.state.sessions().find(|(_, known)| known.id == session).expect("the session");
     assert_eq!((lane.accepted.clone(), lane.done), (Some(blob(9)), true));
     assert!(world.go());
@@ -57,7 +57,7 @@ fn p6_after_filtered_files_the_lane_goes_on_from_everything_else() {
     let omitted = Some(Omitted { list: blob(9), unseen: 1 });
     let (mut world, session, checkpoint) = after_first_change(SessionEnd::Filtered, omitted);
     assert_eq!(world.state.decisions.first().map(|decision| decision.kind), Some(DecisionKind::FilteredFiles));
-    world.append(Event::Intent(Intent::Resume));
+    world.append(Event::Intent(Intent::Resume { decisions: None }));
     let next = world.state.actions().into_iter().find_map(|(_, action)| match action {
         Action::StartSession { session: next, parent, next: start, .. } if next.lane == session.lane => {
             Some((parent, start))
@@ -68,7 +68,7 @@ fn p6_after_filtered_files_the_lane_goes_on_from_everything_else() {
     assert_eq!((parent, start.reset_to, start.findings), (checkpoint, None, Some(blob(8))));
     // A ledger up to format 4 has the raw files in the checkpoint: nothing is built on it.
     let (mut world, session, checkpoint) = after_first_change(SessionEnd::Filtered, None);
-    world.append(Event::Intent(Intent::Resume));
+    world.append(Event::Intent(Intent::Resume { decisions: None }));
     let (lane, _) = world.state.sessions().find(|(_, known)| known.id == session).expect("the session");
     assert!(lane.head.is_none() && lane.next.reset_to.as_ref().is_some_and(|reset_to| *reset_to != checkpoint));
 }
@@ -95,7 +95,7 @@ fn p6_a_lane_with_work_in_no_checkpoint_stays_when_its_run_fails_or_is_cancelled
     }
     // What a person has accepted does not stay.
     let (mut world, ..) = after_first_change(SessionEnd::Completed, omitted(1));
-    world.append(Event::Intent(Intent::Resume));
+    world.append(Event::Intent(Intent::Resume { decisions: None }));
     world.append(Event::Intent(Intent::Cancel));
     assert!(world.go());
     assert_eq!(world.state.lanes_that_stay().count(), 0);

@@ -39,7 +39,7 @@ fn r11_a_verdict_that_cannot_be_used_leads_to_a_new_review() {
     assert!(world.state.actions().is_empty(), "a person is asked after two");
 
     // The answer is a new review, which is told what was wrong with the one before.
-    world.append(Event::Intent(Intent::Resume));
+    world.append(Event::Intent(Intent::Resume { decisions: None }));
     let (key, action) = world.state.actions().remove(0);
     assert!(matches!(&action, Action::OpenLane { lane, .. } if lane.lane.as_str() == "review-1-r3"), "{action:?}");
     world.append(Event::Began { key });

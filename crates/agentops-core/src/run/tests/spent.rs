@@ -143,7 +143,7 @@ fn a_spent_budget_waits_for_a_person_and_starts_nothing_by_itself() {
     assert_eq!((decision.kind, decision.place.as_ref()), (DecisionKind::Budget, Some(&session.lane.lane)));
     let of_lane = |(key, _): &(Key, Action)| matches!(key, Key::Session { session: of } if of.lane == session.lane);
     assert!(!world.state.actions().iter().any(of_lane));
-    world.append(Event::Intent(Intent::Resume));
+    world.append(Event::Intent(Intent::Resume { decisions: None }));
     let next = SessionId { ordinal: session.ordinal + 1, ..session };
     assert!(world.state.actions().iter().any(|(key, _)| *key == Key::Session { session: next.clone() }));
 }

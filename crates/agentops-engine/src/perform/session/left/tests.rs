@@ -53,7 +53,7 @@ impl Room {
     fn lend(&mut self) {
         let variables = [("A_TOKEN".into(), SECRET.into())].into_iter().collect();
         let lent = LentEnvironment { variables, config: "/nowhere".into() };
-        let environment = self.ctx.environments.prepare(lent, None).unwrap();
+        let environment = self.ctx.environments.prepare(lent).unwrap();
         self.ctx.environments.lend(&self.job.run, environment);
     }
 
