@@ -267,6 +267,8 @@ pub fn open(repo: &Repo, path: &Path) -> Result<Lane> {
         return Err(not_a_lane());
     }
     lane.mend()?;
+    // What is read and removed there is never elsewhere: an agent may have put a link in its place.
+    lane.make_out_dir()?;
     Ok(lane)
 }
 

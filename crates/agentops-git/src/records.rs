@@ -6,7 +6,6 @@
 //! process that is killed leaves at most objects that nothing names.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -17,6 +16,7 @@ use crate::names;
 use crate::objects::{self, Author, Listed};
 use crate::oid::Oid;
 use crate::plain::write_whole;
+use crate::plain_file;
 use crate::random;
 use crate::refs::Expect;
 use crate::repo::Repo;
@@ -34,6 +34,8 @@ const LINE_BYTES_MAX: usize = 64 << 10;
 const TIPS_MAX: usize = 32;
 /// How often an append begins again because somebody else moved the branch.
 const TRIES: u32 = 20;
+/// Bytes of the file that says which clone this is.
+const CLONE_ID_BYTES_MAX: u64 = 4096;
 
 /// The lines of one clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -286,7 +288,8 @@ impl Repo {
 
     /// This clone's id, if it has one. One that was copied along with the folder from elsewhere is that other clone's.
     fn known_clone(&self) -> Option<String> {
-        let text = fs::read_to_string(self.common_dir().join("agentops").join("clone-id")).ok()?;
+        let bytes = plain_file::read(&self.common_dir().join("agentops").join("clone-id"), CLONE_ID_BYTES_MAX).ok()?;
+        let text = String::from_utf8(bytes).ok()?;
         let (id, place) = text.trim_end().split_once(' ')?;
         (is_id(id) && place == self.id()).then(|| id.to_owned())
     }

@@ -289,6 +289,7 @@ fn s3_a_lane_that_puts_links_where_we_write() {
     fs::remove_dir_all(lane.path().join(".agentops-out")).unwrap();
     symlink(room.path("victims"), lane.path().join(".agentops-out")).unwrap();
     let lane = lanes::open(&repo, lane.path()).unwrap();
+    assert!(!lane.path().join(".agentops-out").is_symlink());
     let point = lane.checkpoint(&base, "m", &author(), 1, &room.scratch()).unwrap();
     assert_eq!(point.changed.len(), 3, "{:?}", point.changed);
     lane.reset_to(&base).unwrap();

@@ -33,6 +33,39 @@ fn r11_a_run_goes_on_after_its_lanes_or_their_records_were_deleted() {
 }
 
 #[test]
+fn s6_a_copied_file_reaches_no_branch_after_its_lane_or_its_record_was_lost() {
+    let room = Room::new();
+    room.file(".env.local", "PASSWORD=of-the-user-alone\n");
+    let config = "[lane]\ncopy = [\".env.local\"]\nsetup = [[\"cp\", \"README.md\", \"generated.txt\"]]\n";
+    room.file(".agentops/config.toml", config);
+    room.git(&["add", ".agentops"]);
+    room.git(&["commit", "--quiet", "-m", "settings"]);
+    let name = room.git(&["hash-object", ".env.local"]);
+    for damage in ["lanes", "records"] {
+        let mut script = quick_script();
+        // What set-up brought is there again, as it was before the first session.
+        let look = "test -f .env.local && test -f generated.txt && echo yes > seen.txt";
+        script[0]["steps"].as_array_mut().unwrap().push(json!({ "do": "run", "argv": ["sh", "-c", look] }));
+        let fails = json!({ "when": "lane `implement`, session 1", "steps": [
+            { "do": "call", "usage": 9000 }, { "do": "fail", "failure": "not-logged-in", "message": "please log in" }
+        ] });
+        script.as_array_mut().unwrap().insert(0, fails);
+        let view = room.run(&refs(&scripted(&room, "quick", script))).expect(4).json();
+        let run = view["run"].as_str().unwrap();
+        match damage {
+            "lanes" => std::fs::remove_dir_all(room.private(&format!("lanes/{run}")).unwrap()).unwrap(),
+            _ => std::fs::remove_dir_all(room.repo().join(".git/agentops/lanes")).unwrap(),
+        }
+        let view = room.run(&["resume", run, "--json"]).expect(0).json();
+        let files = room.git(&["ls-tree", "-r", "--name-only", view["branch"].as_str().unwrap()]);
+        assert!(files.contains("seen.txt") && !files.contains(".env.local"), "{damage}: {files}");
+        // Without its record, what set-up programs made cannot be told from the agent's work.
+        assert_eq!(files.contains("generated.txt"), damage == "records", "{damage}: {files}");
+        assert!(!room.git(&["cat-file", "--batch-all-objects", "--batch-check"]).contains(&name), "{damage}");
+    }
+}
+
+#[test]
 fn r11_a_deleted_checkpoint_ref_is_set_again_before_its_commit_is_needed() {
     let room = Room::new();
     let prune = format!("git -C '{}' gc -q --prune=now", room.repo().display());
