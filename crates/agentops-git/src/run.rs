@@ -265,14 +265,10 @@ impl Call {
 
     /// Runs it; exit codes other than 0 and these are errors.
     pub(crate) fn ok_or_code(self, fine: &[i32]) -> Result<Output> {
-        let (what, places) = (self.what(), self.places());
-        let (mut out, was_cut) = self.run()?;
+        let what = self.what();
+        let (out, was_cut) = self.run()?;
         if was_cut || out.code.is_some_and(|c| c == 0 || fine.contains(&c)) {
             return Ok(out);
-        }
-        // Git does not always say why it could not write a file.
-        if let Some(full) = places.iter().find(|path| is_on_full_disk(path)) {
-            out.stderr.insert_str(0, &format!("No space left on device, on the disk of {}: ", full.display()));
         }
         Err(out.failed(what))
     }
@@ -343,6 +339,15 @@ impl Call {
         let (mut out, was_cut) = result?;
         if !was_cut {
             out.code = child.wait().map_err(Error::io("wait for", &*self.program))?.code();
+        }
+        // Git does not always say why it could not write a file.
+        if out.code != Some(0)
+            && !out.stderr.is_empty()
+            && !is_failure_of_machine(&out.stderr)
+            && let Some(full) = self.places().iter().find(|path| is_on_full_disk(path))
+        {
+            out.stderr.truncate(out.stderr.trim_end().len());
+            out.stderr.push_str(&format!(" (No space left on device: {})", full.display()));
         }
         Ok((out, was_cut))
     }
