@@ -103,3 +103,36 @@ impl Guard {
         self.known.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    use std::time::Instant;
+
+    use super::*;
+
+    /// A keeper that answers nothing and was not stopped by a signal, such as one that is being traced.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test starts a process that is no keeper")]
+    fn p2_a_keeper_that_does_not_answer_is_ended_with_its_tree_after_its_grace_and_ten_seconds() {
+        let silent = ["-c", "trap '' INT TERM HUP; sleep 1000 & echo $!; wait"];
+        let mut child = Command::new("sh").args(silent).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let below = ProcessId::of(line.trim().parse().unwrap()).unwrap();
+        let keeper = ProcessId::of(child.id().cast_signed()).unwrap();
+        let grace = Duration::from_millis(300);
+        let (guard, watching) = Guard::watch(keeper, grace).unwrap();
+        let began = Instant::now();
+        guard.expect_end();
+        // A second order sets no second limit.
+        guard.expect_end();
+        watching.join().unwrap();
+        let took = began.elapsed();
+        assert_eq!(guard.why(), Some("its keeper did not answer, so its processes were ended"));
+        assert!(!below.is_alive() && !keeper.is_alive());
+        let limit = grace + Duration::from_secs(10);
+        assert!(took >= limit && took < limit + Duration::from_secs(2), "{took:?}");
+    }
+}
