@@ -114,7 +114,7 @@ mod tests {
 
     /// A keeper that answers nothing and was not stopped by a signal, such as one that is being traced.
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "the test starts a process that is no keeper")]
+    #[expect(clippy::disallowed_methods, clippy::zombie_processes, reason = "the guard reaps a process that is no keeper")]
     fn p2_a_keeper_that_does_not_answer_is_ended_with_its_tree_after_its_grace_and_ten_seconds() {
         let silent = ["-c", "trap '' INT TERM HUP; sleep 1000 & echo $!; wait"];
         let mut child = Command::new("sh").args(silent).stdout(Stdio::piped()).spawn().unwrap();

@@ -158,20 +158,12 @@ fn ledger(room: &Room) -> std::path::PathBuf {
     folders.into_iter().find(|path| path.exists()).unwrap()
 }
 
-/// Waits for the end of the supervisor: the process itself, by its descriptor.
-pub fn end_supervisor(room: &Room) {
-    let Some(pid) = room.supervisor().and_then(rustix::process::Pid::from_raw) else { return };
-    let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    rustix::event::poll(&mut [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)], None).unwrap();
-}
-
 #[test]
 fn r7_a_damaged_ledger_is_named_and_kept() {
     let room = Room::new();
     let args = scripted(&room, "quick", quick_script());
     room.run(&refs(&args)).expect(0);
-    end_supervisor(&room);
+    room.kill_supervisor();
     let path = ledger(&room);
     for wal in ["ledger.db-wal", "ledger.db-shm"] {
         let _absent = std::fs::remove_file(path.with_file_name(wal));
@@ -197,7 +189,7 @@ fn r10_a_newer_ledger_is_refused_and_kept() {
     let room = Room::new();
     let args = scripted(&room, "quick", quick_script());
     room.run(&refs(&args)).expect(0);
-    end_supervisor(&room);
+    room.kill_supervisor();
     let path = ledger(&room);
     let db = rusqlite::Connection::open(&path).unwrap();
     db.execute("UPDATE meta SET value = 999 WHERE key = 'format'", []).unwrap();

@@ -7,7 +7,6 @@ use std::process::Stdio;
 
 use agentops_core::run::{Event, Key, SessionEnd};
 use agentops_engine::world::Entry;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::ceiling::ends;
@@ -42,8 +41,7 @@ fn a_provider_that_fails_is_waited_for_even_when_the_supervisor_dies_meanwhile()
     let view = room.run(&["show", &run, "--json"]).expect(0).json();
     assert_eq!(view["status"]["waiting"]["for"], "provider");
     assert_eq!(view["status"]["waiting"]["until_ms"], failed.at_ms + 5000);
-    kill_process(Pid::from_raw(room.supervisor().unwrap()).unwrap(), Signal::KILL).unwrap();
-    room.await_supervisor();
+    room.kill_supervisor();
     let view = room.run(&["resume", &run, "--json"]).expect(0).json();
     assert_eq!(ends(&view), ["provider", "completed"]);
     let entries = room.entries(&run);
@@ -197,7 +195,7 @@ fn r2_a_command_that_lends_its_environment_to_the_next_supervisor_answers_no_que
     std::fs::read(&pipe).unwrap();
     let mut notes = BufReader::new(following.stderr.take().unwrap()).lines().map(|line| line.unwrap());
     assert!(notes.any(|line| line.contains("implement/one needs you")), "the question is asked while the other lane works");
-    kill_process(Pid::from_raw(room.supervisor().unwrap()).unwrap(), Signal::KILL).unwrap();
+    room.kill_supervisor();
     notes.for_each(drop);
     let view = Ran::of(&following.wait_with_output().unwrap()).expect(4).json();
     assert_eq!(view["decisions"][0]["kind"], "not-logged-in", "{view:#}");
@@ -312,8 +310,7 @@ fn p6_a_lane_with_work_that_no_checkpoint_holds_outlives_its_cancelled_run() {
     let shown = room.run(&["show", run]).expect(0).stdout;
     assert!(shown.contains("lane stays") && shown.contains(lane.to_str().unwrap()), "{shown}");
     assert!(lane.join("web/.git").exists());
-    kill_process(Pid::from_raw(room.supervisor().unwrap()).unwrap(), Signal::KILL).unwrap();
-    room.await_supervisor();
+    room.kill_supervisor();
     // Starts another supervisor.
     room.run(&["discard", run]).expect(0);
     assert!(lane.join("web/.git").exists());

@@ -5,7 +5,6 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use agentops_testkit::model::{HttpError, ModelServer, Options, Script, Turn, Watch};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::room::{Room, bytes_of, close_out, quick_script, refs, scripted};
@@ -137,8 +136,7 @@ fn each_run_calls_its_own_address_with_its_own_key() {
     assert!(second.requests().iter().all(|call| call.credential_is("second") && !call.saw("first")));
 
     // The first one goes on where it began.
-    std::fs::remove_file(&pipe).unwrap();
-    std::fs::write(&pipe, "").unwrap();
+    room.release("hold");
     drop(hold);
     room.run(&["logs", &held, "--follow", "--json"]).expect(0);
     assert_eq!((first.main_count(), second.main_count()), (2, 2));
@@ -182,8 +180,7 @@ fn s6_show_names_the_variables_that_differ_and_where_calls_go_and_no_value() {
         }
     }
 
-    std::fs::remove_file(&pipe).unwrap();
-    std::fs::write(&pipe, "").unwrap();
+    room.release("hold");
     drop(hold);
     room.run(&["logs", &held, "--follow", "--json"]).expect(0);
     for (path, bytes) in bytes_of(&room.state()) {
@@ -241,11 +238,9 @@ fn s6_after_a_supervisors_death_only_resume_lends_an_environment_and_none_is_eve
     room.set("WHO_TOKEN", FIRST_KEY);
     let run = room.detach(&who(&room, &pipe));
     let hold = std::fs::File::options().write(true).open(&pipe).unwrap();
-    kill_process(Pid::from_raw(room.supervisor().unwrap()).unwrap(), Signal::KILL).unwrap();
-    room.await_supervisor();
+    room.kill_supervisor();
     drop(hold);
-    std::fs::remove_file(&pipe).unwrap();
-    std::fs::write(&pipe, "").unwrap();
+    room.release("hold");
 
     // None of these lends one, and none of them starts anything.
     room.set("WHO", "bystander");

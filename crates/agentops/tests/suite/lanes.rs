@@ -158,18 +158,28 @@ fn an_agent_commits_stashes_and_branches_in_its_lane_and_what_is_left_is_named()
         git checkout -q --detach HEAD~1
         git diff --quiet main
         git log --oneline --all > /dev/null
+        echo 'put aside by the agent' >> README.md
+        git stash -q
+        test "$(git stash list | wc -l)" = 1
     "#;
     let mut script = quick_script();
     script[0]["steps"].as_array_mut().unwrap().push(json!({ "do": "run", "argv": ["sh", "-c", git] }));
     std::fs::write(room.repo().join("README.md"), "private\n").unwrap();
     room.git(&["stash", "--quiet"]);
-    let out = room.run(&refs(&scripted(&room, "quick", script)));
+    let out = room.run(&refs(&scripted(&room, "quick", script))).expect(0);
     let text = format!("{}{}", out.stdout, out.stderr);
     assert!(text.contains("an attempt"), "{text}");
     let kept = room.git(&["for-each-ref", "--format=%(refname) %(subject)", "refs/agentops/salvage/"]);
-    assert!(kept.ends_with(" an attempt") && kept.lines().count() == 1, "{kept}");
+    let kept: Vec<(&str, &str)> = kept.lines().map(|line| line.split_once(' ').unwrap()).collect();
+    let of = |subject: &str| kept.iter().find(|(_, known)| known.starts_with(subject)).map(|(name, _)| *name);
+    let (Some(_attempt), Some(stash), 2) = (of("an attempt"), of("WIP on (no branch)"), kept.len()) else {
+        panic!("{kept:?}")
+    };
+    assert!(room.git(&["show", &format!("{stash}:README.md")]).ends_with("put aside by the agent"));
+    assert!(text.contains(stash), "{text}");
     assert_eq!(room.git(&["branch", "--list", "attempt"]), "");
     assert_eq!(room.git(&["stash", "list"]).lines().count(), 1);
+    assert_eq!(room.git(&["show", "stash@{0}:README.md"]), "private");
 }
 
 #[test]

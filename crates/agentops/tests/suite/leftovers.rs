@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::bad_input::end_supervisor;
 use crate::once::held;
 use crate::room::{Room, quick_script, refs, scripted};
 
@@ -32,7 +31,7 @@ fn private(room: &Room, path: &str) -> PathBuf {
 fn p5_what_a_killed_supervisor_leaves_the_next_one_removes() {
     let (room, tmp) = room_with_tmp();
     let (run, hold) = held(&room);
-    end_supervisor(&room);
+    room.kill_supervisor();
     assert_eq!(names(&private(&room, "scratch")).len(), 1, "the killed session has a folder");
     assert_eq!(names(&tmp).len(), 1, "the killed supervisor has a folder");
     // What other moments leave: a blob, a cache and a small file half written, a socket half taken away, an empty lane folder.
@@ -57,8 +56,7 @@ fn p5_what_a_killed_supervisor_leaves_the_next_one_removes() {
     drop(listener);
     std::fs::create_dir_all(private(&room, "lanes/r-zzzzzz")).unwrap();
     // Nobody waits at the pipe any more when the session is repeated.
-    std::fs::remove_file(room.root().join("hold")).unwrap();
-    std::fs::write(room.root().join("hold"), "").unwrap();
+    room.release("hold");
     drop(hold);
 
     room.run(&["resume", &run, "--json"]).expect(0);
@@ -66,7 +64,7 @@ fn p5_what_a_killed_supervisor_leaves_the_next_one_removes() {
     assert_eq!(names(&private(&room, "lanes")), Vec::<String>::new());
     assert!(!planted.iter().chain(&ours).any(|path| path.exists()));
     assert!(!private(&room, "supervisor.end").exists());
-    end_supervisor(&room);
+    room.kill_supervisor();
     room.run(&["supervise"]).expect(0);
     assert_eq!(names(&tmp), Vec::<String>::new());
 }

@@ -20,16 +20,12 @@ fn p3_a_supervisor_that_starts_ends_no_gate_of_a_merge_that_is_at_work() {
     steps.insert(1, json!({ "do": "write", "path": "check.sh", "content": check }));
     let view = room.run(&refs(&scripted(&room, "quick", script))).expect(0).json();
     let run = view["run"].as_str().unwrap();
-    room.git(&["config", "user.name", "Person"]);
-    room.git(&["config", "user.email", "person@localhost"]);
+    room.name_user();
 
     std::fs::write(&now, "").unwrap();
     let merge = room.command(&["merge", run]).stdout(std::process::Stdio::null()).spawn().unwrap();
     assert_eq!(std::fs::read_to_string(&arrived).unwrap(), "in\n");
-    if let Some(pid) = room.supervisor().and_then(rustix::process::Pid::from_raw) {
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    }
-    room.await_supervisor();
+    room.kill_supervisor();
     // Another run starts the next supervisor, which ends what the one before left.
     room.run(&refs(&scripted(&room, "quick", quick_script()))).expect(0);
     assert_eq!(marked(&room).len(), 2, "the gate's shell and its cat");

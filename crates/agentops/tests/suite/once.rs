@@ -72,8 +72,7 @@ fn r9_a_supervisor_that_was_taken_over_from_writes_nothing_and_ends() {
     drop(Ledger::open(&room.private("ledger.db").unwrap()).unwrap());
     let before = room.entries(&run);
     // Nobody waits at the pipe any more when the session is repeated.
-    std::fs::remove_file(room.root().join("hold")).unwrap();
-    std::fs::write(room.root().join("hold"), "").unwrap();
+    room.release("hold");
     hold.write_all(b"go on\n").unwrap();
     drop(hold);
     kill_process(first, Signal::CONT).unwrap();

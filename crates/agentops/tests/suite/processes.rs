@@ -202,7 +202,7 @@ fn p3_when_the_supervisor_is_killed_every_tree_ends_without_another_one() {
     std::fs::read(&pipe).unwrap();
     let tree = marked(&room);
     assert!(tree.len() >= 3, "{tree:?}");
-    kill_process(Pid::from_raw(room.supervisor().unwrap()).unwrap(), Signal::KILL).unwrap();
+    room.kill_supervisor();
     wait_all(tree);
     // The shell may have started `sleep` after the look at its tree. That ends as well.
     wait_all(marked(&room));

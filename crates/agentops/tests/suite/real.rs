@@ -333,8 +333,7 @@ fn survives_a_kill_of_the_supervisor(program: Program) {
         records.iter().any(|record| record.conversation.as_deref() == Some("Phase `implement`") && record.turn_index == 1)
     });
     assert!(waits, "{}", room.run(&["show", run]).stdout);
-    let pid = room.supervisor().and_then(rustix::process::Pid::from_raw).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    room.kill_supervisor();
     let view = room.run(&["resume", run, "--json"]).expect(0).json();
     let ends: Vec<Value> = sessions(&view, "implement").iter().map(|session| session["end"].clone()).collect();
     assert_eq!(ends, ["interrupted", "completed"], "{view:#}");

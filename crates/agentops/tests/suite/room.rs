@@ -225,6 +225,26 @@ impl Room {
         String::from_utf8_lossy(&out.stdout).trim_end().to_owned()
     }
 
+    /// Kills the supervisor, if one runs, and waits for its end.
+    pub fn kill_supervisor(&self) {
+        let Some(supervisor) = self.supervisor().and_then(ProcessId::of) else { return };
+        supervisor.kill().unwrap();
+        assert!(supervisor.wait_end(std::time::Duration::from_secs(60)), "a killed supervisor does not end");
+    }
+
+    /// Lets every later reader of the pipe with this name go on at once.
+    pub fn release(&self, name: &str) {
+        let path = self.root().join(name);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+
+    /// Gives the user a name, so that they may commit.
+    pub fn name_user(&self) {
+        self.git(&["config", "user.name", "Person"]);
+        self.git(&["config", "user.email", "person@localhost"]);
+    }
+
     /// The process of the supervisor, if one runs.
     pub fn supervisor(&self) -> Option<i32> {
         let status = self.run(&["status", "--json"]).expect(0).json();

@@ -3,7 +3,6 @@
 use agentops::error::{FAILED, NOT_NOW, TRUST_REQUIRED};
 use agentops_agents::process::ProcessId;
 
-use crate::bad_input::end_supervisor;
 use crate::namespace::shell_with_mounts;
 use crate::once::held;
 use crate::room::{Ran, Room, marked, quick_script, refs, scripted};
@@ -35,8 +34,7 @@ fn r9_a_repository_that_is_moved_during_a_run_goes_on_there() {
     std::fs::rename(room.repo(), room.root().join("moved")).unwrap();
     std::fs::create_dir(room.repo()).unwrap();
     // Nobody waits at the pipe any more when the session is repeated.
-    std::fs::remove_file(room.root().join("hold")).unwrap();
-    std::fs::write(room.root().join("hold"), "").unwrap();
+    room.release("hold");
 
     let status = room.run_at("moved", &["status", "--json"]).expect(0);
     assert_eq!(status.json()["runs"][0]["run"], run.as_str());
@@ -96,7 +94,7 @@ fn s2_a_copied_repository_has_no_runs_and_no_trust_of_the_other() {
 fn r11_doctor_names_a_state_without_its_repository_and_a_person_adopts_it() {
     let room = Room::new();
     let run = room.run(&refs(&scripted(&room, "quick", quick_script()))).expect(0).json()["run"].clone();
-    end_supervisor(&room);
+    room.kill_supervisor();
     let id = room.id();
     room.cp("repo", "restored");
     std::fs::rename(room.repo(), room.root().join("gone")).unwrap();
@@ -144,7 +142,7 @@ fn r5_status_show_and_doctor_name_a_full_state_disk_and_write_nothing() {
     let script = format!(
         "mount -t tmpfs -o size=16m none '{state}' || exit 74\n\
          AGENTOPS_CRASH_AT=30 '{agentops}' {words} --detach > /dev/null || exit 76\n\
-         while [ \"$('{agentops}' status --json | grep -c '\"supervisor\": null')\" = 0 ]; do :; done\n\
+         for lock in '{state}'/*/supervisor.lock; do flock --shared \"$lock\" true || exit 77; done\n\
          rm -f '{state}'/*/ledger.db-shm\n\
          cat /dev/zero > '{state}/ballast' 2> /dev/null\n\
          for command in status show doctor; do echo \"== $command\"; '{agentops}' $command 2>&1; echo \"code $?\"; done\n\

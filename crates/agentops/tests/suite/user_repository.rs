@@ -16,12 +16,6 @@ fn script_with(room: &Room, commands: &[&str]) -> Value {
     script
 }
 
-/// A person who may commit, before anything else happens.
-fn person(room: &Room) {
-    room.git(&["config", "user.name", "Person"]);
-    room.git(&["config", "user.email", "person@localhost"]);
-}
-
 /// A folder with a post-merge hook that leaves a trace.
 fn hooks(room: &Room, name: &str) -> String {
     use std::os::unix::fs::PermissionsExt;
@@ -50,7 +44,7 @@ fn type_in(room: &Room, command: &str) {
 #[test]
 fn p6_s13_what_an_agent_does_to_the_users_git_is_named_and_a_merge_asks_first() {
     let room = Room::new();
-    person(&room);
+    room.name_user();
     room.file("private.txt", "a secret of mine\n");
     room.git(&["add", "private.txt"]);
     room.git(&["stash", "push", "--quiet", "-m", "it's mine"]);
@@ -111,7 +105,7 @@ fn p6_s13_what_an_agent_does_to_the_users_git_is_named_and_a_merge_asks_first() 
 #[test]
 fn s13_hooks_of_the_start_run_as_ever_and_changed_ones_only_when_they_are_agreed_to() {
     let room = Room::new();
-    person(&room);
+    room.name_user();
     room.git(&["config", "core.hooksPath", &hooks(&room, "mine")]);
     let first = room.run(&refs(&scripted(&room, "quick", quick_script()))).expect(0).json();
     assert_eq!(first["repository"]["changes"], json!([]));
@@ -138,7 +132,7 @@ fn ran_file(room: &Room) -> String {
 #[test]
 fn s13_a_gate_of_the_merge_cannot_plant_a_hook_for_it() {
     let room = Room::new();
-    person(&room);
+    room.name_user();
     let hook = room.repo().join(".git/hooks/post-merge");
     let marker = room.root().join("now");
     let plant = format!(
@@ -161,7 +155,7 @@ fn s13_a_gate_of_the_merge_cannot_plant_a_hook_for_it() {
 #[test]
 fn s13_a_merge_asks_about_hooks_that_it_brings_into_a_folder_of_the_tree() {
     let room = Room::new();
-    person(&room);
+    room.name_user();
     room.git(&["config", "core.hooksPath", "tools/hooks"]);
     let mut script = quick_script();
     let write = json!({ "do": "write", "path": "tools/hooks/post-merge", "content": "#!/bin/sh\necho planted\n" });
@@ -174,7 +168,7 @@ fn s13_a_merge_asks_about_hooks_that_it_brings_into_a_folder_of_the_tree() {
 #[test]
 fn p6_a_checkout_that_an_agent_calls_bare_is_named_and_comes_back() {
     let room = Room::new();
-    person(&room);
+    room.name_user();
     let script = script_with(&room, &["git config core.bare true"]);
     let view = room.run(&refs(&scripted(&room, "quick", script))).expect(0).json();
     let run = view["run"].as_str().unwrap();
@@ -193,7 +187,7 @@ fn p6_a_checkout_that_an_agent_calls_bare_is_named_and_comes_back() {
 #[test]
 fn p6_what_changed_in_a_session_whose_supervisor_died_is_named_and_said_to_be_late() {
     let room = Room::new();
-    person(&room);
+    room.name_user();
     let pipe = room.pipe("reached");
     let mut script = quick_script();
     let line = format!("cd '{}' && git branch junk && echo here > '{}'", room.repo().display(), pipe.display());
@@ -203,9 +197,7 @@ fn p6_what_changed_in_a_session_whose_supervisor_died_is_named_and_said_to_be_la
     script.as_array_mut().unwrap().insert(0, first);
     let run = room.detach(&scripted(&room, "quick", script));
     assert_eq!(std::fs::read_to_string(&pipe).unwrap(), "here\n");
-    let supervisor = rustix::process::Pid::from_raw(room.supervisor().unwrap()).unwrap();
-    rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
-    room.await_supervisor();
+    room.kill_supervisor();
     let view = room.run(&["resume", &run, "--json"]).expect(0).json();
     let changes = &view["repository"]["changes"][0];
     assert_eq!(changes["during"], "session implement/implement/1", "{view:#}");
@@ -220,7 +212,7 @@ fn p6_what_changed_in_a_session_whose_supervisor_died_is_named_and_said_to_be_la
 #[test]
 fn s13_settings_of_the_users_own_file_are_compared_as_the_runs_shell_sees_them() {
     let mut room = Room::new();
-    person(&room);
+    room.name_user();
     let file = room.root().join("settings");
     std::fs::write(&file, "[alias]\n\tst = status\n").unwrap();
     // A supervisor that another shell started does not know this file.
