@@ -1,54 +1,138 @@
 //! What keeps an agent's work when its agent has exited.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+
 use agentops::error::NEEDS_DECISION;
-use serde_json::json;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 
 use crate::namespace::shell_with_mounts;
-use crate::room::{Ran, Room, close_out, scripted};
+use crate::room::{Ran, Room, close_out, refs, scripted};
 
-/// R2, R5: the repository's disk is full when the agent's work is to be kept. The agent is not run again for it: its effect
-/// outside happens once, the question names the disk, and when there is space `resume` repeats the checkpoint only.
-#[test]
-fn r5_a_full_disk_under_a_checkpoint_asks_a_person_and_runs_no_agent_again() {
-    let room = Room::new();
+/// A run whose agent does something, writes a file and leaves one line in the file `effects` outside its lane.
+fn run_that(room: &Room, does: &str) -> Vec<String> {
     let effect = json!({ "do": "run", "argv": ["sh", "-c", "echo \"$AGENTOPS_SESSION\" >> ../../../../../effects"] });
-    // There was enough space when the run started.
-    let large = "head -c 3000000 /dev/urandom > large.bin; cat /dev/zero > ../../../../../repo/.git/objects/filling || true";
-    let large = json!({ "do": "run", "argv": ["sh", "-c", large] });
-    let args = scripted(
-        &room,
+    let does = json!({ "do": "run", "argv": ["sh", "-c", does] });
+    scripted(
+        room,
         "quick",
         json!([
             { "when": "lane `implement`", "steps": [
                 { "do": "call", "usage": 20000 },
-                { "do": "write", "path": "done.txt", "content": "done\n" }, large, effect
+                { "do": "write", "path": "done.txt", "content": "done\n" }, does, effect
             ] },
             { "when": "lane `close-out`", "steps": [
                 { "do": "call", "usage": 9000 },
                 { "do": "out", "file": "close-out.json", "content": close_out("done.txt") }
             ] }
         ]),
-    );
-    let words = args.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
-    // Objects of the repository lie on a disk of their own.
+    )
+}
+
+/// The run asks about a lane's checkpoint, and the question says this.
+fn asks_about_the_checkpoint(asked: &Value, words: &str) {
+    assert_eq!(asked["decisions"][0]["kind"], "checkpoint-failed", "{asked}");
+    assert_eq!(asked["decisions"][0]["scope"], "lane");
+    let detail = asked["decisions"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains(words), "{detail}");
+}
+
+fn effects(room: &Room) -> usize {
+    std::fs::read_to_string(room.root().join("effects")).unwrap().lines().count()
+}
+
+/// Runs with the repository's objects on a disk of their own, which the agent makes unusable. `repair` makes it usable again,
+/// and the run goes on to its end.
+fn objects_cannot_be_written(breaks: &str, repair: &str, words: &str) {
+    let room = Room::new();
+    let args = run_that(&room, breaks);
+    let args = args.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
     let script = format!(
         "cp -a .git/objects ../objects-copy && mount -t tmpfs -o size=32m none .git/objects || exit 74\n\
-         cp -a ../objects-copy/. .git/objects/ || exit 74\n'{0}' {words}; code=$?\n\
-         rm .git/objects/filling; '{0}' resume --json > ../resumed || exit 76\n\
+         cp -a ../objects-copy/. .git/objects/ || exit 74\n'{0}' {args}; code=$?\n\
+         {repair} || exit 77; '{0}' resume --json > ../resumed || exit 76\n\
          git fsck --connectivity-only >&2 || exit 75; exit $code",
         env!("CARGO_BIN_EXE_agentops")
     );
     let Some(out) = shell_with_mounts(&room, &script) else { return };
     let ran = Ran::of(&out);
     assert_eq!(ran.code, i32::from(NEEDS_DECISION), "{ran:?}");
-    let asked = ran.json();
-    assert_eq!(asked["decisions"][0]["kind"], "checkpoint-failed");
-    assert_eq!(asked["decisions"][0]["scope"], "lane");
-    let detail = asked["decisions"][0]["detail"].as_str().unwrap();
-    assert!(detail.contains("No space left on device"), "{detail}");
-    let folder = room.root();
-    let resumed: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("resumed")).unwrap()).unwrap();
+    asks_about_the_checkpoint(&ran.json(), words);
+    let resumed: Value = serde_json::from_slice(&std::fs::read(room.root().join("resumed")).unwrap()).unwrap();
     assert_eq!(resumed["status"]["status"], "done");
-    let effects = std::fs::read_to_string(folder.join("effects")).unwrap();
-    assert_eq!(effects.lines().count(), 1, "{effects}");
+    assert_eq!(effects(&room), 1);
+}
+
+/// R2, R5: the repository's disk is full when the agent's work is to be kept. The agent is not run again for it: its effect
+/// outside happens once, the question names the disk, and when there is space `resume` repeats the checkpoint only.
+#[test]
+fn r5_a_full_disk_under_a_checkpoint_asks_a_person_and_runs_no_agent_again() {
+    // There was enough space when the run started.
+    let fill = "head -c 3000000 /dev/urandom > large.bin; cat /dev/zero > ../../../../../repo/.git/objects/filling || true";
+    objects_cannot_be_written(fill, "rm .git/objects/filling", "No space left on device");
+}
+
+#[test]
+fn r2_r5_a_read_only_disk_under_a_checkpoint_asks_a_person_and_runs_no_agent_again() {
+    let protect = "mount -o remount,ro ../../../../../repo/.git/objects";
+    objects_cannot_be_written(protect, "mount -o remount,rw .git/objects", "Read-only file system");
+}
+
+/// Puts a program before git that does this in place of `git check-attr`, as long as the file `broken` is there.
+fn break_check_attr(room: &mut Room, instead: &str) {
+    let path = std::env::var("PATH").unwrap();
+    let git = std::env::split_paths(&path).map(|folder| folder.join("git")).find(|git| git.is_file()).unwrap();
+    let folder = room.root().join("programs");
+    std::fs::create_dir(&folder).unwrap();
+    let broken = room.root().join("broken");
+    std::fs::write(&broken, "").unwrap();
+    let text = format!(
+        "#!/bin/sh\nfor arg; do if [ \"$arg\" = check-attr ] && [ -e {broken:?} ]; then {instead}; fi; done\n\
+         exec {git:?} \"$@\"\n"
+    );
+    std::fs::write(folder.join("git"), text).unwrap();
+    std::fs::set_permissions(folder.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    room.set("PATH", format!("{}:{path}", folder.display()));
+}
+
+fn ends_done_once_git_is_mended(room: &Room) {
+    std::fs::remove_file(room.root().join("broken")).unwrap();
+    let resumed = room.run(&["resume", "--json"]).expect(0).json();
+    assert_eq!(resumed["status"]["status"], "done");
+    assert_eq!(effects(room), 1);
+}
+
+#[test]
+fn r2_r5_a_check_attr_that_fails_asks_a_person_and_runs_no_agent_again() {
+    let mut room = Room::new();
+    break_check_attr(&mut room, "echo 'fatal: planted' >&2; exit 128");
+    let args = run_that(&room, "true");
+    let asked = room.run(&refs(&args)).expect(i32::from(NEEDS_DECISION)).json();
+    asks_about_the_checkpoint(&asked, "fatal: planted");
+    ends_done_once_git_is_mended(&room);
+}
+
+/// One that hangs is ended by its time limit. The test ends it before.
+#[test]
+fn r2_r5_a_check_attr_that_hangs_and_is_ended_runs_no_agent_again() {
+    let mut room = Room::new();
+    let pids = room.pipe("pids");
+    break_check_attr(&mut room, &format!("echo $$ > {pids:?}; exec sleep 1000"));
+    let args = run_that(&room, "true");
+    // Open at both ends, so that the pipe never ends.
+    let hanging = BufReader::new(File::options().read(true).write(true).open(&pids).unwrap());
+    let killer = std::thread::spawn(move || end_each(hanging));
+    let asked = room.run(&refs(&args)).expect(i32::from(NEEDS_DECISION)).json();
+    std::fs::write(&pids, "no more\n").unwrap();
+    assert!(killer.join().unwrap() > 0);
+    asks_about_the_checkpoint(&asked, "check-attr");
+    ends_done_once_git_is_mended(&room);
+}
+
+/// Kills each process of a list until it ends, and says how many there were.
+fn end_each(pids: BufReader<File>) -> usize {
+    let pids = pids.lines().map_while(|line| line.unwrap().parse().ok());
+    pids.map(|pid| kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap()).count()
 }
