@@ -1,7 +1,7 @@
 //! The blob store: texts that events name by hash. Redacted before the first write.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{Error, ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,12 @@ pub fn hash(bytes: &[u8]) -> BlobId {
     let digest = Sha256::digest(bytes);
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     hex.parse().unwrap_or_else(|_| unreachable!("64 hexadecimal digits are a blob id"))
+}
+
+/// Whether a blob is missing, or no longer what its name says. Reading it again gives the same.
+#[must_use]
+pub fn is_gone(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData)
 }
 
 impl Blobs {
@@ -64,7 +70,8 @@ impl Blobs {
         let clean = self.redactor.redact_bytes(bytes);
         let id = hash(&clean);
         let path = self.path(&id);
-        if path.exists() {
+        // One that is damaged is written again.
+        if self.get(&id).is_ok() {
             return Ok(id);
         }
         // Two threads may put the same text at the same moment: each writes a file of its own, and either rename will do.
@@ -89,13 +96,16 @@ impl Blobs {
     /// Reads a blob and checks that it is what its name says.
     ///
     /// # Errors
-    /// It is missing, unreadable or damaged.
+    /// It is missing, damaged or unreadable: see [`is_gone`].
     pub fn get(&self, id: &BlobId) -> std::io::Result<Vec<u8>> {
-        let bytes = std::fs::read(self.path(id))?;
-        if hash(&bytes) == *id {
-            Ok(bytes)
-        } else {
-            Err(std::io::Error::new(std::io::ErrorKind::InvalidData, format!("blob {id} is damaged")))
+        match std::fs::read(self.path(id)) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                Err(Error::new(ErrorKind::NotFound, format!("the text {id} is gone from the state folder")))
+            }
+            Ok(bytes) if hash(&bytes) != *id => {
+                Err(Error::new(ErrorKind::InvalidData, format!("the text {id} is damaged in the state folder")))
+            }
+            read => read,
         }
     }
 
@@ -127,6 +137,21 @@ impl Blobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r11_a_text_that_is_gone_or_damaged_is_named_and_comes_back_when_it_is_put_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path(), Redactor::new([])).unwrap();
+        let id = blobs.put_text("a text").unwrap();
+        std::fs::write(blobs.path(&id), "another").unwrap();
+        let damaged = blobs.get(&id).unwrap_err();
+        assert!(is_gone(&damaged) && damaged.to_string().contains("is damaged"), "{damaged}");
+        assert_eq!(blobs.put_text("a text").unwrap(), id);
+        assert_eq!(blobs.text(&id).unwrap(), "a text");
+        std::fs::remove_file(blobs.path(&id)).unwrap();
+        let gone = blobs.get(&id).unwrap_err();
+        assert!(is_gone(&gone) && gone.to_string().contains(id.as_str()), "{gone}");
+    }
 
     #[test]
     fn the_same_text_may_be_put_by_many_at_once() {

@@ -13,6 +13,8 @@ pub mod records;
 mod session;
 mod slot;
 mod stops;
+#[cfg(test)]
+mod test_context;
 pub mod user_repository;
 mod work;
 

@@ -11,6 +11,7 @@ use agentops_core::run::{Event, State};
 use agentops_core::workflow::{BundleRule, Writes};
 use agentops_text::tokens::text_tokens;
 
+use super::lost_text::Optional;
 use super::{Act, ActError, Ctx, oid};
 
 /// How the path of a source begins that a run made: no file of the repository is called so. Which run is in the run's record:
@@ -33,10 +34,12 @@ pub(super) fn phase(ctx: &Ctx, state: &State, phase: &Name) -> Act<Event> {
         return Err(ActError::Io(std::io::Error::other("no such phase")));
     };
     let (spec, run_phase) = (&state.created.workflow.phases[index], &state.phases[index]);
-    let (mut parts, mut sources) = (Vec::new(), Vec::new());
+    let (mut parts, mut sources, mut texts) = (Vec::new(), Vec::new(), Optional::new(&ctx.blobs));
     for lane in &run_phase.lanes {
         for (name, blob) in lane.artifacts.iter().filter(|(name, _)| *name != agentops_agents::driver::HANDOVER_FILE) {
-            let part = Part::of_bytes(format!("{name} of lane {}", lane.id.lane), ctx.blobs.get(blob)?);
+            let title = format!("{name} of lane {}", lane.id.lane);
+            let Some(bytes) = texts.bytes(Some(blob), &title)? else { continue };
+            let part = Part::of_bytes(title, bytes);
             let path = format!("{RUN_SOURCE}{}", part.name);
             sources.push(SourceRecord { path, kind: part.kind(), commit: None, hash: blob.to_string() });
             parts.push(part);
@@ -50,16 +53,22 @@ pub(super) fn phase(ctx: &Ctx, state: &State, phase: &Name) -> Act<Event> {
             parts.push(Part { name: "Change".into(), source: Source::Bytes(Kind::Diff, patch) });
         }
     }
-    let task = ctx.blobs.text(&state.created.task)?;
+    let task = texts.text(Some(&state.created.task), "the task of this run")?.unwrap_or_default();
     let made = fitted(&parts, &task, spec.bundle, ctx)?;
     let fidelity = made.fidelity();
     let whole = "`agentops show RUN --document NAME` and `--diff` have it whole";
-    let body = format!("{}{}", made.text, losses("Not in this bundle", &fidelity, whole));
-    let mut manifest = Manifest::new(&task, sources, &made, &body);
-    for earlier in state.phases[..index].iter().filter_map(|phase| phase.bundle.as_ref()?.manifest.as_ref()) {
-        let parent: Manifest = serde_json::from_slice(&ctx.blobs.get(earlier)?).map_err(std::io::Error::other)?;
-        manifest.parents.push(parent.id());
+    let mut parents = Vec::new();
+    for (earlier, of) in state.created.workflow.phases.iter().zip(&state.phases[..index]) {
+        let manifest = of.bundle.as_ref().and_then(|bundle| bundle.manifest.as_ref());
+        let what = format!("the manifest of phase {}", earlier.name);
+        let Some(json) = texts.bytes(manifest, &what)? else { continue };
+        let parent: Manifest = serde_json::from_slice(&json).map_err(std::io::Error::other)?;
+        parents.push(parent.id());
     }
+    let lost: String = texts.lost().iter().map(|lost| format!("\n({lost})\n")).collect();
+    let body = format!("{}{}{lost}", made.text, losses("Not in this bundle", &fidelity, whole));
+    let mut manifest = Manifest::new(&task, sources, &made, &body);
+    manifest.parents = parents;
     // What the phase's sessions held in their contexts, as their providers counted it: that is what nobody needs to read again.
     let contexts = run_phase.all_lanes().flat_map(|lane| &lane.sessions).map(|session| session.largest);
     let before = contexts.fold(0, u64::saturating_add);

@@ -3,34 +3,29 @@
 use agentops_core::id::{Commit, LaneId, Name};
 use agentops_core::laws::{self, LAWS, ReviewVerdict};
 use agentops_core::run::{Event, State, Verdict};
-use agentops_core::workflow::{Check, Gate};
+use agentops_core::workflow::{Check, Gate, Schema};
 
 use super::lane_program::{Inbox, LanePrograms};
+use super::lost_text::Optional;
 use super::{Act, Ctx, bundle, prompt, records, work};
 
 pub(super) fn check(ctx: &Ctx, state: &State, phase: &Name, gate: &Gate, judged: &Commit, inbox: Inbox<'_>) -> Act<Event> {
     match &gate.check {
         Check::Command { .. } => command(ctx, state, phase, gate, judged, inbox),
         Check::Artifact { file, headings, schema } => {
-            let mut wrong = Vec::new();
-            let mut lanes = Vec::new();
+            let (mut wrong, mut lanes) = (Vec::new(), Vec::new());
             let Some(of) = state.phases.get(state.current()) else {
                 return ended(ctx, phase, gate, Verdict::Passed, None, None, vec![]);
             };
             for lane in &of.lanes {
+                let mut texts = Optional::new(&ctx.blobs);
                 let problem = match lane.artifacts.get(file) {
                     None => Some(format!("`{file}` was not written")),
-                    Some(blob) => {
-                        let text = ctx.blobs.text(blob)?;
-                        let missing = laws::missing_headings(&text, headings);
-                        let form = schema.and_then(|schema| prompt::schema_error(schema, &text));
-                        match (text.trim().is_empty(), missing.is_empty(), form) {
-                            (true, ..) => Some(format!("`{file}` is empty")),
-                            (_, false, _) => Some(format!("`{file}` lacks the headings {}", missing.join(", "))),
-                            (.., Some(form)) => Some(format!("`{file}` has not the form that was asked for: {form}")),
-                            _ => None,
-                        }
-                    }
+                    Some(blob) => match texts.text(Some(blob), &format!("`{file}`"))? {
+                        // The lane writes it again; or its file is still there and is read again.
+                        None => texts.lost().pop(),
+                        Some(text) => problem_of(&text, file, headings, *schema),
+                    },
                 };
                 if let Some(problem) = problem {
                     wrong.push(format!("lane {}: {problem}", lane.id.lane));
@@ -45,6 +40,12 @@ pub(super) fn check(ctx: &Ctx, state: &State, phase: &Name, gate: &Gate, judged:
             let lanes = state.phases.get(state.current()).map(|phase| phase.lanes.as_slice()).unwrap_or_default();
             match lanes.iter().find_map(|lane| lane.artifacts.get(file)) {
                 Some(shown) => {
+                    let mut texts = Optional::new(&ctx.blobs);
+                    let is_there = texts.bytes(Some(shown), &format!("`{file}`"))?.is_some();
+                    if !is_there {
+                        // Nobody can read what they would approve, so the lane works again.
+                        return ended(ctx, phase, gate, Verdict::Refused, texts.lost().pop(), None, vec![]);
+                    }
                     Ok(Event::ApprovalAsked { phase: phase.clone(), gate: gate.name.clone(), shown: shown.clone() })
                 }
                 // Asking again would find the same, so the lane works again.
@@ -52,6 +53,18 @@ pub(super) fn check(ctx: &Ctx, state: &State, phase: &Name, gate: &Gate, judged:
             }
         }
         Check::Laws => laws_check(ctx, state, judged),
+    }
+}
+
+/// What is wrong with a document.
+fn problem_of(text: &str, file: &str, headings: &[String], schema: Option<Schema>) -> Option<String> {
+    let missing = laws::missing_headings(text, headings);
+    let form = schema.and_then(|schema| prompt::schema_error(schema, text));
+    match (text.trim().is_empty(), missing.is_empty(), form) {
+        (true, ..) => Some(format!("`{file}` is empty")),
+        (_, false, _) => Some(format!("`{file}` lacks the headings {}", missing.join(", "))),
+        (.., Some(form)) => Some(format!("`{file}` has not the form that was asked for: {form}")),
+        _ => None,
     }
 }
 
@@ -115,10 +128,8 @@ fn review(ctx: &Ctx, state: &State, phase: &Name, gate: &Gate) -> Act<Event> {
     let Some(blob) = lane.and_then(|lane| lane.artifacts.get("verdict.json")) else {
         return unusable("the reviewer wrote no verdict.json");
     };
-    let text = match ctx.blobs.text(blob) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return unusable("its verdict is gone from the state folder"),
-        text => text?,
-    };
+    let mut texts = Optional::new(&ctx.blobs);
+    let Some(text) = texts.text(Some(blob), "its verdict")? else { return unusable(&texts.lost().join(", ")) };
     match serde_json::from_str::<ReviewVerdict>(&text) {
         Err(e) => unusable(&format!("the verdict has not the form that was asked for: {e}")),
         Ok(verdict) if verdict.passed => ended(ctx, phase, gate, Verdict::Passed, None, Some(&text), vec![]),
@@ -133,12 +144,15 @@ fn review(ctx: &Ctx, state: &State, phase: &Name, gate: &Gate) -> Act<Event> {
 fn laws_check(ctx: &Ctx, state: &State, judged: &Commit) -> Act<Event> {
     let current = state.phases.get(state.current());
     let close_out = current.and_then(|phase| phase.lanes.first()).and_then(|lane| lane.artifacts.get("close-out.json"));
-    let text = close_out.map(|blob| ctx.blobs.text(blob)).transpose()?.unwrap_or_default();
-    let facts = records::facts(state, &ctx.blobs, work::changed_files(ctx, state, judged)?)?;
+    let mut texts = Optional::new(&ctx.blobs);
+    let text = texts.text(close_out, "close-out.json")?.unwrap_or_default();
+    let facts = records::facts(state, &mut texts, work::changed_files(ctx, state, judged)?)?;
+    let lost: String = texts.lost().iter().map(|lost| format!("- {lost}\n")).collect();
     let close_out = match serde_json::from_str(&text) {
         Ok(close_out) => close_out,
         Err(e) => {
-            return Ok(Event::LawsChecked { held: [false; 5], detail: Some(ctx.put(&format!("close-out.json: {e}"))?) });
+            let detail = ctx.put(&format!("close-out.json: {e}\n{lost}"))?;
+            return Ok(Event::LawsChecked { held: [false; 5], detail: Some(detail) });
         }
     };
     let verdicts = laws::check(&close_out, &facts);
@@ -149,7 +163,7 @@ fn laws_check(ctx: &Ctx, state: &State, judged: &Commit) -> Act<Event> {
         }
     }
     let held = [0, 1, 2, 3, 4].map(|index: usize| verdicts[index].is_ok());
-    let detail = if missing.is_empty() { None } else { Some(ctx.put(&missing)?) };
+    let detail = if missing.is_empty() { None } else { Some(ctx.put(&(missing + &lost))?) };
     Ok(Event::LawsChecked { held, detail })
 }
 

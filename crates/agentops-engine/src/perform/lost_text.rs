@@ -1,11 +1,11 @@
-//! Texts of a run that its sessions start from and that are gone from the blob store.
+//! Texts of a run that are gone from the blob store: each has a name, and the run goes on where it can.
 
-use std::io::{Error, ErrorKind, Result};
+use std::io::{Error, Result};
 
 use agentops_core::id::{BlobId, RunId, SessionId};
 use agentops_core::run::{PhaseState, SessionEnd, State};
 
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, is_gone};
 
 /// Reads a text without which a run cannot go on.
 ///
@@ -17,18 +17,13 @@ pub(super) fn required(blobs: &Blobs, id: &BlobId, what: &str, run: &RunId) -> R
             return e;
         }
         Error::other(format!(
-            "{what} is lost: its text {id} is gone from the state folder. This run cannot go on; bring the file back, or end the \
+            "{what} is lost: {e}. This run cannot go on; bring the file back, or end the \
              run with `agentops cancel {run}` and start it again"
         ))
     })
 }
 
-/// Missing, or no longer what its name says.
-pub(super) fn is_gone(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData)
-}
-
-/// Reads what an exited session left in the blob store. What is gone counts as absent, and is remembered.
+/// Reads texts that an action can do without. What is gone counts as absent, and is remembered.
 pub(super) struct Optional<'a> {
     blobs: &'a Blobs,
     lost: Vec<String>,
@@ -47,7 +42,7 @@ impl<'a> Optional<'a> {
         let Some(id) = id else { return Ok(None) };
         match self.blobs.get(id) {
             Err(e) if is_gone(&e) => {
-                self.lost.push(format!("{what} is lost: its text {id} is gone from the state folder"));
+                self.lost.push(format!("{what} is lost: {e}"));
                 Ok(None)
             }
             read => read.map(Some),
@@ -127,3 +122,6 @@ fn was_named(blobs: &Blobs, state: &State, session: &SessionId, id: &BlobId) -> 
         .filter_map(|session| blobs.text(session.detail.as_ref()?).ok())
         .any(|detail| detail.contains(id.as_str()))
 }
+
+#[cfg(test)]
+mod tests;

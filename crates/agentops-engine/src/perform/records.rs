@@ -10,6 +10,7 @@ use agentops_core::run::{Event, State, Verdict};
 use agentops_core::workflow::Check;
 use serde::Serialize;
 
+use super::lost_text::{self, Optional};
 use crate::blobs::Blobs;
 use crate::chosen::{By, Chosen};
 
@@ -22,8 +23,8 @@ pub const ATTRIBUTES: (&str, &str) = (
 /// What is true of the run, for the laws. `changed` are the files that differ between base and result.
 ///
 /// # Errors
-/// A blob cannot be read.
-pub fn facts(state: &State, blobs: &Blobs, changed: BTreeSet<String>) -> std::io::Result<Facts> {
+/// A blob cannot be read. The findings of one that is lost are none.
+pub(super) fn facts(state: &State, texts: &mut Optional<'_>, changed: BTreeSet<String>) -> std::io::Result<Facts> {
     let mut facts = Facts { changed_files: changed, rework: state.had_rework(), ..Facts::default() };
     facts.options_shown = !state.created.alternatives.is_empty();
     for phase in &state.created.workflow.phases {
@@ -37,7 +38,8 @@ pub fn facts(state: &State, blobs: &Blobs, changed: BTreeSet<String>) -> std::io
     for lane in state.phases.iter().flat_map(|phase| &phase.lanes) {
         for (name, blob) in &lane.artifacts {
             if name.ends_with(".md") {
-                facts.findings.extend(finding_ids(&blobs.text(blob)?));
+                let text = texts.text(Some(blob), &format!("{name} of lane {}", lane.id))?;
+                facts.findings.extend(finding_ids(&text.unwrap_or_default()));
             }
         }
     }
@@ -63,6 +65,9 @@ struct RunRecord<'a> {
     bundles: Vec<BundleRecord>,
     laws: Vec<&'static str>,
     enforcement: &'static str,
+    /// Texts that were gone from the state folder when this was written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<String>,
     /// What changed in the user's repository meanwhile, as numbers: names of branches, hooks and settings stay private.
     /// Absent: it was not recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +120,8 @@ pub fn files(state: &State, blobs: &Blobs) -> std::io::Result<Vec<(String, Vec<u
     let run = &state.created.run;
     let close_out = close_out(state, blobs)?;
     let date = date(state.created_at_ms);
-    let task = blobs.text(&state.created.task)?;
+    let mut texts = Optional::new(blobs);
+    let task = task(state, &mut texts)?;
     let title = task.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
     let mut files = vec![(ATTRIBUTES.0.to_owned(), ATTRIBUTES.1.into())];
     for (kind, insight) in [("learnings", &close_out.learning), ("improvements", &close_out.improvement)] {
@@ -145,7 +151,9 @@ pub fn files(state: &State, blobs: &Blobs) -> std::io::Result<Vec<(String, Vec<u
         let Some((bundle, manifest)) = bundle.bundle.as_ref().and_then(|of| Some((of, of.manifest.as_ref()?))) else {
             continue;
         };
-        let (json, body) = (blobs.get(manifest)?, blobs.get(&bundle.blob)?);
+        let json = texts.bytes(Some(manifest), &format!("the manifest of phase {}", phase.name))?;
+        let body = texts.bytes(Some(&bundle.blob), &format!("the bundle of phase {}", phase.name))?;
+        let (Some(json), Some(body)) = (json, body) else { continue };
         let parsed: Manifest = serde_json::from_slice(&json).map_err(std::io::Error::other)?;
         // A phase that hands nothing on has an empty bundle, which nobody needs in git.
         if !body.is_empty() {
@@ -157,10 +165,14 @@ pub fn files(state: &State, blobs: &Blobs) -> std::io::Result<Vec<(String, Vec<u
     }
     let routed = match &state.created.routed {
         // One that was redacted out of its form costs the record a line, not the run its end.
-        Some(blob) => serde_json::from_slice(&blobs.get(blob)?).ok().map(|chosen| RoutedRecord::of(&chosen)),
+        Some(blob) => texts
+            .bytes(Some(blob), "what the run was routed to")?
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .map(|chosen| RoutedRecord::of(&chosen)),
         None => None,
     };
-    let record = serde_json::to_vec_pretty(&record(state, &task, &kept, routed)).map_err(std::io::Error::other)?;
+    let record =
+        serde_json::to_vec_pretty(&record(state, &task, &kept, routed, texts.lost())).map_err(std::io::Error::other)?;
     files.push((format!(".agentops/runs/{run}.json"), [record, b"\n".to_vec()].concat()));
     Ok(files)
 }
@@ -173,7 +185,14 @@ pub fn close_out(state: &State, blobs: &Blobs) -> std::io::Result<CloseOut> {
     let lane = state.phases.last().and_then(|phase| phase.lanes.first());
     let blob = lane.and_then(|lane| lane.artifacts.get(agentops_core::workflow::raw::CLOSE_OUT_FILE));
     let blob = blob.ok_or_else(|| std::io::Error::other("the run has no close-out document"))?;
-    serde_json::from_slice(&blobs.get(blob)?).map_err(std::io::Error::other)
+    let text = lost_text::required(blobs, blob, "the close-out document", &state.created.run)?;
+    serde_json::from_str(&text).map_err(std::io::Error::other)
+}
+
+/// The task, or words that say that it is lost.
+pub(super) fn task(state: &State, texts: &mut Optional<'_>) -> std::io::Result<String> {
+    let task = texts.text(Some(&state.created.task), "the task of this run")?;
+    Ok(task.unwrap_or_else(|| "(the text of the task is lost)".to_owned()))
 }
 
 impl RoutedRecord {
@@ -195,6 +214,7 @@ fn record<'a>(
     task: &'a str,
     kept: &BTreeMap<Name, BundleId>,
     routed: Option<RoutedRecord>,
+    lost: Vec<String>,
 ) -> RunRecord<'a> {
     let sessions = state.sessions().map(|(lane, session)| {
         let agent = state.created.agents.get(&lane.agent);
@@ -250,6 +270,7 @@ fn record<'a>(
         bundles: bundles.collect(),
         laws: LAWS.iter().zip(state.laws.unwrap_or([false; 5])).filter(|(_, held)| *held).map(|(law, _)| *law).collect(),
         enforcement: "stopped",
+        lost,
         repository_changes: state.created.repository.as_ref().map(|_| {
             let changed = state.compared.iter().filter(|compared| compared.count > 0);
             changed.map(|compared| (compared.during.to_string(), compared.count)).collect()

@@ -20,7 +20,7 @@ use agentops_core::workflow::{Check, Writes};
 
 use super::flow::Flow;
 use super::gateway::{Opening, Way};
-use super::lost_text::{self, Replaceable};
+use super::lost_text::{self, Optional, Replaceable};
 use super::{
     Act, Ctx, EXIT_WAIT, Held, Incoming, chain, checkpoint_refs, oid, prompt, records, recv_until, slot, user_repository,
     work,
@@ -327,7 +327,9 @@ fn parts(ctx: &Ctx, job: &Job) -> Act<(prompt::Parts, Option<String>)> {
         parts.change = Some(String::from_utf8_lossy(&patch).into_owned());
     }
     if phase.gates.iter().any(|gate| gate.check == Check::Laws) {
-        let facts = records::facts(&job.state, &ctx.blobs, work::changed_files(ctx, &job.state, job.state.tip())?)?;
+        // What of them is lost, the check of the laws names.
+        let mut texts = Optional::new(&ctx.blobs);
+        let facts = records::facts(&job.state, &mut texts, work::changed_files(ctx, &job.state, job.state.tip())?)?;
         parts.record = Some(records::digest(&job.state, &facts));
     }
     Ok((parts, lost))

@@ -10,6 +10,7 @@ use agentops_git::lanes::{Recovered, Restored};
 use agentops_git::{Error as GitError, Expect, Lane, MergeResult, lanes};
 
 use super::lane_program::{Inbox, LanePrograms};
+use super::lost_text::Optional;
 use super::{Act, Ctx, chain, checkpoint_refs, commit, oid, records, user_repository};
 use crate::crash::boundary;
 use crate::ports::PortRange;
@@ -241,7 +242,7 @@ pub(super) fn changed_files(ctx: &Ctx, state: &State, result: &Commit) -> Act<BT
 
 pub(super) fn record(ctx: &Ctx, state: &State, onto: &Commit) -> Act<Event> {
     let files: Vec<(String, Vec<u8>)> = records::files(state, &ctx.blobs)?;
-    let task = ctx.blobs.text(&state.created.task)?;
+    let task = records::task(state, &mut Optional::new(&ctx.blobs))?;
     // The state's last event is the one that made this action due, so a repetition carries the same time.
     let at = state.phases.last().and_then(|phase| phase.ended_at_ms).unwrap_or(state.created_at_ms) / 1000;
     let message = records::message(state, &task);

@@ -81,7 +81,9 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
             .hint("run the command again: it tests what is there then"));
     }
     merge_trust::programs_are_still(context, &programs, &state)?;
-    let title = agentops_engine::view::title(&context.texts().text(&state.created.task)?);
+    // The merge is tested: a lost text must not keep it from being made.
+    let task = context.texts().text(&state.created.task).unwrap_or_else(|e| format!("({e})"));
+    let title = agentops_engine::view::title(&task);
     let message = format!("Merge {branch}: {title}\n\nAgentOps-Run: {run}\n");
     let commit = match context.repo.merge_into_checkout(&branch, &message)? {
         UserMerge::Merged { commit } => commit,

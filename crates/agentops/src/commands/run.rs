@@ -164,7 +164,14 @@ pub fn attend(context: &Context, run: &RunId, printer: &Printer) -> Result<u8, C
         if !printer.live {
             return Ok(super::report(&rest.view, printer));
         }
-        printer.note(&format!("\n{}\n", agentops_safe::inert(&blobs.text(shown)?)));
+        let text = match blobs.text(shown) {
+            Ok(text) => text,
+            Err(e) => {
+                printer.note(&format!("note: what waits for your approval cannot be read: {e}"));
+                return Ok(super::report(&rest.view, printer));
+            }
+        };
+        printer.note(&format!("\n{}\n", agentops_safe::inert(&text)));
         let question = format!("Approve the result of {phase}? [y]es, [n]ot now, or words that say what must change:");
         let request = match super::ask(&question)?.as_deref() {
             Some("y" | "Y" | "yes") => Request::Approve { run: run.clone(), shown: shown.clone() },

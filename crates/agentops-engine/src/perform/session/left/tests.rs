@@ -1,20 +1,11 @@
 //! Checkpoints of real lanes whose texts, environment or disk are gone.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::channel;
-
-use agentops_core::run::{Created, Event};
-use agentops_git::Repo;
 
 use super::*;
-use crate::blobs::Blobs;
-use crate::environment::{Environments, LentEnvironment};
+use crate::environment::LentEnvironment;
 use crate::fixture;
-use crate::paths::Home;
-use crate::ports::Ports;
-use crate::slots::Slots;
-use crate::world::SystemClock;
+use crate::perform::test_context;
 
 const DOCUMENT: &str = "plan.md";
 const SECRET: &str = "the-secret-of-this-run";
@@ -29,21 +20,9 @@ struct Room {
 
 impl Room {
     fn new(exit: SessionExit) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().canonicalize().unwrap();
-        std::fs::create_dir(root.join("repo")).unwrap();
-        let files: [(&str, &[u8]); 1] = [(".gitattributes", b"*.raw filter=nobody\n")];
-        let repo = agentops_git::begin(&root.join("repo"), &files, "one\n").unwrap();
-        let home = Home { config: root.join("config"), state: root.join("state") };
-        let paths = home.repository(repo.id());
-        paths.make().unwrap();
-        let blobs = Blobs::open(&paths.blobs(), agentops_safe::Redactor::new([])).unwrap();
-        let parent: Commit = repo.head().unwrap().commit.as_str().parse().unwrap();
-        let created = fixture::created(1, &fixture::workflow(), blobs.put_text("a task").unwrap());
-        let created = Created { base: parent.clone(), ..created };
-        let (run, session) = (created.run.clone(), "implement/one/1".parse::<SessionId>().unwrap());
-        let state = State::first(&Event::Created(Box::new(created)), 1).unwrap();
-        let ctx = context(repo, paths, blobs);
+        let (folder, ctx, state) = test_context::new();
+        let (run, session) = (state.created.run.clone(), "implement/one/1".parse::<SessionId>().unwrap());
+        let parent = state.created.base.clone();
         let made = work::make_lane(&ctx, &state, &session.lane, &parent).unwrap();
         let lane = made.path().to_owned();
         let job = Checkpoint { run, state, session, writes: Writes::Files, parent, exit };
@@ -85,25 +64,6 @@ struct Ended {
     artifacts: usize,
     hand_over: bool,
     unseen: u32,
-}
-
-fn context(repo: Repo, paths: crate::paths::Paths, blobs: Blobs) -> Ctx {
-    Ctx {
-        repo,
-        clock: SystemClock::default(),
-        exe: "/nowhere/agentops".into(),
-        env: Arc::default(),
-        environments: Arc::new(Environments::default()),
-        tell: channel().0,
-        gateways: Arc::default(),
-        slots: Slots::new(paths.slots(), 1),
-        slot: None,
-        ports: Ports::new(paths.ports()),
-        stops: Default::default(),
-        merge: None,
-        blobs,
-        paths,
-    }
 }
 
 fn exit(end: SessionEnd, text: Option<&BlobId>) -> SessionExit {
