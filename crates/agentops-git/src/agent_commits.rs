@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::lane_repository;
 use crate::lanes::{Lane, LaneForm};
 use crate::names;
+use crate::objects::look_up;
 use crate::oid::Oid;
 use crate::plain::write_whole;
 use crate::plain_file;
@@ -116,8 +117,7 @@ impl Lane {
         // A commit that cannot be read says nothing: the files count.
         let out = call.args(["--end-of-options", self.base().as_str(), head.as_str()]).long().output()?;
         let whole = out.code == Some(0);
-        let paths = out.stdout.split(|b| *b == 0).filter(|path| whole && !path.is_empty());
-        Ok(paths.map(names::path).collect())
+        Ok(names::paths(&out.stdout).filter(|_| whole).collect())
     }
 
     /// Imports the commits of the agent that neither this checkpoint nor your repository has, each under a ref below
@@ -222,21 +222,18 @@ impl Lane {
 
     /// The commits that the agent's refs lead to, each once.
     fn tips(&self, agent: &AgentRefs) -> Result<Vec<Tip>> {
-        let asked: String = agent.refs.iter().map(|(_, oid)| format!("{oid}^{{commit}}\n{oid}^{{tree}}\n")).collect();
-        let call = self.read_both()?.args(["cat-file", "--batch-check=%(objectname) %(objecttype)"]);
-        let out = call.stdin(asked.into_bytes()).long().ok()?;
-        let text = String::from_utf8_lossy(&out);
-        let lines: Vec<&str> = text.lines().collect();
-        let (pairs, _) = lines.as_chunks::<2>();
+        let asked = agent.refs.iter().flat_map(|(_, oid)| [format!("{oid}^{{}}"), format!("{oid}^{{tree}}")]);
+        let found = look_up(self.read_both()?.long(), asked)?;
+        let (pairs, _) = found.as_chunks::<2>();
         let (mut tips, mut seen) = (Vec::new(), HashSet::new());
         for ((name, oid), [commit, tree]) in agent.refs.iter().zip(pairs) {
-            let (commit, exists) = match commit.split_once(' ') {
-                Some((commit, "commit")) => (commit.parse()?, true),
-                // A tree or a blob that somebody tagged is no commit; one that is gone is named.
-                _ if commit.ends_with(" missing") => (oid.clone(), false),
-                _ => continue,
-            };
-            let tree = tree.strip_suffix(" tree").and_then(|tree| tree.parse().ok());
+            // A file or a folder that somebody tagged is no commit.
+            if commit.as_ref().is_some_and(|object| object.kind != "commit") {
+                continue;
+            }
+            let exists = commit.is_some();
+            let commit = commit.as_ref().map_or(oid, |commit| &commit.oid).clone();
+            let tree = tree.as_ref().map(|tree| tree.oid.clone());
             if seen.insert(commit.clone()) {
                 tips.push(Tip { name: name.clone(), commit, tree, exists });
             }

@@ -156,7 +156,7 @@ impl Lane {
                 count => hash.update(&buffer[..count]),
             }
         }
-        Some((meta.len(), hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+        Some((meta.len(), names::hex(&hash.finalize())))
     }
 
     /// Whether what set-up brought was recorded.
@@ -185,8 +185,7 @@ impl Lane {
     fn ignored(&self) -> Result<HashSet<PathBuf>> {
         let call = self.plain_on(&self.index())?.args(["ls-files", "-z", "-o", "-i", "--directory", "--exclude-standard"]);
         let out = call.long().ok()?;
-        let paths = out.split(|b| *b == 0).filter(|path| !path.is_empty());
-        let paths = paths.map(|path| names::path(path.strip_suffix(b"/").unwrap_or(path)));
+        let paths = names::rows(&out).map(|path| names::path(path.strip_suffix(b"/").unwrap_or(path)));
         Ok(paths.filter(|path| !path.starts_with(OUT_DIR)).take(IGNORED_MAX).collect())
     }
 
@@ -219,7 +218,7 @@ impl Lane {
         };
         let new = self.record().join("baseline.index.new");
         let _only_a_shortcut = copy_index(&index, &new).and_then(|()| fs::rename(&new, self.baseline_index()));
-        Ok(Some(out.split(|b| *b == 0).filter(|path| !path.is_empty()).map(names::path).collect()))
+        Ok(Some(names::paths(&out).collect()))
     }
 
     /// What to do about each differing path that set-up may have brought.
@@ -333,7 +332,7 @@ impl Lane {
 
     fn filtered_paths(&self) -> Result<Vec<PathBuf>> {
         let bytes = plain_file::read_if_there(&self.record().join("filtered"), LIST_BYTES_MAX)?.unwrap_or_default();
-        Ok(bytes.split(|b| *b == 0).filter(|path| !path.is_empty()).map(names::path).collect())
+        Ok(names::paths(&bytes).collect())
     }
 }
 
@@ -405,7 +404,7 @@ impl Baseline {
 
     fn decode(bytes: &[u8]) -> Self {
         let mut baseline = Self::default();
-        for row in bytes.split(|b| *b == 0) {
+        for row in names::rows(bytes) {
             let Some((tag, rest)) = row.split_first_chunk::<2>() else { continue };
             let path = names::path(rest);
             match tag {

@@ -112,7 +112,7 @@ impl Repo {
         let [command, options @ ..] = ARGS;
         let call = self.plain()?.args([command, "-z", "--name-only"]).args(options).args([a.as_str(), b.as_str()]);
         let out = call.long().ok()?;
-        Ok(out.split(|b| *b == 0).filter(|path| !path.is_empty()).map(names::path).collect())
+        Ok(names::paths(&out).collect())
     }
 
     /// Makes a call that reads attributes as they are in `tree`, in bounded time however deep these paths are.
@@ -137,7 +137,7 @@ impl Repo {
 /// First come rows of `:old new oid oid S\0path\0`, then rows of `added\tremoved\tpath\0` in the same order.
 fn parse(out: &[u8]) -> Option<DiffStat> {
     let mut files = Vec::new();
-    let mut fields = out.split(|b| *b == 0).filter(|f| !f.is_empty());
+    let mut fields = names::rows(out);
     let mut counted = 0;
     while let Some(field) = fields.next() {
         if field.first() == Some(&b':') && counted == 0 {

@@ -34,7 +34,7 @@ impl Repo {
         }
         let out = call.args([ours.as_str(), theirs.as_str()]).long().ok_or_code(&[1]);
         let out = out.map_err(|e| self.explain_missing(Need::Merge(ours, theirs), e))?;
-        let mut fields = out.stdout.split(|b| *b == 0).filter(|f| !f.is_empty());
+        let mut fields = names::rows(&out.stdout);
         let tree = fields.next().ok_or_else(|| Error::Unexpected { what: "merge-tree".to_owned() })?;
         if out.code == Some(0) {
             return Ok(MergeResult::Clean { tree: Oid::parse(tree, "merge-tree")? });

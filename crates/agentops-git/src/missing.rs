@@ -15,6 +15,7 @@ use crate::address;
 use crate::diff::Status;
 use crate::error::{Error, Result};
 use crate::names;
+use crate::objects::look_up;
 use crate::oid::Oid;
 use crate::repo::Repo;
 
@@ -176,13 +177,9 @@ impl Repo {
 
     /// Those of these objects that are not there.
     fn missing_of(&self, oids: &BTreeSet<String>) -> Result<Vec<String>> {
-        if oids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let asked = oids.iter().map(|oid| format!("{oid}\n")).collect::<String>();
-        let out = self.plain()?.args(["cat-file", "--batch-check"]).stdin(asked.into_bytes()).long().ok()?;
-        let text = String::from_utf8_lossy(&out);
-        Ok(text.lines().filter_map(|line| line.strip_suffix(" missing")).map(str::to_owned).collect())
+        let found = look_up(self.plain()?.long(), oids.iter())?;
+        let missing = oids.iter().zip(found).filter(|(_, object)| object.is_none());
+        Ok(missing.map(|(oid, _)| oid.clone()).collect())
     }
 
     fn merge_bases(&self, a: &Oid, b: &Oid) -> Result<Vec<Oid>> {

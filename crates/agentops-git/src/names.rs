@@ -62,6 +62,16 @@ pub(crate) fn path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()))
 }
 
+/// The parts of a list whose parts end with NUL.
+pub(crate) fn rows(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|byte| *byte == 0).filter(|row| !row.is_empty())
+}
+
+/// Paths as git lists them with `-z`.
+pub(crate) fn paths(list: &[u8]) -> impl Iterator<Item = PathBuf> {
+    rows(list).map(path)
+}
+
 /// Bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

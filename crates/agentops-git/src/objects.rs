@@ -1,6 +1,7 @@
 //! Reading and writing objects with no checkout touched. Written objects are on disk when their name is returned.
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -77,7 +78,7 @@ impl Repo {
         }
         let out = call.ok()?;
         let unexpected = || Error::Unexpected { what: "ls-tree".to_owned() };
-        let entries = out.split(|b| *b == 0).filter(|row| !row.is_empty()).map(|row| {
+        let entries = names::rows(&out).map(|row| {
             let tab = row.iter().position(|b| *b == b'\t').ok_or_else(unexpected)?;
             let head = String::from_utf8_lossy(&row[..tab]);
             let mut words = head.split(' ');
@@ -94,13 +95,9 @@ impl Repo {
     /// Git fails, or a folder of the commit is not there.
     pub fn file_sizes(&self, commit: &Oid) -> Result<Option<Vec<u64>>> {
         let files = self.list_tree(commit, None)?;
-        let asked: String =
-            files.iter().filter(|file| file.mode != 0o160_000).map(|file| format!("{}\n", file.oid)).collect();
-        if asked.is_empty() {
-            return Ok(Some(Vec::new()));
-        }
-        let out = self.plain()?.args(["cat-file", "--batch-check=%(objectsize)"]).stdin(asked.into_bytes()).long().ok()?;
-        Ok(String::from_utf8_lossy(&out).lines().map(|line| line.parse().ok()).collect())
+        let blobs = files.iter().filter(|file| file.mode != 0o160_000).map(|file| &file.oid);
+        let found = look_up(self.plain()?.long(), blobs)?;
+        Ok(found.into_iter().map(|object| object.map(|object| object.size)).collect())
     }
 
     /// The newest commit, from `commit` back, that changed anything but what AgentOps itself keeps in the repository.
@@ -116,18 +113,13 @@ impl Repo {
     /// The names at the root of a commit.
     fn top_level(&self, commit: &Oid) -> Result<Vec<PathBuf>> {
         let out = self.plain()?.args(["ls-tree", "-z", "--name-only", "--full-tree", commit.as_str()]).ok()?;
-        Ok(out.split(|b| *b == 0).filter(|name| !name.is_empty()).map(names::path).collect())
+        Ok(names::paths(&out).collect())
     }
 
     /// The kinds of objects, in their order; none for one that is not there.
     pub(crate) fn kinds<'a>(&self, oids: impl Iterator<Item = &'a Oid>) -> Result<Vec<Option<String>>> {
-        let asked: String = oids.map(|oid| format!("{oid}\n")).collect();
-        if asked.is_empty() {
-            return Ok(Vec::new());
-        }
-        let out = self.plain()?.args(["cat-file", "--batch-check=%(objecttype)"]).stdin(asked.into_bytes()).ok()?;
-        let text = String::from_utf8_lossy(&out);
-        Ok(text.lines().map(|line| Some(line.to_owned()).filter(|line| !line.ends_with(" missing"))).collect())
+        let found = look_up(self.plain()?, oids)?;
+        Ok(found.into_iter().map(|object| object.map(|object| object.kind)).collect())
     }
 
     /// The tree of a commit.
@@ -231,7 +223,7 @@ pub(crate) struct Listed {
 /// Reads what `ls-tree -r -z -l` printed.
 pub(crate) fn listed(out: &[u8]) -> Result<Vec<Listed>> {
     let unexpected = || Error::Unexpected { what: "ls-tree".to_owned() };
-    let entries = out.split(|b| *b == 0).filter(|row| !row.is_empty()).map(|row| {
+    let entries = names::rows(out).map(|row| {
         let tab = row.iter().position(|b| *b == b'\t').ok_or_else(unexpected)?;
         let head = String::from_utf8_lossy(&row[..tab]).into_owned();
         let words: Vec<&str> = head.split_whitespace().collect();
@@ -240,6 +232,36 @@ pub(crate) fn listed(out: &[u8]) -> Result<Vec<Listed>> {
         Ok(Listed { path: names::path(&row[tab + 1..]), plain, oid: oid.parse()?, size: size.parse().unwrap_or(0) })
     });
     entries.collect()
+}
+
+/// An object as `cat-file --batch-check` describes it.
+pub(crate) struct ObjectInfo {
+    pub oid: Oid,
+    pub kind: String,
+    pub size: u64,
+}
+
+/// What git knows of objects, in their order; none for one that is not there. `call` is one in their repository.
+pub(crate) fn look_up<T: Display>(call: Call, objects: impl Iterator<Item = T>) -> Result<Vec<Option<ObjectInfo>>> {
+    let asked: String = objects.map(|object| format!("{object}\n")).collect();
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let out = call.args(["cat-file", "--batch-check"]).stdin(asked.into_bytes()).ok()?;
+    let unexpected = || Error::Unexpected { what: "cat-file".to_owned() };
+    let text = String::from_utf8_lossy(&out);
+    let described = text.lines().map(|line| {
+        if line.ends_with(" missing") {
+            return Ok(None);
+        }
+        let mut words = line.split(' ');
+        let (Some(oid), Some(kind), Some(size)) = (words.next(), words.next(), words.next()) else {
+            return Err(unexpected());
+        };
+        let size = size.parse().map_err(|_| unexpected())?;
+        Ok(Some(ObjectInfo { oid: oid.parse()?, kind: kind.to_owned(), size }))
+    });
+    described.collect()
 }
 
 /// Reads blobs of known sizes in one start of git; `call` is one in their repository. One that is not there, as in a partial

@@ -96,7 +96,7 @@ impl Repo {
             let (oid, bytes, rewritten_in) = (chosen.file.oid, chosen.bytes, chosen.rewritten_in);
             records.files.push(RecordFile { clone, own, oid, bytes, rewritten_in });
         }
-        records.key = key.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        records.key = names::hex(&key.finalize());
         Ok(records)
     }
 

@@ -83,7 +83,7 @@ impl Repo {
         let index = self.git_dir().join("index");
         let call = self.plain_on(self.work_tree(), &index)?;
         let out = call.args(["ls-files", "--unmerged", "-z"]).ok()?;
-        let tabs = out.split(|b| *b == 0).filter_map(|row| row.splitn(2, |b| *b == b'\t').nth(1));
+        let tabs = names::rows(&out).filter_map(|row| row.splitn(2, |b| *b == b'\t').nth(1));
         let mut paths: Vec<_> = tabs.map(names::path).collect();
         paths.dedup();
         Ok(paths)

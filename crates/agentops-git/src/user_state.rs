@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::oid::Oid;
+use crate::names;
+use crate::objects::look_up;
 use crate::repo::Repo;
 
 pub use compare::Difference;
@@ -147,19 +148,14 @@ impl Repo {
     /// Keeps objects of lost refs and stash entries from being collected, by refs of ours below the run's name. Those that
     /// are gone already are left out of what is returned.
     pub(crate) fn keep_objects(&self, run: &str, oids: &BTreeSet<String>) -> Result<BTreeSet<String>> {
-        if oids.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let asked = oids.iter().map(|oid| format!("{oid}\n")).collect::<String>();
-        let out = self.guarded().args(["cat-file", "--batch-check"]).stdin(asked.into_bytes()).ok()?;
-        let text = String::from_utf8_lossy(&out);
-        let there = text.lines().filter(|line| !line.ends_with(" missing")).filter_map(|line| line.split(' ').next());
-        let there: BTreeSet<String> = there.map(str::to_owned).collect();
+        let found = look_up(self.guarded(), oids.iter())?;
+        let mut there = BTreeSet::new();
         let mut commands = String::new();
-        for oid in &there {
+        for oid in found.into_iter().flatten().map(|object| object.oid) {
             let name = format!("{KEPT}{run}/{oid}");
-            crate::names::check_our_ref(&name)?;
-            commands.push_str(&format!("update {name} {}\n", oid.parse::<Oid>()?));
+            names::check_our_ref(&name)?;
+            commands.push_str(&format!("update {name} {oid}\n"));
+            there.insert(oid.to_string());
         }
         if !commands.is_empty() {
             self.guarded().args(["update-ref", "--no-deref", "--stdin"]).stdin(commands.into_bytes()).ok()?;
@@ -192,5 +188,5 @@ pub(crate) fn settings_of(repo: &Repo) -> Result<std::result::Result<Vec<KnownSe
 }
 
 fn hash(bytes: &[u8]) -> String {
-    crate::names::hex(&Sha256::digest(bytes))
+    names::hex(&Sha256::digest(bytes))
 }

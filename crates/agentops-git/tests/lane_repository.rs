@@ -268,6 +268,7 @@ fn p6_no_commit_of_many_is_lost_beside_broken_ones() {
     for number in 0..60 {
         make(&format!("many-{number:02}"), lane.base().as_str());
     }
+    room.git(&at, &["tag", "-a", "-m", "x", "a-file", "HEAD:other"]);
     // History is missing below one of them, and your repository has a ref whose commit is gone.
     let gone = make("gone", lane.base().as_str());
     make("below", gone.as_str());
@@ -278,6 +279,7 @@ fn p6_no_commit_of_many_is_lost_beside_broken_ones() {
 
     let salvaged = lane.salvage("refs/agentops/salvage/r/one", lane.base()).unwrap();
     let named: Vec<_> = salvaged.iter().map(|commit| commit.name.as_str()).collect();
+    assert_eq!(named.len(), 61);
     assert_eq!(named.iter().filter(|name| name.contains("/many-")).count(), 60, "{named:?}");
     assert!(salvaged.iter().all(|commit| commit.name.ends_with(&commit.subject) && !commit.subject.is_empty()));
     // What is beyond the bound is named, and so is the one that cannot be read.

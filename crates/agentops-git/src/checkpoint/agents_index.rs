@@ -81,13 +81,13 @@ impl AgentsIndex<'_> {
     /// Paths that it has and a commit does not.
     fn added(&self, commit: &Oid) -> Result<Vec<PathBuf>> {
         let args = ["diff-index", "--cached", "-z", "--name-only", "--diff-filter=A", "--no-renames", commit.as_str()];
-        Ok(self.read(&args)?.split(|b| *b == 0).filter(|path| !path.is_empty()).map(names::path).collect())
+        Ok(names::paths(&self.read(&args)?).collect())
     }
 
     /// Files that are not in the work tree because a sparse checkout leaves them out, and folders of such files.
     fn hidden(&self) -> Result<HashSet<PathBuf>> {
         let out = self.read(&["ls-files", "-z", "-t", "--sparse"])?;
-        let hidden = out.split(|b| *b == 0).filter_map(|row| row.strip_prefix(b"S "));
+        let hidden = names::rows(&out).filter_map(|row| row.strip_prefix(b"S "));
         Ok(hidden.map(|path| names::path(path.strip_suffix(b"/").unwrap_or(path))).collect())
     }
 

@@ -87,7 +87,7 @@ impl Lane {
     fn rows(&self, index: &Path) -> Result<(Vec<Row>, Vec<PathBuf>)> {
         let call = self.plain_on(index)?.args(["ls-files", "-z", "-t", "-o", "-m", "-d", "--exclude-standard"]);
         let out = call.arg(format!("--exclude=/{OUT_DIR}")).long().ok_or_code(&[])?;
-        let rows = out.stdout.split(|b| *b == 0).filter_map(|row| {
+        let rows = names::rows(&out.stdout).filter_map(|row| {
             let path = row.get(2..).filter(|path| !path.is_empty())?;
             // What was committed there by hand is not ours to follow either.
             (!is_result(path)).then(|| Row { tracked: row[0] != b'?', path: names::path(path) })
@@ -126,7 +126,7 @@ impl Lane {
         let call = self.repo.plain()?.args(["ls-tree", "-r", "-d", "-z", "--full-tree", tree.as_str()]);
         let out = call.long().ok()?;
         // `040000 tree <oid>\t<path>`; a submodule is listed too, with another mode.
-        let of_tree = out.split(|b| *b == 0).filter(|row| row.starts_with(b"040000 ")).filter_map(|row| {
+        let of_tree = names::rows(&out).filter(|row| row.starts_with(b"040000 ")).filter_map(|row| {
             let tab = row.iter().position(|b| *b == b'\t')?;
             Some(names::path(&row[tab + 1..]))
         });
