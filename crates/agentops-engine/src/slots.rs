@@ -4,23 +4,32 @@
 //! slots out. The kernel can: it drops a lock with its process. The supervisor holds a slot's lock, and the keeper of what
 //! runs holds it too: when the supervisor dies, the slot is free once the tree is gone.
 //!
-//! Within a supervisor slots are granted in the order in which they were asked for. Between supervisors the `turn` lock
-//! decides: only its holder looks for a free slot, and it gives the lock away after each slot that it took. Linux queues
-//! those who wait for such a lock, so supervisors take turns. That order is the kernel's habit, not its promise.
+//! Within a supervisor slots are granted in the order in which they were asked for. Between supervisors [`line`] decides: the
+//! supervisor whose place is the oldest takes the next free slot and then the last place, so supervisors take turns. One that
+//! leaves a free slot to nobody for [`PATIENCE`] is passed over.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Seek, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FlockOperation, flock, inotify};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, inotify};
+
+use line::Place;
+
+mod line;
 
 /// The kernel reports that a file was closed just before it drops the file's lock, and only for file systems of this
-/// machine. So the holder of the turn also looks again after this time.
+/// machine. So whoever has the first place also looks again after this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long the first place is respected while its supervisor takes no slot. Then the others look for a free one too: that
+/// supervisor may be stopped.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The most slots that the settings allow.
 pub const SLOTS_MAX: u16 = 1024;
@@ -42,6 +51,7 @@ pub struct Slots(Arc<Shared>);
 struct Shared {
     folder: PathBuf,
     count: u16,
+    patience: Duration,
     queue: Mutex<Queue>,
 }
 
@@ -63,8 +73,11 @@ struct Waiting {
 /// A slot that is held. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Slot {
-    file: File,
+    lock: File,
     path: PathBuf,
+    /// Open for writing, for the note and for its closing: that wakes those who wait.
+    #[expect(dead_code, reason = "closed with the slot, not read")]
+    note: Option<File>,
 }
 
 impl Slot {
@@ -78,7 +91,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         // The lock is dropped before the file is closed: closing wakes the next one that waits, and it must find the slot free.
-        let _closing_does_it_too = flock(&self.file, FlockOperation::Unlock);
+        let _closing_does_it_too = flock(&self.lock, FlockOperation::Unlock);
     }
 }
 
@@ -107,8 +120,12 @@ impl Slots {
     /// The slots whose lock files lie in this folder. It is made when the first slot is asked for.
     #[must_use]
     pub fn new(folder: PathBuf, count: u16) -> Self {
+        Self::with_patience(folder, count, PATIENCE)
+    }
+
+    fn with_patience(folder: PathBuf, count: u16, patience: Duration) -> Self {
         let queue = Mutex::new(Queue::default());
-        Self(Arc::new(Shared { folder, count: count.clamp(1, SLOTS_MAX), queue }))
+        Self(Arc::new(Shared { folder, count: count.clamp(1, SLOTS_MAX), patience, queue }))
     }
 
     /// Asks for a slot. `holder` is written into the lock file for a person who looks. `grant` is called from another thread
@@ -117,10 +134,11 @@ impl Slots {
     /// # Errors
     /// The lock files cannot be made.
     pub fn ask(&self, holder: &str, grant: impl FnOnce(io::Result<Slot>) + Send + 'static) -> io::Result<Asked> {
+        make_folder(&self.0.folder)?;
         let mut queue = self.queue();
         if queue.waiting.is_empty()
-            && let Some(mut turn) = Turn::try_take(&self.0)?
-            && let Some(slot) = turn.free_slot(holder)
+            && line::first(&self.0.folder)?.is_none()
+            && let Some(slot) = self.0.free_slot(holder)?
         {
             return Ok(Asked::Taken(slot));
         }
@@ -137,28 +155,44 @@ impl Slots {
 
     /// Serves the queue until nobody waits.
     fn serve(&self) {
+        // Without it (the user's limit on watches is reached) we look again now and then.
+        let changes = watch(&self.0.folder).ok();
         loop {
-            let mut turn = match Turn::take(&self.0) {
-                Ok(turn) => turn,
+            match self.serve_next(changes.as_ref()) {
+                Ok(Served::Granted) => {}
+                Ok(Served::NobodyWaits) => return,
                 Err(error) => return self.refuse_all(&error),
-            };
-            loop {
-                let mut queue = self.queue();
-                let Some(first) = queue.waiting.front() else {
-                    queue.served = false;
-                    return;
-                };
-                if let Some(slot) = turn.free_slot(&first.holder) {
-                    let first = queue.waiting.pop_front();
-                    drop((queue, turn));
-                    if let Some(first) = first {
-                        (first.grant)(Ok(slot));
-                    }
-                    break;
-                }
-                drop(queue);
-                turn.await_change();
             }
+        }
+    }
+
+    /// Waits for a slot for whoever is first in the queue.
+    fn serve_next(&self, changes: Option<&OwnedFd>) -> io::Result<Served> {
+        let place = Place::take(&self.0.folder)?;
+        let (mut before, mut since) = (None, Instant::now());
+        loop {
+            let first = place.before()?;
+            if first != before {
+                (before, since) = (first, Instant::now());
+            }
+            let passes_over = since.elapsed() >= self.0.patience;
+            let mut queue = self.queue();
+            let Some(waiting) = queue.waiting.front() else {
+                queue.served = false;
+                return Ok(Served::NobodyWaits);
+            };
+            if (before.is_none() || passes_over)
+                && let Some(slot) = self.0.free_slot(&waiting.holder)?
+            {
+                let granted = queue.waiting.pop_front();
+                drop((queue, place));
+                if let Some(waiting) = granted {
+                    (waiting.grant)(Ok(slot));
+                }
+                return Ok(Served::Granted);
+            }
+            drop(queue);
+            await_change(changes, if before.is_none() { LOOK_AGAIN } else { self.0.patience });
         }
     }
 
@@ -177,83 +211,45 @@ impl Slots {
     }
 }
 
-/// The right to look for a free slot. One process of the user has it at a time.
-struct Turn {
-    #[expect(dead_code, reason = "the lock lives as long as the file is open")]
-    lock: File,
-    /// Every slot's file. They stay open while we wait: opening and closing them would wake us ourselves.
-    files: Vec<Option<(PathBuf, File)>>,
-    /// Reports files that others close.
-    closed: Option<std::os::fd::OwnedFd>,
+/// How a look for a slot ended.
+enum Served {
+    Granted,
+    NobodyWaits,
 }
 
-impl Turn {
-    /// Waits for it.
-    fn take(shared: &Shared) -> io::Result<Self> {
-        let lock = Self::lock_file(shared)?;
-        loop {
-            match flock(&lock, FlockOperation::LockExclusive) {
-                Ok(()) => break,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+impl Shared {
+    /// Takes a slot that nobody holds. Its file is opened for reading first: closing what was opened for writing would wake
+    /// everybody who waits.
+    fn free_slot(&self, holder: &str) -> io::Result<Option<Slot>> {
+        for number in 0..self.count {
+            let path = self.folder.join(number.to_string());
+            let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::CLOEXEC;
+            let lock = File::from(rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?);
+            if try_hold(&lock) {
+                let note = open(&path).ok();
+                if let Some(note) = &note {
+                    note_holder(note, holder);
+                }
+                return Ok(Some(Slot { lock, path, note }));
             }
         }
-        let mut turn = Self::of(shared, lock)?;
-        // Without it (the user's limit on watches is reached) we look again now and then.
-        turn.closed = watch(&shared.folder).ok();
-        Ok(turn)
-    }
-
-    /// Takes it if nobody has it.
-    fn try_take(shared: &Shared) -> io::Result<Option<Self>> {
-        let lock = Self::lock_file(shared)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Self::of(shared, lock).map(Some),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn of(shared: &Shared, lock: File) -> io::Result<Self> {
-        let open = |number: u16| {
-            let path = shared.folder.join(number.to_string());
-            Ok(Some((path.clone(), open(&path)?)))
-        };
-        let files = (0..shared.count).map(open).collect::<io::Result<_>>()?;
-        Ok(Self { lock, files, closed: None })
-    }
-
-    fn lock_file(shared: &Shared) -> io::Result<File> {
-        make_folder(&shared.folder)?;
-        open(&shared.folder.join("turn"))
-    }
-
-    /// Takes a slot that nobody holds.
-    fn free_slot(&mut self, holder: &str) -> Option<Slot> {
-        for place in &mut self.files {
-            let free = place.take_if(|(_, file)| try_hold(file));
-            if let Some((path, file)) = free {
-                note_holder(&file, holder);
-                return Some(Slot { file, path });
-            }
-        }
-        None
-    }
-
-    /// Waits until somebody may have given a slot back.
-    fn await_change(&self) {
-        let timeout = Timespec::try_from(LOOK_AGAIN).ok();
-        let Some(closed) = &self.closed else { return std::thread::sleep(LOOK_AGAIN) };
-        let _timed_out = poll(&mut [PollFd::new(closed, PollFlags::IN)], timeout.as_ref());
-        // What the events say does not matter; reading them makes the next wait a wait again.
-        while matches!(rustix::io::read(closed, &mut [0; 4096]), Ok(1..)) {}
+        Ok(None)
     }
 }
 
-fn watch(folder: &Path) -> io::Result<std::os::fd::OwnedFd> {
-    let closed = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-    inotify::add_watch(&closed, folder, inotify::WatchFlags::CLOSE_WRITE)?;
-    Ok(closed)
+/// Waits until somebody may have given a slot back or left the line.
+fn await_change(changes: Option<&OwnedFd>, most: Duration) {
+    let Some(changes) = changes else { return std::thread::sleep(most.min(LOOK_AGAIN)) };
+    let timeout = Timespec::try_from(most).ok();
+    let _timed_out = poll(&mut [PollFd::new(changes, PollFlags::IN)], timeout.as_ref());
+    // What the events say does not matter; reading them makes the next wait a wait again.
+    while matches!(rustix::io::read(changes, &mut [0; 4096]), Ok(1..)) {}
+}
+
+fn watch(folder: &Path) -> io::Result<OwnedFd> {
+    let changes = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    inotify::add_watch(&changes, folder, inotify::WatchFlags::CLOSE_WRITE | inotify::WatchFlags::DELETE)?;
+    Ok(changes)
 }
 
 /// Makes a folder that only this user can read.

@@ -79,6 +79,70 @@ fn who_leaves_the_queue_gets_no_slot_and_is_in_nobodys_way() {
 }
 
 #[test]
+fn p7_supervisors_take_turns_in_the_order_in_which_they_began_to_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let supervisors: Vec<Slots> = (0..3).map(|_| Slots::new(dir.path().join("slots"), 1)).collect();
+    let held = taken(&supervisors[0]);
+    let (order, granted) = channel();
+    let mut tickets = Vec::new();
+    for round in 0..3 {
+        for (number, slots) in supervisors.iter().enumerate() {
+            let order = order.clone();
+            tickets.push(slots.ask("test", move |slot| order.send((number, round, slot)).unwrap()).unwrap());
+            // Each has its place before the next one asks.
+            await_places(dir.path(), if round == 0 { number + 1 } else { 3 });
+        }
+    }
+    drop(held);
+    for expected in 0..9 {
+        let (number, round, slot) = granted.recv().unwrap();
+        assert_eq!((round, number), (expected / 3, expected % 3));
+        // One that was granted a slot and has more that waits has taken its next place.
+        await_places(dir.path(), if expected < 6 { 3 } else { 8 - expected });
+        drop(slot);
+    }
+}
+
+/// Waits until so many supervisors have a place.
+fn await_places(dir: &Path, count: usize) {
+    let is_place = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("waits-");
+    let places = || std::fs::read_dir(dir.join("slots")).unwrap().flatten().filter(is_place).count();
+    while places() != count {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn p7_r11_a_supervisor_that_is_stopped_keeps_no_free_slot_from_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("slots");
+    make_folder(&folder).unwrap();
+    // It has the first place and never looks for a slot.
+    let stopped = Place::take(&folder).unwrap();
+    let slots = Slots::with_patience(folder, 1, Duration::from_millis(20));
+    let (asked, granted) = ask(&slots, "test");
+    assert!(matches!(asked, Asked::Waits(_)), "its place is respected at first");
+    granted.recv().unwrap().unwrap();
+    drop(stopped);
+}
+
+#[test]
+fn a_supervisor_that_waits_holds_few_files_open_however_many_slots_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("slots");
+    let owner = Slots::new(folder.clone(), 40);
+    let held: Vec<Slot> = (0..40).map(|_| taken(&owner)).collect();
+    let (_waits, granted) = ask(&Slots::new(folder.clone(), 40), "test");
+    await_places(dir.path(), 1);
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let ours = open.filter_map(|entry| std::fs::read_link(entry.path()).ok()).filter(|path| path.starts_with(&folder));
+    // Two for each that is held, one for the place in the line, and one while it looks.
+    assert!(ours.count() <= 82);
+    drop(held);
+    granted.recv().unwrap().unwrap();
+}
+
+#[test]
 fn a_slot_whose_process_died_is_found_free() {
     let dir = tempfile::tempdir().unwrap();
     let slots = Slots::new(dir.path().join("slots"), 1);
