@@ -4,7 +4,7 @@
 //! or a gate, every ref that is gone and whose commit is still there is set again.
 
 use agentops_core::id::{Commit, LaneId, Name, RunId};
-use agentops_core::run::State;
+use agentops_core::run::{LaneState, State};
 use agentops_git::{Error as GitError, Expect};
 
 use super::{Act, Ctx, oid};
@@ -17,6 +17,17 @@ pub(super) fn of_session(run: &RunId, lane: &LaneId, ordinal: u32) -> String {
 /// The ref of what the lanes of a phase were merged to.
 pub(super) fn of_merge(run: &RunId, phase: &Name) -> String {
     format!("refs/agentops/results/{run}/merged/{phase}")
+}
+
+/// Whether the repository still has a commit.
+pub(super) fn exists(ctx: &Ctx, commit: &Commit) -> bool {
+    oid(commit).is_ok_and(|oid| ctx.repo.tree_of(&oid).is_ok())
+}
+
+/// The newest commit of a lane that the repository still has.
+pub(super) fn newest_existing<'a>(ctx: &Ctx, state: &'a State, lane: &'a LaneState) -> Option<&'a Commit> {
+    let checkpoints = lane.sessions.iter().rev().filter_map(|session| session.checkpoint.as_ref());
+    checkpoints.chain(&lane.opened).chain([state.tip(), &state.created.base]).find(|commit| exists(ctx, commit))
 }
 
 /// Sets refs again whose commits still exist. A ref that names another commit is left as it is: a checkpoint's ref may name the
@@ -38,12 +49,11 @@ pub(super) fn set_again(ctx: &Ctx, state: &State) -> Act<()> {
         if found.iter().any(|(found, _)| *found == name) {
             continue;
         }
-        let commit = oid(commit)?;
-        if ctx.repo.tree_of(&commit).is_err() {
+        if !exists(ctx, commit) {
             // It is gone as well. What needs it says so.
             continue;
         }
-        match ctx.repo.update_ref(&name, &commit, &Expect::Absent) {
+        match ctx.repo.update_ref(&name, &oid(commit)?, &Expect::Absent) {
             // Another action of the run was faster.
             Ok(()) | Err(GitError::RefExists { .. }) => {}
             Err(e) => return Err(e.into()),

@@ -91,14 +91,12 @@ pub(super) fn run(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<
 /// Where the commit that the session should start from is gone from the repository: what is lost, and from which commit the
 /// lane can go on. A person decides, and no agent is started before that.
 fn commit_lost(ctx: &Ctx, job: &Job) -> Option<std::io::Result<Event>> {
-    let exists = |commit: &Commit| oid(commit).is_ok_and(|oid| ctx.repo.tree_of(&oid).is_ok());
-    if exists(&job.parent) {
+    if checkpoint_refs::exists(ctx, &job.parent) {
         return None;
     }
     let state = &job.state;
     let lane = state.phases.iter().flat_map(PhaseState::all_lanes).find(|lane| lane.id == job.session.lane)?;
-    let checkpoints = lane.sessions.iter().rev().filter_map(|session| session.checkpoint.as_ref());
-    let newest = checkpoints.chain(&lane.opened).chain([state.tip(), &state.created.base]).find(|commit| exists(commit));
+    let newest = checkpoint_refs::newest_existing(ctx, state, lane);
     let lost = format!("the commit {} of lane {} is gone from the repository", job.parent.as_str(), lane.id);
     let way_on = match newest {
         Some(newest) => {

@@ -68,25 +68,56 @@ fn s6_a_copied_file_reaches_no_branch_after_its_lane_or_its_record_was_lost() {
 #[test]
 fn r11_a_deleted_checkpoint_ref_is_set_again_before_its_commit_is_needed() {
     let room = Room::new();
-    let prune = format!("git -C '{}' gc -q --prune=now", room.repo().display());
+    let (view, first) = with_pruned_checkpoint(&room, Deleted::BeforeTheSession);
+    let checkpoints = room.git(&["for-each-ref", "--format=%(refname)", "refs/agentops/runs/"]);
+    assert!(checkpoints.lines().any(|name| name == first), "{checkpoints}");
+    assert_eq!(view["phases"][0]["lanes"][0]["sessions"][1]["detail"], json!(null));
+}
+
+#[test]
+fn r11_a_checkpoint_whose_parent_is_gone_builds_on_the_newest_commit_that_is_there() {
+    let room = Room::new();
+    let (view, _) = with_pruned_checkpoint(&room, Deleted::DuringTheSession);
+    let detail = view["phases"][0]["lanes"][0]["sessions"][1]["detail"].as_str().unwrap();
+    let base = view["base"].as_str().unwrap();
+    assert!(detail.contains("was gone from the repository") && detail.contains(base), "{detail}");
+}
+
+#[derive(PartialEq)]
+enum Deleted {
+    BeforeTheSession,
+    DuringTheSession,
+}
+
+/// A run whose first checkpoint lost its ref before its second session, or during it, and whose repository was pruned in that
+/// session. All of its work is in its result. Gives its end, and the name of the ref.
+fn with_pruned_checkpoint(room: &Room, deleted: Deleted) -> (serde_json::Value, String) {
+    let git = format!("git -C '{}'", room.repo().display());
+    let mut commands = format!("{git} gc -q --prune=now");
+    if deleted == Deleted::DuringTheSession {
+        let each = format!("{git} for-each-ref --format='delete %(refname)' refs/agentops/runs");
+        commands = format!("{each} | {git} update-ref --stdin && {commands}");
+    }
     let mut script = quick_script();
-    script[0]["steps"].as_array_mut().unwrap().insert(0, json!({ "do": "run", "argv": ["sh", "-c", prune] }));
+    script[0]["steps"].as_array_mut().unwrap().insert(0, json!({ "do": "run", "argv": ["sh", "-c", commands] }));
     let fails = json!({ "when": "lane `implement`, session 1", "steps": [
         { "do": "call", "usage": 9000 }, { "do": "write", "path": "first.txt", "content": "first\n" },
         { "do": "fail", "failure": "not-logged-in", "message": "please log in" }
     ] });
     script.as_array_mut().unwrap().insert(0, fails);
-    let view = room.run(&refs(&scripted(&room, "quick", script))).expect(4).json();
+    let view = room.run(&refs(&scripted(room, "quick", script))).expect(4).json();
     let run = view["run"].as_str().unwrap();
     let checkpoints = || room.git(&["for-each-ref", "--format=%(refname)", &format!("refs/agentops/runs/{run}/")]);
     let first = checkpoints();
     assert!(first.ends_with("/1") && first.lines().count() == 1, "{first}");
-    room.git(&["update-ref", "-d", &first]);
+    if deleted == Deleted::BeforeTheSession {
+        room.git(&["update-ref", "-d", &first]);
+    }
     let view = room.run(&["resume", run, "--json"]).expect(0).json();
     assert_eq!(ends(&view), ["not-logged-in", "completed"]);
-    assert!(checkpoints().lines().any(|name| name == first), "{}", checkpoints());
     let files = room.git(&["ls-tree", "-r", "--name-only", view["branch"].as_str().unwrap()]);
     assert!(files.contains("done.txt") && files.contains("first.txt"), "{files}");
+    (view, first)
 }
 
 #[test]

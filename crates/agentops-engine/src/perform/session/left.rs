@@ -12,7 +12,7 @@ use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 use agentops_git::lanes::{Recovered, Restored};
 use agentops_git::temporary::TempFile;
-use agentops_git::{SalvagedCommit, plain_file};
+use agentops_git::{Oid, SalvagedCommit, plain_file};
 
 use super::super::lost_text::Optional;
 use super::super::{Act, ActError, Ctx, bundle, chain, checkpoint_refs, commit, oid, work};
@@ -101,7 +101,13 @@ pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
     }
     let written = artifacts.remove(HANDOVER_FILE);
 
-    let parent = oid(parent)?;
+    let parent = match existing_parent(ctx, job)? {
+        None => oid(parent)?,
+        Some((newest, words)) => {
+            notes.push(words);
+            newest
+        }
+    };
     let title =
         format!("{} of session {session} of {run}\n", if end == SessionEnd::Completed { "Work" } else { "Checkpoint" });
     let kept = lane.checkpoint(&parent, &title, &ctx.author(), ctx.now_seconds(), &ctx.paths.scratch())?;
@@ -168,6 +174,24 @@ pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
         said: exit.said,
         omitted,
     })
+}
+
+/// Where the parent of a checkpoint is gone from the repository, the commit that takes its place. The lane's files are all
+/// there, so nothing but steps of history is lost.
+fn existing_parent(ctx: &Ctx, job: &Checkpoint) -> Act<Option<(Oid, String)>> {
+    if checkpoint_refs::exists(ctx, &job.parent) {
+        return Ok(None);
+    }
+    let lane = job.state.sessions().find(|(_, known)| known.id == job.session).map(|(lane, _)| lane);
+    let Some(newest) = lane.and_then(|lane| checkpoint_refs::newest_existing(ctx, &job.state, lane)) else {
+        return Ok(None);
+    };
+    let words = format!(
+        "the commit {} was gone from the repository, so this checkpoint builds on {}",
+        job.parent.as_str(),
+        newest.as_str()
+    );
+    Ok(Some((oid(newest)?, words)))
 }
 
 /// The failed checkpoint of a cancelled run. The run may end with it, so it says where the work is.
