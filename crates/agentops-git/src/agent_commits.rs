@@ -38,14 +38,16 @@ const HISTORY_MAX: usize = 100_000;
 const REFS_MAX: usize = 20_000;
 const REF_FILE_BYTES_MAX: u64 = 16 << 20;
 const REF_FOLDERS_MAX: usize = 5_000;
+const REF_BYTES_MAX: u64 = 4096;
+const WORKTREES_MAX: usize = 100;
 
 /// Where a lane's `HEAD`, refs and stash are.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AgentRefs {
+#[derive(Default)]
+struct AgentRefs {
     /// The commit of `HEAD`.
-    pub head: Option<Oid>,
+    head: Option<Oid>,
     /// Refs by their full names, but for remote-tracking ones. The stash is `stash@{0}` and so on.
-    pub refs: Vec<(String, Oid)>,
+    refs: Vec<(String, Oid)>,
     /// Remote-tracking refs: what a remote has needs no other copy.
     remote: Vec<Oid>,
 }
@@ -65,24 +67,25 @@ pub struct SalvagedCommit {
 
 impl Lane {
     /// Reads where the agent's `HEAD`, refs and stash are. Damaged ones are left out.
-    #[must_use]
-    pub fn agent_refs(&self) -> AgentRefs {
+    ///
+    /// # Errors
+    /// Something there cannot be read. What it names would be lost with the lane.
+    fn agent_refs(&self) -> Result<AgentRefs> {
         let mut found = AgentRefs::default();
-        if self.form != LaneForm::Repository || !is_folder(self.git_dir()) {
-            return found;
+        if self.form != LaneForm::Repository || !plain_file::is_folder(self.git_dir())? {
+            return Ok(found);
         }
         let mut refs = Vec::new();
-        read_packed_refs(self.git_dir(), &mut refs);
-        read_loose_refs(self.git_dir(), &mut refs);
-        found.head = self.agent_head(&refs, &self.git_dir().join("HEAD"));
+        read_packed_refs(self.git_dir(), &mut refs)?;
+        read_loose_refs(self.git_dir(), &mut refs)?;
+        found.head = agent_head(&refs, &self.git_dir().join("HEAD"))?;
         // The newest entry of the stash is a ref, the older ones are in its reflog alone.
         refs.retain(|(name, _)| name != "refs/stash");
-        for (index, oid) in read_stash(self.git_dir()).into_iter().rev().enumerate() {
+        for (index, oid) in read_stash(self.git_dir())?.into_iter().rev().enumerate() {
             refs.push((format!("stash@{{{index}}}"), oid));
         }
-        let worktrees = fs::read_dir(self.git_dir().join("worktrees")).into_iter().flatten().flatten().take(100);
-        for worktree in worktrees {
-            if let Some(oid) = self.agent_head(&refs, &worktree.path().join("HEAD")) {
+        for worktree in entries(&self.git_dir().join("worktrees"))?.iter().take(WORKTREES_MAX) {
+            if let Some(oid) = agent_head(&refs, &worktree.path().join("HEAD"))? {
                 refs.push((format!("worktrees/{}/HEAD", worktree.file_name().to_string_lossy()), oid));
             }
         }
@@ -95,29 +98,21 @@ impl Lane {
                 found.refs.push((name, oid));
             }
         }
-        found
-    }
-
-    fn agent_head(&self, refs: &[(String, Oid)], path: &Path) -> Option<Oid> {
-        let text = String::from_utf8(plain_file::read(path, 4096).ok()?).ok()?;
-        match text.trim_end().strip_prefix("ref: ") {
-            // A loose ref comes after the packed one of its name.
-            Some(name) => refs.iter().rev().find(|(n, _)| n == name).map(|(_, oid)| oid.clone()),
-            None => text.trim_end().parse().ok(),
-        }
+        Ok(found)
     }
 
     /// Paths that the agent's last commit has and the lane's base does not.
     pub(crate) fn paths_of_agents_head(&self) -> Result<Vec<PathBuf>> {
-        let Some(head) = self.agent_refs().head.filter(|head| head != self.base()) else { return Ok(Vec::new()) };
+        let Some(head) = self.agent_refs()?.head.filter(|head| head != self.base()) else { return Ok(Vec::new()) };
         if !lane_repository::make_readable(self)? {
             return Ok(Vec::new());
         }
         let call = self.read_lane()?.args(["diff-tree", "-r", "-z", "--name-only", "--diff-filter=A", "--no-renames"]);
+        let call = call.args(["--end-of-options", self.base().as_str(), head.as_str()]).long();
+        let what = call.what();
         // A commit that cannot be read says nothing: the files count.
-        let out = call.args(["--end-of-options", self.base().as_str(), head.as_str()]).long().output()?;
-        let whole = out.code == Some(0);
-        Ok(names::paths(&out.stdout).filter(|_| whole).collect())
+        let paths = call.output()?.unless_damaged(what)?.unwrap_or_default();
+        Ok(names::paths(&paths).collect())
     }
 
     /// Imports the commits of the agent that neither this checkpoint nor your repository has, each under a ref below
@@ -126,7 +121,7 @@ impl Lane {
     /// # Errors
     /// Git failed in your repository, or its disk is full. What cannot be read in the lane is no error but a commit without `kept_as`.
     pub fn salvage(&self, prefix: &str, checkpoint: &Oid) -> Result<Vec<SalvagedCommit>> {
-        self.salvage_refs(self.agent_refs(), prefix, checkpoint)
+        self.salvage_refs(self.agent_refs()?, prefix, checkpoint)
     }
 
     /// The same for a lane whose files are gone: then the commit of `HEAD` is in no checkpoint either.
@@ -134,7 +129,7 @@ impl Lane {
     /// # Errors
     /// As for [`Self::salvage`].
     pub fn salvage_emptied(&self, prefix: &str, checkpoint: &Oid) -> Result<Vec<SalvagedCommit>> {
-        let mut agent = self.agent_refs();
+        let mut agent = self.agent_refs()?;
         if let Some(head) = agent.head.take() {
             agent.refs.insert(0, ("HEAD".to_owned(), head));
         }
@@ -176,7 +171,7 @@ impl Lane {
     /// Notes the agent's refs as they are, before the lane is pointed to another commit: they were copied from yours, or what
     /// they hold is in the checkpoint of the session that made them, or was imported after it.
     pub(crate) fn note_known_refs(&self) -> Result<()> {
-        let agent = self.agent_refs();
+        let agent = self.agent_refs()?;
         let mut known = self.known_refs()?;
         known.extend(agent.head.into_iter().chain(agent.refs.into_iter().map(|(_, oid)| oid)));
         let list: String = known.iter().map(|oid| format!("{oid}\n")).collect();
@@ -393,8 +388,17 @@ struct Tip {
     exists: bool,
 }
 
-fn read_packed_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) {
-    let Ok(bytes) = plain_file::read(&git_dir.join("packed-refs"), REF_FILE_BYTES_MAX) else { return };
+/// The commit that a `HEAD` names, directly or by one of these refs.
+fn agent_head(refs: &[(String, Oid)], path: &Path) -> Result<Option<Oid>> {
+    let Some(text) = read_line(path)? else { return Ok(None) };
+    Ok(match text.strip_prefix("ref: ") {
+        Some(name) => refs.iter().find(|(known, _)| known == name).map(|(_, oid)| oid.clone()),
+        None => text.parse().ok(),
+    })
+}
+
+fn read_packed_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) -> Result<()> {
+    let bytes = plain_file::read_if_plain(&git_dir.join("packed-refs"), REF_FILE_BYTES_MAX)?.unwrap_or_default();
     for line in bytes.split(|b| *b == b'\n').take(REFS_MAX * 2) {
         let Some((oid, name)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(' ')) else { continue };
         if let Ok(oid) = oid.parse()
@@ -404,29 +408,27 @@ fn read_packed_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) {
             refs.push((name.to_owned(), oid));
         }
     }
+    Ok(())
 }
 
 /// Loose refs take the place of packed ones.
-fn read_loose_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) {
-    let mut packed: std::collections::HashMap<String, usize> =
+fn read_loose_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) -> Result<()> {
+    let mut packed: HashMap<String, usize> =
         refs.iter().enumerate().map(|(index, (name, _))| (name.clone(), index)).collect();
     let mut folders = vec![(git_dir.join("refs"), "refs".to_owned())];
     let mut looked_at = 0;
     while let Some((folder, name)) = folders.pop() {
         looked_at += 1;
-        if looked_at > REF_FOLDERS_MAX || !is_folder(&folder) {
-            continue;
+        if looked_at > REF_FOLDERS_MAX {
+            break;
         }
-        let mut entries: Vec<_> = fs::read_dir(&folder).into_iter().flatten().flatten().take(REFS_MAX).collect();
-        entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries {
+        for entry in entries(&folder)? {
             let Some(name) = entry.file_name().to_str().map(|part| format!("{name}/{part}")) else { continue };
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if entry.file_type().map_err(Error::io("look at", entry.path()))?.is_dir() {
                 folders.push((entry.path(), name));
                 continue;
             }
-            let text = plain_file::read(&entry.path(), 4096).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            let oid = text.and_then(|text| text.trim_end().parse::<Oid>().ok());
+            let oid = read_line(&entry.path())?.and_then(|text| text.parse::<Oid>().ok());
             let Some(oid) = oid.filter(|_| names::check_ref(&name).is_ok() && refs.len() < REFS_MAX) else { continue };
             match packed.get(&name) {
                 Some(index) => refs[*index].1 = oid,
@@ -437,19 +439,59 @@ fn read_loose_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) {
             }
         }
     }
+    Ok(())
 }
 
 /// The stash from its reflog, oldest first.
-fn read_stash(git_dir: &Path) -> Vec<Oid> {
-    let Ok(bytes) = plain_file::read(&git_dir.join("logs/refs/stash"), REF_FILE_BYTES_MAX) else {
+fn read_stash(git_dir: &Path) -> Result<Vec<Oid>> {
+    let Some(bytes) = plain_file::read_if_plain(&git_dir.join("logs/refs/stash"), REF_FILE_BYTES_MAX)? else {
         // Without a reflog the newest entry is still a ref.
-        let text = plain_file::read(&git_dir.join("refs/stash"), 4096).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        return text.and_then(|text| text.trim_end().parse().ok()).into_iter().collect();
+        let newest = read_line(&git_dir.join("refs/stash"))?;
+        return Ok(newest.and_then(|text| text.parse().ok()).into_iter().collect());
     };
     let text = String::from_utf8_lossy(&bytes);
-    text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect()
+    Ok(text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect())
 }
 
-fn is_folder(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+/// The one line of a ref or a `HEAD`; none where there is none, or something else.
+fn read_line(path: &Path) -> Result<Option<String>> {
+    let text = plain_file::read_if_plain(path, REF_BYTES_MAX)?.and_then(|bytes| String::from_utf8(bytes).ok());
+    Ok(text.map(|text| text.trim_end().to_owned()))
+}
+
+/// What lies in a folder, sorted and bounded; nothing where there is none.
+fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>> {
+    if !plain_file::is_folder(folder)? {
+        return Ok(Vec::new());
+    }
+    let listed = fs::read_dir(folder).and_then(|entries| entries.take(REFS_MAX).collect::<std::io::Result<Vec<_>>>());
+    let mut listed = listed.map_err(Error::io("read", folder))?;
+    listed.sort_by_key(fs::DirEntry::file_name);
+    Ok(listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p6_only_what_is_no_ref_counts_as_none() {
+        let room = tempfile::tempdir().unwrap();
+        let at = |name: &str| room.path().join(name);
+        let commit: Oid = "a".repeat(40).parse().unwrap();
+        fs::create_dir_all(at("refs/heads/folder")).unwrap();
+        fs::write(at("refs/heads/whole"), format!("{commit}\n")).unwrap();
+        fs::write(at("refs/heads/torn"), "aaaa").unwrap();
+        std::os::unix::fs::symlink(at("refs/heads/whole"), at("refs/heads/link")).unwrap();
+        let mut refs = Vec::new();
+        read_packed_refs(room.path(), &mut refs).unwrap();
+        read_loose_refs(room.path(), &mut refs).unwrap();
+        assert_eq!(refs, [("refs/heads/whole".to_owned(), commit)]);
+        assert_eq!(read_stash(room.path()).unwrap(), []);
+        // A path that the system refuses to look at stands for a disk that cannot be read.
+        let unreadable = at(&"long/".repeat(2_000));
+        read_packed_refs(&unreadable, &mut refs).unwrap_err();
+        read_loose_refs(&unreadable, &mut refs).unwrap_err();
+        read_stash(&unreadable).unwrap_err();
+    }
 }

@@ -57,7 +57,7 @@ mod tidy;
 mod user_merge;
 mod user_state;
 
-pub use agent_commits::{AgentRefs, SalvagedCommit};
+pub use agent_commits::SalvagedCommit;
 pub use boundary::on_boundary;
 pub use checkpoint::{Checkpoint, Omitted, Why};
 pub use collection::{Collection, Limits, Source, Wanted};

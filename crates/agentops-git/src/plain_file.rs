@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 
@@ -76,6 +77,18 @@ pub(crate) fn read_if_there(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8
     }
 }
 
+/// Reads a plain file that has at most `bytes_max` bytes; `None`: there is nothing at this path, or something else.
+///
+/// # Errors
+/// It cannot be read, so nobody knows what it holds.
+pub(crate) fn read_if_plain(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+    match read(path, bytes_max) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if is_absent(&e) || is_no_such_file(&e) => Ok(None),
+        Err(e) => Err(Error::io("read", path)(e)),
+    }
+}
+
 /// What is at this path, links not followed; `None`: nothing.
 ///
 /// # Errors
@@ -105,8 +118,10 @@ pub fn is_absent(error: &io::Error) -> bool {
 /// Whether an error of [`read`] says that something else than a plain file of the allowed size is at the path.
 #[must_use]
 pub fn is_no_such_file(error: &io::Error) -> bool {
+    // What opening a link or a socket fails with.
+    let of_links_and_sockets = [Errno::LOOP, Errno::NXIO].map(|errno| Some(errno.raw_os_error()));
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge)
-        || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+        || of_links_and_sockets.contains(&error.raw_os_error())
 }
 
 fn too_large(bytes_max: u64) -> io::Error {
@@ -132,6 +147,10 @@ mod tests {
         assert_eq!(read(&at("none"), 4).unwrap_err().kind(), io::ErrorKind::NotFound);
         symlink(at("file"), at("link")).unwrap();
         assert!(read(&at("link"), 4).is_err());
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for none in ["none", "sparse", "link", "socket", "file/below"] {
+            assert_eq!(read_if_plain(&at(none), 4096).unwrap(), None, "{none}");
+        }
         assert!(read(room.path(), 4).is_err());
         rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
         assert_eq!(read(&at("pipe"), 4).unwrap_err().kind(), io::ErrorKind::InvalidInput);

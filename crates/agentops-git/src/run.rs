@@ -439,6 +439,18 @@ fn is_on_full_disk(path: &Path) -> bool {
 }
 
 impl Output {
+    /// What git printed about data of an agent's; `None`: the data is damaged, which git reports with 128.
+    ///
+    /// # Errors
+    /// Something else ended git, so nothing is known of the data.
+    pub(crate) fn unless_damaged(self, what: String) -> Result<Option<Vec<u8>>> {
+        match self.code {
+            Some(0) => Ok(Some(self.stdout)),
+            Some(128) if !is_failure_of_machine(&self.stderr) => Ok(None),
+            _ => Err(self.failed(what)),
+        }
+    }
+
     pub(crate) fn failed(self, what: String) -> Error {
         let stderr = self.stderr.trim().chars().take(STDERR_SHOWN_CHARS).collect();
         Error::Failed { args: what, code: self.code, stderr }
@@ -499,5 +511,19 @@ mod tests {
         assert!(matches!(call.ok(), Err(Error::Timeout { .. })));
         let big = git.call(["hash-object", "--stdin"]).stdin(vec![b'x'; 8 << 20]).ok().unwrap();
         assert_eq!(big.len(), 41);
+    }
+
+    #[test]
+    fn p6_a_git_that_was_ended_does_not_make_the_data_damaged() {
+        let ended = |code, stderr: &str| {
+            let out = Output { code, stdout: b"x".to_vec(), stderr: stderr.to_owned() };
+            out.unless_damaged("ls-files".to_owned())
+        };
+        assert_eq!(ended(Some(0), "").unwrap().as_deref(), Some(&b"x"[..]));
+        assert_eq!(ended(Some(128), "fatal: index file corrupt").unwrap(), None);
+        let open_failed = "fatal: index: index file open failed: Too many open files";
+        for (code, stderr) in [(None, ""), (Some(1), ""), (Some(137), ""), (Some(128), open_failed)] {
+            assert!(matches!(ended(code, stderr), Err(Error::Failed { .. })), "{code:?} {stderr}");
+        }
     }
 }

@@ -3,11 +3,9 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-
-use rustix::io::Errno;
 
 use super::listing::{Listing, is_result};
 use crate::error::{Error, Result};
@@ -17,7 +15,6 @@ use crate::oid::Oid;
 use crate::plain::Plain;
 use crate::plain_file;
 use crate::repo::Repo;
-use crate::run::{Output, is_failure_of_machine};
 
 /// The largest index that is read, in bytes. One of a million files has about 100 MB.
 const INDEX_BYTES_MAX: u64 = 512 << 20;
@@ -96,24 +93,15 @@ impl AgentsIndex<'_> {
         let call = self.repo.plain_in(&self.plain).cwd(self.plain.path()).env("GIT_INDEX_FILE", &self.copy).preamble();
         let call = call.args(args.iter().copied()).long();
         let what = call.what();
-        printed(call.output()?, what)
-    }
-}
-
-/// Git's answer about an index. A damaged index says nothing, and the files count; git reports it with 128. Whatever else
-/// ended git is no property of the index.
-fn printed(out: Output, what: String) -> Result<Vec<u8>> {
-    match out.code {
-        Some(0) => Ok(out.stdout),
-        Some(128) if !is_failure_of_machine(&out.stderr) => Ok(Vec::new()),
-        _ => Err(out.failed(what)),
+        // A damaged index says nothing, and the files count.
+        Ok(call.output()?.unless_damaged(what)?.unwrap_or_default())
     }
 }
 
 /// Copies a file of the agent's. False where there is none, or a link, a pipe or a file that is too large.
 fn copy_plain_file(from: &Path, to: &Path) -> Result<bool> {
     let file = match plain_file::open(from) {
-        Err(e) if is_no_plain_file(&e) => return Ok(false),
+        Err(e) if plain_file::is_absent(&e) || plain_file::is_no_such_file(&e) => return Ok(false),
         opened => opened.map_err(Error::io("open", from))?,
     };
     if file.metadata().map_err(Error::io("look at", from))?.len() > INDEX_BYTES_MAX {
@@ -122,15 +110,6 @@ fn copy_plain_file(from: &Path, to: &Path) -> Result<bool> {
     let mut copy = fs::File::create(to).map_err(Error::io("write", to))?;
     io::copy(&mut file.take(INDEX_BYTES_MAX), &mut copy).map_err(Error::io("copy", from))?;
     Ok(true)
-}
-
-/// Whether a file could not be opened because there is none, or because it is something else.
-fn is_no_plain_file(e: &io::Error) -> bool {
-    let of_links_and_sockets = [Errno::LOOP, Errno::NXIO].map(|errno| Some(errno.raw_os_error()));
-    matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-        || of_links_and_sockets.contains(&e.raw_os_error())
-        // This is how the opening itself refuses what is no file.
-        || (e.kind() == ErrorKind::InvalidInput && e.raw_os_error().is_none())
 }
 
 #[cfg(test)]
@@ -154,20 +133,6 @@ mod tests {
         // A copy that cannot be written is our failure: the agent has an index.
         for ours in [at("gone/copy"), PathBuf::from("/dev/full")] {
             copy_plain_file(&at("index"), &ours).unwrap_err();
-        }
-    }
-
-    #[test]
-    fn p6_a_git_that_was_ended_does_not_make_the_index_a_damaged_one() {
-        let ended = |code, stderr: &str| {
-            let out = Output { code, stdout: b"x".to_vec(), stderr: stderr.to_owned() };
-            printed(out, "ls-files".to_owned())
-        };
-        assert_eq!(ended(Some(0), "").unwrap(), b"x");
-        assert_eq!(ended(Some(128), "fatal: index file corrupt").unwrap(), b"");
-        let open_failed = "fatal: index: index file open failed: Too many open files";
-        for (code, stderr) in [(None, ""), (Some(1), ""), (Some(137), ""), (Some(128), open_failed)] {
-            assert!(matches!(ended(code, stderr), Err(Error::Failed { .. })), "{code:?} {stderr}");
         }
     }
 }
