@@ -242,3 +242,34 @@ fn s6_rules_for_copied_files_are_never_missing_from_the_lanes_ignore_rules() {
     lanes::open(&repo, lane.path()).unwrap();
     assert_eq!((inode(), fs::read_to_string(&exclude).unwrap().as_str()), (before, rules));
 }
+
+#[test]
+fn r11_what_cannot_be_read_now_does_not_become_nothing_in_a_lane() {
+    let (room, repo) = Room::with_repo();
+    let at = repo.work_tree();
+    // A branch beside the base, so that the lane needs a commit more.
+    room.git(at, &["checkout", "-q", "-b", "topic"]);
+    room.git(at, &["commit", "-q", "--allow-empty", "-m", "topic"]);
+    let (base, topic) = (room.oid(at, "main"), room.oid(at, "topic"));
+    let common = repo.common_dir();
+    write(&common.join("info/exclude"), "*.private\n");
+    write(&common.join("shallow"), format!("{base}\n"));
+    room.git(&room.path(""), &["init", "-q", "other"]);
+    write(&common.join("objects/info/alternates"), "../../../other/.git/objects\n");
+    let lane = lanes::create(&repo, &room.path("lanes/one"), &base, "one").unwrap();
+    let needed = repo.read_ref("refs/agentops/lanes/one").unwrap();
+    assert_eq!(room.git(at, &["merge-base", "refs/agentops/lanes/one", "topic"]), topic.as_str());
+    for name in ["info/exclude", "shallow", "objects/info/alternates"] {
+        let copy = || fs::read_to_string(lane.git_dir().join(name)).unwrap();
+        let before = copy();
+        set_mode(&common.join(name), 0o000);
+        let opened = as_ordinary_user(|| lanes::open(&repo, lane.path()));
+        assert!(matches!(opened, Err(Error::Io { .. })), "{name}: {opened:?}");
+        set_mode(&common.join(name), 0o644);
+        assert!(!before.is_empty() && copy() == before, "{name}");
+    }
+    set_mode(&record(&repo, "one").join("extra"), 0o000);
+    let reset = as_ordinary_user(|| lane.reset_to(&base));
+    assert!(matches!(reset, Err(Error::Io { .. })), "{reset:?}");
+    assert_eq!(repo.read_ref("refs/agentops/lanes/one").unwrap(), needed, "the commits beside the base are still kept");
+}
