@@ -43,7 +43,7 @@ impl Omissions {
             .map(|omitted| OmittedItem { path: clean(&omitted.path, blobs), reason: omitted.why.as_clause().to_owned() });
         let commits = salvaged.iter().filter(|commit| commit.kept_as.is_none()).map(|commit| OmittedItem {
             path: clean(Path::new(&commit.name), blobs),
-            reason: format!("commit {} could not be read and is in the lane alone", &commit.commit.as_str()[..12]),
+            reason: format!("commit {} was not copied and is in the lane alone", &commit.commit.as_str()[..12]),
         });
         let mut items: Vec<OmittedItem> = items.chain(commits).collect();
         if items.len() > ITEMS_MAX {

@@ -242,8 +242,11 @@ fn write_alternates(lane: &Lane) -> Result<()> {
 
 /// Writes the alternates of a lane whose objects git is to read; false where they may not be read. The folder is looked at
 /// first: through a link of the agent's we would write elsewhere.
+///
+/// # Errors
+/// The folder cannot be looked at, so nobody knows; or the alternates cannot be written.
 pub(crate) fn make_readable(lane: &Lane) -> Result<bool> {
-    let plain = objects_are_plain(&lane.git_dir);
+    let plain = objects_are_plain(&lane.git_dir)?;
     if plain {
         write_alternates(lane)?;
     }
@@ -251,24 +254,26 @@ pub(crate) fn make_readable(lane: &Lane) -> Result<bool> {
 }
 
 /// Whether the object folder of a lane holds only plain files and folders: through a link git would read elsewhere.
-fn objects_are_plain(git_dir: &Path) -> bool {
+fn objects_are_plain(git_dir: &Path) -> Result<bool> {
     let mut folders = vec![git_dir.join("objects")];
     let mut entries_left = ENTRIES_MAX;
     while let Some(folder) = folders.pop() {
-        let is_folder = plain_file::is_folder(&folder).is_ok_and(|is_folder| is_folder);
-        let Some(entries) = fs::read_dir(&folder).ok().filter(|_| is_folder) else { return false };
-        for entry in entries {
-            let Some(kind) = entry.as_ref().ok().and_then(|entry| entry.file_type().ok()) else { return false };
+        if !plain_file::is_folder(&folder)? {
+            return Ok(false);
+        }
+        for entry in fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
+            let entry = entry.map_err(Error::io("read", &folder))?;
+            let kind = entry.file_type().map_err(Error::io("look at", entry.path()))?;
             entries_left -= 1;
             if entries_left == 0 || !(kind.is_dir() || kind.is_file()) {
-                return false;
+                return Ok(false);
             }
             if kind.is_dir() {
-                folders.extend(entry.map(|entry| entry.path()));
+                folders.push(entry.path());
             }
         }
     }
-    true
+    Ok(true)
 }
 
 /// Readable by this user alone: the lane holds what its agent committed.

@@ -21,6 +21,8 @@ use crate::omitted::Omissions;
 /// Documents taken from a lane: how many, and how large each.
 const ARTIFACTS_MAX: usize = 32;
 const ARTIFACT_BYTES_MAX: u64 = 1024 * 1024;
+/// Commits that one text names.
+const COMMITS_SHOWN_MAX: usize = 200;
 
 /// What a session leaves besides its lane.
 pub(super) struct Left {
@@ -240,14 +242,17 @@ fn goes_on_after(end: SessionEnd) -> bool {
 /// What the agent committed elsewhere than where its lane stands, for the session's detail.
 fn salvaged_words(ctx: &Ctx, salvaged: &[SalvagedCommit]) -> String {
     let mut text = String::from("the agent left commits that are in no checkpoint:");
-    for commit in salvaged {
+    for commit in salvaged.iter().take(COMMITS_SHOWN_MAX) {
         let name = ctx.word(&commit.name);
         let subject = ctx.word(&commit.subject);
         let kept = match &commit.kept_as {
             Some(kept_as) => format!("kept as {kept_as}"),
-            None => "it could not be read and is in the lane alone".to_owned(),
+            None => "it was not copied and is in the lane alone".to_owned(),
         };
         text.push_str(&format!("\n- {name} {} {subject} ({kept})", &commit.commit.as_str()[..12]));
+    }
+    if let Some(more) = salvaged.len().checked_sub(COMMITS_SHOWN_MAX).filter(|more| *more > 0) {
+        text.push_str(&format!("\n- and {more} more"));
     }
     text
 }
