@@ -3,6 +3,7 @@
 //! It holds the supervisor's lock, so nothing here is another supervisor's. Commands work beside it: what they use is locked,
 //! see [`agentops_git::temporary`].
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
@@ -46,8 +47,10 @@ pub(crate) fn remove(ctx: &Ctx, ended: &[(RunId, Option<State>)]) {
 pub(crate) fn ended_runs(paths: &Paths, ledger: &mut Ledger) -> Result<Vec<(RunId, Option<State>)>, StorageError> {
     let entries = fs::read_dir(paths.all_lanes()).into_iter().flatten().flatten();
     let runs: Vec<RunId> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    // The ledger's list tells which runs are open; only the others are read and folded.
+    let open: BTreeSet<RunId> = ledger.runs(0)?.into_iter().map(|line| line.run).collect();
     let mut ended = Vec::new();
-    for run in runs {
+    for run in runs.into_iter().filter(|run| !open.contains(run)) {
         let state = ledger.state(&run)?;
         if state.as_ref().is_none_or(|state| state.outcome.is_some()) {
             ended.push((run, state));

@@ -1,5 +1,6 @@
 //! What is in a lane and not in its checkpoint: the list that a session's end names by hash.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use agentops_core::id::BlobId;
@@ -16,7 +17,7 @@ const ITEMS_MAX: usize = 500;
 const LINES_MAX: usize = 20;
 
 /// One path of a lane that a checkpoint does not hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct OmittedItem {
     /// The path from the lane's root. `…` stands for all further paths.
     pub path: String,
@@ -27,7 +28,7 @@ pub struct OmittedItem {
 /// What a checkpoint does not hold, beside what a person accepted before.
 pub(crate) struct Omissions {
     items: Vec<OmittedItem>,
-    accepted: Vec<OmittedItem>,
+    accepted: BTreeSet<OmittedItem>,
 }
 
 impl Omissions {
@@ -52,7 +53,7 @@ impl Omissions {
             items.push(OmittedItem { path: "…".into(), reason: format!("{more} more paths") });
         }
         // A list that cannot be read was not seen by anyone.
-        let accepted = accepted.map(|list| read(list, blobs)).unwrap_or_default();
+        let accepted = accepted.map(|list| read(list, blobs)).unwrap_or_default().into_iter().collect();
         Self { items, accepted }
     }
 
@@ -70,10 +71,9 @@ impl Omissions {
 
     /// Whether one of these paths was not accepted before.
     pub(crate) fn has_unseen(&self, paths: &[PathBuf], blobs: &Blobs) -> bool {
-        paths
-            .iter()
-            .map(|path| clean(path, blobs))
-            .any(|path| self.unseen().any(|item| item.path == path || item.path == "…"))
+        let unseen: BTreeSet<&str> = self.unseen().map(|item| item.path.as_str()).collect();
+        let is_unseen = |path: &PathBuf| unseen.contains("…") || unseen.contains(clean(path, blobs).as_str());
+        paths.iter().any(is_unseen)
     }
 
     /// The unseen part as a text; none when there is none.

@@ -3,7 +3,12 @@
 //! A variable is withheld when its name or its value looks like a secret, or when it opens the way to credentials: those of a
 //! cloud, of an SSH or GPG agent, of a cluster. What programs need to run at all passes by name.
 
+use std::sync::LazyLock;
+
 use crate::redact::{self, Redactor};
+
+/// The rules alone, without known values: built once, not for each variable.
+static RULES: LazyLock<Redactor> = LazyLock::new(|| Redactor::new([]));
 
 /// Names that always pass: programs do not run without them.
 const PASS: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "LANG", "LANGUAGE", "TERM", "TMPDIR", "TZ"];
@@ -33,7 +38,7 @@ pub fn is_withheld(name: &str, value: &str) -> bool {
     let by_name = WAYS.contains(&upper.as_str())
         || FAMILIES.iter().any(|family| upper.starts_with(family))
         || redact::is_secret_name(name);
-    by_name || redact::holds_password(value) || Redactor::new([]).finds(value.as_bytes())
+    by_name || redact::holds_password(value) || RULES.finds(value.as_bytes())
 }
 
 #[cfg(test)]

@@ -148,7 +148,8 @@ impl Key {
             (Key::Gate { .. }, Event::LawsChecked { .. })
             | (Key::Record, Event::Recorded { .. })
             | (Key::Publish, Event::Published { .. })
-            | (Key::CloseLanes, Event::LanesClosed) => true,
+            | (Key::CloseLanes, Event::LanesClosed)
+            | (Key::End, Event::Ended { .. }) => true,
             _ => false,
         }
     }

@@ -113,11 +113,11 @@ impl State {
             Event::Began { key } => self.began(key, at_ms)?,
             Event::Orphaned => self.orphaned(),
             Event::LaneOpened { lane, base } => {
-                self.ended(|key| matches!(key, Key::Open { lane: opened, .. } if opened == lane), "lane-opened")?;
+                self.end_action(event, "lane-opened")?;
                 self.lane(lane, "lane-opened")?.opened = Some(base.clone());
             }
             Event::LaneFailed { lane, detail } => {
-                self.ended(|key| matches!(key, Key::Open { lane: opened, .. } if opened == lane), "lane-failed")?;
+                self.end_action(event, "lane-failed")?;
                 self.lane(lane, "lane-failed")?.open_failures += 1;
                 self.decide_lane(DecisionKind::LaneFailed, lane, Some(detail));
             }
@@ -155,19 +155,23 @@ impl State {
                 self.compared.push(Compared { during, changes, count: *count, after_takeover: *after_takeover });
             }
             Event::SessionNotStarted { session, detail, newest } => {
+                self.end_action(event, "session-not-started")?;
                 self.session_not_started(session, detail, newest.as_ref(), at_ms)?
             }
-            Event::SessionExited { session, exit } => self.session_exited(session, exit)?,
+            Event::SessionExited { session, exit } => {
+                self.end_action(event, "session-exited")?;
+                self.session_exited(session, exit)?;
+            }
             Event::SessionEnded { .. } => self.session_ended(event, at_ms)?,
             Event::Merged { phase, commit, changed } => {
-                self.ended(|key| matches!(key, Key::Merge { phase: merged, .. } if merged == phase), "merged")?;
+                self.end_action(event, "merged")?;
                 let state = self.phase(phase, "merged")?;
                 state.changed = *changed;
                 state.merged = Some(commit.clone());
                 state.integrated = Some(commit.clone());
             }
             Event::Conflict { lane, onto, detail } => {
-                self.ended(|key| matches!(key, Key::Merge { phase, .. } if *phase == lane.phase), "conflict")?;
+                self.end_action(event, "conflict")?;
                 let state = self.phase(&lane.phase, "conflict")?;
                 state.conflicts += 1;
                 state.integrated = Some(onto.clone());
@@ -177,7 +181,7 @@ impl State {
                 self.decide_lane(DecisionKind::Conflict, lane, Some(detail));
             }
             Event::ApprovalAsked { phase, gate, shown } => {
-                self.gate_ended(phase, gate, "approval-asked")?;
+                self.gate_ended(event, phase, gate, "approval-asked")?;
                 if self.created.approve.covers(phase) {
                     self.gate_passed(phase, gate, None, None)?;
                 } else {
@@ -186,7 +190,7 @@ impl State {
                 }
             }
             Event::GateEnded { phase, gate, verdict, detail, output, lanes } => {
-                self.gate_ended(phase, gate, "gate-ended")?;
+                self.gate_ended(event, phase, gate, "gate-ended")?;
                 match verdict {
                     Verdict::Passed => self.gate_passed(phase, gate, detail.clone(), output.clone())?,
                     Verdict::Refused => self.gate_refused(phase, gate, detail.clone(), output.clone(), lanes)?,
@@ -197,7 +201,7 @@ impl State {
                 let Some((phase, gate)) = self.laws_gate() else {
                     return illegal("laws-checked", "no gate checks the laws now");
                 };
-                self.gate_ended(&phase, &gate, "laws-checked")?;
+                self.gate_ended(event, &phase, &gate, "laws-checked")?;
                 self.laws = Some(*held);
                 if held.iter().all(|held| *held) {
                     self.gate_passed(&phase, &gate, detail.clone(), None)?;
@@ -206,7 +210,7 @@ impl State {
                 }
             }
             Event::Bundled { phase, bundle, before, after, manifest, kept_permille } => {
-                self.ended(|key| matches!(key, Key::Bundle { phase: bundled } if bundled == phase), "bundled")?;
+                self.end_action(event, "bundled")?;
                 let state = self.phase(phase, "bundled")?;
                 state.ended_at_ms = Some(at_ms);
                 state.bundle = Some(Bundle {
@@ -218,21 +222,27 @@ impl State {
                 });
             }
             Event::Recorded { commit } => {
-                self.ended(|key| *key == Key::Record, "recorded")?;
+                self.end_action(event, "recorded")?;
                 self.recorded = Some(commit.clone());
             }
             Event::Published { commit } => {
-                self.ended(|key| *key == Key::Publish, "published")?;
+                self.end_action(event, "published")?;
                 self.published = Some(commit.clone());
             }
-            Event::ActionFailed { key, detail } => self.action_failed(key, detail, at_ms)?,
+            Event::ActionFailed { key, detail } => {
+                self.end_action(event, "action-failed")?;
+                self.action_failed(key, detail, at_ms)?;
+            }
             Event::LanesClosed => {
-                self.ended(|key| *key == Key::CloseLanes, "lanes-closed")?;
+                self.end_action(event, "lanes-closed")?;
                 self.lanes_closed = true;
             }
             Event::Intent(intent) => self.intent(intent)?,
             Event::TimerFired { key } => self.fired(key)?,
-            Event::Ended { outcome } => self.end(*outcome, at_ms)?,
+            Event::Ended { outcome } => {
+                self.end_action(event, "ended")?;
+                self.end(*outcome, at_ms)?;
+            }
             Event::Closed { closing } => {
                 if self.outcome.is_none() || self.closing.is_some() {
                     return illegal("closed", "only a run that has ended is closed, and once");
@@ -344,7 +354,6 @@ impl State {
     }
 
     fn end(&mut self, outcome: Outcome, at_ms: u64) -> Result<(), Illegal> {
-        self.ended(|key| *key == Key::End, "ended")?;
         let allowed = match outcome {
             // The only edge to `done`, and it passes the laws.
             Outcome::Done => self.laws == Some([true; 5]) && self.recorded.is_some() && self.published == self.recorded,
@@ -358,22 +367,21 @@ impl State {
         Ok(())
     }
 
-    /// Takes out the one begun key that an outcome belongs to.
-    fn ended(&mut self, of: impl Fn(&Key) -> bool, event: &'static str) -> Result<(), Illegal> {
-        let mut fitting = self.begun.iter().filter(|key| of(key));
-        let Some(key) = fitting.next().cloned() else {
-            return illegal(event, "no such action is under way");
+    /// Takes out the one begun key that this event ends, by the rule of [`Key::is_ended_by`].
+    fn end_action(&mut self, event: &Event, name: &'static str) -> Result<Key, Illegal> {
+        let mut ended = self.begun.iter().filter(|key| key.is_ended_by(event));
+        let Some(key) = ended.next().cloned() else {
+            return illegal(name, "no such action is under way");
         };
-        if fitting.next().is_some() {
-            return illegal(event, "it would end more than one action");
+        if ended.next().is_some() {
+            return illegal(name, "it would end more than one action");
         }
         self.begun.remove(&key);
-        Ok(())
+        Ok(key)
     }
 
     /// A step of ours failed. What it is about waits for a person; nothing that had ended before runs again.
     fn action_failed(&mut self, key: &Key, detail: &BlobId, at_ms: u64) -> Result<(), Illegal> {
-        self.ended(|begun| begun == key, "action-failed")?;
         self.count_failure(key)?;
         if let Key::Checkpoint { session, .. } = key
             && self.cancelled

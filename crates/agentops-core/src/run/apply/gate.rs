@@ -1,7 +1,7 @@
 //! Transitions of gates.
 
 use super::super::action::Key;
-use super::super::event::Verdict;
+use super::super::event::{Event, Verdict};
 use super::super::state::{DecisionKind, GateState, Next, PhaseState, Refusal, State};
 use super::{Illegal, illegal};
 use crate::id::{BlobId, LaneId, Name};
@@ -57,12 +57,22 @@ impl State {
         Ok(())
     }
 
-    pub(in crate::run) fn gate_ended(&mut self, phase: &Name, gate: &Name, event: &'static str) -> Result<(), Illegal> {
+    pub(in crate::run) fn gate_ended(
+        &mut self,
+        event: &Event,
+        phase: &Name,
+        gate: &Name,
+        name: &'static str,
+    ) -> Result<(), Illegal> {
         let at = self.created.workflow.phases.get(self.current()).map(|phase| phase.name.clone());
         if at.as_ref() != Some(phase) {
-            return illegal(event, format!("phase {phase} is not under way"));
+            return illegal(name, format!("phase {phase} is not under way"));
         }
-        self.ended(|key| matches!(key, Key::Gate { phase: p, gate: g, .. } if p == phase && g == gate), event)
+        // The check of the laws does not name its gate.
+        match self.end_action(event, name)? {
+            Key::Gate { phase: in_phase, gate: ended, .. } if in_phase == *phase && ended == *gate => Ok(()),
+            key => illegal(name, format!("{key} is under way")),
+        }
     }
 
     pub(in crate::run) fn laws_gate(&self) -> Option<(Name, Name)> {

@@ -30,7 +30,6 @@ impl State {
         at_ms: u64,
     ) -> Result<(), Illegal> {
         self.own(id, "session-not-started")?;
-        self.ended(|key| matches!(key, Key::Session { session } if session == id), "session-not-started")?;
         self.no_longer_runs(id);
         let session = self.live(id, "session-not-started")?;
         session.ended_at_ms = Some(at_ms);
@@ -52,15 +51,6 @@ impl State {
         if live.exit.is_some() {
             return illegal("session-exited", format!("session {id} has exited before"));
         }
-        let orphaned = live.orphaned;
-        self.ended(
-            |key| match key {
-                Key::Session { session } => session == id && !orphaned,
-                Key::Salvage { session, .. } => session == id && orphaned,
-                _ => false,
-            },
-            "session-exited",
-        )?;
         self.no_longer_runs(id);
         let live = self.live(id, "session-exited")?;
         live.exit = Some(Box::new(exit.clone()));
@@ -109,7 +99,7 @@ impl State {
         };
         // A ledger before format 5 has no exit of its own: there the end of a session was the end of its agent as well.
         if self.live(id, "session-ended")?.exit.is_some() {
-            self.ended(|key| matches!(key, Key::Checkpoint { session, .. } if session == id), "session-ended")?;
+            self.end_action(event, "session-ended")?;
         }
         self.no_longer_runs(id);
         let session = self.live(id, "session-ended")?;
