@@ -35,8 +35,9 @@ pub(super) fn take(
         match rx.recv() {
             Ok(Incoming::Slot(slot)) => {
                 let slot = slot?;
-                ctx.report(Input::Happened(run.clone(), Event::SlotTaken { key: key.clone() }));
-                return Ok(Some(slot));
+                // Durable before anything starts: what waited when its supervisor died begins anew, and must not have run.
+                let taken = ctx.report_and_wait(run, Event::SlotTaken { key: key.clone() });
+                return Ok(taken.then_some(slot));
             }
             Ok(Incoming::Stop(_)) | Err(_) => return Ok(None),
             // Nothing else is said to what has not begun.
