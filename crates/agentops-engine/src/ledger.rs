@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentops_core::budget::Amount;
@@ -19,6 +20,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionB
 use sha2::{Digest, Sha256};
 
 use crate::crash::boundary;
+use crate::reserve::Reserve;
 use crate::space;
 use crate::world::{Entry, Row, Storage, StorageError};
 
@@ -47,6 +49,8 @@ pub struct Ledger {
     path: PathBuf,
     /// `None`: opened for reading.
     epoch: Option<u64>,
+    /// Given back when an agent's exit finds the disk full.
+    reserve: Option<Arc<Reserve>>,
 }
 
 const SCHEMA: &str = "
@@ -141,7 +145,7 @@ impl Ledger {
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fail)?;
         // Before the first read: then the index of the WAL is kept in memory.
         db.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(fail)?;
-        let ledger = Self { db, path: path.to_owned(), epoch: None };
+        let ledger = Self { db, path: path.to_owned(), epoch: None, reserve: None };
         let has_tables = ledger.check_format()?;
         Ok(has_tables.then_some(ledger))
     }
@@ -150,7 +154,7 @@ impl Ledger {
         let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(|e| failed(path, "opened", &e))?;
         db.busy_timeout(Duration::from_secs(10)).map_err(|e| failed(path, "opened", &e))?;
-        Ok(Self { db, path: path.to_owned(), epoch: None })
+        Ok(Self { db, path: path.to_owned(), epoch: None, reserve: None })
     }
 
     /// Whether the file has tables at all.
@@ -440,6 +444,29 @@ impl Storage for Ledger {
     }
 
     fn append(&mut self, rows: &[Row]) -> Result<(), StorageError> {
+        match (self.append_once(rows), &self.reserve) {
+            (Err(StorageError::Full { .. }), Some(reserve)) if rows.iter().any(|row| is_of_an_exit(&row.event)) => {
+                reserve.release();
+                self.append_once(rows)
+            }
+            (appended, _) => appended,
+        }
+    }
+}
+
+/// What is written between an agent's exit and its session's next step.
+fn is_of_an_exit(event: &Event) -> bool {
+    matches!(event, Event::RepositoryCompared { .. } | Event::SessionExited { .. })
+}
+
+impl Ledger {
+    /// The same with space that is set aside on its disk.
+    #[must_use]
+    pub fn with_reserve(self, reserve: Arc<Reserve>) -> Self {
+        Self { reserve: Some(reserve), ..self }
+    }
+
+    fn append_once(&mut self, rows: &[Row]) -> Result<(), StorageError> {
         let fail = |e| failed(&self.path, "written", &e);
         let ours = self.epoch.unwrap_or(0);
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;

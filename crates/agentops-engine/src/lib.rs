@@ -22,6 +22,7 @@ pub mod paths;
 pub mod perform;
 pub mod plan;
 pub mod ports;
+pub mod reserve;
 pub mod routing;
 pub mod slots;
 pub mod space;

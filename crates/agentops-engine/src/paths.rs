@@ -125,6 +125,12 @@ impl Paths {
         self.root.join("supervisor.lock")
     }
 
+    /// Space that is set aside for a full disk.
+    #[must_use]
+    pub fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
     /// The supervisor's socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

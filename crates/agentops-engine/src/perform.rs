@@ -40,6 +40,7 @@ use crate::environment::{Environments, RunEnvironment};
 use crate::leftovers;
 use crate::paths::Paths;
 use crate::ports::{PortRange, Ports};
+use crate::reserve::Reserve;
 use crate::slots::{Slot, Slots};
 use crate::world::{Clock, Processes, SystemClock};
 
@@ -91,6 +92,8 @@ pub struct Ctx {
     pub slot: Option<PathBuf>,
     /// Ports that no other lane on this machine has.
     pub ports: Ports,
+    /// Space for the exits of agents when the disk of the state folder is full.
+    pub reserve: Arc<Reserve>,
     /// Gates and set-ups that run.
     pub stops: stops::Stops,
     /// The merge that is tested; `None`: this is a supervisor.
@@ -351,6 +354,7 @@ pub fn test_commit(
         slots: Slots::new(paths.slots(), 1),
         slot: None,
         ports: Ports::new(paths.ports()),
+        reserve: Arc::new(Reserve::at(paths.reserve())),
         stops: Default::default(),
         merge: Some(us),
         paths,

@@ -33,6 +33,7 @@ use crate::paths::Home;
 use crate::perform::gateway::{self, Gateways};
 use crate::perform::{Ctx, Msg, Performer, Report, chain};
 use crate::ports::Ports;
+use crate::reserve::Reserve;
 use crate::slots::Slots;
 use crate::telemetry::{self, Watched};
 use crate::world::{Clock, StorageError, SystemClock};
@@ -278,7 +279,8 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
     strays::end_ownerless(&paths.merge_mark_prefix());
     // What belongs to a run is written with that run's redactor.
     let blobs = Blobs::open(&paths.blobs(), Redactor::new([])).map_err(state)?;
-    let mut ledger = Ledger::open(&paths.ledger())?;
+    let reserve = Arc::new(Reserve::at(paths.reserve()));
+    let mut ledger = Ledger::open(&paths.ledger())?.with_reserve(Arc::clone(&reserve));
     let ended = leftovers::ended_runs(&paths, &mut ledger)?;
     let (tell, messages) = channel();
     let clock = SystemClock::default();
@@ -299,10 +301,12 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
         slots,
         slot: None,
         ports: Ports::new(paths.ports()),
+        reserve,
         stops: Default::default(),
         merge: None,
     });
     leftovers::remove(&ctx, &ended);
+    ctx.reserve.make();
     let conductor = Conductor::start(clock, Watched::new(ledger), Performer::new(Arc::clone(&ctx)))?;
     let clients = Clients::default();
     let mut turning = Loop { conductor, followers: Vec::new(), fatal: None };
@@ -315,6 +319,7 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
         }
     };
     if ended.is_ok() {
+        ctx.reserve.release();
         tidy::tidy(&ctx, &turning.conductor.storage.ledger);
     }
     let _best_effort = std::fs::remove_file(paths.socket());
@@ -348,6 +353,8 @@ fn turn(state: &mut Loop, messages: &Receiver<Msg>, clients: &Clients, idle: Dur
             batch.push(message);
         }
         handle(state, batch);
+        // Also after it was given back: there may be space again.
+        state.conductor.processes.ctx().reserve.make();
         if state.conductor.next_timer().is_some_and(|at| at <= state.conductor.clock.mono_ms())
             && let Err(e) = state.conductor.fire()
         {

@@ -120,6 +120,27 @@ fn r5_a_full_disk_is_told_and_nothing_is_half_written() {
     assert!(pages > 1);
 }
 
+/// Calls and the like must not use up what is set aside for the exits of agents.
+#[test]
+fn r5_only_what_belongs_to_an_exit_gives_the_reserve_back() {
+    use agentops_core::run::SessionExit;
+    let (folder, path) = file();
+    let reserve = folder.path().join("reserve");
+    let mut ledger = Ledger::open(&path).expect("a ledger").with_reserve(Arc::new(Reserve::at(reserve.clone())));
+    ledger.append(&[created(1)]).expect("an append");
+    std::fs::write(&reserve, "").expect("a file");
+    ledger.db.query_row("PRAGMA max_page_count = 1", [], |row| row.get::<_, u32>(0)).expect("a limit");
+    let many: Vec<Row> = (0..2000).map(|_| row(1, Event::Orphaned)).collect();
+    let full = ledger.append(&many);
+    assert!(matches!(full, Err(StorageError::Full { .. })) && reserve.exists(), "{full:?}");
+    let session: SessionId = "implement/one/1".parse().expect("a session");
+    let end = SessionEnd::Completed;
+    let exit = SessionExit { end, detail: None, message: None, trail: None, transcript: None, said: None };
+    let exited = row(1, Event::SessionExited { session, exit: Box::new(exit) });
+    let full = ledger.append(&[many, vec![exited]].concat());
+    assert!(matches!(full, Err(StorageError::Full { .. })) && !reserve.exists(), "{full:?}");
+}
+
 #[test]
 fn r7_an_entry_that_was_changed_lost_or_moved_is_told() {
     let damages = [

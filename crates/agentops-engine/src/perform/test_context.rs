@@ -12,6 +12,7 @@ use crate::blobs::Blobs;
 use crate::fixture;
 use crate::paths::Home;
 use crate::ports::Ports;
+use crate::reserve::Reserve;
 use crate::slots::Slots;
 use crate::world::SystemClock;
 
@@ -41,6 +42,7 @@ pub(super) fn new() -> (tempfile::TempDir, Ctx, State) {
         slots: Slots::new(paths.slots(), 1),
         slot: None,
         ports: Ports::new(paths.ports()),
+        reserve: Arc::new(Reserve::at(paths.reserve())),
         stops: Default::default(),
         merge: None,
         blobs,

@@ -10,9 +10,12 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use serde_json::json;
+
+use crate::ceiling::ends;
 use crate::compared::{Ended, RUN, Template};
 use crate::namespace::{Disk, Place, own_mounts};
-use crate::room::{Ran, Room, slow};
+use crate::room::{Ran, Room, quick_script, scripted, slow};
 
 /// Size of each disk. A run needs less than a quarter of it.
 const MEBIBYTES: u32 = 64;
@@ -163,4 +166,43 @@ fn r5_a_full_disk_under_the_state_folder_pauses_and_loses_nothing() {
 #[test]
 fn r5_a_full_temporary_folder_pauses_and_loses_nothing() {
     println!("{}", play("full_disk::r5_a_full_temporary_folder_pauses_and_loses_nothing", Filled::Temporary));
+}
+
+/// What a supervisor needs to write down that an agent has exited is set aside beforehand.
+#[test]
+fn r2_r5_an_agent_that_exits_while_the_state_disk_is_full_does_not_run_again() {
+    match own_mounts("full_disk::r2_r5_an_agent_that_exits_while_the_state_disk_is_full_does_not_run_again") {
+        Place::Inside => {}
+        Place::Played => return,
+        Place::Skipped => return println!("skipped: this machine gives no mount namespace"),
+    }
+    let room = Room::new();
+    let disk = Disk::over(&room, &room.state(), MEBIBYTES);
+    let (ready, go, effects) = (room.pipe("ready"), room.pipe("go"), room.root().join("effects"));
+    // Only its first run waits.
+    let work = format!(
+        "test -e {0} || first=1; echo once >> {0}; test -z \"$first\" || {{ echo ready > {1}; read go < {2}; }}",
+        effects.display(),
+        ready.display(),
+        go.display()
+    );
+    let mut script = quick_script();
+    script[0]["steps"].as_array_mut().unwrap().push(json!({ "do": "run", "argv": ["sh", "-c", work] }));
+    let run = room.detach(&scripted(&room, "quick", script));
+    std::fs::read(&ready).unwrap();
+    let reserve = room.private("reserve").unwrap();
+    assert!(reserve.exists());
+    disk.fill();
+    std::fs::write(&go, "go\n").unwrap();
+    // The supervisor writes the exit in the space that it gives back. What it gets to after that depends on what is left of it.
+    let _no_space = room.run(&["logs", &run, "--follow"]);
+    assert!(!reserve.exists());
+    disk.free();
+    let view = room.run(&["show", &run, "--json"]).expect(0).json();
+    let view = match view["status"]["status"] == "done" {
+        true => view,
+        false => room.run(&["resume", &run, "--json"]).expect(0).json(),
+    };
+    assert_eq!(std::fs::read_to_string(&effects).unwrap(), "once\n", "{view:#}");
+    assert_eq!(ends(&view), ["completed"]);
 }

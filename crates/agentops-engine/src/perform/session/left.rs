@@ -17,6 +17,7 @@ use agentops_git::{Oid, SalvagedCommit, plain_file};
 use super::super::lost_text::Optional;
 use super::super::{Act, ActError, Ctx, bundle, chain, checkpoint_refs, commit, oid, work};
 use crate::omitted::Omissions;
+use crate::reserve;
 
 /// Documents taken from a lane: how many, and how large each.
 const ARTIFACTS_MAX: usize = 32;
@@ -42,15 +43,35 @@ impl Default for Left {
 }
 
 impl Left {
-    /// The exit as an event. With it, nothing that only this process knows is needed any more.
+    /// The exit as an event. With it, nothing that only this process knows is needed any more. A full disk must not keep it
+    /// from being written, since the agent would run again.
     pub(super) fn exit(self, ctx: &Ctx, run: &RunId, session: &SessionId) -> std::io::Result<Event> {
+        match self.store(ctx, run, session, u64::MAX) {
+            Err(e) if reserve::is_full(&e) => {
+                ctx.reserve.release();
+                self.store(ctx, run, session, reserve::TRANSCRIPT_BYTES_MAX)
+            }
+            stored => stored,
+        }
+    }
+
+    /// Stores the texts of the exit; a transcript that is larger than so many bytes is left out.
+    fn store(&self, ctx: &Ctx, run: &RunId, session: &SessionId, transcript_max: u64) -> std::io::Result<Event> {
         let path = ctx.paths.transcript(run, session);
-        let transcript = if path.exists() { Some(ctx.blobs.put(&std::fs::read(&path)?)?) } else { None };
+        let (mut transcript, mut detail) = (None, self.detail.clone());
+        match std::fs::symlink_metadata(&path) {
+            Ok(meta) if meta.len() <= transcript_max => transcript = Some(ctx.blobs.put(&std::fs::read(&path)?)?),
+            Ok(_) => {
+                let words = "the transcript is not kept: the disk of the state folder was full";
+                detail = Some(detail.map_or(words.to_owned(), |detail| format!("{detail}\n{words}")));
+            }
+            Err(_) => {}
+        }
         let put = |text: &str| if text.trim().is_empty() { Ok(None) } else { ctx.put(text).map(Some) };
         let trail: String = self.trail.iter().map(|line| format!("- {line}\n")).collect();
         let exit = SessionExit {
             end: self.end,
-            detail: self.detail.as_deref().map(|words| ctx.put(words)).transpose()?,
+            detail: detail.as_deref().map(|words| ctx.put(words)).transpose()?,
             message: put(&self.last_said)?,
             trail: put(&trail)?,
             transcript,
