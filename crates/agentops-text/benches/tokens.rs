@@ -8,6 +8,25 @@ use std::time::{Duration, Instant};
 use agentops_text::tokens::text_tokens;
 
 const ROUNDS: usize = 5;
+const HOSTILE_BYTES: usize = 1 << 20;
+
+/// Texts that a count could read again and again. The time of the double should be the double.
+const HOSTILE: [(&str, &str); 14] = [
+    ("digits", "7"),
+    ("other digits", "٣"),
+    ("dashes", "-"),
+    ("one letter", "a"),
+    ("capitals", "A"),
+    ("both cases", "aA"),
+    ("accents", "é"),
+    ("marks", "\u{301}"),
+    ("ideographs", "字"),
+    ("emoji", "😀"),
+    ("blanks", " "),
+    ("wide blanks", "\u{2003}"),
+    ("line ends", "\r\n"),
+    ("blank lines", " \n\t\n"),
+];
 
 fn main() {
     // The program's own sources and documents: code, prose, tables.
@@ -21,6 +40,14 @@ fn main() {
     println!("{:.1} MB, {tokens} tokens; the library line by line: {expected}", text.len() as f64 / 1e6);
     println!("{:<10} {:>8.1} M tokens/s", "ours", rate(tokens, ours));
     println!("{:<10} {:>8.1} M tokens/s", "tiktoken", rate(expected, theirs));
+    println!("{HOSTILE_BYTES} bytes of what is costly to count, and twice as many:");
+    for (name, part) in HOSTILE {
+        let [once, twice] = [HOSTILE_BYTES, 2 * HOSTILE_BYTES].map(|bytes| {
+            let text = part.repeat(bytes / part.len());
+            best(|| text_tokens(&text)).0
+        });
+        println!("{name:<16} {:>8.1} ms {:>8.1} ms", once.as_secs_f64() * 1e3, twice.as_secs_f64() * 1e3);
+    }
 }
 
 fn gather(folder: &std::path::Path, text: &mut String) {

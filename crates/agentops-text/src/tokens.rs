@@ -232,6 +232,16 @@ mod tests {
         assert!(text_tokens(&" ".repeat(100_000)) > 0);
     }
 
+    /// A count that reads a run again for each of its pieces takes hours for these.
+    #[test]
+    fn long_runs_are_read_once() {
+        let digits = "1234567890".repeat(100_000);
+        assert_eq!(text_tokens(&digits), digits.len().div_ceil(3) as u64);
+        for run in ["-", " ", "\r\n", " \n\t\n", "aA", "'"] {
+            assert!(text_tokens(&run.repeat(100_000)) > 0, "{run:?}");
+        }
+    }
+
     #[test]
     fn real_sources_count_as_the_library_counts_them() {
         for text in [include_str!("tokens.rs"), include_str!("tokens/split.rs"), include_str!("words.rs")] {

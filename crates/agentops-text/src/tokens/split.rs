@@ -62,7 +62,8 @@ pub(super) fn piece_end(text: &[u8], at: usize) -> Option<usize> {
         // One sign or blank before letters belongs to them.
         Kind::Sign | Kind::Blank if is_letter(at + 1) => word_end(text, at + 1)?,
         Kind::Sign | Kind::Blank if kind(at + 1) == Some(Kind::Other) => return None,
-        Kind::Digit => (at + 3).min(run(at, |kind| kind == Kind::Digit)),
+        // No further than a piece is long: the rest of a long number would be read again for each of its pieces.
+        Kind::Digit => (at + 1..at + 3).find(|next| kind(*next) != Some(Kind::Digit)).unwrap_or(at + 3),
         Kind::Sign => signs_end(text, at),
         Kind::Blank if text[at] == b' ' && kind(at + 1) == Some(Kind::Sign) => signs_end(text, at + 1),
         Kind::Blank | Kind::LineEnd => {
