@@ -88,7 +88,12 @@ pub fn unmet(repo: &Repo) -> Result<Vec<Unmet>, agentops_git::Error> {
 /// Git cannot be asked.
 pub fn no_committer(repo: &Repo, env: &Environment) -> Result<Option<String>, agentops_git::Error> {
     let given = |name: &str| env.get(name).is_some_and(|value| !value.is_empty());
-    if (given("GIT_COMMITTER_NAME") && given("GIT_COMMITTER_EMAIL")) || repo.knows_committer()? {
+    let mut known = true;
+    for who in ["GIT_AUTHOR", "GIT_COMMITTER"] {
+        let is_given = given(&format!("{who}_NAME")) && given(&format!("{who}_EMAIL"));
+        known &= is_given || repo.knows_identity(&format!("{who}_IDENT"))?;
+    }
+    if known {
         return Ok(None);
     }
     let words = "git does not know who you are, so `agentops merge` will not commit; git config user.name \"Your Name\" and \

@@ -248,9 +248,10 @@ impl Repo {
         Self(Arc::clone(&self.0), Arc::clone(&self.1), Some(environment.into_iter().collect()))
     }
 
-    /// Whether git knows the name and the address for a commit of the user's.
-    pub fn knows_committer(&self) -> Result<bool> {
-        Ok(self.as_user().args(["var", "GIT_COMMITTER_IDENT"]).output()?.code == Some(0))
+    /// Whether git knows a name and an address of the user's for a commit. `variable`: `GIT_AUTHOR_IDENT` or
+    /// `GIT_COMMITTER_IDENT`.
+    pub fn knows_identity(&self, variable: &str) -> Result<bool> {
+        Ok(self.as_user().args(["var", variable]).output()?.code == Some(0))
     }
 
     /// The program that git would start to sign the user's merge; `None`: it signs nothing, or in a way that we do not know.

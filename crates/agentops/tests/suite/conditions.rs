@@ -57,6 +57,50 @@ fn a_signature_that_cannot_be_made_is_noted_before_anything_runs_and_the_hint_wo
     assert!(!dry().contains(missing), "{}", dry());
 }
 
+#[test]
+fn that_git_does_not_know_who_merges_is_noted_before_anything_runs_and_the_hint_works() {
+    let mut room = Room::new();
+    let args = scripted(&room, "quick", quick_script());
+    // Otherwise git guesses a name where the machine has a full host name.
+    room.git(&["config", "user.useConfigOnly", "true"]);
+    let said = |room: &Room| {
+        let dry = room.run(&[&refs(&args)[..], &["--dry-run"]].concat()).expect(0).stdout;
+        [dry, room.run(&["doctor"]).stdout].map(|text| text.contains("git does not know who you are"))
+    };
+    assert_eq!(said(&room), [true, true]);
+    room.name_user();
+    assert_eq!(said(&room), [false, false]);
+    room.git(&["config", "--unset", "user.name"]);
+    assert_eq!(said(&room), [true, true]);
+    // A merge is a commit with both.
+    room.set("GIT_COMMITTER_NAME", "Someone");
+    room.set("GIT_COMMITTER_EMAIL", "someone@localhost");
+    assert_eq!(said(&room), [true, true]);
+    room.set("GIT_AUTHOR_NAME", "Someone");
+    assert_eq!(said(&room), [false, false]);
+}
+
+/// Codex leaves the helper of its sandbox out there, and each of its commands fails.
+#[test]
+fn a_state_folder_where_codex_cannot_work_is_refused_before_anything_runs() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut room = Room::new();
+    let bin = room.root().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::write(bin.join("codex"), "#!/bin/sh\necho codex-cli 0.169.0\n").unwrap();
+    std::fs::set_permissions(bin.join("codex"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    room.set("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+    room.run(&["run", "x", "--workflow=quick", "--driver=codex", "--dry-run"]).expect(0);
+    let above = room.root().display().to_string();
+    room.set("TMPDIR", above);
+    let words = "lies in the system's temporary folder, where codex runs no commands";
+    let refused = room.run(&["run", "x", "--workflow=quick", "--driver=codex", "--dry-run"]);
+    let refused = refused.expect(agentops::error::USAGE.into());
+    assert!(refused.stderr.contains(words) && refused.stderr.contains("--state-dir"), "{refused:?}");
+    let doctor = room.run(&["doctor"]).stdout;
+    assert!(doctor.contains(words) && doctor.contains("--state-dir"), "{doctor}");
+}
+
 /// `quick` has two lanes, and its gate a work tree: three times the files of the commit must fit, and what the run records.
 #[test]
 fn r5_a_run_without_space_for_its_lanes_is_refused_before_its_first_session() {
