@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::namespace::shell_with_mounts;
-use crate::room::{Ran, Room, close_out, refs, scripted};
+use crate::room::{Ran, Room, close_out, quick_script, refs, scripted};
 
 /// A run whose agent does something, writes a file and leaves one line in the file `effects` outside its lane.
 fn run_that(room: &Room, does: &str) -> Vec<String> {
@@ -80,21 +80,23 @@ fn r2_r5_a_read_only_disk_under_a_checkpoint_asks_a_person_and_runs_no_agent_aga
     objects_cannot_be_written(protect, "mount -o remount,rw .git/objects", "Read-only file system");
 }
 
-/// Puts a program before git that does this in place of `git check-attr`, as long as the file `broken` is there.
-fn break_check_attr(room: &mut Room, instead: &str) {
+/// Puts a program before git that does this before it runs a command of that name.
+fn wrap_git(room: &mut Room, name: &str, does: &str) {
     let path = std::env::var("PATH").unwrap();
     let git = std::env::split_paths(&path).map(|folder| folder.join("git")).find(|git| git.is_file()).unwrap();
     let folder = room.root().join("programs");
     std::fs::create_dir(&folder).unwrap();
-    let broken = room.root().join("broken");
-    std::fs::write(&broken, "").unwrap();
-    let text = format!(
-        "#!/bin/sh\nfor arg; do if [ \"$arg\" = check-attr ] && [ -e {broken:?} ]; then {instead}; fi; done\n\
-         exec {git:?} \"$@\"\n"
-    );
+    let text = format!("#!/bin/sh\nfor arg; do if [ \"$arg\" = {name} ]; then {does}; fi; done\nexec {git:?} \"$@\"\n");
     std::fs::write(folder.join("git"), text).unwrap();
     std::fs::set_permissions(folder.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
     room.set("PATH", format!("{}:{path}", folder.display()));
+}
+
+/// Does this in place of `git check-attr`, as long as the file `broken` is there.
+fn break_check_attr(room: &mut Room, instead: &str) {
+    let broken = room.root().join("broken");
+    std::fs::write(&broken, "").unwrap();
+    wrap_git(room, "check-attr", &format!("if [ -e {broken:?} ]; then {instead}; fi"));
 }
 
 fn ends_done_once_git_is_mended(room: &Room) {
@@ -135,4 +137,27 @@ fn r2_r5_a_check_attr_that_hangs_and_is_ended_runs_no_agent_again() {
 fn end_each(pids: BufReader<File>) -> usize {
     let pids = pids.lines().map_while(|line| line.unwrap().parse().ok());
     pids.map(|pid| kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap()).count()
+}
+
+/// A git that waits in the checkpoint stands for one that takes long.
+#[test]
+fn p2_cancel_does_not_wait_for_a_long_checkpoint_and_says_what_is_under_way() {
+    let mut room = Room::new();
+    let (arrived, go, hold) = (room.pipe("arrived"), room.pipe("go"), room.root().join("hold"));
+    let wait = format!("if rm {hold:?} 2> /dev/null; then echo in > {arrived:?}; cat {go:?} >&2; fi");
+    wrap_git(&mut room, "write-tree", &wait);
+    let mut script = quick_script();
+    let touch = json!({ "do": "run", "argv": ["touch", hold] });
+    script[0]["steps"].as_array_mut().unwrap().push(touch);
+    let run = room.detach(&scripted(&room, "quick", script));
+    assert_eq!(std::fs::read_to_string(&arrived).unwrap(), "in\n");
+    let cancelled = room.run(&["cancel", &run]).expect(0);
+    let text = format!("{}{}", cancelled.stdout, cancelled.stderr);
+    assert!(text.contains("still under way: implement/implement/checkpoint/1.1"), "{text}");
+    std::fs::write(&go, "").unwrap();
+    let _ended_as_cancelled = room.run(&["logs", &run, "--follow"]);
+    let view = room.run(&["show", &run, "--json"]).expect(0).json();
+    assert_eq!(view["status"]["status"], "cancelled");
+    let kept = room.git(&["for-each-ref", "--format=%(refname)", &format!("refs/agentops/runs/{run}/")]);
+    assert_eq!(room.git(&["show", &format!("{kept}:done.txt")]), "done");
 }

@@ -133,6 +133,49 @@ fn p2_an_agent_that_stops_its_keeper_hangs_nothing() {
     assert_eq!(marked(&room), []);
 }
 
+/// Each command that goes on with the run starts a supervisor, and the agent kills that one as well.
+#[test]
+fn r2_an_agent_that_kills_its_supervisor_again_and_again_ends_in_a_question_of_its_own_lane() {
+    let room = Room::new();
+    lanes(&room, &["kills", "beside"], "");
+    room.git(&["add", "-A"]);
+    room.git(&["commit", "--quiet", "-m", "lanes"]);
+    let effects = room.root().join("effects");
+    let effect = format!("echo \"$AGENTOPS_SESSION\" >> '{}'", effects.display());
+    // Once the lane beside has ended. The agent is the parent, its keeper the next, and the supervisor the one above.
+    let kill = format!(
+        "until env -i PATH=\"$PATH\" HOME='{}' '{}' logs --repo='{}' --state-dir='{}' | grep -q 'session end .*beside/1 completed'; \
+         do sleep 0.1; done; keeper=$(awk '{{ print $4 }}' /proc/$PPID/stat); \
+         kill -9 $(awk '{{ print $4 }}' /proc/$keeper/stat)",
+        room.root().join("home").display(),
+        env!("CARGO_BIN_EXE_agentops"),
+        room.repo().display(),
+        room.state().display()
+    );
+    let steps = |line: &str| json!([{ "do": "call", "usage": 9000 }, { "do": "run", "argv": ["sh", "-c", line] }]);
+    let script = json!([
+        { "when": "lane `kills`", "steps": steps(&kill) }, { "when": "lane `beside`", "steps": steps(&effect) }
+    ]);
+    let run = room.detach(&scripted(&room, "lanes", script));
+    room.await_supervisor();
+    let commands = (0..20).position(|_| {
+        let resumed = room.run(&["resume", &run, "--json"]);
+        room.await_supervisor();
+        resumed.code == 4
+    });
+    let view = room.run(&["show", &run, "--json"]).expect(0).json();
+    assert!(commands.is_some(), "no question after 20 commands: {view:#}");
+    let decisions = view["decisions"].as_array().unwrap();
+    assert!(decisions.iter().all(|decision| decision["kind"] == "interrupted" && decision["place"] == "kills"), "{view:#}");
+    let lane = |n: usize| view["phases"][0]["lanes"][n]["sessions"].as_array().unwrap();
+    let ends: Vec<&str> = lane(0).iter().map(|session| session["end"].as_str().unwrap()).collect();
+    assert_eq!(ends, ["interrupted"; 3], "{view:#}");
+    // What had ended beside it does not run again.
+    assert_eq!((lane(1).len(), &lane(1)[0]["end"]), (1, &json!("completed")), "{view:#}");
+    assert_eq!(std::fs::read_to_string(effects).unwrap().lines().count(), 1);
+    assert_eq!(marked(&room), []);
+}
+
 #[test]
 fn p2_a_stopped_supervisor_is_named_and_nobody_waits_for_it_for_ever() {
     let room = Room::new();
