@@ -6,6 +6,7 @@ mod checkpoint_refs;
 mod flow;
 mod gate;
 pub mod gateway;
+mod lane_copy;
 mod lane_program;
 mod lost_text;
 pub mod prompt;

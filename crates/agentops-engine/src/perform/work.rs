@@ -11,7 +11,7 @@ use agentops_git::{Error as GitError, Expect, Lane, MergeResult, lanes};
 
 use super::lane_program::{Inbox, LanePrograms};
 use super::lost_text::Optional;
-use super::{Act, Ctx, chain, checkpoint_refs, commit, oid, records, user_repository};
+use super::{Act, Ctx, chain, checkpoint_refs, commit, lane_copy, oid, records, user_repository};
 use crate::crash::boundary;
 use crate::ports::PortRange;
 use crate::withheld;
@@ -134,18 +134,8 @@ pub(super) fn make_lane(ctx: &Ctx, state: &State, lane: &LaneId, base: &Commit) 
 
 /// Copies files and runs the set-up programs; `Some` says what went wrong.
 pub(super) fn set_up(programs: &LanePrograms<'_>, setup: &LaneSetup) -> Act<Option<String>> {
-    for copied in &setup.copy {
-        let Ok(path) = copied.parse::<agentops_safe::RepoPath>() else {
-            return Ok(Some(format!("`{copied}` is not a path inside the repository")));
-        };
-        let (from, to) = (programs.ctx.repo.work_tree().join(path.as_str()), programs.path.join(path.as_str()));
-        if !std::fs::symlink_metadata(&from).is_ok_and(|meta| meta.is_file()) {
-            return Ok(Some(format!("`{copied}` is named in the lane's set-up and is not a plain file of your checkout")));
-        }
-        if let Some(folder) = to.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        std::fs::copy(&from, &to)?;
+    if let Some(refused) = lane_copy::copy_files(programs.ctx.repo.work_tree(), programs.path, &setup.copy)? {
+        return Ok(Some(refused));
     }
     for argv in &setup.setup {
         let ran = programs.run("set-up", argv, setup.seconds_max)?;
