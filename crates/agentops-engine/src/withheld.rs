@@ -13,7 +13,28 @@ fn passes(name: &OsStr, value: &OsStr, added: &[String]) -> bool {
         Some(beginning) => name.starts_with(beginning),
         None => *added == name,
     });
-    named || !is_withheld(&name, &value)
+    !points_git_elsewhere(&name) && (named || !is_withheld(&name, &value))
+}
+
+/// Whether a variable of git could name a repository, or change what one is. No list can know the names of later versions of
+/// git, so all are held back but those known to be about a person, the network or a terminal. `[lane] env` cannot add them.
+fn points_git_elsewhere(name: &str) -> bool {
+    const HARMLESS: [&str; 12] = [
+        "GIT_ALLOW_PROTOCOL",
+        "GIT_ASKPASS",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_NOSYSTEM",
+        "GIT_CONFIG_SYSTEM",
+        "GIT_EDITOR",
+        "GIT_EXEC_PATH",
+        "GIT_PAGER",
+        "GIT_SEQUENCE_EDITOR",
+        "GIT_SSH",
+        "GIT_SSH_COMMAND",
+        "GIT_TERMINAL_PROMPT",
+    ];
+    const HARMLESS_BEGINNINGS: [&str; 5] = ["GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_HTTP_", "GIT_PROXY_", "GIT_SSL_"];
+    name.starts_with("GIT_") && !HARMLESS.contains(&name) && !HARMLESS_BEGINNINGS.iter().any(|begin| name.starts_with(begin))
 }
 
 /// The variables that reach a lane.
@@ -41,6 +62,15 @@ pub fn held(env: &Environment, added: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_that_names_a_repository_never_reaches_a_lane() {
+        let names =
+            ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_OF_TOMORROW"];
+        let env: Environment = names.iter().chain(&["GIT_SSL_CAINFO"]).map(|name| ((*name).into(), "x".into())).collect();
+        let passed: Vec<_> = passed(&env, &["GIT_*".into()]).map(|(name, _)| name.to_owned()).collect();
+        assert_eq!(passed, ["GIT_SSL_CAINFO"]);
+    }
 
     #[test]
     fn a_name_is_added_back_alone_and_a_beginning_with_all_that_it_begins() {
