@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_variable_that_names_a_repository_never_reaches_a_lane() {
+    fn s3_a_variable_that_names_a_repository_never_reaches_a_lane() {
         let names =
             ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_OF_TOMORROW"];
         let env: Environment = names.iter().chain(&["GIT_SSL_CAINFO"]).map(|name| ((*name).into(), "x".into())).collect();

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_follows_no_link_of_the_lane_and_writes_nothing_when_one_is_refused() {
+    fn s3_a_copy_follows_no_link_of_the_lane_and_writes_nothing_when_one_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (checkout, lane, loot) = (dir.path().join("checkout"), dir.path().join("lane"), dir.path().join("loot"));
         for folder in [&checkout.join("conf"), &lane, &loot] {
