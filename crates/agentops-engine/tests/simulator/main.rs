@@ -11,7 +11,6 @@ mod hands;
 mod life;
 mod persons;
 mod rng;
-mod slots;
 mod world;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -138,7 +137,7 @@ fn seeds() -> u64 {
 }
 
 /// Everything that must have happened somewhere in the seeds.
-const MUST_HAPPEN: [&str; 59] = [
+const MUST_HAPPEN: [&str; 55] = [
     "act: ask for hand-over",
     "act: bundle",
     "act: checkpoint",
@@ -194,10 +193,6 @@ const MUST_HAPPEN: [&str; 59] = [
     "session: lies about usage",
     "session: provider fault",
     "session: refused",
-    "slot: awaited",
-    "slot: released by a crash",
-    "slot: stopped while waiting",
-    "slot: taken after waiting",
 ];
 
 #[test]
@@ -258,16 +253,6 @@ fn planted_a_lost_timer_is_found() {
 #[test]
 fn planted_a_row_before_its_blob_is_found() {
     println!("{}", is_found(Plant::RowBeforeBlob));
-}
-
-#[test]
-fn planted_slots_that_a_dead_supervisor_keeps_are_found() {
-    println!("{}", is_found(Plant::SlotsOfDeadStayHeld));
-}
-
-#[test]
-fn planted_a_start_before_its_slot_is_durable_is_found() {
-    println!("{}", is_found(Plant::StartBeforeSlotTaken));
 }
 
 #[test]
