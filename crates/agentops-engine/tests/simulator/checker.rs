@@ -30,6 +30,10 @@ struct Plain {
     failed: BTreeSet<Key>,
     /// Every key performed: how often.
     performed: BTreeMap<Key, u32>,
+    /// Every session whose agent was started.
+    started: BTreeSet<Key>,
+    /// Keys that wait for a slot.
+    waiting: BTreeSet<Key>,
     /// What can happen only once and did.
     once: BTreeSet<String>,
     /// Smallest window of each session, and whether it is over its ceiling.
@@ -142,7 +146,16 @@ impl Checker {
         *performed += 1;
         let began = plain.began.get(key).map_or(0, |(times, _)| *times);
         holds(*performed <= began, || format!("R2: {key} performed {performed} times, begun {began} times"))?;
-        holds(*performed == 1 || !matches!(key, Key::Session { .. }), || format!("R2: {key} performed twice"))
+        let is_session = matches!(key, Key::Session { .. });
+        let ran = plain.started.contains(key);
+        holds(*performed == 1 || !is_session || !ran, || format!("R2: {key} performed twice"))
+    }
+
+    /// R2: the agent of a session is started once for ever.
+    pub fn started(&mut self, run: &RunId, key: &Key) -> Held {
+        let plain = self.plain.entry(run.clone()).or_default();
+        let first = plain.started.insert(key.clone());
+        holds(first || !matches!(key, Key::Session { .. }), || format!("R2: {key} started twice"))
     }
 
     /// The conductor's states are the fold of the durable history.
@@ -200,9 +213,18 @@ impl Plain {
             }
             Event::Orphaned => {
                 self.spent += std::mem::take(&mut self.granted).into_values().sum::<u64>();
+                // A session that waited for its slot never ran. One that did not begin anew before the next supervisor died
+                // may still do so.
+                let waiting = std::mem::take(&mut self.waiting);
                 for (key, (_, again)) in &mut self.began {
-                    *again = !matches!(key, Key::Session { .. });
+                    *again |= !matches!(key, Key::Session { .. }) || waiting.contains(key);
                 }
+            }
+            Event::SlotAwaited { key } => {
+                self.waiting.insert(key.clone());
+            }
+            Event::SlotTaken { key } => {
+                self.waiting.remove(key);
             }
             // What failed is tried again when a person says so, never by itself over and over.
             Event::ActionFailed { key, .. } => {

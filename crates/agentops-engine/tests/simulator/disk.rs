@@ -26,6 +26,10 @@ pub enum Plant {
     RowBeforeBlob,
     /// A checkpoint that fails ends its session as failed, as if the agent had.
     FailedCheckpointEndsSession,
+    /// The slots of a supervisor that died are never free again.
+    SlotsOfDeadStayHeld,
+    /// What waited for a slot starts before the ledger knows that it has one.
+    StartBeforeSlotTaken,
 }
 
 /// What goes wrong with the next append.

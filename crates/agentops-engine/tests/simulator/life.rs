@@ -29,6 +29,7 @@ impl World {
             return Err(format!("the supervisor ended: {why}"));
         }
         self.tell(|| format!("supervisor {} is gone: {why}", supervisor.epoch));
+        self.slots_of_dead(supervisor.epoch);
         self.gone()
     }
 

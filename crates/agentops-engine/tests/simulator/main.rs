@@ -11,6 +11,7 @@ mod hands;
 mod life;
 mod persons;
 mod rng;
+mod slots;
 mod world;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -137,7 +138,7 @@ fn seeds() -> u64 {
 }
 
 /// Everything that must have happened somewhere in the seeds.
-const MUST_HAPPEN: [&str; 55] = [
+const MUST_HAPPEN: [&str; 59] = [
     "act: ask for hand-over",
     "act: bundle",
     "act: checkpoint",
@@ -193,6 +194,10 @@ const MUST_HAPPEN: [&str; 55] = [
     "session: lies about usage",
     "session: provider fault",
     "session: refused",
+    "slot: awaited",
+    "slot: released by a crash",
+    "slot: stopped while waiting",
+    "slot: taken after waiting",
 ];
 
 #[test]
@@ -253,6 +258,16 @@ fn planted_a_lost_timer_is_found() {
 #[test]
 fn planted_a_row_before_its_blob_is_found() {
     println!("{}", is_found(Plant::RowBeforeBlob));
+}
+
+#[test]
+fn planted_slots_that_a_dead_supervisor_keeps_are_found() {
+    println!("{}", is_found(Plant::SlotsOfDeadStayHeld));
+}
+
+#[test]
+fn planted_a_start_before_its_slot_is_durable_is_found() {
+    println!("{}", is_found(Plant::StartBeforeSlotTaken));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::disk::{Disk, Plant, SimClock, Store};
 use crate::fixture;
 use crate::hands::{Hands, Started, kind};
 use crate::rng::Rng;
+use crate::slots::Slots;
 
 /// How often each thing happened.
 pub type Counts = BTreeMap<&'static str, u64>;
@@ -36,6 +37,12 @@ pub enum Ev {
     Close(RunId),
     /// A blob reaches the disk.
     Sync(BlobId),
+    /// An action of this supervisor waits for a slot.
+    SlotAwaited(u64, RunId, Key),
+    /// A slot may be free.
+    SlotFree,
+    /// The process trees of a dead supervisor have ended.
+    TreesEnd(u64),
     /// A supervisor starts.
     Start,
     /// Another supervisor starts while this one is only paused.
@@ -64,6 +71,7 @@ pub struct World {
     pub persons: bool,
     pub clock: SimClock,
     pub disk: Rc<RefCell<Disk>>,
+    pub slots: Slots,
     procs: BTreeMap<(u64, RunId, SessionId), Proc>,
     workflow: Workflow,
     pub crash_every: u64,
@@ -76,6 +84,7 @@ impl World {
         let clock = SimClock::new(Rng::new(rng.next()));
         let disk = Rc::new(RefCell::new(Disk { plant, ..Disk::default() }));
         let crash_every = rng.range(5, 40);
+        let slots = usize::try_from(rng.range(1, 4)).unwrap_or(1);
         let mut world = Self {
             rng,
             faults: true,
@@ -89,6 +98,7 @@ impl World {
             persons: true,
             clock,
             disk,
+            slots: Slots::new(slots),
             procs: BTreeMap::new(),
             workflow: workflow.clone(),
             crash_every,
@@ -161,6 +171,7 @@ impl World {
             self.checker.on_time(self.mono(), since)?;
         }
         self.happen(ev)?;
+        self.slots_hold()?;
         Ok(true)
     }
 
@@ -191,12 +202,21 @@ impl World {
                 self.count("fault: takeover from a paused supervisor");
                 self.tell(|| "takeover; the older supervisor is only paused".into());
                 self.old = self.now.take();
+                if let Some(epoch) = self.old.as_ref().map(|old| old.epoch) {
+                    self.slots_of_dead(epoch);
+                }
                 self.start()
             }
             Ev::Sync(blob) => {
                 if let Some(synced) = self.disk.borrow_mut().blobs.get_mut(&blob) {
                     *synced = true;
                 }
+                Ok(())
+            }
+            Ev::SlotAwaited(epoch, run, key) => self.slot_awaited(epoch, run, key),
+            Ev::SlotFree => self.grant_slots(),
+            Ev::TreesEnd(epoch) => {
+                self.trees_end(epoch);
                 Ok(())
             }
             Ev::Create(bits) => {
@@ -220,6 +240,7 @@ impl World {
                     let in_ms = self.rng.below(60_000);
                     self.later(in_ms, Ev::Outcome(epoch, run.clone(), key.clone(), event.clone()));
                 }
+                self.leave_slot(epoch, &run, &key);
                 self.report(epoch, Input::Outcome(run, key, *event)).map(|_| ())
             }
             Ev::Step(epoch, run, session) => self.session_step(epoch, run, session),
@@ -250,12 +271,14 @@ impl World {
             self.later(in_ms, Ev::Step(epoch, run, session));
             return Ok(());
         }
+        let key = Key::Session { session: session.clone() };
+        self.leave_slot(epoch, &run, &key);
         self.procs.remove(&(epoch, run, session));
         if answer == Some(false) && mine { Err("a living session was not listened to".into()) } else { Ok(()) }
     }
 
     /// A process tells its supervisor. `None`: nobody is there to answer.
-    fn report(&mut self, epoch: u64, input: Input) -> Result<Option<bool>, String> {
+    pub fn report(&mut self, epoch: u64, input: Input) -> Result<Option<bool>, String> {
         if self.now.as_ref().is_some_and(|s| s.epoch == epoch) {
             return Ok(self.feed(vec![input])?.map(|answers| answers[0]));
         }
@@ -352,10 +375,19 @@ impl World {
     }
 
     pub fn perform(&mut self, epoch: u64, begun: Started) -> Result<(), String> {
+        self.tell(|| format!("    performs {}", begun.key));
+        self.count(kind(&begun.action));
+        self.checker.performed(&begun.run, &begun.key)?;
+        if let Some(begun) = self.in_slot(epoch, begun) {
+            self.checker.started(&begun.run, &begun.key)?;
+            self.work(epoch, begun);
+        }
+        Ok(())
+    }
+
+    /// An action is at work.
+    pub fn work(&mut self, epoch: u64, begun: Started) {
         let Started { run, key, action } = begun;
-        self.tell(|| format!("    performs {key}"));
-        self.count(kind(&action));
-        self.checker.performed(&run, &key)?;
         let slow = if self.bad(5) { 600_000 } else { 10_000 };
         let in_ms = self.rng.below(slow);
         match &action {
@@ -365,14 +397,17 @@ impl World {
                 self.later(in_ms, Ev::Step(epoch, run, session.clone()));
             }
             Action::AskHandOver { session } => self.touch(epoch, &run, session, |proc| proc.asked = true),
-            Action::StopSession { session, why } => self.stop(epoch, &run, session, *why),
+            Action::StopSession { session, why } => {
+                self.stop_waiting(epoch, &run, Some(session));
+                self.stop(epoch, &run, session, *why);
+            }
+            Action::StopWork => self.stop_waiting(epoch, &run, None),
             _ => {
                 if let Some(event) = self.outcome(&key, &action) {
                     self.later(in_ms, Ev::Outcome(epoch, run, key, Box::new(event)));
                 }
             }
         }
-        Ok(())
     }
 
     fn touch(&mut self, epoch: u64, run: &RunId, session: &SessionId, act: impl FnOnce(&mut Proc)) {
