@@ -344,12 +344,7 @@ fn a_branch_that_exists_already_needs_a_decision() {
 #[test]
 fn a_killed_terminal_ends_no_run() {
     use rustix::process::Signal;
-    use std::os::unix::process::CommandExt;
-    // Under `nohup` a hang-up is ignored by everything we start, so there is nothing to see of it.
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
-    let hang_up = ignored.is_some_and(|mask| mask & 1 == 0).then_some(Signal::HUP);
-    for signal in hang_up.into_iter().chain([Signal::KILL]) {
+    for signal in [Signal::HUP, Signal::KILL] {
         let room = Room::new();
         let (here, go) = (room.root().join("here"), room.root().join("go"));
         for fifo in [&here, &go] {
@@ -362,7 +357,7 @@ fn a_killed_terminal_ends_no_run() {
         let mut script = quick_script();
         script[0]["steps"].as_array_mut().unwrap().insert(1, serde_json::json!({ "do": "run", "argv": ["sh", "-c", wait] }));
         let args = scripted(&room, "quick", script);
-        let mut client = room.command(&refs(&args)).process_group(0).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let mut client = room.command_of_a_terminal(&refs(&args)).stdout(std::process::Stdio::null()).spawn().unwrap();
         // The agent says that the run is under way.
         let mut ready = [rustix::event::PollFd::new(&told, rustix::event::PollFlags::IN)];
         let limit = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };

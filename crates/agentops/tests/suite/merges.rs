@@ -1,6 +1,5 @@
 //! The test of a merge, beside supervisors that come and go.
 
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -22,8 +21,8 @@ impl Merge {
     /// Starts the merge and waits until its gate is at work.
     fn start(&self, room: &Room) -> Child {
         std::fs::write(&self.now, "").unwrap();
-        let mut command = room.command(&["merge", &self.run]);
-        let merge = command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
+        let mut command = room.command_of_a_terminal(&["merge", &self.run]);
+        let merge = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         assert_eq!(std::fs::read_to_string(&self.arrived).unwrap(), "in\n");
         merge
     }

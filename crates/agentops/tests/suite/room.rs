@@ -1,6 +1,7 @@
 //! The sealed room: a home, a state folder and a repository of its own, and the program run in it with nothing else around.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -198,6 +199,24 @@ impl Room {
             .env("NO_COLOR", "1")
             .envs(self.env.clone())
             .stdin(Stdio::null());
+        command
+    }
+
+    /// The program as a terminal starts it: in a process group of its own, and it ignores no signal, whatever this process
+    /// ignores (under `nohup`, or in the background of a script).
+    #[expect(clippy::disallowed_methods, reason = "the test starts the program that it tests")]
+    pub fn command_of_a_terminal(&self, args: &[&str]) -> Command {
+        let plain = self.command(args);
+        let mut command = Command::new("env");
+        command
+            .arg("--default-signal=HUP,INT,TERM")
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .current_dir(self.repo())
+            .env_clear()
+            .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .stdin(Stdio::null())
+            .process_group(0);
         command
     }
 
