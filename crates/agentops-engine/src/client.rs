@@ -86,6 +86,7 @@ impl Request {
             Request::Cancel { .. } => "cancel",
             Request::Close { .. } => "close",
             Request::CompareEnvironment { .. } => "compare-environment",
+            Request::MayClose => "may-close",
             Request::Follow => "follow",
         }
     }

@@ -61,6 +61,8 @@ pub enum Request {
         /// The run.
         run: RunId,
     },
+    /// May the asker say what becomes of a result? Refused to agents, as `Close` is.
+    MayClose,
     /// Say what became of a result.
     Close {
         /// The run.

@@ -400,7 +400,8 @@ fn agent_head(refs: &[(String, Oid)], path: &Path) -> Result<Option<Oid>> {
 fn read_packed_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) -> Result<()> {
     let bytes = plain_file::read_if_plain(&git_dir.join("packed-refs"), REF_FILE_BYTES_MAX)?.unwrap_or_default();
     for line in bytes.split(|b| *b == b'\n').take(REFS_MAX * 2) {
-        let Some((oid, name)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(' ')) else { continue };
+        let line = String::from_utf8_lossy(line);
+        let Some((oid, name)) = line.split_once(' ') else { continue };
         if let Ok(oid) = oid.parse()
             && names::check_ref(name).is_ok()
             && refs.len() < REFS_MAX
@@ -423,7 +424,7 @@ fn read_loose_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) -> Result<()> 
             break;
         }
         for entry in entries(&folder)? {
-            let Some(name) = entry.file_name().to_str().map(|part| format!("{name}/{part}")) else { continue };
+            let name = format!("{name}/{}", entry.file_name().to_string_lossy());
             if entry.file_type().map_err(Error::io("look at", entry.path()))?.is_dir() {
                 folders.push((entry.path(), name));
                 continue;
@@ -455,8 +456,8 @@ fn read_stash(git_dir: &Path) -> Result<Vec<Oid>> {
 
 /// The one line of a ref or a `HEAD`; none where there is none, or something else.
 fn read_line(path: &Path) -> Result<Option<String>> {
-    let text = plain_file::read_if_plain(path, REF_BYTES_MAX)?.and_then(|bytes| String::from_utf8(bytes).ok());
-    Ok(text.map(|text| text.trim_end().to_owned()))
+    let bytes = plain_file::read_if_plain(path, REF_BYTES_MAX)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_owned()))
 }
 
 /// What lies in a folder, sorted and bounded; nothing where there is none.

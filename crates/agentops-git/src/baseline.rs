@@ -30,6 +30,10 @@ use crate::temporary::persist;
 const IGNORED_MAX: usize = 100_000;
 /// The largest list of a record, in bytes.
 const LIST_BYTES_MAX: u64 = 1 << 30;
+/// How the last row of a list begins.
+const END_TAG: &[u8] = b"z ";
+/// The hash in it: SHA-256 in hexadecimal digits.
+const END_HASH_BYTES: usize = 64;
 
 /// How set-up left a path that differs from the lane's base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,18 +163,18 @@ impl Lane {
         Some((meta.len(), names::hex(&hash.finalize())))
     }
 
-    /// Whether what set-up brought was recorded.
+    /// Whether there is a whole record of what set-up brought.
     ///
     /// # Errors
-    /// The record cannot be looked at.
+    /// The record cannot be read.
     pub fn has_baseline(&self) -> Result<bool> {
-        Ok(plain_file::look_at(&self.baseline_list())?.is_some())
+        Ok(self.baseline()?.is_some())
     }
 
-    /// What set-up brought; none where no set-up was recorded.
+    /// What set-up brought; none where no set-up was recorded, or its record is damaged.
     pub(crate) fn baseline(&self) -> Result<Option<Baseline>> {
         let bytes = plain_file::read_if_there(&self.baseline_list(), LIST_BYTES_MAX)?;
-        Ok(bytes.map(|bytes| Baseline::decode(&bytes)))
+        Ok(bytes.and_then(|bytes| Baseline::decode(&bytes)))
     }
 
     fn baseline_index(&self) -> PathBuf {
@@ -378,7 +382,8 @@ impl Baseline {
         path.ancestors().any(|part| self.ignored.contains(part))
     }
 
-    /// Rows of `<tag> <path>\0`.
+    /// Rows of `<tag> <path>\0`. The last one is a hash of all before it: a damaged list must not be read as a shorter one,
+    /// for then a copied file would be committed.
     fn encode(&self) -> Vec<u8> {
         let (seconds, nanoseconds) = self.recorded_at;
         let mut bytes = format!("t {seconds}.{nanoseconds}\0").into_bytes();
@@ -399,12 +404,21 @@ impl Baseline {
         }
         self.histories.iter().for_each(|path| row(b"h ", path));
         self.ignored.iter().for_each(|path| row(b"i ", path));
+        bytes.extend_from_slice(END_TAG);
+        let end = names::hex(&Sha256::digest(&bytes));
+        bytes.extend_from_slice(end.as_bytes());
+        bytes.push(0);
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Self {
+    /// `None` for bytes that are not a whole list.
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (signed, end) = bytes.split_at_checked(bytes.len().checked_sub(END_HASH_BYTES + 1)?)?;
+        if !signed.ends_with(END_TAG) || end.strip_suffix(b"\0")? != names::hex(&Sha256::digest(signed)).as_bytes() {
+            return None;
+        }
         let mut baseline = Self::default();
-        for row in names::rows(bytes) {
+        for row in names::rows(&signed[..signed.len() - END_TAG.len()]) {
             let Some((tag, rest)) = row.split_first_chunk::<2>() else { continue };
             let path = names::path(rest);
             match tag {
@@ -428,6 +442,32 @@ impl Baseline {
                 _ => {}
             }
         }
-        baseline
+        Some(baseline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s6_a_damaged_list_of_copied_files_is_read_as_none() {
+        let baseline = Baseline {
+            recorded_at: (7, 9),
+            copied: [PathBuf::from(".env")].into(),
+            contents: [(6, "ab".repeat(32))].into(),
+            brought: [(PathBuf::from(".env"), Brought::Added)].into(),
+            ..Baseline::default()
+        };
+        let whole = baseline.encode();
+        let read = Baseline::decode(&whole).unwrap();
+        assert_eq!((read.recorded_at, &read.copied), (baseline.recorded_at, &baseline.copied));
+        assert_eq!((&read.contents, &read.brought), (&baseline.contents, &baseline.brought));
+        for length in 0..whole.len() {
+            assert!(Baseline::decode(&whole[..length]).is_none(), "cut at {length}");
+            let mut damaged = whole.clone();
+            damaged[length] ^= 1;
+            assert!(Baseline::decode(&damaged).is_none(), "damaged at {length}");
+        }
     }
 }

@@ -37,6 +37,18 @@ impl Repo {
         Ok(self.list_refs(name)?.into_iter().find(|(n, _)| n == name).map(|(_, oid)| oid))
     }
 
+    /// The folder of the checkout, the user's own or a linked worktree, that is on this branch.
+    ///
+    /// # Errors
+    /// The name is none of a ref, or git fails.
+    pub fn checked_out_in(&self, name: &str) -> Result<Option<PathBuf>> {
+        names::check_ref(name)?;
+        let out = self.guarded().args(["for-each-ref", "--format=%(refname)%00%(worktreepath)", name]).ok()?;
+        let rows = out.split(|byte| *byte == b'\n');
+        let of_branch = rows.filter_map(|row| row.strip_prefix(name.as_bytes())?.strip_prefix(b"\0"));
+        Ok(of_branch.filter(|path| !path.is_empty()).map(names::path).next())
+    }
+
     /// Refs below a prefix, which ends at a slash or at the end of a name.
     pub fn list_refs(&self, prefix: &str) -> Result<Vec<(String, Oid)>> {
         let prefix = prefix.strip_suffix('/').unwrap_or(prefix);

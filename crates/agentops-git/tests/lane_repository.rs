@@ -253,6 +253,26 @@ fn what_the_agent_committed_elsewhere_is_imported_and_named() {
     room.git(repo.work_tree(), &["fsck", "--strict"]);
 }
 
+/// Git takes any bytes as a name.
+#[test]
+fn p6_a_commit_on_a_branch_whose_name_is_no_utf_8_is_kept() {
+    for packed in [false, true] {
+        let (room, repo) = with_history();
+        let lane = lane(&room, &repo, "one");
+        let made = commit(&room, lane.path(), "latin");
+        let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"refs/heads/caf\xe9");
+        write(&lane.git_dir().join(name), format!("{made}\n"));
+        room.git(lane.path(), &["checkout", "-q", "--detach", lane.base().as_str()]);
+        if packed {
+            room.git(lane.path(), &["pack-refs", "--all"]);
+        }
+        let salvaged = lane.salvage("refs/agentops/salvage/r/one", lane.base()).unwrap();
+        let [kept] = &salvaged[..] else { panic!("{salvaged:?}") };
+        assert_eq!(kept.name, "refs/heads/caf\u{fffd}");
+        assert_eq!(room.oid(repo.work_tree(), kept.kept_as.as_deref().unwrap()), made);
+    }
+}
+
 #[test]
 fn p6_no_commit_of_many_is_lost_beside_broken_ones() {
     let (room, repo) = with_history();

@@ -255,6 +255,22 @@ fn the_users_merge_is_theirs_and_takes_itself_back() {
     assert!(!at.join(".git/MERGE_HEAD").exists());
     assert_eq!(fs::read_to_string(at.join("dir/b.txt")).unwrap(), "dirty\n");
 
+    // Somebody who can write in the repository replaces a file of the result after it was tested.
+    let tested = offer("tested", &commit(&room, &repo, &base, "tool.sh", "echo tested\n"));
+    let [shown, other] = ["echo tested\n", "echo other\n"].map(|text| {
+        write(&room.path("text"), text);
+        room.git(at, &["hash-object", "-w", room.path("text").to_str().unwrap()])
+    });
+    room.git(at, &["replace", &shown, &other]);
+    assert!(matches!(repo.merge_into_checkout(&tested, "m").unwrap(), UserMerge::Merged { .. }));
+    assert_eq!(fs::read_to_string(at.join("tool.sh")).unwrap(), "echo tested\n");
+
+    assert_eq!(repo.checked_out_in("refs/heads/main").unwrap().as_deref(), Some(at));
+    assert_eq!(repo.checked_out_in("refs/heads/agentops/tested").unwrap(), None);
+    let linked = room.path("linked");
+    room.git(at, &["worktree", "add", "-q", linked.to_str().unwrap(), "agentops/tested"]);
+    assert_eq!(repo.checked_out_in("refs/heads/agentops/tested").unwrap(), Some(linked));
+
     room.try_git(at, &["merge", "agentops/clash"]);
     assert!(matches!(repo.merge_into_checkout(&good, "m"), Err(Error::InProgress { .. })));
     assert!(at.join(".git/MERGE_HEAD").exists(), "the user's own merge stays");

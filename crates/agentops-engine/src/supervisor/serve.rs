@@ -126,6 +126,7 @@ fn refused(kind: RefusalKind, message: String, hint: &str) -> Reply {
 
 fn answer(ctx: &Arc<Ctx>, home: &Home, request: Request) -> Reply {
     match request {
+        Request::MayClose => Reply::Done,
         Request::Start { request, environment } => start(ctx, home, &request, environment),
         Request::Approve { run, shown } => intent(ctx, run, Intent::Approve { shown }),
         Request::Reject { run, shown, message } => match ctx.of_run(&run).blobs.put_text(&message) {

@@ -127,6 +127,9 @@ pub fn cancel(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8,
     super::person_only()?;
     let mut ledger = context.ledger()?;
     let run = context.run(&ledger, args.run.as_ref())?;
+    if context.state(&mut ledger, &run)?.outcome.is_some() {
+        return Err(CommandError::new(NOT_NOW, format!("run {run} has ended")).hint(format!("agentops show {run}")));
+    }
     accepted(context.ask(&Request::Cancel { run: run.clone() })?)?;
     let under_way = |state: &State| state.begun.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let state = context.state(&mut ledger, &run)?;

@@ -28,6 +28,12 @@ fn finished(context: &Context, named: &RunArg) -> Result<State, CommandError> {
     Ok(state)
 }
 
+/// Asks the supervisor before anything is changed: it sees who asks from outside, also where this process cannot see its own
+/// parents, as in a namespace of an agent's making.
+fn may_close(context: &Context) -> Result<(), CommandError> {
+    accepted(context.ask(&Request::MayClose)?).map(drop)
+}
+
 /// `agentops merge`
 pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u8, CommandError> {
     super::person_only()?;
@@ -44,6 +50,7 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
     if tip.as_str() != published.as_str() {
         printer.note(&format!("note: {branch} has moved since the run ended; what it holds now is tested and merged"));
     }
+    may_close(context)?;
     let head = context.repo.head()?.commit;
     let programs = merge_trust::agree_to_programs(context, args, &state, printer)?;
     merge_trust::agree_to_pinned(context, args, &head, &tip, &programs, printer)?;
@@ -111,6 +118,12 @@ pub fn discard(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8
         Some(tip) => tip,
         None => state.tip().as_str().parse()?,
     };
+    if let Some(folder) = context.repo.checked_out_in(&branch)? {
+        let folder = folder.display();
+        return Err(CommandError::new(NOT_NOW, format!("the checkout in {folder} is on the branch of run {run}"))
+            .hint(format!("git -C '{folder}' switch --detach && agentops discard {run}")));
+    }
+    may_close(context)?;
     let kept = format!("refs/agentops/discarded/{run}");
     if context.repo.read_ref(&kept)?.is_none() {
         context.repo.update_ref(&kept, &tip, &Expect::Absent)?;

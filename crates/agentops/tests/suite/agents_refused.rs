@@ -74,23 +74,28 @@ fn python() -> Option<std::path::PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join("python3")).find(|program| program.is_file())
 }
 
-/// Speaks to the socket itself, without our client's own check.
-fn socket_script(room: &Room) -> std::path::PathBuf {
-    let path = room.root().join("ask.py");
+/// What only a person may ask over the socket.
+fn asks() -> Vec<Value> {
     let environment = json!({ "variables": [["PATH", "/elsewhere"]], "config": "/elsewhere" });
-    let asks = [
+    vec![
         json!({ "ask": "approve", "run": "RUN", "shown": "0".repeat(64) }),
         json!({ "ask": "approve", "run": "RUN", "shown": "SHOWN" }),
         json!({ "ask": "reject", "run": "RUN", "shown": "SHOWN", "message": "no" }),
         json!({ "ask": "resume", "run": "RUN", "environment": environment, "raise": null }),
         json!({ "ask": "cancel", "run": "RUN" }),
         json!({ "ask": "compare-environment", "run": "RUN", "shell": { "salt": [1], "hashes": [] } }),
+        json!({ "ask": "may-close" }),
         json!({ "ask": "close", "run": "RUN", "closing": { "closing": "discarded", "commit": "0".repeat(40) } }),
         json!({ "ask": "start", "environment": environment, "request": { "task": "x", "workflow": null, "agent": null,
             "driver": "scripted", "model": null, "base": null,
             "approve": "all", "settings": {}, "trust": null } }),
-    ];
-    let asks = asks.map(|ask| ask.to_string()).join("\n");
+    ]
+}
+
+/// Speaks to the socket itself, without our client's own check.
+fn socket_script(room: &Room) -> std::path::PathBuf {
+    let path = room.root().join("ask.py");
+    let asks = asks().iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
     let script = format!(
         r#"import glob, json, os, socket, sqlite3, sys
 folder = [f for f in glob.glob(sys.argv[1] + "/*") if os.path.exists(f + "/supervisor.sock")][0]
@@ -117,7 +122,7 @@ for ask in """{asks}""".splitlines():
 #[track_caller]
 fn all_refused(room: &Room, answers: &str) {
     let text = std::fs::read_to_string(room.root().join(answers)).unwrap();
-    let wanted = FOR_PEOPLE.len() * 2 + 3 + if python().is_some() { 8 } else { 0 };
+    let wanted = FOR_PEOPLE.len() * 2 + 3 + if python().is_some() { asks().len() } else { 0 };
     assert_eq!(text.lines().count(), wanted, "{text}");
     for line in text.lines() {
         assert!(line.starts_with(&format!("{NOT_ALLOWED} ")), "{line}\nof\n{text}");
@@ -164,6 +169,27 @@ fn an_agent_may_do_nothing_that_a_person_must() {
     room.run(&refs(&scripted(&room, "quick", steps))).expect(0);
     all_refused(&room, "answers");
     no_intent(&room);
+}
+
+/// There a process does not see its keeper. The supervisor sees it.
+#[test]
+fn s13_an_agent_in_a_pid_namespace_of_its_own_merges_and_discards_nothing() {
+    let Some(unshared) = crate::namespace::unshared() else { return };
+    let room = Room::new();
+    room.name_user();
+    let first = room.run(&refs(&scripted(&room, "quick", crate::room::quick_script()))).expect(0).json();
+    let (run, branch) = (first["run"].as_str().unwrap(), first["branch"].as_str().unwrap());
+    let before = [room.git(&["rev-parse", "HEAD"]), room.git(&["rev-parse", branch])];
+    let answers = room.root().join("answers");
+    let ours = env!("CARGO_BIN_EXE_agentops");
+    let flags = format!("--repo='{}' --state-dir='{}'", room.repo().display(), room.state().display());
+    let sealed = format!("{unshared} env -i PATH=\"$PATH\" HOME='{}'", room.root().join("home").display());
+    let attempt = |command: &str| format!("{sealed} '{ours}' {command} {run} {flags}; echo $? >> '{}'\n", answers.display());
+    let script = attempt("merge --trust-changes --no-test") + &attempt("discard");
+    let steps = conversations(json!({ "do": "run", "argv": ["sh", "-c", script] }));
+    room.run(&refs(&scripted(&room, "quick", steps))).expect(0);
+    assert_eq!(std::fs::read_to_string(&answers).unwrap(), format!("{NOT_ALLOWED}\n{NOT_ALLOWED}\n"));
+    assert_eq!([room.git(&["rev-parse", "HEAD"]), room.git(&["rev-parse", branch])], before);
 }
 
 #[test]

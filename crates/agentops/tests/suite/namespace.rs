@@ -40,6 +40,11 @@ fn flags() -> Option<&'static [&'static str]> {
 /// Everything that was started inside ends with the command.
 const IN_PIDS: [&str; 4] = ["--pid", "--fork", "--kill-child", "--mount-proc"];
 
+/// How a shell starts a program that sees no process but its own children. `None`: this machine gives no namespace.
+pub fn unshared() -> Option<String> {
+    flags().map(|flags| format!("unshare {} {}", flags.join(" "), IN_PIDS.join(" ")))
+}
+
 /// Plays the test of this name in a mount namespace of its own.
 pub fn own_mounts(test: &str) -> Place {
     if let Some(entered) = std::env::var_os(INSIDE) {

@@ -34,7 +34,15 @@ fn merge_tests_the_result_and_discard_can_be_undone() {
     room.git(&["config", "user.name", "Person"]);
     room.git(&["config", "user.email", "person@localhost"]);
     let first = run(&room, quick_script()).expect(0).json();
+    let branch = first["branch"].as_str().unwrap();
+    room.git(&["switch", "-q", branch]);
+    let refused = room.run(&["discard", first["run"].as_str().unwrap()]).expect(7);
+    assert!(refused.stderr.contains("switch --detach"), "{refused:?}");
+    assert_eq!(room.git(&["rev-parse", "--abbrev-ref", "HEAD"]), branch);
+    room.git(&["switch", "-q", "main"]);
     room.run(&["discard", first["run"].as_str().unwrap()]).expect(0);
+    let ended = room.run(&["cancel", first["run"].as_str().unwrap()]).expect(7);
+    assert!(ended.stderr.contains("has ended") && ended.stderr.contains("agentops show"), "{ended:?}");
     let kept = format!("refs/agentops/discarded/{}", first["run"].as_str().unwrap());
     assert_eq!(room.git(&["show", &format!("{kept}:done.txt")]), "done");
     let second = run(&room, quick_script()).expect(0).json();
