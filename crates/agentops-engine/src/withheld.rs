@@ -6,35 +6,14 @@ use agentops_agents::environment::Environment;
 use agentops_safe::is_withheld;
 
 /// Whether a variable reaches a lane. `added`: names that pass although they look like secrets; one that ends with `*` stands
-/// for all that begin like it.
+/// for all that begin like it. None makes a variable pass that could lead git to another repository.
 fn passes(name: &OsStr, value: &OsStr, added: &[String]) -> bool {
     let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
     let named = added.iter().any(|added| match added.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),
         None => *added == name,
     });
-    !points_git_elsewhere(&name) && (named || !is_withheld(&name, &value))
-}
-
-/// Whether a variable of git could name a repository, or change what one is. No list can know the names of later versions of
-/// git, so all are held back but those known to be about a person, the network or a terminal. `[lane] env` cannot add them.
-fn points_git_elsewhere(name: &str) -> bool {
-    const HARMLESS: [&str; 12] = [
-        "GIT_ALLOW_PROTOCOL",
-        "GIT_ASKPASS",
-        "GIT_CONFIG_GLOBAL",
-        "GIT_CONFIG_NOSYSTEM",
-        "GIT_CONFIG_SYSTEM",
-        "GIT_EDITOR",
-        "GIT_EXEC_PATH",
-        "GIT_PAGER",
-        "GIT_SEQUENCE_EDITOR",
-        "GIT_SSH",
-        "GIT_SSH_COMMAND",
-        "GIT_TERMINAL_PROMPT",
-    ];
-    const HARMLESS_BEGINNINGS: [&str; 5] = ["GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_HTTP_", "GIT_PROXY_", "GIT_SSL_"];
-    name.starts_with("GIT_") && !HARMLESS.contains(&name) && !HARMLESS_BEGINNINGS.iter().any(|begin| name.starts_with(begin))
+    !agentops_git::points_git_elsewhere(&name) && (named || !is_withheld(&name, &value))
 }
 
 /// The variables that reach a lane.

@@ -73,6 +73,6 @@ pub use records::{RECORDS, RecordFile, Records};
 pub use refs::Expect;
 pub use repo::{Head, Identity, Repo, WorkStatus};
 pub use repository_id::{DirectoryId, IdentityLock, claimed_id, is_id};
-pub use run::{Git, Version};
+pub use run::{Git, Version, points_git_elsewhere};
 pub use user_merge::UserMerge;
 pub use user_state::{Difference, ProgramState, UserState};

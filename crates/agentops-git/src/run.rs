@@ -293,7 +293,7 @@ impl Call {
         };
         for (name, _) in variables {
             let gits = name.as_encoded_bytes().starts_with(b"GIT_");
-            if gits && (!self.users || names_a_repository(&name)) {
+            if gits && (!self.users || points_git_elsewhere(&name.to_string_lossy())) {
                 cmd.env_remove(name);
             }
         }
@@ -457,28 +457,27 @@ impl Output {
     }
 }
 
-/// The variables by which a parent git tells its children which repository they are in, and its settings.
-fn names_a_repository(name: &OsStr) -> bool {
-    const NAMES: [&str; 17] = [
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_COMMON_DIR",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_NAMESPACE",
-        "GIT_PREFIX",
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_CONFIG",
-        "GIT_CONFIG_PARAMETERS",
-        "GIT_CONFIG_COUNT",
-        "GIT_GRAFT_FILE",
-        "GIT_SHALLOW_FILE",
-        "GIT_REPLACE_REF_BASE",
-        "GIT_NO_REPLACE_OBJECTS",
-        "GIT_INTERNAL_SUPER_PREFIX",
-        "GIT_IMPLICIT_WORK_TREE",
+/// Whether a variable of git could name a repository, or change what one is. No list can know the names of later versions of
+/// git, so all count but those known to be about a
+/// person, the network or a terminal.
+#[must_use]
+pub fn points_git_elsewhere(name: &str) -> bool {
+    const HARMLESS: [&str; 12] = [
+        "GIT_ALLOW_PROTOCOL",
+        "GIT_ASKPASS",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_NOSYSTEM",
+        "GIT_CONFIG_SYSTEM",
+        "GIT_EDITOR",
+        "GIT_EXEC_PATH",
+        "GIT_PAGER",
+        "GIT_SEQUENCE_EDITOR",
+        "GIT_SSH",
+        "GIT_SSH_COMMAND",
+        "GIT_TERMINAL_PROMPT",
     ];
-    NAMES.iter().any(|n| name == *n)
+    const HARMLESS_BEGINNINGS: [&str; 5] = ["GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_HTTP_", "GIT_PROXY_", "GIT_SSL_"];
+    name.starts_with("GIT_") && !HARMLESS.contains(&name) && !HARMLESS_BEGINNINGS.iter().any(|begin| name.starts_with(begin))
 }
 
 #[cfg(test)]
