@@ -71,7 +71,7 @@ pub(crate) fn make_and_hold(folder: &Path) -> std::io::Result<File> {
             Err(error) => return Err(error),
         };
         held.lock()?;
-        // Who held it before may have removed it: then this is no folder of anybody's any more.
+        // The process that held the lock before may have removed the folder.
         let is_there = fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir());
         let of = |meta: std::io::Result<fs::Metadata>| meta.map(|meta| (meta.dev(), meta.ino())).ok();
         if is_there && of(held.metadata()) == of(fs::metadata(folder)) {

@@ -457,9 +457,8 @@ impl Output {
     }
 }
 
-/// Whether a variable of git could name a repository, or change what one is. No list can know the names of later versions of
-/// git, so all count but those known to be about a
-/// person, the network or a terminal.
+/// Whether a variable of git could name a repository, or change what git finds in one. No list can know the names of later
+/// versions of git, so every variable counts except those that are known to be about a person, the network or a terminal.
 #[must_use]
 pub fn points_git_elsewhere(name: &str) -> bool {
     const HARMLESS: [&str; 12] = [

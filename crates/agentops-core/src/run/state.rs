@@ -421,8 +421,8 @@ impl PhaseState {
         }
     }
 
-    /// The name of a review gate's lane in the present round. A verdict that could not be used is no verdict, however often it
-    /// is read: the next review has a lane of its own.
+    /// The name of a review gate's lane in the present round. After a verdict that could not be used, the next review runs in
+    /// a new lane: to read the same verdict again would change nothing.
     #[must_use]
     pub fn review_lane(&self, gate: &Name) -> String {
         let again = match self.gates.get(gate).map_or(0, |gate| gate.broke) {

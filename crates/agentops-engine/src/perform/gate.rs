@@ -120,7 +120,7 @@ fn review(ctx: &Ctx, state: &State, phase: &Name, gate: &Gate) -> Act<Event> {
     };
     let name = of.review_lane(&gate.name);
     let lane = of.reviews.iter().find(|lane| lane.id.lane.as_str() == name);
-    // The next review of this gate is told why.
+    // The prompt of the gate's next review says why.
     let unusable = |why: &str| {
         let words = format!("the review before could not be used: {why}");
         ended(ctx, phase, gate, Verdict::Broke, Some(words), None, vec![])

@@ -103,7 +103,7 @@ impl<'a> LanePrograms<'a> {
     }
 }
 
-/// What of a program's output is kept, in bytes: head and tail. A session is told of it in short.
+/// How much of a program's output is kept, in bytes: half from its beginning, half from its end.
 const OUTPUT_BYTES_MAX: usize = 16 << 20;
 
 /// How a program went.

@@ -16,7 +16,7 @@ use crate::crash::boundary;
 use crate::ports::PortRange;
 use crate::withheld;
 
-/// What a person is told about a lane whose record was lost.
+/// The note about a lane whose record was lost and written again.
 pub(super) const FILES_KEPT: &str = "the record of this lane was gone and was written again; its files are as they were";
 
 /// A lane's name in the repository: unique over runs.

@@ -38,7 +38,7 @@ fn r11_a_verdict_that_cannot_be_used_leads_to_a_new_review() {
     assert_eq!(asked, [DecisionKind::GateBroke]);
     assert!(world.state.actions().is_empty(), "a person is asked after two");
 
-    // The answer is a new review, which is told what was wrong with the one before.
+    // After the answer a new review starts. Its prompt says what was wrong with the last verdict.
     world.append(Event::Intent(Intent::Resume { decisions: None }));
     let (key, action) = world.state.actions().remove(0);
     assert!(matches!(&action, Action::OpenLane { lane, .. } if lane.lane.as_str() == "review-1-r3"), "{action:?}");
