@@ -53,7 +53,7 @@ impl Environment {
     /// The folder for temporary files of a program with this environment.
     #[must_use]
     pub fn temp_dir(&self) -> PathBuf {
-        self.get("TMPDIR").filter(|folder| !folder.is_empty()).map_or_else(|| "/tmp".into(), PathBuf::from)
+        self.get("TMPDIR").map(PathBuf::from).filter(|folder| folder.is_absolute()).unwrap_or_else(|| "/tmp".into())
     }
 }
 

@@ -19,7 +19,7 @@ pub fn append(repo: &Repo, redactor: &Redactor, lines: &[String], at_ms: u64) ->
         1 => "Feedback\n".to_owned(),
         several => format!("Feedback, {several} lines\n"),
     };
-    repo.append_records(FOLDER, &lines, &message, &author, at_ms / 1000, &std::env::temp_dir())
+    repo.append_records(FOLDER, &lines, &message, &author, at_ms / 1000, &agentops_git::temporary::folder())
 }
 
 /// Every clone's lines, on the local branch and on all remote-tracking ones.

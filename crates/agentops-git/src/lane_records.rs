@@ -1,7 +1,7 @@
 //! What is known about each lane, in `agentops/lanes/<name>` of the user's git directory.
 //!
 //! A record that a crash tore is told from one that cannot be read now: the first is a leftover, the second may be a lane's that
-//! is at work.
+//! is at work. Such a record keeps its own lane from being used, and no other one.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -30,12 +30,14 @@ pub(crate) enum LaneRecord {
     Read(Lane),
     /// A crash tore it; this is its name.
     Torn(String),
+    /// It cannot be read now, or a newer version wrote it. Its name, and why.
+    Unreadable(String, Error),
 }
 
 /// Every record.
 ///
 /// # Errors
-/// One of them cannot be read: it may be a lane's that is at work.
+/// Their folder cannot be read.
 pub(crate) fn recorded(repo: &Repo) -> Result<Vec<LaneRecord>> {
     let dir = records(repo);
     let entries = match fs::read_dir(&dir) {
@@ -47,7 +49,8 @@ pub(crate) fn recorded(repo: &Repo) -> Result<Vec<LaneRecord>> {
     for entry in entries {
         let entry = entry.map_err(Error::io("read", &dir))?;
         let Some(name) = entry.file_name().into_string().ok().filter(|n| names::check_lane(n).is_ok()) else { continue };
-        lanes.push(read_record(repo, &entry.path(), name)?);
+        let read = read_record(repo, &entry.path(), name.clone());
+        lanes.push(read.unwrap_or_else(|why| LaneRecord::Unreadable(name, why)));
     }
     Ok(lanes)
 }
@@ -97,13 +100,47 @@ fn read_record_file(path: &Path) -> Result<RecordFile> {
     }
 }
 
-/// Every lane whose record is not torn, complete or not.
-pub(crate) fn all(repo: &Repo) -> Result<Vec<Lane>> {
-    let lanes = recorded(repo)?.into_iter().filter_map(|record| match record {
-        LaneRecord::Read(lane) => Some(lane),
-        LaneRecord::Torn(_) => None,
-    });
-    Ok(lanes.collect())
+/// What is known of all lanes.
+pub(crate) struct KnownLanes {
+    /// Those whose record is not torn, complete or not.
+    pub(crate) lanes: Vec<Lane>,
+    unreadable: Vec<(String, Error)>,
+}
+
+impl KnownLanes {
+    /// The lanes, for somebody who asks about the lane of this name.
+    ///
+    /// # Errors
+    /// Its record cannot be read.
+    pub(crate) fn about(self, name: &str) -> Result<Vec<Lane>> {
+        match self.unreadable.into_iter().find(|(unreadable, _)| unreadable == name) {
+            Some((_, why)) => Err(why),
+            None => Ok(self.lanes),
+        }
+    }
+
+    /// The lane at this place.
+    ///
+    /// # Errors
+    /// None is known, and a record that cannot be read may be of one.
+    pub(crate) fn at(self, path: &Path) -> Result<Option<Lane>> {
+        match self.lanes.into_iter().find(|lane| lane.path == path) {
+            Some(lane) => Ok(Some(lane)),
+            None => self.unreadable.into_iter().next().map_or(Ok(None), |(_, why)| Err(why)),
+        }
+    }
+}
+
+pub(crate) fn all(repo: &Repo) -> Result<KnownLanes> {
+    let mut known = KnownLanes { lanes: Vec::new(), unreadable: Vec::new() };
+    for record in recorded(repo)? {
+        match record {
+            LaneRecord::Read(lane) => known.lanes.push(lane),
+            LaneRecord::Torn(_) => {}
+            LaneRecord::Unreadable(name, why) => known.unreadable.push((name, why)),
+        }
+    }
+    Ok(known)
 }
 
 /// Writes what a record says. It counts as soon as it has the path, which comes last. Survives a power cut.

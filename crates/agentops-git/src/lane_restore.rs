@@ -136,7 +136,7 @@ fn adopt(repo: &Repo, path: &Path, base: &Oid, name: &str) -> Result<Option<Lane
     let lane = Lane::new(repo, name.to_owned(), path.to_owned(), base.clone(), LaneForm::Repository);
     forget_elsewhere(repo, path, name)?;
     let _lock = lanes::take_lock(repo)?;
-    if lane_records::all(repo)?.iter().any(|other| other.path == path || other.name == name) {
+    if lane_records::all(repo)?.about(name)?.iter().any(|other| other.path == path || other.name == name) {
         return Ok(None);
     }
     let record = lane.record();
@@ -155,7 +155,9 @@ fn adopt(repo: &Repo, path: &Path, base: &Oid, name: &str) -> Result<Option<Lane
 fn forget_elsewhere(repo: &Repo, path: &Path, name: &str) -> Result<()> {
     loop {
         let lock = lanes::take_lock(repo)?;
-        let Some(other) = lane_records::all(repo)?.into_iter().find(|other| other.name == name && other.path != path) else {
+        let Some(other) =
+            lane_records::all(repo)?.about(name)?.into_iter().find(|other| other.name == name && other.path != path)
+        else {
             return Ok(());
         };
         if plain_file::look_at(&other.path)?.is_some() {

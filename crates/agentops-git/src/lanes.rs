@@ -232,7 +232,9 @@ pub(crate) fn create_at(repo: &Repo, path: &Path, base: &Oid, commit: &Oid, name
     clear_leftovers(repo)?;
     loop {
         let lock = take_lock(repo)?;
-        if let Some(other) = all(repo)?.into_iter().find(|other| other.path == lane.path || other.name == lane.name) {
+        if let Some(other) =
+            all(repo)?.about(name)?.into_iter().find(|other| other.path == lane.path || other.name == lane.name)
+        {
             if other.is_whole()? {
                 drop(lock);
                 if (&other.path, &other.name, &other.base) != (&lane.path, &lane.name, &lane.base) {
@@ -262,7 +264,7 @@ pub(crate) fn create_at(repo: &Repo, path: &Path, base: &Oid, commit: &Oid, name
 pub fn open(repo: &Repo, path: &Path) -> Result<Lane> {
     let absolute = absolute(path)?;
     let not_a_lane = || Error::NotALane { path: absolute.clone() };
-    let lane = all(repo)?.into_iter().find(|lane| lane.path == absolute).ok_or_else(not_a_lane)?;
+    let lane = all(repo)?.at(&absolute)?.ok_or_else(not_a_lane)?;
     if !lane.is_ready()? || !plain_file::is_folder(&lane.path)? {
         return Err(not_a_lane());
     }
@@ -276,7 +278,7 @@ pub fn open(repo: &Repo, path: &Path) -> Result<Lane> {
 pub fn list(repo: &Repo, under: &Path) -> Result<Vec<Lane>> {
     let under = under.canonicalize().unwrap_or_else(|_| under.to_owned());
     let mut lanes = Vec::new();
-    for lane in all(repo)?.into_iter().filter(|lane| lane.path.starts_with(&under)) {
+    for lane in all(repo)?.lanes.into_iter().filter(|lane| lane.path.starts_with(&under)) {
         if lane.is_ready()? {
             lanes.push(lane);
         }
@@ -289,7 +291,7 @@ pub fn list(repo: &Repo, under: &Path) -> Result<Vec<Lane>> {
 pub fn remove(repo: &Repo, lane: &Lane) -> Result<()> {
     loop {
         let lock = take_lock(repo)?;
-        let current = all(repo)?.into_iter().find(|l| l.name == lane.name);
+        let current = all(repo)?.about(&lane.name)?.into_iter().find(|l| l.name == lane.name);
         // Another lane may have taken over the name meanwhile.
         let Some(current) = current.filter(|current| current.path == lane.path) else { return Ok(()) };
         if take_apart_or_wait(&current, lock)? {
@@ -305,7 +307,7 @@ pub fn discard(repo: &Repo, path: &Path, name: &str) -> Result<()> {
     let path = absolute(path)?;
     loop {
         let lock = take_lock(repo)?;
-        if let Some(lane) = all(repo)?.into_iter().find(|lane| lane.path == path || lane.name == name) {
+        if let Some(lane) = all(repo)?.about(name)?.into_iter().find(|lane| lane.path == path || lane.name == name) {
             take_apart_or_wait(&lane, lock)?;
             continue;
         }
@@ -328,7 +330,7 @@ pub(crate) fn owner_of(lane: &Repo) -> Result<Option<Repo>> {
         }
         Err(e) => return Err(e),
     };
-    let is_known = all(&owner)?.iter().any(|known| known.path == lane.work_tree());
+    let is_known = all(&owner)?.lanes.iter().any(|known| known.path == lane.work_tree());
     Ok(is_known.then_some(owner))
 }
 
@@ -414,6 +416,8 @@ pub fn clear_leftovers(repo: &Repo) -> Result<()> {
         let lane = match record {
             LaneRecord::Read(lane) if lane.is_whole()? => continue,
             LaneRecord::Read(lane) => lane,
+            // It may be a lane's that is at work.
+            LaneRecord::Unreadable(..) => continue,
             // Records are written and removed under the lock, so nobody is at this one. Its folder is unknown and stays.
             LaneRecord::Torn(torn) => {
                 remove_all(&linked_lane::git_dir(repo, &torn))?;

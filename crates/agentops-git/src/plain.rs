@@ -119,7 +119,7 @@ pub(crate) const FILE_PREFIX: &str = ".tmp";
 /// Where these folders may lie: the temporary folder of the user, else one of the system, so that a full disk under `$TMPDIR`
 /// does not keep commands from reading.
 pub(crate) fn folders() -> Vec<PathBuf> {
-    let mut folders = vec![std::env::temp_dir()];
+    let mut folders = vec![temporary::folder()];
     for folder in ["/dev/shm", "/var/tmp", "/tmp"].map(PathBuf::from) {
         if !folders.contains(&folder) && folder.is_dir() {
             folders.push(folder);

@@ -22,6 +22,13 @@ use crate::remove::remove_all;
 /// A name is tried again when it is taken, or when a sweep was faster than our lock.
 const TRIES: u32 = 100;
 
+/// The user's folder for temporary files: `$TMPDIR`, else `/tmp`. A value that is empty or relative names no folder: each
+/// process would take it for another one.
+#[must_use]
+pub fn folder() -> PathBuf {
+    Some(std::env::temp_dir()).filter(|folder| folder.is_absolute()).unwrap_or_else(|| "/tmp".into())
+}
+
 /// A folder that is removed with this value, or by the next [`sweep`] after this process.
 #[derive(Debug)]
 pub struct TempFolder {

@@ -167,7 +167,7 @@ fn add(global: &Global, args: &AddArgs, printer: &Printer) -> Result<u8, Command
             CommandError::of(USAGE, &e).hint("give a folder, or an address that begins with https://, ssh:// or file://")
         })?;
         printer.note(&format!("fetching {}", source.shown()));
-        let found = gather::repository(&Git::find()?, &source, under, &std::env::temp_dir()).map_err(|e| {
+        let found = gather::repository(&Git::find()?, &source, under, &agentops_git::temporary::folder()).map_err(|e| {
             CommandError::of(FAILED, &e).hint(
                 "`git ls-remote` with this address says whether it can be reached without being asked for a password; a \
                  large repository is better cloned, and its folder added",

@@ -21,7 +21,7 @@ const TASK: &str = "Add a JSON export beside the CSV export, with tests";
 
 /// `agentops demo`
 pub fn demo(args: &DemoArgs, printer: &Printer) -> Result<u8, CommandError> {
-    let folder = std::env::temp_dir().join(format!("agentops-demo-{}", std::process::id()));
+    let folder = agentops_git::temporary::folder().join(format!("agentops-demo-{}", std::process::id()));
     let result = play(&folder, args, printer);
     if args.keep {
         printer.note(&format!("kept in {}", folder.display()));

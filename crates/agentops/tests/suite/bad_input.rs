@@ -372,6 +372,17 @@ fn a_killed_terminal_ends_no_run() {
     }
 }
 
+/// `TMPDIR=` in a shell, or a path that each process takes for another one.
+#[test]
+fn a_temporary_folder_that_is_none_is_not_used() {
+    let mut room = Room::new();
+    for value in ["", "here"] {
+        room.set("TMPDIR", value);
+        room.run(&refs(&scripted(&room, "quick", quick_script()))).expect(0);
+        assert_eq!(room.git(&["status", "--porcelain"]), "", "TMPDIR={value:?}");
+    }
+}
+
 /// R5 on the surface: a state folder on a full disk, in a namespace of its own where this machine has them.
 #[test]
 fn r5_a_full_disk_is_told_and_costs_nothing() {
