@@ -1,7 +1,7 @@
 //! What an agent committed in its lane, read as data, and how it gets into your repository.
 //!
 //! A checkpoint holds the lane's files, and with them what `HEAD` stood on. Commits on other branches and in the stash are
-//! in no file. They are imported as a pack under a ref of ours and named, so that removing the lane loses none of them.
+//! in no file, and neither are those that only the reflog of `HEAD` has. They are imported as a pack under a ref of ours and named, so that removing the lane loses none of them.
 //!
 //! Everything in the lane's git directory is the agent's. Refs are read by hand from small plain files. Objects are read by
 //! git in a git directory of our own, after our alternates were written and only if no link leads out of the lane: an agent
@@ -55,7 +55,7 @@ struct AgentRefs {
 /// A commit of an agent that is in no checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SalvagedCommit {
-    /// The ref in the lane that named it, such as `refs/heads/attempt` or `stash@{0}`.
+    /// What in the lane named it, such as `refs/heads/attempt`, `stash@{0}` or the reflog of `HEAD`.
     pub name: String,
     /// The commit.
     pub commit: Oid,
@@ -91,6 +91,8 @@ impl Lane {
         }
         // A commit with several names gets the first one: branches say more than tags.
         refs.sort_by_key(|(name, _)| name.starts_with("refs/tags/"));
+        // Last of all what no ref leads to.
+        refs.extend(read_left_behind(self.git_dir())?.into_iter().map(|oid| (REFLOG.to_owned(), oid)));
         for (name, oid) in refs {
             if name.starts_with("refs/remotes/") {
                 found.remote.push(oid);
@@ -227,6 +229,10 @@ impl Lane {
                 continue;
             }
             let exists = commit.is_some();
+            // A reflog also names what was pruned long ago.
+            if !exists && name == REFLOG {
+                continue;
+            }
             let commit = commit.as_ref().map_or(oid, |commit| &commit.oid).clone();
             let tree = tree.as_ref().map(|tree| tree.oid.clone());
             if seen.insert(commit.clone()) {
@@ -239,7 +245,8 @@ impl Lane {
     /// Tips that your repository does not have, where the lane's objects may not be read.
     fn absent_tips(&self, agent: &AgentRefs) -> Result<Vec<Tip>> {
         let kinds = self.repo.kinds(agent.refs.iter().map(|(_, oid)| oid))?;
-        let absent = agent.refs.iter().zip(kinds).filter(|(_, kind)| kind.is_none()).map(|(named, _)| named.clone());
+        let absent = agent.refs.iter().zip(kinds).filter(|((name, _), kind)| kind.is_none() && name != REFLOG);
+        let absent = absent.map(|(named, _)| named.clone());
         Ok(absent.map(|(name, commit)| Tip { name, commit, tree: None, exists: false }).collect())
     }
 
@@ -452,6 +459,38 @@ fn read_stash(git_dir: &Path) -> Result<Vec<Oid>> {
     };
     let text = String::from_utf8_lossy(&bytes);
     Ok(text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect())
+}
+
+/// How a commit is named that no ref leads to.
+const REFLOG: &str = "the reflog of HEAD";
+/// Steps after which the commit before them is in the history of `HEAD`, or was replaced on purpose.
+const BUILDS_ON: [&str; 7] = ["commit", "merge", "pull", "cherry-pick", "revert", "am", "rebase"];
+const REBASE_BEGINS: &[u8] = b"rebase (start)";
+
+/// Commits that `HEAD` was on and left, by its reflog: `git checkout` from a detached one, `git reset`, a rebase under way.
+fn read_left_behind(git_dir: &Path) -> Result<Vec<Oid>> {
+    let Some(bytes) = plain_file::read_if_plain(&git_dir.join("logs/HEAD"), REF_FILE_BYTES_MAX)? else {
+        return Ok(Vec::new());
+    };
+    let is_rebasing = ["rebase-merge", "rebase-apply"]
+        .iter()
+        .map(|folder| plain_file::is_folder(&git_dir.join(folder)))
+        .collect::<Result<Vec<_>>>()?
+        .contains(&true);
+    let mut left = Vec::new();
+    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let tab = line.iter().position(|byte| *byte == b'\t');
+        let (head, step) = tab.map_or((line, &b""[..]), |tab| (&line[..tab], &line[tab + 1..]));
+        let verb = step.split(|byte| !byte.is_ascii_lowercase() && *byte != b'-').next().unwrap_or_default();
+        let began_rebase = is_rebasing && step.starts_with(REBASE_BEGINS);
+        if BUILDS_ON.iter().any(|known| known.as_bytes() == verb) && !began_rebase {
+            continue;
+        }
+        let old = head.split(|byte| *byte == b' ').next().and_then(|oid| std::str::from_utf8(oid).ok()?.parse::<Oid>().ok());
+        left.extend(old.filter(|oid| oid.as_str().bytes().any(|digit| digit != b'0')));
+    }
+    let bound = left.len().saturating_sub(REFS_MAX);
+    Ok(left.split_off(bound))
 }
 
 /// The one line of a ref or a `HEAD`; none where there is none, or something else.

@@ -253,6 +253,39 @@ fn what_the_agent_committed_elsewhere_is_imported_and_named() {
     room.git(repo.work_tree(), &["fsck", "--strict"]);
 }
 
+#[test]
+fn p6_commits_that_only_the_reflog_leads_to_are_kept() {
+    let (room, repo) = with_history();
+    let lane = lane(&room, &repo, "one");
+    let at = lane.path().to_owned();
+    let back = || room.git(&at, &["checkout", "-q", "--detach", lane.base().as_str()]);
+    commit(&room, &at, "one");
+    let two = commit(&room, &at, "two");
+    back();
+    commit(&room, &at, "draft");
+    write(&at.join("draft"), "better");
+    room.git(&at, &["commit", "-qa", "--amend", "-m", "amended"]);
+    let amended = room.oid(&at, "HEAD");
+    room.git(&at, &["reset", "-q", "--hard", lane.base().as_str()]);
+    // A rebase that stands still at a conflict.
+    commit(&room, &at, "a");
+    let rebased = commit(&room, &at, "b");
+    back();
+    write(&at.join("a"), "theirs");
+    room.git(&at, &["add", "a"]);
+    room.git(&at, &["commit", "-qm", "theirs"]);
+    room.git(&at, &["branch", "other"]);
+    room.git(&at, &["checkout", "-q", "--detach", rebased.as_str()]);
+    room.try_git(&at, &["rebase", "other"]);
+    assert!(lane.git_dir().join("rebase-merge").exists());
+
+    let salvaged = lane.salvage("refs/agentops/salvage/r/one", lane.base()).unwrap();
+    let of_reflog = salvaged.iter().filter(|commit| commit.name == "the reflog of HEAD");
+    let kept: std::collections::BTreeSet<_> =
+        of_reflog.map(|commit| (commit.commit.clone(), commit.kept_as.is_some())).collect();
+    assert_eq!(kept, [two, amended, rebased].map(|commit| (commit, true)).into(), "{salvaged:?}");
+}
+
 /// Git takes any bytes as a name.
 #[test]
 fn p6_a_commit_on_a_branch_whose_name_is_no_utf_8_is_kept() {
@@ -299,9 +332,14 @@ fn p6_no_commit_of_many_is_lost_beside_broken_ones() {
 
     let salvaged = lane.salvage("refs/agentops/salvage/r/one", lane.base()).unwrap();
     let named: Vec<_> = salvaged.iter().map(|commit| commit.name.as_str()).collect();
-    assert_eq!(named.len(), 61);
+    assert_eq!(named.len(), 62);
+    assert_eq!(named.iter().filter(|name| **name == "the reflog of HEAD").count(), 1, "the commit that the tree is from");
     assert_eq!(named.iter().filter(|name| name.contains("/many-")).count(), 60, "{named:?}");
-    assert!(salvaged.iter().all(|commit| commit.name.ends_with(&commit.subject) && !commit.subject.is_empty()));
+    let has_its_subject = |commit: &agentops_git::SalvagedCommit| match commit.name.strip_prefix("refs/heads/") {
+        Some(branch) => commit.subject == branch,
+        None => commit.subject == "other",
+    };
+    assert!(salvaged.iter().all(has_its_subject), "{salvaged:?}");
     // What is beyond the bound is named, and so is the one that cannot be read.
     assert_eq!(salvaged.iter().filter(|commit| commit.kept_as.is_some()).count(), 49);
     let below = salvaged.iter().find(|commit| commit.name == "refs/heads/below").unwrap();
@@ -382,8 +420,11 @@ fn a_damaged_lane_still_gives_its_files() {
         let salvaged = lane.salvage("refs/agentops/salvage/r/one", &point.commit).unwrap();
         let lost: Vec<_> = salvaged.iter().map(|s| (s.commit == second, s.kept_as.is_some())).collect();
         let expected: &[(bool, bool)] = match damage {
-            "objects" | "half the history" => &[(true, false)],
-            "HEAD" => &[(true, true)],
+            "objects" => &[(true, false)],
+            "half the history" => &[(true, false), (false, false)],
+            // The reflog of `HEAD` has what no ref names.
+            "refs" => &[(false, true), (true, true)],
+            "HEAD" => &[(true, true), (false, true)],
             _ => &[],
         };
         assert_eq!(lost, expected, "{damage}");
