@@ -2,39 +2,34 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, Sender};
 
-use agentops_agents::driver::{
-    Access, AgentEvent, Capabilities, Effect, Failure, Finish, Protocol, SessionRequest, UsageReports,
-};
-use agentops_agents::keeper::{EndReason, Ended, FromKeeper, Keeper, KeeperSpec, StdinKind};
+use agentops_agents::driver::{Access, Capabilities, SessionRequest, UsageReports};
+use agentops_agents::keeper::{Keeper, KeeperSpec, StdinKind};
 use agentops_agents::{registry, strays};
 use agentops_core::agent::AgentRef;
-use agentops_core::ceiling::{Enforcement, Meter, Preflight, StopReason, Verdict, Window, estimate_tokens};
+use agentops_core::ceiling::{Window, estimate_tokens};
 use agentops_core::id::{BlobId, Commit, Name, RunId, SessionId};
 use agentops_core::models;
-use agentops_core::run::{Event, Key, Next, PhaseState, SessionEnd, SessionExit, SessionFacts, SessionState, State, Stop};
-use agentops_core::usage::Usage;
+use agentops_core::run::{Event, Key, Next, PhaseState, SessionEnd, SessionExit, SessionState, State};
 use agentops_core::workflow::{Check, Writes};
 
 use super::flow::Flow;
 use super::gateway::{Opening, Way};
 use super::lost_text::{self, Optional, Replaceable};
-use super::{
-    Act, Ctx, EXIT_WAIT, Held, Incoming, chain, checkpoint_refs, oid, prompt, records, recv_until, slot, user_repository,
-    work,
-};
+use super::{Act, Ctx, Incoming, chain, checkpoint_refs, oid, prompt, records, slot, user_repository, work};
 use crate::conductor::Input;
 use crate::omitted;
 use crate::slots::Slot;
 
 mod left;
+mod running;
 mod transcript;
 mod wire;
 
 pub(super) use left::{Checkpoint, checkpoint, not_kept};
 use left::{Left, clear_hand_over};
+use running::Running;
 use transcript::Transcript;
 
 /// A session to run.
@@ -47,10 +42,6 @@ pub(super) struct Job {
     pub parent: Commit,
     pub next: Next,
 }
-
-/// Tokens that an agent program's own prompt and tools are counted as when it does not say. Claude Code says (17k to 19k with
-/// its usual tools); programs that do not are counted as that.
-const BASE_TOKENS_UNKNOWN: u64 = 19_000;
 
 /// Runs the session's agent to its exit. What it leaves in its lane is kept by an action of its own.
 pub(super) fn run(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<Incoming>) {
@@ -331,322 +322,4 @@ fn parts(ctx: &Ctx, job: &Job) -> Act<(prompt::Parts, Option<String>)> {
         parts.record = Some(records::digest(&job.state, &facts));
     }
     Ok((parts, lost))
-}
-
-/// The session while its program runs.
-struct Running<'a> {
-    ctx: &'a Arc<Ctx>,
-    job: &'a Job,
-    agent: &'a AgentRef,
-    keeper: Held,
-    rx: Receiver<Incoming>,
-    inbox: VecDeque<Incoming>,
-    protocol: Box<dyn Protocol>,
-    capabilities: Capabilities,
-    window: Option<Window>,
-    meter: Option<Meter>,
-    start_tokens: u64,
-    prompt: BlobId,
-    /// Largest context reported to the ledger so far, by call, so that a call is one row unless it crosses a mark.
-    reported: BTreeMap<String, Usage>,
-    finish: Option<Finish>,
-    stop: Option<SessionEnd>,
-    deadline: Option<Instant>,
-    transcript: Transcript,
-    left: Left,
-    /// The keeper could not start the agent program.
-    not_started: bool,
-    /// The session's lane behind the gateway; `None`: the driver's events are all that is known.
-    wire: Option<wire::Behind>,
-}
-
-impl Running<'_> {
-    fn drive(&mut self) {
-        let effects = self.protocol.started();
-        self.perform(effects);
-        loop {
-            let incoming = match self.inbox.pop_front() {
-                Some(incoming) => incoming,
-                None => match recv_until(&self.rx, self.deadline) {
-                    Ok(incoming) => incoming,
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.deadline = None;
-                        self.end_program();
-                        continue;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => return,
-                },
-            };
-            match incoming {
-                Incoming::Keeper(FromKeeper::Out { line }, _place) => {
-                    self.transcript.write("", &line);
-                    let effects = self.protocol.line(&line);
-                    self.perform(effects);
-                }
-                Incoming::Keeper(FromKeeper::Err { line }, _place) => self.transcript.write("! ", &line),
-                Incoming::Keeper(FromKeeper::OutputFull, _) => {
-                    // From here on nothing that the program reports is seen, so its use is unknown.
-                    self.left.detail = Some("the program put out more than a session may".into());
-                    self.stop.get_or_insert(SessionEnd::UsageUnknown);
-                    self.end_program();
-                }
-                Incoming::Keeper(FromKeeper::Ended(ended), _) => return self.ended(&ended),
-                Incoming::Keeper(FromKeeper::NotStarted { message }, _) => {
-                    let words = format!("the agent program could not be started: {message}");
-                    let notes = self.left.detail.take().map(|notes| format!("{notes}\n"));
-                    self.left.detail = Some(notes.unwrap_or_default() + &words);
-                    self.not_started = true;
-                    return;
-                }
-                Incoming::Keeper(FromKeeper::Gone { why }, _) => {
-                    self.left.detail = Some(why.unwrap_or_else(|| "the keeper of this session was killed".into()));
-                    strays::end_strays(&self.ctx.paths.mark(&self.job.run, &self.job.session.to_string()));
-                    return;
-                }
-                Incoming::Keeper(FromKeeper::Started { .. } | FromKeeper::InputFull, _) => {}
-                Incoming::Wire(wire) => self.wire(wire),
-                command => self.command(command),
-            }
-        }
-    }
-
-    fn command(&mut self, command: Incoming) {
-        match command {
-            Incoming::AskHandOver => {
-                if let Some(behind) = &self.wire {
-                    behind.hand_over();
-                }
-                let effects = self.protocol.hand_over(&prompt::hand_over_request());
-                if effects.is_empty() {
-                    self.stop.get_or_insert(SessionEnd::Ceiling);
-                    self.end_program();
-                }
-                self.perform(effects);
-            }
-            Incoming::Stop(why) => {
-                self.stop.get_or_insert(match why {
-                    Stop::Meter(StopReason::Ceiling) => SessionEnd::Ceiling,
-                    Stop::Meter(StopReason::UsageUnknown) => SessionEnd::UsageUnknown,
-                    Stop::Meter(StopReason::Budget) => SessionEnd::Budget,
-                    Stop::HandOverTimeout => SessionEnd::HandOverTimeout,
-                    Stop::Cancelled => SessionEnd::Cancelled,
-                });
-                let effects = self.protocol.interrupt();
-                self.perform(effects);
-                self.end_program();
-            }
-            Incoming::Keeper(..) | Incoming::Wire(_) => self.inbox.push_back(command),
-            // It was taken before anything started.
-            Incoming::Slot(_) => {}
-        }
-    }
-
-    fn end_program(&mut self) {
-        let _gone = self.keeper.stop(false);
-    }
-
-    fn perform(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Send(line) => {
-                    let _gone = self.keeper.send_line(&line);
-                }
-                Effect::CloseStdin => {
-                    let _gone = self.keeper.close_stdin();
-                }
-                Effect::Event(event) => {
-                    let stopped = self.stop.is_some();
-                    self.event(event);
-                    if self.stop.is_some() && !stopped {
-                        // What the protocol meant to send next was meant for a session that goes on.
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    fn event(&mut self, event: AgentEvent) {
-        match event {
-            AgentEvent::Ready { model, version, window, base_tokens } => self.ready(model, version, window, base_tokens),
-            AgentEvent::Call { id, usage, last, sub_agent, window } => self.call(id, usage, last, sub_agent, window),
-            AgentEvent::Grew { bytes } => {
-                if let Some(meter) = &mut self.meter {
-                    meter.saw(bytes);
-                }
-            }
-            AgentEvent::Said(text) => {
-                self.trail(format!("said: {}", text.lines().next().unwrap_or_default()));
-                self.left.last_said = text;
-            }
-            AgentEvent::Tool { name, detail } => self.trail(format!("{name} {detail}")),
-            AgentEvent::Refused { name, reason } => self.trail(format!("{name} was refused: {reason}")),
-            AgentEvent::Note(text) => self.trail(text),
-            AgentEvent::Finished(finish) => {
-                self.finish.get_or_insert(finish);
-                let _gone = self.keeper.close_stdin();
-                self.deadline.get_or_insert(Instant::now() + EXIT_WAIT);
-            }
-        }
-    }
-
-    fn trail(&mut self, line: String) {
-        self.left.trail.push_back(agentops_safe::inert_line(&line, 200));
-        if self.left.trail.len() > 40 {
-            self.left.trail.pop_front();
-        }
-    }
-
-    fn refuse(&mut self, words: String) {
-        self.left.detail = Some(words);
-        self.stop.get_or_insert(SessionEnd::Refused);
-        self.end_program();
-    }
-
-    /// Window and base prompt are checked before the first token is spent.
-    fn ready(&mut self, model: Option<String>, version: Option<String>, window: Option<Window>, base_tokens: Option<u64>) {
-        let no_model = self.capabilities.usage == UsageReports::NoModel;
-        let table = model.as_deref().and_then(models::window_of);
-        self.window = [self.window, window, table].into_iter().flatten().min();
-        if !no_model {
-            let Some(window) = self.window else {
-                return self.refuse(format!(
-                    "the context window of model `{}` is not known; set `window: <tokens>` in the agent's file",
-                    model.as_deref().unwrap_or("(unknown)")
-                ));
-            };
-            if let Some(behind) = &self.wire {
-                behind.narrow(window);
-            }
-            let preflight = Preflight::new(window, base_tokens.unwrap_or(BASE_TOKENS_UNKNOWN), self.start_tokens);
-            if !preflight.fits() {
-                return self.refuse(format!(
-                    "a window of {} tokens is too small: the program's own prompt ({}{}) and the start context ({}) with room to answer and \
-                     to hand over need {}, and half the ceiling is {}; a window of {} would do",
-                    preflight.window,
-                    preflight.base,
-                    if base_tokens.is_none() { ", assumed" } else { "" },
-                    preflight.start,
-                    preflight.needed,
-                    preflight.allowed,
-                    preflight.smallest_window()
-                ));
-            }
-            self.meter = Some(Meter::new(window, self.start_tokens + base_tokens.unwrap_or(0)));
-        }
-        // They are the program's own words.
-        let clean = |words: Option<String>| words.map(|words| self.ctx.word(&words));
-        let facts = SessionFacts {
-            model: clean(model),
-            // Some programs say their version only with their first answer; what they printed at the start counts then.
-            version: clean(version.or_else(|| Some(self.agent.version.clone()).filter(|version| version != "unknown"))),
-            window: self.window.filter(|_| !no_model).map(Window::tokens),
-            base_tokens,
-            start_tokens: self.start_tokens,
-            enforcement: match &self.wire {
-                Some(behind) => behind.enforcement(),
-                None if no_model => Enforcement::NoModel,
-                None => Enforcement::Stopped,
-            },
-            prompt: self.prompt.clone(),
-        };
-        self.report(Event::SessionReady { session: self.job.session.clone(), facts });
-        if self.stop.is_none() {
-            let effects = self.protocol.begin();
-            self.perform(effects);
-        }
-    }
-
-    fn call(&mut self, id: String, usage: Option<Usage>, last: bool, sub_agent: bool, window: Option<Window>) {
-        if let Some(behind) = &mut self.wire {
-            // The gateway saw the call itself; what the program says of it is compared at the end.
-            // One that does not report each call has no sum that could be compared.
-            let usage = usage.filter(|_| self.capabilities.usage == UsageReports::EveryCall);
-            return behind.program_says(id, usage, window);
-        }
-        let Some(meter) = &mut self.meter else {
-            // A call before the program said which model it uses, or from one that declared that it uses none.
-            return self.refuse("the program called a model although it had not said, or had denied, that it would".into());
-        };
-        if let Some(window) = window {
-            meter.narrow(window);
-        }
-        let window = meter.window();
-        let (context, stop) = if sub_agent {
-            let known = usage.filter(|usage| usage.context() > usage.output);
-            (known.map_or(0, |usage| usage.context()), known.is_none().then_some(StopReason::UsageUnknown))
-        } else {
-            let verdict = meter.call(usage);
-            let stop = match verdict {
-                Verdict::Stop(reason) => Some(reason),
-                _ => None,
-            };
-            if !last && verdict == Verdict::GoOn {
-                return;
-            }
-            (meter.context(), stop)
-        };
-        // Usage is the call's, not the report's: what was told of this call before is not counted twice.
-        let before = self.reported.insert(id, usage.unwrap_or_default()).unwrap_or_default();
-        let usage = usage.map(|usage| Usage {
-            input: usage.input.saturating_sub(before.input),
-            cache_read: usage.cache_read.saturating_sub(before.cache_read),
-            cache_write: usage.cache_write.saturating_sub(before.cache_write),
-            output: usage.output.saturating_sub(before.output),
-        });
-        let session = self.job.session.clone();
-        self.report(Event::Call { session, usage, context, window: window.tokens(), sub_agent, stop, row: None });
-    }
-
-    /// Reports, waits until it is durable, and obeys at once what came of it.
-    fn report(&mut self, event: Event) -> bool {
-        let taken = self.ctx.report_and_wait(&self.job.run, event);
-        while let Ok(incoming) = self.rx.try_recv() {
-            self.command(incoming);
-        }
-        taken
-    }
-
-    fn ended(&mut self, ended: &Ended) {
-        if let Some(exit) = ended.exit {
-            let effects = self.protocol.exited(exit);
-            self.perform(effects);
-        }
-        let by_keeper = match ended.reason {
-            EndReason::Silent => Some((SessionEnd::Hung, "no sign of life for the workflow's limit")),
-            EndReason::TimeLimit => Some((SessionEnd::TimeLimit, "the session took longer than the workflow allows")),
-            _ => None,
-        };
-        if let Some((end, words)) = by_keeper {
-            self.stop.get_or_insert(end);
-            self.left.detail.get_or_insert(words.into());
-        }
-        if ended.leftovers > 0 {
-            self.trail(format!("{} processes outlived the program and were ended", ended.leftovers));
-        }
-    }
-
-    fn close(mut self) -> Left {
-        self.close_lane();
-        self.transcript.finish();
-        self.left.end = match (self.stop, self.finish.take()) {
-            (Some(end), _) => end,
-            (None, Some(Finish::Completed)) => SessionEnd::Completed,
-            (None, Some(Finish::HandedOver)) => SessionEnd::HandedOver,
-            (None, Some(Finish::Failed { failure, message })) => {
-                self.left.detail.get_or_insert(message);
-                match self.wire.as_ref().map_or(failure, |behind| behind.class(failure)) {
-                    Failure::NotLoggedIn => SessionEnd::NotLoggedIn,
-                    Failure::Provider => SessionEnd::Provider,
-                    Failure::PromptTooLong | Failure::Compacted => SessionEnd::ContextLost,
-                    Failure::Program => SessionEnd::Failed,
-                }
-            }
-            (None, None) => {
-                self.left.detail.get_or_insert("the agent program ended without a result".into());
-                SessionEnd::Failed
-            }
-        };
-        self.left
-    }
 }
