@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::processes_of::supervisors;
 use crate::room::{Ran, Room, nightly, quick_script, refs, scripted, slow};
@@ -146,4 +146,48 @@ fn p5_r11_many_runs_at_once_on_three_repositories_all_end_done() {
         true => println!("{}", play(200, 3)),
         false => println!("skipped: 200 runs take minutes; AGENTOPS_NIGHTLY=1 plays them"),
     }
+}
+
+/// What a process has of memory that is not of a file, in KiB.
+fn anonymous_kib(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn p5_a_supervisor_that_lives_long_keeps_nothing_of_runs_that_ended() {
+    if !slow() {
+        return println!("skipped: 70 runs take a minute; AGENTOPS_SLOW=1 plays them");
+    }
+    let room = Room::new();
+    let (ready, go) = (room.pipe("ready"), room.pipe("go"));
+    let mut script = quick_script();
+    let meet = format!("echo x > {}; cat {}", ready.display(), go.display());
+    script[0]["steps"].as_array_mut().unwrap().insert(1, json!({ "do": "run", "argv": ["sh", "-c", meet] }));
+    // As long as its agent waits, the supervisor stays.
+    let long = room.detach(&scripted(&room, "quick", script));
+    std::fs::read(&ready).unwrap();
+    let supervisor = room.supervisor().unwrap();
+    let short = scripted(&room, "quick", quick_script());
+    let now = || anonymous_kib(supervisor);
+    for _ in 0..10 {
+        room.run(&refs(&short)).expect(0);
+    }
+    let warm = now();
+    for _ in 0..30 {
+        room.run(&refs(&short)).expect(0);
+    }
+    let one_by_one = now();
+    let runs: Vec<String> = (0..30).map(|_| room.detach(&short)).collect();
+    for run in runs {
+        room.run(&["logs", &run, "--follow"]).expect(0);
+    }
+    let at_once = now();
+    println!("a supervisor's memory: {warm} KiB after 10 runs, {one_by_one} after 30 more, {at_once} after 30 more at once");
+    assert!(one_by_one < warm + 3 * 1024, "100 KiB a run would be kept");
+    assert!(at_once < one_by_one + 16 * 1024, "half a MiB a run would be kept");
+    assert_eq!(room.supervisor(), Some(supervisor));
+    std::fs::write(&go, "x").unwrap();
+    room.run(&["logs", &long, "--follow"]).expect(0);
 }
