@@ -23,13 +23,8 @@ const LAST_LOOK: &str = "tidied";
 /// Deletes refs of runs that were closed long ago, and packs the others. Failures are for the log: the next supervisor tries
 /// again.
 pub(super) fn tidy(ctx: &Ctx, ledger: &Ledger) {
-    let (last_look, now) = (ctx.paths.root().join(LAST_LOOK), ctx.clock.now_ms());
-    if is_due(&last_look, now) {
-        match drop_closed(ctx, ledger, now) {
-            // Without the file the next supervisor looks once more.
-            Ok(()) => drop(fs::write(&last_look, now.to_string())),
-            Err(words) => log(&format!("refs of closed runs stay: {words}")),
-        }
+    if let Err(words) = drop_closed(&ctx.repo, ledger, ctx.paths.root(), ctx.clock.now_ms()) {
+        log(&format!("refs of closed runs stay: {words}"));
     }
     if let Err(e) = ctx.repo.pack_our_refs() {
         log(&format!("refs are not packed: {}", chain(&e)));
@@ -42,10 +37,18 @@ fn is_due(last_look: &Path, now_ms: u64) -> bool {
     last.and_then(|last| now_ms.checked_sub(last)).is_none_or(|since| since >= LOOK_EVERY_MS)
 }
 
-fn drop_closed(ctx: &Ctx, ledger: &Ledger, now_ms: u64) -> Result<(), String> {
+/// Deletes the refs of runs that were closed long enough ago, at most once a day.
+fn drop_closed(repo: &Repo, ledger: &Ledger, state_folder: &Path, now_ms: u64) -> Result<(), String> {
+    let last_look = state_folder.join(LAST_LOOK);
+    if !is_due(&last_look, now_ms) {
+        return Ok(());
+    }
     let before = now_ms.saturating_sub(KEPT_AFTER_CLOSING_MS);
     let closed = ledger.closed_before(before).map_err(|e| chain(&e))?;
-    drop_refs_of(&ctx.repo, &closed).map_err(|e| chain(&e))
+    drop_refs_of(repo, &closed).map_err(|e| chain(&e))?;
+    // Without the file the next supervisor looks once more.
+    let _looked_again = fs::write(&last_look, now_ms.to_string());
+    Ok(())
 }
 
 /// Deletes the refs of closed runs: those of checkpoints that your own branches contain, and what was kept beside the result,
@@ -80,9 +83,12 @@ fn drop_refs_of(repo: &Repo, closed: &[(RunId, Closing)]) -> Result<(), GitError
 
 #[cfg(test)]
 mod tests {
+    use agentops_core::run::Event;
     use agentops_git::Expect;
 
     use super::*;
+    use crate::fixture;
+    use crate::world::{Row, Storage};
 
     #[test]
     fn p6_what_was_kept_beside_a_result_goes_with_the_closed_run_and_not_before() {
@@ -117,6 +123,34 @@ mod tests {
             format!("refs/agentops/salvage/{open}/implement.implement/1/0123"),
         ];
         assert_eq!(left(), expected);
+    }
+
+    #[test]
+    fn p6_refs_of_a_discarded_run_stay_for_fourteen_days() {
+        let folder = tempfile::tempdir().unwrap();
+        let repo = agentops_git::begin(folder.path(), &[("README.md", b"one\n")], "one\n").unwrap();
+        let head = repo.head().unwrap().commit;
+        let state = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(&state.path().join("ledger.db")).unwrap();
+        let created = fixture::created(1, &fixture::workflow(), fixture::blob(3));
+        let run = created.run.clone();
+        let kept = format!("refs/agentops/kept/{run}/heads/topic");
+        repo.update_ref(&kept, &head, &Expect::Absent).unwrap();
+        let day = 24 * 60 * 60 * 1000;
+        let closed_at = 100 * day;
+        let closing = Closing::Discarded { commit: head.as_str().parse().unwrap() };
+        let row = |event, at_ms| Row { run: run.clone(), at_ms, event };
+        let rows = [row(Event::Created(Box::new(created)), closed_at - 1), row(Event::Closed { closing }, closed_at)];
+        ledger.append(&rows).unwrap();
+        let is_there_at = |now_ms: u64| {
+            drop_closed(&repo, &ledger, state.path(), now_ms).unwrap();
+            repo.list_refs("refs/agentops/kept").unwrap() == [(kept.clone(), head.clone())]
+        };
+        assert!(is_there_at(closed_at));
+        assert!(is_there_at(closed_at + 14 * day), "not a millisecond earlier");
+        assert!(is_there_at(closed_at + 14 * day + 1), "the last look was no day ago");
+        assert!(is_there_at(closed_at - 20 * day), "a clock that was set back takes nothing");
+        assert!(!is_there_at(closed_at + 15 * day));
     }
 
     #[test]
