@@ -172,12 +172,13 @@ impl Performer {
     }
 
     /// Runs an action whose failure is an event of its own.
-    fn act(&self, run: &RunId, key: &Key, work: impl FnOnce(&Arc<Ctx>) -> Act<Event> + Send + 'static) {
+    fn act(&self, run: &RunId, (key, action): (&Key, &Action), work: impl FnOnce(&Arc<Ctx>) -> Act<Event> + Send + 'static) {
         let (of, begun) = (run.clone(), key.clone());
-        let (run, key) = (run.clone(), key.clone());
+        let (run, key, action) = (run.clone(), key.clone(), action.clone());
         let run_it = move |ctx: &Arc<Ctx>| {
             let event = work(ctx).or_else(|e| {
-                Ok::<_, std::io::Error>(Event::ActionFailed { key: key.clone(), detail: ctx.blobs.put_text(&chain(&e))? })
+                let words = checkpoint_refs::lost(ctx, &action).unwrap_or_else(|| chain(&e));
+                Ok::<_, std::io::Error>(Event::ActionFailed { key: key.clone(), detail: ctx.put(&words)? })
             });
             match event {
                 Ok(event) => ctx.report(Input::Outcome(run, key, event)),
@@ -199,9 +200,9 @@ impl Processes for Performer {
                 let open = move |ctx: &Ctx, inbox: Inbox<'_>| work::open_lane(ctx, &of, &lane, &base, inbox);
                 if state.created.workflow.lane.setup.is_empty() {
                     let stoppable = self.ctx.stops.begin(run);
-                    return self.act(run, key, move |ctx| open(ctx, stoppable.inbox()));
+                    return self.act(run, (key, action), move |ctx| open(ctx, stoppable.inbox()));
                 }
-                self.act_in_slot(state, key, open, move |ctx| {
+                self.act_in_slot(state, (key, action), open, move |ctx| {
                     let detail = ctx.put("the run was cancelled while the lane's set-up waited for a slot")?;
                     Ok(Event::LaneFailed { lane: opened, detail })
                 });
@@ -225,12 +226,12 @@ impl Processes for Performer {
             Action::StopSession { session, why } => self.tell_session(run, session, Incoming::Stop(why)),
             Action::Salvage { session } => {
                 let state = state.clone();
-                self.act(run, key, move |ctx| Ok(session::salvage(ctx, &state, &session)?));
+                self.act(run, (key, action), move |ctx| Ok(session::salvage(ctx, &state, &session)?));
             }
             Action::Checkpoint { session, writes, parent, exit } => {
                 let job =
                     session::Checkpoint { run: run.clone(), state: state.clone(), session, writes, parent, exit: *exit };
-                self.act(run, key, move |ctx| {
+                self.act(run, (key, action), move |ctx| {
                     session::checkpoint(ctx, &job).map_err(|e| match job.state.cancelled {
                         true => session::not_kept(ctx, &job, &e),
                         false => e,
@@ -239,7 +240,7 @@ impl Processes for Performer {
             }
             Action::Merge { phase, onto, base, heads } => {
                 let state = state.clone();
-                self.act(run, key, move |ctx| {
+                self.act(run, (key, action), move |ctx| {
                     checkpoint_refs::set_again(ctx, &state)?;
                     work::merge(ctx, &state.created.run, &phase, &onto, &base, &heads)
                 })
@@ -253,31 +254,34 @@ impl Processes for Performer {
                 };
                 if !is_command {
                     let stoppable = self.ctx.stops.begin(run);
-                    return self.act(run, key, move |ctx| check(ctx, stoppable.inbox()));
+                    return self.act(run, (key, action), move |ctx| check(ctx, stoppable.inbox()));
                 }
-                self.act_in_slot(state, key, check, move |ctx| {
+                self.act_in_slot(state, (key, action), check, move |ctx| {
                     let (phase, gate) = not_run;
                     gate::not_run(ctx, &phase, &gate, "the run was cancelled while this gate waited for a slot")
                 });
             }
             Action::Bundle { phase } => {
                 let state = state.clone();
-                self.act(run, key, move |ctx| bundle::phase(ctx, &state, &phase));
+                self.act(run, (key, action), move |ctx| bundle::phase(ctx, &state, &phase));
             }
             Action::Record { onto } => {
                 let state = state.clone();
-                self.act(run, key, move |ctx| work::record(ctx, &state, &onto));
+                self.act(run, (key, action), move |ctx| work::record(ctx, &state, &onto));
             }
             Action::Publish { commit } => {
                 let run_id = run.clone();
-                self.act(run, key, move |ctx| work::publish(ctx, &run_id, &commit));
+                self.act(run, (key, action), move |ctx| work::publish(ctx, &run_id, &commit));
             }
             Action::StopWork => self.ctx.stops.stop(run),
             Action::CloseLanes => {
                 self.sessions.retain(|(of, _), _| of != run);
                 self.ctx.stops.forget(run);
-                let (run_id, stay) = (run.clone(), work::lanes_that_stay(state));
-                self.act(run, key, move |ctx| Ok(work::close_lanes(ctx, &run_id, &stay)));
+                let (run_id, stay) = (run.clone(), state.clone());
+                self.act(run, (key, action), move |ctx| {
+                    let stay = work::lanes_that_stay(ctx, &stay);
+                    Ok(work::close_lanes(ctx, &run_id, &stay))
+                });
             }
             Action::End { .. } => {}
         }
@@ -299,14 +303,14 @@ impl Performer {
     fn act_in_slot(
         &mut self,
         state: &State,
-        key: &Key,
+        due: (&Key, &Action),
         work: impl FnOnce(&Ctx, Inbox<'_>) -> Act<Event> + Send + 'static,
         stopped: impl FnOnce(&Ctx) -> Act<Event> + Send + 'static,
     ) {
         let run = state.created.run.clone();
         let stoppable = self.ctx.stops.begin(&run);
-        let (state, during) = (state.clone(), key.clone());
-        self.act(&run.clone(), key, move |ctx| {
+        let (state, during) = (state.clone(), due.0.clone());
+        self.act(&run.clone(), due, move |ctx| {
             let (tx, rx) = stoppable.inbox();
             let Some(slot) = slot::take(ctx, &run, &during, tx, rx)? else { return stopped(ctx) };
             let ctx = &Arc::new(ctx.in_slot(&run, &slot));
@@ -373,7 +377,7 @@ pub fn test_commit(
 
 /// Removes the lanes of a run that has ended, except those that stay, and their folder. `state`: what the ledger knows of it.
 pub(crate) fn remove_lanes(ctx: &Ctx, run: &RunId, state: Option<&State>) {
-    let stay = state.map(work::lanes_that_stay).unwrap_or_default();
+    let stay = state.map(|state| work::lanes_that_stay(ctx, state)).unwrap_or_default();
     work::close_lanes(ctx, run, &stay);
 }
 

@@ -4,7 +4,7 @@
 //! or a gate, every ref that is gone and whose commit is still there is set again.
 
 use agentops_core::id::{Commit, LaneId, Name, RunId};
-use agentops_core::run::{LaneState, State};
+use agentops_core::run::{Action, LaneState, PhaseState, State};
 use agentops_git::{Error as GitError, Expect};
 
 use super::{Act, Ctx, oid};
@@ -22,6 +22,33 @@ pub(super) fn of_merge(run: &RunId, phase: &Name) -> String {
 /// Whether the repository still has a commit.
 pub(super) fn exists(ctx: &Ctx, commit: &Commit) -> bool {
     oid(commit).is_ok_and(|oid| ctx.repo.tree_of(&oid).is_ok())
+}
+
+/// Which commit that an action needs is gone from the repository, and what a person can do; `None`: they are all there.
+pub(super) fn lost(ctx: &Ctx, action: &Action) -> Option<String> {
+    let (lanes, others): (&[(LaneId, Commit)], Vec<&Commit>) = match action {
+        Action::Merge { onto, base, heads, .. } => (heads, vec![onto, base]),
+        Action::RunGate { commit, .. } | Action::Publish { commit } => (&[], vec![commit]),
+        Action::Record { onto } => (&[], vec![onto]),
+        _ => return None,
+    };
+    let of_lanes = lanes.iter().map(|(lane, commit)| (commit, format!(" of lane {lane}")));
+    let others = others.into_iter().map(|commit| (commit, String::new()));
+    let (commit, whose) = of_lanes.chain(others).find(|(commit, _)| !exists(ctx, commit))?;
+    Some(format!(
+        "the commit {}{whose} is gone from the repository, so what it holds is lost unless you bring it back: fetch it from another \
+         copy of the repository and resume, or cancel the run, which keeps the files of the lanes whose commit is gone",
+        commit.as_str()
+    ))
+}
+
+/// Lanes whose newest checkpoint is gone from the repository: their files may be all that is left of it.
+pub(super) fn lanes_with_lost_checkpoints<'a>(ctx: &'a Ctx, state: &'a State) -> impl Iterator<Item = &'a LaneState> {
+    let is_lost = |lane: &&LaneState| {
+        let newest = lane.sessions.iter().rev().find_map(|session| session.checkpoint.as_ref());
+        newest.is_some_and(|newest| !exists(ctx, newest))
+    };
+    state.phases.iter().flat_map(PhaseState::all_lanes).filter(is_lost)
 }
 
 /// The newest commit of a lane that the repository still has.
@@ -60,4 +87,49 @@ pub(super) fn set_again(ctx: &Ctx, state: &State) -> Act<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use agentops_core::id::SessionId;
+    use agentops_core::run::{Event, Key};
+
+    use super::*;
+    use crate::fixture;
+    use crate::perform::{test_context, work};
+
+    #[test]
+    fn r11_an_action_whose_commit_is_gone_says_what_is_lost_and_the_lane_stays() {
+        let (_folder, ctx, mut state) = test_context::new();
+        let (base, gone): (_, Commit) = (state.created.base.clone(), "1".repeat(40).parse().unwrap());
+        let phase = fixture::name("research");
+        let lane = state.phases[0].lanes[0].id.clone();
+        let merge = |head: &Commit| {
+            let heads = vec![(lane.clone(), head.clone())];
+            Action::Merge { phase: phase.clone(), onto: base.clone(), base: base.clone(), heads }
+        };
+        assert_eq!(lost(&ctx, &merge(&base)), None);
+        let words = lost(&ctx, &merge(&gone)).unwrap();
+        assert!(words.contains(gone.as_str()) && words.contains(&format!("of lane {lane}")), "{words}");
+        assert!(lost(&ctx, &Action::Publish { commit: gone.clone() }).is_some());
+        // The lane's files may be all that is left of it, so they outlive the run that is cancelled.
+        let session: SessionId = format!("{lane}/1").parse().unwrap();
+        let open = Key::Open { lane: lane.clone(), attempt: 1 };
+        let session_key = Key::Session { session: session.clone() };
+        for event in [
+            Event::Began { key: open },
+            Event::LaneOpened { lane: lane.clone(), base: base.clone() },
+            Event::Began { key: session_key },
+        ] {
+            state.apply(&event, 2).unwrap();
+        }
+        let stay = |checkpoint: &Commit, cancelled: bool| {
+            let mut state = state.clone();
+            state.cancelled = cancelled;
+            state.phases[0].lanes[0].sessions[0].checkpoint = Some(checkpoint.clone());
+            work::lanes_that_stay(&ctx, &state)
+        };
+        assert_eq!(stay(&gone, true), [work::lane_name(&state.created.run, &lane)]);
+        assert!(stay(&base, true).is_empty() && stay(&gone, false).is_empty());
+    }
 }

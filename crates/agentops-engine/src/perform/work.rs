@@ -249,9 +249,11 @@ pub(super) fn publish(ctx: &Ctx, run: &RunId, result: &Commit) -> Act<Event> {
     Ok(Event::Published { commit: result.clone() })
 }
 
-/// Names of the lanes of a run that hold work which is nowhere else.
-pub(super) fn lanes_that_stay(state: &State) -> Vec<String> {
-    state.lanes_that_stay().map(|lane| lane_name(&state.created.run, &lane.id)).collect()
+/// Names of the lanes of a run that hold work which is nowhere else. What a run that is done has published holds its lanes' work.
+pub(super) fn lanes_that_stay(ctx: &Ctx, state: &State) -> Vec<String> {
+    let without_result = state.cancelled || state.failure.is_some();
+    let lost = without_result.then(|| checkpoint_refs::lanes_with_lost_checkpoints(ctx, state)).into_iter().flatten();
+    state.lanes_that_stay().chain(lost).map(|lane| lane_name(&state.created.run, &lane.id)).collect()
 }
 
 /// Removes the run's work trees except `stay`. What cannot be removed is named in the log: it must not keep a run from ending.
