@@ -1,7 +1,8 @@
 //! What an agent committed in its lane, read as data, and how it gets into your repository.
 //!
-//! A checkpoint holds the lane's files, and with them what `HEAD` stood on. Commits on other branches and in the stash are
-//! in no file, and neither are those that only the reflog of `HEAD` has. They are imported as a pack under a ref of ours and named, so that removing the lane loses none of them.
+//! A checkpoint holds the lane's files, and with them what `HEAD` stood on, unless files of that commit are not there any
+//! more. Commits on other branches and in the stash are in no file, and neither are those that only the reflog of `HEAD` has.
+//! They are imported as a pack under a ref of ours and named, so that removing the lane loses none of them.
 //!
 //! Everything in the lane's git directory is the agent's. Refs are read by hand from small plain files. Objects are read by
 //! git in a git directory of our own, after our alternates were written and only if no link leads out of the lane: an agent
@@ -12,11 +13,14 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
+use crate::baseline::Baseline;
 use crate::error::{Error, Result};
 use crate::lane_repository;
 use crate::lanes::{Lane, LaneForm};
 use crate::names;
-use crate::objects::look_up;
+use crate::objects::{ObjectInfo, look_up, read_blobs};
 use crate::oid::Oid;
 use crate::plain::write_whole;
 use crate::plain_file;
@@ -123,7 +127,12 @@ impl Lane {
     /// # Errors
     /// Git failed in your repository, or its disk is full. What cannot be read in the lane is no error but a commit without `kept_as`.
     pub fn salvage(&self, prefix: &str, checkpoint: &Oid) -> Result<Vec<SalvagedCommit>> {
-        self.salvage_refs(self.agent_refs()?, prefix, checkpoint)
+        let agent = self.agent_refs()?;
+        let has_work = match &agent.head {
+            Some(head) => self.head_has_more_than(head, checkpoint)?,
+            None => false,
+        };
+        self.salvage_refs(agent, has_work, prefix, checkpoint)
     }
 
     /// The same for a lane whose files are gone: then the commit of `HEAD` is in no checkpoint either.
@@ -131,16 +140,44 @@ impl Lane {
     /// # Errors
     /// As for [`Self::salvage`].
     pub fn salvage_emptied(&self, prefix: &str, checkpoint: &Oid) -> Result<Vec<SalvagedCommit>> {
-        let mut agent = self.agent_refs()?;
-        if let Some(head) = agent.head.take() {
-            agent.refs.insert(0, ("HEAD".to_owned(), head));
-        }
-        self.salvage_refs(agent, prefix, checkpoint)
+        self.salvage_refs(self.agent_refs()?, true, prefix, checkpoint)
     }
 
-    fn salvage_refs(&self, mut agent: AgentRefs, prefix: &str, checkpoint: &Oid) -> Result<Vec<SalvagedCommit>> {
+    /// Whether a commit has files that are new or changed since the lane's base and not in the checkpoint at all. A file that is
+    /// only changed further is in it. What set-up copied from your checkout is no work of the agent's.
+    fn head_has_more_than(&self, head: &Oid, checkpoint: &Oid) -> Result<bool> {
+        if head == self.base() || self.known_refs()?.contains(head) {
+            return Ok(false);
+        }
+        if !lane_repository::make_readable(self)? {
+            return Ok(true);
+        }
+        let paths = |filter: &str, from: &Oid, to: &Oid| -> Result<Option<HashSet<PathBuf>>> {
+            let call = self.read_both()?.args(["diff-tree", "-r", "-z", "--name-only", "--no-renames"]).arg(filter);
+            let call = call.args(["--end-of-options", from.as_str(), to.as_str()]).long();
+            let what = call.what();
+            Ok(call.output()?.unless_damaged(what)?.map(|out| names::paths(&out).collect()))
+        };
+        let (made, missing) = (paths("--diff-filter=AMT", self.base(), head)?, paths("--diff-filter=D", head, checkpoint)?);
+        let (Some(made), Some(missing)) = (made, missing) else { return Ok(true) };
+        let baseline = self.baseline()?;
+        let is_copied = |path: &PathBuf| baseline.as_ref().is_some_and(|baseline| baseline.is_copied(path));
+        Ok(made.intersection(&missing).any(|path| !is_copied(path)))
+    }
+
+    /// `with_head`: the commit of `HEAD` counts as one that the checkpoint may lack.
+    fn salvage_refs(
+        &self,
+        mut agent: AgentRefs,
+        with_head: bool,
+        prefix: &str,
+        checkpoint: &Oid,
+    ) -> Result<Vec<SalvagedCommit>> {
         names::check_our_ref(prefix)?;
         let known = self.known_refs()?;
+        if with_head && let Some(head) = agent.head.take() {
+            agent.refs.insert(0, ("HEAD".to_owned(), head));
+        }
         agent.refs.retain(|(_, oid)| !known.contains(oid));
         if agent.refs.is_empty() {
             return Ok(Vec::new());
@@ -294,12 +331,22 @@ impl Lane {
 
     /// False when objects are missing, damaged or too large.
     fn import_together(&self, commits: &[&Oid]) -> Result<bool> {
+        self.with_import_folder(|folder| self.import_through(folder, commits))
+    }
+
+    /// Copies these objects and nothing else into your repository. False when they are missing, damaged or too large.
+    pub(crate) fn import_objects(&self, objects: &[&Oid]) -> Result<bool> {
+        let list: String = objects.iter().map(|oid| format!("{oid}\n")).collect();
+        self.with_import_folder(|folder| Ok(self.import_pack(folder, &[], list)? == Imported::Whole))
+    }
+
+    fn with_import_folder(&self, work: impl FnOnce(&Path) -> Result<bool>) -> Result<bool> {
         let folder = self.record().join("import");
         remove_all(&folder)?;
         fs::create_dir(&folder).map_err(Error::io("make", &folder))?;
-        let imported = self.import_through(&folder, commits);
+        let done = work(&folder);
         remove_all(&folder)?;
-        imported
+        done
     }
 
     fn import_through(&self, folder: &Path, commits: &[&Oid]) -> Result<bool> {
@@ -319,29 +366,85 @@ impl Lane {
                 revisions.push_str(&format!("^{known}\n"));
             }
         }
+        if let Some(baseline) = self.baseline()?.filter(Baseline::has_copied)
+            && self.brings_copied(&baseline, folder, &revisions)?
+        {
+            return Ok(false);
+        }
+        Ok(match self.import_pack(folder, &["--revs", "--missing=allow-any"], revisions)? {
+            Imported::Whole => true,
+            Imported::Failed => false,
+            // Your repository has every object: an import was cut short before its refs were set.
+            Imported::Nothing => self.repo.kinds(commits.iter().copied())?.iter().all(Option::is_some),
+        })
+    }
+
+    /// Whether these revisions hold a file that set-up copied from your checkout: its path, or its content under any path.
+    /// It may hold a password, so nothing of it gets into your repository.
+    fn brings_copied(&self, baseline: &Baseline, folder: &Path, revisions: &str) -> Result<bool> {
+        let path = folder.join("objects");
+        let file = File::create_new(&path).map_err(Error::io("write", &path))?;
+        let call = self.read_both()?.args(["rev-list", "--objects", "--missing=allow-any", "--stdin"]);
+        let call = call.stdin(revisions.as_bytes().to_vec()).output_file(file).file_bytes_max(PACK_BYTES_MAX).long();
+        if !succeeded(call)? {
+            return Ok(true);
+        }
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        let mut objects = Vec::new();
+        for line in BufReader::new(file).split(b'\n') {
+            let line = line.map_err(Error::io("read", &path))?;
+            let (oid, name) = line.split_at(line.iter().position(|byte| *byte == b' ').unwrap_or(line.len()));
+            if baseline.is_copied(&names::path(name.strip_prefix(b" ").unwrap_or(name))) {
+                return Ok(true);
+            }
+            objects.extend(std::str::from_utf8(oid).ok().and_then(|oid| oid.parse::<Oid>().ok()));
+        }
+        let found = look_up(self.read_both()?.long(), objects.iter())?;
+        let found: Vec<ObjectInfo> = found.into_iter().flatten().collect();
+        self.copied_contents(baseline, self.read_both()?, found.iter()).map(|copied| !copied.is_empty())
+    }
+
+    /// Those of these objects whose content set-up copied from your checkout. `read` sees the objects.
+    pub(crate) fn copied_contents<'a>(
+        &self,
+        baseline: &Baseline,
+        read: Call,
+        objects: impl Iterator<Item = &'a ObjectInfo>,
+    ) -> Result<BTreeSet<Oid>> {
+        let is_same_size = |object: &&ObjectInfo| object.kind == "blob" && baseline.has_copied_size(object.size);
+        let same_size: Vec<&ObjectInfo> = objects.filter(is_same_size).collect();
+        let contents = read_blobs(read.long(), same_size.iter().map(|object| (&object.oid, object.size)))?;
+        let copied = same_size.into_iter().zip(contents).filter(|(object, content)| {
+            let hash = content.as_ref().map(|content| names::hex(&Sha256::digest(content)));
+            hash.is_some_and(|hash| baseline.has_copied_content(object.size, &hash))
+        });
+        Ok(copied.map(|(object, _)| object.oid.clone()).collect())
+    }
+
+    /// Packs what git reads in this list, without what your repository has, and takes the pack into your repository.
+    fn import_pack(&self, folder: &Path, options: &[&str], list: String) -> Result<Imported> {
         // By its standard output: otherwise git writes the pack into the lane's objects and renames it from there, which a
         // lane on another file system cannot do. The lane's bitmaps are the agent's and could leave objects out.
         let path = folder.join("pack");
         let file = File::create_new(&path).map_err(Error::io("write", &path))?;
-        let pack = self.read_lane()?.args(["pack-objects", "--quiet", "--revs", "--local", "--missing=allow-any"]);
-        let pack = pack.args(["--stdout", "--non-empty", "--no-use-bitmap-index"]).stdin(revisions.into_bytes());
+        let pack = self.read_lane()?.args(["pack-objects", "--quiet", "--local"]).args(options.iter().copied());
+        let pack = pack.args(["--stdout", "--non-empty", "--no-use-bitmap-index"]).stdin(list.into_bytes());
         let pack = pack.output_file(file).file_bytes_max(PACK_BYTES_MAX).long();
         if !succeeded(pack)? {
-            return Ok(false);
+            return Ok(Imported::Failed);
         }
         let file = File::open(&path).map_err(Error::io("open", &path))?;
         if file.metadata().map_err(Error::io("read", &path))?.len() == 0 {
-            // Your repository has every object: an import was cut short before its refs were set.
-            return Ok(self.repo.kinds(commits.iter().copied())?.iter().all(Option::is_some));
+            return Ok(Imported::Nothing);
         }
         // In a partial clone objects may be missing that a remote has promised; then only the objects themselves are checked.
         let check = if self.repo.is_partial()? { "--fsck-objects" } else { "--strict" };
         let import = self.repo.plain()?.args(["index-pack", "--stdin", "--fix-thin", check]);
-        succeeded(import.input(file).long())
+        Ok(if succeeded(import.input(file).long())? { Imported::Whole } else { Imported::Failed })
     }
 
     /// A call that sees your refs and objects, and the lane's objects.
-    fn read_both(&self) -> Result<Call> {
+    pub(crate) fn read_both(&self) -> Result<Call> {
         let objects = lane_repository::alternate_path(&self.git_dir().join("objects"));
         let call = self.repo.guarded().args(["-c", "core.commitGraph=false", "-c", "core.multiPackIndex=false"]);
         Ok(call.preamble().env("GIT_ALTERNATE_OBJECT_DIRECTORIES", objects))
@@ -356,6 +459,15 @@ impl Lane {
     }
 }
 
+/// How an import ended.
+#[derive(PartialEq, Eq)]
+enum Imported {
+    Whole,
+    /// There was nothing that your repository lacks.
+    Nothing,
+    Failed,
+}
+
 /// False when git could not copy the objects. A disk that cannot be written is an error: with space, another try succeeds.
 fn succeeded(call: Call) -> Result<bool> {
     let what = call.what();
@@ -368,7 +480,7 @@ fn succeeded(call: Call) -> Result<bool> {
 
 /// Does something with a list, or with its halves where it fails for the whole, down to the items that it fails for. The work
 /// returns whether a part is done, and gets to know whether it is asked about this part for the last time.
-fn in_parts<'a>(items: &[&'a Oid], mut work: impl FnMut(&[&'a Oid], bool) -> Result<bool>) -> Result<()> {
+pub(crate) fn in_parts<T>(items: &[T], mut work: impl FnMut(&[T], bool) -> Result<bool>) -> Result<()> {
     let mut parts = vec![items];
     let mut starts = 0;
     while let Some(part) = parts.pop() {

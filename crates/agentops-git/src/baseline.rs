@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{Do, Listing, copy_index};
+use crate::checkpoint::{Do, IndexEntry, Listing, copy_index};
 use crate::error::{Error, Result};
 use crate::lanes::{Lane, OUT_DIR};
 use crate::names;
@@ -225,6 +225,23 @@ impl Lane {
         Ok(Some(names::paths(&out).collect()))
     }
 
+    /// Mode and content of the files that set-up brought; nothing where the recorded index is gone or damaged.
+    ///
+    /// # Errors
+    /// It could not be read.
+    pub(crate) fn baseline_versions(&self, baseline: &Baseline, room: &Path) -> Result<HashMap<PathBuf, (u32, Oid)>> {
+        let index = room.join("baseline-versions.index");
+        if !self.baseline_index().try_exists().map_err(Error::io("look at", self.baseline_index()))? {
+            return Ok(HashMap::new());
+        }
+        copy_index(&self.baseline_index(), &index).map_err(Error::io("copy", self.baseline_index()))?;
+        let call = self.plain_on(&index)?.args(["ls-files", "-z", "--stage"]).long();
+        let what = call.what();
+        let out = call.output()?.unless_damaged(what)?.unwrap_or_default();
+        let entries = names::rows(&out).filter_map(IndexEntry::parse).filter(|entry| baseline.is_brought(&entry.path));
+        Ok(entries.map(|entry| (entry.path, (entry.mode, entry.oid))).collect())
+    }
+
     /// What to do about each differing path that set-up may have brought.
     pub(crate) fn judge_by_baseline(
         &self,
@@ -359,6 +376,26 @@ impl Baseline {
     /// Whether a nested repository with commits was there before the agent.
     pub(crate) fn has_history(&self, folder: &Path) -> bool {
         self.histories.contains(folder)
+    }
+
+    pub(crate) fn is_brought(&self, path: &Path) -> bool {
+        self.brought.contains_key(path)
+    }
+
+    pub(crate) fn is_copied(&self, path: &Path) -> bool {
+        self.copied.contains(path)
+    }
+
+    pub(crate) fn has_copied(&self) -> bool {
+        !self.copied.is_empty()
+    }
+
+    pub(crate) fn has_copied_size(&self, size: u64) -> bool {
+        self.contents.iter().any(|(known, _)| *known == size)
+    }
+
+    pub(crate) fn has_copied_content(&self, size: u64, hash: &str) -> bool {
+        self.contents.contains(&(size, hash.to_owned()))
     }
 
     /// Ignore rules that match the copied files and nothing else.

@@ -3,11 +3,13 @@
 //! The files count: the lane's `HEAD` and configuration are not believed. Git lists what differs from our own index; each
 //! path is then looked at here, because what git would do with a nested repository, a link in the middle of a path or an
 //! unreadable file is a gitlink or an error, and neither may cost the rest of the work. The agent's own index is read as
-//! data: it says which ignored files the agent added on purpose and which files a sparse checkout hides.
+//! data: it says which ignored files the agent added on purpose, and which files a sparse checkout hides. Those are in the
+//! commit as the index has them.
 //!
 //! Everything that is not ignored is in the commit, or it is named in [`Checkpoint::omitted`].
 
 mod agents_index;
+mod hidden;
 mod listing;
 
 use std::collections::HashMap;
@@ -25,6 +27,8 @@ use crate::oid::Oid;
 use crate::plain::FILE_PREFIX;
 use crate::plain_file;
 use crate::temporary::TempFolder;
+use hidden::HiddenFiles;
+pub(crate) use hidden::IndexEntry;
 pub(crate) use listing::Listing;
 
 /// A lane's files as a commit.
@@ -64,6 +68,9 @@ pub enum Why {
     NestedRepository,
     /// A submodule that stands on another commit, which may be in no remote. The parent's version stays.
     Submodule,
+    /// A sparse checkout hides it, and the agent's version of it could not be taken over: its content is gone, or something
+    /// else lies at its place.
+    Hidden,
     /// It may not be read. The parent's version stays.
     Unreadable,
     /// Neither file, folder nor link. The parent's version stays.
@@ -85,6 +92,7 @@ impl Why {
             Why::NestedHistory => "the files of this nested repository are kept, its own commits are not",
             Why::NestedRepository => "this nested repository is too deep or has a name that git refuses",
             Why::Submodule => "this submodule stands on another commit",
+            Why::Hidden => "a sparse checkout hides it, and the agent's version of it could not be taken over",
             Why::Unreadable => "it cannot be read",
             Why::Special => "it is neither a file, a folder nor a link",
             Why::BadName => "git refuses this name",
@@ -125,7 +133,8 @@ impl Lane {
                 Some(baseline) => self.judge_by_baseline(baseline, parent, room.path(), &listing)?,
                 None => HashMap::new(),
             };
-            Ok((self.write_tree(&index, &listing, &verdicts)?, listing.differing))
+            let hidden = self.take_hidden(&listing, baseline.as_ref(), room.path())?;
+            Ok((self.write_tree(&index, &listing, &verdicts, hidden)?, listing.differing))
         };
         let ((mut tree, mut omitted), differing) = match read(true) {
             // Our index may name objects of an interrupted checkpoint that were pruned since: then every file is read.
@@ -201,8 +210,10 @@ impl Lane {
         index: &Path,
         listing: &Listing,
         verdicts: &HashMap<PathBuf, Verdict>,
+        hidden: HiddenFiles,
     ) -> Result<(Oid, Vec<Omitted>)> {
         let (mut add, mut remove, mut omitted) = (Vec::new(), Vec::new(), listing.omitted.clone());
+        omitted.extend(hidden.omitted);
         let mut parents = HashMap::new();
         for path in &listing.differing {
             let what = match verdicts.get(path) {
@@ -227,6 +238,8 @@ impl Lane {
             let call = self.plain_on(index)?.args(["update-index", "--force-remove", "-z", "--stdin"]);
             call.stdin(remove).long().ok()?;
         }
+        // Before the lane's files, which win where both cannot be.
+        self.write_hidden(index, &hidden.taken)?;
         if !add.is_empty() {
             let call = self.plain_on(index)?.args(["update-index", "--add", "--remove", "--replace", "-z", "--stdin"]);
             let out = call.stdin(add).long().ok_or_code(&[])?;
@@ -234,6 +247,7 @@ impl Lane {
             omitted.extend(refused.map(|path| Omitted { path: PathBuf::from(path), why: Why::BadName }));
         }
         let tree = Oid::parse(&self.plain_on(index)?.arg("write-tree").ok()?, "write-tree")?;
+        omitted.extend(self.missing_in(&tree, &hidden.taken)?);
         omitted.extend(self.nested_histories(&tree, listing)?);
         omitted.sort();
         omitted.dedup();

@@ -76,17 +76,12 @@ impl Repo {
         if let Some(under) = under {
             call = call.arg("--").arg(names::joined(&[names::check_path(under)?, b"/"]));
         }
-        let out = call.ok()?;
-        let unexpected = || Error::Unexpected { what: "ls-tree".to_owned() };
-        let entries = names::rows(&out).map(|row| {
-            let tab = row.iter().position(|b| *b == b'\t').ok_or_else(unexpected)?;
-            let head = String::from_utf8_lossy(&row[..tab]);
-            let mut words = head.split(' ');
-            let mode = words.next().and_then(|m| u32::from_str_radix(m, 8).ok()).ok_or_else(unexpected)?;
-            let oid = words.nth(1).ok_or_else(unexpected)?.parse()?;
-            Ok(TreeEntry { path: names::path(&row[tab + 1..]), mode, oid })
-        });
-        entries.collect()
+        tree_entries(&call.ok()?)
+    }
+
+    /// The folders of a commit or tree, and its submodules.
+    pub(crate) fn folders_of_tree(&self, commit: &Oid) -> Result<Vec<TreeEntry>> {
+        tree_entries(&self.plain()?.args(["ls-tree", "-r", "-d", "-z", "--full-tree", commit.as_str()]).long().ok()?)
     }
 
     /// The size in bytes of each file of a commit. `None`: some are not there, as in a partial clone.
@@ -207,6 +202,20 @@ impl Repo {
         }
         Oid::parse(&with_index(&["write-tree"])?.ok()?, "write-tree")
     }
+}
+
+/// Reads what `ls-tree -z` printed.
+fn tree_entries(out: &[u8]) -> Result<Vec<TreeEntry>> {
+    let unexpected = || Error::Unexpected { what: "ls-tree".to_owned() };
+    let entries = names::rows(out).map(|row| {
+        let tab = row.iter().position(|b| *b == b'\t').ok_or_else(unexpected)?;
+        let head = String::from_utf8_lossy(&row[..tab]);
+        let mut words = head.split(' ');
+        let mode = words.next().and_then(|m| u32::from_str_radix(m, 8).ok()).ok_or_else(unexpected)?;
+        let oid = words.nth(1).ok_or_else(unexpected)?.parse()?;
+        Ok(TreeEntry { path: names::path(&row[tab + 1..]), mode, oid })
+    });
+    entries.collect()
 }
 
 /// A file of a tree with its size, as `ls-tree -r -z -l` lists it.

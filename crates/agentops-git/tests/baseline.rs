@@ -120,6 +120,28 @@ fn s6_the_content_of_a_copied_file_is_nowhere_in_the_repository() {
 }
 
 #[test]
+fn s6_a_copied_file_that_the_agent_committed_and_hid_reaches_no_repository() {
+    let fixture = after_set_up();
+    let (at, changed) = (fixture.at(), format!("{SECRET}MORE=1\n"));
+    write(&at.join(".env.local"), &changed);
+    write(&at.join("copy.txt"), SECRET);
+    write(&at.join("a.txt"), "work\n");
+    fixture.room.git(at, &["add", "-A", "-f", "--", ":!vendor"]);
+    fixture.room.git(at, &["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "all"]);
+    fixture.room.git(at, &["sparse-checkout", "set", "--no-cone", "nothing"]);
+    assert!(!at.join("a.txt").exists() && !at.join("copy.txt").exists() && !at.join("dist/app.js").exists());
+    let point = fixture.checkpoint();
+    let ignored_before = [("target/cache", Status::Added), ("target/other", Status::Added)];
+    assert_eq!(changes(&point), [vec![("a.txt", Status::Modified)], ignored_before.to_vec()].concat());
+    assert_eq!(omitted(&point), [(".env.local", Why::Copied), ("copy.txt", Why::Copied)]);
+    // The commit is named, and only the lane has it.
+    let salvaged = fixture.lane.salvage("refs/agentops/salvage/r/one/1", &point.commit).unwrap();
+    let [head] = &salvaged[..] else { panic!("{salvaged:?}") };
+    assert_eq!((head.name.as_str(), head.kept_as.as_deref()), ("HEAD", None));
+    assert!(!fixture.is_stored(SECRET) && !fixture.is_stored(&changed));
+}
+
+#[test]
 fn p6_what_the_agent_changed_of_it_is_in_the_checkpoint() {
     let fixture = after_set_up();
     write(&fixture.at().join("dist/app.js"), "by the agent\n");

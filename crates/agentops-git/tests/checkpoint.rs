@@ -248,3 +248,167 @@ fn p6_a_path_of_a_thousand_folders_takes_bounded_time() {
     let patch = fixture.repo.patch(&fixture.base, &point.commit, 1 << 20).unwrap();
     assert!(String::from_utf8_lossy(&patch).contains("Binary files"));
 }
+
+/// Makes a change to a file of the base and a new file, both committed, and lets the agent's git hide them.
+fn hidden_after_commit(how: &[&str]) -> Fixture {
+    let fixture = fixture();
+    write(&fixture.at().join("dir/b.txt"), "changed");
+    write(&fixture.at().join("fresh/deep/f.txt"), "fresh");
+    write(&fixture.at().join("gone.txt"), "gone");
+    fixture.git(&["add", "-A"]);
+    fixture.git(&["commit", "-qm", "work"]);
+    fs::remove_file(fixture.at().join("gone.txt")).unwrap();
+    fixture.git(&[&["sparse-checkout", "set"], how].concat());
+    assert!(!fixture.at().join("dir").exists() && !fixture.at().join("fresh").exists());
+    fixture
+}
+
+const SPARSE: [&[&str]; 2] = [&["--no-cone", "/*", "!/dir/", "!/fresh/"], &["--cone", "--sparse-index"]];
+
+fn content(fixture: &Fixture, point: &Checkpoint, path: &str) -> String {
+    let bytes = fixture.repo.read_file(&point.commit, path).unwrap();
+    String::from_utf8(bytes.unwrap_or_else(|| panic!("{path} is not in the checkpoint"))).unwrap()
+}
+
+#[test]
+fn p6_what_the_agent_committed_and_then_hid_is_in_the_checkpoint() {
+    for how in SPARSE {
+        let fixture = hidden_after_commit(how);
+        write(&fixture.at().join("new.txt"), "1");
+        let point = fixture.checkpoint();
+        let expected = [("dir/b.txt", Status::Modified), ("fresh/deep/f.txt", Status::Added), ("new.txt", Status::Added)];
+        assert_eq!(changes(&point), expected, "a deletion stays one: {how:?}");
+        assert_eq!(omitted(&point), []);
+        assert_eq!(content(&fixture, &point, "dir/b.txt"), "changed");
+        assert_eq!(content(&fixture, &point, "fresh/deep/f.txt"), "fresh");
+        fixture.room.git(fixture.repo.work_tree(), &["fsck", "--strict"]);
+        assert_eq!(fixture.checkpoint(), point, "a repetition gives the same");
+        // The next session of the lane begins with the same index.
+        let next = fixture.checkpoint_on(&point.commit);
+        assert_eq!((changes(&next), omitted(&next)), (vec![], vec![]));
+        fixture.lane.reset_to(&point.commit).unwrap();
+        assert_eq!(fs::read_to_string(fixture.at().join("dir/b.txt")).unwrap(), "changed");
+        assert_eq!(changes(&fixture.checkpoint_on(&point.commit)), []);
+    }
+}
+
+#[test]
+fn p6_of_a_hidden_file_the_version_of_the_index_counts_and_a_file_in_the_lane_before_it() {
+    for how in SPARSE {
+        let fixture = hidden_after_commit(how);
+        let staged = fixture.at().join("staged");
+        write(&staged, "staged");
+        let blob = fixture.git(&["hash-object", "-w", "staged"]);
+        fs::remove_file(&staged).unwrap();
+        // Staged without a commit: a change, a new file, and one that is deleted.
+        for path in ["dir/b.txt", "fresh/staged"] {
+            fixture.git(&["update-index", "--add", "--cacheinfo", &format!("100755,{blob},{path}")]);
+            fixture.git(&["update-index", "--skip-worktree", path]);
+        }
+        fixture.git(&["rm", "-q", "--cached", "--sparse", "fresh/deep/f.txt"]);
+        let point = fixture.checkpoint();
+        assert_eq!(changes(&point), [("dir/b.txt", Status::Modified), ("fresh/staged", Status::Added)], "{how:?}");
+        assert_eq!(content(&fixture, &point, "fresh/staged"), "staged");
+        // The lane has it all the same.
+        write(&fixture.at().join("dir/b.txt"), "in the lane");
+        assert_eq!(content(&fixture, &fixture.checkpoint(), "dir/b.txt"), "in the lane");
+    }
+}
+
+#[test]
+fn p6_marks_in_the_agents_index_hide_no_change() {
+    let fixture = fixture();
+    for mark in ["--skip-worktree", "--assume-unchanged"] {
+        fixture.git(&["update-index", mark, "a.txt"]);
+        write(&fixture.at().join("a.txt"), mark);
+        let point = fixture.checkpoint();
+        assert_eq!(changes(&point), [("a.txt", Status::Modified)], "{mark}");
+        assert_eq!(content(&fixture, &point, "a.txt"), mark);
+    }
+    // Git itself never takes a file away that is assumed to be unchanged.
+    fixture.git(&["update-index", "--assume-unchanged", "dir/b.txt"]);
+    fs::remove_file(fixture.at().join("dir/b.txt")).unwrap();
+    let point = fixture.checkpoint();
+    assert_eq!(changes(&point), [("a.txt", Status::Modified), ("dir/b.txt", Status::Deleted)]);
+    // Another mark says that it is only hidden.
+    fixture.git(&["update-index", "--no-assume-unchanged", "dir/b.txt"]);
+    fixture.git(&["update-index", "--skip-worktree", "dir/b.txt"]);
+    assert_eq!(changes(&fixture.checkpoint_on(&point.commit)), [("dir/b.txt", Status::Added)]);
+}
+
+#[test]
+fn p6_a_hidden_version_that_cannot_be_taken_over_is_named_and_its_commit_kept() {
+    for how in SPARSE {
+        let fixture = hidden_after_commit(how);
+        // Something else lies in place of one, and the content of the other is gone.
+        symlink("elsewhere", fixture.at().join("dir")).unwrap();
+        let prefix = "refs/agentops/salvage/r-1/one/1";
+        let point = fixture.checkpoint();
+        assert_eq!(omitted(&point), [("dir/b.txt", Why::Hidden)], "{how:?}");
+        let salvaged = fixture.lane.salvage(prefix, &point.commit).unwrap();
+        let [head] = &salvaged[..] else { panic!("{salvaged:?}") };
+        assert_eq!((head.name.as_str(), head.subject.as_str()), ("HEAD", "work"));
+        let kept = head.kept_as.as_deref().unwrap();
+        assert_eq!(fixture.room.git(fixture.repo.work_tree(), &["show", &format!("{kept}:dir/b.txt")]), "changed");
+
+        let fixture = hidden_after_commit(how);
+        let blob = fixture.git(&["rev-parse", "HEAD:fresh/deep/f.txt"]);
+        fs::remove_file(fixture.lane.git_dir().join("objects").join(&blob[..2]).join(&blob[2..])).unwrap();
+        let point = fixture.checkpoint();
+        assert_eq!(omitted(&point), [("fresh/deep/f.txt", Why::Hidden)], "{how:?}");
+        assert_eq!(changes(&point), [("dir/b.txt", Status::Modified)]);
+        let salvaged = fixture.lane.salvage(prefix, &point.commit).unwrap();
+        assert!(salvaged.iter().any(|commit| commit.name == "HEAD" && commit.kept_as.is_none()), "{salvaged:?}");
+    }
+}
+
+/// The index is the agent's, and may name anything as hidden.
+#[test]
+fn s3_an_index_that_hides_what_is_no_file_of_the_lane_fails_no_checkpoint() {
+    let fixture = fixture();
+    write(&fixture.at().join("a.txt"), "changed");
+    let tree = fixture.git(&["rev-parse", "HEAD^{tree}"]);
+    let blob = fixture.git(&["rev-parse", "HEAD:a.txt"]);
+    let commit = fixture.git(&["rev-parse", "HEAD"]);
+    let fine = "100644 blob".replace("blob", &blob);
+    let hidden = ["XXXX/config", "bad/XXXX/x", "tree", "module", "fine", ".agentops-out/x"];
+    let entries: Vec<String> = hidden
+        .iter()
+        .map(|path| match *path {
+            "tree" => format!("100644 {tree}\t{path}\n"),
+            "module" => format!("160000 {commit}\t{path}\n"),
+            _ => format!("{fine}\t{path}\n"),
+        })
+        .collect();
+    write(&fixture.room.path("entries"), entries.concat());
+    let list = fixture.room.path("entries");
+    fixture.git(&[
+        "-c",
+        "alias.put=!f() { git update-index --add --index-info <\"$1\"; }; f",
+        "put",
+        list.to_str().unwrap(),
+    ]);
+    fixture.git(&[&["update-index", "--skip-worktree"][..], &hidden].concat());
+    // Git itself writes no such name.
+    let index = fixture.lane.git_dir().join("index");
+    let bytes = fs::read(&index).unwrap();
+    let (body, _) = bytes.split_at(bytes.len() - 20);
+    let body: Vec<u8> = replaced(body, b"XXXX", b".git");
+    fs::write(&index, [&body[..], &[0; 20]].concat()).unwrap();
+    let point = fixture.checkpoint();
+    assert_eq!(changes(&point), [("a.txt", Status::Modified), ("fine", Status::Added)]);
+    let named =
+        [(".git/config", Why::BadName), ("bad/.git/x", Why::BadName), ("module", Why::Submodule), ("tree", Why::Hidden)];
+    assert_eq!(omitted(&point), named);
+    fixture.room.git(fixture.repo.work_tree(), &["fsck", "--strict"]);
+}
+
+fn replaced(bytes: &[u8], from: &[u8; 4], to: &[u8; 4]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for at in 0..bytes.len() - 3 {
+        if &bytes[at..at + 4] == from {
+            bytes[at..at + 4].copy_from_slice(to);
+        }
+    }
+    bytes
+}

@@ -2,14 +2,17 @@
 //! files its sparse checkout hides.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::hidden::IndexEntry;
 use super::listing::{Listing, is_result};
 use crate::error::{Error, Result};
-use crate::lanes::Lane;
+use crate::lane_repository;
+use crate::lanes::{Lane, LaneForm};
 use crate::names;
 use crate::oid::Oid;
 use crate::plain::Plain;
@@ -28,8 +31,9 @@ impl Lane {
         if let Some(index) = self.copy_agents_index(room)? {
             added.extend(index.added(parent)?);
             let is_gone = |path: &PathBuf| fs::symlink_metadata(self.path().join(path)).is_err();
-            if listing.tracked.iter().any(is_gone) {
-                listing.hidden = index.hidden()?;
+            // Where objects of the agent's cannot be read, nobody knows what it added.
+            if listing.tracked.iter().chain(&added).any(is_gone) || !index.knows_all_objects() {
+                self.note_hidden(index.hidden()?, parent, listing)?;
             }
         }
         let differing: HashSet<&PathBuf> = listing.differing.iter().collect();
@@ -37,8 +41,17 @@ impl Lane {
         // Those that are not in the work tree are dropped when each path is looked at.
         listing.forced = added.into_iter().collect();
         listing.differing.extend(listing.forced.iter().cloned());
+        listing.differing.extend(listing.hidden_changes.iter().map(|entry| entry.path.clone()));
         listing.differing.sort();
+        listing.differing.dedup();
         Ok(())
+    }
+
+    /// Where git finds the agent's objects beside yours; `None`: a link may lead out of the lane, so none are read.
+    pub(crate) fn agents_objects(&self) -> Result<Option<OsString>> {
+        let is_own = self.form == LaneForm::Repository && plain_file::is_folder(self.git_dir())?;
+        let objects = || lane_repository::alternate_path(&self.git_dir().join("objects"));
+        Ok((is_own && lane_repository::make_readable(self)?).then(objects))
     }
 
     /// A copy of the agent's index; none where there is none, or it is no plain file or too large.
@@ -63,7 +76,7 @@ impl Lane {
             // One that is no plain file makes the index a damaged one.
             copy_plain_file(&self.git_dir().join(&name), &plain.path().join(&name))?;
         }
-        Ok(Some(AgentsIndex { repo: &self.repo, plain, copy }))
+        Ok(Some(AgentsIndex { repo: &self.repo, plain, copy, objects: self.agents_objects()? }))
     }
 }
 
@@ -72,6 +85,8 @@ struct AgentsIndex<'a> {
     repo: &'a Repo,
     plain: Plain,
     copy: PathBuf,
+    /// The agent's objects.
+    objects: Option<OsString>,
 }
 
 impl AgentsIndex<'_> {
@@ -81,17 +96,29 @@ impl AgentsIndex<'_> {
         Ok(names::paths(&self.read(&args)?).collect())
     }
 
-    /// Files that are not in the work tree because a sparse checkout leaves them out, and folders of such files.
-    fn hidden(&self) -> Result<HashSet<PathBuf>> {
-        let out = self.read(&["ls-files", "-z", "-t", "--sparse"])?;
-        let hidden = names::rows(&out).filter_map(|row| row.strip_prefix(b"S "));
-        Ok(hidden.map(|path| names::path(path.strip_suffix(b"/").unwrap_or(path))).collect())
+    fn knows_all_objects(&self) -> bool {
+        self.objects.is_some()
+    }
+
+    /// Files that are not in the work tree because a sparse checkout leaves them out. Folders of such files are given whole
+    /// where their trees cannot be read.
+    fn hidden(&self) -> Result<Vec<IndexEntry>> {
+        let args = ["ls-files", "-z", "-t", "--stage"];
+        let mut out = self.read(&args)?;
+        if out.is_empty() {
+            out = self.read(&[&args[..], &["--sparse"]].concat())?;
+        }
+        Ok(names::rows(&out).filter_map(|row| IndexEntry::parse(row.strip_prefix(b"S ")?)).collect())
     }
 
     /// What git prints about it.
     fn read(&self, args: &[&str]) -> Result<Vec<u8>> {
-        let call = self.repo.plain_in(&self.plain).cwd(self.plain.path()).env("GIT_INDEX_FILE", &self.copy).preamble();
-        let call = call.args(args.iter().copied()).long();
+        let mut call = self.repo.plain_in(&self.plain).cwd(self.plain.path()).env("GIT_INDEX_FILE", &self.copy);
+        if let Some(objects) = &self.objects {
+            call = call.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", objects);
+            call = call.args(["-c", "core.commitGraph=false", "-c", "core.multiPackIndex=false"]);
+        }
+        let call = call.preamble().args(args.iter().copied()).long();
         let what = call.what();
         // A damaged index says nothing, and the files count.
         Ok(call.output()?.unless_damaged(what)?.unwrap_or_default())

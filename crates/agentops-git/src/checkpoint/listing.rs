@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::hidden::IndexEntry;
 use super::{Omitted, Why};
 use crate::error::Result;
 use crate::lanes::{Lane, OUT_DIR};
@@ -32,6 +33,8 @@ pub(crate) struct Listing {
     pub nested: BTreeSet<PathBuf>,
     /// Files that the agent's sparse checkout took out of the work tree, and folders of such files.
     pub hidden: HashSet<PathBuf>,
+    /// Those of them whose version in the agent's index is not the parent's.
+    pub hidden_changes: Vec<IndexEntry>,
     /// Ignored files that the agent put into its own index.
     pub forced: HashSet<PathBuf>,
     /// What git could not list.
