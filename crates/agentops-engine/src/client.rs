@@ -41,6 +41,12 @@ pub enum ClientError {
         /// What it said.
         reason: String,
     },
+    /// It ended before it answered.
+    #[error("the supervisor ended: {reason}")]
+    Ended {
+        /// What is in its way.
+        reason: String,
+    },
     /// The connection broke.
     #[error("the connection to the supervisor broke")]
     Broken(#[from] std::io::Error),
@@ -248,8 +254,7 @@ pub fn hindrance(paths: &Paths) -> Option<String> {
     if !existing.is_dir() || rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_err() {
         return Some(format!("the state folder {} cannot be written: mend its permissions", folder.display()));
     }
-    let full = ["No space left on device", "disk is full", "quota exceeded"];
-    let words = last_words(&paths.log()).filter(|words| full.iter().any(|full| words.contains(full)))?;
+    let words = last_words(&paths.log()).filter(|words| space::says_full(words))?;
     let now = free.map_or_else(String::new, |free| format!("; {} MiB are free now", free / (1024 * 1024)));
     Some(format!("the disk of the state folder {} was full when the last supervisor ended ({words}){now}", folder.display()))
 }
@@ -331,6 +336,9 @@ pub fn compare_environment(paths: &Paths, run: &RunId, variables: &Environment) 
 pub fn ask(paths: &Paths, starter: Option<&Starter>, request: &Request) -> Result<Reply, ClientError> {
     match exchange(connect(paths, starter)?, request) {
         Err(ClientError::Broken(error)) if timed_out(&error) => Err(silent(paths, request)),
+        Err(ClientError::Broken(error)) => {
+            Err(hindrance(paths).map_or(ClientError::Broken(error), |reason| ClientError::Ended { reason }))
+        }
         answer => answer,
     }
 }

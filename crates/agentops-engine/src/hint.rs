@@ -53,8 +53,18 @@ pub fn catalogue(error: &CatalogueError) -> &'static str {
 /// Whether a refusal of git's is the machine's fault and not the arguments'.
 #[must_use]
 pub fn of_machine(error: &Git) -> bool {
-    use Git::{GitMissing, GitTooOld, Io, NoTemporaryFolder, Timeout};
-    matches!(error, GitMissing | GitTooOld { .. } | Io { .. } | NoTemporaryFolder { .. } | Timeout { .. })
+    use Git::{Failed, GitMissing, GitTooOld, Io, NoTemporaryFolder, Timeout, TooMuchOutput, Unexpected};
+    matches!(
+        error,
+        GitMissing
+            | GitTooOld { .. }
+            | Failed { .. }
+            | Io { .. }
+            | NoTemporaryFolder { .. }
+            | Timeout { .. }
+            | TooMuchOutput { .. }
+            | Unexpected { .. }
+    )
 }
 
 /// What to do about a run that cannot be planned.

@@ -30,6 +30,16 @@ pub fn is_full(path: &Path) -> bool {
     free(path).is_some_and(|bytes| bytes < FULL_BELOW_BYTES)
 }
 
+/// Whether an error's words, of the system, of git or of ours, say that a disk or a user's quota is full.
+#[must_use]
+pub fn says_full(words: &str) -> bool {
+    const REASONS: [&str; 5] =
+        ["no space left on device", "out of diskspace", "disk quota exceeded", "quota exceeded", "disk is full"];
+    let words = words.to_ascii_lowercase();
+    let ours = words.contains("the disk of ") && words.contains(" is full");
+    ours || REASONS.iter().any(|reason| words.contains(reason))
+}
+
 /// Bytes that a run needs on a disk beside its work trees. A run of three phases with scripted agents wrote 0.3 MiB of ledger
 /// and texts and 0.4 MiB of objects; the ledger's log grows to 4 MiB before SQLite empties it.
 const RECORDS_BYTES: u64 = 8 << 20;

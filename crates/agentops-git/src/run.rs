@@ -340,10 +340,10 @@ impl Call {
         if !was_cut {
             out.code = child.wait().map_err(Error::io("wait for", &*self.program))?.code();
         }
-        // Git does not always say why it could not write a file.
+        // Git does not always say why it could not write a file, and seldom on which disk.
         if out.code != Some(0)
             && !out.stderr.is_empty()
-            && !is_failure_of_machine(&out.stderr)
+            && (!is_failure_of_machine(&out.stderr) || out.stderr.contains("No space left on device"))
             && let Some(full) = self.places().iter().find(|path| is_on_full_disk(path))
         {
             out.stderr.truncate(out.stderr.trim_end().len());

@@ -4,6 +4,7 @@ use agentops_engine::client::ClientError;
 use agentops_engine::files::FileError;
 use agentops_engine::hint;
 use agentops_engine::identity::IdentityError;
+use agentops_engine::space;
 use agentops_engine::wire::{RefusalKind, Reply};
 use agentops_engine::world::StorageError;
 
@@ -83,6 +84,16 @@ impl CommandError {
         let hint = hint.into();
         if !hint.is_empty() {
             self.hints.push(hint);
+        }
+        self
+    }
+
+    /// The same with the advice that a full disk needs, where that is the cause: whatever failed, nothing else helps.
+    #[must_use]
+    pub fn with_advice_on_space(mut self) -> Self {
+        if self.causes.iter().any(|cause| space::says_full(cause)) {
+            self.code = FAILED;
+            self.hints = vec!["free some space on that disk, then run the command again".to_owned()];
         }
         self
     }
@@ -169,6 +180,7 @@ impl From<ClientError> for CommandError {
             ),
             ClientError::Busy { .. } => "end some of the commands that follow runs of this repository".to_owned(),
             ClientError::NotStarted { .. } => "`agentops doctor` says what is wrong".to_owned(),
+            ClientError::Ended { .. } => "`agentops status` shows what was kept; then run the command again".to_owned(),
             ClientError::Broken(_) => "`agentops status` shows what was kept; run the command again".to_owned(),
             _ => String::new(),
         };

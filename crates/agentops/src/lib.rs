@@ -50,5 +50,5 @@ pub fn main() -> ExitCode {
     };
     let printer = Printer::new(cli.global.json, cli.global.quiet);
     let result = commands::dispatch(&cli, &printer);
-    ExitCode::from(result.unwrap_or_else(|e: CommandError| printer.error(&e)))
+    ExitCode::from(result.unwrap_or_else(|e: CommandError| printer.error(&e.with_advice_on_space())))
 }

@@ -12,6 +12,7 @@ use agentops_core::run::{Event, Intent};
 use super::clients::{Asker, Clients, NoRequest, Seat, send, send_now};
 use super::{Answer, Loop, log};
 use crate::chosen::USUAL;
+use crate::client;
 use crate::conductor::{Input, Refusal};
 use crate::environment::{EnvironmentHashes, EnvironmentView, LentEnvironment};
 use crate::files::config;
@@ -148,7 +149,7 @@ fn answer(ctx: &Arc<Ctx>, home: &Home, request: Request) -> Reply {
 
 fn resume(ctx: &Arc<Ctx>, run: RunId, lent: LentEnvironment, answer: Answer) -> Reply {
     match ctx.environments.prepare(lent) {
-        Ok(environment) => taken(ask(ctx, move |state| state.resume(&run, environment, answer)).flatten()),
+        Ok(environment) => taken(ctx, ask(ctx, move |state| state.resume(&run, environment, answer)).flatten()),
         Err(e) => refused(RefusalKind::BadRequest, e.to_string(), &e.hint),
     }
 }
@@ -172,18 +173,20 @@ fn intent(ctx: &Arc<Ctx>, run: RunId, intent: Intent) -> Reply {
 
 /// Gives an input to the loop and waits until it is durable.
 fn tell(ctx: &Arc<Ctx>, input: Input) -> Reply {
-    taken(ask(ctx, |state| state.take(vec![input]).and_then(|mut answers| answers.pop())).flatten())
+    taken(ctx, ask(ctx, |state| state.take(vec![input]).and_then(|mut answers| answers.pop())).flatten())
 }
 
 /// What the loop answered. `None`: the ledger failed.
-fn taken(answer: Option<Result<(), Refusal>>) -> Reply {
+fn taken(ctx: &Ctx, answer: Option<Result<(), Refusal>>) -> Reply {
     match answer {
         Some(Ok(())) => Reply::Done,
         Some(Err(refusal)) => {
             refused(RefusalKind::NotNow, refusal.to_string(), "`agentops status` shows what each run waits for")
         }
         None => {
-            refused(RefusalKind::Failed, "the ledger could not be written".into(), "`agentops doctor` says what is wrong")
+            let why = client::hindrance(&ctx.paths).map_or_else(String::new, |why| format!(": {why}"));
+            let words = format!("the ledger could not be written{why}");
+            refused(RefusalKind::Failed, words, "`agentops doctor` says what is wrong")
         }
     }
 }
@@ -249,7 +252,7 @@ fn start(ctx: &Arc<Ctx>, home: &Home, request: &RunRequest, lent: LentEnvironmen
         created.run = RunId::from_bits(random());
         let run = created.run.clone();
         let environment = Arc::clone(&environment);
-        match taken(ask(ctx, move |state| state.start(Box::new(created), environment)).flatten()) {
+        match taken(ctx, ask(ctx, move |state| state.start(Box::new(created), environment)).flatten()) {
             Reply::Done => return Reply::Started { run, notes: planned.notes },
             // The id is in use: draw another.
             Reply::Refused { kind: RefusalKind::NotNow, .. } => {}

@@ -73,7 +73,7 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
         printer.note("testing the merged result …");
         let tested =
             perform::test_commit(&context.repo, &context.paths, &blobs, &context::exe()?, env::for_runs(), &state, &merged);
-        match tested.map_err(|e| CommandError::new(error::FAILED, e.to_string()))? {
+        match tested.map_err(|e| CommandError::of(error::FAILED, &e))? {
             None => {}
             Some(words) => {
                 return Err(CommandError::new(MERGE_REFUSED, format!("the merged result does not pass its gate: {words}"))

@@ -166,6 +166,41 @@ fn r5_status_show_and_doctor_name_a_full_state_disk_and_write_nothing() {
     }
 }
 
+/// Whatever a command was at when it found the disk full, it names the disk, says what helps, and is no mistake of the typist's.
+#[test]
+fn r5_merge_discard_and_bundle_name_a_full_disk_and_go_on_with_space() {
+    let room = Room::new();
+    room.run(&refs(&scripted(&room, "quick", quick_script()))).expect(0);
+    let script = format!(
+        "mount -t tmpfs -o size=16m none /mnt && cp -a '{repo}/.' /mnt && mount --move /mnt '{repo}' && cd '{repo}' || exit 74\n\
+         mount -t tmpfs -o size=16m none /mnt && cp -a '{state}/.' /mnt && mount --move /mnt '{state}' || exit 75\n\
+         try() {{ echo \"== $*\"; '{agentops}' \"$@\" 2>&1; echo \"code $?\"; }}\n\
+         cat /dev/zero > .git/ballast 2> /dev/null\n\
+         try merge --no-test; try discard; try bundle create --task 'a task' README.md\n\
+         rm .git/ballast; cat /dev/zero > '{state}/ballast' 2> /dev/null\n\
+         try discard\n\
+         rm '{state}/ballast'\n\
+         try discard",
+        repo = room.repo().display(),
+        state = room.state().display(),
+        agentops = env!("CARGO_BIN_EXE_agentops")
+    );
+    let Some(out) = shell_with_mounts(&room, &script) else { return };
+    let ran = Ran::of(&out);
+    let parts: Vec<&str> = ran.stdout.split("== ").skip(1).collect();
+    let [merge, discard, bundle, state, after] = parts[..] else { panic!("{ran:#?}") };
+    let repo = room.repo().display().to_string();
+    for said in [merge, discard, bundle, state] {
+        assert!(said.contains(&format!("code {FAILED}")) && said.contains("hint: free some space"), "{said}");
+        assert!(!said.contains("permissions"), "{said}");
+    }
+    for said in [merge, discard, bundle] {
+        assert!(said.contains("No space left on device") && said.contains(&repo), "{said}");
+    }
+    assert!(state.contains(&format!("the disk of the state folder {}", room.state().display())), "{state}");
+    assert!(after.contains("code 0") && after.contains("discarded"), "{after}");
+}
+
 /// A copy of a repository that is used with another state folder keeps the id. Whoever takes over there must not end what
 /// runs here.
 #[test]
