@@ -194,8 +194,8 @@ impl Default for Limits {
     }
 }
 
-/// How a lane's work tree is made ready.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+/// How a lane's work tree is made ready, and what of it its checkpoints take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LaneSetup {
     /// Programs run in a new lane, in order; argument vectors.
     pub setup: Vec<Vec<String>>,
@@ -206,6 +206,41 @@ pub struct LaneSetup {
     pub env: Vec<String>,
     /// Seconds that each set-up program may take.
     pub seconds_max: u64,
+    /// Size of the largest file that a checkpoint of the lane takes, in MiB.
+    #[serde(default = "file_mib_max", skip_serializing_if = "is_file_mib_max")]
+    pub file_mib_max: u64,
+    /// Size of all files together that one checkpoint stores, in MiB.
+    #[serde(default = "checkpoint_mib_max", skip_serializing_if = "is_checkpoint_mib_max")]
+    pub checkpoint_mib_max: u64,
+}
+
+impl Default for LaneSetup {
+    fn default() -> Self {
+        Self {
+            setup: Vec::new(),
+            copy: Vec::new(),
+            env: Vec::new(),
+            seconds_max: 0,
+            file_mib_max: file_mib_max(),
+            checkpoint_mib_max: checkpoint_mib_max(),
+        }
+    }
+}
+
+fn file_mib_max() -> u64 {
+    1024
+}
+
+fn checkpoint_mib_max() -> u64 {
+    4096
+}
+
+fn is_file_mib_max(mib: &u64) -> bool {
+    *mib == file_mib_max()
+}
+
+fn is_checkpoint_mib_max(mib: &u64) -> bool {
+    *mib == checkpoint_mib_max()
 }
 
 impl Workflow {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{Do, IndexEntry, Listing, copy_index};
+use crate::checkpoint::{Do, IndexEntry, Listing, Why, copy_index};
 use crate::error::{Error, Result};
 use crate::lanes::{Lane, OUT_DIR};
 use crate::names;
@@ -102,13 +102,19 @@ impl Lane {
         let mut baseline = Baseline { copied: copied.iter().cloned().collect(), ..Baseline::default() };
         let (mut files, mut links, mut gone) = (Vec::new(), Vec::new(), Vec::new());
         let mut parents = HashMap::new();
+        let mut too_large = HashSet::new();
         let unlisted = copied.iter().filter(|path| !listing.differing.contains(path));
         for path in listing.differing.iter().chain(unlisted).filter(|path| counts(path)) {
             let tracked = listing.tracked.contains(path);
             let (list, brought) = match self.look(path, &listing, &mut parents) {
-                Do::Add if self.path().join(path).is_symlink() => (&mut links, Some(Brought::Added)),
-                Do::Add => (&mut files, Some(Brought::Added)),
+                Do::Add { .. } if self.path().join(path).is_symlink() => (&mut links, Some(Brought::Added)),
+                Do::Add { .. } => (&mut files, Some(Brought::Added)),
                 Do::Remove => (&mut gone, tracked.then_some(Brought::Removed)),
+                // It is not read, so only its time says whether an agent changed it.
+                Do::Omit(Why::TooLarge) if !tracked => {
+                    too_large.insert(path.clone());
+                    continue;
+                }
                 Do::Keep | Do::Omit(_) => continue,
             };
             list.extend_from_slice(path.as_os_str().as_bytes());
@@ -133,6 +139,7 @@ impl Lane {
         baseline.histories = self.nested_histories(self.base(), &listing)?.into_iter().map(|omitted| omitted.path).collect();
         baseline.histories.retain(|path| counts(path));
         baseline.ignored = self.ignored()?;
+        baseline.ignored.extend(too_large);
         baseline.ignored.retain(|path| counts(path));
         for path in copied {
             // One that is no file any more has no content that could be found again.
@@ -140,15 +147,16 @@ impl Lane {
             baseline.contents.insert(content);
         }
         baseline.recorded_at = self.file_system_time()?;
+        self.unmark_large(&index, &listing.large)?;
         persist(&index, &self.baseline_index()).map_err(Error::io("write", self.baseline_index()))?;
         write_durable(&self.baseline_list(), &baseline.encode())?;
         self.mend()
     }
 
-    /// Size and hash of a plain file, if it has a content and one of these sizes.
+    /// Size and hash of a plain file, if it has a content, is no larger than a checkpoint takes, and has one of these sizes.
     fn content_of(&self, path: &Path, sizes: Option<&HashSet<u64>>) -> Option<(u64, String)> {
         let mut file = plain_file::open(&self.path().join(path)).ok()?;
-        let meta = file.metadata().ok().filter(|meta| meta.len() > 0)?;
+        let meta = file.metadata().ok().filter(|meta| (1..=self.limits.file_bytes_max).contains(&meta.len()))?;
         if sizes.is_some_and(|sizes| !sizes.contains(&meta.len())) {
             return None;
         }
@@ -210,10 +218,15 @@ impl Lane {
             return Ok(None);
         }
         copy_index(&self.baseline_index(), &index).map_err(Error::io("copy", self.baseline_index()))?;
+        let marked = self.mark_large(&index);
         // Files that were written in the second of the record are hashed here once, and not at the next checkpoint again.
-        let refreshed = self.plain_on(&index)?.args(["update-index", "-q", "--refresh"]).long().ok_or_code(&[1]);
-        let listed = refreshed.and_then(|_| self.plain_on(&index)?.args(["ls-files", "-z", "-m", "-d"]).long().ok());
-        let out = match listed {
+        let listed = marked.and_then(|large| {
+            self.plain_on(&index)?.args(["update-index", "-q", "--refresh"]).long().ok_or_code(&[1])?;
+            let out = self.plain_on(&index)?.args(["ls-files", "-z", "-m", "-d"]).long().ok()?;
+            self.unmark_large(&index, &large)?;
+            Ok(names::paths(&out).chain(large).collect())
+        });
+        let changed = match listed {
             // This is how git ends at a damaged index. It says nothing where it could not write another one.
             Err(Error::Failed { code: Some(128), stderr, .. }) if !stderr.is_empty() && !is_failure_of_machine(&stderr) => {
                 return Ok(None);
@@ -222,7 +235,7 @@ impl Lane {
         };
         let new = self.record().join("baseline.index.new");
         let _only_a_shortcut = copy_index(&index, &new).and_then(|()| fs::rename(&new, self.baseline_index()));
-        Ok(Some(names::paths(&out).collect()))
+        Ok(Some(changed))
     }
 
     /// Mode and content of the files that set-up brought; nothing where the recorded index is gone or damaged.
@@ -315,8 +328,8 @@ impl Lane {
     pub(crate) fn kept_by_reset(&self, commit: &Oid) -> Result<KeptPaths> {
         let mut kept = KeptPaths::default();
         let baseline = self.baseline()?.unwrap_or_default();
-        let filtered = self.filtered_paths()?;
-        if baseline.brought.is_empty() && baseline.copied.is_empty() && filtered.is_empty() {
+        let staying = self.staying_paths()?;
+        if baseline.brought.is_empty() && baseline.copied.is_empty() && staying.is_empty() {
             return Ok(kept);
         }
         let in_commit: HashSet<PathBuf> = self.repo.list_tree(commit, None)?.into_iter().map(|entry| entry.path).collect();
@@ -327,33 +340,38 @@ impl Lane {
             let removed = baseline.brought.get(*path) == Some(&Brought::Removed);
             exists(path) != removed && !changed.contains(*path)
         });
-        for path in brought.chain(filtered.iter().filter(|path| exists(path))) {
+        for path in brought.chain(staying.iter().filter(|path| exists(path))) {
             let list = if in_commit.contains(path) { &mut kept.tracked } else { &mut kept.untracked };
             list.insert(path.clone());
         }
         Ok(kept)
     }
 
-    /// Remembers which files a content filter kept out of the newest checkpoint.
-    pub(crate) fn remember_filtered(&self, paths: &[PathBuf]) -> Result<()> {
-        let file = self.record().join("filtered");
-        if paths.is_empty() {
-            return match fs::remove_file(&file) {
-                Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", file)(e)),
-                _ => Ok(()),
-            };
-        }
+    /// Remembers which files the newest checkpoint could not take: no reset removes them.
+    pub(crate) fn remember_staying<'a>(&self, paths: impl Iterator<Item = &'a Path>) -> Result<()> {
         let mut bytes = Vec::new();
         for path in paths {
             bytes.extend_from_slice(path.as_os_str().as_bytes());
             bytes.push(0);
         }
-        write_whole(&file, &bytes)
+        let file = self.staying_file();
+        if !bytes.is_empty() {
+            return write_whole(&file, &bytes);
+        }
+        match fs::remove_file(&file) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", file)(e)),
+            _ => Ok(()),
+        }
     }
 
-    fn filtered_paths(&self) -> Result<Vec<PathBuf>> {
-        let bytes = plain_file::read_if_there(&self.record().join("filtered"), LIST_BYTES_MAX)?.unwrap_or_default();
+    fn staying_paths(&self) -> Result<Vec<PathBuf>> {
+        let bytes = plain_file::read_if_there(&self.staying_file(), LIST_BYTES_MAX)?.unwrap_or_default();
         Ok(names::paths(&bytes).collect())
+    }
+
+    /// Its name is that of earlier versions, in which only content filters kept files out.
+    fn staying_file(&self) -> PathBuf {
+        self.record().join("filtered")
     }
 }
 

@@ -11,6 +11,7 @@
 mod agents_index;
 mod hidden;
 mod listing;
+mod storing;
 
 use std::collections::HashMap;
 use std::fs;
@@ -30,6 +31,8 @@ use crate::temporary::TempFolder;
 use hidden::HiddenFiles;
 pub(crate) use hidden::IndexEntry;
 pub(crate) use listing::Listing;
+pub use storing::SizeLimits;
+use storing::{Addition, cut_to};
 
 /// A lane's files as a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +76,11 @@ pub enum Why {
     Hidden,
     /// It may not be read. The parent's version stays.
     Unreadable,
+    /// Git refuses its content, such as one that does not fit the `working-tree-encoding` that an attribute names. The
+    /// parent's version stays.
+    Refused,
+    /// It is larger than a checkpoint takes, or the checkpoint would be with it ([`SizeLimits`]). The parent's version stays.
+    TooLarge,
     /// Neither file, folder nor link. The parent's version stays.
     Special,
     /// Git refuses such a name.
@@ -94,6 +102,8 @@ impl Why {
             Why::Submodule => "this submodule stands on another commit",
             Why::Hidden => "a sparse checkout hides it, and the agent's version of it could not be taken over",
             Why::Unreadable => "it cannot be read",
+            Why::Refused => "git refuses its content (an attribute such as working-tree-encoding may not fit it)",
+            Why::TooLarge => "it is larger than a checkpoint takes ([lane] file-mib-max and checkpoint-mib-max)",
             Why::Special => "it is neither a file, a folder nor a link",
             Why::BadName => "git refuses this name",
             Why::Copied => "lane set-up copied it from your checkout, and the agent changed or copied it",
@@ -104,7 +114,10 @@ impl Why {
 
 /// What is to be done with a path.
 pub(crate) enum Do {
-    Add,
+    Add {
+        /// Its size; 0 for a link.
+        bytes: u64,
+    },
     Remove,
     /// The parent's version stays, and nothing is lost.
     Keep,
@@ -134,9 +147,9 @@ impl Lane {
                 None => HashMap::new(),
             };
             let hidden = self.take_hidden(&listing, baseline.as_ref(), room.path())?;
-            Ok((self.write_tree(&index, &listing, &verdicts, hidden)?, listing.differing))
+            Ok((self.write_tree(&index, &listing, &verdicts, hidden)?, listing))
         };
-        let ((mut tree, mut omitted), differing) = match read(true) {
+        let ((mut tree, mut omitted), listing) = match read(true) {
             // Our index may name objects of an interrupted checkpoint that were pruned since: then every file is read.
             Err(Error::Failed { .. }) => read(false)?,
             read => read?,
@@ -144,7 +157,7 @@ impl Lane {
         if let Some(baseline) = &baseline {
             omitted.retain(|omitted| omitted.why != Why::NestedHistory || !baseline.has_history(&omitted.path));
         }
-        let mut changed = self.repo.diff_of(parent, &tree, differing.iter())?.files;
+        let mut changed = self.repo.diff_of(parent, &tree, listing.differing.iter())?.files;
         let files = changed.iter().filter(|c| c.status != Status::Deleted && matches!(c.mode, 0o100_644 | 0o100_755));
         let filtered = self.repo.with_filter(&index, files.map(|c| c.path.as_path()))?;
         let mut raw_tree = None;
@@ -152,11 +165,13 @@ impl Lane {
             raw_tree = Some(tree);
             self.take_back(&index, parent, &filtered)?;
             tree = Oid::parse(&self.plain_on(&index)?.arg("write-tree").ok()?, "write-tree")?;
-            changed = self.repo.diff_of(parent, &tree, differing.iter())?.files;
+            changed = self.repo.diff_of(parent, &tree, listing.differing.iter())?.files;
             omitted.extend(filtered.iter().map(|path| Omitted { path: path.clone(), why: Why::Filtered }));
             omitted.sort();
         }
-        self.remember_filtered(&filtered)?;
+        let stays = |omitted: &&Omitted| matches!(omitted.why, Why::Filtered | Why::Refused | Why::TooLarge);
+        self.remember_staying(omitted.iter().filter(stays).map(|omitted| &*omitted.path))?;
+        self.unmark_large(&index, &listing.large)?;
         self.keep(&index)?;
         let commit = if changed.is_empty() {
             parent.clone()
@@ -201,6 +216,7 @@ impl Lane {
             _ => {}
         }
         self.plain_on(index)?.args(["read-tree", parent.as_str()]).ok()?;
+        self.mark_large(index)?;
         self.plain_on(index)?.args(["update-index", "-q", "--refresh"]).long().ok_or_code(&[1])?;
         self.listing(index)
     }
@@ -217,22 +233,21 @@ impl Lane {
         let mut parents = HashMap::new();
         for path in &listing.differing {
             let what = match verdicts.get(path) {
+                None | Some(Verdict::AsUsual) if listing.large.contains(path) => Do::Omit(Why::TooLarge),
                 None | Some(Verdict::AsUsual) => self.look(path, listing, &mut parents),
                 Some(Verdict::Leave) => Do::Keep,
                 Some(Verdict::Remove) => Do::Remove,
                 Some(Verdict::Omit) => Do::Omit(Why::Copied),
             };
-            let list = match what {
-                Do::Add => &mut add,
-                Do::Remove => &mut remove,
-                Do::Keep => continue,
-                Do::Omit(why) => {
-                    omitted.push(Omitted { path: path.clone(), why });
-                    continue;
+            match what {
+                Do::Add { bytes } => add.push(Addition { path: path.clone(), bytes }),
+                Do::Remove => {
+                    remove.extend_from_slice(path.as_os_str().as_bytes());
+                    remove.push(0);
                 }
-            };
-            list.extend_from_slice(path.as_os_str().as_bytes());
-            list.push(0);
+                Do::Keep => {}
+                Do::Omit(why) => omitted.push(Omitted { path: path.clone(), why }),
+            }
         }
         if !remove.is_empty() {
             let call = self.plain_on(index)?.args(["update-index", "--force-remove", "-z", "--stdin"]);
@@ -240,12 +255,9 @@ impl Lane {
         }
         // Before the lane's files, which win where both cannot be.
         self.write_hidden(index, &hidden.taken)?;
-        if !add.is_empty() {
-            let call = self.plain_on(index)?.args(["update-index", "--add", "--remove", "--replace", "-z", "--stdin"]);
-            let out = call.stdin(add).long().ok_or_code(&[])?;
-            let refused = out.stderr.lines().filter_map(|line| line.strip_prefix("Ignoring path "));
-            omitted.extend(refused.map(|path| Omitted { path: PathBuf::from(path), why: Why::BadName }));
-        }
+        let too_large = cut_to(self.limits.checkpoint_bytes_max, &mut add);
+        omitted.extend(too_large.into_iter().map(|path| Omitted { path, why: Why::TooLarge }));
+        omitted.extend(self.add(index, &add)?);
         let tree = Oid::parse(&self.plain_on(index)?.arg("write-tree").ok()?, "write-tree")?;
         omitted.extend(self.missing_in(&tree, &hidden.taken)?);
         omitted.extend(self.nested_histories(&tree, listing)?);
@@ -268,7 +280,7 @@ impl Lane {
         };
         let kind = meta.file_type();
         if kind.is_symlink() {
-            return Do::Add;
+            return Do::Add { bytes: 0 };
         }
         if kind.is_dir() {
             // Git lists a folder only in place of a submodule of the parent, or of a file that became this folder.
@@ -278,8 +290,11 @@ impl Lane {
         if !kind.is_file() {
             return Do::Omit(Why::Special);
         }
+        if meta.len() > self.limits.file_bytes_max {
+            return Do::Omit(Why::TooLarge);
+        }
         match plain_file::open(&full) {
-            Ok(_) => Do::Add,
+            Ok(_) => Do::Add { bytes: meta.len() },
             Err(e) if e.kind() == ErrorKind::NotFound => gone(),
             Err(_) => Do::Omit(Why::Unreadable),
         }

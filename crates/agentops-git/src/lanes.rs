@@ -24,6 +24,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::boundary::boundary;
+use crate::checkpoint::SizeLimits;
 use crate::error::{Error, Result};
 use crate::lane_records::{LaneRecord, all, recorded, records, write_record};
 use crate::lock::Lock;
@@ -62,6 +63,7 @@ pub struct Lane {
     pub(crate) git_dir: PathBuf,
     pub(crate) base: Oid,
     pub(crate) form: LaneForm,
+    pub(crate) limits: SizeLimits,
 }
 
 impl Lane {
@@ -70,7 +72,14 @@ impl Lane {
             LaneForm::LinkedWorktree => linked_lane::git_dir(repo, &name),
             LaneForm::Repository => path.join(".git"),
         };
-        Self { repo: repo.clone(), name, path, git_dir, base, form }
+        let limits = SizeLimits::default();
+        Self { repo: repo.clone(), name, path, git_dir, base, form, limits }
+    }
+
+    /// The same lane with other limits on what its checkpoints store.
+    #[must_use]
+    pub fn with_limits(self, limits: SizeLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Its name, unique in the repository.

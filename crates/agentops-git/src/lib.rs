@@ -59,7 +59,7 @@ mod user_state;
 
 pub use agent_commits::SalvagedCommit;
 pub use boundary::on_boundary;
-pub use checkpoint::{Checkpoint, Omitted, Why};
+pub use checkpoint::{Checkpoint, Omitted, SizeLimits, Why};
 pub use collection::{Collection, Limits, Source, Wanted};
 pub use diff::{DiffStat, FileChange, Status};
 pub use error::{Error, Result};

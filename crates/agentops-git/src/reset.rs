@@ -15,7 +15,7 @@ use crate::remove::{make_writable, remove_all};
 
 impl Lane {
     /// Makes the lane's files equal to a commit: changes and untracked files go. Ignored files (build caches), the folder for
-    /// results, what set-up brought and files with a content filter stay. Afterwards it is checked that nothing else differs,
+    /// results, what set-up brought and files that no checkpoint could take stay. Afterwards it is checked that nothing else differs,
     /// because a gate judges what is there.
     pub fn reset_to(&self, commit: &Oid) -> Result<()> {
         let working = self.work_lock()?;
@@ -52,8 +52,9 @@ impl Lane {
         }
         // Once more by the new commit's ignore rules.
         self.clean(kept, working)?;
-        self.mark(&index, "--no-skip-worktree", &kept.tracked)?;
+        // Marked files are not compared: one that is too large for a checkpoint must not be read here either.
         let left = self.differing(&self.guard(kept)?)?;
+        self.mark(&index, "--no-skip-worktree", &kept.tracked)?;
         // The content of a submodule is set-up and no part of the commit. An untracked repository ends with a slash.
         let submodule = |p: &Path| {
             !p.as_os_str().as_bytes().ends_with(b"/") && fs::symlink_metadata(self.path().join(p).join(".git")).is_ok()
@@ -61,7 +62,8 @@ impl Lane {
         Ok(left.iter().filter(|p| !submodule(p) && !kept.contains(p)).count())
     }
 
-    fn mark(&self, index: &Path, mark: &str, paths: &BTreeSet<PathBuf>) -> Result<()> {
+    /// Sets a mark of git's at entries of an index, such as `--skip-worktree`.
+    pub(crate) fn mark(&self, index: &Path, mark: &str, paths: &BTreeSet<PathBuf>) -> Result<()> {
         if paths.is_empty() {
             return Ok(());
         }
@@ -91,6 +93,8 @@ impl Lane {
             entries.push(0);
         }
         self.write_entries(&guard, entries)?;
+        // Nor are they compared, however large they are.
+        self.mark(&guard, "--skip-worktree", &kept.untracked)?;
         Ok(guard)
     }
 

@@ -174,6 +174,11 @@ pub struct RawLaneSetup {
     pub env: Vec<String>,
     /// Minutes each program may take: default 15.
     pub minutes_max: Option<u64>,
+    /// Size of the largest file that a checkpoint takes, in MiB, holes counted: 1 to 65,536, default 1,024.
+    pub file_mib_max: Option<u64>,
+    /// Size of all files together that one checkpoint stores, in MiB: 1 to 65,536, default 4,096. The largest files are left out
+    /// first.
+    pub checkpoint_mib_max: Option<u64>,
 }
 
 /// What is wrong with a workflow. `key` is where, in the file's own words.
@@ -464,11 +469,14 @@ impl RawLimits {
     }
 }
 
+/// The largest sizes that may be set for checkpoints. Git needs hours for this much.
+const MIB_MAX: u64 = 65_536;
+
 impl RawLaneSetup {
     /// Checks the set-up part on its own; `.agentops/config.toml` uses it too.
     ///
     /// # Errors
-    /// An empty argument vector, or what is not the name of a variable.
+    /// An empty argument vector, what is not the name of a variable, or a size out of its range.
     pub fn check(&self) -> Result<LaneSetup, WorkflowError> {
         if self.setup.iter().any(|argv| argv.first().is_none_or(String::is_empty)) {
             return Err(wrong("lane.setup", "each entry is an argument vector such as [\"npm\", \"ci\"]"));
@@ -481,6 +489,42 @@ impl RawLaneSetup {
             return Err(wrong("lane.env", format!("`{name}` is not the name of an environment variable")));
         }
         let seconds_max = self.minutes_max.unwrap_or(15).clamp(1, 240) * 60;
-        Ok(LaneSetup { setup: self.setup.clone(), copy: self.copy.clone(), env: self.env.clone(), seconds_max })
+        let defaults = LaneSetup::default();
+        let size = |key: &str, given: Option<u64>, default: u64| match given {
+            Some(mib) if !(1..=MIB_MAX).contains(&mib) => {
+                Err(wrong(format!("lane.{key}"), format!("{mib} MiB is not from 1 to {MIB_MAX}")))
+            }
+            given => Ok(given.unwrap_or(default)),
+        };
+        Ok(LaneSetup {
+            setup: self.setup.clone(),
+            copy: self.copy.clone(),
+            env: self.env.clone(),
+            seconds_max,
+            file_mib_max: size("file-mib-max", self.file_mib_max, defaults.file_mib_max)?,
+            checkpoint_mib_max: size("checkpoint-mib-max", self.checkpoint_mib_max, defaults.checkpoint_mib_max)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_checkpoints_have_defaults_and_a_range() {
+        let sizes = |setup: &RawLaneSetup| setup.check().map(|it| (it.file_mib_max, it.checkpoint_mib_max));
+        let given =
+            |file, checkpoint| RawLaneSetup { file_mib_max: file, checkpoint_mib_max: checkpoint, ..Default::default() };
+        assert_eq!(sizes(&given(None, None)), Ok((1024, 4096)));
+        assert_eq!(sizes(&given(Some(1), Some(65_536))), Ok((1, 65_536)));
+        for (wrong, key) in
+            [(given(Some(0), None), "lane.file-mib-max"), (given(None, Some(65_537)), "lane.checkpoint-mib-max")]
+        {
+            assert_eq!(sizes(&wrong).unwrap_err().key, key);
+        }
+        // A ledger that knows none of this means the defaults.
+        let old: LaneSetup = serde_json::from_str(r#"{"setup":[],"copy":[],"seconds_max":900}"#).unwrap();
+        assert_eq!((old.file_mib_max, old.checkpoint_mib_max), (1024, 4096));
     }
 }

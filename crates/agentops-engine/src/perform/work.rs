@@ -7,7 +7,7 @@ use agentops_core::id::{Commit, LaneId, Name, RunId};
 use agentops_core::run::{Event, State};
 use agentops_core::workflow::LaneSetup;
 use agentops_git::lanes::{Recovered, Restored};
-use agentops_git::{Error as GitError, Expect, Lane, MergeResult, lanes};
+use agentops_git::{Error as GitError, Expect, Lane, MergeResult, SizeLimits, lanes};
 
 use super::lane_program::{Inbox, LanePrograms};
 use super::lost_text::Optional;
@@ -43,9 +43,14 @@ fn set_up_for_agent(ctx: &Ctx, state: &State, lane: &LaneId, made: &Lane, inbox:
     let failed = set_up(&programs, setup)?;
     if failed.is_none() && !(setup.copy.is_empty() && setup.setup.is_empty()) {
         // Before any agent works here: what is in the lane now is not the agent's.
-        made.record_baseline(&copied_paths(setup))?;
+        made.clone().with_limits(size_limits(setup)).record_baseline(&copied_paths(setup))?;
     }
     Ok(failed)
+}
+
+/// What a checkpoint takes.
+pub(super) fn size_limits(setup: &LaneSetup) -> SizeLimits {
+    SizeLimits { file_bytes_max: setup.file_mib_max << 20, checkpoint_bytes_max: setup.checkpoint_mib_max << 20 }
 }
 
 fn copied_paths(setup: &LaneSetup) -> Vec<PathBuf> {

@@ -88,7 +88,7 @@ impl Lane {
         for entry in &listing.hidden_changes {
             let why = match self.look(&entry.path, listing, &mut parents) {
                 // It is in the lane, and that version counts.
-                Do::Add | Do::Omit(_) => continue,
+                Do::Add { .. } | Do::Omit(_) => continue,
                 // Something else is at its place.
                 Do::Remove => Why::Hidden,
                 Do::Keep if entry.mode == SUBMODULE => Why::Submodule,

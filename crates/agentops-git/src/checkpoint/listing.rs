@@ -37,6 +37,8 @@ pub(crate) struct Listing {
     pub hidden_changes: Vec<IndexEntry>,
     /// Ignored files that the agent put into its own index.
     pub forced: HashSet<PathBuf>,
+    /// Tracked files above the limit of sizes, which git did not compare. They are marked in the index.
+    pub large: BTreeSet<PathBuf>,
     /// What git could not list.
     pub omitted: Vec<Omitted>,
 }
@@ -61,9 +63,10 @@ struct Row {
 }
 
 impl Lane {
-    /// Lists what differs from an index of ours. Placeholders may be added to the index; all of them are in the answer.
+    /// Lists what differs from an index of ours. Placeholders and marks of large files may be added to the index; all of them are
+    /// in the answer.
     pub(crate) fn listing(&self, index: &Path) -> Result<Listing> {
-        let mut listing = Listing::default();
+        let mut listing = Listing { large: self.mark_large(index)?, ..Listing::default() };
         for level in 0.. {
             let (rows, unreadable) = self.rows(index)?;
             let (folders, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| is_folder(&row.path));
@@ -77,7 +80,8 @@ impl Lane {
             let unlisted = folders.into_iter().map(|path| Omitted { path, why: Why::NestedRepository });
             listing.omitted = unreadable.chain(unlisted).collect();
             listing.tracked = rows.iter().filter(|row| row.tracked).map(|row| row.path.clone()).collect();
-            listing.differing = rows.into_iter().map(|row| row.path).collect();
+            listing.tracked.extend(listing.large.iter().cloned());
+            listing.differing = rows.into_iter().map(|row| row.path).chain(listing.large.iter().cloned()).collect();
             listing.differing.sort();
             listing.differing.dedup();
             break;

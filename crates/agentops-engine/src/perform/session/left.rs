@@ -106,6 +106,7 @@ pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
         Recovered::Emptied(lane) => return lane_lost(ctx, job, &lane.salvage_emptied(&prefix, &oid(parent)?)?),
         Recovered::Gone => return lane_lost(ctx, job, &[]),
     };
+    let lane = lane.with_limits(work::size_limits(&state.created.workflow.lane));
     if let Some(commit) = untouched_since(state, session) {
         lane.reset_to(&oid(commit)?)?;
     }

@@ -1,0 +1,166 @@
+//! Files that git refuses or that are too large: they are named, stay in the lane, and keep no other file from a checkpoint.
+
+mod room;
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use agentops_git::{Checkpoint, Error, Lane, Oid, Repo, SizeLimits, Why, lanes};
+use room::{Room, author, write};
+
+const TERABYTES: u64 = 8 << 40;
+
+struct Fixture {
+    room: Room,
+    repo: Repo,
+    base: Oid,
+    lane: Lane,
+}
+
+fn fixture() -> Fixture {
+    let (room, repo) = Room::with_repo();
+    write(&repo.work_tree().join("old.u16"), "before");
+    write(&repo.work_tree().join("empty"), "");
+    room.git(repo.work_tree(), &["add", "."]);
+    room.git(repo.work_tree(), &["commit", "-qm", "more"]);
+    let base = repo.head().unwrap().commit;
+    let lane = lanes::create(&repo, &room.path("lanes/one"), &base, "one").unwrap();
+    Fixture { room, repo, base, lane }
+}
+
+impl Fixture {
+    fn write(&self, path: &str, text: &str) {
+        write(&self.lane.path().join(path), text);
+    }
+
+    fn write_sparse(&self, path: &str, bytes: u64) {
+        sparse(&self.lane.path().join(path), bytes);
+    }
+
+    fn try_checkpoint(&self, parent: &Oid) -> Result<Checkpoint, Error> {
+        self.lane.checkpoint(parent, "work", &author(), 7, &self.room.scratch())
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        self.try_checkpoint(&self.base).unwrap()
+    }
+
+    fn limited(mut self, file_bytes_max: u64, checkpoint_bytes_max: u64) -> Self {
+        self.lane = self.lane.with_limits(SizeLimits { file_bytes_max, checkpoint_bytes_max });
+        self
+    }
+}
+
+fn sparse(path: &Path, bytes: u64) {
+    File::options().create(true).truncate(false).write(true).open(path).unwrap().set_len(bytes).unwrap();
+}
+
+fn changes(point: &Checkpoint) -> Vec<&str> {
+    point.changed.iter().map(|change| change.path.to_str().unwrap()).collect()
+}
+
+fn omitted(point: &Checkpoint) -> Vec<(&str, Why)> {
+    point.omitted.iter().map(|omitted| (omitted.path.to_str().unwrap(), omitted.why)).collect()
+}
+
+#[test]
+fn p6_a_file_that_git_refuses_is_named_and_all_others_are_kept() {
+    let fixture = fixture();
+    fixture.write(".gitattributes", "*.u16 working-tree-encoding=UTF-16\n*.bom working-tree-encoding=UTF-16LE\n");
+    // UTF-16 with an odd number of bytes, and a mark that this name of the encoding prohibits.
+    for path in ["a.u16", "dir/line\nend.u16", "old.u16", "z.u16"] {
+        fixture.write(path, "abc");
+    }
+    fs::write(fixture.lane.path().join("mark.bom"), b"\xff\xfea\0").unwrap();
+    fs::write(fixture.lane.path().join("good.u16"), b"\xff\xfea\0").unwrap();
+    for path in ["b.txt", "dir/c.txt", "y.txt", "zz.txt"] {
+        fixture.write(path, "text\n");
+    }
+    let point = fixture.checkpoint();
+    let refused = ["a.u16", "dir/line\nend.u16", "mark.bom", "old.u16", "z.u16"];
+    assert_eq!(omitted(&point), refused.map(|path| (path, Why::Refused)));
+    assert_eq!(changes(&point), [".gitattributes", "b.txt", "dir/c.txt", "good.u16", "y.txt", "zz.txt"]);
+    assert_eq!(fixture.repo.read_file(&point.commit, "old.u16").unwrap().unwrap(), b"before");
+    assert_eq!(fixture.try_checkpoint(&point.commit).unwrap().commit, point.commit, "a repetition comes to the same");
+
+    // A later round neither loses them, nor are they taken for part of the commit.
+    fixture.lane.reset_to(&point.commit).unwrap();
+    for path in refused {
+        assert!(fixture.lane.path().join(path).exists(), "{path}");
+    }
+    assert_eq!(fs::read(fixture.lane.path().join("old.u16")).unwrap(), b"abc");
+    // With the attribute goes the refusal.
+    fixture.write(".gitattributes", "");
+    let whole = fixture.try_checkpoint(&point.commit).unwrap();
+    assert_eq!((omitted(&whole), whole.changed.len()), (vec![], 6));
+}
+
+#[test]
+fn p6_an_object_store_that_refuses_every_file_is_no_refusal_of_a_file() {
+    let fixture = fixture();
+    fixture.write("new.txt", "new\n");
+    // A file in place of each folder of objects refuses every user, also root.
+    let objects = fixture.repo.common_dir().join("objects");
+    for folder in 0..=255 {
+        let folder = objects.join(format!("{folder:02x}"));
+        if !folder.exists() {
+            fs::write(folder, "").unwrap();
+        }
+    }
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        fixture.write(name, name);
+    }
+    let error = fixture.try_checkpoint(&fixture.base).unwrap_err();
+    assert!(matches!(error, Error::Failed { .. }), "{error}");
+}
+
+#[test]
+fn p6_a_sparse_file_of_terabytes_is_named_and_not_read() {
+    let fixture = fixture();
+    fixture.write("new.txt", "new\n");
+    for path in ["huge.bin", "a.txt", "empty"] {
+        fixture.write_sparse(path, TERABYTES);
+    }
+    // As many bytes more as git's index counts in a circle: for git the size is that of the old file.
+    fixture.write_sparse("old.u16", TERABYTES + 6);
+    let named = ["a.txt", "empty", "huge.bin", "old.u16"].map(|path| (path, Why::TooLarge));
+    let point = fixture.checkpoint();
+    assert_eq!((changes(&point), omitted(&point)), (vec!["new.txt"], named.to_vec()));
+    // Without our index every file is looked at again.
+    fs::write(fixture.repo.common_dir().join("agentops/lanes/one/index"), "garbage").unwrap();
+    let again = fixture.try_checkpoint(&point.commit).unwrap();
+    assert_eq!((&again.commit, omitted(&again)), (&point.commit, named.to_vec()));
+    fixture.lane.reset_to(&point.commit).unwrap();
+    assert_eq!(fs::metadata(fixture.lane.path().join("a.txt")).unwrap().len(), TERABYTES);
+    for path in ["huge.bin", "a.txt", "empty", "old.u16"] {
+        fixture.write_sparse(path, 2);
+    }
+    let small = fixture.try_checkpoint(&point.commit).unwrap();
+    assert_eq!((changes(&small), omitted(&small)), (vec!["a.txt", "empty", "huge.bin", "old.u16"], vec![]));
+}
+
+#[test]
+fn p6_a_checkpoint_takes_the_smaller_files_up_to_its_limit() {
+    let fixture = fixture().limited(100, 250);
+    for (path, bytes) in [("a", 100), ("b", 101), ("c", 90), ("d", 99), ("e", 10)] {
+        fixture.write_sparse(path, bytes);
+    }
+    let point = fixture.checkpoint();
+    assert_eq!((changes(&point), omitted(&point)), (vec!["c", "d", "e"], vec![("a", Why::TooLarge), ("b", Why::TooLarge)]));
+    // The next one has room for what was left out by its total alone.
+    let next = fixture.try_checkpoint(&point.commit).unwrap();
+    assert_eq!((changes(&next), omitted(&next)), (vec!["a"], vec![("b", Why::TooLarge)]));
+}
+
+#[test]
+fn a_large_file_of_set_up_is_not_read_and_not_named_until_the_agent_changes_it() {
+    let fixture = fixture();
+    fixture.write_sparse("model.bin", TERABYTES);
+    fixture.lane.record_baseline(&[]).unwrap();
+    fixture.write("new.txt", "new\n");
+    let point = fixture.checkpoint();
+    assert_eq!((changes(&point), omitted(&point)), (vec!["new.txt"], vec![]));
+    fixture.write_sparse("model.bin", TERABYTES + 1);
+    let point = fixture.try_checkpoint(&point.commit).unwrap();
+    assert_eq!(omitted(&point), [("model.bin", Why::TooLarge)]);
+}
