@@ -80,7 +80,7 @@ impl Omissions {
     pub(crate) fn unseen_text(&self, lane: &Path) -> Option<String> {
         let unseen: Vec<&OmittedItem> = self.unseen().collect();
         (!unseen.is_empty()).then(|| {
-            format!("These are in the lane ({}) and not in its checkpoint:\n{}", lane.display(), lines(unseen.into_iter()))
+            format!("These are not in the checkpoint of the lane ({}):\n{}", lane.display(), lines(unseen.into_iter()))
         })
     }
 

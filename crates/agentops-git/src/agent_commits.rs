@@ -4,7 +4,7 @@
 //! more. Commits on other branches and in the stash are in no file, and neither are those that only the reflog of `HEAD` has.
 //! They are imported as a pack under a ref of ours and named, so that removing the lane loses none of them.
 //!
-//! Everything in the lane's git directory is the agent's. Refs are read by hand from small plain files. Objects are read by
+//! Everything in the lane's git directory is the agent's. [`crate::agent_refs`] reads its refs. Objects are read by
 //! git in a git directory of our own, after our alternates were written and only if no link leads out of the lane: an agent
 //! could otherwise make us copy objects of a repository that it may not read. The import checks every object that it takes.
 
@@ -15,15 +15,15 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::agent_refs::{AgentRefs, REFLOG};
 use crate::baseline::Baseline;
 use crate::error::{Error, Result};
 use crate::lane_repository;
-use crate::lanes::{Lane, LaneForm};
+use crate::lanes::Lane;
 use crate::names;
 use crate::objects::{ObjectInfo, look_up, read_blobs};
 use crate::oid::Oid;
 use crate::plain::write_whole;
-use crate::plain_file;
 use crate::refs::Expect;
 use crate::remove::remove_all;
 use crate::run::{Call, is_failure_of_machine};
@@ -38,23 +38,6 @@ const STARTS_MAX: usize = 50;
 const PACK_BYTES_MAX: u64 = 512 << 20;
 /// How much history is looked at to tell new commits from known ones.
 const HISTORY_MAX: usize = 100_000;
-/// Bounds on what is read of the agent's refs.
-const REFS_MAX: usize = 20_000;
-const REF_FILE_BYTES_MAX: u64 = 16 << 20;
-const REF_FOLDERS_MAX: usize = 5_000;
-const REF_BYTES_MAX: u64 = 4096;
-const WORKTREES_MAX: usize = 100;
-
-/// Where a lane's `HEAD`, refs and stash are.
-#[derive(Default)]
-struct AgentRefs {
-    /// The commit of `HEAD`.
-    head: Option<Oid>,
-    /// Refs by their full names, but for remote-tracking ones. The stash is `stash@{0}` and so on.
-    refs: Vec<(String, Oid)>,
-    /// Remote-tracking refs: what a remote has needs no other copy.
-    remote: Vec<Oid>,
-}
 
 /// A commit of an agent that is in no checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,43 +53,6 @@ pub struct SalvagedCommit {
 }
 
 impl Lane {
-    /// Reads where the agent's `HEAD`, refs and stash are. Damaged ones are left out.
-    ///
-    /// # Errors
-    /// Something there cannot be read. What it names would be lost with the lane.
-    fn agent_refs(&self) -> Result<AgentRefs> {
-        let mut found = AgentRefs::default();
-        if self.form != LaneForm::Repository || !plain_file::is_folder(self.git_dir())? {
-            return Ok(found);
-        }
-        let mut refs = Vec::new();
-        read_packed_refs(self.git_dir(), &mut refs)?;
-        read_loose_refs(self.git_dir(), &mut refs)?;
-        found.head = agent_head(&refs, &self.git_dir().join("HEAD"))?;
-        // The newest entry of the stash is a ref, the older ones are in its reflog alone.
-        refs.retain(|(name, _)| name != "refs/stash");
-        for (index, oid) in read_stash(self.git_dir())?.into_iter().rev().enumerate() {
-            refs.push((format!("stash@{{{index}}}"), oid));
-        }
-        for worktree in entries(&self.git_dir().join("worktrees"))?.iter().take(WORKTREES_MAX) {
-            if let Some(oid) = agent_head(&refs, &worktree.path().join("HEAD"))? {
-                refs.push((format!("worktrees/{}/HEAD", worktree.file_name().to_string_lossy()), oid));
-            }
-        }
-        // A commit with several names gets the first one: branches say more than tags.
-        refs.sort_by_key(|(name, _)| name.starts_with("refs/tags/"));
-        // Last of all what no ref leads to.
-        refs.extend(read_left_behind(self.git_dir())?.into_iter().map(|oid| (REFLOG.to_owned(), oid)));
-        for (name, oid) in refs {
-            if name.starts_with("refs/remotes/") {
-                found.remote.push(oid);
-            } else {
-                found.refs.push((name, oid));
-            }
-        }
-        Ok(found)
-    }
-
     /// Paths that the agent's last commit has and the lane's base does not.
     pub(crate) fn paths_of_agents_head(&self) -> Result<Vec<PathBuf>> {
         let Some(head) = self.agent_refs()?.head.filter(|head| head != self.base()) else { return Ok(Vec::new()) };
@@ -505,145 +451,4 @@ struct Tip {
     tree: Option<Oid>,
     /// Whether the commit can be read.
     exists: bool,
-}
-
-/// The commit that a `HEAD` names, directly or by one of these refs.
-fn agent_head(refs: &[(String, Oid)], path: &Path) -> Result<Option<Oid>> {
-    let Some(text) = read_line(path)? else { return Ok(None) };
-    Ok(match text.strip_prefix("ref: ") {
-        Some(name) => refs.iter().find(|(known, _)| known == name).map(|(_, oid)| oid.clone()),
-        None => text.parse().ok(),
-    })
-}
-
-fn read_packed_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) -> Result<()> {
-    let bytes = plain_file::read_if_plain(&git_dir.join("packed-refs"), REF_FILE_BYTES_MAX)?.unwrap_or_default();
-    for line in bytes.split(|b| *b == b'\n').take(REFS_MAX * 2) {
-        let line = String::from_utf8_lossy(line);
-        let Some((oid, name)) = line.split_once(' ') else { continue };
-        if let Ok(oid) = oid.parse()
-            && names::check_ref(name).is_ok()
-            && refs.len() < REFS_MAX
-        {
-            refs.push((name.to_owned(), oid));
-        }
-    }
-    Ok(())
-}
-
-/// Loose refs take the place of packed ones.
-fn read_loose_refs(git_dir: &Path, refs: &mut Vec<(String, Oid)>) -> Result<()> {
-    let mut packed: HashMap<String, usize> =
-        refs.iter().enumerate().map(|(index, (name, _))| (name.clone(), index)).collect();
-    let mut folders = vec![(git_dir.join("refs"), "refs".to_owned())];
-    let mut looked_at = 0;
-    while let Some((folder, name)) = folders.pop() {
-        looked_at += 1;
-        if looked_at > REF_FOLDERS_MAX {
-            break;
-        }
-        for entry in entries(&folder)? {
-            let name = format!("{name}/{}", entry.file_name().to_string_lossy());
-            if entry.file_type().map_err(Error::io("look at", entry.path()))?.is_dir() {
-                folders.push((entry.path(), name));
-                continue;
-            }
-            let oid = read_line(&entry.path())?.and_then(|text| text.parse::<Oid>().ok());
-            let Some(oid) = oid.filter(|_| names::check_ref(&name).is_ok() && refs.len() < REFS_MAX) else { continue };
-            match packed.get(&name) {
-                Some(index) => refs[*index].1 = oid,
-                None => {
-                    packed.insert(name.clone(), refs.len());
-                    refs.push((name, oid));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The stash from its reflog, oldest first.
-fn read_stash(git_dir: &Path) -> Result<Vec<Oid>> {
-    let Some(bytes) = plain_file::read_if_plain(&git_dir.join("logs/refs/stash"), REF_FILE_BYTES_MAX)? else {
-        // Without a reflog the newest entry is still a ref.
-        let newest = read_line(&git_dir.join("refs/stash"))?;
-        return Ok(newest.and_then(|text| text.parse().ok()).into_iter().collect());
-    };
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect())
-}
-
-/// How a commit is named that no ref leads to.
-const REFLOG: &str = "the reflog of HEAD";
-/// Steps after which the commit before them is in the history of `HEAD`, or was replaced on purpose.
-const BUILDS_ON: [&str; 7] = ["commit", "merge", "pull", "cherry-pick", "revert", "am", "rebase"];
-const REBASE_BEGINS: &[u8] = b"rebase (start)";
-
-/// Commits that `HEAD` was on and left, by its reflog: `git checkout` from a detached one, `git reset`, a rebase under way.
-fn read_left_behind(git_dir: &Path) -> Result<Vec<Oid>> {
-    let Some(bytes) = plain_file::read_if_plain(&git_dir.join("logs/HEAD"), REF_FILE_BYTES_MAX)? else {
-        return Ok(Vec::new());
-    };
-    let is_rebasing = ["rebase-merge", "rebase-apply"]
-        .iter()
-        .map(|folder| plain_file::is_folder(&git_dir.join(folder)))
-        .collect::<Result<Vec<_>>>()?
-        .contains(&true);
-    let mut left = Vec::new();
-    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let tab = line.iter().position(|byte| *byte == b'\t');
-        let (head, step) = tab.map_or((line, &b""[..]), |tab| (&line[..tab], &line[tab + 1..]));
-        let verb = step.split(|byte| !byte.is_ascii_lowercase() && *byte != b'-').next().unwrap_or_default();
-        let began_rebase = is_rebasing && step.starts_with(REBASE_BEGINS);
-        if BUILDS_ON.iter().any(|known| known.as_bytes() == verb) && !began_rebase {
-            continue;
-        }
-        let old = head.split(|byte| *byte == b' ').next().and_then(|oid| std::str::from_utf8(oid).ok()?.parse::<Oid>().ok());
-        left.extend(old.filter(|oid| oid.as_str().bytes().any(|digit| digit != b'0')));
-    }
-    let bound = left.len().saturating_sub(REFS_MAX);
-    Ok(left.split_off(bound))
-}
-
-/// The one line of a ref or a `HEAD`; none where there is none, or something else.
-fn read_line(path: &Path) -> Result<Option<String>> {
-    let bytes = plain_file::read_if_plain(path, REF_BYTES_MAX)?;
-    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_owned()))
-}
-
-/// What lies in a folder, sorted and bounded; nothing where there is none.
-fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>> {
-    if !plain_file::is_folder(folder)? {
-        return Ok(Vec::new());
-    }
-    let listed = fs::read_dir(folder).and_then(|entries| entries.take(REFS_MAX).collect::<std::io::Result<Vec<_>>>());
-    let mut listed = listed.map_err(Error::io("read", folder))?;
-    listed.sort_by_key(fs::DirEntry::file_name);
-    Ok(listed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn p6_only_what_is_no_ref_counts_as_none() {
-        let room = tempfile::tempdir().unwrap();
-        let at = |name: &str| room.path().join(name);
-        let commit: Oid = "a".repeat(40).parse().unwrap();
-        fs::create_dir_all(at("refs/heads/folder")).unwrap();
-        fs::write(at("refs/heads/whole"), format!("{commit}\n")).unwrap();
-        fs::write(at("refs/heads/torn"), "aaaa").unwrap();
-        std::os::unix::fs::symlink(at("refs/heads/whole"), at("refs/heads/link")).unwrap();
-        let mut refs = Vec::new();
-        read_packed_refs(room.path(), &mut refs).unwrap();
-        read_loose_refs(room.path(), &mut refs).unwrap();
-        assert_eq!(refs, [("refs/heads/whole".to_owned(), commit)]);
-        assert_eq!(read_stash(room.path()).unwrap(), []);
-        // A path that the system refuses to look at stands for a disk that cannot be read.
-        let unreadable = at(&"long/".repeat(2_000));
-        read_packed_refs(&unreadable, &mut refs).unwrap_err();
-        read_loose_refs(&unreadable, &mut refs).unwrap_err();
-        read_stash(&unreadable).unwrap_err();
-    }
 }

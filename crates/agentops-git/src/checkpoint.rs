@@ -69,6 +69,12 @@ pub enum Why {
     NestedHistory,
     /// A repository inside the lane, files included: it is nested too deeply, or git refuses its name.
     NestedRepository,
+    /// Refs or a reflog in the lane's git directory: no plain files, too large or damaged. Commits that only they name are in
+    /// the lane alone.
+    Refs,
+    /// A worktree that the agent made for its lane's repository. Only its commits are looked at. The path is absolute where it
+    /// is not in the lane.
+    Worktree,
     /// A submodule that stands on another commit, which may be in no remote. The parent's version stays.
     Submodule,
     /// A sparse checkout hides it, and the agent's version of it could not be taken over: its content is gone, or something
@@ -99,6 +105,8 @@ impl Why {
         match self {
             Why::NestedHistory => "the files of this nested repository are kept, its own commits are not",
             Why::NestedRepository => "this nested repository is too deep or has a name that git refuses",
+            Why::Refs => "it cannot be read, and nobody knows which commits only it names",
+            Why::Worktree => "the agent made this worktree, and what is not committed there is in no checkpoint",
             Why::Submodule => "this submodule stands on another commit",
             Why::Hidden => "a sparse checkout hides it, and the agent's version of it could not be taken over",
             Why::Unreadable => "it cannot be read",
@@ -157,6 +165,8 @@ impl Lane {
         if let Some(baseline) = &baseline {
             omitted.retain(|omitted| omitted.why != Why::NestedHistory || !baseline.has_history(&omitted.path));
         }
+        omitted.extend(self.omitted_of_agents_git(&omitted)?);
+        omitted.sort();
         let mut changed = self.repo.diff_of(parent, &tree, listing.differing.iter())?.files;
         let files = changed.iter().filter(|c| c.status != Status::Deleted && matches!(c.mode, 0o100_644 | 0o100_755));
         let filtered = self.repo.with_filter(&index, files.map(|c| c.path.as_path()))?;

@@ -15,6 +15,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use crate::agent_refs;
 use crate::boundary::boundary;
 use crate::error::{Error, Result};
 use crate::lane_refs;
@@ -130,7 +131,8 @@ pub(crate) fn mend(lane: &Lane) -> Result<()> {
         remove_all(&git_dir.join(other))?;
     }
     if read_head(git_dir).is_none() {
-        put(&git_dir.join("HEAD"), format!("{}\n", lane.base).as_bytes())?;
+        let moved = agent_refs::reftable_head(lane)?;
+        put(&git_dir.join("HEAD"), format!("{}\n", moved.as_ref().unwrap_or(&lane.base)).as_bytes())?;
     }
     write_alternates(lane)?;
     write_leading_files(lane, git_dir, &config)
@@ -150,11 +152,12 @@ pub(crate) fn named_owner(git_dir: &Path) -> Option<PathBuf> {
     path.is_absolute().then_some(path)
 }
 
-/// What `HEAD` says, if git would understand it.
+/// What `HEAD` says, if git would understand it. Refs in the reftable format leave a name there that is none.
 fn read_head(git_dir: &Path) -> Option<String> {
     let bytes = plain_file::read(&git_dir.join("HEAD"), POINTER_BYTES_MAX).ok()?;
     let text = std::str::from_utf8(&bytes).ok()?.trim_end();
-    let valid = text.strip_prefix("ref: refs/").is_some() || text.parse::<Oid>().is_ok();
+    let is_ref = text.strip_prefix("ref: ").is_some_and(|name| names::check_ref(name).is_ok());
+    let valid = is_ref || text.parse::<Oid>().is_ok();
     valid.then(|| text.to_owned())
 }
 

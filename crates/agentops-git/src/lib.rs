@@ -20,6 +20,7 @@
 
 mod address;
 mod agent_commits;
+mod agent_refs;
 mod baseline;
 mod boundary;
 mod checkpoint;

@@ -425,7 +425,8 @@ fn a_damaged_lane_still_gives_its_files() {
             "half the history" => &[(false, false), (true, false), (false, false)],
             // The reflog of `HEAD` has what no ref names.
             "refs" => &[(false, true), (true, true)],
-            "HEAD" => &[(true, true), (false, true)],
+            // With what `HEAD` stood on.
+            "HEAD" => &[(true, true), (false, true), (false, true)],
             _ => &[],
         };
         assert_eq!(lost, expected, "{damage}");
