@@ -27,6 +27,9 @@ pub const BOUNDARIES: [&str; 19] = [
     "lane-after-remove",
 ];
 
+/// The boundaries of a merge into the user's checkout. A test holds that each of them is passed by one.
+pub const MERGE_BOUNDARIES: [&str; 4] = ["merge-noted", "merge-git-ended", "merge-put-back", "merge-note-removed"];
+
 /// Passes a boundary.
 #[cfg(debug_assertions)]
 pub fn boundary(name: &'static str) {
@@ -35,7 +38,7 @@ pub fn boundary(name: &'static str) {
     use std::sync::atomic::{AtomicU64, Ordering};
     static PASSED: AtomicU64 = AtomicU64::new(0);
     static AT: OnceLock<(Option<u64>, Option<std::path::PathBuf>)> = OnceLock::new();
-    debug_assert!(BOUNDARIES.contains(&name), "{name} is not declared");
+    debug_assert!(BOUNDARIES.contains(&name) || MERGE_BOUNDARIES.contains(&name), "{name} is not declared");
     let (at, log) = AT.get_or_init(|| {
         let at = std::env::var("AGENTOPS_CRASH_AT").ok().and_then(|text| text.parse().ok());
         (at, std::env::var_os("AGENTOPS_CRASH_LOG").map(Into::into))

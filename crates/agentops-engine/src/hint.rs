@@ -1,16 +1,24 @@
 //! What to type when something was refused, for the command line and for the supervisor's answers alike.
 
+use std::path::Path;
+
 use agentops_agents::driver::DriverError;
-use agentops_git::Error as Git;
+use agentops_core::id::RunId;
+use agentops_git::{Error as Git, MergeRefusal};
 
 use crate::catalogues::CatalogueError;
-use crate::plan::PlanError;
+use crate::plan::{PlanError, word};
 use crate::wire::RefusalKind;
 
 /// What to do about a refusal of git's.
 #[must_use]
-pub fn git(error: &Git) -> &'static str {
-    match error {
+pub fn git(error: &Git) -> String {
+    let words = match error {
+        Git::MergeRefused { refusal, .. } => return merge(refusal, Path::new("."), None),
+        Git::MergeNoteUnknown { path } => {
+            let path = quoted(path);
+            return format!("look at the checkout with `git status`; then remove the note: rm {path}");
+        }
         Git::NotARepository { .. } => {
             "go into your repository, name it with --repo, or begin one with `git init` and a first commit"
         }
@@ -22,12 +30,54 @@ pub fn git(error: &Git) -> &'static str {
         Git::NotOwned { .. } => "only your own repositories are worked in",
         Git::ObjectsMissing { .. } => "look whether the remote can be reached, or type that command; then try again",
         Git::InProgress { .. } => "finish or abort it first",
-        Git::MergeRefused { .. } => "nothing was merged; commit or stash what git names, then merge again",
+        Git::MergeAtWork { .. } => "wait until it has ended, or end that process; then run the command again",
         Git::CommitGone { .. } => "get it back from a copy of the repository, then `agentops resume`, or discard the run",
         Git::NewerLane { .. } => "use the version that made it, or a newer one",
         Git::NoTemporaryFolder { .. } => "free some space there, or set TMPDIR to a folder on a disk with space",
         _ => "`agentops doctor` checks git, this repository and the state folder",
-    }
+    };
+    words.to_owned()
+}
+
+/// Paths that a hint names; more than that are put aside without naming them.
+const PATHS_NAMED_MAX: usize = 50;
+
+/// What to do about a merge that the user's git refused. `run`: whose result was to be merged.
+#[must_use]
+pub fn merge(refusal: &MergeRefusal, work_tree: &Path, run: Option<&RunId>) -> String {
+    let again = run.map_or_else(|| "agentops merge".to_owned(), |run| format!("agentops merge {run}"));
+    let git = format!("git -C {}", quoted(work_tree));
+    let way = match refusal {
+        MergeRefusal::Hook { name, .. } => format!("mend what the hook {name} names, then: {again}"),
+        MergeRefusal::Signature { program } => {
+            let unsigned = run.map_or_else(String::new, |run| {
+                let branch = run.branch();
+                format!("; or merge it without a signature: {git} merge --no-ff --no-gpg-sign {branch} && {again}")
+            });
+            format!("make {program} able to sign (`{git} config user.signingkey` names the key), then: {again}{unsigned}")
+        }
+        MergeRefusal::LocalChanges { paths } => {
+            let named: Vec<String> = paths.iter().map(quoted).collect();
+            let what = match named.len() > PATHS_NAMED_MAX {
+                true => "--include-untracked".to_owned(),
+                false => format!("--all -- {}", named.join(" ")),
+            };
+            format!(
+                "commit these changes, or put them aside: {git} stash push {what} && {again} (then `{git} stash pop` brings them \
+                 back)"
+            )
+        }
+        MergeRefusal::Identity => format!(
+            "tell git who you are: {git} config user.name \"Your Name\" && {git} config user.email you@example.com && {again}"
+        ),
+        MergeRefusal::Other => format!("do what git says, then: {again}"),
+    };
+    format!("nothing was merged; {way}")
+}
+
+/// A path as one word of a shell.
+fn quoted(path: impl AsRef<Path>) -> String {
+    word(&path.as_ref().display().to_string())
 }
 
 /// What to do about a catalogue.
@@ -94,7 +144,7 @@ pub fn plan(error: &PlanError) -> String {
         }
         PlanError::Unmet(unmet) => return unmet.hint(),
         PlanError::Submodules { .. } => "runs in repositories with submodules are not supported yet",
-        PlanError::Git(error) => git(error),
+        PlanError::Git(error) => return git(error),
         PlanError::Store(_) => "free some space or mend the folder's permissions; `agentops doctor` checks it",
     };
     words.to_owned()

@@ -265,6 +265,9 @@ pub struct StatusView {
     /// Sessions, gates and set-ups of this repository that wait for a slot, the longest waiting first.
     #[serde(default)]
     pub waiting_for_slot: Vec<WaitingForSlot>,
+    /// A merge into this checkout that was begun and is not at its end, and what to do; absent: there is none.
+    #[serde(default)]
+    pub begun_merge: Option<String>,
 }
 
 /// Something that waits for a slot.
@@ -532,7 +535,7 @@ pub fn status(
         });
     }
     waiting.sort_by_key(|waiting: &WaitingForSlot| waiting.since_ms);
-    Ok(StatusView { format: VIEW_FORMAT, supervisor, hindrance, runs, waiting_for_slot: waiting })
+    Ok(StatusView { format: VIEW_FORMAT, supervisor, hindrance, runs, waiting_for_slot: waiting, begun_merge: None })
 }
 
 fn outcome_word(outcome: Outcome) -> &'static str {

@@ -1,9 +1,11 @@
 //! What can go wrong, as kinds that a command line can give a hint for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::lock_holders::lock_holders;
 use crate::oid::Oid;
 use crate::run::Version;
+use crate::user_merge::MergeRefusal;
 
 /// The result of an operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -155,11 +157,33 @@ pub enum Error {
         /// How many paths still differ.
         count: usize,
     },
-    /// The user's own git refused a merge; nothing changed.
-    #[error("git refused to merge: {words}")]
+    /// The user's own git did not merge. What it had begun was taken back.
+    #[error("{}", merge_refused(refusal, words, left))]
     MergeRefused {
-        /// Git's words.
+        /// Why.
+        refusal: MergeRefusal,
+        /// What git and its hooks said.
         words: String,
+        /// Paths that differ from `HEAD` now and were not put back: they are not as the merge put them there.
+        left: Vec<PathBuf>,
+    },
+    /// Git still works on a merge into this checkout.
+    #[error("a merge into this checkout is under way: {}", holders(lock))]
+    MergeAtWork {
+        /// The lock file that it holds.
+        lock: PathBuf,
+    },
+    /// The note of a merge that was begun cannot be understood.
+    #[error("{} is not a note of this version about a merge that was begun", path.display())]
+    MergeNoteUnknown {
+        /// The note.
+        path: PathBuf,
+    },
+    /// The caller gave up what git was doing, and git was ended.
+    #[error("git {what} was interrupted")]
+    Interrupted {
+        /// The command.
+        what: String,
     },
     /// The user is in the middle of a merge, rebase, cherry-pick or revert.
     #[error("{what} is in progress in {}", path.display())]
@@ -204,6 +228,31 @@ pub enum Error {
 
 fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Who holds a lock.
+fn holders(lock: &Path) -> String {
+    let holders: Vec<String> = lock_holders(lock).iter().map(ToString::to_string).collect();
+    if holders.is_empty() { format!("somebody holds {}", lock.display()) } else { holders.join(", ") }
+}
+
+fn merge_refused(refusal: &MergeRefusal, words: &str, left: &[PathBuf]) -> String {
+    let mut text = match refusal {
+        MergeRefusal::Hook { name, program } => format!("the hook {name} ({program}) refused the merge"),
+        MergeRefusal::Signature { program } => format!("{program} could not sign the merge"),
+        MergeRefusal::LocalChanges { paths } => format!("local changes are in the way of the merge: {}", list(paths)),
+        MergeRefusal::Identity => "git knows no name and address of yours for the merge".to_owned(),
+        MergeRefusal::Other => "git refused to merge".to_owned(),
+    };
+    if !words.is_empty() {
+        text.push_str(": ");
+        text.push_str(words);
+    }
+    if !left.is_empty() {
+        text.push_str("\nleft as they are, because they changed since: ");
+        text.push_str(&list(left));
+    }
+    text
 }
 
 impl Error {

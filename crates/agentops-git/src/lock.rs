@@ -53,5 +53,6 @@ impl Drop for Lock {
 }
 
 fn open(path: &Path) -> Result<File> {
-    OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("open", path))
+    // Readable, so that a child that does read its standard input finds its end.
+    OpenOptions::new().create(true).read(true).append(true).open(path).map_err(Error::io("open", path))
 }

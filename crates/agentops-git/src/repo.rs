@@ -242,6 +242,16 @@ impl Repo {
         }
     }
 
+    /// The user's own git without hooks, for comparing and putting back files of the checkout as their
+    /// content filters have them.
+    pub(crate) fn as_user_without_hooks(&self) -> Call {
+        let mut call = self.as_user().args(["--no-pager", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"]);
+        for hook in &self.0.hooks {
+            call = call.arg("-c").arg(names::joined(&[b"hook.", hook, b".enabled=false"]));
+        }
+        call.env("GIT_LITERAL_PATHSPECS", "1").env("GIT_OPTIONAL_LOCKS", "0").preamble()
+    }
+
     /// The same repository for a user whose environment is not that of this process: their own git starts with theirs.
     #[must_use]
     pub fn in_environment(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {

@@ -147,7 +147,16 @@ impl Repo {
 
     /// The folder of ours in the git directory. A link in its place would lead our writes elsewhere.
     pub(crate) fn own_folder(&self) -> Result<PathBuf> {
-        let folder = self.common_dir().join(FOLDER);
+        self.own_folder_in(self.common_dir())
+    }
+
+    /// The same in the git directory of this checkout, which is another one for a linked worktree.
+    pub(crate) fn own_folder_of_checkout(&self) -> Result<PathBuf> {
+        self.own_folder_in(self.git_dir())
+    }
+
+    fn own_folder_in(&self, git_dir: &Path) -> Result<PathBuf> {
+        let folder = git_dir.join(FOLDER);
         match fs::create_dir(&folder) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(Error::io("make", &folder)(e)),
             _ => {}

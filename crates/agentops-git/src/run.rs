@@ -7,11 +7,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::pipes::{drain, feed, stop, unblock, wait_ready};
+use crate::process_tree;
 
 /// What one call may print.
 const OUTPUT_BYTES_MAX: usize = 64 << 20;
@@ -121,6 +123,7 @@ pub(crate) struct Call {
     file_bytes_max: Option<u64>,
     input: Option<File>,
     output_file: Option<File>,
+    interrupted: Option<Arc<AtomicBool>>,
 }
 
 impl Call {
@@ -142,6 +145,7 @@ impl Call {
             file_bytes_max: None,
             input: None,
             output_file: None,
+            interrupted: None,
         }
     }
 
@@ -230,6 +234,12 @@ impl Call {
     /// Starts with these variables instead of those of this process.
     pub(crate) fn environment(mut self, variables: &Arc<[(OsString, OsString)]>) -> Self {
         self.environment = Some(Arc::clone(variables));
+        self
+    }
+
+    /// Git and what it started are ended soon after this becomes true.
+    pub(crate) fn ended_when(mut self, interrupted: &Arc<AtomicBool>) -> Self {
+        self.interrupted = Some(Arc::clone(interrupted));
         self
     }
 
@@ -334,7 +344,11 @@ impl Call {
         }
         let result = self.pump(&mut child);
         if !matches!(result, Ok((_, false))) {
-            stop(&mut child, self.own_group);
+            if self.users && !self.own_group {
+                process_tree::end(&mut child);
+            } else {
+                stop(&mut child, self.own_group);
+            }
         }
         let (mut out, was_cut) = result?;
         if !was_cut {
@@ -386,6 +400,9 @@ impl Call {
                 out.truncate(self.limit_bytes);
                 let stderr = String::from_utf8_lossy(&err).into_owned();
                 return Ok((Output { code: None, stdout: out, stderr }, too_much));
+            }
+            if self.interrupted.as_ref().is_some_and(|interrupted| interrupted.load(Ordering::SeqCst)) {
+                return Err(Error::Interrupted { what: self.what() });
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

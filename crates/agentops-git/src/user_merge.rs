@@ -5,16 +5,26 @@
 //! filters and merge drivers. So this is git with the user's environment, and it lives alone in this file. The caller has
 //! asked for trust before (a merge that changes what trust pins asks again).
 //!
-//! It never costs uncommitted work: nothing is begun while something else is in progress, nothing is stashed, git itself
-//! refuses when a file to be merged is dirty, and what did not become a commit is taken back.
+//! It never costs uncommitted work: nothing is begun while something else is in progress or a local change is in the way,
+//! nothing is stashed, and what did not become a commit is taken back path by path ([`crate::begun_merge`]).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use crate::begun_merge::{BegunMerge, MergedPath, TakenBack};
+use crate::boundary::boundary;
 use crate::error::{Error, Result};
+use crate::merge::MergeResult;
+use crate::merge_trace::{self, FailedProgram};
 use crate::names;
 use crate::oid::Oid;
 use crate::repo::Repo;
+use crate::run::Output;
+
+/// Characters of git's words that go into an error.
+const WORDS_CHARS_MAX: usize = 2000;
 
 /// How the user's merge went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,15 +36,43 @@ pub enum UserMerge {
     },
     /// The branch was already part of it.
     UpToDate,
-    /// It did not fit and was taken back.
+    /// It did not fit, and nothing was changed.
     Conflict {
         /// Where.
         paths: Vec<PathBuf>,
     },
+    /// The caller gave it up, and it was taken back.
+    Interrupted(TakenBack),
+}
+
+/// Why the user's git did not merge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MergeRefusal {
+    /// A hook refused.
+    Hook {
+        /// Its name, such as `commit-msg`.
+        name: String,
+        /// Its file.
+        program: String,
+    },
+    /// The commit could not be signed.
+    Signature {
+        /// The program that was to sign it.
+        program: String,
+    },
+    /// Changes in the checkout are in the way: staged ones, or ones at paths that the merge changes.
+    LocalChanges {
+        /// Where.
+        paths: Vec<PathBuf>,
+    },
+    /// Git knows no name or no address of the user.
+    Identity,
+    /// Something that only git's words tell.
+    Other,
 }
 
 /// What git leaves in its directory while something is unfinished.
-const UNFINISHED: [(&str, &str); 6] = [
+pub(crate) const UNFINISHED: [(&str, &str); 6] = [
     ("MERGE_HEAD", "a merge"),
     ("CHERRY_PICK_HEAD", "a cherry-pick"),
     ("REVERT_HEAD", "a revert"),
@@ -44,59 +82,129 @@ const UNFINISHED: [(&str, &str); 6] = [
 ];
 
 impl Repo {
-    /// Merges a branch of ours into what the user has checked out, as the user.
-    pub fn merge_into_checkout(&self, branch: &str, message: &str) -> Result<UserMerge> {
+    /// Merges a branch of ours into what the user has checked out, as the user. When `interrupted` becomes true, git and what it
+    /// started are ended, and the merge is taken back.
+    pub fn merge_into_checkout(&self, branch: &str, message: &str, interrupted: &Arc<AtomicBool>) -> Result<UserMerge> {
         let full = format!("refs/heads/{branch}");
         names::check_our_ref(&full)?;
         let theirs = self.read_ref(&full)?.ok_or_else(|| Error::UnknownRevision { rev: branch.to_owned() })?;
+        let lock = self.lock_of_merge()?;
         for (file, what) in UNFINISHED {
             if self.git_dir().join(file).exists() {
                 return Err(Error::InProgress { what, path: self.work_tree().to_owned() });
             }
         }
+        if self.begun_merge()?.is_some() {
+            return Err(Error::InProgress { what: "an interrupted merge", path: self.work_tree().to_owned() });
+        }
         let before = self.head()?.commit;
+        if self.merge_base(&before, &theirs)?.as_ref() == Some(&theirs) {
+            return Ok(UserMerge::UpToDate);
+        }
+        let tree = match self.merge(&before, &theirs, None)? {
+            MergeResult::Clean { tree } => tree,
+            MergeResult::Conflict { paths } => return Ok(UserMerge::Conflict { paths }),
+        };
+        let in_the_way = self.local_changes_in_the_way(&before, &self.merged_paths(&before, &tree)?)?;
+        if !in_the_way.is_empty() {
+            return Err(refused(MergeRefusal::LocalChanges { paths: in_the_way }, String::new(), TakenBack::default()));
+        }
 
+        let note = BegunMerge::new(branch, &before, &theirs, &tree);
+        self.write_merge_note(&note)?;
+        let room = self.scratch()?;
+        let trace = room.path().join("trace");
         let flags = ["merge", "--no-ff", "--no-squash", "--commit", "--no-edit", "--no-autostash", "--no-progress"];
         // What was shown and tested is merged: an agent that can write here could replace objects of its result by others.
-        let user = self.as_user().env("GIT_NO_REPLACE_OBJECTS", "1");
+        let user = self.as_user().env("GIT_NO_REPLACE_OBJECTS", "1").env("GIT_TRACE2_EVENT", &trace);
         let call = user.args(flags).args(["-m", message, "--end-of-options", &full]).named("merge").long();
-        let out = match call.output() {
-            Ok(out) => out,
-            Err(e) => {
-                // Stopped half-way, by a hook that never ends: leave no merge in progress.
-                self.take_back(&theirs)?;
-                return Err(e);
+        let out = call.holding(&lock)?.ended_when(interrupted).output();
+        boundary("merge-git-ended");
+
+        // Git may have been interrupted just after it was done.
+        let commit = self.head()?.commit;
+        if commit != before && self.merge_base(&commit, &theirs)?.as_ref() == Some(&theirs) {
+            self.remove_merge_note()?;
+            return Ok(UserMerge::Merged { commit });
+        }
+        let conflicts = self.unmerged()?;
+        if !conflicts.is_empty() {
+            return self.end_conflict(&note, conflicts);
+        }
+        let taken = self.take_back(&note)?;
+        match out {
+            Err(Error::Interrupted { .. }) => Ok(UserMerge::Interrupted(taken)),
+            Err(e) => Err(e),
+            Ok(out) => Err(refused(self.why_refused(&trace)?, words(&out), taken)),
+        }
+    }
+
+    /// Ends a merge that conflicts only in the user's own git, which has other settings and merge drivers.
+    fn end_conflict(&self, note: &BegunMerge, paths: Vec<PathBuf>) -> Result<UserMerge> {
+        let ours = fs::read_to_string(self.git_dir().join("MERGE_HEAD")).is_ok_and(|text| text.trim() == note.theirs());
+        let touched = self.merged_paths(&note.head()?, &note.tree()?)?;
+        let of_merge = |path: &PathBuf| paths.contains(path) || touched.iter().any(|one| one.path == *path);
+        // Aborting would take what the user staged meanwhile along.
+        if !ours || !self.staged(&note.head()?)?.keys().all(of_merge) {
+            return Err(Error::InProgress { what: "a merge with conflicts", path: self.work_tree().to_owned() });
+        }
+        self.as_user_without_hooks().args(["merge", "--abort"]).long().ok()?;
+        self.remove_merge_note()?;
+        Ok(UserMerge::Conflict { paths })
+    }
+
+    fn why_refused(&self, trace: &Path) -> Result<MergeRefusal> {
+        match merge_trace::failed_program(trace) {
+            Some(FailedProgram::Hook { name, program }) => Ok(MergeRefusal::Hook { name, program }),
+            Some(FailedProgram::Signing { program }) => Ok(MergeRefusal::Signature { program }),
+            None if !self.knows_identity("GIT_COMMITTER_IDENT")? || !self.knows_identity("GIT_AUTHOR_IDENT")? => {
+                Ok(MergeRefusal::Identity)
             }
-        };
-        if out.code == Some(0) {
-            let commit = self.head()?.commit;
-            return Ok(if commit == before { UserMerge::UpToDate } else { UserMerge::Merged { commit } });
+            None => Ok(MergeRefusal::Other),
         }
-        let paths = self.unmerged()?;
-        let began = self.take_back(&theirs)?;
-        if began && !paths.is_empty() {
-            return Ok(UserMerge::Conflict { paths });
+    }
+
+    /// Local changes for which git refuses the merge, and ignored files that it would overwrite without a word.
+    fn local_changes_in_the_way(&self, head: &Oid, merged: &[MergedPath]) -> Result<Vec<PathBuf>> {
+        let mut paths: Vec<PathBuf> = self.staged(head)?.into_keys().collect();
+        let args =
+            ["diff", "--no-ext-diff", "--no-textconv", "--no-renames", "--ignore-submodules=all", "--name-only", "-z"];
+        let changed = self.as_user_without_hooks().args(args).long().ok()?;
+        let is_merged = |path: &PathBuf| merged.iter().any(|one| one.path == *path);
+        paths.extend(names::paths(&changed).filter(is_merged));
+        for one in merged.iter().filter(|one| one.before.is_none()) {
+            let not_a_folder =
+                |path: &&Path| self.work_tree().join(path).symlink_metadata().is_ok_and(|found| !found.is_dir());
+            let found = one.path.ancestors().filter(|path| !path.as_os_str().is_empty()).find(not_a_folder);
+            // Where names that differ only in case are one file, the merge may rename it.
+            let is_tracked = |path: &Path| {
+                let same = |one: &&MergedPath| one.path.as_os_str().eq_ignore_ascii_case(path.as_os_str());
+                merged.iter().filter(same).any(|one| one.before.is_some())
+            };
+            paths.extend(found.filter(|path| !is_tracked(path)).map(Path::to_path_buf));
         }
-        let words = [String::from_utf8_lossy(&out.stdout).trim(), out.stderr.trim()].join("\n");
-        Err(Error::MergeRefused { words: words.trim().chars().take(2000).collect() })
+        paths.sort();
+        paths.dedup();
+        Ok(paths)
     }
 
     fn unmerged(&self) -> Result<Vec<PathBuf>> {
-        let index = self.git_dir().join("index");
-        let call = self.plain_on(self.work_tree(), &index)?;
-        let out = call.args(["ls-files", "--unmerged", "-z"]).ok()?;
+        let out = self.guarded().args(["ls-files", "--unmerged", "-z"]).long().ok()?;
         let tabs = names::rows(&out).filter_map(|row| row.splitn(2, |b| *b == b'\t').nth(1));
         let mut paths: Vec<_> = tabs.map(names::path).collect();
         paths.dedup();
         Ok(paths)
     }
+}
 
-    /// Ends our merge if it is in progress, and no other; true when it was.
-    fn take_back(&self, theirs: &Oid) -> Result<bool> {
-        let ours = fs::read_to_string(self.git_dir().join("MERGE_HEAD")).is_ok_and(|t| t.trim() == theirs.as_str());
-        if ours {
-            self.as_user().args(["merge", "--abort"]).long().ok()?;
-        }
-        Ok(ours)
-    }
+fn refused(refusal: MergeRefusal, words: String, taken: TakenBack) -> Error {
+    Error::MergeRefused { refusal, words, left: taken.left }
+}
+
+/// What git and its hooks said.
+fn words(out: &Output) -> String {
+    let text = [String::from_utf8_lossy(&out.stdout).trim(), out.stderr.trim()].join("\n");
+    // Git thinks that its merge is still there.
+    let lines = text.trim().lines().filter(|line| !line.starts_with("Not committing merge;"));
+    lines.collect::<Vec<_>>().join("\n").chars().take(WORDS_CHARS_MAX).collect()
 }

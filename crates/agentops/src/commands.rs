@@ -14,6 +14,7 @@ pub(crate) mod route;
 mod run;
 mod schema;
 mod trust;
+mod user_merge;
 
 use std::time::Duration;
 

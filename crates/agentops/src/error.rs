@@ -161,7 +161,7 @@ impl From<IdentityError> for CommandError {
                 (NOT_NOW, "work there, or give this repository an id of its own: agentops doctor --new-id".to_owned())
             }
             IdentityError::Supervised { .. } => (NOT_NOW, "wait until its runs have ended, or cancel them".to_owned()),
-            IdentityError::Git(error) => (FAILED, hint::git(error).to_owned()),
+            IdentityError::Git(error) => (FAILED, hint::git(error)),
             _ => (FAILED, "free some space, mend the folder's permissions, or name another with --state-dir".to_owned()),
         };
         Self::of(code, &error).hint(hint)
@@ -192,6 +192,7 @@ impl From<agentops_git::Error> for CommandError {
     fn from(error: agentops_git::Error) -> Self {
         let code = match &error {
             agentops_git::Error::MergeRefused { .. } | agentops_git::Error::InProgress { .. } => MERGE_REFUSED,
+            agentops_git::Error::MergeAtWork { .. } => NOT_NOW,
             error if hint::of_machine(error) => FAILED,
             _ => USAGE,
         };

@@ -5,6 +5,7 @@ mod commands;
 mod context;
 pub mod env;
 pub mod error;
+mod interruption;
 mod live;
 mod printer;
 mod repository_changes;

@@ -6,12 +6,19 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use agentops_git::{Author, Expect, Git, MergeResult, Oid, Repo, lanes};
 use tempfile::TempDir;
 
 pub struct Room {
     dir: TempDir,
+}
+
+/// A merge that nobody interrupts.
+pub fn never() -> Arc<AtomicBool> {
+    Arc::default()
 }
 
 pub fn author() -> Author {

@@ -91,6 +91,9 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
             }
             None => add("repository", CheckState::Good, found, ""),
         }
+        if let Some(words) = super::user_merge::begun(repo) {
+            add("merge", CheckState::Note, words, "");
+        }
         match conditions::unmet(repo) {
             Ok(unmet) => unmet.iter().for_each(|unmet| add("results", CheckState::Bad, unmet.to_string(), &unmet.hint())),
             Err(e) => add("results", CheckState::Bad, super::chain(&e), ""),

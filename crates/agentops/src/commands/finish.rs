@@ -3,7 +3,7 @@
 use agentops_core::run::{Closing, Outcome, State};
 use agentops_engine::perform;
 use agentops_engine::wire::Request;
-use agentops_git::{Expect, MergeResult, Need, Oid, UserMerge};
+use agentops_git::{Expect, MergeResult, Need, Oid};
 use agentops_route::feedback::Source;
 
 use crate::cli::{MergeArgs, RunArg};
@@ -12,7 +12,7 @@ use crate::error::{self, CommandError, MERGE_REFUSED, NOT_NOW, accepted};
 use crate::printer::{Done, Printer};
 use crate::{env, live};
 
-use super::merge_trust;
+use super::{merge_trust, user_merge};
 
 fn finished(context: &Context, named: &RunArg) -> Result<State, CommandError> {
     let mut ledger = context.ledger()?;
@@ -37,6 +37,7 @@ fn may_close(context: &Context) -> Result<(), CommandError> {
 /// `agentops merge`
 pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u8, CommandError> {
     super::person_only()?;
+    agentops_git::on_boundary(agentops_engine::crash::boundary);
     let state = finished(context, &args.run)?;
     let run = &state.created.run;
     let (Some((Outcome::Done, _)), Some(published)) = (state.outcome, &state.published) else {
@@ -53,6 +54,7 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
     may_close(context)?;
     let head = context.repo.head()?.commit;
     let programs = merge_trust::agree_to_programs(context, args, &state, printer)?;
+    user_merge::end_interrupted(context, printer)?;
     merge_trust::agree_to_pinned(context, args, &head, &tip, &programs, printer)?;
     // A person asked for this, and agreed to the settings that a fetch uses.
     context.repo.fetch_missing(Need::Merge(&head, &tip))?;
@@ -92,14 +94,7 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
     let task = context.texts().text(&state.created.task).unwrap_or_else(|e| format!("({e})"));
     let title = agentops_engine::view::title(&task);
     let message = format!("Merge {branch}: {title}\n\nAgentOps-Run: {run}\n");
-    let commit = match context.repo.merge_into_checkout(&branch, &message)? {
-        UserMerge::Merged { commit } => commit,
-        UserMerge::UpToDate => head,
-        UserMerge::Conflict { paths } => {
-            let paths = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-            return Err(CommandError::new(MERGE_REFUSED, format!("git did not merge it; everything is as it was: {paths}")));
-        }
-    };
+    let commit = user_merge::merge(context, run, &message)?.unwrap_or(head);
     let closing = Closing::Merged { commit: commit.as_str().parse()? };
     accepted(context.ask(&Request::Close { run: run.clone(), closing })?)?;
     super::route::outcome(context, &state, Source::Merged, printer);

@@ -18,7 +18,8 @@ pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result
     super::note_bare(&context.repo, printer);
     let (supervisor, attendance) = (context.supervisor(), context.attendance());
     let hindrance = context.hindrance();
-    let view = match Ledger::read(&context.paths.ledger())? {
+    let begun_merge = super::user_merge::begun(&context.repo);
+    let mut view = match Ledger::read(&context.paths.ledger())? {
         Some(mut ledger) => view::status(&mut ledger, &context.texts(), supervisor, &attendance, hindrance, args.limit)?,
         None => view::StatusView {
             format: view::VIEW_FORMAT,
@@ -26,14 +27,16 @@ pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result
             hindrance,
             runs: Vec::new(),
             waiting_for_slot: Vec::new(),
+            begun_merge: None,
         },
     };
+    view.begun_merge = begun_merge;
     if printer.json() {
         printer.value(&view);
         return Ok(error::SUCCESS);
     }
-    if let Some(hindrance) = &view.hindrance {
-        printer.note(&format!("note: {hindrance}"));
+    for words in [&view.hindrance, &view.begun_merge].into_iter().flatten() {
+        printer.note(&format!("note: {words}"));
     }
     // The notice has said where they are, or why there are none.
     if view.runs.is_empty() && context.notice().is_none() {

@@ -264,6 +264,15 @@ impl Room {
         self.git(&["config", "user.email", "person@localhost"]);
     }
 
+    /// Gives the user's repository a hook.
+    pub fn hook(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.repo().join(".git/hooks").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     /// The process of the supervisor, if one runs.
     pub fn supervisor(&self) -> Option<i32> {
         let status = self.run(&["status", "--json"]).expect(0).json();

@@ -1,0 +1,86 @@
+//! The last step of `agentops merge`: git merges in the user's checkout, and a merge that is interrupted is taken back.
+
+use std::path::PathBuf;
+
+use agentops_core::id::RunId;
+use agentops_engine::hint;
+use agentops_git::{Error as GitError, Repo, TakenBack, UserMerge};
+
+use crate::context::Context;
+use crate::error::{CommandError, MERGE_REFUSED};
+use crate::interruption::Interruption;
+use crate::printer::Printer;
+
+/// Takes back what an earlier merge left that was killed, and says so.
+pub fn end_interrupted(context: &Context, printer: &Printer) -> Result<(), CommandError> {
+    if let Some(taken) = context.repo.take_back_begun_merge()? {
+        printer.note(&format!(
+            "note: the merge of {} was interrupted before it was committed; {}",
+            taken.branch,
+            words(&taken)
+        ));
+    }
+    Ok(())
+}
+
+/// Merges the branch of a run. `None`: the checkout has it already.
+pub fn merge(context: &Context, run: &RunId, message: &str) -> Result<Option<agentops_git::Oid>, CommandError> {
+    let branch = run.branch();
+    let interruption = Interruption::note()?;
+    match context.repo.merge_into_checkout(&branch, message, interruption.requested()) {
+        Ok(UserMerge::Merged { commit }) => Ok(Some(commit)),
+        Ok(UserMerge::UpToDate) => Ok(None),
+        Ok(UserMerge::Conflict { paths }) => {
+            Err(CommandError::new(MERGE_REFUSED, format!("git did not merge it; everything is as it was: {}", list(&paths))))
+        }
+        Ok(UserMerge::Interrupted(taken)) => {
+            let words = format!("the merge was interrupted; nothing was merged; {}", words(&taken));
+            Err(CommandError::new(interruption.exit_code(), words).hint(format!("agentops merge {run}")))
+        }
+        Err(error @ GitError::MergeRefused { .. }) => Err(refused(&context.repo, run, &error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn refused(repo: &Repo, run: &RunId, error: &GitError) -> CommandError {
+    let command = CommandError::of(MERGE_REFUSED, error);
+    match error {
+        GitError::MergeRefused { refusal, .. } => command.hint(hint::merge(refusal, repo.work_tree(), Some(run))),
+        _ => command,
+    }
+}
+
+/// What is said in `status` and `doctor` about a merge that was begun and is not at its end.
+pub fn begun(repo: &Repo) -> Option<String> {
+    let begun = match repo.begun_merge() {
+        Ok(begun) => begun?,
+        Err(e) => return Some(super::chain(&e)),
+    };
+    let branch = begun.branch();
+    let at_work = repo.merge_at_work();
+    if !at_work.is_empty() {
+        let at_work: Vec<String> = at_work.iter().map(ToString::to_string).collect();
+        return Some(format!("{branch} is being merged into this checkout by {}", at_work.join(", ")));
+    }
+    let again = branch.strip_prefix("agentops/").unwrap_or_default();
+    Some(format!(
+        "the merge of {branch} into this checkout was interrupted before it was committed, and parts of it may be staged; \
+         `agentops merge {again}` takes that back and merges again"
+    ))
+}
+
+fn words(taken: &TakenBack) -> String {
+    let back = match taken.put_back.len() {
+        0 => "it had changed nothing in the checkout".to_owned(),
+        1 => "one file was put back".to_owned(),
+        files => format!("{files} files were put back"),
+    };
+    match taken.left.is_empty() {
+        true => back,
+        false => format!("{back}; left as they are, because they changed since: {}", list(&taken.left)),
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
