@@ -244,10 +244,8 @@ fn start(paths: &Paths, starter: &Starter) -> Result<std::process::Child, Client
 #[must_use]
 pub fn hindrance(paths: &Paths) -> Option<String> {
     let folder = paths.root();
-    let free = space::free(folder);
-    if space::is_full(folder) {
-        let kib = free.unwrap_or(0) / 1024;
-        return Some(format!("the disk of the state folder {} is full ({kib} KiB free): free some space", folder.display()));
+    if let Some(words) = space::full_among(&[("the state folder", folder)]) {
+        return Some(format!("{words}: free some space"));
     }
     // Before the first run it is made in the nearest folder that exists.
     let existing = folder.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(folder);
@@ -255,7 +253,7 @@ pub fn hindrance(paths: &Paths) -> Option<String> {
         return Some(format!("the state folder {} cannot be written: mend its permissions", folder.display()));
     }
     let words = last_words(&paths.log()).filter(|words| space::says_full(words))?;
-    let now = free.map_or_else(String::new, |free| format!("; {} MiB are free now", free / (1024 * 1024)));
+    let now = space::free(folder).map_or_else(String::new, |free| format!("; {} MiB are free now", free / (1024 * 1024)));
     Some(format!("the disk of the state folder {} was full when the last supervisor ended ({words}){now}", folder.display()))
 }
 

@@ -30,6 +30,14 @@ pub fn is_full(path: &Path) -> bool {
     free(path).is_some_and(|bytes| bytes < FULL_BELOW_BYTES)
 }
 
+/// That the disk of one of these folders is full, named as `names` says. `None`: none is known to be.
+#[must_use]
+pub fn full_among(folders: &[(&str, &Path)]) -> Option<String> {
+    let (name, folder) = folders.iter().find(|(_, folder)| is_full(folder))?;
+    let kib = free(folder).unwrap_or(0) / 1024;
+    Some(format!("the disk of {name} {} is full ({kib} KiB free)", folder.display()))
+}
+
 /// Whether an error's words, of the system, of git or of ours, say that a disk or a user's quota is full.
 #[must_use]
 pub fn says_full(words: &str) -> bool {

@@ -303,6 +303,7 @@ fn session(session: &SessionView) -> String {
         Some(SessionEnd::Budget) => " ⇥ budget spent",
         Some(SessionEnd::NotStarted) => " ✗ not started",
         Some(SessionEnd::LaneLost) => " ✗ lane lost",
+        Some(SessionEnd::DiskFull) => " ✗ disk full",
     };
     format!("{share}{end}")
 }
@@ -499,6 +500,7 @@ pub fn decision_words(kind: DecisionKind) -> &'static str {
         Kind::NotStarted => "this machine could not start the agent",
         Kind::Interrupted => "sessions were interrupted again and again",
         Kind::CheckpointLost => "a checkpoint is gone",
+        Kind::DiskFull => "the agent program failed while a disk was full (free some space, then `agentops resume`)",
         Kind::LaneLost => "the lane was gone before its work was kept",
     }
 }

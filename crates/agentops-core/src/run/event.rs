@@ -409,6 +409,8 @@ pub enum SessionEnd {
     NotStarted,
     /// Its lane was gone before its work was kept.
     LaneLost,
+    /// The program failed while a disk that it writes to was full.
+    DiskFull,
 }
 
 /// What a gate found.

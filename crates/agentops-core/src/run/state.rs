@@ -364,6 +364,8 @@ pub enum DecisionKind {
     CheckpointLost,
     /// The lane was gone before a session's work was kept.
     LaneLost,
+    /// The agent program failed while a disk that it writes to was full.
+    DiskFull,
 }
 
 /// Why a run cannot go on.

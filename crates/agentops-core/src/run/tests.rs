@@ -255,8 +255,9 @@ impl World {
             SessionEnd::Filtered,
             SessionEnd::Budget,
             SessionEnd::UsageUnknown,
+            SessionEnd::DiskFull,
         ];
-        let end = ends[usize::from(self.choose(12))];
+        let end = ends[usize::from(self.choose(13))];
         self.append(exited(session, end));
     }
 

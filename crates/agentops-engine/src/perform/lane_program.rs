@@ -14,6 +14,7 @@ use agentops_core::id::{LaneId, RunId};
 
 use super::{Act, Ctx, Incoming, flow, work};
 use crate::ports::PortRange;
+use crate::space;
 
 /// What an action hears through, and what its programs tell it through. A stop that came before a program started ends it.
 pub(super) type Inbox<'a> = (&'a Sender<Incoming>, &'a Receiver<Incoming>);
@@ -70,7 +71,8 @@ impl<'a> LanePrograms<'a> {
             locks: ctx.locks(ports),
         };
         let (tx, rx) = (self.inbox.0.clone(), self.inbox.1);
-        let mut ran = Ran { output: Tail::new(OUTPUT_BYTES_MAX), ended: None, not_started: None, stopped: false };
+        let mut ran =
+            Ran { output: Tail::new(OUTPUT_BYTES_MAX), ended: None, not_started: None, stopped: false, full_disk: None };
         let flow = flow::Flow::default();
         let keeper = Keeper::spawn(&ctx.exe, &spec, move |message| {
             let place = flow.enter(&message);
@@ -99,8 +101,21 @@ impl<'a> LanePrograms<'a> {
                 Incoming::Keeper(..) | Incoming::AskHandOver | Incoming::Wire(_) | Incoming::Slot(_) => {}
             }
         }
+        if !ran.succeeded() {
+            ran.full_disk = full_disk(ctx, self.path);
+        }
         Ok(ran)
     }
+}
+
+/// That a disk is full to which a program in this lane writes, whatever the program made of it.
+pub(super) fn full_disk(ctx: &Ctx, lane: &Path) -> Option<String> {
+    let temporary = ctx.env.variables.text("TMPDIR").filter(|folder| !folder.is_empty());
+    let temporary = temporary.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+    let home = ctx.env.variables.text("HOME").map(PathBuf::from);
+    let mut folders = vec![("the lane", lane), ("the temporary folder", &temporary)];
+    folders.extend(home.as_deref().map(|home| ("the home folder", home)));
+    space::full_among(&folders)
 }
 
 /// How much of a program's output is kept, in bytes: half from its beginning, half from its end.
@@ -112,6 +127,8 @@ pub(super) struct Ran {
     ended: Option<Ended>,
     not_started: Option<String>,
     stopped: bool,
+    /// It did not succeed, and a disk that it writes to was full.
+    full_disk: Option<String>,
 }
 
 impl Ran {
@@ -120,15 +137,23 @@ impl Ran {
     }
 
     /// Why what it says about the judged commit cannot be believed: it did not start, or it did not end by itself. Shells end
-    /// with 126 and 127 for a command that they cannot start. A program that runs into its time limit ran, and was refused.
+    /// with 126 and 127 for a command that they cannot start. A program that runs into its time limit ran, and was refused. One that
+    /// failed while a disk was full may have failed for that.
     pub(super) fn broke(&self) -> bool {
         let Some(ended) = &self.ended else { return true };
         let in_time = ended.reason != EndReason::TimeLimit;
-        self.stopped || (in_time && !matches!(ended.exit, Some(Exit::Code(code)) if !matches!(code, 126 | 127)))
+        self.stopped
+            || self.full_disk.is_some()
+            || (in_time && !matches!(ended.exit, Some(Exit::Code(code)) if !matches!(code, 126 | 127)))
     }
 
     /// How it ended, in words that follow the command's name.
     pub(super) fn how(&self) -> String {
+        let full = self.full_disk.as_ref().map_or_else(String::new, |words| format!(" ({words})"));
+        self.ending() + &full
+    }
+
+    fn ending(&self) -> String {
         if let Some(words) = &self.not_started {
             return format!("could not be started: {words}");
         }
@@ -213,7 +238,7 @@ mod tests {
                 tail: String::new(),
                 err_tail: String::new(),
             };
-            Ran { output: Tail::new(64), ended: Some(ended), not_started: None, stopped: false }
+            Ran { output: Tail::new(64), ended: Some(ended), not_started: None, stopped: false, full_disk: None }
         };
         for (exit, reason, broke) in [
             (Some(Exit::Code(0)), EndReason::Exited, false),
@@ -229,6 +254,6 @@ mod tests {
             assert_eq!(ran(exit, reason).broke(), broke, "{exit:?} {reason:?}");
         }
         let not_started = Some("no such program".to_owned());
-        assert!(Ran { output: Tail::new(64), ended: None, not_started, stopped: false }.broke());
+        assert!(Ran { output: Tail::new(64), ended: None, not_started, stopped: false, full_disk: None }.broke());
     }
 }

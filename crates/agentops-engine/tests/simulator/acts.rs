@@ -78,6 +78,7 @@ impl World {
             ("session: context lost", SessionEnd::ContextLost),
             ("session: filtered", SessionEnd::Filtered),
             ("session: budget spent", SessionEnd::Budget),
+            ("session: disk full", SessionEnd::DiskFull),
         ];
         let mut end = SessionEnd::Completed;
         if self.bad(25) {

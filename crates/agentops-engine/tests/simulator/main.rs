@@ -138,7 +138,7 @@ fn seeds() -> u64 {
 }
 
 /// Everything that must have happened somewhere in the seeds.
-const MUST_HAPPEN: [&str; 59] = [
+const MUST_HAPPEN: [&str; 60] = [
     "act: ask for hand-over",
     "act: bundle",
     "act: checkpoint",
@@ -187,6 +187,7 @@ const MUST_HAPPEN: [&str; 59] = [
     "person: resume",
     "person: resume of one question among several",
     "session: budget spent",
+    "session: disk full",
     "session: died",
     "session: filtered",
     "session: handed over",

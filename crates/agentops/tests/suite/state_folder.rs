@@ -1,8 +1,11 @@
 //! The state folder: half-made ledgers, full disks, and what commands say of them.
 
-use agentops::error::{FAILED, NOT_NOW, TRUST_REQUIRED};
+use agentops::error::{FAILED, NEEDS_DECISION, NOT_NOW, TRUST_REQUIRED};
 use agentops_agents::process::ProcessId;
 
+use serde_json::json;
+
+use crate::ceiling::ends;
 use crate::namespace::shell_with_mounts;
 use crate::once::held;
 use crate::room::{Ran, Room, marked, quick_script, refs, scripted};
@@ -199,6 +202,41 @@ fn r5_merge_discard_and_bundle_name_a_full_disk_and_go_on_with_space() {
     }
     assert!(state.contains(&format!("the disk of the state folder {}", room.state().display())), "{state}");
     assert!(after.contains("code 0") && after.contains("discarded"), "{after}");
+}
+
+/// An agent whose disk fills is not started again and again, which would be paid each time.
+#[test]
+fn r2_r5_an_agent_that_fails_on_a_full_disk_runs_once_and_goes_on_with_space() {
+    let room = Room::new();
+    let ballast = room.state().join("ballast");
+    let mut script = quick_script();
+    let fill = format!("cat /dev/zero > '{}' 2> /dev/null; echo x >> more.txt", ballast.display());
+    let mut fails = script[0].clone();
+    fails["when"] = json!("lane `implement`, session 1");
+    let steps = fails["steps"].as_array_mut().unwrap();
+    steps.truncate(1);
+    steps.push(json!({ "do": "run", "argv": ["sh", "-c", fill] }));
+    steps.push(json!({ "do": "fail", "failure": "program", "message": "a file could not be written" }));
+    script.as_array_mut().unwrap().insert(0, fails);
+    let words = scripted(&room, "quick", script).iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
+    let script = format!(
+        "mount -t tmpfs -o size=16m none '{state}' || exit 74\n\
+         '{agentops}' {words}; echo \"code $?\"\n\
+         rm '{ballast}'\n\
+         echo '== after'; '{agentops}' resume; echo \"code $?\"; '{agentops}' show --json",
+        state = room.state().display(),
+        ballast = ballast.display(),
+        agentops = env!("CARGO_BIN_EXE_agentops")
+    );
+    let Some(out) = shell_with_mounts(&room, &script) else { return };
+    let ran = Ran::of(&out);
+    let (before, after) = ran.stdout.split_once("== after").unwrap();
+    assert!(before.contains(&format!("code {NEEDS_DECISION}")), "{ran:#?}");
+    let of_lane = format!("the disk of the lane {}", room.state().display());
+    assert!(before.contains(&of_lane) && before.contains("is full"), "{ran:#?}");
+    assert!(after.contains("code 0"), "{ran:#?}");
+    let view: serde_json::Value = serde_json::from_str(&after[after.find('{').unwrap()..]).unwrap();
+    assert_eq!(ends(&view), ["disk-full", "completed"]);
 }
 
 /// A copy of a repository that is used with another state folder keeps the id. Whoever takes over there must not end what

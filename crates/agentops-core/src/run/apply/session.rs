@@ -164,6 +164,7 @@ impl State {
                 }
             }
             SessionEnd::NotLoggedIn => decision = Some(DecisionKind::NotLoggedIn),
+            SessionEnd::DiskFull => decision = Some(DecisionKind::DiskFull),
             SessionEnd::Filtered => decision = Some(DecisionKind::FilteredFiles),
             SessionEnd::Budget => decision = Some(DecisionKind::Budget),
             // Interruptions of older formats had no limit, and their ledgers must fold to what they folded to.

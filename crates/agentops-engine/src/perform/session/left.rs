@@ -257,7 +257,8 @@ fn goes_on_after(end: SessionEnd) -> bool {
         | SessionEnd::Filtered
         | SessionEnd::Budget
         | SessionEnd::NotStarted
-        | SessionEnd::LaneLost => false,
+        | SessionEnd::LaneLost
+        | SessionEnd::DiskFull => false,
     }
 }
 

@@ -18,7 +18,7 @@ use agentops_core::usage::Usage;
 use super::left::Left;
 use super::transcript::Transcript;
 use super::{Job, wire};
-use crate::perform::{Ctx, EXIT_WAIT, Held, Incoming, prompt, recv_until};
+use crate::perform::{Ctx, EXIT_WAIT, Held, Incoming, lane_program, prompt, recv_until};
 
 /// Tokens that an agent program's own prompt and tools are counted as when it does not say. Claude Code says (17k to 19k with
 /// its usual tools); programs that do not are counted as that.
@@ -338,6 +338,14 @@ impl Running<'_> {
                 SessionEnd::Failed
             }
         };
+        if self.left.end == SessionEnd::Failed
+            && let Some(words) =
+                lane_program::full_disk(self.ctx, &self.ctx.paths.lane(&self.job.run, &self.job.session.lane))
+        {
+            let detail = self.left.detail.take().unwrap_or_default();
+            self.left.detail = Some(format!("{words}; {detail}"));
+            self.left.end = SessionEnd::DiskFull;
+        }
         self.left
     }
 }
