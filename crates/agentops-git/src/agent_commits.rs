@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::agent_refs::{AgentRefs, REFLOG};
+use crate::agent_refs::{self, AgentRefs, REFLOG};
 use crate::baseline::Baseline;
 use crate::error::{Error, Result};
 use crate::lane_repository;
@@ -160,7 +160,8 @@ impl Lane {
         let mut known = self.known_refs()?;
         known.extend(agent.head.into_iter().chain(agent.refs.into_iter().map(|(_, oid)| oid)));
         let list: String = known.iter().map(|oid| format!("{oid}\n")).collect();
-        write_whole(&self.known_file(), list.as_bytes())
+        write_whole(&self.known_file(), list.as_bytes())?;
+        agent_refs::forget_replaced(self)
     }
 
     fn known_refs(&self) -> Result<BTreeSet<Oid>> {

@@ -19,7 +19,9 @@ use crate::error::{Error, Result};
 use crate::lanes::{Lane, LaneForm};
 use crate::names;
 use crate::oid::Oid;
+use crate::plain::write_whole;
 use crate::plain_file;
+use crate::remove::remove_all;
 pub(crate) use reftable::head as reftable_head;
 
 /// Bounds on what is read of the agent's refs.
@@ -58,6 +60,7 @@ impl Lane {
             return Ok(AgentRefs::default());
         }
         let mut reader = RefReader::new(self.git_dir());
+        reader.unread = replaced(self)?;
         reader.read_packed_refs()?;
         reader.read_loose_refs()?;
         let head = reader.read_head(Path::new("HEAD"))?;
@@ -95,6 +98,35 @@ impl Lane {
         let unread = found.unread.into_iter().map(|path| Omitted { path, why: Why::Refs });
         Ok(unread.chain(worktrees).collect())
     }
+}
+
+/// Notes that something of the agent's lies where the lane's git directory or a folder of it should be, before that is removed:
+/// a link, or the file with which `git init --separate-git-dir` leads elsewhere. Where nothing lies, there is nothing to note.
+pub(crate) fn note_replaced(lane: &Lane, folder: &Path) -> Result<()> {
+    let found = plain_file::look_at(&lane.path().join(folder))?;
+    // Git leaves a file there when the refs have the reftable format, which is read.
+    let is_moved = folder == Path::new(".git/refs/heads") && plain_file::is_folder(&lane.git_dir().join("reftable"))?;
+    if found.is_none_or(|meta| meta.is_dir()) || is_moved {
+        return Ok(());
+    }
+    let mut noted = replaced(lane)?;
+    noted.insert(folder.to_owned());
+    let list: String = noted.iter().map(|path| format!("{}\n", path.display())).collect();
+    write_whole(&replaced_file(lane), list.as_bytes())
+}
+
+/// Forgets what was noted, when the lane begins anew.
+pub(crate) fn forget_replaced(lane: &Lane) -> Result<()> {
+    remove_all(&replaced_file(lane))
+}
+
+fn replaced(lane: &Lane) -> Result<BTreeSet<PathBuf>> {
+    let list = plain_file::read_if_there(&replaced_file(lane), REF_BYTES_MAX)?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&list).lines().map(PathBuf::from).collect())
+}
+
+fn replaced_file(lane: &Lane) -> PathBuf {
+    lane.record().join("replaced")
 }
 
 /// Reads files of an agent's git directory. All paths are relative to it.

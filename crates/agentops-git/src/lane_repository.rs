@@ -68,6 +68,7 @@ pub(crate) fn aside(lane: &Lane) -> PathBuf {
 /// Makes the folder of a lane whose record was lost right, and keeps what the agent committed in it.
 pub(crate) fn adopt(lane: &Lane) -> Result<()> {
     if !plain_file::is_folder(&lane.git_dir)? {
+        agent_refs::note_replaced(lane, Path::new(".git"))?;
         return build(lane);
     }
     lane_refs::choose(&lane.repo, &lane.base)?.remember(lane)?;
@@ -109,10 +110,12 @@ fn record_config(lane: &Lane) -> Result<Vec<u8>> {
     Ok(config)
 }
 
-/// Puts right what leads git. A lane whose folder is no longer one gets a new one; what its agent committed is lost then.
+/// Puts right what leads git. A lane whose folder is no longer one gets a new one. What its agent committed is lost then, and
+/// named unless it was only deleted.
 pub(crate) fn mend(lane: &Lane) -> Result<()> {
     let git_dir = &lane.git_dir;
     if !plain_file::is_folder(git_dir)? {
+        agent_refs::note_replaced(lane, Path::new(".git"))?;
         build(lane)?;
         return if plain_file::look_at(&lane.index())?.is_some() { lane.put_index() } else { Ok(()) };
     }
@@ -123,6 +126,7 @@ pub(crate) fn mend(lane: &Lane) -> Result<()> {
     for folder in ["objects", "objects/info", "objects/pack", "refs", "refs/heads", "refs/tags", "info"] {
         let path = git_dir.join(folder);
         if !plain_file::is_folder(&path)? {
+            agent_refs::note_replaced(lane, &Path::new(".git").join(folder))?;
             remove_all(&path)?;
             make_dir(&path)?;
         }

@@ -172,6 +172,47 @@ fn p6_refs_and_reflogs_that_cannot_be_read_are_named() {
 }
 
 #[test]
+fn p6_a_git_directory_or_refs_that_lead_elsewhere_are_named() {
+    type Replace = fn(&Fixture);
+    let replacements: [(&str, Replace); 3] = [
+        (".git", |fixture| drop(fixture.git(&["init", "-q", "--separate-git-dir", "../elsewhere"]))),
+        (".git", |fixture| {
+            fs::rename(fixture.lane.git_dir(), fixture.room.path("lanes/elsewhere")).unwrap();
+            symlink("../elsewhere", fixture.lane.git_dir()).unwrap();
+        }),
+        (".git/refs/heads", |fixture| {
+            let refs = fixture.lane.git_dir().join("refs/heads");
+            fs::rename(&refs, fixture.lane.git_dir().join("other")).unwrap();
+            symlink("../other", &refs).unwrap();
+        }),
+    ];
+    for (named, replace) in replacements {
+        let fixture = fixture_of(&[]);
+        fixture.git(&["checkout", "-q", "-b", "side"]);
+        fixture.commit("side");
+        fixture.git(&["checkout", "-q", "--detach", "main"]);
+        replace(&fixture);
+        let (point, _) = fixture.end_session();
+        assert_eq!(omitted(&point), [(Path::new(named), Why::Refs)]);
+        assert_eq!(omitted(&fixture.end_session().0), omitted(&point), "a repetition gives the same");
+        fixture.lane.reset_to(fixture.lane.base()).unwrap();
+        assert_eq!(omitted(&fixture.end_session().0), []);
+    }
+    // One that was deleted, and made anew as tools for new projects do it, leads nowhere else.
+    let fixture = fixture_of(&[]);
+    fs::remove_dir_all(fixture.lane.git_dir()).unwrap();
+    assert_eq!(omitted(&fixture.end_session().0), []);
+    fs::remove_dir_all(fixture.lane.git_dir()).unwrap();
+    fixture.git(&["init", "-q"]);
+    fixture.git(&["config", "user.name", "a"]);
+    fixture.git(&["config", "user.email", "a@example.org"]);
+    fixture.git(&["add", "-A"]);
+    fixture.commit("new");
+    let (point, salvaged) = fixture.end_session();
+    assert_eq!((omitted(&point), salvaged), (vec![], vec![]));
+}
+
+#[test]
 fn p6_what_an_unreadable_head_stood_on_is_kept() {
     let damages = ["\0nonsense", "ref: refs/heads/gone\n", "ref: refs/heads/.invalid\n"];
     for (number, damage) in damages.into_iter().enumerate() {

@@ -292,6 +292,32 @@ fn p6_what_the_agent_committed_and_then_hid_is_in_the_checkpoint() {
     }
 }
 
+/// Everyday use: nothing is lost, so nothing is named and nobody is asked.
+#[test]
+fn a_sparse_checkout_alone_names_nothing() {
+    for how in SPARSE {
+        let (room, repo) = Room::with_repo();
+        // The user's own checkout is sparse as well.
+        room.git(repo.work_tree(), &[&["sparse-checkout", "set"], how].concat());
+        let base = repo.head().unwrap().commit;
+        let lane = lanes::create(&repo, &room.path("lanes/one"), &base, "one").unwrap();
+        let fixture = Fixture { room, repo, base, lane };
+        fixture.git(&[&["sparse-checkout", "set"], how].concat());
+        write(&fixture.at().join("a.txt"), "work");
+        fixture.git(&["commit", "-qam", "work"]);
+        write(&fixture.at().join("fresh/f.txt"), "hidden later");
+        fixture.git(&["add", "--sparse", "fresh"]);
+        fixture.git(&["commit", "-qm", "more"]);
+        fixture.git(&["sparse-checkout", "reapply"]);
+        assert!(!fixture.at().join("dir").exists() && !fixture.at().join("fresh").exists());
+        write(&fixture.at().join("new.txt"), "1");
+        let point = fixture.checkpoint();
+        let expected = [("a.txt", Status::Modified), ("fresh/f.txt", Status::Added), ("new.txt", Status::Added)];
+        assert_eq!((changes(&point), omitted(&point)), (expected.to_vec(), vec![]), "{how:?}");
+        assert_eq!(fixture.lane.salvage("refs/agentops/salvage/r-1/one/1", &point.commit).unwrap(), []);
+    }
+}
+
 #[test]
 fn p6_of_a_hidden_file_the_version_of_the_index_counts_and_a_file_in_the_lane_before_it() {
     for how in SPARSE {
