@@ -23,6 +23,7 @@ use crate::names;
 use crate::oid::Oid;
 use crate::plain::{write_durable, write_whole};
 use crate::plain_file;
+use crate::remove::remove_all;
 use crate::run::is_failure_of_machine;
 use crate::temporary::persist;
 
@@ -95,6 +96,8 @@ impl Lane {
 
     fn write_baseline(&self, copied: &[PathBuf], counts: impl Fn(&Path) -> bool) -> Result<()> {
         let index = self.record().join("baseline.index.new");
+        // A git that was killed leaves its lock.
+        remove_all(&self.record().join("baseline.index.new.lock"))?;
         if copy_index(&self.index(), &index).is_err() {
             self.plain_on(&index)?.args(["read-tree", self.base().as_str()]).ok()?;
         }

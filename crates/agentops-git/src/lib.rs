@@ -45,6 +45,7 @@ mod missing;
 mod names;
 mod objects;
 mod oid;
+mod parent_death;
 mod pipes;
 mod plain;
 pub mod plain_file;

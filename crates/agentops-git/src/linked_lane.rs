@@ -37,7 +37,7 @@ pub(crate) fn point_to(lane: &Lane, commit: &Oid) -> Result<()> {
     put(&lane.path.join(".git"), &pointer)?;
     if lane.repo.uses_reftable() {
         let call = lane.repo.guarded_in(&lane.git_dir, &lane.path);
-        return call.args(["update-ref", "--no-deref", "HEAD", commit.as_str()]).ok().map(drop);
+        return call.args(["update-ref", "--no-deref", "HEAD", commit.as_str()]).outliving_us().ok().map(drop);
     }
     put(&lane.git_dir.join("HEAD"), format!("{commit}\n").as_bytes())
 }

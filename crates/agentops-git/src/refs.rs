@@ -91,7 +91,7 @@ impl Repo {
         let mut attempt = 0;
         loop {
             let what = args.join(" ");
-            let out = self.guarded().args(args.iter().copied()).holding(&lock)?.output()?;
+            let out = self.guarded().args(args.iter().copied()).holding(&lock)?.outliving_us().output()?;
             if out.code == Some(0) {
                 return Ok(());
             }

@@ -84,6 +84,7 @@ impl Lane {
             return Ok(self.index());
         }
         let guard = self.record().join("clean.index");
+        remove_all(&self.record().join("clean.index.lock"))?;
         copy_index(&self.index(), &guard).map_err(Error::io("write", &guard))?;
         let mut entries = Vec::new();
         for path in &kept.untracked {

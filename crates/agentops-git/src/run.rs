@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::lock::Lock;
+use crate::parent_death::end_with_us;
 use crate::pipes::{drain, feed, stop, unblock, wait_ready};
 use crate::process_tree;
 
@@ -76,6 +77,12 @@ impl Git {
         Ok(git)
     }
 
+    /// Another program in place of git.
+    #[cfg(test)]
+    pub(crate) fn of_program(program: &str) -> Self {
+        Self { program: Path::new(program).into(), version: NEEDED }
+    }
+
     /// The version that was found.
     #[must_use]
     pub fn version(&self) -> Version {
@@ -119,6 +126,7 @@ pub(crate) struct Call {
     users: bool,
     environment: Option<Arc<[(OsString, OsString)]>>,
     own_group: bool,
+    outlives_us: bool,
     named: Option<&'static str>,
     file_bytes_max: Option<u64>,
     input: Option<File>,
@@ -141,6 +149,7 @@ impl Call {
             users: false,
             environment: None,
             own_group: true,
+            outlives_us: false,
             named: None,
             file_bytes_max: None,
             input: None,
@@ -226,6 +235,7 @@ impl Call {
     /// The user's own call: keeps the user's environment but for what would choose another repository.
     pub(crate) fn users_own(mut self) -> Self {
         self.users = true;
+        self.outlives_us = true;
         // Ctrl-C on the terminal is for the user's git too.
         self.own_group = false;
         self
@@ -243,9 +253,17 @@ impl Call {
         self
     }
 
-    /// A timeout ends git and whatever it started.
+    /// A timeout ends git and whatever it started, and git ends when we do.
     pub(crate) fn in_own_group(mut self) -> Self {
         self.own_group = true;
+        self.outlives_us = false;
+        self
+    }
+
+    /// Git goes on when this process dies. For short calls that write refs: git removes its lock files when it ends by itself,
+    /// and one that a kill leaves in the user's repository keeps the user's own git from working.
+    pub(crate) fn outliving_us(mut self) -> Self {
+        self.outlives_us = true;
         self
     }
 
@@ -327,6 +345,9 @@ impl Call {
         }
         cmd.stdin(if self.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
         cmd.stdout(Stdio::piped()).stderr(Stdio::piped());
+        if !self.outlives_us {
+            end_with_us(&mut cmd);
+        }
         cmd
     }
 

@@ -71,7 +71,7 @@ impl Repo {
             return Ok(false);
         }
         let ours = ["--include=refs/agentops/*", "--include=refs/heads/agentops/*"];
-        self.guarded().args(["pack-refs", "--prune"]).args(ours).ok()?;
+        self.guarded().args(["pack-refs", "--prune"]).args(ours).outliving_us().ok()?;
         Ok(true)
     }
 }

@@ -158,7 +158,7 @@ impl Repo {
             there.insert(oid.to_string());
         }
         if !commands.is_empty() {
-            self.guarded().args(["update-ref", "--no-deref", "--stdin"]).stdin(commands.into_bytes()).ok()?;
+            self.guarded().args(["update-ref", "--no-deref", "--stdin"]).stdin(commands.into_bytes()).outliving_us().ok()?;
         }
         Ok(there)
     }

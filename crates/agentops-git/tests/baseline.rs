@@ -296,3 +296,19 @@ fn a_copied_file_is_in_no_checkpoint_after_the_lanes_record_was_lost() {
     assert!(paths.contains(&"work") && !paths.contains(&".env.local"), "{paths:?}");
     assert!(!fixture.is_stored(SECRET));
 }
+
+#[test]
+fn p5_a_lock_that_a_killed_git_left_on_an_index_of_ours_is_in_nobodys_way() {
+    let fixture = after_set_up();
+    let record = fixture.repo.common_dir().join("agentops/lanes/one");
+    for index in ["index", "clean.index", "baseline.index", "baseline.index.new"] {
+        fs::write(record.join(format!("{index}.lock")), "").unwrap();
+    }
+    fixture.lane.record_baseline(&[PathBuf::from(".env.local")]).unwrap();
+    write(&fixture.at().join("a.txt"), "changed\n");
+    let point = fixture.checkpoint();
+    assert_eq!(changes(&point), [("a.txt", Status::Modified)]);
+    write(&fixture.at().join("a.txt"), "again\n");
+    fixture.lane.reset_to(&point.commit).unwrap();
+    assert_eq!(fs::read_to_string(fixture.at().join("a.txt")).unwrap(), "changed\n");
+}
