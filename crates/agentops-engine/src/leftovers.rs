@@ -20,7 +20,7 @@ use crate::supervisor::log;
 use crate::world::StorageError;
 
 /// Removes it. What cannot be removed is only untidy.
-pub(crate) fn remove(ctx: &Ctx, ended: &[(RunId, Option<State>)]) {
+pub(crate) fn remove(ctx: &Ctx, ended: &[(RunId, State)]) {
     ctx.repo.sweep();
     ctx.blobs.sweep();
     if let Some(e) = temporary::sweep_names(&ctx.paths.scratch(), |_| true).failed {
@@ -38,25 +38,48 @@ pub(crate) fn remove(ctx: &Ctx, ended: &[(RunId, Option<State>)]) {
         let folder = ctx.paths.lanes(run);
         // A merge that is being tested works there.
         if let Some(_held) = hold(&folder) {
-            perform::remove_lanes(ctx, run, state.as_ref());
+            perform::remove_lanes(ctx, run, state);
         }
     }
 }
 
-/// Runs that have ended, or that the ledger does not know (`None`), and still have a folder for lanes.
-pub(crate) fn ended_runs(paths: &Paths, ledger: &mut Ledger) -> Result<Vec<(RunId, Option<State>)>, StorageError> {
-    let entries = fs::read_dir(paths.all_lanes()).into_iter().flatten().flatten();
-    let runs: Vec<RunId> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+/// Runs that have ended and still have a folder for lanes.
+pub(crate) fn ended_runs(paths: &Paths, ledger: &mut Ledger) -> Result<Vec<(RunId, State)>, StorageError> {
     // The ledger's list tells which runs are open; only the others are read and folded.
     let open: BTreeSet<RunId> = ledger.runs(0)?.into_iter().map(|line| line.run).collect();
     let mut ended = Vec::new();
-    for run in runs.into_iter().filter(|run| !open.contains(run)) {
-        let state = ledger.state(&run)?;
-        if state.as_ref().is_none_or(|state| state.outcome.is_some()) {
-            ended.push((run, state));
+    for run in runs_with_lanes(paths).into_iter().filter(|run| !open.contains(run)) {
+        match ledger.state(&run)? {
+            Some(state) if state.outcome.is_some() => ended.push((run, state)),
+            Some(_) => {}
+            // A run is in the ledger before it has a lane, so the ledger has lost it. Its lanes may hold work.
+            None => {
+                let _holds_something = fs::remove_dir(paths.lanes(&run));
+            }
         }
     }
     Ok(ended)
+}
+
+/// Runs with lanes that the ledger does not know, because it lost its newest entries or was replaced. Nothing of them is
+/// removed. `None`: there is no ledger.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub fn unknown_runs(paths: &Paths, ledger: Option<&Ledger>) -> Result<Vec<RunId>, StorageError> {
+    let with_lanes = runs_with_lanes(paths);
+    if with_lanes.is_empty() {
+        return Ok(with_lanes);
+    }
+    let known = ledger.map(|ledger| ledger.runs(u32::MAX)).transpose()?.unwrap_or_default();
+    let known: BTreeSet<RunId> = known.into_iter().map(|line| line.run).collect();
+    let holds_something = |run: &RunId| fs::read_dir(paths.lanes(run)).is_ok_and(|mut lanes| lanes.next().is_some());
+    Ok(with_lanes.into_iter().filter(|run| !known.contains(run) && holds_something(run)).collect())
+}
+
+fn runs_with_lanes(paths: &Paths) -> Vec<RunId> {
+    let entries = fs::read_dir(paths.all_lanes()).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// Makes the folder of a run's lanes and holds it while a merge is tested in it. Waits for who holds it: another merge, or a

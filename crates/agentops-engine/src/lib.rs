@@ -16,7 +16,7 @@ pub mod files;
 pub mod hint;
 pub mod identity;
 pub mod ledger;
-mod leftovers;
+pub mod leftovers;
 pub mod omitted;
 pub mod paths;
 pub mod perform;

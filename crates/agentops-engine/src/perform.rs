@@ -371,13 +371,13 @@ pub fn test_commit(
     // A supervisor that starts meanwhile must not take this for a leftover.
     let _held = leftovers::make_and_hold(&ctx.paths.lanes(run))?;
     let tested = gate::test(&ctx, state, &commit(merged)?);
-    remove_lanes(&ctx, run, Some(state));
+    remove_lanes(&ctx, run, state);
     tested
 }
 
 /// Removes the lanes of a run that has ended, except those that stay, and their folder. `state`: what the ledger knows of it.
-pub(crate) fn remove_lanes(ctx: &Ctx, run: &RunId, state: Option<&State>) {
-    let stay = state.map(|state| work::lanes_that_stay(ctx, state)).unwrap_or_default();
+pub(crate) fn remove_lanes(ctx: &Ctx, run: &RunId, state: &State) {
+    let stay = work::lanes_that_stay(ctx, state);
     work::close_lanes(ctx, run, &stay);
 }
 

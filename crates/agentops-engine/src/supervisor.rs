@@ -322,6 +322,7 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
         ctx.reserve.release();
         tidy::tidy(&ctx, &turning.conductor.storage.ledger);
     }
+    turning.conductor.storage.ledger.settle();
     let _best_effort = std::fs::remove_file(paths.socket());
     turning.conductor.storage.close();
     ended

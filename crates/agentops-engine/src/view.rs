@@ -268,6 +268,9 @@ pub struct StatusView {
     /// A merge into this checkout that was begun and is not at its end, and what to do; absent: there is none.
     #[serde(default)]
     pub begun_merge: Option<String>,
+    /// Runs that have lanes and that the ledger does not know: it may have lost entries. Nothing of them is removed.
+    #[serde(default)]
+    pub unknown_runs: Vec<RunId>,
 }
 
 /// Something that waits for a slot.
@@ -535,7 +538,15 @@ pub fn status(
         });
     }
     waiting.sort_by_key(|waiting: &WaitingForSlot| waiting.since_ms);
-    Ok(StatusView { format: VIEW_FORMAT, supervisor, hindrance, runs, waiting_for_slot: waiting, begun_merge: None })
+    Ok(StatusView {
+        format: VIEW_FORMAT,
+        supervisor,
+        hindrance,
+        runs,
+        waiting_for_slot: waiting,
+        begun_merge: None,
+        unknown_runs: Vec::new(),
+    })
 }
 
 fn outcome_word(outcome: Outcome) -> &'static str {

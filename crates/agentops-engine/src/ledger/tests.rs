@@ -192,9 +192,13 @@ fn r1_a_ledger_that_was_killed_while_it_was_made_is_no_ledger_yet_and_the_next_s
     moments.push(HalfMade::of(&path));
     drop(db);
     let made = Ledger::open(&path).expect("a ledger");
-    let whole = HalfMade::of(&path);
+    let settled = HalfMade::of(&path);
     drop(made);
+    // Before the WAL was moved into the database, and after.
+    let whole = HalfMade { db: moments[2].db.clone(), wal: settled.wal.clone() };
     assert!(whole.wal.len() > 4096 && whole.db.len() == 4096, "the schema is in the WAL");
+    assert!(settled.db.len() > 4096, "what was acknowledged is in the database");
+    moments.push(settled);
     let cuts = (0..=whole.wal.len()).step_by(509).chain([whole.wal.len()]);
     moments.extend(cuts.map(|cut| HalfMade { db: whole.db.clone(), wal: whole.wal[..cut].to_vec() }));
     for (at, moment) in moments.iter().enumerate() {
@@ -210,13 +214,14 @@ fn r1_a_ledger_that_was_killed_while_it_was_made_is_no_ledger_yet_and_the_next_s
 
 #[test]
 fn r3_a_wal_without_its_database_is_refused_and_kept() {
-    for gone in [true, false] {
+    for left in [None, Some(""), Some("S"), Some("SQLite format 3")] {
         let (_folder, path) = file();
         let mut ledger = Ledger::open(&path).expect("a ledger");
         ledger.append(&[created(1)]).expect("an append");
         let (_other, lost) = HalfMade { db: Vec::new(), ..HalfMade::of(&path) }.put();
-        if gone {
-            std::fs::remove_file(&lost).expect("a file");
+        match left {
+            None => std::fs::remove_file(&lost).expect("a file"),
+            Some(left) => std::fs::write(&lost, left).expect("a file"),
         }
         let before = HalfMade::of(&lost).wal;
         let told = |found: Result<(), StorageError>| matches!(found, Err(StorageError::Corrupt { .. }));

@@ -51,6 +51,8 @@ pub fn gap(table: &mut Table) {
         );
         let lanes = if workflow == "full" { "1 or 2 lanes" } else { "24 lanes" };
         table.add(&format!("action's end → next one's start, {lanes}"), &gaps, "ms", &Goal::Most(5.0), &beside);
+        // With its last connection the ledger gives its write-ahead log up.
+        drop(conductor);
         std::fs::remove_file(room.paths().ledger()).expect("the ledger goes");
     }
 }

@@ -9,6 +9,7 @@ use agentops_engine::conditions;
 use agentops_engine::files::user::{self, UserConfig};
 use agentops_engine::identity;
 use agentops_engine::ledger::Ledger;
+use agentops_engine::leftovers;
 use agentops_engine::perform::gateway::{self, Aim};
 use agentops_engine::space;
 use agentops_gateway::Gateway;
@@ -155,10 +156,18 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
         match Ledger::read(&paths.ledger())
             .and_then(|ledger| ledger.map(|ledger| ledger.check().map(|()| ledger)).transpose())
         {
-            Ok(None) => add("ledger", CheckState::Good, "none yet".into(), ""),
-            Ok(Some(ledger)) => {
-                let runs = ledger.runs(u32::MAX)?.len();
-                add("ledger", CheckState::Good, format!("sound, {runs} runs"), "");
+            Ok(ledger) => {
+                let found = match &ledger {
+                    Some(ledger) => format!("sound, {} runs", ledger.runs(u32::MAX)?.len()),
+                    None => "none yet".into(),
+                };
+                let unknown = leftovers::unknown_runs(&paths, ledger.as_ref())?;
+                match super::look::unknown_runs_words(&paths, &unknown) {
+                    None => add("ledger", CheckState::Good, found, ""),
+                    Some(words) => {
+                        add("ledger", CheckState::Bad, words, "keep a copy of the state folder and of these refs")
+                    }
+                }
             }
             Err(e) => {
                 let e = CommandError::from(e);

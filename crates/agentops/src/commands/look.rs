@@ -1,9 +1,11 @@
 //! `status`, `show` and `logs`: they read the ledger and start nothing.
 
+use agentops_core::id::RunId;
 use agentops_core::run::{Event, Status, Waiting};
 use agentops_engine::ledger::Ledger;
-use agentops_engine::view;
+use agentops_engine::paths::Paths;
 use agentops_engine::world::Entry;
+use agentops_engine::{leftovers, view};
 use agentops_git::Oid;
 
 use crate::cli::{LogsArgs, ShowArgs, StatusArgs};
@@ -13,14 +15,27 @@ use crate::live::{self, Follows};
 use crate::printer::Printer;
 use crate::{repository_changes, run_environment, screen};
 
+/// What a person should know of lanes whose runs the ledger does not know.
+pub(super) fn unknown_runs_words(paths: &Paths, runs: &[RunId]) -> Option<String> {
+    let first = runs.first()?;
+    let names = runs.iter().map(RunId::as_str).collect::<Vec<_>>().join(", ");
+    Some(format!(
+        "the ledger does not know {names}, whose work is still in {}: it has lost entries. Nothing of it is removed; the checkpoints \
+         are listed by `git for-each-ref refs/agentops/runs/{first}`",
+        paths.all_lanes().display()
+    ))
+}
+
 /// `agentops status`
 pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result<u8, CommandError> {
     super::note_bare(&context.repo, printer);
     let (supervisor, attendance) = (context.supervisor(), context.attendance());
     let hindrance = context.hindrance();
     let begun_merge = super::user_merge::begun(&context.repo);
-    let mut view = match Ledger::read(&context.paths.ledger())? {
-        Some(mut ledger) => view::status(&mut ledger, &context.texts(), supervisor, &attendance, hindrance, args.limit)?,
+    let mut ledger = Ledger::read(&context.paths.ledger())?;
+    let unknown_runs = leftovers::unknown_runs(&context.paths, ledger.as_ref())?;
+    let mut view = match &mut ledger {
+        Some(ledger) => view::status(ledger, &context.texts(), supervisor, &attendance, hindrance, args.limit)?,
         None => view::StatusView {
             format: view::VIEW_FORMAT,
             supervisor,
@@ -28,18 +43,20 @@ pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result
             runs: Vec::new(),
             waiting_for_slot: Vec::new(),
             begun_merge: None,
+            unknown_runs: Vec::new(),
         },
     };
-    view.begun_merge = begun_merge;
+    (view.begun_merge, view.unknown_runs) = (begun_merge, unknown_runs);
     if printer.json() {
         printer.value(&view);
         return Ok(error::SUCCESS);
     }
-    for words in [&view.hindrance, &view.begun_merge].into_iter().flatten() {
+    let unknown = unknown_runs_words(&context.paths, &view.unknown_runs);
+    for words in [&view.hindrance, &view.begun_merge, &unknown].into_iter().flatten() {
         printer.note(&format!("note: {words}"));
     }
     // The notice has said where they are, or why there are none.
-    if view.runs.is_empty() && context.notice().is_none() {
+    if view.runs.is_empty() && context.notice().is_none() && unknown.is_none() {
         printer.note("no runs yet; start one with: agentops run \"what is to be done\"");
     }
     let now = live::now();

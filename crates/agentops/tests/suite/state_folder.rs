@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::ceiling::ends;
 use crate::namespace::shell_with_mounts;
 use crate::once::held;
-use crate::room::{Ran, Room, marked, quick_script, refs, scripted};
+use crate::room::{Ran, Room, bytes_of, marked, quick_script, refs, scripted};
 
 impl Room {
     /// Runs the program for a repository at another path of this room.
@@ -237,6 +237,36 @@ fn r2_r5_an_agent_that_fails_on_a_full_disk_runs_once_and_goes_on_with_space() {
     assert!(after.contains("code 0"), "{ran:#?}");
     let view: serde_json::Value = serde_json::from_str(&after[after.find('{').unwrap()..]).unwrap();
     assert_eq!(ends(&view), ["disk-full", "completed"]);
+}
+
+/// Where the ledger lost everything, the lanes of a waiting run may hold the only copy of its work.
+#[test]
+fn p6_r7_lanes_of_runs_that_a_damaged_ledger_lost_are_named_and_kept() {
+    let room = Room::new();
+    let (run, hold) = held(&room);
+    room.kill_supervisor();
+    let lanes = room.private(&format!("lanes/{run}")).unwrap();
+    for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        std::fs::remove_file(room.private(file).unwrap()).unwrap();
+    }
+    let before = bytes_of(&lanes);
+    assert!(!before.is_empty());
+    let named = || {
+        let status = room.run(&["status"]).expect(0);
+        let view = room.run(&["status", "--json"]).expect(0).json();
+        assert_eq!(view["unknown_runs"], json!([run]));
+        assert!(status.stderr.contains(&format!("the ledger does not know {run}")), "{status:#?}");
+        assert!(!status.stderr.contains("no runs yet"), "{status:#?}");
+        let doctor = room.run(&["doctor"]).expect(FAILED.into());
+        assert!(doctor.stdout.contains(&format!("the ledger does not know {run}")), "{doctor:#?}");
+    };
+    named();
+    drop(hold);
+    // Another run, and with it a supervisor that clears up, leaves them as they are.
+    room.run(&refs(&scripted(&room, "quick", quick_script()))).expect(0);
+    named();
+    assert_eq!(bytes_of(&lanes), before);
+    assert!(room.git(&["for-each-ref", "refs/agentops/lanes"]).contains(&run));
 }
 
 /// A copy of a repository that is used with another state folder keeps the id. Whoever takes over there must not end what
