@@ -1,8 +1,9 @@
 //! Conditions that a run would meet only at its end, checked before its first session and by `doctor`.
 
 use agentops_agents::environment::{Environment, is_program};
-use agentops_git::Repo;
+use agentops_git::{Repo, Unwritable, UnwritableFolder, unwritable};
 
+use crate::paths::Paths;
 use crate::plan::word;
 use crate::space::DiskSpace;
 
@@ -22,12 +23,9 @@ pub enum Unmet {
         /// Its name.
         name: String,
     },
-    /// Nothing can be written into the repository.
-    #[error("the repository's git directory {path} cannot be written")]
-    ReadOnly {
-        /// The directory.
-        path: String,
-    },
+    /// A folder of the repository or the state folder cannot be written.
+    #[error("the folder {} cannot be written: {}", .0.path.display(), reason(.0.why))]
+    Unwritable(UnwritableFolder),
     /// A disk has too little space for a run.
     #[error("{0}")]
     Space(DiskSpace),
@@ -43,8 +41,29 @@ impl Unmet {
             }
             Self::Ref { name } => format!("remove it: git update-ref -d {}", word(name)),
             Self::Space(disk) => disk.hint().to_owned(),
-            Self::ReadOnly { .. } => "mend its permissions, or mount its disk for writing".to_owned(),
+            Self::Unwritable(folder) => mend(folder),
         }
+    }
+}
+
+fn reason(why: Unwritable) -> String {
+    match why {
+        Unwritable::ReadOnlyDisk => "its disk is mounted for reading only".to_owned(),
+        Unwritable::OtherOwner { user } => format!("it belongs to the user with the number {user}"),
+        Unwritable::Permissions => "its permissions do not let you write".to_owned(),
+        _ => "the file system refuses, though its permissions let you write".to_owned(),
+    }
+}
+
+fn mend(folder: &UnwritableFolder) -> String {
+    let path = word(&folder.mend.display().to_string());
+    match folder.why {
+        Unwritable::ReadOnlyDisk => "mount its disk for writing".to_owned(),
+        Unwritable::OtherOwner { .. } => {
+            format!("work as that user, or take the folder over: sudo chown -R \"$(id -un)\" {path}")
+        }
+        Unwritable::Permissions => format!("give yourself the permission: find {path} -type d -exec chmod u+rwx {{}} +"),
+        _ => format!("see what protects it, with lsattr -d {path} or getfacl {path}"),
     }
 }
 
@@ -76,10 +95,28 @@ pub fn unmet(repo: &Repo) -> Result<Vec<Unmet>, agentops_git::Error> {
     }
     let refs = repo.list_refs("refs/agentops")?.into_iter().map(|(name, _)| name);
     unmet.extend(refs.filter(|name| FOLDERS.contains(&name.as_str())).map(|name| Unmet::Ref { name }));
-    if rustix::fs::access(repo.common_dir(), rustix::fs::Access::WRITE_OK).is_err() {
-        unmet.push(Unmet::ReadOnly { path: repo.common_dir().display().to_string() });
-    }
+    let refs = [&FOLDERS[..], &["refs/heads/agentops"]].concat();
+    unmet.extend(repo.unwritable_folders(&refs).into_iter().map(Unmet::Unwritable));
     Ok(unmet)
+}
+
+/// Folders of the state folder that cannot be written.
+#[must_use]
+pub fn unwritable_state(paths: &Paths) -> Vec<Unmet> {
+    let Some(existing) = paths.root().ancestors().find(|path| path.is_dir()) else { return Vec::new() };
+    let mut folders = vec![existing.to_owned()];
+    if existing == paths.root() {
+        let entries = std::fs::read_dir(existing).into_iter().flatten().flatten();
+        folders.extend(entries.map(|entry| entry.path()).filter(|path| path.is_dir()));
+    }
+    let found = folders.into_iter().filter_map(|path| {
+        let why = unwritable(&path)?;
+        Some(UnwritableFolder { path, mend: existing.to_owned(), why })
+    });
+    let mut found: Vec<UnwritableFolder> = found.collect();
+    // One command mends all of them.
+    found.dedup_by(|next, before| next.why == before.why);
+    found.into_iter().map(Unmet::Unwritable).collect()
 }
 
 /// What to know where git cannot tell who merges. The run itself does not need it, and `merge` can be repeated.

@@ -175,7 +175,8 @@ pub fn plan(repo: &Repo, home: &Home, blobs: &Blobs, env: &Environment, request:
         Some(rev) => repo.resolve(rev)?,
         None => repo.head()?.commit,
     };
-    if let Some(unmet) = conditions::unmet(repo)?.into_iter().next() {
+    let of_state = conditions::unwritable_state(&home.repository(repo.id()));
+    if let Some(unmet) = conditions::unmet(repo)?.into_iter().chain(of_state).next() {
         return Err(unmet.into());
     }
     let submodules = repo.submodules(&head)?;

@@ -62,6 +62,7 @@ pub mod temporary;
 mod tidy;
 mod user_merge;
 mod user_state;
+mod writable;
 
 pub use agent_commits::SalvagedCommit;
 pub use begun_merge::{BegunMerge, TakenBack};
@@ -84,3 +85,4 @@ pub use repository_id::{DirectoryId, IdentityLock, claimed_id, is_id};
 pub use run::{Git, Version, points_git_elsewhere};
 pub use user_merge::{MergeRefusal, UserMerge};
 pub use user_state::{Difference, ProgramState, UserState};
+pub use writable::{Unwritable, UnwritableFolder, unwritable};

@@ -132,6 +132,9 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
             );
         }
         let paths = found.map_or_else(|_| home.repository(repo.id()), |context| context.paths);
+        for unmet in conditions::unwritable_state(&paths) {
+            add("state folder", CheckState::Bad, unmet.to_string(), &unmet.hint());
+        }
         match repo.head() {
             // The smallest run: one lane and a gate.
             Ok(head) => {

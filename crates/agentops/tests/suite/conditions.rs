@@ -146,3 +146,24 @@ fn r5_a_run_without_space_for_its_lanes_is_refused_before_its_first_session() {
     said(repository, of_objects, of_objects, "free some space on it");
     assert!(enough.contains("code 0"), "{ran:#?}");
 }
+
+#[test]
+fn r5_a_run_that_cannot_write_the_repository_is_refused_before_its_first_session() {
+    let room = Room::new();
+    let args = scripted(&room, "quick", quick_script());
+    let words = args.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
+    let script = format!(
+        "mount --bind .git/objects .git/objects && mount -o remount,bind,ro .git/objects || exit 74\n\
+         '{agentops}' doctor; '{agentops}' {words} 2>&1; echo \"code $?\"; '{agentops}' status --json\n\
+         umount .git/objects; echo '== mended'; '{agentops}' {words}; echo \"code $?\"",
+        agentops = env!("CARGO_BIN_EXE_agentops")
+    );
+    let Some(out) = shell_with_mounts(&room, &script) else { return };
+    let ran = Ran::of(&out);
+    let Some((before, after)) = ran.stdout.split_once("== mended") else { panic!("{ran:#?}") };
+    let words = ".git/objects cannot be written: its disk is mounted for reading only";
+    assert_eq!(before.matches(words).count(), 2, "{ran:#?}");
+    assert_eq!(before.matches("mount its disk for writing").count(), 2, "{ran:#?}");
+    assert!(before.contains(&format!("code {}", agentops::error::USAGE)) && before.contains("\"runs\": []"), "{ran:#?}");
+    assert!(after.contains("code 0"), "{ran:#?}");
+}
