@@ -23,6 +23,9 @@ pub struct OmittedItem {
     pub path: String,
     /// Why, as a clause.
     pub reason: String,
+    /// Where two lists agree in it, the path has not changed in between. Absent: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
 }
 
 /// What a checkpoint does not hold, beside what a person accepted before.
@@ -38,19 +41,21 @@ impl Omissions {
         accepted: Option<&BlobId>,
         blobs: &Blobs,
     ) -> Self {
-        let items = checkpoint
-            .omitted
-            .iter()
-            .map(|omitted| OmittedItem { path: clean(&omitted.path, blobs), reason: omitted.why.as_clause().to_owned() });
+        let items = checkpoint.omitted.iter().map(|omitted| OmittedItem {
+            path: clean(&omitted.path, blobs),
+            reason: omitted.why.as_clause().to_owned(),
+            state: omitted.state.clone(),
+        });
         let commits = salvaged.iter().filter(|commit| commit.kept_as.is_none()).map(|commit| OmittedItem {
             path: clean(Path::new(&commit.name), blobs),
             reason: format!("commit {} was not copied and is in the lane alone", &commit.commit.as_str()[..12]),
+            state: None,
         });
         let mut items: Vec<OmittedItem> = items.chain(commits).collect();
         if items.len() > ITEMS_MAX {
             let more = items.len() - ITEMS_MAX;
             items.truncate(ITEMS_MAX);
-            items.push(OmittedItem { path: "…".into(), reason: format!("{more} more paths") });
+            items.push(OmittedItem { path: "…".into(), reason: format!("{more} more paths"), state: None });
         }
         // A list that cannot be read was not seen by anyone.
         let accepted = accepted.map(|list| read(list, blobs)).unwrap_or_default().into_iter().collect();
@@ -65,7 +70,7 @@ impl Omissions {
     pub(crate) fn counted(self) -> Self {
         let unseen = self.unseen().count();
         let reason = format!("{unseen} paths or commits, in the lane alone");
-        let items = (unseen > 0).then(|| OmittedItem { path: "…".into(), reason }).into_iter().collect();
+        let items = (unseen > 0).then(|| OmittedItem { path: "…".into(), reason, state: None }).into_iter().collect();
         Self { items, ..self }
     }
 

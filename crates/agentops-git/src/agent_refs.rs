@@ -94,8 +94,8 @@ impl Lane {
         let found = self.agent_refs()?;
         let is_named = |path: &PathBuf| named.iter().any(|omitted| omitted.path == *path);
         let worktrees = found.worktrees.into_iter().filter(|path| !is_named(path));
-        let worktrees = worktrees.map(|path| Omitted { path, why: Why::Worktree });
-        let unread = found.unread.into_iter().map(|path| Omitted { path, why: Why::Refs });
+        let worktrees = worktrees.map(|path| Omitted::new(path, Why::Worktree));
+        let unread = found.unread.into_iter().map(|path| Omitted::new(path, Why::Refs));
         Ok(unread.chain(worktrees).collect())
     }
 }

@@ -11,6 +11,7 @@
 mod agents_index;
 mod hidden;
 mod listing;
+mod state;
 mod storing;
 
 use std::collections::HashMap;
@@ -59,6 +60,14 @@ pub struct Omitted {
     pub path: PathBuf,
     /// Why it is not in the commit.
     pub why: Why,
+    /// Equal states: it has not changed in between. `None`: not known.
+    pub state: Option<String>,
+}
+
+impl Omitted {
+    pub(crate) fn new(path: PathBuf, why: Why) -> Self {
+        Self { path, why, state: None }
+    }
 }
 
 /// Why a checkpoint does not hold something.
@@ -176,7 +185,7 @@ impl Lane {
             self.take_back(&index, parent, &filtered)?;
             tree = Oid::parse(&self.plain_on(&index)?.arg("write-tree").ok()?, "write-tree")?;
             changed = self.repo.diff_of(parent, &tree, listing.differing.iter())?.files;
-            omitted.extend(filtered.iter().map(|path| Omitted { path: path.clone(), why: Why::Filtered }));
+            omitted.extend(filtered.iter().map(|path| Omitted::new(path.clone(), Why::Filtered)));
             omitted.sort();
         }
         let stays = |omitted: &&Omitted| matches!(omitted.why, Why::Filtered | Why::Refused | Why::TooLarge);
@@ -188,6 +197,7 @@ impl Lane {
         } else {
             self.repo.commit_tree(&tree, &[parent], message, author, at)?
         };
+        self.note_states(&mut omitted, raw_tree.as_ref())?;
         let raw = raw_tree.map(|tree| self.repo.commit_tree(&tree, &[&commit], message, author, at)).transpose()?;
         Ok(Checkpoint { commit, tree, changed, filtered, raw, omitted })
     }
@@ -256,7 +266,7 @@ impl Lane {
                     remove.push(0);
                 }
                 Do::Keep => {}
-                Do::Omit(why) => omitted.push(Omitted { path: path.clone(), why }),
+                Do::Omit(why) => omitted.push(Omitted::new(path.clone(), why)),
             }
         }
         if !remove.is_empty() {
@@ -266,7 +276,7 @@ impl Lane {
         // Before the lane's files, which win where both cannot be.
         self.write_hidden(index, &hidden.taken)?;
         let too_large = cut_to(self.limits.checkpoint_bytes_max, &mut add);
-        omitted.extend(too_large.into_iter().map(|path| Omitted { path, why: Why::TooLarge }));
+        omitted.extend(too_large.into_iter().map(|path| Omitted::new(path, Why::TooLarge)));
         omitted.extend(self.add(index, &add)?);
         let tree = Oid::parse(&self.plain_on(index)?.arg("write-tree").ok()?, "write-tree")?;
         omitted.extend(self.missing_in(&tree, &hidden.taken)?);

@@ -102,6 +102,33 @@ fn p6_the_history_of_a_nested_repository_is_named() {
 }
 
 #[test]
+fn p6_what_is_omitted_has_another_state_once_its_content_is_another() {
+    let fixture = fixture();
+    write(&fixture.at().join(".gitattributes"), "*.raw filter=nobody\n");
+    write(&fixture.at().join("large.raw"), "1");
+    fixture.git(&["init", "-q", "web"]);
+    write(&fixture.at().join("web/app.js"), "1");
+    fixture.git_in("web", &["add", "."]);
+    fixture.git_in("web", &["commit", "-qm", "first"]);
+    let states = || {
+        let omitted = fixture.checkpoint().omitted;
+        assert_eq!(omitted.iter().map(|omitted| omitted.why).collect::<Vec<_>>(), [Why::Filtered, Why::NestedHistory]);
+        omitted.into_iter().map(|omitted| omitted.state.unwrap()).collect::<Vec<_>>()
+    };
+    let before = states();
+    // Neither a look nor the same content once more is a change.
+    fixture.git_in("web", &["status"]);
+    write(&fixture.at().join("large.raw"), "1");
+    assert_eq!(states(), before);
+    write(&fixture.at().join("large.raw"), "2");
+    let file = states();
+    assert!(file[0] != before[0] && file[1] == before[1], "{file:?}");
+    fixture.git_in("web", &["commit", "-q", "--allow-empty", "-m", "second"]);
+    let history = states();
+    assert!(history[0] == file[0] && history[1] != before[1], "{history:?}");
+}
+
+#[test]
 fn s3_a_nested_git_that_leads_elsewhere_is_not_followed() {
     let fixture = fixture();
     write(&fixture.room.path("outside/secret"), "secret");

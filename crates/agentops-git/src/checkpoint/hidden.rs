@@ -42,7 +42,7 @@ impl IndexEntry {
     }
 
     fn omitted(&self, why: Why) -> Omitted {
-        Omitted { path: self.path.clone(), why }
+        Omitted::new(self.path.clone(), why)
     }
 
     /// As `update-index --index-info` takes it.

@@ -76,8 +76,8 @@ impl Lane {
                 listing.nested.extend(folders);
                 continue;
             }
-            let unreadable = unreadable.into_iter().map(|path| Omitted { path, why: Why::Unreadable });
-            let unlisted = folders.into_iter().map(|path| Omitted { path, why: Why::NestedRepository });
+            let unreadable = unreadable.into_iter().map(|path| Omitted::new(path, Why::Unreadable));
+            let unlisted = folders.into_iter().map(|path| Omitted::new(path, Why::NestedRepository));
             listing.omitted = unreadable.chain(unlisted).collect();
             listing.tracked = rows.iter().filter(|row| row.tracked).map(|row| row.path.clone()).collect();
             listing.tracked.extend(listing.large.iter().cloned());
@@ -139,7 +139,7 @@ impl Lane {
         });
         let folders: BTreeSet<PathBuf> = of_tree.chain(listing.nested.iter().cloned()).collect();
         let with_commits = folders.into_iter().filter(|folder| has_commits(&self.path().join(folder).join(".git")));
-        Ok(with_commits.map(|path| Omitted { path, why: Why::NestedHistory }).collect())
+        Ok(with_commits.map(|path| Omitted::new(path, Why::NestedHistory)).collect())
     }
 }
 

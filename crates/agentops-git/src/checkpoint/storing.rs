@@ -85,17 +85,17 @@ impl Lane {
                     todo.extend([second, first]);
                 }
                 Err(_) if part.len() > 1 => {
-                    omitted.extend(part.iter().map(|file| Omitted { path: file.path.clone(), why: Why::Refused }));
+                    omitted.extend(part.iter().map(|file| Omitted::new(file.path.clone(), Why::Refused)));
                 }
                 // It may have changed while it was read, and then it can be stored now.
                 Err(_) if !self.is_refused(index, &part[0].path)? => match self.add_together(index, part) {
                     Ok(bad_names) => omitted.extend(bad_names),
                     Err(error) if is_about_a_change(&error) => {
-                        omitted.push(Omitted { path: part[0].path.clone(), why: Why::Refused });
+                        omitted.push(Omitted::new(part[0].path.clone(), Why::Refused));
                     }
                     Err(error) => return Err(error),
                 },
-                Err(_) => omitted.push(Omitted { path: part[0].path.clone(), why: Why::Refused }),
+                Err(_) => omitted.push(Omitted::new(part[0].path.clone(), Why::Refused)),
             }
         }
         Ok(omitted)
@@ -109,7 +109,7 @@ impl Lane {
             call.stdin(list(files.iter().map(|file| &*file.path))).seconds(SECONDS_MIN + bytes / BYTES_PER_SECOND_MIN);
         let out = call.ok_or_code(&[])?;
         let refused = out.stderr.lines().filter_map(|line| line.strip_prefix("Ignoring path "));
-        Ok(refused.map(|path| Omitted { path: PathBuf::from(path), why: Why::BadName }).collect())
+        Ok(refused.map(|path| Omitted::new(PathBuf::from(path), Why::BadName)).collect())
     }
 
     /// Whether git refuses the file itself: then it does so, or complains, also where nothing is written.

@@ -300,6 +300,34 @@ fn p6_work_that_no_checkpoint_holds_is_named_and_needs_a_decision() {
     assert_eq!(room.git(&["show", &format!("{branch}:web/app.js")]), "1");
 }
 
+/// Who went on without a file has agreed to what it held then, and to nothing that a later session writes there.
+#[test]
+fn p6_work_that_changes_after_a_person_accepted_it_is_asked_about_again() {
+    let room = Room::new();
+    room.file(".gitattributes", "*.raw filter=nobody\n");
+    room.git(&["add", ".gitattributes"]);
+    room.git(&["commit", "--quiet", "-m", "attributes"]);
+    let mut script = quick_script();
+    for (session, content) in [(1, "first\n"), (2, "second\n")] {
+        script.as_array_mut().unwrap().insert(
+            0,
+            json!({ "when": format!("lane `implement`, session {session}"), "steps": [
+            { "do": "call", "usage": 9000 }, { "do": "write", "path": "large.raw", "content": content }
+        ] }),
+        );
+    }
+    let mut view = run(&room, "quick", script, 4);
+    for (session, content) in [(1, "first"), (2, "second")] {
+        assert_eq!(view["status"]["decision"]["kind"], "filtered-files", "{view:#}");
+        let detail = view["detail"].as_str().unwrap();
+        let kept = format!("refs/agentops/runs/{}/implement/implement/{session}:", view["run"].as_str().unwrap());
+        assert!(detail.contains(&format!("git show {kept}PATH")), "{detail}");
+        assert_eq!(room.git(&["show", &format!("{kept}large.raw")]), content);
+        view = resume(&room, &view, if session == 2 { 0 } else { 4 });
+    }
+    assert_eq!(ends(&view), ["filtered", "filtered", "completed"], "the third session left it as it was");
+}
+
 /// Neither the end of the run nor the next supervisor removes the only copy of that work.
 #[test]
 fn p6_a_lane_with_work_that_no_checkpoint_holds_outlives_its_cancelled_run() {

@@ -152,6 +152,9 @@ pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
             omitted = omissions.store(&ctx.blobs)?;
             let name = checkpoint_refs::of_session(run, &session.lane, session.ordinal);
             work::keep_ref(ctx, &name, kept.raw.as_ref().unwrap_or(&kept.commit))?;
+            if kept.raw.is_some() {
+                notes.push(format!("the content of files with a content filter is kept: `git show {name}:PATH` prints it"));
+            }
             commit_of = Some(commit(&kept.commit)?);
             changed = count;
         }
