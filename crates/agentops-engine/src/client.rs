@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use agentops_agents::process::ProcessId;
 use agentops_core::id::RunId;
 
 use crate::environment::{EnvironmentHashes, EnvironmentView};
+use crate::file_size::FileSizeLimit;
 use crate::paths::Paths;
 use crate::space;
 use crate::supervisor::Lock;
@@ -41,6 +42,9 @@ pub enum ClientError {
         /// What it said.
         reason: String,
     },
+    /// The files that it writes would be too large for this shell's limit.
+    #[error("the supervisor could not be started: {0}")]
+    FileSize(FileSizeLimit),
     /// It ended before it answered.
     #[error("the supervisor ended: {reason}")]
     Ended {
@@ -187,6 +191,9 @@ pub fn connect(paths: &Paths, starter: Option<&Starter>) -> Result<UnixStream, C
     let mut child: Option<std::process::Child> = None;
     loop {
         if child.is_none() && Lock::holder(&paths.lock()).is_none() {
+            if let Some(limit) = FileSizeLimit::too_small() {
+                return Err(ClientError::FileSize(limit));
+            }
             child = Some(start(paths, starter)?);
         }
         if let Found::Here(stream) = find(paths) {
@@ -196,6 +203,9 @@ pub fn connect(paths: &Paths, starter: Option<&Starter>) -> Result<UnixStream, C
         if let Some(Ok(Some(status))) = child.as_mut().map(std::process::Child::try_wait) {
             // Another client's supervisor may have been faster; only with nobody there is it a failure.
             if Lock::holder(&paths.lock()).is_none() && !matches!(find(paths), Found::Here(_)) {
+                if let Some(limit) = FileSizeLimit::reached(status.signal()) {
+                    return Err(ClientError::FileSize(limit));
+                }
                 let reason = hindrance(paths).or_else(|| last_words(&paths.log()));
                 let reason = reason.unwrap_or_else(|| format!("it ended with {status}"));
                 return Err(ClientError::NotStarted { reason });

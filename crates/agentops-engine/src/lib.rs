@@ -12,6 +12,7 @@ pub mod conductor;
 pub mod crash;
 pub mod environment;
 pub mod feedback;
+pub mod file_size;
 pub mod files;
 pub mod hint;
 pub mod identity;

@@ -3,12 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit};
 
 use crate::error::{Error, Result};
 use crate::lock::Lock;
@@ -22,6 +24,8 @@ const OUTPUT_BYTES_MAX: usize = 64 << 20;
 const STDERR_BYTES_MAX: usize = 64 << 10;
 /// What of them goes into an error.
 const STDERR_SHOWN_CHARS: usize = 2000;
+/// The signal of a program that wrote beyond the limit on the size of files.
+const SIGXFSZ: i32 = 25;
 /// A disk with less free, in bytes, counts as full when git could not write.
 const FULL_BELOW_BYTES: u64 = 64 << 10;
 /// `--attr-source` came with this version; `merge-tree --write-tree` is older.
@@ -373,7 +377,12 @@ impl Call {
         }
         let (mut out, was_cut) = result?;
         if !was_cut {
-            out.code = child.wait().map_err(Error::io("wait for", &*self.program))?.code();
+            let status = child.wait().map_err(Error::io("wait for", &*self.program))?;
+            out.code = status.code();
+            if status.signal() == Some(SIGXFSZ) && self.file_bytes_max.is_none() {
+                let limit = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX) / 1024;
+                out.stderr.push_str(&format!("git reached the limit on the size of files: {limit} KiB (ulimit -f)"));
+            }
         }
         // Git does not always say why it could not write a file, and seldom on which disk.
         if out.code != Some(0)
@@ -445,7 +454,7 @@ impl Call {
 
 /// Limits the files of a process that has just begun, and of what it will start. It has read nothing from anywhere yet.
 fn limit_files(child: &Child, bytes: u64) {
-    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    use rustix::process::{Pid, Rlimit, prlimit};
     let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
     // A process that has ended already writes nothing.
     let _ended = prlimit(Pid::from_raw(child.id().cast_signed()), Resource::Fsize, limit);
@@ -547,6 +556,13 @@ mod tests {
         assert!(matches!(call.ok(), Err(Error::Timeout { .. })));
         let big = git.call(["hash-object", "--stdin"]).stdin(vec![b'x'; 8 << 20]).ok().unwrap();
         assert_eq!(big.len(), 41);
+    }
+
+    #[test]
+    fn r5_a_git_that_reached_the_limit_on_the_size_of_files_says_so() {
+        let ended = Git::of_program("/bin/sh").call(["-c", "kill -XFSZ $$"]).ok().unwrap_err();
+        let Error::Failed { code: None, stderr, .. } = &ended else { panic!("{ended:?}") };
+        assert!(stderr.contains("the limit on the size of files") && stderr.contains("ulimit -f"), "{stderr}");
     }
 
     #[test]

@@ -179,6 +179,7 @@ impl From<ClientError> for CommandError {
                  command again: nothing is lost"
             ),
             ClientError::Busy { .. } => "end some of the commands that follow runs of this repository".to_owned(),
+            ClientError::FileSize(limit) => limit.hint().to_owned(),
             ClientError::NotStarted { .. } => "`agentops doctor` says what is wrong".to_owned(),
             ClientError::Ended { .. } => "`agentops status` shows what was kept; then run the command again".to_owned(),
             ClientError::Broken(_) => "`agentops status` shows what was kept; run the command again".to_owned(),

@@ -6,6 +6,7 @@ use agentops_agents::driver::{Credential, Driver, UsageReports};
 use agentops_agents::environment::Environment;
 use agentops_engine::client;
 use agentops_engine::conditions;
+use agentops_engine::file_size::FileSizeLimit;
 use agentops_engine::files::user::{self, UserConfig};
 use agentops_engine::identity;
 use agentops_engine::ledger::Ledger;
@@ -82,6 +83,9 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
             }
         }
     };
+    if let Some(limit) = FileSizeLimit::too_small() {
+        add("file size", CheckState::Bad, limit.to_string(), limit.hint());
+    }
     let home = context::home(global)?;
     if let Some(repo) = &repo {
         let found = repo.work_tree().display().to_string();

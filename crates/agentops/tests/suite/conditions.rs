@@ -167,3 +167,26 @@ fn r5_a_run_that_cannot_write_the_repository_is_refused_before_its_first_session
     assert!(before.contains(&format!("code {}", agentops::error::USAGE)) && before.contains("\"runs\": []"), "{ran:#?}");
     assert!(after.contains("code 0"), "{ran:#?}");
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test plays a shell with a limit")]
+fn r5_a_limit_on_the_size_of_files_is_named_with_what_to_do() {
+    let room = Room::new();
+    let args = scripted(&room, "quick", quick_script());
+    let in_shell = |args: &[&str]| {
+        let command = room.command(args);
+        let mut shell = std::process::Command::new("sh");
+        // In blocks of 512 bytes or of 1 KiB, as the shell counts.
+        shell.args(["-c", "ulimit -f 64 && exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+        shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Ran::of(&shell.current_dir(room.repo()).stdin(std::process::Stdio::null()).output().unwrap())
+    };
+    let refused = in_shell(&refs(&args));
+    assert_eq!(refused.code, i32::from(agentops::error::FAILED), "{refused:#?}");
+    for said in [refused.stdout + &refused.stderr, in_shell(&["doctor"]).expect(1).stdout] {
+        for words in ["KiB (ulimit -f)", "a supervisor needs 16384 KiB", "`ulimit -f unlimited`"] {
+            assert!(said.contains(words), "no {words} in {said}");
+        }
+    }
+    room.run(&refs(&args)).expect(0);
+}
