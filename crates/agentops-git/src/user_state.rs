@@ -64,6 +64,13 @@ impl UserState {
     pub fn programs(&self) -> &ProgramState {
         &self.programs
     }
+
+    /// The same record for the place where the repository is now. Settings and files are compared by their paths, and the user
+    /// may have moved the repository since it was recorded.
+    #[must_use]
+    pub fn moved_to(self, repo: &Repo) -> Self {
+        Self { programs: self.programs.moved_to(repo), ..self }
+    }
 }
 
 impl Repo {

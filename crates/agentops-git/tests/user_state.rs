@@ -182,6 +182,35 @@ fn p6_hooks_and_attributes_come_back_with_their_content_and_rights() {
 }
 
 #[test]
+fn p6_a_repository_that_was_moved_is_compared_with_its_record() {
+    let (room, repo) = room_with_work();
+    let at = repo.work_tree().to_owned();
+    fs::create_dir_all(repo.common_dir().join("hooks")).unwrap();
+    fs::create_dir_all(at.join("tools")).unwrap();
+    write(&repo.common_dir().join("hooks/pre-commit"), b"#!/bin/sh\n");
+    write(&at.join("tools/post-merge"), b"#!/bin/sh\n");
+    type_in(&room, &at, "git config core.hooksPath tools");
+    let before = stored(&repo.user_state().unwrap());
+    // The name sorts to the other side of the user's own settings.
+    fs::rename(&at, room.path("zz moved")).unwrap();
+    let moved = Repo::discover(&Git::find().unwrap(), &room.path("zz moved")).unwrap();
+    let differences = |before: &UserState| {
+        let now = moved.user_state_since(Some(before)).unwrap();
+        before.differences(&now, &moved, Some("r-test")).unwrap()
+    };
+    let before = before.moved_to(&moved);
+    assert_eq!(words(&differences(&before)), "");
+    assert!(before.programs().runs_the_same(&moved.program_state(None).unwrap()));
+    type_in(&room, moved.work_tree(), "git config core.bare true && echo evil >> .git/hooks/pre-commit");
+    let found = differences(&before);
+    assert_eq!(found.len(), 2, "{}", words(&found));
+    for difference in &found {
+        type_in(&room, moved.work_tree(), difference.restore.as_deref().unwrap());
+    }
+    assert_eq!(words(&differences(&before)), "");
+}
+
+#[test]
 fn s13_only_programs_and_settings_count_for_a_merge() {
     let (room, repo) = room_with_work();
     let at = repo.work_tree().to_owned();

@@ -12,6 +12,7 @@ use agentops_git::{Difference, Need, Oid, Repo, UserState};
 
 use super::{Act, ActError, Ctx, chain};
 use crate::blobs::Blobs;
+use crate::identity;
 
 /// A record that waits to be compared.
 pub(super) struct Watch {
@@ -36,14 +37,16 @@ pub(crate) fn record(ctx: &Ctx) -> Result<(UserState, BlobId), ActError> {
     Ok((state, blob))
 }
 
-/// The record of the user's repository when a run started; `None`: there is none, or it cannot be read.
+/// The record of the user's repository when a run started, for the place where the repository is now; `None`: there is none,
+/// or it cannot be read.
 #[must_use]
-pub fn at_start(state: &State, blobs: &Blobs) -> Option<UserState> {
-    read(blobs, state.created.repository.as_ref()?)
+pub fn at_start(state: &State, blobs: &Blobs, repo: &Repo) -> Option<UserState> {
+    read(blobs, state.created.repository.as_ref()?, repo)
 }
 
-fn read(blobs: &Blobs, record: &BlobId) -> Option<UserState> {
-    serde_json::from_slice(&blobs.get(record).ok()?).ok()
+fn read(blobs: &Blobs, record: &BlobId, repo: &Repo) -> Option<UserState> {
+    let state: UserState = serde_json::from_slice(&blobs.get(record).ok()?).ok()?;
+    Some(state.moved_to(repo))
 }
 
 /// Differences as the ledger names them; `None`: they cannot be read.
@@ -60,7 +63,7 @@ pub(super) fn fetch_missing(ctx: &Ctx, state: &State, commit: &Oid) -> Act<()> {
         return Ok(());
     }
     let now = repo.program_state(None)?;
-    if !at_start(state, &ctx.blobs).is_some_and(|start| start.programs().runs_the_same(&now)) {
+    if !at_start(state, &ctx.blobs, &repo).is_some_and(|start| start.programs().runs_the_same(&now)) {
         let words = format!(
             "files of commit {commit} are missing in this partial clone, and the settings of git are not those of the run's \
              start, so nothing is fetched with them; fetch the files yourself with `git archive --output=/dev/null {commit}`"
@@ -106,30 +109,14 @@ pub(super) fn end(ctx: &Ctx, state: &State, watch: Option<Watch>) {
 
 /// Compares with the record of an action whose supervisor died, if there is one.
 pub(super) fn after_takeover(ctx: &Ctx, state: &State, during: &Key) {
-    if let Some(before) = state.records.get(during).and_then(|record| read(&ctx.blobs, record)) {
+    if let Some(before) = state.records.get(during).and_then(|record| read(&ctx.blobs, record, &ctx.repo)) {
         compare(ctx, state, &Watch { during: during.clone(), before }, true);
     }
 }
 
 fn compare(ctx: &Ctx, state: &State, watch: &Watch, after_takeover: bool) {
     let run = &state.created.run;
-    let compared = || -> Act<Event> {
-        let repo = users(ctx);
-        let now = repo.user_state_since(Some(&watch.before))?;
-        let mut differences = watch.before.differences(&now, &repo, Some(run.as_str()))?;
-        for difference in &mut differences {
-            // A command of which a part is hidden does not do what it says.
-            let redactor = ctx.blobs.redactor();
-            difference.restore = difference.restore.take().filter(|command| redactor.redact(command) == *command);
-        }
-        let changes = match differences.as_slice() {
-            [] => None,
-            some => Some(ctx.blobs.put(&serde_json::to_vec(some).map_err(std::io::Error::other)?)?),
-        };
-        let count = u32::try_from(differences.len()).unwrap_or(u32::MAX);
-        Ok(Event::RepositoryCompared { during: watch.during.clone(), changes, count, after_takeover })
-    };
-    match compared() {
+    match comparison(ctx, state, watch, after_takeover) {
         Ok(event) => {
             ctx.report_and_wait(run, event);
         }
@@ -137,5 +124,74 @@ fn compare(ctx: &Ctx, state: &State, watch: &Watch, after_takeover: bool) {
             let during = &watch.during;
             crate::supervisor::log(&format!("run {run}: the repository is not compared after {during}: {}", chain(&e)));
         }
+    }
+}
+
+fn comparison(ctx: &Ctx, state: &State, watch: &Watch, after_takeover: bool) -> Act<Event> {
+    // Nothing is known then, and a person learns why.
+    let mut differences = differences_since(ctx, state, &watch.before).unwrap_or_else(|e| {
+        let what = format!("it could not be compared, so nothing is known of changes: {}", chain(&e));
+        vec![Difference { what, restore: None }]
+    });
+    for difference in &mut differences {
+        // A command of which a part is hidden does not do what it says.
+        let redactor = ctx.blobs.redactor();
+        difference.restore = difference.restore.take().filter(|command| redactor.redact(command) == *command);
+    }
+    let changes = match differences.as_slice() {
+        [] => None,
+        some => Some(ctx.blobs.put(&serde_json::to_vec(some).map_err(std::io::Error::other)?)?),
+    };
+    let count = u32::try_from(differences.len()).unwrap_or(u32::MAX);
+    Ok(Event::RepositoryCompared { during: watch.during.clone(), changes, count, after_takeover })
+}
+
+fn differences_since(ctx: &Ctx, state: &State, before: &UserState) -> Act<Vec<Difference>> {
+    // The user moved it, and another one may be at its path.
+    if !identity::is_in_place(&ctx.repo, &ctx.paths) {
+        let moved = format!("the repository is not at {} any more", ctx.repo.work_tree().display());
+        return Err(std::io::Error::other(moved).into());
+    }
+    let repo = users(ctx);
+    let now = repo.user_state_since(Some(before))?;
+    Ok(before.differences(&now, &repo, Some(state.created.run.as_str()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_context;
+    use super::*;
+    use crate::paths::Home;
+
+    #[test]
+    fn p6_a_repository_that_is_not_at_its_place_is_not_compared_and_the_record_says_why() {
+        let (folder, ctx, state) = test_context::new();
+        let root = folder.path().canonicalize().unwrap();
+        let home = Home { config: root.join("config"), state: root.join("state") };
+        let id = identity::claim(&ctx.repo, &home).unwrap().id;
+        let ctx = Ctx { paths: home.repository(&id), ..ctx };
+        let watch = Watch { during: Key::End, before: record(&ctx).unwrap().0 };
+        let found = || match comparison(&ctx, &state, &watch, false).unwrap() {
+            Event::RepositoryCompared { changes: None, count: 0, .. } => Vec::new(),
+            Event::RepositoryCompared { changes: Some(changes), .. } => differences(&ctx.blobs, &changes).unwrap(),
+            event => panic!("{event:?}"),
+        };
+        assert_eq!(found(), vec![]);
+        let says_why = |found: Vec<Difference>| {
+            let why =
+                format!("nothing is known of changes: the repository is not at {} any more", root.join("repo").display());
+            assert!(found.len() == 1 && found[0].restore.is_none() && found[0].what.contains(&why), "{found:?}");
+        };
+        std::fs::rename(root.join("repo"), root.join("moved")).unwrap();
+        says_why(found());
+        agentops_git::begin(&root.join("repo"), &[], "another").unwrap();
+        says_why(found());
+        std::fs::remove_dir_all(root.join("repo")).unwrap();
+        std::fs::rename(root.join("moved"), root.join("repo")).unwrap();
+        assert_eq!(found(), vec![]);
+        // A repository that git cannot read.
+        std::fs::write(root.join("repo/.git/HEAD"), "nothing").unwrap();
+        let unread = found();
+        assert!(unread.len() == 1 && unread[0].what.contains("nothing is known of changes: git "), "{unread:?}");
     }
 }

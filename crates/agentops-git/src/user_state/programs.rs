@@ -54,6 +54,34 @@ impl ProgramState {
         self.unreadable.as_deref()
     }
 
+    /// As [`super::UserState::moved_to`].
+    pub(super) fn moved_to(mut self, repo: &Repo) -> Self {
+        // The usual folder of hooks comes first, and it lies in the git directory.
+        let Some(old) = self.hook_folders.first().and_then(|hooks| hooks.parent()).map(Path::to_owned) else { return self };
+        let new = files::as_text(repo.common_dir());
+        if old == new {
+            return self;
+        }
+        // A git directory that lies in its checkout moved with it.
+        let (mut old_top, mut new_top) = (old.as_path(), new.as_path());
+        if let (Some(old_parent), Some(new_parent)) = (old.parent(), new.parent())
+            && old.ends_with(".git")
+            && new.ends_with(".git")
+        {
+            (old_top, new_top) = (old_parent, new_parent);
+        }
+        let settings = self.settings.iter_mut().flatten().map(|setting| &mut setting.file);
+        let files = self.files.iter_mut().map(|file| &mut file.path);
+        for path in settings.chain(files).chain(&mut self.hook_folders) {
+            if let Ok(rest) = path.strip_prefix(old_top) {
+                *path = new_top.join(rest);
+            }
+        }
+        self.files.sort();
+        self.hash = hash_of(self.settings.as_deref(), &self.files);
+        self
+    }
+
     /// What is different now and could run a program in a merge.
     #[must_use]
     pub fn differences(&self, now: &Self, repo: &Repo) -> Vec<Difference> {

@@ -29,7 +29,7 @@ pub fn agree_to_programs(
         return Err(CommandError::new(error::NOT_NOW, "git takes this checkout for a bare repository (core.bare=true)")
             .hint(format!("{command}, then: agentops merge {run}")));
     }
-    let Some(start) = user_repository::at_start(state, &context.blobs()?) else {
+    let Some(start) = user_repository::at_start(state, &context.blobs()?, &context.repo) else {
         printer.note("note: hooks and settings of git were not recorded when this run started, so they are not compared");
         return Ok(context.repo.program_state(None)?);
     };

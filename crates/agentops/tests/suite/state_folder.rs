@@ -46,6 +46,8 @@ fn r9_a_repository_that_is_moved_during_a_run_goes_on_there() {
     let sessions = view["phases"][0]["lanes"][0]["sessions"].as_array().unwrap();
     let ends: Vec<_> = sessions.iter().map(|session| session["end"].as_str().unwrap()).collect();
     assert_eq!((ends, &view["takeovers"]), (vec!["interrupted", "completed"], &1.into()));
+    // Settings and hooks are where they were, although their paths are others.
+    assert_eq!((&view["repository"]["changes"], &view["repository"]["not_compared"]), (&json!([]), &json!([])));
     assert!(!first.is_alive());
     drop(hold);
     assert_eq!((room.id(), marked(&room)), (id, vec![]));
