@@ -1,13 +1,15 @@
 //! Refs of ours that keep the commits of a run, set again where somebody deleted them.
 //!
 //! A commit without a ref still exists until your git prunes it. So before a commit of the run is needed, by a session, a merge
-//! or a gate, every ref that is gone and whose commit is still there is set again.
+//! or a gate, every ref that is gone and whose commit is still there is set again. A newest checkpoint that was pruned is
+//! written again from the files of its lane.
 
 use agentops_core::id::{Commit, LaneId, Name, RunId};
 use agentops_core::run::{Action, LaneState, PhaseState, State};
+use agentops_git::lanes::Recovered;
 use agentops_git::{Error as GitError, Expect};
 
-use super::{Act, Ctx, oid};
+use super::{Act, Ctx, chain, oid, session, work};
 
 /// The ref of a session's checkpoint.
 pub(super) fn of_session(run: &RunId, lane: &LaneId, ordinal: u32) -> String {
@@ -44,10 +46,7 @@ pub(super) fn lost(ctx: &Ctx, action: &Action) -> Option<String> {
 
 /// Lanes whose newest checkpoint is gone from the repository: their files may be all that is left of it.
 pub(super) fn lanes_with_lost_checkpoints<'a>(ctx: &'a Ctx, state: &'a State) -> impl Iterator<Item = &'a LaneState> {
-    let is_lost = |lane: &&LaneState| {
-        let newest = lane.sessions.iter().rev().find_map(|session| session.checkpoint.as_ref());
-        newest.is_some_and(|newest| !exists(ctx, newest))
-    };
+    let is_lost = |lane: &&LaneState| newest_checkpoint(lane).is_some_and(|(_, newest)| !exists(ctx, newest));
     state.phases.iter().flat_map(PhaseState::all_lanes).filter(is_lost)
 }
 
@@ -55,6 +54,45 @@ pub(super) fn lanes_with_lost_checkpoints<'a>(ctx: &'a Ctx, state: &'a State) ->
 pub(super) fn newest_existing<'a>(ctx: &Ctx, state: &'a State, lane: &'a LaneState) -> Option<&'a Commit> {
     let checkpoints = lane.sessions.iter().rev().filter_map(|session| session.checkpoint.as_ref());
     checkpoints.chain(&lane.opened).chain([state.tip(), &state.created.base]).find(|commit| exists(ctx, commit))
+}
+
+/// Seconds before the end of a session in which its checkpoint may have been made.
+const CHECKPOINT_SECONDS_MAX: u64 = 120;
+
+/// Writes a commit that the repository lost again, where it is the newest checkpoint of a lane whose files are still there: the
+/// same files, parent, text and second make the same commit. Whether it is there now.
+fn write_again(ctx: &Ctx, state: &State, lost: &Commit) -> Act<bool> {
+    let of_lane =
+        |lane: &&LaneState| lane.live().is_none() && newest_checkpoint(lane).is_some_and(|(_, commit)| commit == lost);
+    let Some(lane) = state.phases.iter().flat_map(PhaseState::all_lanes).find(of_lane) else { return Ok(false) };
+    let Some((at, _)) = newest_checkpoint(lane) else { return Ok(false) };
+    let (session, earlier) = (&lane.sessions[at], &lane.sessions[..at]);
+    let parents = earlier.iter().rev().filter_map(|session| session.checkpoint.as_ref());
+    let parents = parents.chain(&lane.opened).chain([state.tip(), &state.created.base]).filter(|commit| exists(ctx, commit));
+    let (Some(ended_ms), parents) = (session.ended_at_ms, parents.collect::<Vec<_>>()) else { return Ok(false) };
+    let Some(first) = parents.first() else { return Ok(false) };
+    let Recovered::Usable(files, _) = work::recover_lane(ctx, state, &lane.id, first)? else { return Ok(false) };
+    let (title, ended) = (session::checkpoint_title(&state.created.run, session), ended_ms / 1000);
+    for parent in parents {
+        let parent = oid(parent)?;
+        let made = |at: u64| files.checkpoint(&parent, &title, &ctx.author(), at, &ctx.paths.scratch());
+        let tree = made(ended)?.tree;
+        for second in (ended.saturating_sub(CHECKPOINT_SECONDS_MAX)..=ended).rev() {
+            if ctx.repo.commit_tree(&tree, &[&parent], &title, &ctx.author(), second)?.as_str() == lost.as_str() {
+                let kept = made(second)?;
+                let name = of_session(&state.created.run, &lane.id, session.id.ordinal);
+                work::keep_ref(ctx, &name, kept.raw.as_ref().unwrap_or(&kept.commit))?;
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The newest checkpoint of a lane, and which of its sessions made it.
+fn newest_checkpoint(lane: &LaneState) -> Option<(usize, &Commit)> {
+    let at = lane.sessions.iter().rposition(|session| session.checkpoint.is_some())?;
+    Some((at, lane.sessions[at].checkpoint.as_ref()?))
 }
 
 /// Sets refs again whose commits still exist. A ref that names another commit is left as it is: a checkpoint's ref may name the
@@ -76,8 +114,13 @@ pub(super) fn set_again(ctx: &Ctx, state: &State) -> Act<()> {
         if found.iter().any(|(found, _)| *found == name) {
             continue;
         }
-        if !exists(ctx, commit) {
-            // It is gone as well. What needs it says so.
+        let is_there = exists(ctx, commit)
+            || write_again(ctx, state, commit).unwrap_or_else(|e| {
+                crate::supervisor::log(&format!("commit {} is gone and not written again: {}", commit.as_str(), chain(&e)));
+                false
+            });
+        if !is_there {
+            // What needs it says so.
             continue;
         }
         match ctx.repo.update_ref(&name, &oid(commit)?, &Expect::Absent) {

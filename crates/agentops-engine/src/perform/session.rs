@@ -27,7 +27,7 @@ mod running;
 mod transcript;
 mod wire;
 
-pub(super) use left::{Checkpoint, checkpoint, not_kept};
+pub(super) use left::{Checkpoint, checkpoint, checkpoint_title, not_kept};
 use left::{Left, clear_hand_over};
 use running::Running;
 use transcript::Transcript;

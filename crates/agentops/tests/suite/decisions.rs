@@ -328,6 +328,28 @@ fn p6_work_that_changes_after_a_person_accepted_it_is_asked_about_again() {
     assert_eq!(ends(&view), ["filtered", "filtered", "completed"], "the third session left it as it was");
 }
 
+/// Everything that the program keeps in the repository is gone: the lane's files are enough.
+#[test]
+fn r11_a_checkpoint_that_was_pruned_is_written_again_from_its_lane() {
+    let room = Room::new();
+    let view = run(&room, "quick", with_nested_repository(), 4);
+    room.kill_supervisor();
+    let checkpoint = room.git(&["for-each-ref", "--format=%(objectname)", "refs/agentops/runs"]);
+    assert!(!checkpoint.is_empty() && !checkpoint.contains('\n'), "{checkpoint}");
+    for name in room.git(&["for-each-ref", "--format=%(refname)", "refs/agentops"]).lines() {
+        room.git(&["update-ref", "-d", name]);
+    }
+    room.git(&["gc", "--quiet", "--prune=now"]);
+    std::fs::remove_dir_all(room.repo().join(".git/agentops/lanes")).unwrap();
+    let objects = || room.git(&["cat-file", "--batch-all-objects", "--batch-check"]);
+    assert!(!objects().contains(&checkpoint), "it is gone");
+    let view = resume(&room, &view, 0);
+    assert_eq!(ends(&view), ["completed"], "nothing is done again");
+    assert!(objects().contains(&checkpoint));
+    let branch = view["branch"].as_str().unwrap();
+    assert_eq!(room.git(&["show", &format!("{branch}:web/app.js")]), "1");
+}
+
 /// Neither the end of the run nor the next supervisor removes the only copy of that work.
 #[test]
 fn p6_a_lane_with_work_that_no_checkpoint_holds_outlives_its_cancelled_run() {

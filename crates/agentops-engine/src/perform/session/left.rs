@@ -7,7 +7,7 @@ use std::path::Path;
 
 use agentops_agents::driver::{HANDOVER_FILE, OUT_DIR};
 use agentops_core::id::{BlobId, Commit, RunId, SessionId};
-use agentops_core::run::{Event, SessionEnd, SessionExit, State};
+use agentops_core::run::{Event, SessionEnd, SessionExit, SessionState, State};
 use agentops_core::usage::Usage;
 use agentops_core::workflow::{Check, Writes};
 use agentops_git::lanes::{Recovered, Restored};
@@ -132,8 +132,7 @@ pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
             newest
         }
     };
-    let title =
-        format!("{} of session {session} of {run}\n", if end == SessionEnd::Completed { "Work" } else { "Checkpoint" });
+    let title = title(run, session, end);
     let kept = lane.checkpoint(&parent, &title, &ctx.author(), ctx.now_seconds(), &ctx.paths.scratch())?;
     let salvaged = lane.salvage(&prefix, &kept.commit)?;
     let (mut commit_of, mut changed, mut dropped, mut omitted) = (None, 0, 0, None);
@@ -201,6 +200,17 @@ pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
         said: exit.said,
         omitted,
     })
+}
+
+/// The message of the commit that a session's checkpoint makes.
+pub(crate) fn checkpoint_title(run: &RunId, session: &SessionState) -> String {
+    let end = session.exit.as_ref().map(|exit| exit.end).or(session.end);
+    title(run, &session.id, end.unwrap_or(SessionEnd::Interrupted))
+}
+
+fn title(run: &RunId, session: &SessionId, end: SessionEnd) -> String {
+    let kind = if end == SessionEnd::Completed { "Work" } else { "Checkpoint" };
+    format!("{kind} of session {session} of {run}\n")
 }
 
 /// Where the parent of a checkpoint is gone from the repository, the commit that takes its place. The lane's files are all
