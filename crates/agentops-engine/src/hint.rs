@@ -4,7 +4,7 @@ use std::path::Path;
 
 use agentops_agents::driver::DriverError;
 use agentops_core::id::RunId;
-use agentops_git::{Error as Git, MergeRefusal};
+use agentops_git::{Error as Git, MergeRefusal, Oid};
 
 use crate::catalogues::CatalogueError;
 use crate::plan::{PlanError, word};
@@ -15,6 +15,7 @@ use crate::wire::RefusalKind;
 pub fn git(error: &Git) -> String {
     let words = match error {
         Git::MergeRefused { refusal, .. } => return merge(refusal, Path::new("."), None),
+        Git::MergedOtherwise { branch, before, .. } => return merged_otherwise(branch, before, Path::new(".")),
         Git::MergeNoteUnknown { path } => {
             let path = quoted(path);
             return format!("look at the checkout with `git status`; then remove the note: rm {path}");
@@ -73,6 +74,17 @@ pub fn merge(refusal: &MergeRefusal, work_tree: &Path, run: Option<&RunId>) -> S
         MergeRefusal::Other => format!("do what git says, then: {again}"),
     };
     format!("nothing was merged; {way}")
+}
+
+/// What to do about a merge that is not what was tested. `before`: the commit that was checked out before it.
+#[must_use]
+pub fn merged_otherwise(branch: &str, before: &Oid, work_tree: &Path) -> String {
+    let run = branch.strip_prefix("agentops/").unwrap_or_default();
+    let git = format!("git -C {}", quoted(work_tree));
+    format!(
+        "the run is not marked as merged; look at your merge drivers, hooks and merge settings (`{git} config --get-regexp merge`); \
+         undo this merge: {git} reset --keep {before}; or accept what is there, which is tested first: agentops merge {run}"
+    )
 }
 
 /// A path as one word of a shell.

@@ -119,12 +119,17 @@ impl Repo {
     ///
     /// # Errors
     /// [`Error::MergeAtWork`] while git still works on it, also when the program that started git was killed.
+    /// [`Error::MergedOtherwise`] once if it became a commit that is not what was tested.
     pub fn take_back_begun_merge(&self) -> Result<Option<TakenBack>> {
         let _lock = self.lock_of_merge()?;
         let Some(note) = self.read_merge_note()? else { return Ok(None) };
         if self.is_committed(&note)? {
-            self.remove_merge_note()?;
-            return Ok(None);
+            // What the user has committed on top of it is theirs.
+            let head = self.head()?.commit;
+            return match self.first_parent(&head)? == Some(note.head()?) {
+                true => self.end_committed(&note, &head).map(|()| None),
+                false => self.remove_merge_note().map(|()| None),
+            };
         }
         self.take_back(&note).map(Some)
     }
@@ -171,6 +176,28 @@ impl Repo {
         let theirs: Oid = note.theirs.parse()?;
         let head = self.head()?.commit;
         Ok(self.merge_base(&head, &theirs)?.as_ref() == Some(&theirs))
+    }
+
+    /// Removes the note of a merge that is the commit `made` now.
+    ///
+    /// # Errors
+    /// [`Error::MergedOtherwise`] if the tree of that commit is not the tree that was tested: the user's git has settings, merge
+    /// drivers and hooks of its own.
+    pub(crate) fn end_committed(&self, note: &BegunMerge, made: &Oid) -> Result<()> {
+        let differ = self.changed_paths(&note.tree()?, &self.tree_of(made)?)?;
+        self.remove_merge_note()?;
+        if differ.is_empty() {
+            return Ok(());
+        }
+        let mut paths: Vec<PathBuf> = differ.into_iter().collect();
+        paths.sort();
+        Err(Error::MergedOtherwise { branch: note.branch.clone(), commit: made.clone(), before: note.head()?, paths })
+    }
+
+    fn first_parent(&self, commit: &Oid) -> Result<Option<Oid>> {
+        let parent = format!("{commit}^1");
+        let out = self.plain()?.args(["rev-parse", "--verify", "--quiet", "--end-of-options", &parent]).ok_or_code(&[1])?;
+        if out.code == Some(1) { Ok(None) } else { Oid::parse(&out.stdout, "rev-parse").map(Some) }
     }
 
     /// Takes back a merge that no process works on any more, and removes its note.

@@ -167,6 +167,18 @@ pub enum Error {
         /// Paths that differ from `HEAD` now and were not put back: they are not as the merge put them there.
         left: Vec<PathBuf>,
     },
+    /// Git made the merge, and its tree is not the one that was tested.
+    #[error("{}", merged_otherwise(branch, commit, paths))]
+    MergedOtherwise {
+        /// The branch of ours that was merged.
+        branch: String,
+        /// The commit that is checked out now.
+        commit: Oid,
+        /// The commit that was checked out before.
+        before: Oid,
+        /// The paths that differ from what was tested.
+        paths: Vec<PathBuf>,
+    },
     /// Git still works on a merge into this checkout.
     #[error("a merge into this checkout is under way: {}", holders(lock))]
     MergeAtWork {
@@ -253,6 +265,22 @@ fn merge_refused(refusal: &MergeRefusal, words: &str, left: &[PathBuf]) -> Strin
         text.push_str(&list(left));
     }
     text
+}
+
+/// Paths that a message names.
+const PATHS_NAMED_MAX: usize = 10;
+
+fn merged_otherwise(branch: &str, commit: &Oid, paths: &[PathBuf]) -> String {
+    let named = list(&paths[..paths.len().min(PATHS_NAMED_MAX)]);
+    let more = match paths.len().saturating_sub(PATHS_NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let commit: String = commit.as_str().chars().take(12).collect();
+    format!(
+        "git merged {branch} as {commit}, but not with the files that were tested: its settings, a merge driver or a hook made \
+         other content of {named}{more}"
+    )
 }
 
 impl Error {

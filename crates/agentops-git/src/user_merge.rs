@@ -7,6 +7,8 @@
 //!
 //! It never costs uncommitted work: nothing is begun while something else is in progress or a local change is in the way,
 //! nothing is stashed, and what did not become a commit is taken back path by path ([`crate::begun_merge`]).
+//!
+//! The caller tests a merge that plain git makes. The user's git may make another one, so the commit is compared with it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -81,9 +83,16 @@ pub(crate) const UNFINISHED: [(&str, &str); 6] = [
     ("BISECT_LOG", "a bisection"),
 ];
 
+/// Settings of the user's that would only make another merge than the one that was tested. `branch.<name>.mergeoptions` can do
+/// that too, but it also holds how the user signs.
+const AS_TESTED: [&str; 6] = ["-c", "pull.twohead=ort", "-c", "merge.renames=true", "-c", "merge.directoryRenames=conflict"];
+
 impl Repo {
     /// Merges a branch of ours into what the user has checked out, as the user. When `interrupted` becomes true, git and what it
     /// started are ended, and the merge is taken back.
+    ///
+    /// # Errors
+    /// [`Error::MergedOtherwise`] if the commit that git made is not the plain merge of both.
     pub fn merge_into_checkout(&self, branch: &str, message: &str, interrupted: &Arc<AtomicBool>) -> Result<UserMerge> {
         let full = format!("refs/heads/{branch}");
         names::check_our_ref(&full)?;
@@ -116,7 +125,8 @@ impl Repo {
         let trace = room.path().join("trace");
         let flags = ["merge", "--no-ff", "--no-squash", "--commit", "--no-edit", "--no-autostash", "--no-progress"];
         // What was shown and tested is merged: an agent that can write here could replace objects of its result by others.
-        let user = self.as_user().env("GIT_NO_REPLACE_OBJECTS", "1").env("GIT_TRACE2_EVENT", &trace);
+        let user = self.as_user().args(AS_TESTED).preamble();
+        let user = user.env("GIT_NO_REPLACE_OBJECTS", "1").env("GIT_TRACE2_EVENT", &trace);
         let call = user.args(flags).args(["-m", message, "--end-of-options", &full]).named("merge").long();
         let out = call.holding(&lock)?.ended_when(interrupted).output();
         boundary("merge-git-ended");
@@ -124,7 +134,7 @@ impl Repo {
         // Git may have been interrupted just after it was done.
         let commit = self.head()?.commit;
         if commit != before && self.merge_base(&commit, &theirs)?.as_ref() == Some(&theirs) {
-            self.remove_merge_note()?;
+            self.end_committed(&note, &commit)?;
             return Ok(UserMerge::Merged { commit });
         }
         let conflicts = self.unmerged()?;

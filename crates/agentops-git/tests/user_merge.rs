@@ -373,3 +373,78 @@ fn p6_a_merge_names_the_local_changes_in_its_way_and_overwrites_no_ignored_file(
     put_back(Path::new("tool.sh"));
     assert!(matches!(merge(&repo).unwrap(), UserMerge::Merged { .. }));
 }
+
+/// The paths that the merge made otherwise than tested.
+fn merged_otherwise(room: &Room, repo: &Repo) -> Vec<PathBuf> {
+    let head = repo.head().unwrap().commit;
+    let merged = merge(repo);
+    let Err(Error::MergedOtherwise { branch, commit, before, paths }) = merged else { panic!("{merged:?}") };
+    assert_eq!((branch.as_str(), &commit, &before), (BRANCH, &repo.head().unwrap().commit, &head));
+    assert_eq!(repo.begun_merge().unwrap(), None);
+    room.git(repo.work_tree(), &["reset", "-q", "--keep", before.as_str()]);
+    paths
+}
+
+#[test]
+fn p6_a_merge_that_is_not_what_was_tested_is_named_and_not_taken_for_it() {
+    let (room, repo) = offered();
+    let at = repo.work_tree();
+    let before = state(&room, &repo);
+    room.git(at, &["config", "branch.main.mergeoptions", "--no-ff -s ours"]);
+    assert_eq!(merged_otherwise(&room, &repo), paths(&MERGED));
+    assert_eq!(state(&room, &repo), before, "the command that undoes it keeps local changes");
+    room.git(at, &["config", "--unset", "branch.main.mergeoptions"]);
+
+    let amend = "git update-ref HEAD $(git commit-tree -p HEAD^1 -p HEAD^2 -m amended $(git write-tree))";
+    hook(&repo, "post-merge", &format!("git rm -q --cached tool.sh; {amend}"));
+    assert_eq!(merged_otherwise(&room, &repo), paths(&["tool.sh"]));
+    no_hooks(&repo);
+    fs::remove_file(at.join("tool.sh")).unwrap();
+
+    write(&at.join("a.txt"), "one\ntwo\nthree\nfour\n");
+    write(&at.join(".git/info/attributes"), "a.txt merge=mine\n");
+    room.git(at, &["config", "merge.mine.driver", "true"]);
+    room.git(at, &["commit", "-qm", "mine", "a.txt"]);
+    let conflicts = paths(&["a.txt"]);
+    assert_eq!(merge(&repo).unwrap(), UserMerge::Conflict { paths: conflicts }, "it is tested without the driver");
+}
+
+#[test]
+fn p6_a_merge_driver_that_merges_otherwise_than_tested_is_named() {
+    let (room, repo) = Room::with_repo();
+    let at = repo.work_tree();
+    room.git(at, &["checkout", "-qb", BRANCH]);
+    write(&at.join("a.txt"), "one\ntwo\nthree\nby the agent\n");
+    room.git(at, &["commit", "-qam", "theirs"]);
+    room.git(at, &["checkout", "-q", "main"]);
+    write(&at.join("a.txt"), "by the user\none\ntwo\nthree\n");
+    write(&at.join(".gitattributes"), "a.txt merge=mine\n");
+    room.git(at, &["add", "."]);
+    room.git(at, &["commit", "-qm", "ours"]);
+    room.git(at, &["config", "merge.mine.driver", "true"]);
+    assert_eq!(merged_otherwise(&room, &repo), paths(&["a.txt"]));
+    room.git(at, &["config", "--unset", "merge.mine.driver"]);
+    assert!(matches!(merge(&repo).unwrap(), UserMerge::Merged { .. }));
+}
+
+#[test]
+fn p6_a_merge_that_is_not_what_was_tested_is_named_after_a_kill_too() {
+    let (room, repo) = offered();
+    room.git(repo.work_tree(), &["config", "branch.main.mergeoptions", "-s ours"]);
+    cut_after("merge-git-ended", || drop(merge(&repo)));
+    let Err(Error::MergedOtherwise { paths: differ, .. }) = repo.take_back_begun_merge() else { panic!() };
+    assert_eq!(differ, paths(&MERGED));
+    assert_eq!(repo.take_back_begun_merge().unwrap(), None, "the next one accepts what is there");
+    assert_eq!(merge(&repo).unwrap(), UserMerge::UpToDate);
+}
+
+#[test]
+fn settings_that_only_make_another_merge_do_not_reach_it() {
+    let (room, repo) = offered();
+    let at = repo.work_tree();
+    for (key, value) in [("pull.twohead", "ours"), ("merge.renames", "false"), ("merge.directoryRenames", "true")] {
+        room.git(at, &["config", key, value]);
+    }
+    assert!(matches!(merge(&repo).unwrap(), UserMerge::Merged { .. }));
+    assert_eq!(fs::read_to_string(at.join("a.txt")).unwrap(), "by the agent\n");
+}

@@ -192,7 +192,9 @@ impl From<ClientError> for CommandError {
 impl From<agentops_git::Error> for CommandError {
     fn from(error: agentops_git::Error) -> Self {
         let code = match &error {
-            agentops_git::Error::MergeRefused { .. } | agentops_git::Error::InProgress { .. } => MERGE_REFUSED,
+            agentops_git::Error::MergeRefused { .. }
+            | agentops_git::Error::MergedOtherwise { .. }
+            | agentops_git::Error::InProgress { .. } => MERGE_REFUSED,
             agentops_git::Error::MergeAtWork { .. } => NOT_NOW,
             error if hint::of_machine(error) => FAILED,
             _ => USAGE,

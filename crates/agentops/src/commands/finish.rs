@@ -78,8 +78,14 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
         match tested.map_err(|e| CommandError::of(error::FAILED, &e))? {
             None => {}
             Some(words) => {
+                let hint = match context.repo.merge_base(&head, &tip)?.as_ref() == Some(&tip) {
+                    true => {
+                        format!("your branch has {branch} already; mend it, or accept it: agentops merge {run} --no-test")
+                    }
+                    false => "nothing was merged; your branch may have changed since the run began".to_owned(),
+                };
                 return Err(CommandError::new(MERGE_REFUSED, format!("the merged result does not pass its gate: {words}"))
-                    .hint("nothing was merged; your branch may have changed since the run began"));
+                    .hint(hint));
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::printer::Printer;
 
 /// Takes back what an earlier merge left that was killed, and says so.
 pub fn end_interrupted(context: &Context, printer: &Printer) -> Result<(), CommandError> {
-    if let Some(taken) = context.repo.take_back_begun_merge()? {
+    if let Some(taken) = context.repo.take_back_begun_merge().map_err(|e| command_error(&context.repo, None, e))? {
         printer.note(&format!(
             "note: the merge of {} was interrupted before it was committed; {}",
             taken.branch,
@@ -37,17 +37,18 @@ pub fn merge(context: &Context, run: &RunId, message: &str) -> Result<Option<age
             let words = format!("the merge was interrupted; nothing was merged; {}", words(&taken));
             Err(CommandError::new(interruption.exit_code(), words).hint(format!("agentops merge {run}")))
         }
-        Err(error @ GitError::MergeRefused { .. }) => Err(refused(&context.repo, run, &error)),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(command_error(&context.repo, Some(run), error)),
     }
 }
 
-fn refused(repo: &Repo, run: &RunId, error: &GitError) -> CommandError {
-    let command = CommandError::of(MERGE_REFUSED, error);
-    match error {
-        GitError::MergeRefused { refusal, .. } => command.hint(hint::merge(refusal, repo.work_tree(), Some(run))),
-        _ => command,
-    }
+/// An error of the user's merge, with commands that name the checkout.
+fn command_error(repo: &Repo, run: Option<&RunId>, error: GitError) -> CommandError {
+    let hint = match &error {
+        GitError::MergeRefused { refusal, .. } => hint::merge(refusal, repo.work_tree(), run),
+        GitError::MergedOtherwise { branch, before, .. } => hint::merged_otherwise(branch, before, repo.work_tree()),
+        _ => return error.into(),
+    };
+    CommandError::of(MERGE_REFUSED, &error).hint(hint)
 }
 
 /// What is said in `status` and `doctor` about a merge that was begun and is not at its end.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use agentops::error::{MERGE_REFUSED, TRUST_REQUIRED};
 use agentops_agents::process::ProcessId;
 use agentops_engine::crash::MERGE_BOUNDARIES;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -150,6 +151,31 @@ fn p6_a_merge_that_is_ended_while_a_hook_runs_is_taken_back() {
     assert_eq!(room.git(&["status", "--porcelain"]), "");
     assert!(room.git(&["ls-tree", "--name-only", "HEAD"]).contains("done.txt"));
     assert!(room.run(&["status", "--json"]).expect(0).json()["begun_merge"].is_null());
+}
+
+#[test]
+fn p6_a_merge_that_is_not_what_was_tested_does_not_close_the_run() {
+    let room = Room::new();
+    room.git(&["config", "branch.main.mergeoptions", "--no-ff -s ours"]);
+    let (run, _) = run_with_hook(&room);
+    let before = checkout(&room);
+    let refused = room.run(&["merge", &run]).expect(MERGE_REFUSED.into());
+    let undo = format!("git -C {} reset --keep {}", room.repo().display(), before.0);
+    for words in ["not with the files that were tested", "done.txt", "a merge driver or a hook", &undo] {
+        assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+    }
+    let closing = || room.run(&["show", &run, "--json"]).expect(0).json()["closing"].clone();
+    assert!(closing().is_null());
+    let untested = room.run(&["merge", &run]).expect(MERGE_REFUSED.into());
+    assert!(untested.stderr.contains(&format!("agentops merge {run} --no-test")), "{}", untested.stderr);
+    room.git(&["reset", "--keep", &before.0]);
+    assert_eq!(checkout(&room), before);
+    room.git(&["config", "--unset", "branch.main.mergeoptions"]);
+    let hooks_changed = room.run(&["merge", &run]).expect(TRUST_REQUIRED.into()).stderr;
+    let trust = hooks_changed.split_whitespace().find(|word| word.starts_with("--trust=")).unwrap();
+    room.run(&["merge", &run, trust]).expect(0);
+    assert!(room.git(&["ls-tree", "--name-only", "HEAD"]).contains("done.txt"));
+    assert!(closing().is_object());
 }
 
 #[test]
