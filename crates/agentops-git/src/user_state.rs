@@ -45,6 +45,9 @@ pub struct UserState {
     index: Option<String>,
     /// Object and name, sorted by name.
     refs: Option<Vec<(String, String)>>,
+    /// Name and target of refs that point to other refs, sorted by name. Records of older versions do not have it.
+    #[serde(default)]
+    symbolic: Option<Vec<(String, String)>>,
     /// Object and message, newest first.
     stash: Option<Vec<(String, String)>>,
 }
@@ -88,23 +91,23 @@ impl Repo {
     /// As [`Self::user_state`].
     pub fn user_state_since(&self, before: Option<&UserState>) -> Result<UserState> {
         let programs = self.program_state(before.map(UserState::programs))?;
-        let mut state = UserState { programs, head: None, index: None, refs: None, stash: None };
+        let mut state = UserState { programs, head: None, index: None, refs: None, symbolic: None, stash: None };
         // With a configuration that git cannot read, no other command of git works either.
         if state.programs.unreadable().is_none() {
-            let (head, refs, stash) = self.recorded_refs()?;
-            (state.head, state.refs, state.stash) = (Some(head), Some(refs), Some(stash));
+            self.record_refs(&mut state)?;
             state.index = self.recorded_index()?;
         }
         Ok(state)
     }
 
-    #[expect(clippy::type_complexity, reason = "three lists of one command")]
-    fn recorded_refs(&self) -> Result<(HeadState, Vec<(String, String)>, Vec<(String, String)>)> {
-        let out = self.guarded().args(["for-each-ref", "--format=%(HEAD)%(objectname) %(refname)"]).long().ok()?;
-        let (mut head, mut refs, mut has_stash) = (None, Vec::new(), false);
+    /// Records `HEAD`, the refs and the stash.
+    fn record_refs(&self, state: &mut UserState) -> Result<()> {
+        let out = self.guarded().args(["for-each-ref", "--format=%(HEAD)%(objectname) %(refname) %(symref)"]).long().ok()?;
+        let (mut head, mut refs, mut symbolic, mut has_stash) = (None, Vec::new(), Vec::new(), false);
         for line in String::from_utf8_lossy(&out).lines() {
             let (mark, rest) = line.split_at_checked(1).unwrap_or_default();
-            let Some((oid, name)) = rest.split_once(' ') else {
+            let fields = rest.split_once(' ').and_then(|(oid, rest)| Some((oid, rest.split_once(' ')?)));
+            let Some((oid, (name, target))) = fields else {
                 return Err(Error::Unexpected { what: "for-each-ref".to_owned() });
             };
             has_stash |= name == "refs/stash";
@@ -113,9 +116,13 @@ impl Repo {
             }
             if !NOT_RECORDED.iter().any(|ours| name.starts_with(ours)) {
                 refs.push((oid.to_owned(), name.to_owned()));
+                if !target.is_empty() {
+                    symbolic.push((name.to_owned(), target.to_owned()));
+                }
             }
         }
         refs.sort_by(|a, b| a.1.cmp(&b.1));
+        symbolic.sort();
         let head = match head {
             Some(head) => head,
             None => {
@@ -126,7 +133,9 @@ impl Repo {
                 }
             }
         };
-        Ok((head, refs, if has_stash { self.stash_entries()? } else { Vec::new() }))
+        let stash = if has_stash { self.stash_entries()? } else { Vec::new() };
+        (state.head, state.refs, state.symbolic, state.stash) = (Some(head), Some(refs), Some(symbolic), Some(stash));
+        Ok(())
     }
 
     fn stash_entries(&self) -> Result<Vec<(String, String)>> {

@@ -369,3 +369,116 @@ fn s13_no_part_of_a_hook_and_no_hook_is_too_far_to_be_compared() {
     assert!(!state.programs().runs_the_same(&repo.program_state(None).unwrap()));
     assert!(state.programs().runs_the_same(stored(&state).programs()));
 }
+
+/// The user's repository as a person would look at it.
+fn seen(room: &Room, at: &Path) -> String {
+    let looks = "git for-each-ref --format='%(refname) %(objectname) %(symref)' refs/heads refs/tags refs/remotes; \
+                 git stash list --format='%gd %H %gs'; git config --local --list | sort; cat .git/HEAD; git status --porcelain; \
+                 for f in .git/hooks/* .git/info/*; do case $f in *.sample) ;; *) stat -c '%n %F %a %N' \"$f\"; md5sum < \"$f\"; \
+                 esac; done";
+    let (done, text) = room.by("sh", at, &["-c", looks]);
+    assert!(done, "{text}");
+    text
+}
+
+#[test]
+fn p6_commands_that_are_typed_in_their_order_put_everything_back() {
+    let (room, repo) = room_with_work();
+    let at = repo.work_tree().to_owned();
+    for command in [
+        "git config multi.value true && git config --add multi.value 12",
+        "git branch 'quo\"te' && git branch \"sin'gle\" && git branch old && git branch 'dollar$(id)' && git branch feat/x",
+        "git symbolic-ref refs/heads/alias refs/heads/old && git symbolic-ref refs/heads/alias2 refs/heads/main",
+        "git tag -a v1 -m v1 && git pack-refs --all",
+        "for i in 1 2 3 4; do echo $i > s.txt; git add s.txt; git stash push -qm \"stash $i\"; done",
+        "printf '#!/bin/sh\\nexit 0\\n' > .git/hooks/pre-commit && chmod +x .git/hooks/pre-commit",
+        "ln -s /bin/true .git/hooks/post-checkout && ln -s /bin/true .git/hooks/post-merge",
+        "mkdir -p .git/info && echo '*.log' > .git/info/exclude && echo '*.x -text' > .git/info/attributes",
+    ] {
+        type_in(&room, &at, command);
+    }
+    let before = seen(&room, &at);
+    let differences = changed(
+        &room,
+        &repo,
+        &[
+            "git branch -qD 'quo\"te' \"sin'gle\" 'dollar$(id)' feat/x && git branch -m old older && git tag -d v1",
+            "git update-ref refs/heads/feat main && git update-ref --no-deref -d refs/heads/alias",
+            "git symbolic-ref refs/heads/alias2 refs/heads/older && git symbolic-ref refs/heads/new refs/heads/main",
+            "git stash drop -q 'stash@{2}' && git stash drop -q 'stash@{0}'",
+            "git config --unset-all multi.value && git config new.x 1",
+            "rm .git/hooks/pre-commit .git/hooks/post-checkout && mkdir .git/hooks/post-checkout .git/hooks/pre-commit",
+            "rm .git/hooks/post-merge && printf '#!/bin/sh\\nexit 1\\n' > .git/hooks/post-merge",
+            "echo evil > '.git/hooks/post commit' && rm .git/info/attributes && echo x > .git/info/grafts",
+            "git symbolic-ref HEAD refs/heads/older",
+        ],
+        &[
+            "hook hooks/post-checkout removed",
+            "hook hooks/pre-commit removed",
+            "hook hooks/post-merge changed",
+            "hook hooks/post commit added",
+            "file info/attributes removed",
+            "file info/grafts added",
+            "multi.value removed",
+            "new.x set",
+            "branch feat added",
+            "branch older added => git switch -q --detach && git branch -D older",
+            "branch new added => git symbolic-ref -d refs/heads/new",
+            "branch alias no longer leads to refs/heads/old",
+            "branch alias2 no longer leads to refs/heads/main",
+            "branch dollar$(id) deleted",
+            "branch feat/x deleted",
+            "branch old deleted",
+            "branch quo\"te deleted",
+            "branch sin'gle deleted",
+            "tag v1 deleted",
+            "stash@{2} removed",
+            "HEAD of the checkout moved from branch main to branch older => git switch main",
+        ],
+    );
+    assert!(differences.iter().all(|difference| difference.restore.is_some()), "{}", words(&differences));
+    assert_eq!(seen(&room, &at), before, "{}", words(&differences));
+}
+
+#[test]
+fn p6_a_stash_comes_back_in_its_order_and_no_newer_entry_is_dropped_for_it() {
+    let (room, repo) = room_with_work();
+    let at = repo.work_tree().to_owned();
+    let push = |name: &str| {
+        type_in(&room, &at, &format!("echo {name} > s.txt && git add s.txt && git stash push -qm {name}"));
+    };
+    ["one", "two", "three"].into_iter().for_each(push);
+    let list = || room.git(&at, &["stash", "list"]);
+    let before = list();
+    changed(
+        &room,
+        &repo,
+        &["git stash drop -q 1 && echo x > s.txt && git add s.txt && git stash push -q"],
+        &["stash@{1} removed"],
+    );
+    assert_eq!(list(), before);
+    let recorded = repo.user_state().unwrap();
+    type_in(&room, &at, "git stash drop -q 1");
+    let differences = recorded.differences(&repo.user_state().unwrap(), &repo, Some("r-test")).unwrap();
+    let [Difference { restore: Some(command), .. }] = &differences[..] else { panic!("{differences:?}") };
+    push("newer");
+    let newer = list();
+    let (done, said) = room.by("sh", &at, &["-c", command]);
+    assert!(!done && list() == newer, "{said}");
+}
+
+#[test]
+fn p6_a_setting_that_may_be_secret_says_that_it_is_put_back_by_hand() {
+    let (room, repo) = room_with_work();
+    type_in(&room, repo.work_tree(), "git config alias.q status && git config --add multi.value one");
+    let differences = changed(
+        &room,
+        &repo,
+        &["git config alias.q '!evil' && git config --unset multi.value"],
+        &[
+            "alias.q changed to '!evil'; what it was is not recorded, since it may be secret: `git config --local --edit` opens",
+            "multi.value removed; what it was is not recorded",
+        ],
+    );
+    assert!(differences.iter().all(|difference| difference.restore.is_none()));
+}

@@ -42,7 +42,8 @@ fn short(oid: &str) -> &str {
 }
 
 impl UserState {
-    /// What is different now. With `run`, objects of lost refs and stash entries are kept under `refs/agentops/kept/<run>/`,
+    /// What is different now, in the order in which the commands work: files that git runs or reads, settings, refs, the stash,
+    /// and last `HEAD`, since a switch runs hooks. With `run`, objects of lost refs and stash entries are kept under `refs/agentops/kept/<run>/`,
     /// so that the commands work later too.
     ///
     /// # Errors
@@ -55,15 +56,15 @@ impl UserState {
             None => None,
         };
         let is_there = |oid: &str| kept.as_ref().is_none_or(|kept| kept.contains(oid) || !lost.contains(oid));
-        self.head_differs(now, &mut all);
-        self.refs_differ(now, &is_there, &mut all);
-        self.stash_differs(now, &is_there, &mut all);
         let is_of_new_branch = |setting: &str| {
             let branch = setting.strip_prefix("branch.").and_then(|rest| rest.rsplit_once('.'));
             let name = branch.map(|(branch, _)| format!("refs/heads/{branch}"));
             name.is_some_and(|name| self.commit_of(&name).is_none() && now.commit_of(&name).is_some())
         };
         all.extend(self.programs.differences_but(&now.programs, repo, is_of_new_branch));
+        self.refs_differ(now, &is_there, &mut all);
+        self.stash_differs(now, &is_there, &mut all);
+        self.head_differs(now, &mut all);
         Ok(all)
     }
 
@@ -104,10 +105,35 @@ impl UserState {
             Some(HeadState::Branch(name)) => Some(name.as_str()),
             _ => None,
         };
+        // First what is new: a branch `a` keeps git from making `a/b` again.
+        for (_, name) in after.iter().filter(|(_, name)| self.commit_of(name).is_none()) {
+            let mut back = match (name.strip_prefix("refs/heads/"), name.strip_prefix("refs/tags/")) {
+                _ if now.target_of(name).is_some() => format!("git symbolic-ref -d {}", quote(name)),
+                (Some(branch), _) if !branch.starts_with('-') => format!("git branch -D {}", quote(branch)),
+                (_, Some(tag)) if !tag.starts_with('-') => format!("git tag -d {}", quote(tag)),
+                _ => format!("git update-ref -d {}", quote(name)),
+            };
+            if checked_out == Some(name.as_str()) {
+                back = format!("git switch -q --detach && {back}");
+            }
+            all.push(Difference::new(format!("{} added", words(name)), back));
+        }
         for (oid, name) in before {
             let words = words(name);
+            // Records of older versions do not know which refs are symbolic.
+            let (old_target, new_target) = match &self.symbolic {
+                Some(_) => (self.target_of(name), now.target_of(name)),
+                None => (None, None),
+            };
+            if let Some(target) = old_target {
+                if new_target != old_target {
+                    let what = format!("{words} no longer leads to {target}");
+                    all.push(Difference::new(what, format!("git symbolic-ref {} {}", quote(name), quote(target))));
+                }
+                continue;
+            }
             match now.commit_of(name) {
-                Some(same) if same == oid => {}
+                Some(same) if same == oid && new_target.is_none() => {}
                 _ if !is_there(oid) => {
                     all.push(Difference::without_command(format!("{words} was {}, and its objects are gone", short(oid))));
                 }
@@ -115,38 +141,60 @@ impl UserState {
                 Some(other) => {
                     let back = match name.strip_prefix("refs/heads/") {
                         Some(_) if checked_out == Some(name.as_str()) => format!("git reset --keep {oid}"),
-                        _ => format!("git update-ref {} {oid}", quote(name)),
+                        _ => format!("git update-ref --no-deref {} {oid}", quote(name)),
                     };
-                    all.push(Difference::new(format!("{words} moved from {} to {}", short(oid), short(other)), back));
+                    let to = new_target.unwrap_or(short(other));
+                    all.push(Difference::new(format!("{words} moved from {} to {to}", short(oid)), back));
                 }
             }
         }
-        for (_, name) in after.iter().filter(|(_, name)| self.commit_of(name).is_none()) {
-            let back = match (name.strip_prefix("refs/heads/"), name.strip_prefix("refs/tags/")) {
-                (Some(branch), _) if !branch.starts_with('-') => format!("git branch -D {}", quote(branch)),
-                (_, Some(tag)) if !tag.starts_with('-') => format!("git tag -d {}", quote(tag)),
-                _ => format!("git update-ref -d {}", quote(name)),
-            };
-            all.push(Difference::new(format!("{} added", words(name)), back));
-        }
+    }
+
+    /// Where a symbolic ref leads.
+    fn target_of(&self, name: &str) -> Option<&str> {
+        let symbolic = self.symbolic.as_ref()?;
+        let at = symbolic.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
+        Some(&symbolic[at].1)
     }
 
     fn stash_differs(&self, now: &Self, is_there: &impl Fn(&str) -> bool, all: &mut Vec<Difference>) {
         let (Some(before), Some(after)) = (&self.stash, &now.stash) else { return };
+        if before == after {
+            return;
+        }
         let holds = |list: &[(String, String)], oid: &str| list.iter().any(|(known, _)| known == oid);
-        // Each command is right when those above it were typed: dropping from the end leaves the other numbers alone.
-        for (at, (oid, message)) in after.iter().enumerate().rev().filter(|(_, (oid, _))| !holds(before, oid)) {
-            let what = format!("stash@{{{at}}} added ({}, {message})", short(oid));
-            all.push(Difference::new(what, format!("git stash drop {at}")));
+        let added = after.iter().enumerate().rev().filter(|(_, (oid, _))| !holds(before, oid));
+        let removed = before.iter().enumerate().rev().filter(|(_, (oid, _))| !holds(after, oid));
+        let words = |at: usize, how: &str, (oid, message): &(String, String)| {
+            format!("stash@{{{at}}} {how} ({}, {message})", short(oid))
+        };
+        let store = |(oid, message): &(String, String)| format!("git stash store -m {} {oid}", quote(message));
+        let same = before.iter().rev().zip(after.iter().rev()).take_while(|(old, new)| old == new).count();
+        let (above_before, above_after) = (&before[..before.len() - same], &after[..after.len() - same]);
+        let is_all_there = above_before.iter().all(|(oid, _)| is_there(oid));
+        let is_simple =
+            !above_before.iter().any(|(oid, _)| holds(after, oid)) && !above_after.iter().any(|(oid, _)| holds(before, oid));
+        if is_simple || !is_all_there {
+            // Each command is right when those above it were typed: dropping from the end leaves the other numbers alone.
+            all.extend(added.map(|(at, entry)| Difference::new(words(at, "added", entry), format!("git stash drop {at}"))));
+            all.extend(removed.map(|(at, entry)| match is_there(&entry.0) {
+                true => Difference::new(words(at, "removed", entry), store(entry)),
+                false => Difference::without_command(format!("{}, and its objects are gone", words(at, "removed", entry))),
+            }));
+            return;
         }
-        for (at, (oid, message)) in before.iter().enumerate().rev().filter(|(_, (oid, _))| !holds(after, oid)) {
-            let what = format!("stash@{{{at}}} removed ({}, {message})", short(oid));
-            all.push(if is_there(oid) {
-                Difference::new(what, format!("git stash store -m {} {oid}", quote(message)))
-            } else {
-                Difference::without_command(format!("{what}, and its objects are gone"))
-            });
+        // Something in the middle changed: what lies above is taken off and put on again. Entries that somebody made since stop
+        // the command before it drops one of them.
+        let mut what: Vec<String> = added.map(|(at, entry)| words(at, "added", entry)).collect();
+        what.extend(removed.map(|(at, entry)| words(at, "removed", entry)));
+        if what.is_empty() {
+            what.push("the stash has another order".to_owned());
         }
+        let drops = above_after
+            .iter()
+            .map(|(oid, _)| format!("[ \"$(git rev-parse 'stash@{{0}}')\" = {oid} ] && git stash drop -q 0"));
+        let steps: Vec<String> = drops.chain(above_before.iter().rev().map(store)).collect();
+        all.push(Difference::new(what.join(", "), steps.join(" && ")));
     }
 }
 

@@ -86,16 +86,16 @@ impl ProgramState {
     #[must_use]
     pub fn differences(&self, now: &Self, repo: &Repo) -> Vec<Difference> {
         let mut all = Vec::new();
-        self.settings_differ(now, repo, settings::may_run, &mut all);
         self.files_differ(now, repo, &mut all);
+        self.settings_differ(now, repo, settings::may_run, &mut all);
         all
     }
 
     /// Everything that is different now, but for these settings.
     pub(super) fn differences_but(&self, now: &Self, repo: &Repo, is_left_out: impl Fn(&str) -> bool) -> Vec<Difference> {
         let mut all = Vec::new();
-        self.settings_differ(now, repo, |name| !is_left_out(name), &mut all);
         self.files_differ(now, repo, &mut all);
+        self.settings_differ(now, repo, |name| !is_left_out(name), &mut all);
         all
     }
 
@@ -134,12 +134,19 @@ impl ProgramState {
         let read_before =
             |file: &FileState| file.role != "hook" || self.hook_folders.iter().any(|folder| file.path.starts_with(folder));
         let put_back = |old: &FileState| {
+            let is_text = |path: &Path| !path.to_string_lossy().contains(char::REPLACEMENT_CHARACTER);
             let copy = files::copy_of(repo, &old.content);
-            let named = !old.path.to_string_lossy().contains(char::REPLACEMENT_CHARACTER);
-            (named && old.link.is_none() && copy.exists()).then(|| {
-                let (copy, path) = (copy.to_string_lossy(), old.path.to_string_lossy());
-                format!("install -m {:o} {} {}", old.mode, quote(&copy), quote(&path))
-            })
+            let path = quote(&old.path.to_string_lossy());
+            let command = match &old.link {
+                Some(to) if is_text(to) => format!("ln -s {} {path}", quote(&to.to_string_lossy())),
+                None if copy.exists() => format!("install -m {:o} {} {path}", old.mode, quote(&copy.to_string_lossy())),
+                _ => return None,
+            };
+            // A file is replaced. Into a folder, or through a link to one, the command would put it.
+            let there = std::fs::symlink_metadata(&old.path);
+            let is_in_the_way = there.is_ok_and(|meta| !meta.is_file() || old.link.is_some());
+            let clear = if is_in_the_way { format!("rm -rf {path} && ") } else { String::new() };
+            is_text(&old.path).then(|| clear + &command)
         };
         let not_compared = |file: &FileState| Some((file_name(repo, file), file.not_compared()?.to_owned()));
         all.extend(
@@ -158,6 +165,8 @@ impl ProgramState {
                     format!("{name} has other permissions: {:o}, was {:o}", new.mode, old.mode),
                     Some(format!("chmod {:o} {}", old.mode, quote(&old.path.to_string_lossy()))),
                 ),
+                // The file behind the link changed, and that is not in the git directory.
+                Some(new) if old.link.is_some() && new.link == old.link => (format!("{name} changed"), None),
                 Some(_) => (format!("{name} changed"), put_back(old)),
             };
             all.push(Difference { what, restore });
@@ -254,23 +263,33 @@ fn setting_differs(repo: &Repo, name: &str, old: &[&Setting], new: &[&Setting]) 
     };
     let any = old.first().or(new.first());
     let command = any.map_or_else(|| "git config".to_owned(), |setting| setting.git_config(repo));
-    let edit = || format!("{command} --edit");
     let to = shown(new).map(|value| format!(" to {}", quote(&value))).unwrap_or_default();
     let (name, quoted) = (name.to_owned(), quote(name));
     // A name that lost its password is not the name that git knows.
     let hidden = name.contains("://…");
-    let old_value = old.first().filter(|_| old.len() == 1 && !hidden).and_then(|setting| setting.plain());
-    match (old, new) {
-        ([], _) if hidden => Difference::new(format!("{name} set"), edit()),
-        ([], _) => Difference::new(format!("{name} set{to} (was not set)"), format!("{command} --unset-all {quoted}")),
-        (_, []) => Difference::new(
-            format!("{name} removed"),
-            old_value.map_or_else(edit, |value| format!("{command} {quoted} {}", quote(value))),
-        ),
-        _ => {
-            let was = old_value.map(|value| format!(" (was {value})")).unwrap_or_default();
-            let back = old_value.map_or_else(edit, |value| format!("{command} --replace-all {quoted} {}", quote(value)));
-            Difference::new(format!("{name} changed{to}{was}"), back)
+    let values: Option<Vec<&str>> = old.iter().map(|setting| setting.plain()).collect();
+    let values = values.filter(|values| !values.is_empty() && !hidden);
+    let by_hand =
+        |what: String, why: &str| Difference::without_command(format!("{what}; {why}: `{command} --edit` opens the file"));
+    if old.is_empty() {
+        return match hidden {
+            true => by_hand(format!("{name} set"), "its name holds a password"),
+            false => Difference::new(format!("{name} set{to} (was not set)"), format!("{command} --unset-all {quoted}")),
+        };
+    }
+    let what = match (new, values.as_deref()) {
+        ([], _) => format!("{name} removed"),
+        (_, Some([value])) => format!("{name} changed{to} (was {value})"),
+        _ => format!("{name} changed{to}"),
+    };
+    let set = |how: &str, value: &str| format!("{command} {how}{quoted} {}", quote(value));
+    match values.as_deref() {
+        None => by_hand(what, "what it was is not recorded, since it may be secret"),
+        Some([value]) => Difference::new(what, set(if new.is_empty() { "" } else { "--replace-all " }, value)),
+        Some(values) => {
+            let unset = (!new.is_empty()).then(|| format!("{command} --unset-all {quoted}"));
+            let steps: Vec<String> = unset.into_iter().chain(values.iter().map(|value| set("--add ", value))).collect();
+            Difference::new(what, steps.join(" && "))
         }
     }
 }
