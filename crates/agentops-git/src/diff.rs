@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,9 @@ const ARGS: [&str; 6] = ["diff-tree", "-r", "--no-renames", "--no-ext-diff", "--
 /// of a path, which takes minutes for a path of a thousand folders.
 const FOLDERS_MAX: usize = 50;
 
+/// Paths that one call of git gets as arguments.
+const PATHS_PER_CALL: usize = 200;
+
 impl Repo {
     /// What changed from `a` to `b`, commits or trees.
     pub fn diff(&self, a: &Oid, b: &Oid) -> Result<DiffStat> {
@@ -102,6 +105,21 @@ impl Repo {
             let call = call.args([command, "-p", "--full-index"]).args(options);
             call.args([a.as_str(), b.as_str()]).long().cut_at(max_bytes).ok()
         })
+    }
+
+    /// The difference of these paths as a patch, cut after `max_bytes`. Attributes do not count: they could keep text from being
+    /// shown.
+    pub fn patch_of(&self, a: &Oid, b: &Oid, paths: &[&Path], max_bytes: usize) -> Result<Vec<u8>> {
+        let [command, options @ ..] = ARGS;
+        let mut patch = Vec::new();
+        for some in paths.chunks(PATHS_PER_CALL) {
+            let Some(room) = max_bytes.checked_sub(patch.len()).filter(|room| *room > 0) else { break };
+            let call = self.plain()?.env("GIT_LITERAL_PATHSPECS", "1").args([command, "-p", "--full-index"]).args(options);
+            let call = call.args([a.as_str(), b.as_str(), "--"]).args(some.iter().map(|path| path.as_os_str()));
+            let part = call.long().cut_at(room).ok();
+            patch.extend(part.map_err(|e| self.explain_missing(Need::Difference(a, b), e))?);
+        }
+        Ok(patch)
     }
 
     /// The paths that differ between two commits or trees.

@@ -284,3 +284,30 @@ fn identity_is_read() {
     let user = repo.user_identity().unwrap();
     assert_eq!((user.name.as_deref(), user.email.as_deref()), (Some("User"), Some("user@example.org")));
 }
+
+#[test]
+fn the_difference_of_some_paths_is_whole_whatever_else_changed() {
+    let (room, repo) = Room::with_repo();
+    let at = repo.work_tree();
+    let before = repo.head().unwrap().commit;
+    // Before them in git's order, and larger than what may be shown.
+    write(&at.join("0.txt"), "x\n".repeat(10_000));
+    write(&at.join(".gitattributes"), "* -diff\n");
+    for name in ["[a]*.md", "b.md", "a.md"] {
+        write(&at.join(name), "text\n");
+    }
+    room.git(at, &["add", "."]);
+    room.git(at, &["commit", "-qm", "second"]);
+    let after = repo.head().unwrap().commit;
+    let shown = |paths: &[&str], max| {
+        let paths: Vec<&Path> = paths.iter().map(Path::new).collect();
+        String::from_utf8(repo.patch_of(&before, &after, &paths, max).unwrap()).unwrap()
+    };
+    let both = shown(&["[a]*.md", "b.md"], 2000);
+    let heads: Vec<&str> = both.lines().filter(|line| line.contains("a/")).collect();
+    assert_eq!(heads, ["diff --git a/[a]*.md b/[a]*.md", "diff --git a/b.md b/b.md"]);
+    assert_eq!(both.matches("+text").count(), 2, "an attribute hides nothing: {both}");
+    let many: Vec<String> = (0..300).map(|n| format!("absent-{n}")).chain(["b.md".to_owned()]).collect();
+    assert_eq!(shown(&many.iter().map(String::as_str).collect::<Vec<_>>(), 2000).matches("+text").count(), 1);
+    assert_eq!(shown(&["0.txt", "b.md"], 2000).len(), 2000);
+}

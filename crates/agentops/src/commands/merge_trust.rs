@@ -68,12 +68,15 @@ pub fn programs_are_still(context: &Context, agreed: &ProgramState, state: &Stat
         .hint(format!("put them back, or look at them and run again: agentops merge {run}")))
 }
 
+/// How much of the difference a person is shown.
+const PATCH_BYTES_MAX: usize = 1024 * 1024;
+
 /// A merge that changes what trust pins asks again, with that difference shown.
 pub fn agree_to_pinned(
     context: &Context,
     args: &MergeArgs,
-    head: &Oid,
-    tip: &Oid,
+    state: &State,
+    (head, tip): (&Oid, &Oid),
     hooks: &ProgramState,
     printer: &Printer,
 ) -> Result<(), CommandError> {
@@ -82,29 +85,32 @@ pub fn agree_to_pinned(
     let diff = context.repo.diff(&base, tip)?;
     let changed = diff.files.iter().map(|file| file.path.as_path());
     let pinned = changed.filter(|path| trust::is_pinned(&path.to_string_lossy()) || is_hook(context, hooks, path));
-    let pinned: Vec<String> = pinned.map(|path| path.display().to_string()).collect();
+    let mut pinned: Vec<&Path> = pinned.collect();
     // The records' own attributes file steers nothing, as long as it is ours to the byte.
     let (ours, content) = perform::records::ATTRIBUTES;
-    let is_ours =
-        pinned.iter().any(|path| path == ours) && context.repo.read_file(tip, ours)?.as_deref() == Some(content.as_bytes());
-    let pinned: Vec<String> = pinned.into_iter().filter(|path| !(is_ours && path == ours)).collect();
+    if pinned.contains(&Path::new(ours)) && context.repo.read_file(tip, ours)?.as_deref() == Some(content.as_bytes()) {
+        pinned.retain(|path| *path != Path::new(ours));
+    }
     if pinned.is_empty() || args.trust_changes {
         return Ok(());
     }
-    let patch = context.repo.patch(&base, tip, 1024 * 1024)?;
-    let patch = agentops_safe::inert(&String::from_utf8_lossy(&patch)).into_owned();
-    let parts = patch.split("\ndiff --git ").filter(|part| pinned.iter().any(|path| part.contains(path.as_str())));
-    printer.note(&format!(
-        "This merge changes files that steer agents or run by themselves:\n\n{}",
-        parts.collect::<Vec<_>>().join("\n\n")
-    ));
+    let names: Vec<String> = pinned.iter().map(|path| path.display().to_string()).collect();
+    let mut patch = context.repo.patch_of(&base, tip, &pinned, PATCH_BYTES_MAX)?;
+    if patch.len() >= PATCH_BYTES_MAX {
+        patch.extend_from_slice(format!("\n(there is more: only {PATCH_BYTES_MAX} bytes are shown)").as_bytes());
+    }
+    printer.note(&agentops_safe::inert(&format!(
+        "This merge changes files that steer agents or run by themselves:\n  {}\n\n{}",
+        names.join("\n  "),
+        String::from_utf8_lossy(&patch)
+    )));
     match super::ask("Merge these changes too? [y/N]")? {
         Some(answer) if matches!(answer.as_str(), "y" | "Y" | "yes") => Ok(()),
         _ => Err(CommandError::new(
             error::TRUST_REQUIRED,
-            format!("the merge changes what trust covers: {}", pinned.join(", ")),
+            format!("the merge changes what trust covers: {}", names.join(", ")),
         )
-        .hint("look at them with `agentops show --diff`, then: agentops merge --trust-changes")),
+        .hint(format!("if the difference above is what you want: agentops merge {} --trust-changes", state.created.run))),
     }
 }
 

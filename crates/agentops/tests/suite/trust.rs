@@ -242,11 +242,19 @@ fn s1_after_trust_a_content_filter_needs_a_person_and_is_not_run() {
     assert_eq!(ran, ["set-up".to_owned()].into());
 }
 
+const PLANTED: &str = "#!/bin/sh\necho planted\n";
+
 /// A quick run whose agent also writes this file.
 fn run_that_writes(room: &Room, path: &str) -> Ran {
+    run_that_writes_all(room, &[(path, PLANTED)])
+}
+
+fn run_that_writes_all(room: &Room, files: &[(&str, &str)]) -> Ran {
     let mut script = quick_script();
-    let write = json!({ "do": "write", "path": path, "content": "#!/bin/sh\necho planted\n" });
-    script[0]["steps"].as_array_mut().unwrap().insert(1, write);
+    for (path, content) in files {
+        let write = json!({ "do": "write", "path": path, "content": content });
+        script[0]["steps"].as_array_mut().unwrap().insert(1, write);
+    }
     room.run(&refs(&scripted(room, "quick", script))).expect(0)
 }
 
@@ -268,6 +276,21 @@ fn s2_a_merge_that_changes_what_trust_pins_asks_and_shows_it() {
     let view = run_that_writes(&room, ".claude/settings.json").json();
     room.run(&["merge", view["run"].as_str().unwrap(), "--trust-changes"]).expect(0);
     assert!(room.repo().join(".claude/settings.json").exists());
+}
+
+#[test]
+fn s2_a_merge_shows_the_whole_difference_of_pinned_files_and_of_no_other() {
+    let room = Room::new();
+    room.name_user();
+    let files = [(".gitattributes", "* -diff\n"), (".claude/settings.json", PLANTED), (".husky/pre-push", PLANTED)];
+    let view = run_that_writes_all(&room, &files).json();
+    let asked = room.run(&["merge", view["run"].as_str().unwrap()]).expect(TRUST_REQUIRED.into()).stderr;
+    let heads: Vec<&str> = asked.lines().filter(|line| line.contains("a/.")).collect();
+    let expected = [".claude/settings.json", ".gitattributes", ".husky/pre-push"];
+    let head = |path: &&str| format!("diff --git a/{path} b/{path}");
+    assert_eq!(heads, expected.iter().map(head).collect::<Vec<_>>(), "{asked}");
+    assert_eq!(asked.matches("+echo planted").count(), 2, "{asked}");
+    assert!(!asked.contains("bundle.md"), "{asked}");
 }
 
 #[test]
