@@ -33,6 +33,9 @@ pub fn git(error: &Git) -> String {
         Git::InProgress { .. } => "finish or abort it first",
         Git::MergeAtWork { .. } => "wait until it has ended, or end that process; then run the command again",
         Git::CommitGone { .. } => "get it back from a copy of the repository, then `agentops resume`, or discard the run",
+        Git::FolderGone { .. } => {
+            "bring it back; or, if you moved the repository, run this where it is now: its runs are found there by its id"
+        }
         Git::NewerLane { .. } => "use the version that made it, or a newer one",
         Git::NoTemporaryFolder { .. } => "free some space there, or set TMPDIR to a folder on a disk with space",
         _ => "`agentops doctor` checks git, this repository and the state folder",
@@ -115,12 +118,13 @@ pub fn catalogue(error: &CatalogueError) -> &'static str {
 /// Whether a refusal of git's is the machine's fault and not the arguments'.
 #[must_use]
 pub fn of_machine(error: &Git) -> bool {
-    use Git::{Failed, GitMissing, GitTooOld, Io, NoTemporaryFolder, Timeout, TooMuchOutput, Unexpected};
+    use Git::{Failed, FolderGone, GitMissing, GitTooOld, Io, NoTemporaryFolder, Timeout, TooMuchOutput, Unexpected};
     matches!(
         error,
         GitMissing
             | GitTooOld { .. }
             | Failed { .. }
+            | FolderGone { .. }
             | Io { .. }
             | NoTemporaryFolder { .. }
             | Timeout { .. }

@@ -38,6 +38,7 @@ use agentops_git::{Author, Oid, Repo};
 use crate::blobs::Blobs;
 use crate::conductor::Input;
 use crate::environment::{Environments, RunEnvironment};
+use crate::hint;
 use crate::leftovers;
 use crate::paths::Paths;
 use crate::ports::{PortRange, Ports};
@@ -177,7 +178,7 @@ impl Performer {
         let (run, key, action) = (run.clone(), key.clone(), action.clone());
         let run_it = move |ctx: &Arc<Ctx>| {
             let event = work(ctx).or_else(|e| {
-                let words = checkpoint_refs::lost(ctx, &action).unwrap_or_else(|| chain(&e));
+                let words = checkpoint_refs::lost(ctx, &action).unwrap_or_else(|| failure_words(ctx, &e));
                 Ok::<_, std::io::Error>(Event::ActionFailed { key: key.clone(), detail: ctx.put(&words)? })
             });
             match event {
@@ -457,6 +458,16 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         at = cause.source();
     }
     text
+}
+
+/// Why an action failed, for the question that it leads to. Without the repository git fails in many ways.
+fn failure_words(ctx: &Ctx, error: &ActError) -> String {
+    let work_tree = ctx.repo.work_tree();
+    if work_tree.is_dir() {
+        return chain(error);
+    }
+    let gone = agentops_git::Error::FolderGone { path: work_tree.to_owned() };
+    format!("{gone}; {}", hint::git(&gone))
 }
 
 pub(crate) fn oid(commit: &Commit) -> Act<Oid> {

@@ -225,6 +225,12 @@ pub enum Error {
         #[source]
         source: Option<Box<Error>>,
     },
+    /// The folder that git should work in is not there any more.
+    #[error("the folder {} is gone", path.display())]
+    FolderGone {
+        /// The folder: a checkout or a lane.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("cannot {what} {}", path.display())]
     Io {

@@ -333,7 +333,9 @@ pub(crate) fn owner_of(lane: &Repo) -> Result<Option<Repo>> {
     // Anybody can write such a file, so a path that leads to no repository of this user's is only a wrong claim.
     let owner = match Repo::around(lane.program(), &path) {
         Ok(owner) => owner,
-        Err(Error::NotARepository { .. } | Error::Bare { .. } | Error::NotOwned { .. }) => return Ok(None),
+        Err(Error::NotARepository { .. } | Error::Bare { .. } | Error::NotOwned { .. } | Error::FolderGone { .. }) => {
+            return Ok(None);
+        }
         Err(Error::Io { source, .. }) if plain_file::is_absent(&source) || source.kind() == ErrorKind::InvalidInput => {
             return Ok(None);
         }

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::parent_death::end_with_us;
 use crate::pipes::{drain, feed, stop, unblock, wait_ready};
+use crate::plain_file;
 use crate::process_tree;
 
 /// What one call may print.
@@ -363,7 +364,11 @@ impl Call {
         if let Some(file) = self.output_file.take() {
             command.stdout(file);
         }
-        let mut child = command.spawn().map_err(Error::io("start", &*self.program))?;
+        let mut child = command.spawn().map_err(|e| match &self.cwd {
+            // The system reports a missing working folder in the same way as a missing program.
+            Some(cwd) if !cwd.is_dir() && plain_file::is_absent(&e) => Error::FolderGone { path: cwd.clone() },
+            _ => Error::io("start", &*self.program)(e),
+        })?;
         if let Some(bytes) = self.file_bytes_max {
             limit_files(&child, bytes);
         }
@@ -541,6 +546,19 @@ mod tests {
         let old = check_version(Version { major: 2, minor: 40 }).unwrap_err();
         assert_eq!(old.to_string(), "git 2.40 is too old, 2.41 is needed");
         assert!(check_version(Version { major: 3, minor: 0 }).is_ok());
+    }
+
+    #[test]
+    fn a_working_folder_that_is_gone_is_named_and_not_git() {
+        let folder = tempfile::tempdir().unwrap();
+        let git = Git::find().unwrap();
+        for gone in ["moved", "file/moved"].map(|gone| folder.path().join(gone)) {
+            std::fs::write(folder.path().join("file"), "").unwrap();
+            let error = git.call(["--version"]).cwd(&gone).ok().unwrap_err();
+            assert_eq!(error.to_string(), format!("the folder {} is gone", gone.display()));
+        }
+        let absent = Git::of_program("/nowhere/git").call(["--version"]).cwd(folder.path()).ok().unwrap_err();
+        assert_eq!(absent.to_string(), "cannot start /nowhere/git");
     }
 
     #[test]

@@ -26,6 +26,11 @@ pub(super) fn exists(ctx: &Ctx, commit: &Commit) -> bool {
     oid(commit).is_ok_and(|oid| ctx.repo.tree_of(&oid).is_ok())
 }
 
+/// Whether this commit is gone from the repository. Of a repository that is away itself, nothing is known.
+pub(super) fn is_gone(ctx: &Ctx, commit: &Commit) -> bool {
+    !exists(ctx, commit) && ctx.repo.work_tree().is_dir()
+}
+
 /// Which commit that an action needs is gone from the repository, and what a person can do; `None`: they are all there.
 pub(super) fn lost(ctx: &Ctx, action: &Action) -> Option<String> {
     let (lanes, others): (&[(LaneId, Commit)], Vec<&Commit>) = match action {
@@ -36,7 +41,7 @@ pub(super) fn lost(ctx: &Ctx, action: &Action) -> Option<String> {
     };
     let of_lanes = lanes.iter().map(|(lane, commit)| (commit, format!(" of lane {lane}")));
     let others = others.into_iter().map(|commit| (commit, String::new()));
-    let (commit, whose) = of_lanes.chain(others).find(|(commit, _)| !exists(ctx, commit))?;
+    let (commit, whose) = of_lanes.chain(others).find(|(commit, _)| is_gone(ctx, commit))?;
     Some(format!(
         "the commit {}{whose} is gone from the repository, so what it holds is lost unless you bring it back: fetch it from another \
          copy of the repository and resume, or cancel the run, which keeps the files of the lanes whose commit is gone",
@@ -139,7 +144,7 @@ mod tests {
 
     use super::*;
     use crate::fixture;
-    use crate::perform::{test_context, work};
+    use crate::perform::{failure_words, test_context, work};
 
     #[test]
     fn r11_an_action_whose_commit_is_gone_says_what_is_lost_and_the_lane_stays() {
@@ -174,5 +179,18 @@ mod tests {
         };
         assert_eq!(stay(&gone, true), [work::lane_name(&state.created.run, &lane)]);
         assert!(stay(&base, true).is_empty() && stay(&gone, false).is_empty());
+    }
+
+    #[test]
+    fn r11_while_the_repository_is_away_its_folder_is_named_and_no_commit_counts_as_gone() {
+        let (folder, ctx, state) = test_context::new();
+        let base = state.created.base.clone();
+        let repo = folder.path().canonicalize().unwrap().join("repo");
+        std::fs::rename(&repo, repo.with_file_name("moved")).unwrap();
+        assert!(!is_gone(&ctx, &base));
+        assert_eq!(lost(&ctx, &Action::Publish { commit: base.clone() }), None);
+        let refused = ctx.repo.tree_of(&oid(&base).unwrap()).unwrap_err();
+        let words = failure_words(&ctx, &refused.into());
+        assert!(words.starts_with(&format!("the folder {} is gone; bring it back", repo.display())), "{words}");
     }
 }

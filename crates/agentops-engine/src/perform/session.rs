@@ -17,7 +17,7 @@ use agentops_core::workflow::{Check, Writes};
 use super::flow::Flow;
 use super::gateway::{Opening, Way};
 use super::lost_text::{self, Optional, Replaceable};
-use super::{Act, Ctx, Incoming, chain, checkpoint_refs, oid, prompt, records, slot, user_repository, work};
+use super::{Act, Ctx, Incoming, chain, checkpoint_refs, failure_words, oid, prompt, records, slot, user_repository, work};
 use crate::conductor::Input;
 use crate::omitted;
 use crate::slots::Slot;
@@ -71,7 +71,7 @@ pub(super) fn run(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<
         Ok(Some(left)) => left.exit(ctx, &job.run, &job.session),
         Ok(None) => not_started("the run ended before this session had a slot"),
         // No error comes from after the agent's start: a failure of ours is no failure of the agent's.
-        Err(e) => not_started(&chain(&e)),
+        Err(e) => not_started(&failure_words(ctx, &e)),
     };
     match event {
         Ok(event) => ctx.report(Input::Outcome(job.run.clone(), during, event)),
@@ -82,7 +82,7 @@ pub(super) fn run(ctx: &Arc<Ctx>, job: &Job, tx: Sender<Incoming>, rx: Receiver<
 /// Where the commit that the session should start from is gone from the repository: what is lost, and from which commit the
 /// lane can go on. A person decides, and no agent is started before that.
 fn commit_lost(ctx: &Ctx, job: &Job) -> Option<std::io::Result<Event>> {
-    if checkpoint_refs::exists(ctx, &job.parent) {
+    if !checkpoint_refs::is_gone(ctx, &job.parent) {
         return None;
     }
     let state = &job.state;
