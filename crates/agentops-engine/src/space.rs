@@ -17,6 +17,10 @@ const FULL_BELOW_BYTES: u64 = 128 * 1024;
 pub fn free(path: &Path) -> Option<u64> {
     let existing = path.ancestors().find(|path| path.exists())?;
     let disk = rustix::fs::statvfs(existing).ok()?;
+    // One that is no disk, such as /proc, counts nothing.
+    if disk.f_blocks == 0 {
+        return None;
+    }
     // Some file systems do not count files, and say that they have none.
     if disk.f_files > 0 && disk.f_favail == 0 {
         return Some(0);
@@ -203,6 +207,11 @@ mod tests {
         let amount = |bytes| Amount { bytes, files: 100 };
         let (holds, path) = (vec![LANES, STATE], PathBuf::from("/state/x"));
         DiskSpace { holds, path, free: free.map(amount), trees: 3, tree: tree.map(|bytes| Amount { bytes, files: 10 }) }
+    }
+
+    #[test]
+    fn what_is_no_disk_is_not_full() {
+        assert_eq!((free(Path::new("/proc/self")), is_full(Path::new("/proc/self"))), (None, false));
     }
 
     #[test]

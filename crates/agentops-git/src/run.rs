@@ -486,6 +486,10 @@ pub(crate) fn is_failure_of_machine(stderr: &str) -> bool {
 fn is_on_full_disk(path: &Path) -> bool {
     let existing = path.ancestors().find(|path| path.exists());
     let Some(disk) = existing.and_then(|path| rustix::fs::statvfs(path).ok()) else { return false };
+    // One that is no disk, such as /proc, counts nothing.
+    if disk.f_blocks == 0 {
+        return false;
+    }
     let no_files = disk.f_files > 0 && disk.f_favail == 0;
     no_files || disk.f_bavail.saturating_mul(disk.f_frsize) < FULL_BELOW_BYTES
 }

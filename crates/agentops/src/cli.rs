@@ -168,7 +168,7 @@ pub struct ResumeArgs {
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// How many runs
-    #[arg(long, short = 'l', default_value_t = 20)]
+    #[arg(long, short = 'l', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
 }
 

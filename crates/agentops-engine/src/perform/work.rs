@@ -271,6 +271,13 @@ pub(super) fn close_lanes(ctx: &Ctx, run: &RunId, stay: &[String]) -> Event {
                 boundary("lane-after-remove");
             }
         }
+        // One whose record somebody removed is in no list.
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = format!("{run}.{}", entry.file_name().to_string_lossy());
+            if !stay.contains(&name) {
+                lanes::discard(&ctx.repo, &entry.path(), &name)?;
+            }
+        }
         // A gate's lane whose removal was cut short is none of the complete ones.
         lanes::clear_leftovers(&ctx.repo)
     };

@@ -92,6 +92,10 @@ pub fn show(context: &Context, args: &ShowArgs, printer: &Printer) -> Result<u8,
     let run = context.run(&ledger, args.run.run.as_ref())?;
     let blobs = context.texts();
     let (state, mut view) = live::look(context, &mut ledger, &blobs, &run, context.attendance().includes(&run))?;
+    if printer.json() && (args.diff || args.output.is_some() || args.document.is_some()) {
+        let words = "`--diff`, `--output` and `--document` print a text as it is, which is no JSON";
+        return Err(CommandError::new(error::USAGE, words).hint("leave --json out"));
+    }
     if args.diff {
         let oid = |commit: &agentops_core::id::Commit| commit.as_str().parse::<Oid>();
         let patch = context.repo.patch(&oid(&view.base)?, &oid(&view.tip)?, 16 * 1024 * 1024)?;

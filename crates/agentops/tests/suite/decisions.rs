@@ -346,6 +346,9 @@ fn r11_a_checkpoint_that_was_pruned_is_written_again_from_its_lane() {
     let view = resume(&room, &view, 0);
     assert_eq!(ends(&view), ["completed"], "nothing is done again");
     assert!(objects().contains(&checkpoint));
+    // The lane had no record any more, and is removed all the same.
+    assert!(!room.private("lanes").unwrap().join(view["run"].as_str().unwrap()).exists());
+    assert_eq!(room.git(&["for-each-ref", "refs/agentops/lanes"]), "");
     let branch = view["branch"].as_str().unwrap();
     assert_eq!(room.git(&["show", &format!("{branch}:web/app.js")]), "1");
 }
