@@ -149,6 +149,14 @@ pub enum Error {
         /// The commit.
         commit: Oid,
     },
+    /// Git reads ignore rules whole, and these are larger than memory.
+    #[error("git cannot read the ignore rules {}, which have {bytes} bytes: empty or remove that file", path.display())]
+    IgnoreRulesTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
     /// Files in a lane could not be made equal to the commit.
     #[error("{count} paths in the lane at {} cannot be reset", path.display())]
     LaneNotReset {

@@ -168,3 +168,21 @@ fn a_large_file_of_set_up_is_not_read_and_not_named_until_the_agent_changes_it()
     let point = fixture.try_checkpoint(&point.commit).unwrap();
     assert_eq!(omitted(&point), [("model.bin", Why::TooLarge)]);
 }
+
+#[test]
+fn p6_ignore_rules_that_git_cannot_read_are_named_and_hold_up_nothing_once_they_are_gone() {
+    let fixture = fixture();
+    fixture.write("new.txt", "new\n");
+    fs::create_dir(fixture.lane.path().join("deep")).unwrap();
+    fixture.write_sparse("deep/.gitignore", TERABYTES);
+    let rules = fixture.lane.path().join("deep/.gitignore");
+    match fixture.try_checkpoint(&fixture.base) {
+        Err(Error::IgnoreRulesTooLarge { path, bytes }) => assert_eq!((path, bytes), (rules.clone(), TERABYTES)),
+        // Newer versions of git leave them out.
+        Ok(point) => assert_eq!(omitted(&point), [("deep/.gitignore", Why::TooLarge)]),
+        Err(error) => panic!("{error}"),
+    }
+    fs::remove_file(rules).unwrap();
+    let point = fixture.checkpoint();
+    assert_eq!((changes(&point), omitted(&point)), (vec!["new.txt"], vec![]));
+}

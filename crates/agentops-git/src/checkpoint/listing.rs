@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::hidden::IndexEntry;
 use super::{Omitted, Why};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lanes::{Lane, OUT_DIR};
 use crate::names;
 use crate::oid::Oid;
@@ -20,6 +20,10 @@ use crate::plain_file;
 
 /// Levels of repositories inside repositories that are looked into. Each level lists the lane once more.
 const NESTED_LEVELS_MAX: usize = 8;
+/// Ignore rules of more bytes may be why git failed. Newer versions of git leave such files out themselves.
+const IGNORE_RULES_BYTES_MAX: u64 = 100 << 20;
+/// Files and folders that are looked at to find them.
+const ENTRIES_MAX: usize = 1_000_000;
 const PLACEHOLDER: &str = ".agentops-placeholder";
 
 /// What a lane's files look like beside an index.
@@ -93,7 +97,8 @@ impl Lane {
     /// that ends with a slash.
     fn rows(&self, index: &Path) -> Result<(Vec<Row>, Vec<PathBuf>)> {
         let call = self.plain_on(index)?.args(["ls-files", "-z", "-t", "-o", "-m", "-d", "--exclude-standard"]);
-        let out = call.arg(format!("--exclude=/{OUT_DIR}")).long().ok_or_code(&[])?;
+        let listed = call.arg(format!("--exclude=/{OUT_DIR}")).long().ok_or_code(&[]);
+        let out = listed.map_err(|error| self.explain_ignore_rules(error))?;
         let rows = names::rows(&out.stdout).filter_map(|row| {
             let path = row.get(2..).filter(|path| !path.is_empty())?;
             // What was committed there by hand is not ours to follow either.
@@ -112,6 +117,32 @@ impl Lane {
     pub(crate) fn differing(&self, index: &Path) -> Result<Vec<PathBuf>> {
         let (rows, _) = self.rows(index)?;
         Ok(rows.into_iter().map(|row| row.path).collect())
+    }
+
+    /// Names the ignore rules that are too large for git, if that may be why it failed: nothing can be listed beside them, for
+    /// what they ignore is unknown.
+    fn explain_ignore_rules(&self, error: Error) -> Error {
+        if !matches!(error, Error::Failed { .. }) {
+            return error;
+        }
+        let mut folders = vec![self.path().to_owned()];
+        let mut seen = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                seen += 1;
+                if seen > ENTRIES_MAX {
+                    return error;
+                }
+                let Ok(meta) = entry.metadata() else { continue };
+                if entry.file_name() == ".gitignore" && meta.is_file() && meta.len() > IGNORE_RULES_BYTES_MAX {
+                    return Error::IgnoreRulesTooLarge { path: entry.path(), bytes: meta.len() };
+                }
+                if meta.is_dir() {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        error
     }
 
     fn add_placeholders(&self, index: &Path, folders: &[PathBuf]) -> Result<()> {
