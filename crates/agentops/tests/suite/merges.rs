@@ -153,6 +153,29 @@ fn p6_a_merge_that_is_ended_while_a_hook_runs_is_taken_back() {
     assert!(room.run(&["status", "--json"]).expect(0).json()["begun_merge"].is_null());
 }
 
+/// A merge that dies at its N-th boundary, and the boundaries that it passed.
+fn die_at(room: &Room, run: &str, at: usize) -> Vec<String> {
+    let log = room.root().join("boundaries");
+    let _none_before = std::fs::remove_file(&log);
+    let mut command = room.command(&["merge", run, "--no-test"]);
+    command.env("AGENTOPS_CRASH_LOG", &log).env("AGENTOPS_CRASH_AT", at.to_string()).output().unwrap();
+    let passed: Vec<String> = std::fs::read_to_string(&log).unwrap().lines().map(str::to_owned).collect();
+    assert_eq!(passed.len(), at, "{passed:?}");
+    passed
+}
+
+fn is_named(room: &Room) -> bool {
+    room.run(&["status", "--json"]).expect(0).json()["begun_merge"].is_string()
+}
+
+fn merges_once(room: &Room, run: &str) {
+    room.run(&["merge", run, "--no-test"]).expect(0);
+    assert_eq!(room.git(&["status", "--porcelain"]), "");
+    assert_eq!(room.git(&["log", "-1", "--format=%P"]).split(' ').count(), 2, "one merge commit");
+    assert_eq!(room.git(&["rev-list", "--count", "--merges", "HEAD"]), "1");
+    assert!(room.run(&["show", run, "--json"]).expect(0).json()["closing"].is_object());
+}
+
 #[test]
 fn p6_a_merge_that_is_not_what_was_tested_does_not_close_the_run() {
     let room = Room::new();
@@ -180,44 +203,92 @@ fn p6_a_merge_that_is_not_what_was_tested_does_not_close_the_run() {
 
 #[test]
 fn r1_p6_a_merge_that_dies_at_any_of_its_durable_boundaries_is_merged_by_the_next_one() {
-    let log = |room: &Room| room.root().join("boundaries");
-    let merge_logged = |room: &Room, run: &str, at: Option<usize>| {
-        let mut command = room.command(&["merge", run, "--no-test"]);
-        command.env("AGENTOPS_CRASH_LOG", log(room));
-        if let Some(at) = at {
-            command.env("AGENTOPS_CRASH_AT", at.to_string());
-        }
-        command.output().unwrap();
-        let log = std::fs::read_to_string(log(room)).unwrap();
-        log.lines().filter(|name| MERGE_BOUNDARIES.contains(name)).map(str::to_owned).collect::<Vec<_>>()
-    };
+    let room = Room::new();
+    let (run, says) = run_with_hook(&room);
+    let before = checkout(&room);
     let mut passed = Vec::new();
-    for refuses in [false, true] {
-        let all = if refuses { 4 } else { 3 };
-        for at in 1..=all {
-            let room = Room::new();
-            let (run, says) = run_with_hook(&room);
-            let before = checkout(&room);
-            if refuses {
-                std::fs::write(&says, "exit 1\n").unwrap();
-            }
-            let boundaries = merge_logged(&room, &run, Some(at));
-            assert_eq!(boundaries.len(), at, "{boundaries:?}");
-            if at == all {
-                passed.extend(boundaries);
-            }
-            let _none = std::fs::remove_file(&says);
-            let is_committed = checkout(&room).0 != before.0;
-            let named = room.run(&["status", "--json"]).expect(0).json()["begun_merge"].is_string();
-            assert_eq!(named, !is_committed && at < all, "boundary {at}");
-            room.run(&["merge", &run, "--no-test"]).expect(0);
-            assert_eq!(room.git(&["status", "--porcelain"]), "");
-            assert_eq!(room.git(&["log", "-1", "--format=%P"]).split(' ').count(), 2, "one merge commit");
-            assert_eq!(room.git(&["rev-list", "--count", "--merges", "HEAD"]), "1");
-            assert!(room.run(&["show", &run, "--json"]).expect(0).json()["closing"].is_object());
-        }
+    std::fs::write(&says, "exit 1\n").unwrap();
+    // A merge after one that left something takes that back first. So each begins where the one before it died.
+    for (at, leaves) in [(1, true), (2, false), (3, true), (4, true), (5, true), (6, false)] {
+        passed.extend(die_at(&room, &run, at));
+        assert_eq!((is_named(&room), checkout(&room).0), (leaves, before.0.clone()), "boundary {at}: {passed:?}");
     }
+    assert_eq!(checkout(&room), before);
+    std::fs::remove_file(&says).unwrap();
+    passed.extend(die_at(&room, &run, 2));
+    assert_ne!(checkout(&room).0, before.0, "git was done");
+    assert!(!is_named(&room));
+    merges_once(&room, &run);
     for boundary in MERGE_BOUNDARIES {
         assert!(passed.iter().any(|name| name == boundary), "no merge passes {boundary}: {passed:?}");
     }
+
+    let room = Room::new();
+    let (run, _) = run_with_hook(&room);
+    assert_eq!(die_at(&room, &run, 3), ["merge-noted", "merge-git-ended", "merge-note-removed"]);
+    merges_once(&room, &run);
+}
+
+/// Types a command into a shell that finds `agentops`.
+#[expect(clippy::disallowed_methods, reason = "a person types the command into a shell")]
+#[track_caller]
+fn typed(room: &Room, command: &str) -> std::process::Output {
+    let ours = room.command(&[]);
+    let bin = room.root().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let _there_already = std::os::unix::fs::symlink(ours.get_program(), bin.join("agentops"));
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", command]).current_dir(room.repo().join(".agentops")).env_clear();
+    shell.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", path);
+    let out = shell.output().unwrap();
+    assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
+    out
+}
+
+/// What a hint says to type between these words.
+fn of_hint(stderr: &str, from: &str, to: &str) -> String {
+    let hint = stderr.lines().find(|line| line.starts_with("hint: ")).unwrap();
+    let command = hint.split_once(from).unwrap_or_else(|| panic!("{hint}")).1;
+    if to.is_empty() { command.to_owned() } else { command.split_once(to).unwrap_or_else(|| panic!("{hint}")).0.to_owned() }
+}
+
+#[test]
+fn the_hint_of_a_refused_merge_fits_its_cause_and_works_when_it_is_typed() {
+    let room = Room::new();
+    let (run, says) = run_with_hook(&room);
+    std::fs::write(&says, "echo the text is not spelled well >&2\nexit 1\n").unwrap();
+    let refused = room.run(&["merge", &run, "--no-test"]).expect(MERGE_REFUSED.into()).stderr;
+    let why = "the hook pre-merge-commit (.git/hooks/pre-merge-commit) refused the merge: the text is not spelled well";
+    assert!(refused.contains(why), "{refused}");
+    assert!(
+        refused.contains(&format!("mend what the hook pre-merge-commit names, then: agentops merge {run}")),
+        "{refused}"
+    );
+    assert!(!refused.contains("git commit"), "{refused}");
+    std::fs::remove_file(&says).unwrap();
+
+    room.file("README.md", "# Mine, staged\n");
+    room.git(&["add", "README.md"]);
+    room.file("done.txt", "mine, and it's ignored\n");
+    room.file(".git/info/exclude", "done.txt\n");
+    let refused = room.run(&["merge", &run, "--no-test"]).expect(MERGE_REFUSED.into()).stderr;
+    assert!(refused.contains("local changes are in the way of the merge: README.md, done.txt"), "{refused}");
+    typed(&room, &of_hint(&refused, "put them aside: ", " (then"));
+    assert!(room.run(&["show", &run, "--json"]).expect(0).json()["closing"].is_object());
+    let kept = room.git(&["show", "stash@{0}^3:done.txt"]);
+    assert_eq!(kept, "mine, and it's ignored");
+    room.git(&["rm", "--quiet", "done.txt"]);
+    typed(&room, &of_hint(&refused, "(then `", "` brings"));
+    let read = |name: &str| std::fs::read_to_string(room.repo().join(name)).unwrap();
+    assert_eq!((read("README.md"), read("done.txt")), ("# Mine, staged\n".into(), "mine, and it's ignored\n".into()));
+
+    let room = Room::new();
+    room.git(&["config", "commit.gpgSign", "true"]);
+    room.git(&["config", "gpg.program", "false"]);
+    let (run, _) = run_with_hook(&room);
+    let refused = room.run(&["merge", &run, "--no-test"]).expect(MERGE_REFUSED.into()).stderr;
+    assert!(refused.contains("false could not sign the merge"), "{refused}");
+    typed(&room, &of_hint(&refused, "without a signature: ", ""));
+    assert!(room.run(&["show", &run, "--json"]).expect(0).json()["closing"].is_object());
 }
