@@ -15,7 +15,7 @@ use crate::file_size::FileSizeLimit;
 use crate::paths::Paths;
 use crate::space;
 use crate::supervisor::Lock;
-use crate::wire::{RefusalKind, Reply, Request};
+use crate::wire::{LockWait, RefusalKind, Reply, Request};
 
 /// Why a supervisor could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -309,6 +309,20 @@ impl Attendance {
             Self::Unknown => true,
             Self::Runs(runs) => runs.contains(run),
         }
+    }
+}
+
+/// The actions that wait for a lock, without starting a supervisor. None where no supervisor answers.
+#[must_use]
+pub fn lock_waits(paths: &Paths) -> Vec<LockWait> {
+    let Some(pid) = Lock::holder(&paths.lock()) else { return Vec::new() };
+    if is_stopped(&pid) {
+        return Vec::new();
+    }
+    let stream = short(&paths.socket(), open).map_err(ClientError::from);
+    match stream.and_then(|stream| exchange(stream, &Request::Ping)) {
+        Ok(Reply::Here { lock_waits, .. }) => lock_waits,
+        _ => Vec::new(),
     }
 }
 

@@ -6,10 +6,12 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use agentops_core::id::RunId;
 use agentops_core::run::State;
-use agentops_git::temporary;
+use agentops_git::{LockWaiter, temporary};
 
 use crate::identity;
 use crate::ledger::Ledger;
@@ -18,6 +20,9 @@ use crate::perform::{self, Ctx};
 use crate::routing;
 use crate::supervisor::log;
 use crate::world::StorageError;
+
+/// How long a lock is waited for before something is left to the next supervisor.
+const LOCK_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// Removes it. What cannot be removed is only untidy.
 pub(crate) fn remove(ctx: &Ctx, ended: &[(RunId, State)]) {
@@ -34,13 +39,19 @@ pub(crate) fn remove(ctx: &Ctx, ended: &[(RunId, State)]) {
             || (name.starts_with("routing.") || name.starts_with("repository.")) && name.ends_with(".part")
     };
     temporary::sweep_names(ctx.paths.root(), is_half);
-    for (run, state) in ended {
-        let folder = ctx.paths.lanes(run);
-        // A merge that is being tested works there.
-        if let Some(_held) = hold(&folder) {
-            perform::remove_lanes(ctx, run, state);
+    // Commands wait for this supervisor.
+    let waiter = Arc::new(LockWaiter::default());
+    waiter.when_cancelled_wait_for(LOCK_TIME_MAX);
+    waiter.cancel();
+    waiter.during(|| {
+        for (run, state) in ended {
+            let folder = ctx.paths.lanes(run);
+            // A merge that is being tested works there.
+            if let Some(_held) = hold(&folder) {
+                perform::remove_lanes(ctx, run, state);
+            }
         }
-    }
+    });
 }
 
 /// Runs that have ended and still have a folder for lanes.

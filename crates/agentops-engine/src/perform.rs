@@ -118,6 +118,9 @@ pub enum ActError {
 
 type Act<T> = Result<T, ActError>;
 
+/// How long the end of a cancelled run waits for the lock of the lanes. Other lanes have it for milliseconds.
+const LANES_LOCK_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// Performs actions for the conductor.
 pub struct Performer {
     ctx: Arc<Ctx>,
@@ -158,8 +161,10 @@ impl Performer {
     ) {
         let ctx = Arc::new(self.ctx.of_run(run));
         let tell = self.ctx.tell.clone();
+        let (run, step) = (run.clone(), name.clone());
         let guarded = move || {
-            let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&ctx))) else { return };
+            let named = || ctx.stops.while_named(&run, &step, || work(&ctx));
+            let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(named)) else { return };
             let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
             let words = format!("a fault of agentops itself, please report it: {}", words.unwrap_or("no words"));
             match ctx.put(&words) {
@@ -198,7 +203,10 @@ impl Processes for Performer {
         match action.clone() {
             Action::OpenLane { lane, base } => {
                 let (opened, of) = (lane.clone(), state.clone());
-                let open = move |ctx: &Ctx, inbox: Inbox<'_>| work::open_lane(ctx, &of, &lane, &base, inbox);
+                let open = move |ctx: &Ctx, inbox: Inbox<'_>| {
+                    stops::give_up_locks_when_cancelled();
+                    work::open_lane(ctx, &of, &lane, &base, inbox)
+                };
                 if state.created.workflow.lane.setup.is_empty() {
                     let stoppable = self.ctx.stops.begin(run);
                     return self.act(run, (key, action), move |ctx| open(ctx, stoppable.inbox()));
@@ -250,8 +258,15 @@ impl Processes for Performer {
                 let is_command = matches!(gate.check, Check::Command { .. });
                 let (of, not_run) = (state.clone(), (phase.clone(), gate.clone()));
                 let check = move |ctx: &Ctx, inbox: Inbox<'_>| {
-                    checkpoint_refs::set_again(ctx, &of)?;
-                    gate::check(ctx, &of, &phase, &gate, &commit, inbox)
+                    stops::give_up_locks_when_cancelled();
+                    let checked = checkpoint_refs::set_again(ctx, &of)
+                        .and_then(|()| gate::check(ctx, &of, &phase, &gate, &commit, inbox));
+                    match checked {
+                        Err(ActError::Git(given_up @ agentops_git::Error::LockGivenUp { .. })) => {
+                            gate::not_run(ctx, &phase, &gate, &format!("the run was cancelled: {given_up}"))
+                        }
+                        checked => checked,
+                    }
                 };
                 if !is_command {
                     let stoppable = self.ctx.stops.begin(run);
@@ -280,6 +295,10 @@ impl Processes for Performer {
                 self.ctx.stops.forget(run);
                 let (run_id, stay) = (run.clone(), state.clone());
                 self.act(run, (key, action), move |ctx| {
+                    if stay.cancelled {
+                        // A person waits for the end of this run. The next supervisor removes lanes that are left.
+                        stops::give_up_locks_after(LANES_LOCK_TIME_MAX);
+                    }
                     let stay = work::lanes_that_stay(ctx, &stay);
                     Ok(work::close_lanes(ctx, &run_id, &stay))
                 });

@@ -1,5 +1,6 @@
 //! What commands show of runs: one type for screens and for `--json`.
 
+mod lock_waits;
 pub mod repository;
 pub mod spending;
 
@@ -15,6 +16,7 @@ use agentops_core::workflow::{Check, Writes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use lock_waits::WaitingForLock;
 pub use repository::RepositoryView;
 use spending::SpentView;
 
@@ -34,6 +36,9 @@ pub struct RunView {
     /// Why the supervisor that the run waits for cannot run, e.g. a full disk; absent: nothing is known to be in the way.
     #[serde(default)]
     pub hindrance: Option<String>,
+    /// Its actions that have waited for a lock of ours for more than a second.
+    #[serde(default)]
+    pub waiting_for_lock: Vec<WaitingForLock>,
     /// The run.
     pub run: RunId,
     /// What it is doing or how it ended.
@@ -265,6 +270,9 @@ pub struct StatusView {
     /// Sessions, gates and set-ups of this repository that wait for a slot, the longest waiting first.
     #[serde(default)]
     pub waiting_for_slot: Vec<WaitingForSlot>,
+    /// Actions that have waited for a lock of ours for more than a second.
+    #[serde(default)]
+    pub waiting_for_lock: Vec<WaitingForLock>,
     /// A merge into this checkout that was begun and is not at its end, and what to do; absent: there is none.
     #[serde(default)]
     pub begun_merge: Option<String>,
@@ -423,6 +431,7 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
     RunView {
         format: VIEW_FORMAT,
         hindrance: None,
+        waiting_for_lock: Vec::new(),
         run: state.created.run.clone(),
         next: next(state, &status),
         decisions: decisions.collect(),
@@ -544,6 +553,7 @@ pub fn status(
         hindrance,
         runs,
         waiting_for_slot: waiting,
+        waiting_for_lock: Vec::new(),
         begun_merge: None,
         unknown_runs: Vec::new(),
     })

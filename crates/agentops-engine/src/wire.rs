@@ -94,6 +94,9 @@ pub enum Reply {
         /// Open runs that it has an environment for: it works on no other.
         #[serde(default)]
         runs: Vec<RunId>,
+        /// Actions that wait for a lock.
+        #[serde(default)]
+        lock_waits: Vec<LockWait>,
     },
     /// The run is durable and under way.
     Started {
@@ -123,6 +126,19 @@ pub enum Reply {
         #[serde(default)]
         subject: Option<Box<Subject>>,
     },
+}
+
+/// An action that waits for a lock of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockWait {
+    /// Its run.
+    pub run: RunId,
+    /// The action.
+    pub step: String,
+    /// The lock file.
+    pub lock: String,
+    /// How long it has waited.
+    pub waited_ms: u64,
 }
 
 /// Kinds of refusal that a client treats differently.

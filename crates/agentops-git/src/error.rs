@@ -188,9 +188,15 @@ pub enum Error {
         paths: Vec<PathBuf>,
     },
     /// Git still works on a merge into this checkout.
-    #[error("a merge into this checkout is under way: {}", holders(lock))]
+    #[error("a merge into this checkout is under way and has the lock {}: {}", lock.display(), holders(lock))]
     MergeAtWork {
         /// The lock file that it holds.
+        lock: PathBuf,
+    },
+    /// A lock of ours was waited for, and what needed it is not needed any more.
+    #[error("gave up waiting for the lock {}: {}", lock.display(), holders(lock))]
+    LockGivenUp {
+        /// The lock file.
         lock: PathBuf,
     },
     /// The note of a merge that was begun cannot be understood.
@@ -259,7 +265,10 @@ fn list(paths: &[PathBuf]) -> String {
 /// Who holds a lock.
 fn holders(lock: &Path) -> String {
     let holders: Vec<String> = lock_holders(lock).iter().map(ToString::to_string).collect();
-    if holders.is_empty() { format!("somebody holds {}", lock.display()) } else { holders.join(", ") }
+    match holders.is_empty() {
+        true => "the system does not tell who holds it".to_owned(),
+        false => format!("{} holds it", holders.join(", ")),
+    }
 }
 
 fn merge_refused(refusal: &MergeRefusal, words: &str, left: &[PathBuf]) -> String {

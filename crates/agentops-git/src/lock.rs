@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::lock_wait::LockWaiter;
 
 /// A held lock.
 #[derive(Debug)]
@@ -16,9 +17,26 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Waits for the lock. There is no time limit: only our processes hold it, and each ends its work or is ended.
+    /// Waits for the lock. There is no time limit: only our processes should hold it, and each ends its work or is ended. A
+    /// thread with a [`LockWaiter`] says meanwhile what it waits for, and may give up.
     pub(crate) fn wait(path: &Path) -> Result<Self> {
-        let file = open(path)?;
+        Self::wait_for(open(path)?, path)
+    }
+
+    /// The same with a file that was opened in another way.
+    pub(crate) fn wait_for(file: File, path: &Path) -> Result<Self> {
+        let file = match Self::try_file(file, path)? {
+            Ok(lock) => return Ok(lock),
+            Err(file) => file,
+        };
+        match LockWaiter::current() {
+            Some(waiter) => waiter.wait(file, path),
+            None => Self::block(file, path),
+        }
+    }
+
+    /// Waits and can do nothing else.
+    pub(crate) fn block(file: File, path: &Path) -> Result<Self> {
         loop {
             match file.lock() {
                 Ok(()) => return Ok(Self { file }),
@@ -30,10 +48,14 @@ impl Lock {
 
     /// Takes the lock if it is free.
     pub(crate) fn try_take(path: &Path) -> Result<Option<Self>> {
-        let file = open(path)?;
+        Ok(Self::try_file(open(path)?, path)?.ok())
+    }
+
+    /// The lock, or the file if somebody else has it.
+    fn try_file(file: File, path: &Path) -> Result<std::result::Result<Self, File>> {
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
+            Ok(()) => Ok(Ok(Self { file })),
+            Err(TryLockError::WouldBlock) => Ok(Err(file)),
             Err(TryLockError::Error(e)) => Err(Error::io("lock", path)(e)),
         }
     }

@@ -12,6 +12,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::error::{Error, Result};
 use crate::lane_refs;
+use crate::lock::Lock;
 use crate::names;
 use crate::plain::{self, FILE_PREFIX, FOLDER_PREFIX, write_durable, write_whole};
 use crate::plain_file;
@@ -54,7 +55,7 @@ impl DirectoryId {
 
 /// Held while somebody decides about a repository's id. The kernel releases it with the process.
 #[derive(Debug)]
-pub struct IdentityLock(#[expect(dead_code, reason = "held, not read")] fs::File);
+pub struct IdentityLock(#[expect(dead_code, reason = "held, not read")] Lock);
 
 /// The id that a git directory claims; `None`: it has none, or something that is no id.
 #[must_use]
@@ -77,8 +78,7 @@ impl Repo {
         let path = self.own_folder()?.join(LOCK_FILE);
         let open = plain_file::open_as(&path, fs::File::options().create(true).append(true));
         let file = open.map_err(Error::io("open", &path))?;
-        file.lock().map_err(Error::io("lock", &path))?;
-        Ok(IdentityLock(file))
+        Lock::wait_for(file, &path).map(IdentityLock)
     }
 
     /// Writes the id, in place of any other. Survives a power cut.

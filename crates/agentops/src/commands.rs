@@ -16,12 +16,14 @@ mod schema;
 mod trust;
 mod user_merge;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentops_core::run::Status;
 use agentops_engine::perform::chain;
 use agentops_engine::supervisor::{self, SupervisorError};
 use agentops_engine::view::RunView;
+use agentops_git::{LockWaiter, lock_holders};
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
@@ -32,6 +34,16 @@ use crate::screen;
 
 /// Runs a command; gives its exit code.
 pub fn dispatch(cli: &Cli, printer: &Printer) -> Result<u8, CommandError> {
+    let notes = printer.clone();
+    let waiter = Arc::new(LockWaiter::with_notice(move |lock| {
+        let holders: Vec<String> = lock_holders(lock).iter().map(ToString::to_string).collect();
+        let by = if holders.is_empty() { String::new() } else { format!(", which {} holds", holders.join(", ")) };
+        notes.note(&format!("waiting for the lock {}{by}", lock.display()));
+    }));
+    waiter.during(|| run_command(cli, printer))
+}
+
+fn run_command(cli: &Cli, printer: &Printer) -> Result<u8, CommandError> {
     let global = &cli.global;
     let find = || {
         let context = Context::find(global)?;

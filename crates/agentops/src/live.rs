@@ -8,7 +8,7 @@ use agentops_core::run::{SessionEnd, State, Status, Waiting};
 use agentops_engine::blobs::Blobs;
 use agentops_engine::client::{self, ClientError};
 use agentops_engine::ledger::Ledger;
-use agentops_engine::view::{self, RunView};
+use agentops_engine::view::{self, RunView, WaitingForLock};
 use agentops_engine::wire::{Reply, Request};
 use agentops_engine::world::{Clock, SystemClock};
 
@@ -17,6 +17,10 @@ use crate::error::{CommandError, accepted};
 use crate::printer::Printer;
 use crate::repository_changes;
 use crate::screen;
+
+/// How often a command that follows a run asks which locks it waits for. The supervisor sends followers a line each five
+/// seconds when nothing happens.
+const LOCKS_ASKED_AFTER: Duration = Duration::from_secs(2);
 
 /// Where a run came to rest.
 pub struct Rest {
@@ -61,6 +65,7 @@ fn follow_until(
 ) -> Result<Rest, CommandError> {
     let bar = printer.live.then(tree);
     let mut told = Told::default();
+    let (mut locks, mut locks_asked) = (Vec::new(), Instant::now());
     // The supervisor may die under us: then the next one goes on, a bounded number of times.
     for _ in 0..5 {
         let state = context.state(&mut context.ledger()?, run)?;
@@ -87,7 +92,12 @@ fn follow_until(
                 break;
             }
             let mut ledger = context.ledger()?;
-            let (state, view) = look(context, &mut ledger, blobs, run, attended)?;
+            let (state, mut view) = look(context, &mut ledger, blobs, run, attended)?;
+            if locks_asked.elapsed() >= LOCKS_ASKED_AFTER && !at_rest(&view.status) {
+                locks = waiting_for_lock(context, Some(run));
+                locks_asked = Instant::now();
+            }
+            view.waiting_for_lock.clone_from(&locks);
             match &bar {
                 Some(bar) => bar.set_message(screen::run(&view, printer, now()).join("\n")),
                 None => told.tell(&view, printer),
@@ -121,6 +131,12 @@ pub fn look(
     Ok((state, view))
 }
 
+/// What waits for a lock, of one run or of all. Asks the supervisor and starts none.
+pub fn waiting_for_lock(context: &Context, run: Option<&RunId>) -> Vec<WaitingForLock> {
+    let waits = client::lock_waits(&context.paths).into_iter();
+    WaitingForLock::of(waits.filter(|wait| run.is_none_or(|run| wait.run == *run)).collect())
+}
+
 /// Now, for durations on screens.
 pub fn now() -> u64 {
     SystemClock::default().now_ms()
@@ -152,6 +168,9 @@ struct Told {
 
 impl Told {
     fn tell(&mut self, view: &RunView, printer: &Printer) {
+        for waiting in &view.waiting_for_lock {
+            self.once(printer, format!("{} {}", waiting.step, waiting.words()));
+        }
         for words in repository_changes::short(view) {
             self.once(printer, format!("your repository changed {words}"));
         }

@@ -385,6 +385,10 @@ fn ending(view: &RunView, printer: &Printer, now_ms: u64) -> Vec<String> {
         }
         Status::Cancelled => vec![line(printer, "31", "cancelled", &format!("{took}   {tokens}"))],
     };
+    for waiting in &view.waiting_for_lock {
+        let words = format!("{} {}", waiting.step, waiting.words());
+        lines.push(line(printer, "33", "lock", &agentops_safe::inert_line(&words, 600)));
+    }
     if view.decisions.is_empty() {
         lines.extend(view.detail.as_deref().into_iter().flat_map(detail));
     }

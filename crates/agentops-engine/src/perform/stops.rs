@@ -1,14 +1,17 @@
-//! How gates and set-ups of a run are stopped when it ends before its time.
+//! How gates and set-ups of a run are stopped when it ends before its time, and what its actions wait for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use agentops_core::id::RunId;
 use agentops_core::run::Stop;
+use agentops_git::LockWaiter;
 
 use super::Incoming;
 use super::lane_program::Inbox;
+use crate::wire::LockWait;
 
 /// The gates and set-ups that run now, of all runs.
 #[derive(Clone, Default)]
@@ -17,6 +20,8 @@ pub struct Stops(Arc<Mutex<Registry>>);
 #[derive(Default)]
 struct Registry {
     running: BTreeMap<(RunId, u64), Sender<Incoming>>,
+    /// The actions that are performed, by name, with the locks that they wait for.
+    waiters: BTreeMap<(RunId, u64), (String, Arc<LockWaiter>)>,
     next: u64,
     /// Runs that were stopped. What they start from now on is stopped at once.
     stopped: BTreeSet<RunId>,
@@ -44,10 +49,46 @@ impl Stops {
         Stoppable { stops: self.clone(), key, tx, rx }
     }
 
+    /// Performs an action of a run. Meanwhile [`Stops::lock_waits`] says which lock it waits for.
+    pub(super) fn while_named<T>(&self, run: &RunId, step: &str, work: impl FnOnce() -> T) -> T {
+        struct Named<'a>(&'a Stops, (RunId, u64));
+        impl Drop for Named<'_> {
+            fn drop(&mut self) {
+                self.0.registry().waiters.remove(&self.1);
+            }
+        }
+        let waiter = Arc::new(LockWaiter::default());
+        let _named = {
+            let mut registry = self.registry();
+            let key = (run.clone(), registry.next);
+            registry.next += 1;
+            registry.waiters.insert(key.clone(), (step.to_owned(), Arc::clone(&waiter)));
+            if registry.stopped.contains(run) {
+                waiter.cancel();
+            }
+            Named(self, key)
+        };
+        waiter.during(work)
+    }
+
+    /// The actions that wait for a lock.
+    pub(crate) fn lock_waits(&self) -> Vec<LockWait> {
+        let registry = self.registry();
+        let waits = registry.waiters.iter().filter_map(|((run, _), (step, waiter))| {
+            let (lock, waited) = waiter.waits_for()?;
+            let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+            Some(LockWait { run: run.clone(), step: step.clone(), lock: lock.display().to_string(), waited_ms })
+        });
+        waits.collect()
+    }
+
     /// Stops everything of this run, and what it begins later.
     pub(super) fn stop(&self, run: &RunId) {
         let mut registry = self.registry();
         registry.stopped.insert(run.clone());
+        for (_, (_, waiter)) in registry.waiters.iter().filter(|((of, _), _)| of == run) {
+            waiter.cancel();
+        }
         for (_, running) in registry.running.iter().filter(|((of, _), _)| of == run) {
             let _ended_already = running.send(Incoming::Stop(Stop::Cancelled));
         }
@@ -60,6 +101,21 @@ impl Stops {
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// This action needs no lock any more once its run is cancelled.
+pub(super) fn give_up_locks_when_cancelled() {
+    if let Some(waiter) = LockWaiter::current() {
+        waiter.when_cancelled_wait_for(Duration::ZERO);
+    }
+}
+
+/// This action waits at most so long for each lock.
+pub(super) fn give_up_locks_after(time_max: Duration) {
+    if let Some(waiter) = LockWaiter::current() {
+        waiter.when_cancelled_wait_for(time_max);
+        waiter.cancel();
     }
 }
 

@@ -89,7 +89,8 @@ fn serve(ctx: &Arc<Ctx>, home: &Home, stream: &UnixStream, seat: &Seat) {
     let reply = match (seat.asker(), read) {
         (_, Ok(Ok(Request::Follow))) => return follow(ctx, stream),
         (_, Ok(Ok(Request::Ping))) => {
-            Reply::Here { pid: std::process::id(), version: env!("CARGO_PKG_VERSION").into(), runs: ctx.environments.runs() }
+            let (runs, lock_waits) = (ctx.environments.runs(), ctx.stops.lock_waits());
+            Reply::Here { pid: std::process::id(), version: env!("CARGO_PKG_VERSION").into(), runs, lock_waits }
         }
         (Asker::Restricted(why), _) => {
             refused(RefusalKind::NotAllowed, why.into(), "a person does this, from a terminal of their own")

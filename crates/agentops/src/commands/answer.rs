@@ -146,8 +146,10 @@ pub fn cancel(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8,
             done(printer, &run, "cancelled; checkpoints are kept under refs/agentops/")
         }
         _ if !live::at_rest(&rest.view.status) => {
+            let locks = live::waiting_for_lock(context, Some(&run));
+            let locks: String = locks.iter().map(|waiting| format!("; {} {}", waiting.step, waiting.words())).collect();
             let words = format!(
-                "the run will end as cancelled; still under way: {}. `agentops show {run}` says when it has ended",
+                "the run will end as cancelled; still under way: {}{locks}. `agentops show {run}` says when it has ended",
                 under_way(&rest.state)
             );
             done(printer, &run, &words)

@@ -42,11 +42,13 @@ pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result
             hindrance,
             runs: Vec::new(),
             waiting_for_slot: Vec::new(),
+            waiting_for_lock: Vec::new(),
             begun_merge: None,
             unknown_runs: Vec::new(),
         },
     };
     (view.begun_merge, view.unknown_runs) = (begun_merge, unknown_runs);
+    view.waiting_for_lock = live::waiting_for_lock(context, None);
     if printer.json() {
         printer.value(&view);
         return Ok(error::SUCCESS);
@@ -81,6 +83,13 @@ pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result
     for waiting in &view.waiting_for_slot {
         let waited = screen::duration(now.saturating_sub(waiting.since_ms));
         printer.data(&format!("{}  {waited:>9}  {}", waiting.run, waiting.step));
+    }
+    if !view.waiting_for_lock.is_empty() {
+        printer.data("\nwaiting for a lock:");
+    }
+    for waiting in &view.waiting_for_lock {
+        let waited = screen::duration(waiting.waited_ms);
+        printer.data(&format!("{}  {waited:>9}  {} {}", waiting.run, waiting.step, waiting.words()));
     }
     Ok(error::SUCCESS)
 }
@@ -143,6 +152,7 @@ pub fn show(context: &Context, args: &ShowArgs, printer: &Printer) -> Result<u8,
     let environment = context.environment_of(&view);
     let environment_lines = run_environment::lines(&environment);
     view.environment = Some(environment);
+    view.waiting_for_lock = live::waiting_for_lock(context, Some(&run));
     if printer.json() {
         printer.value(&view);
         return Ok(error::SUCCESS);

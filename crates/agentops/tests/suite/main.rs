@@ -19,6 +19,7 @@ mod hostile_text;
 mod keys;
 mod lanes;
 mod leftovers;
+mod locks;
 mod logins;
 mod many_runs;
 mod merges;
