@@ -13,6 +13,9 @@ use crate::wire::RefusalKind;
 /// What to do about a refusal of git's.
 #[must_use]
 pub fn git(error: &Git) -> String {
+    if error.lock_in_the_way().is_some() {
+        return "then run the command again".to_owned();
+    }
     let words = match error {
         Git::MergeRefused { refusal, .. } => return merge(refusal, Path::new("."), None),
         Git::MergedOtherwise { branch, before, .. } => return merged_otherwise(branch, before, Path::new(".")),
@@ -74,6 +77,7 @@ pub fn merge(refusal: &MergeRefusal, work_tree: &Path, run: Option<&RunId>) -> S
         MergeRefusal::Identity => format!(
             "tell git who you are: {git} config user.name \"Your Name\" && {git} config user.email you@example.com && {again}"
         ),
+        MergeRefusal::LockFile { .. } => format!("then: {again}"),
         MergeRefusal::Other => format!("do what git says, then: {again}"),
     };
     format!("nothing was merged; {way}")

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::lock_files;
 use crate::lock_holders::lock_holders;
 use crate::oid::Oid;
 use crate::run::Version;
@@ -66,7 +67,7 @@ pub enum Error {
         limit_bytes: usize,
     },
     /// Git ended with an error.
-    #[error("git {args} failed ({}): {stderr}", code.map_or_else(|| "by signal".to_owned(), |c| c.to_string()))]
+    #[error("{}", failed(args, *code, stderr))]
     Failed {
         /// The command without configuration, messages and contents.
         args: String,
@@ -262,6 +263,15 @@ fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// What is said of a git that failed.
+fn failed(args: &str, code: Option<i32>, stderr: &str) -> String {
+    if let Some(lock) = lock_files::named_in(stderr) {
+        return lock_files::in_the_way(&lock, args);
+    }
+    let code = code.map_or_else(|| "by signal".to_owned(), |code| code.to_string());
+    format!("git {args} failed ({code}): {stderr}")
+}
+
 /// Who holds a lock.
 fn holders(lock: &Path) -> String {
     let holders: Vec<String> = lock_holders(lock).iter().map(ToString::to_string).collect();
@@ -276,10 +286,12 @@ fn merge_refused(refusal: &MergeRefusal, words: &str, left: &[PathBuf]) -> Strin
         MergeRefusal::Hook { name, program } => format!("the hook {name} ({program}) refused the merge"),
         MergeRefusal::Signature { program } => format!("{program} could not sign the merge"),
         MergeRefusal::LocalChanges { paths } => format!("local changes are in the way of the merge: {}", list(paths)),
+        MergeRefusal::LockFile { lock } => lock_files::in_the_way(lock, "merge"),
         MergeRefusal::Identity => "git knows no name and address of yours for the merge".to_owned(),
         MergeRefusal::Other => "git refused to merge".to_owned(),
     };
-    if !words.is_empty() {
+    // What git says about its lock files is said in our words.
+    if !words.is_empty() && !matches!(refusal, MergeRefusal::LockFile { .. }) {
         text.push_str(": ");
         text.push_str(words);
     }
@@ -307,6 +319,16 @@ fn merged_otherwise(branch: &str, commit: &Oid, paths: &[PathBuf]) -> String {
 }
 
 impl Error {
+    /// The lock file of git's that was in the way of git.
+    #[must_use]
+    pub fn lock_in_the_way(&self) -> Option<PathBuf> {
+        match self {
+            Self::Failed { stderr, .. } => lock_files::named_in(stderr),
+            Self::MergeRefused { refusal: MergeRefusal::LockFile { lock }, .. } => Some(lock.clone()),
+            _ => None,
+        }
+    }
+
     /// Turns an operating system error into ours, for `map_err`.
     pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

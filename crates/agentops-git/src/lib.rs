@@ -38,6 +38,7 @@ mod lane_settings;
 pub mod lanes;
 mod linked_lane;
 mod lock;
+mod lock_files;
 mod lock_holders;
 mod lock_wait;
 mod merge;

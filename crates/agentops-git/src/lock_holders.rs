@@ -35,7 +35,7 @@ impl fmt::Display for LockHolder {
 pub fn lock_holders(path: &Path) -> Vec<LockHolder> {
     let Ok(file) = fs::metadata(path) else { return Vec::new() };
     let key = (file.dev(), file.ino());
-    let mut pids: Vec<i32> = all_pids().into_iter().filter(|pid| holds(*pid, key)).collect();
+    let mut pids: Vec<i32> = all_pids().into_iter().filter(|pid| has_open(*pid, key, OpenFile::Locked)).collect();
     if pids.is_empty() {
         // Our own programs do not let others look at their files.
         let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
@@ -46,18 +46,35 @@ pub fn lock_holders(path: &Path) -> Vec<LockHolder> {
     pids.into_iter().map(|pid| LockHolder { pid, command: command(pid) }).collect()
 }
 
+/// The processes of this user that have this file open.
+pub(crate) fn openers(path: &Path) -> Vec<LockHolder> {
+    let Ok(file) = fs::metadata(path) else { return Vec::new() };
+    let key = (file.dev(), file.ino());
+    let open = all_pids().into_iter().filter(|pid| has_open(*pid, key, OpenFile::Any));
+    open.map(|pid| LockHolder { pid, command: command(pid) }).collect()
+}
+
 fn all_pids() -> Vec<i32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Whether an open file of this process is this one and holds a lock.
-fn holds(pid: i32, file: (u64, u64)) -> bool {
+/// Which open files count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OpenFile {
+    Any,
+    /// Those that hold a lock.
+    Locked,
+}
+
+fn has_open(pid: i32, file: (u64, u64), which: OpenFile) -> bool {
     let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     open.flatten().any(|entry| {
         let same = fs::metadata(entry.path()).is_ok_and(|found| (found.dev(), found.ino()) == file);
         let info = || fs::read_to_string(Path::new(&format!("/proc/{pid}/fdinfo")).join(entry.file_name()));
-        same && info().is_ok_and(|info| info.lines().any(|line| line.starts_with("lock:") && line.contains("FLOCK")))
+        let has_lock =
+            || info().is_ok_and(|info| info.lines().any(|line| line.starts_with("lock:") && line.contains("FLOCK")));
+        same && (which == OpenFile::Any || has_lock())
     })
 }
 

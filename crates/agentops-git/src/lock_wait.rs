@@ -192,7 +192,7 @@ mod tests {
         assert!(patient.waits_for().is_some(), "it has not said that it gives up");
         drop(held);
         let lock = taken.join().unwrap().unwrap();
-        assert_eq!(*noticed.lock().unwrap(), [path.clone()]);
+        assert_eq!(*noticed.lock().unwrap(), std::slice::from_ref(&path));
         drop(lock);
         // The thread that was given up lets the lock go as well.
         drop(Lock::wait(&path).unwrap());

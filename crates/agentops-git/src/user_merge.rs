@@ -18,6 +18,7 @@ use std::sync::atomic::AtomicBool;
 use crate::begun_merge::{BegunMerge, MergedPath, TakenBack};
 use crate::boundary::boundary;
 use crate::error::{Error, Result};
+use crate::lock_files;
 use crate::merge::MergeResult;
 use crate::merge_trace::{self, FailedProgram};
 use crate::names;
@@ -66,6 +67,11 @@ pub enum MergeRefusal {
     LocalChanges {
         /// Where.
         paths: Vec<PathBuf>,
+    },
+    /// A lock file of git's is there already.
+    LockFile {
+        /// The file.
+        lock: PathBuf,
     },
     /// Git knows no name or no address of the user.
     Identity,
@@ -145,7 +151,10 @@ impl Repo {
         match out {
             Err(Error::Interrupted { .. }) => Ok(UserMerge::Interrupted(taken)),
             Err(e) => Err(e),
-            Ok(out) => Err(refused(self.why_refused(&trace)?, words(&out), taken)),
+            Ok(out) => {
+                let words = words(&out);
+                Err(refused(self.why_refused(&trace, &words)?, words, taken))
+            }
         }
     }
 
@@ -163,8 +172,14 @@ impl Repo {
         Ok(UserMerge::Conflict { paths })
     }
 
-    fn why_refused(&self, trace: &Path) -> Result<MergeRefusal> {
-        match merge_trace::failed_program(trace) {
+    fn why_refused(&self, trace: &Path, words: &str) -> Result<MergeRefusal> {
+        let program = merge_trace::failed_program(trace);
+        // Git does not name each lock file that it could not make.
+        let lock = lock_files::named_in(words).or_else(|| self.lock_files().into_iter().next());
+        if let Some(lock) = lock.filter(|_| program.is_none()) {
+            return Ok(MergeRefusal::LockFile { lock });
+        }
+        match program {
             Some(FailedProgram::Hook { name, program }) => Ok(MergeRefusal::Hook { name, program }),
             Some(FailedProgram::Signing { program }) => Ok(MergeRefusal::Signature { program }),
             None if !self.knows_identity("GIT_COMMITTER_IDENT")? || !self.knows_identity("GIT_AUTHOR_IDENT")? => {

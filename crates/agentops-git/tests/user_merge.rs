@@ -344,6 +344,22 @@ fn a_refused_merge_says_what_refused_it() {
 }
 
 #[test]
+fn p6_a_lock_file_in_the_way_of_a_merge_is_named_and_nothing_is_merged() {
+    let (room, repo) = offered();
+    let before = state(&room, &repo);
+    for name in ["index.lock", "HEAD.lock"] {
+        let lock = repo.git_dir().join(name);
+        write(&lock, "");
+        let refused = merge(&repo).unwrap_err();
+        assert_eq!(refused.lock_in_the_way(), Some(lock.clone()), "{refused}");
+        assert_eq!(repo.lock_files(), std::slice::from_ref(&lock));
+        fs::remove_file(lock).unwrap();
+        assert_eq!(state(&room, &repo), before, "{name}");
+    }
+    assert!(matches!(merge(&repo).unwrap(), UserMerge::Merged { .. }));
+}
+
+#[test]
 fn p6_a_merge_names_the_local_changes_in_its_way_and_overwrites_no_ignored_file() {
     let (room, repo) = offered();
     let at = repo.work_tree();

@@ -99,6 +99,11 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
         if let Some(words) = super::user_merge::begun(repo) {
             add("merge", CheckState::Note, words, "");
         }
+        for lock in repo.lock_files() {
+            let found = format!("{}: a git that is at work made it, or one that was killed left it", lock.display());
+            let quoted = agentops_engine::plan::word(&lock.display().to_string());
+            add("lock file", CheckState::Note, found, &format!("if no git works in this repository: rm {quoted}"));
+        }
         match conditions::unmet(repo) {
             Ok(unmet) => unmet.iter().for_each(|unmet| add("results", CheckState::Bad, unmet.to_string(), &unmet.hint())),
             Err(e) => add("results", CheckState::Bad, super::chain(&e), ""),

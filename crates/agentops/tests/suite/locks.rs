@@ -1,9 +1,10 @@
-//! Locks that somebody else holds: each is named, and none stops a run for good.
+//! Locks that somebody else holds, and lock files that somebody left: each is named, and none stops a run for good.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use agentops::error::{MERGE_REFUSED, NEEDS_DECISION};
 use serde_json::{Value, json};
 
 use crate::room::{Room, quick_script, refs, scripted};
@@ -83,4 +84,44 @@ fn r11_a_command_that_waits_for_a_lock_names_who_holds_it() {
     let_go(holder);
     let _rest: Vec<String> = said.collect();
     assert!(run.wait().unwrap().success());
+}
+
+/// The command that words say to type to remove a lock file.
+#[track_caller]
+fn remove_as_said(words: &str) {
+    let path = words.split_once("remove it: rm '").unwrap_or_else(|| panic!("{words}")).1;
+    std::fs::remove_file(path.split_once('\'').unwrap().0).unwrap();
+}
+
+#[test]
+fn r11_a_lock_file_of_git_in_the_way_is_named_with_what_removes_it() {
+    let room = Room::new();
+    let git = room.repo().join(".git");
+    let mut script = quick_script();
+    let plant = format!(": > '{}'", git.join("packed-refs.lock").display());
+    let steps = script[0]["steps"].as_array_mut().unwrap();
+    steps.insert(1, json!({ "do": "run", "argv": ["sh", "-c", plant] }));
+    let stopped = room.run(&refs(&scripted(&room, "quick", script))).expect(NEEDS_DECISION.into()).json();
+    let run = stopped["run"].as_str().unwrap();
+    let detail = stopped["decisions"][0]["detail"].as_str().unwrap();
+    let said = format!("the lock file {} is in the way of `git update-ref", git.join("packed-refs.lock").display());
+    assert!(detail.contains(&said), "{detail}");
+    assert!(detail.contains("a git that is at work made it, or one that was killed left it"), "{detail}");
+    remove_as_said(detail);
+    assert_eq!(room.run(&["resume", run, "--json"]).expect(0).json()["status"]["status"], "done");
+
+    room.name_user();
+    let head = room.git(&["rev-parse", "HEAD"]);
+    for name in ["index.lock", "HEAD.lock"] {
+        std::fs::write(git.join(name), "").unwrap();
+        let refused = room.run(&["merge", run, "--no-test"]).expect(MERGE_REFUSED.into()).stderr;
+        let said = format!("the lock file {} is in the way of `git merge`", git.join(name).display());
+        assert!(refused.contains(&said), "{refused}");
+        assert!(refused.contains(&format!("hint: nothing was merged; then: agentops merge {run}")), "{refused}");
+        let doctor = room.run(&["doctor"]).stdout;
+        assert!(doctor.contains(&format!("rm {}", git.join(name).display())), "{doctor}");
+        remove_as_said(&refused);
+        assert_eq!((room.git(&["rev-parse", "HEAD"]), room.git(&["status", "--porcelain"])), (head.clone(), String::new()));
+    }
+    room.run(&["merge", run, "--no-test"]).expect(0);
 }
