@@ -5,7 +5,8 @@
 //! goes when the merge is committed or taken back. After `kill -9` of everything the next merge finds it.
 //!
 //! Everything is decided path by path: only a path whose index entry and file are what the merge puts there gets the version of
-//! `HEAD` again. Every other path was changed by somebody since; it stays as it is and is named.
+//! `HEAD` again. A file that git did not write whole, because it was killed or the disk was full, is what the merge puts there
+//! too. Every other path was changed by somebody since; it stays as it is and is named.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -32,6 +33,8 @@ const NOTE_FILE: &str = "begun-merge";
 const LOCK_FILE: &str = "begun-merge.lock";
 const FORMAT: u32 = 1;
 const NOTE_BYTES_MAX: u64 = 64 << 10;
+/// A half written file that is larger is left and named.
+const HALF_BYTES_MAX: u64 = 64 << 20;
 /// Paths that one call of git gets as arguments.
 const PATHS_PER_CALL: usize = 200;
 const SUBMODULE: u32 = 0o160_000;
@@ -255,6 +258,10 @@ impl Repo {
                 (true, _, _, true) if one.before.is_none() => file_only.push(path),
                 (true, _, _, true) | (_, true, _, true) => both.push(path),
                 (_, true, true, _) => index_only.push(path),
+                (true, ..) if self.is_half_written(&tree, one)? => match one.before {
+                    None => file_only.push(path),
+                    Some(_) => both.push(path),
+                },
                 _ => {
                     taken.left.push(path.clone());
                     continue;
@@ -262,13 +269,23 @@ impl Repo {
             }
             taken.put_back.push(path.clone());
         }
-        let restore = ["restore", "--source=HEAD", "--staged", "--worktree"];
-        self.on_paths(&both, self.as_user_without_hooks().args(restore))?;
-        self.on_paths(&index_only, self.as_user_without_hooks().args(["reset", "--quiet"]).env("GIT_OPTIONAL_LOCKS", "1"))?;
+        // First of all what makes space, where the disk is full.
         for path in file_only {
             self.remove_file_of_merge(path)?;
         }
+        let restore = ["restore", "--source=HEAD", "--staged", "--worktree"];
+        self.on_paths(&both, self.as_user_without_hooks().args(restore))?;
+        self.on_paths(&index_only, self.as_user_without_hooks().args(["reset", "--quiet"]).env("GIT_OPTIONAL_LOCKS", "1"))?;
         Ok(taken)
+    }
+
+    /// Whether git took the file of `HEAD` away, or began to write the merged one: it holds nothing but a beginning of that.
+    fn is_half_written(&self, tree: &Oid, one: &MergedPath) -> Result<bool> {
+        if self.is_absent(&one.path) {
+            return Ok(one.before.is_some());
+        }
+        let Ok(written) = plain_file::read(&self.work_tree().join(&one.path), HALF_BYTES_MAX) else { return Ok(false) };
+        Ok(self.read_file(tree, &one.path)?.is_some_and(|whole| whole.starts_with(&written)))
     }
 
     /// Runs git on many paths.

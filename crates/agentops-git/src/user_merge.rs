@@ -231,5 +231,28 @@ fn words(out: &Output) -> String {
     let text = [String::from_utf8_lossy(&out.stdout).trim(), out.stderr.trim()].join("\n");
     // Git thinks that its merge is still there.
     let lines = text.trim().lines().filter(|line| !line.starts_with("Not committing merge;"));
-    lines.collect::<Vec<_>>().join("\n").chars().take(WORDS_CHARS_MAX).collect()
+    shortened(&lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Beginning and end of a text: a full disk is named in its last line.
+fn shortened(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= WORDS_CHARS_MAX {
+        return text.to_owned();
+    }
+    let (first, last) = (&chars[..WORDS_CHARS_MAX * 3 / 4], &chars[chars.len() - WORDS_CHARS_MAX / 4..]);
+    format!("{}\n[…]\n{}", first.iter().collect::<String>(), last.iter().collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r5_the_last_line_of_a_long_refusal_is_kept() {
+        let text = format!("error: first\n{}(No space left on device: /repo)", "error: unable to write file\n".repeat(400));
+        let short = shortened(&text);
+        assert!(short.starts_with("error: first") && short.ends_with("(No space left on device: /repo)"), "{short}");
+        assert!(short.chars().count() <= WORDS_CHARS_MAX + 10 && shortened("short") == "short");
+    }
 }

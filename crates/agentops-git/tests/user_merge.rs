@@ -219,11 +219,35 @@ fn p6_files_that_a_killed_git_wrote_before_the_index_are_put_back() {
     write(&at.join("a.txt"), "by the agent\n");
     write(&at.join("new/deep.txt"), "deep\n");
     fs::remove_file(at.join("dir/b.txt")).unwrap();
-    write(&at.join("tool.sh"), "#!/bin/s");
+    write(&at.join("tool.sh"), "#!/bin/zsh\n");
     let taken = repo.take_back_begun_merge().unwrap().unwrap();
     assert_eq!(taken.put_back, paths(&["a.txt", "dir/b.txt", "new/deep.txt"]));
-    assert_eq!(taken.left, paths(&["tool.sh"]), "half a file is what nobody knows");
+    assert_eq!(taken.left, paths(&["tool.sh"]), "the user wrote it");
     fs::remove_file(at.join("tool.sh")).unwrap();
+    assert_eq!(state(&room, &repo), before);
+}
+
+#[test]
+fn p6_files_that_git_did_not_write_whole_are_put_back() {
+    for half in ["", "by the a"] {
+        let (room, repo) = offered();
+        let before = state(&room, &repo);
+        cut_after("merge-noted", || drop(merge(&repo)));
+        let at = repo.work_tree();
+        write(&at.join("a.txt"), half);
+        write(&at.join("new/deep.txt"), "d");
+        write(&at.join("tool.sh"), "");
+        let taken = repo.take_back_begun_merge().unwrap().unwrap();
+        assert_eq!(taken.put_back, paths(&["a.txt", "new/deep.txt", "tool.sh"]));
+        assert_eq!((taken.left, state(&room, &repo)), (vec![], before));
+        assert!(matches!(merge(&repo).unwrap(), UserMerge::Merged { .. }));
+    }
+    // Git takes the old file away before it writes the new one.
+    let (room, repo) = offered();
+    let before = state(&room, &repo);
+    cut_after("merge-noted", || drop(merge(&repo)));
+    fs::remove_file(repo.work_tree().join("a.txt")).unwrap();
+    assert_eq!(repo.take_back_begun_merge().unwrap().unwrap().put_back, paths(&["a.txt"]));
     assert_eq!(state(&room, &repo), before);
 }
 
