@@ -7,6 +7,8 @@ use agentops_core::id::RunId;
 use agentops_core::run::{Approve, Status, Waiting};
 use agentops_core::workflow::{Check, Writes};
 use agentops_engine::chosen::Chosen;
+use agentops_engine::client::ClientError;
+use agentops_engine::file_size::FileSizeLimit;
 use agentops_engine::files::profile::BUILT_IN;
 use agentops_engine::plan::{self, Plan, RunRequest};
 use agentops_engine::trust::{Subject, Trusted};
@@ -238,6 +240,9 @@ struct DryAgent {
 }
 
 fn dry_run(context: &Context, request: &RunRequest, printer: &Printer) -> Result<u8, CommandError> {
+    if let Some(limit) = FileSizeLimit::too_small() {
+        return Err(ClientError::FileSize(limit).into());
+    }
     // Nothing of a dry run is kept: its blobs go to a folder that is removed.
     let (_folder, blobs) = context.throwaway_blobs()?;
     let planned = plan::plan(&context.repo, &context.home, &blobs, &context.lent().variables, request)?;

@@ -183,7 +183,8 @@ fn r5_a_limit_on_the_size_of_files_is_named_with_what_to_do() {
     };
     let refused = in_shell(&refs(&args));
     assert_eq!(refused.code, i32::from(agentops::error::FAILED), "{refused:#?}");
-    for said in [refused.stdout + &refused.stderr, in_shell(&["doctor"]).expect(1).stdout] {
+    let dry = in_shell(&[&refs(&args)[..], &["--dry-run"]].concat());
+    for said in [refused.stdout + &refused.stderr, dry.stdout + &dry.stderr, in_shell(&["doctor"]).expect(1).stdout] {
         for words in ["KiB (ulimit -f)", "a supervisor needs 16384 KiB", "`ulimit -f unlimited`"] {
             assert!(said.contains(words), "no {words} in {said}");
         }
