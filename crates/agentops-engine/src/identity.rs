@@ -107,8 +107,19 @@ pub enum IdentityError {
 pub struct Orphan {
     /// Its id.
     pub id: String,
-    /// The git directory of its repository; `None`: an older version made it and did not write that down.
-    pub was: Option<PathBuf>,
+    /// What is known of its repository.
+    pub repository: LastRepository,
+}
+
+/// What a state folder says about the repository that it belonged to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LastRepository {
+    /// Its git directory was there.
+    At(PathBuf),
+    /// A person gave that repository another state: by [`adopt`] or [`separate`].
+    GivenUp,
+    /// An older version made the folder and did not write that down.
+    NotRecorded,
 }
 
 /// What a state folder records of its repository.
@@ -244,7 +255,7 @@ fn states(home: &Home) -> Vec<(String, Option<Record>)> {
 pub fn claim(repo: &Repo, home: &Home) -> Result<Identity, IdentityError> {
     let _decides = repo.lock_identity()?;
     let identity = find(repo, home)?;
-    attach(repo, home, &identity.id, !matches!(identity.ownership, Ownership::New | Ownership::Copy { .. }))?;
+    attach(repo, home, &identity.id, NamedLanes::known_by(&identity.ownership))?;
     Ok(identity)
 }
 
@@ -267,7 +278,7 @@ pub fn adopt(repo: &Repo, home: &Home, id: &str) -> Result<(), IdentityError> {
     }
     unsupervised(&paths)?;
     release(repo, home, id)?;
-    attach(repo, home, id, true)
+    attach(repo, home, id, NamedLanes::Own)
 }
 
 /// Other state folders of this path are no longer recorded as this repository's: it never has two.
@@ -285,15 +296,20 @@ fn release(repo: &Repo, home: &Home, but: &str) -> Result<(), IdentityError> {
     Ok(())
 }
 
-/// Makes this repository one of its own, with a new id and no runs: a person says that it is a copy.
+/// Makes this repository one of its own, with a new id and no runs: a person says that it is a copy. The state that it leaves
+/// stays as it is, so that it can be adopted again.
 ///
 /// # Errors
 /// Nothing can be written.
 pub fn separate(repo: &Repo, home: &Home) -> Result<String, IdentityError> {
     let _decides = repo.lock_identity()?;
+    let lanes = match find(repo, home).map(|found| NamedLanes::known_by(&found.ownership)) {
+        Ok(NamedLanes::Copied) => NamedLanes::Copied,
+        _ => NamedLanes::OfOtherState,
+    };
     let id = Repo::new_id()?;
     release(repo, home, &id)?;
-    attach(repo, home, &id, false)?;
+    attach(repo, home, &id, lanes)?;
     Ok(id)
 }
 
@@ -303,8 +319,12 @@ pub fn orphans(home: &Home, but: Option<&str>) -> Vec<Orphan> {
     let lost = |(id, record): (String, Option<Record>)| {
         let in_place = record.as_ref().is_some_and(|record| record.is_in_place(&id));
         let has_runs = home.repository(&id).ledger().exists();
-        (!in_place && has_runs && but != Some(&id))
-            .then(|| Orphan { id, was: record.map(|record| record.path).filter(|was| was != Path::new(NOWHERE)) })
+        let repository = match record {
+            None => LastRepository::NotRecorded,
+            Some(record) if record.path == Path::new(NOWHERE) => LastRepository::GivenUp,
+            Some(record) => LastRepository::At(record.path),
+        };
+        (!in_place && has_runs && but != Some(&id)).then_some(Orphan { id, repository })
     };
     states(home).into_iter().filter_map(lost).collect()
 }
@@ -313,12 +333,32 @@ fn unsupervised(paths: &Paths) -> Result<(), IdentityError> {
     Lock::holder(&paths.lock()).map_or(Ok(()), |pid| Err(IdentityError::Supervised { pid }))
 }
 
-/// `had_state`: the lanes that the git directory names are its own. A crash in between leaves an id without a state folder, or
-/// a state folder that records this directory: both are found again.
-fn attach(repo: &Repo, home: &Home, id: &str, had_state: bool) -> Result<(), IdentityError> {
+/// Whose the lanes are that a git directory names.
+enum NamedLanes {
+    /// Of the state that it gets.
+    Own,
+    /// Of a repository that is somewhere else: this one is a copy of it.
+    Copied,
+    /// Of a state that was perhaps its own and is not any more.
+    OfOtherState,
+}
+
+impl NamedLanes {
+    fn known_by(ownership: &Ownership) -> Self {
+        match ownership {
+            Ownership::New | Ownership::Copy { .. } => Self::Copied,
+            Ownership::Known | Ownership::Moved { .. } | Ownership::Restored | Ownership::Absent { .. } => Self::Own,
+        }
+    }
+}
+
+/// A crash in between leaves an id without a state folder, or a state folder that records this directory: both are found again.
+fn attach(repo: &Repo, home: &Home, id: &str, lanes: NamedLanes) -> Result<(), IdentityError> {
     let paths = home.repository(id);
-    if !had_state {
-        repo.forget_copied_lanes()?;
+    match lanes {
+        NamedLanes::Own => {}
+        NamedLanes::Copied => repo.forget_copied_lanes()?,
+        NamedLanes::OfOtherState => repo.forget_incomplete_lanes()?,
     }
     repo.write_id(id)?;
     let state = |source| IdentityError::State { path: paths.root().to_owned(), source };

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use crate::error::{Error, Result};
+use crate::lane_records::{self, LaneRecord};
 use crate::lane_refs;
+use crate::linked_lane;
 use crate::lock::Lock;
 use crate::names;
 use crate::plain::{self, FILE_PREFIX, FOLDER_PREFIX, write_durable, write_whole};
@@ -125,6 +127,23 @@ impl Repo {
         let Ok(entries) = fs::read_dir(self.common_dir().join("worktrees")) else { return Ok(()) };
         let ours = entries.flatten().filter(|entry| entry.file_name().as_bytes().starts_with(b"agentops.lane."));
         ours.into_iter().try_for_each(|entry| remove_all(&entry.path()))
+    }
+
+    /// Forgets the lanes of which no complete folder is there, and leaves every folder alone. What may hold work stays known, and
+    /// its objects stay kept: the state that the lanes belong to may be adopted again.
+    pub fn forget_incomplete_lanes(&self) -> Result<()> {
+        for record in lane_records::recorded(self)? {
+            let name = match record {
+                LaneRecord::Unreadable(..) => continue,
+                LaneRecord::Read(lane) if lane.is_whole()? => continue,
+                LaneRecord::Read(lane) => lane.name,
+                LaneRecord::Torn(name) => name,
+            };
+            lane_refs::release(self, &name)?;
+            remove_all(&linked_lane::git_dir(self, &name))?;
+            remove_all(&lane_records::records(self).join(&name))?;
+        }
+        Ok(())
     }
 
     /// Removes what killed processes left in the temporary folders and in our folders of the git directory.

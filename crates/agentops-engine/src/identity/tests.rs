@@ -195,7 +195,7 @@ fn r10_the_state_of_an_older_version_is_taken_over_under_its_name() {
     let old = machine.home.repository(&repo.path_id());
     old.make().unwrap();
     fs::write(old.ledger(), "").unwrap();
-    assert_eq!(orphans(&machine.home, None), [Orphan { id: repo.path_id(), was: None }]);
+    assert_eq!(orphans(&machine.home, None), [Orphan { id: repo.path_id(), repository: LastRepository::NotRecorded }]);
     assert_eq!(machine.find("repo").unwrap(), Identity { id: repo.path_id(), ownership: Ownership::Restored });
     assert_eq!(machine.claim("repo"), repo.path_id());
     assert_eq!(machine.find("repo").unwrap(), known(&repo.path_id()));
@@ -216,7 +216,7 @@ fn r11_a_person_adopts_what_nobody_else_uses_or_separates_a_copy() {
     assert!(matches!(adopt(&restored, &machine.home, &id), Err(IdentityError::InUse { .. })));
     fs::remove_dir_all(machine.path("repo")).unwrap();
     let orphaned = machine.folder.path().canonicalize().unwrap().join("repo/.git");
-    assert_eq!(orphans(&machine.home, None), [Orphan { id: id.clone(), was: Some(orphaned) }]);
+    assert_eq!(orphans(&machine.home, None), [Orphan { id: id.clone(), repository: LastRepository::At(orphaned) }]);
     for unknown in ["0123456789abcdef", "../config", ""] {
         assert!(matches!(adopt(&restored, &machine.home, unknown), Err(IdentityError::NoState { .. })), "{unknown}");
     }
@@ -228,9 +228,46 @@ fn r11_a_person_adopts_what_nobody_else_uses_or_separates_a_copy() {
     // Back and forth: the state that it leaves is nobody's until somebody adopts it.
     let own = separate(&restored, &machine.home).unwrap();
     assert_eq!(machine.find("restored").unwrap(), known(&own));
-    assert_eq!(orphans(&machine.home, None), [Orphan { id: id.clone(), was: None }]);
+    assert_eq!(orphans(&machine.home, None), [Orphan { id: id.clone(), repository: LastRepository::GivenUp }]);
     adopt(&restored, &machine.home, &id).unwrap();
     assert_eq!(machine.find("restored").unwrap(), known(&id));
+}
+
+/// A lane of a waiting run, in the state folder of this id.
+fn lane_in(machine: &Machine, repo: &Repo, id: &str, name: &str) -> PathBuf {
+    let folder = machine.home.repository(id).root().join("lanes").join(name);
+    let lane = agentops_git::lanes::create(repo, &folder, &repo.head().unwrap().commit, name).unwrap();
+    fs::write(lane.path().join("work.txt"), "work").unwrap();
+    lane.path().to_owned()
+}
+
+#[test]
+fn p6_lanes_of_a_state_that_its_repository_gave_up_stay_known_and_kept() {
+    let machine = Machine::new();
+    let repo = machine.begin("repo");
+    let id = machine.claim("repo");
+    let lane = lane_in(&machine, &repo, &id, "waits");
+    let half = lane_in(&machine, &repo, &id, "half");
+    let records = machine.git_dir("repo").join("agentops/lanes");
+    fs::remove_file(records.join("half/ready")).unwrap();
+    let kept = repo.read_ref("refs/agentops/lanes/waits").unwrap();
+    assert!(kept.is_some());
+    machine.cp("repo", "copy");
+
+    let own = separate(&repo, &machine.home).unwrap();
+    // The next run makes lanes, and clears away what crashes left.
+    lane_in(&machine, &repo, &own, "next");
+    assert!(lane.join("work.txt").exists() && records.join("waits/ready").exists());
+    assert_eq!(repo.read_ref("refs/agentops/lanes/waits").unwrap(), kept);
+    assert!(!records.join("half").exists() && half.join("work.txt").exists(), "its folder may be another repository's");
+    adopt(&repo, &machine.home, &id).unwrap();
+    assert_eq!(agentops_git::lanes::open(&repo, &lane).unwrap().name(), "waits");
+
+    // A copy has none of them.
+    let copy = machine.open("copy");
+    separate(&copy, &machine.home).unwrap();
+    assert_eq!(copy.list_refs("refs/agentops/lanes").unwrap(), []);
+    assert!(!machine.git_dir("copy").join("agentops/lanes").exists() && lane.join("work.txt").exists());
 }
 
 #[test]
