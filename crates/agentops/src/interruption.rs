@@ -1,10 +1,12 @@
-//! Requests to end that must wait until something is in order again.
+//! Requests to end: those that must wait until something is in order again, and those that are answered first.
 
+use std::os::raw::c_int;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
 
 /// As long as this exists, a request to end is noted instead of ending this process.
 pub struct Interruption {
@@ -17,9 +19,8 @@ impl Interruption {
     /// Notes requests from now on. A signal that this process was started to ignore, as by `nohup`, stays ignored.
     pub fn note() -> std::io::Result<Self> {
         let (requested, signal) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let ignored = ignored_signals();
         let mut handlers = Vec::new();
-        for number in [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|number| ignored >> (number - 1) & 1 == 0) {
+        for number in requests() {
             let value = usize::try_from(number).unwrap_or(0);
             handlers.push(signal_hook::flag::register_usize(number, Arc::clone(&signal), value)?);
             handlers.push(signal_hook::flag::register(number, Arc::clone(&requested))?);
@@ -44,6 +45,42 @@ impl Drop for Interruption {
             signal_hook::low_level::unregister(handler);
         }
     }
+}
+
+/// As long as this exists, a request to end is answered first: something is done, and then this process exits with 128 and the
+/// signal's number. After that nothing answers requests any more, so this is for the last thing that a command does.
+pub struct LastAnswer(Handle);
+
+impl LastAnswer {
+    /// Does `answer` at the first request. A signal that this process was started to ignore, as by `nohup`, stays ignored.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the main thread waits elsewhere; what it leaves is swept as after a kill"
+    )]
+    pub fn with(answer: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
+        let mut signals = Signals::new(requests())?;
+        let handle = signals.handle();
+        let wait = move || {
+            if let Some(signal) = signals.forever().next() {
+                answer();
+                std::process::exit(128 + signal);
+            }
+        };
+        std::thread::Builder::new().name("interruption".into()).spawn(wait)?;
+        Ok(Self(handle))
+    }
+}
+
+impl Drop for LastAnswer {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// The signals that ask this process to end.
+fn requests() -> impl Iterator<Item = c_int> {
+    let ignored = ignored_signals();
+    [SIGHUP, SIGINT, SIGTERM].into_iter().filter(move |number| ignored >> (number - 1) & 1 == 0)
 }
 
 /// The signals that this process ignores, the first one in the lowest bit.

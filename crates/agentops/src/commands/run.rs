@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::cli::{ApproveArg, RunArgs};
 use crate::context::{self, Context};
 use crate::error::{self, CommandError, accepted};
+use crate::interruption::LastAnswer;
 use crate::live::{self, Follows};
 use crate::printer::{Done, Printer};
 use crate::{routed, screen};
@@ -158,6 +159,11 @@ fn agree(context: &Context, subject: &Subject, message: &str, hint: &str, printe
 /// Follows a run; on a terminal asks for approvals as they come.
 pub fn attend(context: &Context, run: &RunId, printer: &Printer) -> Result<u8, CommandError> {
     let blobs = context.texts();
+    let words = format!("\nthe run goes on; follow it: agentops logs {run} --follow; stop it: agentops cancel {run}");
+    let _answers = LastAnswer::with({
+        let printer = printer.clone();
+        move || printer.note(&words)
+    })?;
     loop {
         let rest = live::follow(context, &blobs, run, Follows::Lends, printer)?;
         let Status::Waiting { waiting: Waiting::Approval { phase, shown, .. } } = &rest.view.status else {

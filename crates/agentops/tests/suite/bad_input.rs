@@ -344,7 +344,7 @@ fn a_branch_that_exists_already_needs_a_decision() {
 #[test]
 fn a_killed_terminal_ends_no_run() {
     use rustix::process::Signal;
-    for signal in [Signal::HUP, Signal::KILL] {
+    for (signal, code) in [(Signal::HUP, Some(129)), (Signal::INT, Some(130)), (Signal::KILL, None)] {
         let room = Room::new();
         let (here, go) = (room.root().join("here"), room.root().join("go"));
         for fifo in [&here, &go] {
@@ -357,14 +357,19 @@ fn a_killed_terminal_ends_no_run() {
         let mut script = quick_script();
         script[0]["steps"].as_array_mut().unwrap().insert(1, serde_json::json!({ "do": "run", "argv": ["sh", "-c", wait] }));
         let args = scripted(&room, "quick", script);
-        let mut client = room.command_of_a_terminal(&refs(&args)).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let mut client = room.command_of_a_terminal(&refs(&args));
+        let client = client.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
         // The agent says that the run is under way.
         let mut ready = [rustix::event::PollFd::new(&told, rustix::event::PollFlags::IN)];
         let limit = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };
         assert_eq!(rustix::event::poll(&mut ready, Some(&limit)).unwrap(), 1, "no agent came");
         let group = rustix::process::Pid::from_raw(i32::try_from(client.id()).unwrap()).unwrap();
         rustix::process::kill_process_group(group, signal).unwrap();
-        client.wait().unwrap();
+        let left = client.wait_with_output().unwrap();
+        assert_eq!(left.status.code(), code, "{signal:?}");
+        let words = String::from_utf8_lossy(&left.stderr).into_owned();
+        let says = ["the run goes on", "--follow", "agentops cancel r-"].iter().all(|part| words.contains(part));
+        assert_eq!(says, code.is_some(), "{words}");
         std::io::Write::write_all(&mut tell, b"\n").unwrap();
         let ended = room.run(&["logs", "--follow"]).expect(0);
         assert!(ended.stdout.contains("done"), "{ended:?}");
