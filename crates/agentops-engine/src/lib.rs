@@ -27,6 +27,7 @@ pub mod reserve;
 pub mod routing;
 pub mod slots;
 pub mod space;
+pub mod steering;
 pub mod supervisor;
 pub mod telemetry;
 pub mod trust;

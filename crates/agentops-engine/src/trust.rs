@@ -52,7 +52,7 @@ impl Subject {
     }
 }
 
-/// Files and folders of a repository that steer agents or run by themselves. They stay off; a merge that changes one asks.
+/// Files and folders of a repository that trust pins, and that stay off. A merge asks about these and more ([`crate::steering`]).
 pub const PINNED: &[&str] = &[
     ".agentops/config.toml",
     ".agentops/workflows/",
@@ -70,15 +70,6 @@ pub const PINNED: &[&str] = &[
     ".gitattributes",
     ".gitmodules",
 ];
-
-/// Whether a path of a repository is one that trust pins.
-#[must_use]
-pub fn is_pinned(path: &str) -> bool {
-    PINNED.iter().any(|pinned| match pinned.strip_suffix('/') {
-        Some(folder) => path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')),
-        None => path == *pinned || path.rsplit('/').next() == Some(*pinned),
-    })
-}
 
 /// The settings of agent programs and hooks that lie in the work tree, each pinned by hash. They stay off.
 ///
@@ -227,22 +218,6 @@ mod tests {
         std::fs::write(root.path().join(".claude/settings.json"), "{ }").unwrap();
         let changed = Subject::new(settings_in(root.path()).unwrap());
         assert!(before.hash != with.hash && with.hash != changed.hash);
-    }
-
-    #[test]
-    fn pinned_paths() {
-        for pinned in [
-            ".claude/settings.json",
-            ".agentops/workflows/x.toml",
-            ".gitattributes",
-            "sub/.gitattributes",
-            ".husky/pre-commit",
-        ] {
-            assert!(is_pinned(pinned), "{pinned}");
-        }
-        for free in ["src/main.rs", ".claudette/x", ".agentops/memory/a.md", "claude/settings.json"] {
-            assert!(!is_pinned(free), "{free}");
-        }
     }
 
     #[test]

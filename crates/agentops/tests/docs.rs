@@ -83,6 +83,17 @@ fn the_exit_codes_are_those_of_the_program() {
 }
 
 #[test]
+fn what_a_merge_asks_about_is_what_the_program_knows() {
+    let rows = rows(&read("docs/commands.md"));
+    for group in agentops_engine::steering::GROUPS {
+        let row = rows.iter().find(|cells| cells.first().is_some_and(|first| first == group.purpose));
+        let documented = row.unwrap_or_else(|| panic!("no row about {}", group.purpose))[1].to_lowercase();
+        let documented: Vec<&str> = documented.split(['`', ' ']).filter(|name| !name.is_empty()).collect();
+        assert_eq!(documented, group.names().collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn every_workflow_can_be_run() {
     let blocks = blocks("toml");
     assert!(!blocks.is_empty());

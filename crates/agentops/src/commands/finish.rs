@@ -55,7 +55,7 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
     let head = context.repo.head()?.commit;
     let programs = merge_trust::agree_to_programs(context, args, &state, printer)?;
     user_merge::end_interrupted(context, printer)?;
-    merge_trust::agree_to_pinned(context, args, &state, (&head, &tip), &programs, printer)?;
+    merge_trust::agree_to_steering(context, args, &state, (&head, &tip), &programs, printer)?;
     // A person asked for this, and agreed to the settings that a fetch uses.
     context.repo.fetch_missing(Need::Merge(&head, &tip))?;
     let merged = match context.repo.merge(&head, &tip, None)? {

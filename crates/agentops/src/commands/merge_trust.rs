@@ -1,5 +1,5 @@
-//! What must be agreed to before git merges in the user's checkout: changed files that trust pins, and changed hooks and
-//! settings of git.
+//! What must be agreed to before git merges in the user's checkout: changed files that steer agents or run by themselves, and
+//! changed hooks and settings of git.
 //!
 //! A merge in the checkout is the user's own: git runs their hooks, filters and merge drivers. An agent without a sandbox can
 //! write these by their path. So what the user's git would run is compared with what it would have run when the run started.
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use agentops_core::run::State;
 use agentops_engine::perform::{self, user_repository};
-use agentops_engine::trust;
+use agentops_engine::steering;
 use agentops_git::{Need, Oid, ProgramState};
 
 use crate::cli::MergeArgs;
@@ -71,8 +71,8 @@ pub fn programs_are_still(context: &Context, agreed: &ProgramState, state: &Stat
 /// How much of the difference a person is shown.
 const PATCH_BYTES_MAX: usize = 1024 * 1024;
 
-/// A merge that changes what trust pins asks again, with that difference shown.
-pub fn agree_to_pinned(
+/// A merge that changes files which steer agents or run by themselves asks, with that difference shown.
+pub fn agree_to_steering(
     context: &Context,
     args: &MergeArgs,
     state: &State,
@@ -84,18 +84,18 @@ pub fn agree_to_pinned(
     context.repo.fetch_missing(Need::Difference(&base, tip))?;
     let diff = context.repo.diff(&base, tip)?;
     let changed = diff.files.iter().map(|file| file.path.as_path());
-    let pinned = changed.filter(|path| trust::is_pinned(&path.to_string_lossy()) || is_hook(context, hooks, path));
-    let mut pinned: Vec<&Path> = pinned.collect();
+    let steering = changed.filter(|path| steering::steers(&path.to_string_lossy()) || is_hook(context, hooks, path));
+    let mut steering: Vec<&Path> = steering.collect();
     // The records' own attributes file steers nothing, as long as it is ours to the byte.
     let (ours, content) = perform::records::ATTRIBUTES;
-    if pinned.contains(&Path::new(ours)) && context.repo.read_file(tip, ours)?.as_deref() == Some(content.as_bytes()) {
-        pinned.retain(|path| *path != Path::new(ours));
+    if steering.contains(&Path::new(ours)) && context.repo.read_file(tip, ours)?.as_deref() == Some(content.as_bytes()) {
+        steering.retain(|path| *path != Path::new(ours));
     }
-    if pinned.is_empty() || args.trust_changes {
+    if steering.is_empty() || args.trust_changes {
         return Ok(());
     }
-    let names: Vec<String> = pinned.iter().map(|path| path.display().to_string()).collect();
-    let mut patch = context.repo.patch_of(&base, tip, &pinned, PATCH_BYTES_MAX)?;
+    let names: Vec<String> = steering.iter().map(|path| path.display().to_string()).collect();
+    let mut patch = context.repo.patch_of(&base, tip, &steering, PATCH_BYTES_MAX)?;
     if patch.len() >= PATCH_BYTES_MAX {
         patch.extend_from_slice(format!("\n(there is more: only {PATCH_BYTES_MAX} bytes are shown)").as_bytes());
     }
@@ -108,7 +108,7 @@ pub fn agree_to_pinned(
         Some(answer) if matches!(answer.as_str(), "y" | "Y" | "yes") => Ok(()),
         _ => Err(CommandError::new(
             error::TRUST_REQUIRED,
-            format!("the merge changes what trust covers: {}", names.join(", ")),
+            format!("the merge changes files that steer agents or run by themselves: {}", names.join(", ")),
         )
         .hint(format!("if the difference above is what you want: agentops merge {} --trust-changes", state.created.run))),
     }

@@ -279,17 +279,18 @@ fn s2_a_merge_that_changes_what_trust_pins_asks_and_shows_it() {
 }
 
 #[test]
-fn s2_a_merge_shows_the_whole_difference_of_pinned_files_and_of_no_other() {
+fn s2_a_merge_shows_the_whole_difference_of_files_that_steer_and_of_no_other() {
     let room = Room::new();
     room.name_user();
-    let files = [(".gitattributes", "* -diff\n"), (".claude/settings.json", PLANTED), (".husky/pre-push", PLANTED)];
+    let planted = [".claude/settings.json", ".github/workflows/ci.yml", "sub/claude.MD"].map(|path| (path, PLANTED));
+    let files = [&[(".gitattributes", "* -diff\n"), ("sub/code.rs", PLANTED)], &planted[..]].concat();
     let view = run_that_writes_all(&room, &files).json();
     let asked = room.run(&["merge", view["run"].as_str().unwrap()]).expect(TRUST_REQUIRED.into()).stderr;
-    let heads: Vec<&str> = asked.lines().filter(|line| line.contains("a/.")).collect();
-    let expected = [".claude/settings.json", ".gitattributes", ".husky/pre-push"];
+    let heads: Vec<&str> = asked.lines().filter(|line| line.contains("a/") && line.contains(" b/")).collect();
+    let expected = [".claude/settings.json", ".gitattributes", ".github/workflows/ci.yml", "sub/claude.MD"];
     let head = |path: &&str| format!("diff --git a/{path} b/{path}");
     assert_eq!(heads, expected.iter().map(head).collect::<Vec<_>>(), "{asked}");
-    assert_eq!(asked.matches("+echo planted").count(), 2, "{asked}");
+    assert_eq!(asked.matches("+echo planted").count(), planted.len(), "{asked}");
     assert!(!asked.contains("bundle.md"), "{asked}");
 }
 
