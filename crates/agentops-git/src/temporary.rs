@@ -60,6 +60,15 @@ impl TempFolder {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
+    /// Takes over the folders with this prefix that killed processes left, for an owner with more to end than files.
+    #[must_use]
+    pub fn take_over(above: &Path, prefix: &str) -> Vec<Self> {
+        let entries = fs::read_dir(above).into_iter().flatten().flatten();
+        let named = entries.filter(|entry| entry.file_name().as_bytes().starts_with(prefix.as_bytes()));
+        let left = named.map(|entry| entry.path()).filter(|path| path.is_dir());
+        left.filter_map(|path| Some(Self { _lock: lock(&path).ok()??, path })).collect()
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -3,6 +3,7 @@
 use std::os::raw::c_int;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 
 use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -49,7 +50,10 @@ impl Drop for Interruption {
 
 /// As long as this exists, a request to end is answered first: something is done, and then this process exits with 128 and the
 /// signal's number. After that nothing answers requests any more, so this is for the last thing that a command does.
-pub struct LastAnswer(Handle);
+pub struct LastAnswer {
+    handle: Handle,
+    answerer: Option<JoinHandle<()>>,
+}
 
 impl LastAnswer {
     /// Does `answer` at the first request. A signal that this process was started to ignore, as by `nohup`, stays ignored.
@@ -66,14 +70,16 @@ impl LastAnswer {
                 std::process::exit(128 + signal);
             }
         };
-        std::thread::Builder::new().name("interruption".into()).spawn(wait)?;
-        Ok(Self(handle))
+        let answerer = std::thread::Builder::new().name("interruption".into()).spawn(wait)?;
+        Ok(Self { handle, answerer: Some(answerer) })
     }
 }
 
 impl Drop for LastAnswer {
     fn drop(&mut self) {
-        self.0.close();
+        self.handle.close();
+        // An answer that has begun is given to its end, and this process ends with it.
+        let _panicked = self.answerer.take().map(JoinHandle::join);
     }
 }
 

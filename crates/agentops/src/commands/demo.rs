@@ -4,31 +4,85 @@
 mod script;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use agentops_agents::strays;
 use agentops_core::run::{Approve, Outcome};
+use agentops_engine::paths::Home;
 use agentops_engine::plan::{self, RunRequest};
+use agentops_engine::supervisor::Lock;
 use agentops_engine::trust::Trusted;
 use agentops_engine::{client, view};
+use agentops_git::temporary::TempFolder;
+use rustix::process::{Pid, Signal};
 
 use crate::cli::{DemoArgs, Global};
 use crate::context::Context;
 use crate::error::{self, CommandError, FAILED};
+use crate::interruption::LastAnswer;
 use crate::live::{self, Follows};
 use crate::printer::Printer;
 use crate::routed;
 
 const TASK: &str = "Add a JSON export beside the CSV export, with tests";
 
+/// How the folder of a demo begins that is removed at its end. The next demo removes what a killed one left.
+const FOLDER_PREFIX: &str = "agentops-demo.tmp-";
+/// How long a supervisor may take to be gone after it was killed.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+
 /// `agentops demo`
 pub fn demo(args: &DemoArgs, printer: &Printer) -> Result<u8, CommandError> {
-    let folder = agentops_git::temporary::folder().join(format!("agentops-demo-{}", std::process::id()));
-    let result = play(&folder, args, printer);
-    if args.keep {
-        printer.note(&format!("kept in {}", folder.display()));
-    } else {
-        let _best_effort = std::fs::remove_dir_all(&folder);
+    let above = agentops_git::temporary::folder();
+    for left in TempFolder::take_over(&above, FOLDER_PREFIX) {
+        remove(left.path());
     }
+    if args.keep {
+        let folder = above.join(format!("agentops-demo-{}", std::process::id()));
+        let _answers = answer(&folder, end_supervisor)?;
+        let result = play(&folder, args, printer);
+        printer.note(&format!("kept in {}", folder.display()));
+        return result;
+    }
+    let folder = TempFolder::make(&above, FOLDER_PREFIX)?;
+    let _answers = answer(folder.path(), remove)?;
+    let result = play(folder.path(), args, printer);
+    remove(folder.path());
     result
+}
+
+/// A demo that is ended by a signal leaves nothing.
+fn answer(folder: &Path, with: fn(&Path)) -> std::io::Result<LastAnswer> {
+    let folder = folder.to_owned();
+    LastAnswer::with(move || with(&folder))
+}
+
+/// Ends what works in the folder of a demo, and removes it.
+fn remove(folder: &Path) {
+    end_supervisor(folder);
+    // A process that is being ended may write once more.
+    let until = Instant::now() + KILL_WAIT;
+    while std::fs::remove_dir_all(folder).is_err() && folder.exists() && Instant::now() < until {
+        std::thread::sleep(KILL_WAIT / 100);
+    }
+}
+
+/// Kills the demo's supervisor, if there is one, and its agents.
+fn end_supervisor(folder: &Path) {
+    let state = folder.join("state");
+    let home = Home { config: folder.join("config"), state: state.clone() };
+    for entry in std::fs::read_dir(state).into_iter().flatten().flatten() {
+        let paths = home.repository(&entry.file_name().to_string_lossy());
+        let lock = paths.lock();
+        let pid = Lock::holder(&lock).and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+        let Some(pid) = pid else { continue };
+        let _gone_already = rustix::process::kill_process(pid, Signal::KILL);
+        let until = Instant::now() + KILL_WAIT;
+        while Lock::holder(&lock).is_some() && Instant::now() < until {
+            std::thread::sleep(KILL_WAIT / 100);
+        }
+        strays::end_strays(&paths.mark_prefix());
+    }
 }
 
 fn play(folder: &Path, args: &DemoArgs, printer: &Printer) -> Result<u8, CommandError> {
@@ -100,11 +154,11 @@ fn kill(context: &Context, run: &agentops_core::id::RunId, printer: &Printer) ->
         }
     }
     let state = context.state(&mut context.ledger()?, run)?;
-    let pid = context.supervisor().and_then(|pid| pid.parse::<i32>().ok()).and_then(rustix::process::Pid::from_raw);
+    let pid = context.supervisor().and_then(|pid| pid.parse::<i32>().ok()).and_then(Pid::from_raw);
     let Some(pid) = pid else { return Err(CommandError::new(FAILED, "there is no supervisor to kill")) };
     let (word, about) = view::words(&state, &state.status(true));
     printer.note(&format!("The run is {word} in {about}. Killing its supervisor now: kill -9 {}", pid.as_raw_nonzero()));
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).map_err(std::io::Error::from)?;
+    rustix::process::kill_process(pid, Signal::KILL).map_err(std::io::Error::from)?;
     printer.note("Gone, and the agent with it. Resuming: a new supervisor takes over from the ledger.\n");
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::once::held;
-use crate::room::{Room, quick_script, refs, scripted};
+use crate::room::{Room, pids, quick_script, refs, scripted};
 
 /// A room with a temporary folder of its own.
 fn room_with_tmp() -> (Room, PathBuf) {
@@ -103,4 +103,53 @@ fn p5_a_killed_dry_run_leaves_nothing_after_the_next_one() {
     let dry = room.run(&["run", "write done.txt", "--workflow=quick", "--driver=scripted", "--dry-run", "--json"]).expect(0);
     assert_eq!(dry.json()["trusted"], json!(false));
     assert_eq!(names(&room.state().join("dry-run")), Vec::<String>::new());
+}
+
+/// Starts a demo and waits until its first session has begun.
+fn demo_at_work(room: &Room) -> std::process::Child {
+    use std::io::BufRead;
+    let mut demo = room.command_of_a_terminal(&["demo"]);
+    let mut demo = demo.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(demo.stderr.as_mut().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains(" started (")), "no session began");
+    demo
+}
+
+#[test]
+fn p5_a_demo_that_is_ended_leaves_nothing_and_one_that_is_killed_until_the_next() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let (room, tmp) = room_with_tmp();
+    let demos = || names(&tmp).into_iter().filter(|name| name.starts_with("agentops-demo")).collect::<Vec<_>>();
+    let works_there = |pid: &i32| {
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&arguments).contains(&*tmp.to_string_lossy())
+    };
+    let nobody_works_there = || {
+        // A keeper that was told to end is gone a moment later.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while pids().any(|pid| works_there(&pid)) {
+            assert!(std::time::Instant::now() < until, "somebody still works in {}", tmp.display());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    let end = |mut demo: std::process::Child, signal: Signal| {
+        kill_process(Pid::from_raw(demo.id().try_into().unwrap()).unwrap(), signal).unwrap();
+        demo.wait().unwrap().code()
+    };
+    assert_eq!(end(demo_at_work(&room), Signal::INT), Some(130));
+    assert_eq!(demos(), [""; 0]);
+    nobody_works_there();
+    assert_eq!(end(demo_at_work(&room), Signal::KILL), None);
+    let killed = demos();
+    assert_eq!(killed.len(), 1);
+    // What a person kept, and what another demo works in, stays.
+    std::fs::create_dir(tmp.join("agentops-demo-1")).unwrap();
+    let working = demo_at_work(&room);
+    let at_work: Vec<_> = demos().into_iter().filter(|name| name != "agentops-demo-1").collect();
+    assert!(at_work.len() == 1 && at_work != killed, "{at_work:?}");
+    assert_eq!(end(demo_at_work(&room), Signal::HUP), Some(129));
+    assert_eq!(demos(), ["agentops-demo-1".to_owned(), at_work[0].clone()]);
+    assert_eq!(end(working, Signal::TERM), Some(143));
+    assert_eq!(demos(), ["agentops-demo-1"]);
+    nobody_works_there();
 }
