@@ -104,11 +104,7 @@ impl Repo {
         names::check_our_ref(&full)?;
         let theirs = self.read_ref(&full)?.ok_or_else(|| Error::UnknownRevision { rev: branch.to_owned() })?;
         let lock = self.lock_of_merge()?;
-        for (file, what) in UNFINISHED {
-            if self.git_dir().join(file).exists() {
-                return Err(Error::InProgress { what, path: self.work_tree().to_owned() });
-            }
-        }
+        self.nothing_is_unfinished()?;
         if self.begun_merge()?.is_some() {
             return Err(Error::InProgress { what: "an interrupted merge", path: self.work_tree().to_owned() });
         }
@@ -120,10 +116,7 @@ impl Repo {
             MergeResult::Clean { tree } => tree,
             MergeResult::Conflict { paths } => return Ok(UserMerge::Conflict { paths }),
         };
-        let in_the_way = self.local_changes_in_the_way(&before, &self.merged_paths(&before, &tree)?)?;
-        if !in_the_way.is_empty() {
-            return Err(refused(MergeRefusal::LocalChanges { paths: in_the_way }, String::new(), TakenBack::default()));
-        }
+        self.checkout_is_free_for(&before, &tree)?;
 
         let note = BegunMerge::new(branch, &before, &theirs, &tree);
         self.write_merge_note(&note)?;
@@ -155,6 +148,26 @@ impl Repo {
                 let words = words(&out);
                 Err(refused(self.why_refused(&trace, &words)?, words, taken))
             }
+        }
+    }
+
+    /// Whether the checkout, which is at `head`, lets a merge to this tree be made: before a caller spends time on a test of it.
+    ///
+    /// # Errors
+    /// [`Error::InProgress`], or [`Error::MergeRefused`] with the local changes that are in the way.
+    pub fn checkout_is_free_for(&self, head: &Oid, tree: &Oid) -> Result<()> {
+        self.nothing_is_unfinished()?;
+        let paths = self.local_changes_in_the_way(head, &self.merged_paths(head, tree)?)?;
+        if paths.is_empty() {
+            return Ok(());
+        }
+        Err(refused(MergeRefusal::LocalChanges { paths }, String::new(), TakenBack::default()))
+    }
+
+    fn nothing_is_unfinished(&self) -> Result<()> {
+        match UNFINISHED.iter().find(|(file, _)| self.git_dir().join(file).exists()) {
+            Some((_, what)) => Err(Error::InProgress { what, path: self.work_tree().to_owned() }),
+            None => Ok(()),
         }
     }
 

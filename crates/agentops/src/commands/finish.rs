@@ -65,6 +65,7 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
                 .hint(format!("git merge {branch}, and settle the conflict yourself, or rerun the task from here")));
         }
         MergeResult::Clean { tree } => {
+            user_merge::may_begin(context, run, &head, &tree)?;
             let author = agentops_git::Author { name: "AgentOps".into(), email: "agentops@localhost".into() };
             context.repo.commit_tree(&tree, &[&head, &tip], "Merge to be tested\n", &author, live::now() / 1000)?
         }

@@ -41,6 +41,17 @@ pub fn merge(context: &Context, run: &RunId, message: &str) -> Result<Option<age
     }
 }
 
+/// Whether a merge to this tree can be made in the checkout, asked before time is spent on its test.
+pub fn may_begin(
+    context: &Context,
+    run: &RunId,
+    head: &agentops_git::Oid,
+    tree: &agentops_git::Oid,
+) -> Result<(), CommandError> {
+    let may = context.repo.checkout_is_free_for(head, tree);
+    may.map_err(|error| command_error(&context.repo, Some(run), error))
+}
+
 /// An error of the user's merge, with commands that name the checkout.
 fn command_error(repo: &Repo, run: Option<&RunId>, error: GitError) -> CommandError {
     let hint = match &error {

@@ -272,8 +272,9 @@ fn the_hint_of_a_refused_merge_fits_its_cause_and_works_when_it_is_typed() {
     room.git(&["add", "README.md"]);
     room.file("done.txt", "mine, and it's ignored\n");
     room.file(".git/info/exclude", "done.txt\n");
-    let refused = room.run(&["merge", &run, "--no-test"]).expect(MERGE_REFUSED.into()).stderr;
+    let refused = room.run(&["merge", &run]).expect(MERGE_REFUSED.into()).stderr;
     assert!(refused.contains("local changes are in the way of the merge: README.md, done.txt"), "{refused}");
+    assert!(!refused.contains("testing the merged result"), "nobody waits for a test of what cannot be merged: {refused}");
     typed(&room, &of_hint(&refused, "put them aside: ", " (then"));
     assert!(room.run(&["show", &run, "--json"]).expect(0).json()["closing"].is_object());
     let kept = room.git(&["show", "stash@{0}^3:done.txt"]);
