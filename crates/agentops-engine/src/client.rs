@@ -94,6 +94,7 @@ impl Request {
             Request::Lend { .. } => "lend",
             Request::Resume { .. } => "resume",
             Request::Cancel { .. } => "cancel",
+            Request::AgreeToPrograms { .. } => "agree-to-programs",
             Request::Close { .. } => "close",
             Request::CompareEnvironment { .. } => "compare-environment",
             Request::MayClose => "may-close",

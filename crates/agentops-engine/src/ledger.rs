@@ -2,7 +2,8 @@
 //!
 //! WAL with `synchronous=FULL`: a transaction that was acknowledged survives power loss. One connection writes. Every append
 //! checks the epoch in its own transaction, so a supervisor that was paused and taken over from can write nothing. The table
-//! `runs` is a cache for lists: it may be dropped or emptied and is made again from `events` by the next supervisor.
+//! `runs` is a cache for lists: it may be dropped or emptied and is made again from `events` by the next supervisor. So are the
+//! tables of `programs`.
 //!
 //! SQLite has checksums in its WAL and none in the database file, so every entry has its own, over what it says, its place
 //! and the place of its run's entry before it: what was changed, lost from the middle or moved is told, not believed.
@@ -23,6 +24,10 @@ use crate::crash::boundary;
 use crate::reserve::Reserve;
 use crate::space;
 use crate::world::{Entry, Row, Storage, StorageError};
+
+mod programs;
+
+pub use programs::{Agreement, ProgramChange};
 
 /// A run in a list.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,6 +101,7 @@ impl Ledger {
         // The tables, the format and the epoch in one transaction: a crash leaves a ledger, or a file without tables, which
         // is the same as no file.
         let tx = ledger.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+        programs::make(&tx).map_err(fail)?;
         tx.execute_batch(SCHEMA).map_err(fail)?;
         list_again(&tx, path)?;
         let kept = "INSERT INTO meta (key, value) VALUES ('format', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1";
@@ -411,7 +417,7 @@ fn list(db: &Connection, path: &Path, run: &str, seq: u64, at_ms: u64, event: &E
             db.execute(sql, params![run, at_ms, json(outcome)?])
         }
         Event::Closed { closing } => db.execute("UPDATE runs SET closing = ?2 WHERE run = ?1", params![run, json(closing)?]),
-        _ => Ok(0),
+        other => return programs::list(db, run, seq, other).map_err(|e| failed(path, "written", &e)),
     };
     done.map(|_| ()).map_err(|e| failed(path, "written", &e))
 }
@@ -423,8 +429,10 @@ fn list_again(db: &Connection, path: &Path) -> Result<(), StorageError> {
     if !db.query_row(gone, [], |row| row.get::<_, bool>(0)).map_err(fail)? {
         return Ok(());
     }
+    programs::empty(db).map_err(fail)?;
     let sql = "SELECT seq, run, at_ms, body FROM events \
-               WHERE json_extract(body, '$.event') IN ('created', 'ended', 'closed') ORDER BY seq";
+               WHERE json_extract(body, '$.event') IN ('created', 'ended', 'closed', 'repository-recorded', \
+               'repository-compared', 'programs-agreed') ORDER BY seq";
     let mut statement = db.prepare(sql).map_err(fail)?;
     let mut rows = statement.query([]).map_err(fail)?;
     while let Some(row) = rows.next().map_err(fail)? {

@@ -19,6 +19,7 @@ pub mod identity;
 pub mod ledger;
 pub mod leftovers;
 pub mod omitted;
+pub mod open_programs;
 pub mod paths;
 pub mod perform;
 pub mod plan;

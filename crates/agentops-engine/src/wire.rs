@@ -2,7 +2,7 @@
 
 use agentops_core::budget::{Limits, Scope};
 use agentops_core::id::{BlobId, RunId};
-use agentops_core::run::{Closing, Decision};
+use agentops_core::run::{Closing, Decision, ProgramPart};
 use serde::{Deserialize, Serialize};
 
 use crate::environment::{EnvironmentHashes, EnvironmentView, LentEnvironment};
@@ -63,6 +63,15 @@ pub enum Request {
     },
     /// May the asker say what becomes of a result? Refused to agents, as `Close` is.
     MayClose,
+    /// Agree, at the merge of a run, to what git would run.
+    AgreeToPrograms {
+        /// The run.
+        run: RunId,
+        /// What was shown.
+        agreed: Vec<ProgramPart>,
+        /// What was left and is not there any more.
+        put_back: Vec<ProgramPart>,
+    },
     /// Say what became of a result.
     Close {
         /// The run.

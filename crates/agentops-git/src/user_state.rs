@@ -9,6 +9,7 @@
 
 mod compare;
 mod files;
+mod parts;
 mod programs;
 mod settings;
 
@@ -23,6 +24,7 @@ use crate::objects::look_up;
 use crate::repo::Repo;
 
 pub use compare::Difference;
+pub use parts::ProgramParts;
 pub use programs::ProgramState;
 use settings::Setting;
 

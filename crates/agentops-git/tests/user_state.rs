@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use agentops_git::{Difference, Git, Repo, UserState};
+use agentops_git::{Difference, Git, ProgramState, Repo, UserState};
 use room::{Room, write};
 
 /// Types a command in the checkout.
@@ -481,4 +481,44 @@ fn p6_a_setting_that_may_be_secret_says_that_it_is_put_back_by_hand() {
         ],
     );
     assert!(differences.iter().all(|difference| difference.restore.is_none()));
+}
+
+#[test]
+fn s13_what_was_left_is_known_part_by_part_and_at_another_place() {
+    let (room, repo) = room_with_work();
+    let at = repo.work_tree().to_owned();
+    fs::create_dir_all(repo.common_dir().join("hooks")).unwrap();
+    let before = repo.program_state(None).unwrap();
+    for command in [
+        "printf '#!/bin/sh\\n' > .git/hooks/post-merge",
+        "git config core.fsmonitor /x",
+        "git config user.name 'Another Name'",
+        "git branch other",
+    ] {
+        type_in(&room, &at, command);
+    }
+    let now = repo.program_state(Some(&before)).unwrap();
+    let left = now.left_since(&before, &repo).unwrap();
+    assert_eq!(left.len(), 2, "a hook and a setting: {left:?}");
+    let is_there = |repo: &Repo| {
+        let parts = repo.program_state(None).unwrap().parts(repo);
+        left.iter().filter(|(part, content)| ProgramState::holds(&parts, part, content)).count()
+    };
+    assert_eq!(is_there(&repo), 2);
+    type_in(&room, &at, "git config core.fsmonitor /another");
+    assert_eq!(is_there(&repo), 1, "a person's own value is not the one that was left");
+    let named = left.keys().map(String::as_str).collect();
+    let shown = words(&before.only(&repo, &named).differences(&now.only(&repo, &named), &repo));
+    assert!(shown.contains("hook hooks/post-merge added") && shown.contains("core.fsmonitor set"), "{shown}");
+    let removed = now.left_since(&now, &repo).unwrap();
+    assert_eq!(removed.len(), 0);
+    let back = before.left_since(&now, &repo).unwrap();
+    assert!(back.len() == 2 && back.values().all(String::is_empty), "{back:?}");
+    // After the repository was moved.
+    fs::rename(&at, at.with_file_name("moved")).unwrap();
+    let moved = Repo::discover(&Git::find().unwrap(), &at.with_file_name("moved")).unwrap();
+    assert_eq!(is_there(&moved), 1);
+    // What cannot be compared part by part says so.
+    write(&moved.common_dir().join("config"), b"[core\n");
+    assert_eq!(moved.program_state(None).unwrap().left_since(&before, &moved), None);
 }

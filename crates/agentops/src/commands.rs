@@ -9,6 +9,7 @@ mod finish;
 mod gateway;
 mod look;
 mod merge_trust;
+mod open_programs;
 mod recall;
 pub(crate) mod route;
 mod run;

@@ -4,6 +4,7 @@ use agentops_engine::client::ClientError;
 use agentops_engine::files::FileError;
 use agentops_engine::hint;
 use agentops_engine::identity::IdentityError;
+use agentops_engine::open_programs::OpenProgramsError;
 use agentops_engine::space;
 use agentops_engine::wire::{RefusalKind, Reply};
 use agentops_engine::world::StorageError;
@@ -186,6 +187,15 @@ impl From<ClientError> for CommandError {
             _ => String::new(),
         };
         Self::of(FAILED, &error).hint(hint)
+    }
+}
+
+impl From<OpenProgramsError> for CommandError {
+    fn from(error: OpenProgramsError) -> Self {
+        match error {
+            OpenProgramsError::Ledger(error) => error.into(),
+            OpenProgramsError::Git(error) => error.into(),
+        }
     }
 }
 

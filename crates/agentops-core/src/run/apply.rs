@@ -105,7 +105,8 @@ impl State {
     /// The event does not fit; the state is as before, except that a partly applied event leaves it unusable, so callers that
     /// must survive a refusal use [`Self::try_apply`].
     pub fn apply(&mut self, event: &Event, at_ms: u64) -> Result<(), Illegal> {
-        if self.outcome.is_some() && !matches!(event, Event::Closed { .. } | Event::Orphaned) {
+        if self.outcome.is_some() && !matches!(event, Event::Closed { .. } | Event::Orphaned | Event::ProgramsAgreed { .. })
+        {
             return illegal("an event", "the run has ended");
         }
         match event {
@@ -147,7 +148,7 @@ impl State {
                 }
                 self.records.insert(during.clone(), record.clone());
             }
-            Event::RepositoryCompared { during, changes, count, after_takeover } => {
+            Event::RepositoryCompared { during, changes, count, after_takeover, left: _ } => {
                 if self.records.remove(during).is_none() {
                     return illegal("repository-compared", format!("there is no record for {during}"));
                 }
@@ -242,6 +243,12 @@ impl State {
             Event::Ended { outcome } => {
                 self.end_action(event, "ended")?;
                 self.end(*outcome, at_ms)?;
+            }
+            // It is about the repository, and the list of open changes is made from it.
+            Event::ProgramsAgreed { .. } => {
+                if self.outcome.is_none() {
+                    return illegal("programs-agreed", "only a run that has ended is merged");
+                }
             }
             Event::Closed { closing } => {
                 if self.outcome.is_none() || self.closing.is_some() {

@@ -108,6 +108,16 @@ pub enum Event {
         count: u32,
         /// The supervisor died in between, so the user may have made them before the run went on.
         after_takeover: bool,
+        /// What git could run in a merge and what is different now, as it is now. `None`: that could not be compared.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<Vec<ProgramPart>>,
+    },
+    /// A person agreed, at the merge of this run, to what git would run.
+    ProgramsAgreed {
+        /// What was shown.
+        agreed: Vec<ProgramPart>,
+        /// What a program that an agent controls had left, and what is not there any more.
+        put_back: Vec<ProgramPart>,
     },
     /// This machine could not start the agent of a session: git, the disk or a text of the run's own failed. No agent ran.
     SessionNotStarted {
@@ -257,6 +267,15 @@ pub enum Event {
         /// How.
         closing: Closing,
     },
+}
+
+/// One thing that git could run in a merge, such as a hook or a setting, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct ProgramPart {
+    /// The hash of what it is: a path, or a setting in a file.
+    pub part: String,
+    /// The hash of what it was then; empty: it was not there.
+    pub content: String,
 }
 
 /// What is fixed when a run starts.

@@ -7,12 +7,14 @@
 use std::sync::Arc;
 
 use agentops_core::id::BlobId;
-use agentops_core::run::{Event, Key, State};
+use agentops_core::run::{Event, Key, ProgramPart, State};
 use agentops_git::{Difference, Need, Oid, Repo, UserState};
 
 use super::{Act, ActError, Ctx, chain};
 use crate::blobs::Blobs;
 use crate::identity;
+use crate::ledger::Ledger;
+use crate::open_programs::{self, OpenPrograms};
 
 /// A record that waits to be compared.
 pub(super) struct Watch {
@@ -44,7 +46,7 @@ pub fn at_start(state: &State, blobs: &Blobs, repo: &Repo) -> Option<UserState> 
     read(blobs, state.created.repository.as_ref()?, repo)
 }
 
-fn read(blobs: &Blobs, record: &BlobId, repo: &Repo) -> Option<UserState> {
+pub(crate) fn read(blobs: &Blobs, record: &BlobId, repo: &Repo) -> Option<UserState> {
     let state: UserState = serde_json::from_slice(&blobs.get(record).ok()?).ok()?;
     Some(state.moved_to(repo))
 }
@@ -63,15 +65,23 @@ pub(super) fn fetch_missing(ctx: &Ctx, state: &State, commit: &Oid) -> Act<()> {
         return Ok(());
     }
     let now = repo.program_state(None)?;
-    if !at_start(state, &ctx.blobs, &repo).is_some_and(|start| start.programs().runs_the_same(&now)) {
+    let is_of_start = at_start(state, &ctx.blobs, &repo).is_some_and(|start| start.programs().runs_the_same(&now));
+    if !is_of_start || is_left_by_agents(ctx, state, &repo)? {
         let words = format!(
             "files of commit {commit} are missing in this partial clone, and the settings of git are not those of the run's \
-             start, so nothing is fetched with them; fetch the files yourself with `git archive --output=/dev/null {commit}`"
+             start, or an earlier run left them, so nothing is fetched with them; fetch the files yourself with `git archive --output=/dev/null {commit}`"
         );
         return Err(std::io::Error::other(words).into());
     }
     repo.fetch_missing(need)?;
     Ok(())
+}
+
+/// Whether something that git would run is as an agent of any run left it, and nobody agreed to it.
+fn is_left_by_agents(ctx: &Ctx, state: &State, repo: &Repo) -> Act<bool> {
+    let Some(ledger) = Ledger::read(&ctx.paths.ledger()).map_err(std::io::Error::other)? else { return Ok(true) };
+    let open = OpenPrograms::read(&ledger, &ctx.blobs, repo).map_err(std::io::Error::other)?;
+    Ok(open.left.iter().any(|left| !left.is_under_way || left.run != state.created.run))
 }
 
 /// Does `work` between two records.
@@ -129,9 +139,9 @@ fn compare(ctx: &Ctx, state: &State, watch: &Watch, after_takeover: bool) {
 
 fn comparison(ctx: &Ctx, state: &State, watch: &Watch, after_takeover: bool) -> Act<Event> {
     // Nothing is known then, and a person learns why.
-    let mut differences = differences_since(ctx, state, &watch.before).unwrap_or_else(|e| {
+    let (mut differences, left) = differences_since(ctx, state, &watch.before).unwrap_or_else(|e| {
         let what = format!("it could not be compared, so nothing is known of changes: {}", chain(&e));
-        vec![Difference { what, restore: None }]
+        (vec![Difference { what, restore: None }], None)
     });
     for difference in &mut differences {
         // A command of which a part is hidden does not do what it says.
@@ -143,10 +153,11 @@ fn comparison(ctx: &Ctx, state: &State, watch: &Watch, after_takeover: bool) -> 
         some => Some(ctx.blobs.put(&serde_json::to_vec(some).map_err(std::io::Error::other)?)?),
     };
     let count = u32::try_from(differences.len()).unwrap_or(u32::MAX);
-    Ok(Event::RepositoryCompared { during: watch.during.clone(), changes, count, after_takeover })
+    Ok(Event::RepositoryCompared { during: watch.during.clone(), changes, count, after_takeover, left })
 }
 
-fn differences_since(ctx: &Ctx, state: &State, before: &UserState) -> Act<Vec<Difference>> {
+/// What is different, and what of that git could run in a merge.
+fn differences_since(ctx: &Ctx, state: &State, before: &UserState) -> Act<(Vec<Difference>, Option<Vec<ProgramPart>>)> {
     // The user moved it, and another one may be at its path.
     if !identity::is_in_place(&ctx.repo, &ctx.paths) {
         let moved = format!("the repository is not at {} any more", ctx.repo.work_tree().display());
@@ -154,7 +165,8 @@ fn differences_since(ctx: &Ctx, state: &State, before: &UserState) -> Act<Vec<Di
     }
     let repo = users(ctx);
     let now = repo.user_state_since(Some(before))?;
-    Ok(before.differences(&now, &repo, Some(state.created.run.as_str()))?)
+    let left = now.programs().left_since(before.programs(), &repo).map(open_programs::listed);
+    Ok((before.differences(&now, &repo, Some(state.created.run.as_str()))?, left))
 }
 
 #[cfg(test)]

@@ -142,6 +142,9 @@ fn answer(ctx: &Arc<Ctx>, home: &Home, request: Request) -> Reply {
         Request::Lend { run, environment } => resume(ctx, run, environment, Answer::default()),
         Request::Resume { run, environment, decisions, raise } => resume(ctx, run, environment, Answer { decisions, raise }),
         Request::Cancel { run } => intent(ctx, run, Intent::Cancel),
+        Request::AgreeToPrograms { run, agreed, put_back } => {
+            tell(ctx, Input::Happened(run, Event::ProgramsAgreed { agreed, put_back }))
+        }
         Request::Close { run, closing } => tell(ctx, Input::Happened(run, Event::Closed { closing })),
         Request::CompareEnvironment { run, shell } => compare_environment(ctx, &run, &shell),
         Request::Ping | Request::Follow => Reply::Done,

@@ -17,16 +17,16 @@ use crate::repo::Repo;
 /// Settings, hooks and `info/` of the user's repository at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramState {
-    format: u32,
+    pub(super) format: u32,
     /// Hash over everything that could run a program in a merge: settings, hooks and attributes.
     #[serde(rename = "programs")]
     hash: String,
-    settings: Option<Vec<Setting>>,
+    pub(super) settings: Option<Vec<Setting>>,
     /// Why the configuration could not be read.
-    unreadable: Option<String>,
+    pub(super) unreadable: Option<String>,
     /// Folders whose files git runs as hooks.
-    hook_folders: Vec<PathBuf>,
-    files: Vec<FileState>,
+    pub(super) hook_folders: Vec<PathBuf>,
+    pub(super) files: Vec<FileState>,
 }
 
 impl ProgramState {
@@ -55,7 +55,8 @@ impl ProgramState {
     }
 
     /// As [`super::UserState::moved_to`].
-    pub(super) fn moved_to(mut self, repo: &Repo) -> Self {
+    #[must_use]
+    pub fn moved_to(mut self, repo: &Repo) -> Self {
         // The usual folder of hooks comes first, and it lies in the git directory.
         let Some(old) = self.hook_folders.first().and_then(|hooks| hooks.parent()).map(Path::to_owned) else { return self };
         let new = files::as_text(repo.common_dir());
@@ -192,6 +193,15 @@ impl Repo {
     /// # Errors
     /// The configuration is sound and git fails all the same, or a file cannot be read or copied.
     pub fn program_state(&self, before: Option<&ProgramState>) -> Result<ProgramState> {
+        let folders = before.map(|before| before.hook_folders.iter().cloned().collect());
+        self.program_state_with(&folders.unwrap_or_default())
+    }
+
+    /// As [`Self::program_state`], for a comparison with several earlier records: these folders that held hooks are read too.
+    ///
+    /// # Errors
+    /// As [`Self::program_state`].
+    pub fn program_state_with(&self, folders: &BTreeSet<PathBuf>) -> Result<ProgramState> {
         let (settings, unreadable) = match settings::read(self)? {
             Ok(settings) => (Some(settings), None),
             Err(words) => (None, Some(words)),
@@ -199,11 +209,8 @@ impl Repo {
         let hook_folders = files::hook_folders(self, settings.as_deref().unwrap_or_default());
         let mut files = files::of(self, &hook_folders)?;
         let hash = hash_of(settings.as_deref(), &files);
-        if let Some(before) = before {
-            let gone: Vec<PathBuf> =
-                before.hook_folders.iter().filter(|folder| !hook_folders.contains(folder)).cloned().collect();
-            files.extend(files::of_hooks(&gone)?);
-        }
+        let gone: Vec<PathBuf> = folders.iter().filter(|folder| !hook_folders.contains(folder)).cloned().collect();
+        files.extend(files::of_hooks(&gone)?);
         files::copy_aside(self, &files)?;
         Ok(ProgramState { format: FORMAT, hash, settings, unreadable, hook_folders, files })
     }

@@ -143,6 +143,7 @@ pub fn cancel(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8,
                 let words = "note: a lane with work that no checkpoint holds was not removed";
                 printer.note(&format!("{words}; `agentops show {run}` names it"));
             }
+            super::open_programs::name(context, printer);
             done(printer, &run, "cancelled; checkpoints are kept under refs/agentops/")
         }
         _ if !live::at_rest(&rest.view.status) => {

@@ -12,7 +12,7 @@ use crate::error::{self, CommandError, MERGE_REFUSED, NOT_NOW, accepted};
 use crate::printer::{Done, Printer};
 use crate::{env, live};
 
-use super::{merge_trust, user_merge};
+use super::{merge_trust, open_programs, user_merge};
 
 fn finished(context: &Context, named: &RunArg) -> Result<State, CommandError> {
     let mut ledger = context.ledger()?;
@@ -142,5 +142,6 @@ pub fn discard(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8
     super::route::outcome(context, &state, of, printer);
     let back = format!("git branch {} {kept}", run.branch());
     printer.done(&Done { run: Some(run.clone()), did: "discarded".into(), commit: Some(tip.to_string()), undo: Some(back) });
+    open_programs::name(context, printer);
     Ok(error::SUCCESS)
 }

@@ -288,6 +288,9 @@ fn line(entry: &Entry) -> String {
         Event::RepositoryCompared { during, count, .. } => {
             format!("compared      your repository after {during}, {count} differences")
         }
+        Event::ProgramsAgreed { agreed, put_back } => {
+            format!("agreed        {} hooks or settings of git; {} were put back", agreed.len(), put_back.len())
+        }
         Event::SessionNotStarted { session, .. } => format!("not started   {session}"),
         Event::SessionExited { session, exit } => format!("agent exited  {session} {}", word(&exit.end)),
         Event::SessionEnded { session, end, changed, dropped, .. } => {

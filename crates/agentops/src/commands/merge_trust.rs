@@ -2,22 +2,30 @@
 //! changed hooks and settings of git.
 //!
 //! A merge in the checkout is the user's own: git runs their hooks, filters and merge drivers. An agent without a sandbox can
-//! write these by their path. So what the user's git would run is compared with what it would have run when the run started.
+//! write these by their path. So what the user's git would run is compared with what it would have run when the run started,
+//! and with what agents of all runs left.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use agentops_core::run::State;
+use agentops_core::id::RunId;
+use agentops_core::run::{ProgramPart, State};
+use agentops_engine::open_programs::OpenPrograms;
 use agentops_engine::perform::{self, user_repository};
 use agentops_engine::steering;
-use agentops_git::{Need, Oid, ProgramState};
+use agentops_engine::wire::Request;
+use agentops_git::{Need, Oid, ProgramState, UserState};
 
 use crate::cli::MergeArgs;
 use crate::context::Context;
-use crate::error::{self, CommandError, MERGE_REFUSED};
+use crate::error::{self, CommandError, MERGE_REFUSED, accepted};
 use crate::printer::Printer;
 use crate::repository_changes;
 
-/// Asks for trust if hooks or settings of git changed since the run started. Gives what was agreed to.
+use super::open_programs;
+
+/// Asks for trust if hooks or settings of git changed since the run started, or if an agent of any run left them as they are
+/// and nobody agreed to that. Gives what was agreed to.
 pub fn agree_to_programs(
     context: &Context,
     args: &MergeArgs,
@@ -29,26 +37,55 @@ pub fn agree_to_programs(
         return Err(CommandError::new(error::NOT_NOW, "git takes this checkout for a bare repository (core.bare=true)")
             .hint(format!("{command}, then: agentops merge {run}")));
     }
-    let Some(start) = user_repository::at_start(state, &context.blobs()?, &context.repo) else {
+    let (ledger, blobs) = (context.ledger()?, context.blobs()?);
+    let start = user_repository::at_start(state, &blobs, &context.repo);
+    if start.is_none() {
         printer.note("note: hooks and settings of git were not recorded when this run started, so they are not compared");
-        return Ok(context.repo.program_state(None)?);
+    }
+    let start = start.as_ref().map(UserState::programs);
+    let mut open = OpenPrograms::read_since(&ledger, &blobs, &context.repo, start)?;
+    let since_start = match start {
+        Some(start) => open.since_start(&ledger, state, start, &context.repo)?,
+        None => None,
     };
-    let start = start.programs();
-    let now = context.repo.program_state(Some(start))?;
-    if start.runs_the_same(&now) || args.trust.as_deref() == Some(now.hash()) {
-        return Ok(now);
+    if open.left.is_empty() && since_start.is_none() {
+        if !open.put_back.is_empty() {
+            settle(context, run, open.restored, open.put_back)?;
+        }
+        return Ok(open.now);
     }
-    let mut words = vec!["Hooks or settings of git changed since this run started. The merge would use them:".to_owned()];
-    words.extend(repository_changes::lines(&start.differences(&now, &context.repo)));
-    printer.note(&context_redacted(&words.join("\n")));
-    match super::ask("Merge with these hooks and settings? [y/N]")? {
-        Some(answer) if matches!(answer.as_str(), "y" | "Y" | "yes") => Ok(now),
-        _ => Err(CommandError::new(
-            error::TRUST_REQUIRED,
-            "hooks or settings of git changed since the run started, and the merge would use them",
-        )
-        .hint(format!("put them back as shown, or agree to them: agentops merge {run} --trust={}", now.hash()))),
+    open.left.extend(since_start);
+    if args.trust.as_deref() != Some(open.now.hash()) {
+        printer.note(&context_redacted(&open_programs::question(&open.left, run)));
+        match super::ask("Merge with these hooks and settings? [y/N]")? {
+            Some(answer) if matches!(answer.as_str(), "y" | "Y" | "yes") => {}
+            _ => {
+                return Err(CommandError::new(
+                    error::TRUST_REQUIRED,
+                    "hooks or settings of git changed, and the merge would use them",
+                )
+                .hint(format!(
+                    "put them back as shown, or agree to them: agentops merge {run} --trust={}",
+                    open.now.hash()
+                )));
+            }
+        }
     }
+    let mut agreed = open.restored;
+    agreed.extend(open.left.into_iter().flat_map(|left| left.parts));
+    settle(context, run, agreed, open.put_back)?;
+    Ok(open.now)
+}
+
+/// Writes down what was agreed to, so that no merge asks about it again.
+fn settle(
+    context: &Context,
+    run: &RunId,
+    agreed: BTreeSet<ProgramPart>,
+    put_back: Vec<ProgramPart>,
+) -> Result<(), CommandError> {
+    let agreed = agreed.into_iter().collect();
+    accepted(context.ask(&Request::AgreeToPrograms { run: run.clone(), agreed, put_back })?).map(drop)
 }
 
 fn context_redacted(words: &str) -> String {

@@ -167,7 +167,11 @@ pub fn attend(context: &Context, run: &RunId, printer: &Printer) -> Result<u8, C
     loop {
         let rest = live::follow(context, &blobs, run, Follows::Lends, printer)?;
         let Status::Waiting { waiting: Waiting::Approval { phase, shown, .. } } = &rest.view.status else {
-            return Ok(super::report(&rest.view, printer));
+            let code = super::report(&rest.view, printer);
+            if matches!(rest.view.status, Status::Failed { .. } | Status::Cancelled) {
+                super::open_programs::name(context, printer);
+            }
+            return Ok(code);
         };
         if !printer.live {
             return Ok(super::report(&rest.view, printer));

@@ -231,3 +231,91 @@ fn s13_settings_of_the_users_own_file_are_compared_as_the_runs_shell_sees_them()
     std::fs::write(&file, "[alias]\n\tst = status\n").unwrap();
     room.run(&["merge", run]).expect(0);
 }
+
+/// A command that plants a hook which leaves a trace, and the same hook's content as a person would write it.
+fn plant(room: &Room) -> String {
+    let hook = "printf '#!/bin/sh\\necho planted >> {}\\n' > .git/hooks/post-merge && chmod +x .git/hooks/post-merge";
+    format!("mkdir -p .git/hooks && {}", hook.replace("{}", &ran_file(room)))
+}
+
+/// A run with this script, whose task changes one file more than the runs before it.
+fn run_of(room: &Room, mut script: Value, content: &str) -> (String, Value) {
+    let steps = script[0]["steps"].as_array_mut().unwrap();
+    let writes = steps.iter_mut().rfind(|step| step["do"] == "write" && step["path"] == "done.txt").unwrap();
+    writes["content"] = content.into();
+    let view = room.run(&refs(&scripted(room, "quick", script))).expect(0).json();
+    (view["run"].as_str().unwrap().to_owned(), view)
+}
+
+fn trust_hash(stderr: &str) -> String {
+    stderr.split("--trust=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
+}
+
+#[test]
+fn s13_what_an_earlier_run_left_is_asked_about_until_it_is_put_back_or_agreed_to() {
+    let room = Room::new();
+    room.name_user();
+    let (first, view) = run_of(&room, script_with(&room, &[&plant(&room)]), "one\n");
+    let back = view["repository"]["changes"][0]["differences"][0]["restore"].as_str().unwrap().to_owned();
+    let named = room.run(&["discard", &first]).expect(0).stderr;
+    assert!(named.contains("hook hooks/post-merge added") && named.contains(&format!("agentops show {first}")), "{named}");
+
+    // The next run starts with the hook in place, and its merge knows whose it is.
+    let (second, view) = run_of(&room, quick_script(), "two\n");
+    assert_eq!(view["repository"]["changes"], json!([]));
+    let head = room.git(&["rev-parse", "HEAD"]);
+    let asked = room.run(&["merge", &second]).expect(TRUST_REQUIRED.into());
+    let words = format!("while implement/implement/session/1 of run {first} ran:\n  - hook hooks/post-merge added");
+    assert!(asked.stderr.contains(&words) && asked.stderr.contains(&format!("put back: {back}")), "{asked:?}");
+    assert_eq!((ran(&room), room.git(&["rev-parse", "HEAD"])), (String::new(), head));
+
+    // Put back: nothing is asked. A hook of the person's own in the same place is not the agent's.
+    type_in(&room, &back);
+    room.run(&["merge", &second]).expect(0);
+    let (third, _) = run_of(&room, script_with(&room, &[&plant(&room)]), "three\n");
+    type_in(&room, &format!("printf '#!/bin/sh\\necho mine >> {}\\n' > .git/hooks/post-merge", ran_file(&room)));
+    let discarded = room.run(&["discard", &third]).expect(0).stderr;
+    assert!(!discarded.contains("post-merge"), "{discarded}");
+    let (fourth, _) = run_of(&room, quick_script(), "four\n");
+    room.run(&["merge", &fourth]).expect(0);
+    assert_eq!(ran(&room), "mine\n");
+
+    // Agreed to in one run: no merge asks again, also not the one of a run that had started before.
+    let (fifth, _) =
+        run_of(&room, script_with(&room, &[&format!("rm .git/hooks/post-merge && {}", plant(&room))]), "five\n");
+    let (sixth, _) = run_of(&room, quick_script(), "six\n");
+    let asked = room.run(&["merge", &sixth]).expect(TRUST_REQUIRED.into());
+    assert!(asked.stderr.contains(&format!("of run {fifth} ran:\n  - hook hooks/post-merge changed")), "{asked:?}");
+    room.run(&["merge", &sixth, &format!("--trust={}", trust_hash(&asked.stderr))]).expect(0);
+    assert_eq!(ran(&room), "mine\nplanted\n");
+    room.run(&["discard", &fifth]).expect(0);
+    let (seventh, _) = run_of(&room, quick_script(), "seven\n");
+    room.run(&["merge", &seventh]).expect(0);
+    assert_eq!(ran(&room), "mine\nplanted\nplanted\n");
+}
+
+#[test]
+fn s13_a_hook_that_a_running_agent_planted_counts_for_the_merge_of_another_run() {
+    let room = Room::new();
+    room.name_user();
+    let (planted, end) = (room.pipe("planted"), room.pipe("end"));
+    let wait = format!("echo here > '{}' && cat '{}'", planted.display(), end.display());
+    let mut script = script_with(&room, &[&wait, &plant(&room)]);
+    script[0]["when"] = "lane `implement`".into();
+    let first = room.detach(&scripted(&room, "quick", script));
+    assert_eq!(std::fs::read_to_string(&planted).unwrap(), "here\n");
+    // It starts with the hook in place, and the session that planted it has not been compared with anything.
+    let (second, view) = run_of(&room, quick_script(), "two\n");
+    assert_eq!(view["repository"]["changes"], json!([]));
+    let asked = room.run(&["merge", &second]).expect(TRUST_REQUIRED.into());
+    let words = format!("since implement/implement/session/1 of run {first} began, which has not ended:");
+    assert!(asked.stderr.contains(&words) && asked.stderr.contains("hook hooks/post-merge added"), "{asked:?}");
+    std::fs::write(&end, "").unwrap();
+    room.run(&["logs", &first, "--follow"]).expect(0);
+    let asked = room.run(&["merge", &second]).expect(TRUST_REQUIRED.into());
+    assert!(asked.stderr.contains(&format!("while implement/implement/session/1 of run {first} ran:")), "{asked:?}");
+    // Agreed to while merging one of them: the other one, which began before, asks no more.
+    room.run(&["merge", &second, &format!("--trust={}", trust_hash(&asked.stderr))]).expect(0);
+    room.run(&["discard", &first]).expect(0);
+    assert_eq!(ran(&room), "planted\n");
+}
