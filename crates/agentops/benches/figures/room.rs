@@ -59,6 +59,8 @@ impl Room {
         let listed: Vec<(&str, &[u8])> = content.iter().map(|(path, text)| (path.as_str(), text.as_bytes())).collect();
         let repo = agentops_git::begin(&root.join("repo"), &listed, "begin\n").expect("a repository");
         let home = Home { config: root.join("config"), state: root.join("state") };
+        // All lanes are to be at work at once, however many processors this machine has.
+        std::fs::write(home.config_file(), format!("[machine]\nslots = {}\n", lanes.max(1))).expect("the user's settings");
         home.repository(repo.id()).make().expect("a state folder");
         Self { dir, repo, home }
     }
