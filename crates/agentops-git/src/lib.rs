@@ -81,6 +81,7 @@ pub use merge::MergeResult;
 pub use missing::{Need, Promisor};
 pub use objects::{Author, TreeEntry};
 pub use oid::{Hash, Oid};
+pub use plain::sweep_temporary_folders;
 pub use records::{RECORDS, RecordFile, Records};
 pub use refs::Expect;
 pub use repo::{Head, Identity, Repo, WorkStatus};

@@ -116,6 +116,13 @@ pub(crate) const FOLDER_PREFIX: &str = "agentops-git-";
 /// How the names of files begin that are being written.
 pub(crate) const FILE_PREFIX: &str = ".tmp";
 
+/// Removes what killed processes left in the temporary folders.
+pub fn sweep_temporary_folders() {
+    for folder in folders() {
+        temporary::sweep(&folder, FOLDER_PREFIX);
+    }
+}
+
 /// Where these folders may lie: the temporary folder of the user, else one of the system, so that a full disk under `$TMPDIR`
 /// does not keep commands from reading.
 pub(crate) fn folders() -> Vec<PathBuf> {

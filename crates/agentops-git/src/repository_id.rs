@@ -16,7 +16,7 @@ use crate::lane_refs;
 use crate::linked_lane;
 use crate::lock::Lock;
 use crate::names;
-use crate::plain::{self, FILE_PREFIX, FOLDER_PREFIX, write_durable, write_whole};
+use crate::plain::{self, FILE_PREFIX, write_durable, write_whole};
 use crate::plain_file;
 use crate::random;
 use crate::remove::remove_all;
@@ -148,9 +148,7 @@ impl Repo {
 
     /// Removes what killed processes left in the temporary folders and in our folders of the git directory.
     pub fn sweep(&self) {
-        for folder in plain::folders() {
-            temporary::sweep(&folder, FOLDER_PREFIX);
-        }
+        plain::sweep_temporary_folders();
         let is_folder = |path: &Path| plain_file::is_folder(path).is_ok_and(|is_folder| is_folder);
         let ours = self.common_dir().join(FOLDER);
         if !is_folder(&ours) {

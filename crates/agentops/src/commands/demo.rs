@@ -60,6 +60,7 @@ fn answer(folder: &Path, with: fn(&Path)) -> std::io::Result<LastAnswer> {
 /// Ends what works in the folder of a demo, and removes it.
 fn remove(folder: &Path) {
     end_supervisor(folder);
+    agentops_git::sweep_temporary_folders();
     // A process that is being ended may write once more.
     let until = Instant::now() + KILL_WAIT;
     while std::fs::remove_dir_all(folder).is_err() && folder.exists() && Instant::now() < until {

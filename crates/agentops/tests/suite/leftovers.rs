@@ -144,12 +144,17 @@ fn p5_a_demo_that_is_ended_leaves_nothing_and_one_that_is_killed_until_the_next(
     assert_eq!(killed.len(), 1);
     // What a person kept, and what another demo works in, stays.
     std::fs::create_dir(tmp.join("agentops-demo-1")).unwrap();
-    let working = demo_at_work(&room);
+    let mut working = demo_at_work(&room);
+    let tell = |signal| kill_process(Pid::from_raw(working.id().try_into().unwrap()).unwrap(), signal).unwrap();
+    // It is not to be at its end before the next one has begun.
+    tell(Signal::STOP);
     let at_work: Vec<_> = demos().into_iter().filter(|name| name != "agentops-demo-1").collect();
     assert!(at_work.len() == 1 && at_work != killed, "{at_work:?}");
     assert_eq!(end(demo_at_work(&room), Signal::HUP), Some(129));
     assert_eq!(demos(), ["agentops-demo-1".to_owned(), at_work[0].clone()]);
-    assert_eq!(end(working, Signal::TERM), Some(143));
+    tell(Signal::TERM);
+    tell(Signal::CONT);
+    working.wait().unwrap();
     assert_eq!(demos(), ["agentops-demo-1"]);
     nobody_works_there();
 }
