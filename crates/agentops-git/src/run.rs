@@ -27,6 +27,8 @@ const STDERR_BYTES_MAX: usize = 64 << 10;
 const STDERR_SHOWN_CHARS: usize = 2000;
 /// The signal of a program that wrote beyond the limit on the size of files.
 const SIGXFSZ: i32 = 25;
+/// How git says that a disk is full.
+const NO_SPACE: [&str; 2] = ["No space left on device", "Out of diskspace"];
 /// A disk with less free, in bytes, counts as full when git could not write.
 const FULL_BELOW_BYTES: u64 = 64 << 10;
 /// `--attr-source` came with this version; `merge-tree --write-tree` is older.
@@ -392,7 +394,7 @@ impl Call {
         // Git does not always say why it could not write a file, and seldom on which disk.
         if out.code != Some(0)
             && !out.stderr.is_empty()
-            && (!is_failure_of_machine(&out.stderr) || out.stderr.contains("No space left on device"))
+            && (!is_failure_of_machine(&out.stderr) || NO_SPACE.iter().any(|reason| out.stderr.contains(reason)))
             && let Some(full) = self.places().iter().find(|path| is_on_full_disk(path))
         {
             out.stderr.truncate(out.stderr.trim_end().len());

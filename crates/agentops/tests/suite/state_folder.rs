@@ -180,9 +180,13 @@ fn r5_merge_discard_and_bundle_name_a_full_disk_and_go_on_with_space() {
         "mount -t tmpfs -o size=16m none /mnt && cp -a '{repo}/.' /mnt && mount --move /mnt '{repo}' && cd '{repo}' || exit 74\n\
          mount -t tmpfs -o size=16m none /mnt && cp -a '{state}/.' /mnt && mount --move /mnt '{state}' || exit 75\n\
          try() {{ echo \"== $*\"; '{agentops}' \"$@\" 2>&1; echo \"code $?\"; }}\n\
-         cat /dev/zero > .git/ballast 2> /dev/null\n\
-         try merge --no-test; try discard; try bundle create --task 'a task' README.md\n\
-         rm .git/ballast; cat /dev/zero > '{state}/ballast' 2> /dev/null\n\
+         fill() {{ cat /dev/zero > \"$1\" 2> /dev/null; }}\n\
+         fill .git/ballast; try merge --no-test\n\
+         fill .git/ballast; try discard\n\
+         fill .git/ballast; try bundle create --task 'a task' README.md\n\
+         rm .git/ballast\n\
+         for lock in '{state}'/*/supervisor.lock; do flock --shared \"$lock\" true || exit 77; done\n\
+         fill '{state}/ballast'\n\
          try discard\n\
          rm '{state}/ballast'\n\
          try discard",
