@@ -17,7 +17,7 @@ const FULL_BELOW_BYTES: u64 = 128 * 1024;
 pub fn free(path: &Path) -> Option<u64> {
     let existing = path.ancestors().find(|path| path.exists())?;
     let disk = rustix::fs::statvfs(existing).ok()?;
-    // One that is no disk, such as /proc, counts nothing.
+    // A file system without a disk, such as /proc, reports no blocks.
     if disk.f_blocks == 0 {
         return None;
     }
@@ -45,8 +45,7 @@ pub fn full_among(folders: &[(&str, &Path)]) -> Option<String> {
 /// Whether an error's words, of the system, of git or of ours, say that a disk or a user's quota is full.
 #[must_use]
 pub fn says_full(words: &str) -> bool {
-    const REASONS: [&str; 5] =
-        ["no space left on device", "out of diskspace", "disk quota exceeded", "quota exceeded", "disk is full"];
+    const REASONS: [&str; 4] = ["no space left on device", "out of diskspace", "disk quota exceeded", "disk is full"];
     let words = words.to_ascii_lowercase();
     let ours = words.contains("the disk of ") && words.contains(" is full");
     ours || REASONS.iter().any(|reason| words.contains(reason))

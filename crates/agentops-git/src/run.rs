@@ -488,7 +488,7 @@ pub(crate) fn is_failure_of_machine(stderr: &str) -> bool {
 fn is_on_full_disk(path: &Path) -> bool {
     let existing = path.ancestors().find(|path| path.exists());
     let Some(disk) = existing.and_then(|path| rustix::fs::statvfs(path).ok()) else { return false };
-    // One that is no disk, such as /proc, counts nothing.
+    // A file system without a disk, such as /proc, reports no blocks.
     if disk.f_blocks == 0 {
         return false;
     }

@@ -89,10 +89,13 @@ impl CommandError {
         self
     }
 
-    /// The same with the advice that a full disk needs, where that is the cause: whatever failed, nothing else helps.
+    /// The same with the advice that a full disk needs, where that is the cause: whatever failed, nothing else helps. A refused
+    /// merge repeats what tests and hooks printed, so there only our own remark at its end counts.
     #[must_use]
     pub fn with_advice_on_space(mut self) -> Self {
-        if self.causes.iter().any(|cause| space::says_full(cause)) {
+        let of_others = self.code == MERGE_REFUSED;
+        let is_remark = |cause: &String| cause.ends_with(')') && cause.contains("(No space left on device: ");
+        if self.causes.iter().any(|cause| if of_others { is_remark(cause) } else { space::says_full(cause) }) {
             self.code = FAILED;
             self.hints = vec!["free some space on that disk, then run the command again".to_owned()];
         }
@@ -234,4 +237,23 @@ pub fn accepted(reply: Reply) -> Result<Reply, CommandError> {
         RefusalKind::Failed => FAILED,
     };
     Err(CommandError::new(code, message).hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_test_or_a_hook_prints_about_disks_is_not_taken_for_a_full_disk() {
+        let advised = |code, words: &str| CommandError::new(code, words).hint("as it was").with_advice_on_space();
+        let gate =
+            advised(MERGE_REFUSED, "the merged result does not pass its gate: assertion failed: No space left on device");
+        assert_eq!((gate.code, gate.hints), (MERGE_REFUSED, vec!["as it was".to_owned()]));
+        let git =
+            advised(MERGE_REFUSED, "git refused to merge: error: unable to write (No space left on device: /repo/.git)");
+        assert_eq!(git.code, FAILED);
+        assert!(git.hints[0].starts_with("free some space"));
+        let provider = advised(FAILED, "the provider says: quota exceeded for this month");
+        assert_eq!(provider.hints, ["as it was"]);
+    }
 }

@@ -48,7 +48,7 @@ impl Lane {
     }
 }
 
-/// Size and time of a path. The content may not be readable, may be large, or may be what no hash of may be written.
+/// Size and time of a path. Its content may be unreadable, large, or secret, and a hash of a short secret tells the secret.
 fn stat_of(path: &Path) -> Option<String> {
     let meta = fs::symlink_metadata(path).ok()?;
     Some(format!("{} bytes, changed at {}.{:09}", meta.len(), meta.mtime(), meta.mtime_nsec()))
@@ -62,7 +62,7 @@ fn objects_of(git: &Path) -> Option<String> {
         return None;
     }
     let objects = git.join("objects");
-    let mut todo = vec![objects.clone()].into_iter().filter(|folder| is_folder(folder)).collect::<Vec<_>>();
+    let mut todo = if is_folder(&objects) { vec![objects.clone()] } else { Vec::new() };
     let mut found: BTreeSet<PathBuf> = BTreeSet::new();
     while let Some(folder) = todo.pop() {
         for entry in fs::read_dir(&folder).ok()?.flatten() {
