@@ -97,7 +97,7 @@ fn p6_what_an_agent_changes_in_the_users_repository_is_named_with_what_undoes_it
         &[
             "core.hookspath set to /tmp/x (was not set) => git config --local --unset-all core.hookspath",
             "core.bare changed to true (was false) => git config --local --replace-all core.bare false",
-            "remote fork added (file:///nowhere) => git remote remove fork",
+            "remote fork added (file:///nowhere) => git config --local --remove-section remote.fork",
             "branch junk added => git branch -D junk",
             "tag t2 added",
             "tag v1 deleted",
@@ -438,6 +438,87 @@ fn p6_commands_that_are_typed_in_their_order_put_everything_back() {
     );
     assert!(differences.iter().all(|difference| difference.restore.is_some()), "{}", words(&differences));
     assert_eq!(seen(&room, &at), before, "{}", words(&differences));
+}
+
+#[test]
+fn p6_a_folder_of_hooks_comes_back_whatever_took_its_place() {
+    let cases: [(&str, &[&str]); 5] = [
+        (
+            "rm -rf .git/hooks .git/info",
+            &[
+                "hook hooks/d/run removed",
+                "hook hooks/pre-commit removed => mkdir -p",
+                "file info/exclude removed => mkdir -p",
+            ],
+        ),
+        (
+            "rm -rf .git/hooks && echo x > .git/hooks",
+            &["folder hooks replaced by a file", "hook hooks/d/run removed", "hook hooks/pre-commit removed"],
+        ),
+        (
+            "mv .git/hooks .git/other && ln -s other .git/hooks && echo evil >> .git/other/pre-commit && \
+             cp .git/other/pre-commit .git/other/post-merge",
+            &["folder hooks replaced by a link", "hook hooks/d/run removed", "hook hooks/pre-commit removed"],
+        ),
+        (
+            "mv .git/hooks/d .git/other && ln -s ../other .git/hooks/d",
+            &["folder hooks/d replaced by a link", "hook hooks/d/run removed"],
+        ),
+        (
+            "mv .git/info .git/other && ln -s other .git/info",
+            &["folder info replaced by a link", "file info/exclude removed"],
+        ),
+    ];
+    for (command, named) in cases {
+        let (room, repo) = room_with_work();
+        let at = repo.work_tree().to_owned();
+        let hook = "mkdir -p .git/hooks/d .git/info && printf '#!/bin/sh\nexit 0\n' > .git/hooks/pre-commit && \
+                    cp .git/hooks/pre-commit .git/hooks/d/run && echo '*.log' > .git/info/exclude";
+        type_in(&room, &at, hook);
+        let before = seen(&room, &at);
+        changed(&room, &repo, &[command], named);
+        assert_eq!(seen(&room, &at), before);
+        assert!(!at.join(".git/hooks").is_symlink() && !at.join(".git/info").is_symlink());
+        // No command wrote through the link.
+        let other = fs::read_to_string(at.join(".git/other/pre-commit"));
+        assert!(other.is_err() || other.unwrap().ends_with("evil\n"));
+    }
+}
+
+#[test]
+fn p6_a_link_to_a_folder_of_hooks_comes_back_and_a_new_one_goes() {
+    let hooks = "mkdir own other && printf '#!/bin/sh\nexit 0\n' > own/pre-commit && cp own/pre-commit other/post-merge";
+    for (before, command, named) in [
+        ("rm -rf .git/hooks && ln -s ../own .git/hooks", "rm .git/hooks && ln -s ../other .git/hooks", "hook hooks changed"),
+        ("rm -rf .git/hooks && ln -s ../own .git/hooks", "rm .git/hooks && mv other .git/hooks", "hook hooks removed"),
+        ("rm -rf .git/hooks && mkdir .git/hooks", "rmdir .git/hooks && ln -s ../other .git/hooks", "hook hooks added => rm"),
+    ] {
+        let (room, repo) = room_with_work();
+        let at = repo.work_tree().to_owned();
+        type_in(&room, &at, hooks);
+        type_in(&room, &at, before);
+        let link = fs::read_link(at.join(".git/hooks")).ok();
+        let named: Vec<&str> = match link {
+            Some(_) => vec![named, "hook hooks/pre-commit removed"],
+            None => vec![named],
+        };
+        changed(&room, &repo, &[command], &named);
+        assert_eq!(fs::read_link(at.join(".git/hooks")).ok(), link);
+        assert_eq!(fs::read_to_string(at.join("own/pre-commit")).unwrap(), "#!/bin/sh\nexit 0\n");
+    }
+}
+
+#[test]
+fn p6_a_remote_goes_without_the_remote_tracking_branches_that_were_there_before() {
+    let (room, repo) = room_with_work();
+    let at = repo.work_tree().to_owned();
+    type_in(&room, &at, "git update-ref refs/remotes/origin/trunk HEAD");
+    type_in(&room, &at, "git config branch.main.remote x && git config branch.main.merge refs/heads/main");
+    let before = room.git(&at, &["for-each-ref"]);
+    let commands = ["git remote add origin file:///nowhere", "git update-ref refs/remotes/origin/new HEAD"];
+    let named = ["remote origin added (file:///nowhere)", "remote-tracking branch origin/new added"];
+    changed(&room, &repo, &commands, &named);
+    assert_eq!(room.git(&at, &["for-each-ref"]), before);
 }
 
 #[test]

@@ -151,6 +151,9 @@ struct Reading {
 
 impl Reading {
     fn walk(&mut self, folder: &Path, depth: u32, role: &str) -> Result<()> {
+        if fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_symlink()) {
+            self.look(folder, role)?;
+        }
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),

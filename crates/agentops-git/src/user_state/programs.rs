@@ -110,15 +110,16 @@ impl ProgramState {
         let (Some(before), Some(after)) = (&self.settings, &now.settings) else { return };
         let (before, after) = (by_name(before), by_name(after));
         let new_remotes = new_remotes(&before, &after);
-        for remote in &new_remotes {
+        for (remote, setting) in &new_remotes {
             let url = after.iter().find(|(key, _)| key.name == format!("remote.{remote}.url"));
             let url =
                 url.and_then(|(_, settings)| settings.first()?.shown.clone()).unwrap_or_else(|| "no address".to_owned());
-            let back = format!("git remote remove {}", quote(remote));
+            // `git remote remove` would also delete remote-tracking branches that were there before.
+            let back = format!("{} --remove-section {}", setting.git_config(repo), quote(&format!("remote.{remote}")));
             all.push(Difference::new(format!("remote {remote} added ({url})"), back));
         }
         let of_new_remote =
-            |name: &str| new_remotes.iter().any(|remote| name.strip_prefix(&format!("remote.{remote}.")).is_some());
+            |name: &str| new_remotes.keys().any(|remote| name.strip_prefix(&format!("remote.{remote}.")).is_some());
         let names: BTreeSet<_> = before.keys().chain(after.keys()).filter(|key| counts(key.name)).collect();
         for key in names {
             let none = Vec::new();
@@ -131,13 +132,42 @@ impl ProgramState {
         }
     }
 
+    /// Folders that held files and are none any more, each with what stands in its place.
+    fn replaced_folders(&self) -> BTreeMap<&Path, &'static str> {
+        let was_link = |folder: &Path| self.files.iter().any(|file| file.path == folder);
+        let folders: BTreeSet<&Path> = self.files.iter().filter_map(|file| file.path.parent()).collect();
+        let by = |folder: &Path| match std::fs::symlink_metadata(folder).ok()? {
+            meta if meta.is_symlink() => Some("a link"),
+            meta if !meta.is_dir() => Some("a file"),
+            _ => None,
+        };
+        folders.into_iter().filter(|folder| !was_link(folder)).filter_map(|folder| Some((folder, by(folder)?))).collect()
+    }
+
     fn files_differ(&self, now: &Self, repo: &Repo, all: &mut Vec<Difference>) {
         let read_before =
             |file: &FileState| file.role != "hook" || self.hook_folders.iter().any(|folder| file.path.starts_with(folder));
+        let before: HashMap<&Path, &FileState> = self.files.iter().map(|file| (file.path.as_path(), file)).collect();
+        let after: HashMap<&Path, &FileState> = now.files.iter().map(|file| (file.path.as_path(), file)).collect();
+        let lies_in = |path: &Path, is_one: &dyn Fn(&Path) -> bool| path.ancestors().skip(1).any(is_one);
+        let is_text = |path: &Path| !path.to_string_lossy().contains(char::REPLACEMENT_CHARACTER);
+        // Through a link, a command would write into another folder.
+        let replaced = self.replaced_folders();
+        let is_replaced = |folder: &Path| replaced.contains_key(folder);
+        for (folder, by) in replaced.iter().filter(|(folder, _)| !lies_in(folder, &is_replaced)) {
+            let path = quote(&folder.to_string_lossy());
+            let what = format!("folder {} replaced by {by}", shown(repo, folder).display());
+            all.push(Difference { what, restore: is_text(folder).then(|| format!("rm {path} && mkdir {path}")) });
+        }
         let put_back = |old: &FileState| {
-            let is_text = |path: &Path| !path.to_string_lossy().contains(char::REPLACEMENT_CHARACTER);
             let copy = files::copy_of(repo, &old.content);
             let path = quote(&old.path.to_string_lossy());
+            let folder = old.path.parent()?;
+            let goes = lies_in(&old.path, &is_replaced);
+            let make = match folder.is_dir() && !goes {
+                true => String::new(),
+                false => format!("mkdir -p {} && ", quote(&folder.to_string_lossy())),
+            };
             let command = match &old.link {
                 Some(to) if is_text(to) => format!("ln -s {} {path}", quote(&to.to_string_lossy())),
                 None if copy.exists() => format!("install -m {:o} {} {path}", old.mode, quote(&copy.to_string_lossy())),
@@ -145,9 +175,9 @@ impl ProgramState {
             };
             // A file is replaced. Into a folder, or through a link to one, the command would put it.
             let there = std::fs::symlink_metadata(&old.path);
-            let is_in_the_way = there.is_ok_and(|meta| !meta.is_file() || old.link.is_some());
+            let is_in_the_way = !goes && there.is_ok_and(|meta| !meta.is_file() || old.link.is_some());
             let clear = if is_in_the_way { format!("rm -rf {path} && ") } else { String::new() };
-            is_text(&old.path).then(|| clear + &command)
+            is_text(&old.path).then(|| make + &clear + &command)
         };
         let not_compared = |file: &FileState| Some((file_name(repo, file), file.not_compared()?.to_owned()));
         all.extend(
@@ -155,11 +185,10 @@ impl ProgramState {
                 Difference::without_command(format!("{name} cannot be compared with what it was: {why}"))
             }),
         );
-        let before: HashMap<&Path, &FileState> = self.files.iter().map(|file| (file.path.as_path(), file)).collect();
-        let after: HashMap<&Path, &FileState> = now.files.iter().map(|file| (file.path.as_path(), file)).collect();
         for old in self.files.iter().filter(|old| old.not_compared().is_none()) {
             let name = file_name(repo, old);
             let (what, restore) = match after.get(old.path.as_path()) {
+                _ if lies_in(&old.path, &is_replaced) => (format!("{name} removed"), put_back(old)),
                 Some(same) if same.fields() == old.fields() || same.not_compared().is_some() => continue,
                 None => (format!("{name} removed"), put_back(old)),
                 Some(new) if new.content == old.content && new.link == old.link => (
@@ -172,9 +201,14 @@ impl ProgramState {
             };
             all.push(Difference { what, restore });
         }
-        // Files of a folder that only a new setting makes a folder of hooks are not new: the setting is.
+        // Files of a folder that only a new setting makes a folder of hooks are not new: the setting is. What lies behind a new
+        // link goes with the link, and what lies where a link was goes when the link comes back.
+        let is_added = |path: &Path| !before.contains_key(path);
+        let link = |files: &HashMap<&Path, &FileState>, path: &Path| files.get(path).and_then(|file| file.link.clone());
+        let is_other_link = |path: &Path| link(&before, path) != link(&after, path);
         for new in now.files.iter().filter(|file| read_before(file) && file.not_compared().is_none()) {
-            if !before.contains_key(new.path.as_path()) {
+            let goes = lies_in(&new.path, &is_other_link) || lies_in(&new.path, &is_replaced);
+            if is_added(&new.path) && !is_replaced(&new.path) && !goes {
                 let path = new.path.to_string_lossy();
                 let restore = (!path.contains(char::REPLACEMENT_CHARACTER)).then(|| format!("rm {}", quote(&path)));
                 all.push(Difference { what: format!("{} added", file_name(repo, new)), restore });
@@ -249,18 +283,20 @@ fn by_name(settings: &[Setting]) -> BTreeMap<SettingKey<'_>, Vec<&Setting>> {
     named
 }
 
-/// Remotes of the repository's own file that were not there before.
-fn new_remotes(
-    before: &BTreeMap<SettingKey<'_>, Vec<&Setting>>,
-    after: &BTreeMap<SettingKey<'_>, Vec<&Setting>>,
-) -> BTreeSet<String> {
-    let remotes = |settings: &BTreeMap<SettingKey<'_>, Vec<&Setting>>| -> BTreeSet<String> {
-        let local = settings.keys().filter(|key| key.scope == "local");
-        let names = local.filter_map(|key| Some(key.name.strip_prefix("remote.")?.rsplit_once('.')?.0.to_owned()));
-        names.filter(|name| !name.starts_with('-')).collect()
+/// Remotes of the repository's own file that were not there before, each with one of its settings.
+fn new_remotes<'a>(
+    before: &BTreeMap<SettingKey<'_>, Vec<&'a Setting>>,
+    after: &BTreeMap<SettingKey<'_>, Vec<&'a Setting>>,
+) -> BTreeMap<String, &'a Setting> {
+    let remotes = |settings: &BTreeMap<SettingKey<'_>, Vec<&'a Setting>>| -> BTreeMap<String, &'a Setting> {
+        let local = settings.iter().filter(|(key, _)| key.scope == "local");
+        let name = |key: &SettingKey<'_>| Some(key.name.strip_prefix("remote.")?.rsplit_once('.')?.0.to_owned());
+        let named = local.filter_map(|(key, values)| Some((name(key)?, *values.first()?)));
+        // A name that lost its password is not the name that git knows.
+        named.filter(|(name, _)| !name.contains("://…")).collect()
     };
     let known = remotes(before);
-    remotes(after).into_iter().filter(|remote| !known.contains(remote)).collect()
+    remotes(after).into_iter().filter(|(remote, _)| !known.contains_key(remote)).collect()
 }
 
 fn setting_differs(repo: &Repo, name: &str, old: &[&Setting], new: &[&Setting]) -> Difference {
@@ -302,7 +338,11 @@ fn setting_differs(repo: &Repo, name: &str, old: &[&Setting], new: &[&Setting]) 
 }
 
 fn file_name(repo: &Repo, file: &FileState) -> String {
-    let shown = file.path.strip_prefix(repo.common_dir()).map_or(file.path.as_path(), |path| path);
     let kind = if file.role == "hook" { "hook" } else { "file" };
-    format!("{kind} {}", shown.display())
+    format!("{kind} {}", shown(repo, &file.path).display())
+}
+
+/// A path, without the git directory that it lies in.
+fn shown<'a>(repo: &Repo, path: &'a Path) -> &'a Path {
+    path.strip_prefix(repo.common_dir()).unwrap_or(path)
 }
