@@ -19,9 +19,9 @@ pub fn git(error: &Git) -> String {
     let words = match error {
         Git::MergeRefused { refusal, .. } => return merge(refusal, Path::new("."), None),
         Git::MergedOtherwise { branch, before, .. } => return merged_otherwise(branch, before, Path::new(".")),
-        Git::MergeNoteUnknown { path } => {
-            let path = quoted(path);
-            return format!("look at the checkout with `git status`; then remove the note: rm {path}");
+        Git::MergeNoteUnknown { path, .. } => {
+            let remove = if path.is_dir() { "rm -r" } else { "rm" };
+            return format!("look at the checkout with `git status`; then remove the note: {remove} {}", quoted(path));
         }
         Git::NotARepository { .. } => {
             "go into your repository, name it with --repo, or begin one with `git init` and a first commit"

@@ -19,7 +19,9 @@ use crate::boundary::boundary;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::lock_holders::{LockHolder, lock_holders};
+use crate::merge::MergeResult;
 use crate::names;
+use crate::objects::look_up;
 use crate::oid::Oid;
 use crate::plain::write_durable;
 use crate::plain_file;
@@ -37,6 +39,8 @@ const NOTE_BYTES_MAX: u64 = 64 << 10;
 const HALF_BYTES_MAX: u64 = 64 << 20;
 /// Paths that one call of git gets as arguments.
 const PATHS_PER_CALL: usize = 200;
+/// How the branches of ours begin.
+const BRANCHES: &str = "agentops/";
 const SUBMODULE: u32 = 0o160_000;
 
 /// A merge into the checkout that was begun.
@@ -98,6 +102,13 @@ impl BegunMerge {
         &self.theirs
     }
 
+    /// Whether the names in it are of the form that ours have.
+    fn is_well_formed(&self) -> bool {
+        let is_ours = self.branch.strip_prefix(BRANCHES).is_some_and(|run| names::check_lane(run).is_ok());
+        let oids = [&self.head, &self.theirs, &self.tree];
+        is_ours && oids.into_iter().all(|oid| oid.parse::<Oid>().is_ok())
+    }
+
     /// The merged tree.
     pub(crate) fn tree(&self) -> Result<Oid> {
         self.tree.parse()
@@ -113,19 +124,26 @@ impl Repo {
 
     /// The merge into this checkout that was begun and neither committed nor taken back. It may be at work just now. Looks, and
     /// changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::MergeNoteUnknown`] for a note that says nothing which could be taken back.
     pub fn begun_merge(&self) -> Result<Option<BegunMerge>> {
         let Some(note) = self.read_merge_note()? else { return Ok(None) };
-        Ok((!self.is_committed(&note)?).then_some(note))
+        Ok((self.has_commits_of(&note)? && !self.is_committed(&note)?).then_some(note))
     }
 
-    /// Takes back a merge that was interrupted before it became a commit. `None`: there was none.
+    /// Takes back a merge that was interrupted before it became a commit. `None`: there was none, or nothing is left of it.
     ///
     /// # Errors
     /// [`Error::MergeAtWork`] while git still works on it, also when the program that started git was killed.
     /// [`Error::MergedOtherwise`] once if it became a commit that is not what was tested.
+    /// [`Error::MergeNoteUnknown`] for a note that says nothing which could be taken back.
     pub fn take_back_begun_merge(&self) -> Result<Option<TakenBack>> {
         let _lock = self.lock_of_merge()?;
         let Some(note) = self.read_merge_note()? else { return Ok(None) };
+        if !self.has_commits_of(&note)? {
+            return self.remove_merge_note().map(|()| None);
+        }
         if self.is_committed(&note)? {
             // What the user has committed on top of it is theirs.
             let head = self.head()?.commit;
@@ -134,6 +152,7 @@ impl Repo {
                 false => self.remove_merge_note().map(|()| None),
             };
         }
+        self.check_is_merge_of_its_branch(&note)?;
         self.take_back(&note).map(Some)
     }
 
@@ -166,12 +185,63 @@ impl Repo {
     }
 
     fn read_merge_note(&self) -> Result<Option<BegunMerge>> {
-        let path = self.git_dir().join("agentops").join(NOTE_FILE);
-        let Some(bytes) = plain_file::read_if_there(&path, NOTE_BYTES_MAX)? else { return Ok(None) };
+        let path = self.note_file();
+        let bytes = match plain_file::read(&path, NOTE_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(e) if plain_file::is_absent(&e) => return Ok(None),
+            Err(e) if plain_file::is_no_such_file(&e) => return Err(self.unknown_note("it is not a file of ours")),
+            Err(e) => return Err(Error::io("read", path)(e)),
+        };
         match serde_json::from_slice::<BegunMerge>(&bytes) {
-            Ok(note) if note.format == FORMAT => Ok(Some(note)),
-            _ => Err(Error::MergeNoteUnknown { path }),
+            Ok(note) if note.format == FORMAT && note.is_well_formed() => Ok(Some(note)),
+            _ => Err(self.unknown_note("it is not one of this version")),
         }
+    }
+
+    fn note_file(&self) -> PathBuf {
+        self.git_dir().join("agentops").join(NOTE_FILE)
+    }
+
+    fn unknown_note(&self, why: &'static str) -> Error {
+        Error::MergeNoteUnknown { path: self.note_file(), why }
+    }
+
+    /// Whether the commits of the merge are there. Where they are gone, the user has cleaned up since, and the checkout has no
+    /// change that could be the merge's.
+    fn has_commits_of(&self, note: &BegunMerge) -> Result<bool> {
+        let found = look_up(self.plain()?, [&note.head, &note.theirs].into_iter())?;
+        if found.iter().flatten().any(|object| object.kind != "commit") {
+            return Err(self.unknown_note("it names no commits"));
+        }
+        if found.iter().all(Option::is_some) {
+            return Ok(true);
+        }
+        let args = ["status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=all"];
+        match self.as_user_without_hooks().args(args).long().ok()?.is_empty() {
+            true => Ok(false),
+            false => Err(self.unknown_note("its commits are gone from the repository, and the checkout has changes")),
+        }
+    }
+
+    /// Whether the note says what a merge of ours puts into the checkout. An agent that can write here could have the user's own
+    /// work taken back.
+    fn check_is_merge_of_its_branch(&self, note: &BegunMerge) -> Result<()> {
+        let (head, theirs) = (note.head()?, note.theirs.parse()?);
+        let names = [
+            format!("refs/heads/{}", note.branch),
+            format!("refs/agentops/discarded/{}", note.branch.strip_prefix(BRANCHES).unwrap_or_default()),
+        ];
+        for name in names {
+            let Some(tip) = self.read_ref(&name)? else { continue };
+            if self.merge_base(&tip, &theirs)?.as_ref() != Some(&theirs) {
+                continue;
+            }
+            return match self.merge(&head, &theirs, None)? {
+                MergeResult::Clean { tree } if tree == note.tree()? => Ok(()),
+                _ => Err(self.unknown_note("what it says is not the merge of its commits")),
+            };
+        }
+        Err(self.unknown_note("its branch does not have the commit that was merged"))
     }
 
     /// Whether the merge became a commit, by git that we did not see end or by the user.

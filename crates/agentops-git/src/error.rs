@@ -200,11 +200,13 @@ pub enum Error {
         /// The lock file.
         lock: PathBuf,
     },
-    /// The note of a merge that was begun cannot be understood.
-    #[error("{} is not a note of this version about a merge that was begun", path.display())]
+    /// The note of a merge that was begun says nothing which could be taken back.
+    #[error("the note {} of an interrupted merge cannot be used: {why}", path.display())]
     MergeNoteUnknown {
         /// The note.
         path: PathBuf,
+        /// Why it cannot be used.
+        why: &'static str,
     },
     /// The caller gave up what git was doing, and git was ended.
     #[error("git {what} was interrupted")]

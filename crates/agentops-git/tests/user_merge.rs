@@ -151,6 +151,74 @@ fn p6_a_killed_merge_is_named_and_put_back_with_its_files() {
     assert_eq!(repo.take_back_begun_merge().unwrap(), None);
 }
 
+fn unknown(repo: &Repo) -> String {
+    let seen = repo.begun_merge().err().map(|e| e.to_string());
+    let Err(refused @ Error::MergeNoteUnknown { .. }) = repo.take_back_begun_merge() else { panic!("it is taken back") };
+    assert!(seen.is_none_or(|seen| seen == refused.to_string()));
+    refused.to_string()
+}
+
+#[test]
+fn p6_a_killed_merge_whose_objects_are_gone_is_forgotten_or_named() {
+    let (room, repo) = offered();
+    let at = repo.work_tree();
+    room.git(at, &["commit", "-qam", "mine"]);
+    killed_in(&repo, "pre-merge-commit");
+    room.git(at, &["reset", "-q", "--hard"]);
+    let clean_up = || {
+        room.git(at, &["reflog", "expire", "--expire=now", "--all"]);
+        room.git(at, &["gc", "-q", "--prune=now"]);
+    };
+    clean_up();
+    let taken = repo.take_back_begun_merge().unwrap().unwrap();
+    assert_eq!((taken.put_back, taken.left), (vec![], vec![]), "the merged tree is made again");
+
+    killed_in(&repo, "pre-merge-commit");
+    room.git(at, &["reset", "-q", "--hard"]);
+    let tip = repo.read_ref(&format!("refs/heads/{BRANCH}")).unwrap().unwrap();
+    let refs = room.git(at, &["for-each-ref", "--format=%(refname)", "--points-at", tip.as_str()]);
+    refs.lines().for_each(|name| drop(room.git(at, &["update-ref", "-d", name])));
+    assert!(unknown(&repo).contains("its branch does not have the commit"));
+    clean_up();
+    write(&at.join("a.txt"), "edited since\n");
+    assert!(unknown(&repo).contains("its commits are gone"));
+    room.git(at, &["checkout", "-q", "a.txt"]);
+    assert_eq!(repo.begun_merge().unwrap(), None);
+    assert_eq!(repo.take_back_begun_merge().unwrap(), None);
+    assert!(!at.join(".git/agentops/begun-merge").exists());
+}
+
+#[test]
+fn p6_s13_a_note_of_a_merge_that_is_not_ours_takes_nothing_back_and_is_named() {
+    let (room, repo) = offered();
+    let (at, note) = (repo.work_tree(), repo.git_dir().join("agentops/begun-merge"));
+    let oid = |of: &str| room.git(at, &["rev-parse", of]);
+    let [head, tip] = ["HEAD", BRANCH].map(oid);
+    // The user's work, which nobody committed, as if a merge had put it there.
+    room.git(at, &["add", "-A"]);
+    let theirs = room.git(at, &["write-tree"]);
+    let forged = room.git(at, &["commit-tree", "-p", &head, "-m", "x", &theirs]);
+    let before = state(&room, &repo);
+    let says = |branch: &str, of: &str, tree: &str| {
+        let text = format!(r#"{{"format":1,"branch":"{branch}","head":"{head}","theirs":"{of}","tree":"{tree}"}}"#);
+        write(&note, &text);
+        let said = unknown(&repo);
+        assert!(!said.contains("evil"), "{said}");
+        said
+    };
+    for branch in [r"agentops/x\nevil", "agentops/x; evil", "main", "agentops/../evil", "agentops/"] {
+        assert!(says(branch, &tip, &theirs).contains("not one of this version"), "{branch}");
+    }
+    assert!(says(BRANCH, &tip, "--output=evil").contains("not one of this version"));
+    assert!(says(BRANCH, &tip, &theirs).contains("not the merge of its commits"));
+    assert!(says(BRANCH, &forged, &theirs).contains("its branch does not have the commit"));
+    assert!(says(BRANCH, &theirs, &theirs).contains("names no commits"));
+    fs::remove_file(&note).unwrap();
+    fs::create_dir(&note).unwrap();
+    assert!(unknown(&repo).contains("not a file of ours"));
+    assert_eq!(state(&room, &repo), before);
+}
+
 #[test]
 fn p6_what_the_user_changed_since_a_merge_was_killed_is_left_and_named() {
     let (room, repo) = offered();

@@ -66,6 +66,7 @@ fn command_error(repo: &Repo, run: Option<&RunId>, error: GitError) -> CommandEr
 pub fn begun(repo: &Repo) -> Option<String> {
     let begun = match repo.begun_merge() {
         Ok(begun) => begun?,
+        Err(e @ GitError::MergeNoteUnknown { .. }) => return Some(format!("{e}; {}", hint::git(&e))),
         Err(e) => return Some(super::chain(&e)),
     };
     let branch = begun.branch();
