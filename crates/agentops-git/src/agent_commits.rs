@@ -26,7 +26,7 @@ use crate::oid::Oid;
 use crate::plain::write_whole;
 use crate::refs::Expect;
 use crate::remove::remove_all;
-use crate::run::{Call, is_failure_of_machine};
+use crate::run::{Call, is_about_data, is_failure_of_machine};
 
 /// Commits that are imported from one lane at most. More are named, and the lane alone has them.
 const COMMITS_MAX: usize = 50;
@@ -203,27 +203,50 @@ impl Lane {
 
     /// The commits that the agent's refs lead to, each once.
     fn tips(&self, agent: &AgentRefs) -> Result<Vec<Tip>> {
-        let asked = agent.refs.iter().flat_map(|(_, oid)| [format!("{oid}^{{}}"), format!("{oid}^{{tree}}")]);
-        let found = look_up(self.read_both()?.long(), asked)?;
-        let (pairs, _) = found.as_chunks::<2>();
         let (mut tips, mut seen) = (Vec::new(), HashSet::new());
-        for ((name, oid), [commit, tree]) in agent.refs.iter().zip(pairs) {
+        for ((name, oid), found) in agent.refs.iter().zip(self.commits_and_trees(&agent.refs)?) {
+            let FoundCommit { commit, tree, is_damaged } = found;
             // A file or a folder that somebody tagged is no commit.
             if commit.as_ref().is_some_and(|object| object.kind != "commit") {
                 continue;
             }
             let exists = commit.is_some();
             // A reflog also names what was pruned long ago.
-            if !exists && name == REFLOG {
+            if !exists && !is_damaged && name == REFLOG {
                 continue;
             }
-            let commit = commit.as_ref().map_or(oid, |commit| &commit.oid).clone();
-            let tree = tree.as_ref().map(|tree| tree.oid.clone());
+            let commit = commit.map_or_else(|| oid.clone(), |commit| commit.oid);
+            let tree = tree.map(|tree| tree.oid);
             if seen.insert(commit.clone()) {
                 tips.push(Tip { name: name.clone(), commit, tree, exists });
             }
         }
         Ok(tips)
+    }
+
+    /// What these refs lead to, in their order.
+    fn commits_and_trees(&self, refs: &[(String, Oid)]) -> Result<Vec<FoundCommit>> {
+        let mut found = Vec::new();
+        in_parts(refs, |part, is_last| {
+            let asked = part.iter().flat_map(|(_, oid)| [format!("{oid}^{{}}"), format!("{oid}^{{tree}}")]);
+            match look_up(self.read_both()?.long(), asked) {
+                Ok(objects) => {
+                    let mut objects = objects.into_iter();
+                    while let (Some(commit), Some(tree)) = (objects.next(), objects.next()) {
+                        found.push(FoundCommit { commit, tree, is_damaged: false });
+                    }
+                }
+                // Git ends at the first object that is damaged.
+                Err(e) if is_about_data(&e) && is_last => {
+                    let damaged = || FoundCommit { commit: None, tree: None, is_damaged: true };
+                    found.extend(std::iter::repeat_with(damaged).take(part.len()));
+                }
+                Err(e) if is_about_data(&e) => return Ok(false),
+                Err(e) => return Err(e),
+            }
+            Ok(true)
+        })?;
+        Ok(found)
     }
 
     /// Tips that your repository does not have, where the lane's objects may not be read.
@@ -253,7 +276,8 @@ impl Lane {
 
     /// The first lines of commits, where they can be read.
     fn subjects(&self, tips: &[Tip]) -> Result<HashMap<Oid, String>> {
-        let asked: String = tips.iter().take(SUBJECTS_MAX).map(|tip| format!("{}\n", tip.commit)).collect();
+        let readable = tips.iter().filter(|tip| tip.exists).take(SUBJECTS_MAX);
+        let asked: String = readable.map(|tip| format!("{}\n", tip.commit)).collect();
         let call = self.read_both()?.args(["log", "--no-walk=unsorted", "--ignore-missing", "--no-show-signature"]);
         let call = call.args(["--no-patch", "--no-color", "--format=%H %<(200,trunc)%s", "--stdin"]);
         // A damaged commit ends the list early. The commits are named all the same.
@@ -348,24 +372,38 @@ impl Lane {
         }
         let found = look_up(self.read_both()?.long(), objects.iter())?;
         let found: Vec<ObjectInfo> = found.into_iter().flatten().collect();
-        self.copied_contents(baseline, self.read_both()?, found.iter()).map(|copied| !copied.is_empty())
+        self.copied_contents(baseline, || self.read_both(), found.iter()).map(|copied| !copied.is_empty())
     }
 
-    /// Those of these objects whose content set-up copied from your checkout. `read` sees the objects.
+    /// Those of these objects whose content set-up copied from your checkout, and those whose content cannot be compared. `read`
+    /// makes a call that sees the objects.
     pub(crate) fn copied_contents<'a>(
         &self,
         baseline: &Baseline,
-        read: Call,
+        read: impl Fn() -> Result<Call>,
         objects: impl Iterator<Item = &'a ObjectInfo>,
     ) -> Result<BTreeSet<Oid>> {
         let is_same_size = |object: &&ObjectInfo| object.kind == "blob" && baseline.has_copied_size(object.size);
         let same_size: Vec<&ObjectInfo> = objects.filter(is_same_size).collect();
-        let contents = read_blobs(read.long(), same_size.iter().map(|object| (&object.oid, object.size)))?;
-        let copied = same_size.into_iter().zip(contents).filter(|(object, content)| {
-            let hash = content.as_ref().map(|content| names::hex(&Sha256::digest(content)));
-            hash.is_some_and(|hash| baseline.has_copied_content(object.size, &hash))
-        });
-        Ok(copied.map(|(object, _)| object.oid.clone()).collect())
+        let mut copied = BTreeSet::new();
+        in_parts(&same_size, |part, is_last| {
+            match read_blobs(read()?.long(), part.iter().map(|object| (&object.oid, object.size))) {
+                Ok(contents) => {
+                    let is_copy = |(object, content): &(&&ObjectInfo, Option<Vec<u8>>)| {
+                        let hash = content.as_ref().map(|content| names::hex(&Sha256::digest(content)));
+                        hash.is_some_and(|hash| baseline.has_copied_content(object.size, &hash))
+                    };
+                    let copies = part.iter().zip(contents).filter(is_copy);
+                    copied.extend(copies.map(|(object, _)| object.oid.clone()));
+                }
+                // One is damaged, or together they are larger than what git may print.
+                Err(e) if !is_about_data(&e) && !matches!(e, Error::TooMuchOutput { .. }) => return Err(e),
+                Err(_) if is_last => copied.extend(part.iter().map(|object| object.oid.clone())),
+                Err(_) => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        Ok(copied)
     }
 
     /// Packs what git reads in this list, without what your repository has, and takes the pack into your repository.
@@ -442,6 +480,15 @@ pub(crate) fn in_parts<T>(items: &[T], mut work: impl FnMut(&[T], bool) -> Resul
         }
     }
     Ok(())
+}
+
+/// What a ref of the agent leads to, where it can be read.
+struct FoundCommit {
+    /// The object behind tags. It may be something else than a commit.
+    commit: Option<ObjectInfo>,
+    tree: Option<ObjectInfo>,
+    /// Git ended when it looked at it.
+    is_damaged: bool,
 }
 
 /// A ref of the agent and the commit that it leads to.

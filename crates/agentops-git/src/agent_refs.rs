@@ -70,6 +70,7 @@ impl Lane {
             reader.refs.push((format!("stash@{{{index}}}"), oid));
         }
         let mut reflog = reader.read_reflog(Path::new(""), head.as_ref())?;
+        reader.read_under_way(Path::new(""))?;
         let worktrees = reader.read_worktrees(self.path(), &mut reflog)?;
         match reftable::read(self)? {
             reftable::Found::Refs(moved) => {
@@ -178,10 +179,14 @@ impl<'a> RefReader<'a> {
     fn read_packed_refs(&mut self) -> Result<()> {
         let file = Path::new("packed-refs");
         let bytes = self.read(file, REF_FILE_BYTES_MAX)?.unwrap_or_default();
-        for line in bytes.split(|b| *b == b'\n') {
+        let is_about_a_ref = |line: &&[u8]| !line.is_empty() && !line.starts_with(b"#") && !line.starts_with(b"^");
+        for line in bytes.split(|b| *b == b'\n').filter(is_about_a_ref) {
             let line = String::from_utf8_lossy(line);
-            let Some((oid, name)) = line.split_once(' ') else { continue };
-            let Some(oid) = oid.parse().ok().filter(|_| names::check_ref(name).is_ok()) else { continue };
+            let (oid, name) = line.split_once(' ').unwrap_or_default();
+            let Some(oid) = oid.parse().ok().filter(|_| names::check_ref(name).is_ok()) else {
+                self.note_unread(file);
+                continue;
+            };
             if self.refs.len() == REFS_MAX {
                 self.note_unread(file);
                 break;
@@ -212,6 +217,9 @@ impl<'a> RefReader<'a> {
                 let name = path.to_string_lossy().into_owned();
                 // Git takes no such file for a ref: a lock of its own, or an editor's copy.
                 if names::check_ref(&name).is_err() {
+                    if name.len() > names::REF_BYTES_MAX {
+                        self.note_unread(&folder);
+                    }
                     continue;
                 }
                 let Some(text) = self.read_line(&path)? else { continue };
@@ -250,20 +258,34 @@ impl<'a> RefReader<'a> {
     fn read_reflog(&mut self, git_dir: &Path, head: Option<&Oid>) -> Result<Vec<Oid>> {
         let path = git_dir.join("logs/HEAD");
         let Some(bytes) = self.read(&path, REF_FILE_BYTES_MAX)? else { return Ok(Vec::new()) };
-        let is_rebasing = ["rebase-merge", "rebase-apply"]
-            .iter()
-            .map(|folder| plain_file::is_folder(&self.git_dir.join(git_dir).join(folder)))
-            .collect::<Result<Vec<_>>>()?
-            .contains(&true);
         let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let steps: Vec<Step> = lines.filter_map(Step::parse).collect();
-        let mut left = left_behind(&steps, is_rebasing);
+        let mut left = left_behind(&steps);
         left.extend(steps.last().and_then(|step| step.to.clone()).filter(|last| head != Some(last)));
         let bound = left.len().saturating_sub(REFS_MAX);
         if bound > 0 {
             self.note_unread(path);
         }
         Ok(left.split_off(bound))
+    }
+
+    /// Adds what a merge or rebase under way in this git directory was begun from: the commit before a rebase, and the changes
+    /// without a commit that git put aside.
+    fn read_under_way(&mut self, git_dir: &Path) -> Result<()> {
+        let mut files = vec![git_dir.join(MERGE_AUTOSTASH)];
+        for folder in ["rebase-merge", "rebase-apply"].map(|name| git_dir.join(name)) {
+            if plain_file::is_folder(&self.git_dir.join(&folder))? {
+                files.extend(["autostash", "orig-head"].map(|name| folder.join(name)));
+            }
+        }
+        for file in files {
+            let Some(text) = self.read_line(&file)? else { continue };
+            match text.parse() {
+                Ok(oid) => self.refs.push((file.to_string_lossy().into_owned(), oid)),
+                Err(_) => self.note_unread(&file),
+            }
+        }
+        Ok(())
     }
 
     /// Adds what worktrees of the lane's repository stand on, and returns those that exist.
@@ -283,6 +305,7 @@ impl<'a> RefReader<'a> {
             }
             let head = self.read_head(&git_dir.join("HEAD"))?;
             reflog.extend(self.read_reflog(&git_dir, head.as_ref())?);
+            self.read_under_way(&git_dir)?;
             if let Some(oid) = head {
                 self.refs.push((format!("worktrees/{}/HEAD", name.to_string_lossy()), oid));
             }
@@ -347,7 +370,8 @@ fn without_dots(path: &Path) -> PathBuf {
 pub(crate) const REFLOG: &str = "the reflog of HEAD";
 /// Steps after which the commit before them is in the history of `HEAD`, or was replaced on purpose.
 const BUILDS_ON: [&str; 7] = ["commit", "merge", "pull", "cherry-pick", "revert", "am", "rebase"];
-const REBASE_BEGINS: &[u8] = b"rebase (start)";
+/// Where git puts changes aside while it merges.
+const MERGE_AUTOSTASH: &str = "MERGE_AUTOSTASH";
 
 /// One line of a reflog.
 struct Step {
@@ -373,12 +397,11 @@ fn oid_of(bytes: &[u8]) -> Option<Oid> {
     oid.as_str().bytes().any(|digit| digit != b'0').then_some(oid)
 }
 
-/// Commits that steps of a reflog left: `git checkout` from a detached one, `git reset`, a rebase under way.
-fn left_behind(steps: &[Step], is_rebasing: bool) -> Vec<Oid> {
+/// Commits that steps of a reflog left: `git checkout` from a detached one, `git reset`.
+fn left_behind(steps: &[Step]) -> Vec<Oid> {
     let leaves = |step: &&Step| {
         let verb = step.message.split(|byte| !byte.is_ascii_lowercase() && *byte != b'-').next().unwrap_or_default();
-        let began_rebase = is_rebasing && step.message.starts_with(REBASE_BEGINS);
-        began_rebase || !BUILDS_ON.iter().any(|known| known.as_bytes() == verb)
+        !BUILDS_ON.iter().any(|known| known.as_bytes() == verb)
     };
     steps.iter().filter(leaves).filter_map(|step| step.from.clone()).collect()
 }
@@ -397,13 +420,18 @@ mod tests {
         fs::write(at("refs/heads/symbolic"), "ref: refs/heads/whole\n").unwrap();
         fs::write(at("refs/heads/whole.lock"), "").unwrap();
         fs::write(at("refs/heads/torn"), "aaaa").unwrap();
+        let long = format!("refs/heads/{}", ["l".repeat(250).as_str(); 5].join("/"));
+        fs::create_dir_all(at(&long)).unwrap();
+        fs::write(at(&long).join("long-name"), format!("{commit}\n")).unwrap();
+        fs::write(at("packed-refs"), format!("# pack-refs with: peeled \n^{commit}\n{commit}\n")).unwrap();
         std::os::unix::fs::symlink(at("refs/heads/whole"), at("refs/heads/link")).unwrap();
         let mut reader = RefReader::new(room.path());
         reader.read_packed_refs().unwrap();
         reader.read_loose_refs().unwrap();
         assert_eq!(reader.refs, [("refs/heads/whole".to_owned(), commit)]);
         assert_eq!(reader.read_stash().unwrap(), []);
-        assert_eq!(reader.unread, [".git/refs/heads/link", ".git/refs/heads/torn"].map(PathBuf::from).into());
+        let unread = [".git/packed-refs", &format!(".git/{long}"), ".git/refs/heads/link", ".git/refs/heads/torn"];
+        assert_eq!(reader.unread, unread.map(PathBuf::from).into());
         // A path that the system refuses to look at stands for a disk that cannot be read.
         let unreadable = at(&"long/".repeat(2_000));
         let mut reader = RefReader::new(&unreadable);

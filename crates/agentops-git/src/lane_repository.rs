@@ -29,7 +29,8 @@ use crate::remove::remove_all;
 use crate::repo::Repo;
 
 /// What git leaves in its directory while a merge, rebase or bisection is unfinished.
-const UNFINISHED: [&str; 10] = [
+const UNFINISHED: [&str; 11] = [
+    "MERGE_AUTOSTASH",
     "MERGE_HEAD",
     "MERGE_MSG",
     "MERGE_MODE",

@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 /// Longest path in a tree that we write; git itself stops near this on Linux.
 const PATH_BYTES_MAX: usize = 4096;
 
+/// Longest name of a ref that is read or written.
+pub(crate) const REF_BYTES_MAX: usize = 1024;
+
 fn bad(kind: &'static str, value: &[u8]) -> Error {
     Error::BadName { kind, value: String::from_utf8_lossy(value).chars().take(120).collect() }
 }
@@ -18,7 +21,7 @@ pub(crate) fn check_ref(name: &str) -> Result<()> {
     let part_ok = |p: &str| !p.is_empty() && !p.starts_with('.') && !p.ends_with(".lock");
     let char_ok = |c: char| !c.is_ascii_control() && !" ~^:?*[\\".contains(c);
     let ok = name.starts_with("refs/")
-        && name.len() <= 1024
+        && name.len() <= REF_BYTES_MAX
         && !name.contains("..")
         && !name.contains("@{")
         && !name.ends_with('.')

@@ -484,6 +484,11 @@ pub(crate) fn is_failure_of_machine(stderr: &str) -> bool {
     REASONS.iter().any(|reason| stderr.contains(reason))
 }
 
+/// Whether git ended by itself, for a reason that may lie in what it was to read.
+pub(crate) fn is_about_data(error: &Error) -> bool {
+    matches!(error, Error::Failed { code: Some(128), stderr, .. } if !is_failure_of_machine(stderr))
+}
+
 /// Whether the disk that holds a path, or would hold it, has no space or no files left for this user. Unknown is no.
 fn is_on_full_disk(path: &Path) -> bool {
     let existing = path.ancestors().find(|path| path.exists());

@@ -104,6 +104,92 @@ fn p6_commits_of_refs_that_the_agent_moved_to_reftable_are_kept() {
 }
 
 #[test]
+fn p6_commits_before_a_branch_without_a_commit_are_kept() {
+    for to_reftable in [false, true] {
+        let fixture = fixture_of(&[]);
+        if to_reftable && !move_to_reftable(&fixture) {
+            return;
+        }
+        let left = fixture.commit("left.txt");
+        fixture.git(&["checkout", "-q", "--orphan", "new"]);
+        fixture.git(&["rm", "-rfq", "."]);
+        write(&fixture.at().join("new.txt"), "new");
+        let (point, salvaged) = fixture.end_session();
+        assert_eq!(omitted(&point), []);
+        assert_eq!(names(&salvaged), [("the reflog of HEAD", &left, true)], "reftable: {to_reftable}");
+    }
+}
+
+#[test]
+fn p6_what_a_merge_or_rebase_under_way_put_aside_is_kept() {
+    let commands = [
+        (&["rebase", "--autostash", "onto"][..], false),
+        (&["rebase", "--apply", "--autostash", "onto"], false),
+        (&["pull", "--rebase", "--autostash", ".", "onto"], false),
+        (&["merge", "--autostash", "onto"], false),
+        (&["merge", "--autostash", "onto"], true),
+    ];
+    for (command, to_reftable) in commands {
+        let fixture = fixture_of(&[]);
+        if to_reftable && !move_to_reftable(&fixture) {
+            continue;
+        }
+        let change = |text: &str| {
+            write(&fixture.at().join("a.txt"), text);
+            fixture.git(&["commit", "-qam", text]);
+        };
+        fixture.git(&["checkout", "-q", "-b", "onto"]);
+        change("onto");
+        fixture.git(&["checkout", "-q", "--detach", "main"]);
+        change("mine");
+        let before = fixture.commit("second.txt");
+        write(&fixture.at().join("dir/b.txt"), "not committed");
+        assert!(!fixture.room.try_git(fixture.at(), command).0, "{command:?} ends in a conflict");
+        assert_eq!(fs::read_to_string(fixture.at().join("dir/b.txt")).unwrap(), "b\n");
+        let (point, salvaged) = fixture.end_session();
+        assert_eq!(omitted(&point), [], "{command:?}");
+        let kept = |name: &str| {
+            let commit = salvaged.iter().find(|commit| commit.name.ends_with(name))?;
+            Some(fixture.room.oid(fixture.repo.work_tree(), commit.kept_as.as_deref()?))
+        };
+        let aside = kept("autostash").or_else(|| kept("AUTOSTASH")).unwrap_or_else(|| panic!("{command:?} {salvaged:?}"));
+        let text = fixture.room.git(fixture.repo.work_tree(), &["show", &format!("{aside}:dir/b.txt")]);
+        assert_eq!(text, "not committed", "{command:?}");
+        if command[0] != "merge" {
+            assert_eq!(kept("orig-head"), Some(before), "{command:?}");
+        }
+        // A later merge of the agent's must not apply it.
+        fixture.lane.reset_to(fixture.lane.base()).unwrap();
+        assert_eq!(fixture.end_session().1, []);
+        assert!(!fixture.lane.git_dir().join("MERGE_AUTOSTASH").exists());
+    }
+}
+
+#[test]
+fn p6_a_damaged_commit_keeps_no_other_from_being_kept() {
+    for damaged in ["side", "side^{tree}"] {
+        let fixture = fixture_of(&[]);
+        let branch = |name: &str| {
+            fixture.git(&["checkout", "-q", "-b", name, "main"]);
+            let made = fixture.commit(name);
+            fixture.git(&["checkout", "-q", "--detach", "main"]);
+            made
+        };
+        let (fine, side, whole) = (branch("fine"), branch("side"), branch("whole"));
+        let object = fixture.git(&["rev-parse", damaged]);
+        let object = fixture.lane.git_dir().join("objects").join(&object[..2]).join(&object[2..]);
+        fs::remove_file(&object).unwrap();
+        write(&object, "no object of git's");
+        let (_, salvaged) = fixture.end_session();
+        let expected =
+            [("refs/heads/fine", &fine, true), ("refs/heads/side", &side, false), ("refs/heads/whole", &whole, true)];
+        assert_eq!(names(&salvaged), expected, "{damaged}");
+        let readable = salvaged.iter().filter(|commit| commit.kept_as.is_some());
+        assert!(readable.clone().all(|commit| commit.name.ends_with(&commit.subject) && !commit.subject.is_empty()));
+    }
+}
+
+#[test]
 fn p6_refs_in_reftable_that_cannot_be_read_are_named() {
     type Damage = fn(&Path);
     let damages: [(&str, Damage); 5] = [

@@ -142,6 +142,32 @@ fn s6_a_copied_file_that_the_agent_committed_and_hid_reaches_no_repository() {
 }
 
 #[test]
+fn s6_a_content_that_cannot_be_compared_counts_as_copied_and_keeps_no_other_from_being_kept() {
+    let fixture = after_set_up();
+    let at = fixture.at();
+    let branch = |name: &str, text: &str| {
+        fixture.room.git(at, &["checkout", "-q", "--orphan", name]);
+        fixture.room.git(at, &["rm", "-rfq", "--cached", "."]);
+        write(&at.join(name), text);
+        fixture.room.git(at, &["add", name]);
+        fixture.room.git(at, &["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", name]);
+        fs::remove_file(at.join(name)).unwrap();
+    };
+    // Contents as long as the copied one are compared with it. Of one, git can read no more than the length.
+    branch("damaged", &"x".repeat(SECRET.len()));
+    branch("whole", &"y".repeat(SECRET.len()));
+    let blob = fixture.room.git(at, &["rev-parse", "damaged:damaged"]);
+    let object = fixture.lane.git_dir().join("objects").join(&blob[..2]).join(&blob[2..]);
+    let mut bytes = fs::read(&object).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::remove_file(&object).unwrap();
+    fs::write(&object, bytes).unwrap();
+    let salvaged = fixture.lane.salvage("refs/agentops/salvage/r/one/1", &fixture.base).unwrap();
+    let kept: Vec<_> = salvaged.iter().map(|commit| (commit.name.as_str(), commit.kept_as.is_some())).collect();
+    assert_eq!(kept, [("HEAD", true), ("refs/heads/damaged", false)], "`HEAD` is on the whole one");
+}
+
+#[test]
 fn p6_what_the_agent_changed_of_it_is_in_the_checkpoint() {
     let fixture = after_set_up();
     write(&fixture.at().join("dist/app.js"), "by the agent\n");

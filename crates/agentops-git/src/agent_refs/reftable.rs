@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::{REFS_MAX, Step, left_behind};
+use super::{MERGE_AUTOSTASH, REFS_MAX, Step, left_behind};
 use crate::error::{Error, Result};
 use crate::lanes::Lane;
 use crate::names;
@@ -66,7 +66,7 @@ pub(super) fn read(lane: &Lane) -> Result<Found> {
     for line in &listed {
         let Some((oid, name)) = line.split_once(' ') else { continue };
         let Ok(oid) = oid.parse() else { continue };
-        if name != "HEAD" && names::check_ref(name).is_err() {
+        if !["HEAD", MERGE_AUTOSTASH].contains(&name) && names::check_ref(name).is_err() {
             continue;
         }
         if moved.refs.len() == REFS_MAX {
@@ -82,11 +82,18 @@ pub(super) fn read(lane: &Lane) -> Result<Found> {
         let stash = stash.into_iter().enumerate().filter_map(|(n, step)| Some((format!("stash@{{{n}}}"), step.to?)));
         moved.refs.extend(stash);
     }
-    if moved.refs.iter().any(|(name, _)| name == "HEAD") {
-        let Some(steps) = git.reflog("HEAD")? else { return Ok(Found::Unreadable) };
-        let is_rebasing = plain_file::is_folder(&lane.git_dir().join("rebase-merge"))?
-            || plain_file::is_folder(&lane.git_dir().join("rebase-apply"))?;
-        moved.left_behind = left_behind(&steps, is_rebasing);
+    let has_head = moved.refs.iter().any(|(name, _)| name == "HEAD");
+    if !has_head && git.lines(&["reflog", "exists", "HEAD"])?.is_some() {
+        // `HEAD` is on a branch without a commit. Git shows its reflog only where it leads to one.
+        let set = git.lines(&["update-ref", "--no-deref", "HEAD", lane.base().as_str()])?;
+        let Some(_) = set else { return Ok(Found::Unreadable) };
+    } else if !has_head {
+        return Ok(Found::Refs(moved));
+    }
+    let Some(steps) = git.reflog("HEAD")? else { return Ok(Found::Unreadable) };
+    moved.left_behind = left_behind(&steps);
+    if !has_head {
+        moved.left_behind.extend(steps.into_iter().filter_map(|step| step.to).next());
     }
     Ok(Found::Refs(moved))
 }

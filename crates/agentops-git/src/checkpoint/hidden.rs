@@ -123,7 +123,7 @@ impl Lane {
         let is_readable = self.agents_objects()?.is_some();
         let read = || if is_readable { self.read_both() } else { self.repo.plain() };
         let objects = look_up(read()?.long(), found.taken.iter().map(|entry| &entry.oid))?;
-        let copied = self.copied_contents(baseline, read()?, objects.iter().flatten())?;
+        let copied = self.copied_contents(baseline, read, objects.iter().flatten())?;
         let is_copied = |entry: &IndexEntry| baseline.is_copied(&entry.path) || copied.contains(&entry.oid);
         let (omitted, taken) = std::mem::take(&mut found.taken).into_iter().partition(is_copied);
         found.taken = taken;

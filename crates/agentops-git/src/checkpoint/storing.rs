@@ -13,7 +13,7 @@ use super::{IndexEntry, Omitted, Why};
 use crate::error::{Error, Result};
 use crate::lanes::Lane;
 use crate::names;
-use crate::run::is_failure_of_machine;
+use crate::run::{is_about_data, is_failure_of_machine};
 
 /// How often git is started at most to find the files that it refuses. The rest is then taken for refused, and named.
 const STARTS_MAX: usize = 2_000;
@@ -79,7 +79,7 @@ impl Lane {
             starts += 1;
             match self.add_together(index, part) {
                 Ok(bad_names) => omitted.extend(bad_names),
-                Err(error) if !is_about_a_file(&error) => return Err(error),
+                Err(error) if !is_about_data(&error) => return Err(error),
                 Err(_) if part.len() > 1 && starts < STARTS_MAX => {
                     let (first, second) = part.split_at(part.len() / 2);
                     todo.extend([second, first]);
@@ -162,11 +162,6 @@ fn list<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<u8> {
         list.push(0);
     }
     list
-}
-
-/// Whether git ended by itself, for a reason that may lie in a file.
-fn is_about_a_file(error: &Error) -> bool {
-    matches!(error, Error::Failed { code: Some(128), stderr, .. } if !is_failure_of_machine(stderr))
 }
 
 /// Whether git says that a file changed while it was read.
