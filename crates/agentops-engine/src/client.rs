@@ -95,6 +95,8 @@ impl Request {
             Request::Resume { .. } => "resume",
             Request::Cancel { .. } => "cancel",
             Request::AgreeToPrograms { .. } => "agree-to-programs",
+            Request::BeginMergeTest { .. } => "begin-merge-test",
+            Request::EndMergeTest { .. } => "end-merge-test",
             Request::Close { .. } => "close",
             Request::CompareEnvironment { .. } => "compare-environment",
             Request::MayClose => "may-close",

@@ -44,6 +44,7 @@ use crate::paths::Paths;
 use crate::ports::{PortRange, Ports};
 use crate::reserve::Reserve;
 use crate::slots::{Slot, Slots};
+use crate::wire::{Reply, Request};
 use crate::world::{Clock, Processes, SystemClock};
 
 pub use bundle::RUN_SOURCE;
@@ -345,11 +346,15 @@ impl Performer {
     }
 }
 
+/// How the process of a merge asks the supervisor.
+pub type AskSupervisor<'a> = &'a dyn Fn(&Request) -> std::io::Result<Reply>;
+
 /// Runs the command gates of a finished run on another commit, under a keeper: a merge's re-test. `Some` says what does not
-/// hold.
+/// hold. The user's repository is compared with what it was before.
 ///
 /// # Errors
-/// A work tree cannot be made, or a blob not written.
+/// A work tree cannot be made, a blob not written, or the supervisor not asked.
+#[expect(clippy::too_many_arguments, reason = "it makes the context of an action from its parts")]
 pub fn test_commit(
     repo: &Repo,
     paths: &Paths,
@@ -358,6 +363,7 @@ pub fn test_commit(
     env: Environment,
     state: &State,
     merged: &Oid,
+    ask: AskSupervisor<'_>,
 ) -> Result<Option<String>, ActError> {
     agentops_git::on_boundary(crate::crash::boundary);
     // Nobody listens: what a gate reports here goes to the caller, not to a ledger.
@@ -390,7 +396,8 @@ pub fn test_commit(
     let run = &state.created.run;
     // A supervisor that starts meanwhile must not take this for a leftover.
     let _held = leftovers::make_and_hold(&ctx.paths.lanes(run))?;
-    let tested = gate::test(&ctx, state, &commit(merged)?);
+    let merged = commit(merged)?;
+    let tested = user_repository::around_merge_test(&ctx, state, ask, || gate::test(&ctx, state, &merged));
     remove_lanes(&ctx, run, state);
     tested
 }

@@ -72,6 +72,28 @@ pub enum Request {
         /// What was left and is not there any more.
         put_back: Vec<ProgramPart>,
     },
+    /// The gates of a run are about to run on the result of a merge.
+    BeginMergeTest {
+        /// The run.
+        run: RunId,
+        /// From 1, and never twice.
+        attempt: u32,
+        /// The user's repository now.
+        record: BlobId,
+    },
+    /// They have ended.
+    EndMergeTest {
+        /// The run.
+        run: RunId,
+        /// Which.
+        attempt: u32,
+        /// What changed in the user's repository; `None`: nothing.
+        changes: Option<BlobId>,
+        /// Number of differences.
+        count: u32,
+        /// What of that git could run in a merge. `None`: it could not be compared.
+        left: Option<Vec<ProgramPart>>,
+    },
     /// Say what became of a result.
     Close {
         /// The run.

@@ -86,6 +86,11 @@ pub enum Key {
     CloseLanes,
     /// The run ends.
     End,
+    /// The gates run on the result of a merge, after the run has ended.
+    MergeTest {
+        /// From 1.
+        attempt: u32,
+    },
     /// A lane waits for its provider.
     Backoff {
         /// The lane.
@@ -118,6 +123,7 @@ impl fmt::Display for Key {
             Key::StopWork => f.write_str("-/-/stop-work/1"),
             Key::CloseLanes => f.write_str("-/-/close-lanes/1"),
             Key::End => f.write_str("-/-/end/1"),
+            Key::MergeTest { attempt } => write!(f, "-/-/merge-test/{attempt}"),
             Key::Backoff { lane, tries } => write!(f, "{lane}/backoff/{tries}"),
             Key::HandOverLimit { session } => write!(f, "{}/hand-over-limit/{}", session.lane, session.ordinal),
         }

@@ -47,6 +47,17 @@ pub(super) fn illegal<T>(event: &'static str, why: impl Into<String>) -> Result<
     Err(Illegal { event, why: why.into() })
 }
 
+/// What can happen after the end of a run: it is merged, with a test before, or discarded.
+fn is_of_an_ended_run(event: &Event) -> bool {
+    match event {
+        Event::Closed { .. } | Event::Orphaned | Event::ProgramsAgreed { .. } => true,
+        Event::RepositoryRecorded { during, .. } | Event::RepositoryCompared { during, .. } => {
+            matches!(during, Key::MergeTest { .. })
+        }
+        _ => false,
+    }
+}
+
 impl State {
     /// The state after a run's first event.
     ///
@@ -105,8 +116,7 @@ impl State {
     /// The event does not fit; the state is as before, except that a partly applied event leaves it unusable, so callers that
     /// must survive a refusal use [`Self::try_apply`].
     pub fn apply(&mut self, event: &Event, at_ms: u64) -> Result<(), Illegal> {
-        if self.outcome.is_some() && !matches!(event, Event::Closed { .. } | Event::Orphaned | Event::ProgramsAgreed { .. })
-        {
+        if self.outcome.is_some() && !is_of_an_ended_run(event) {
             return illegal("an event", "the run has ended");
         }
         match event {
@@ -143,7 +153,11 @@ impl State {
                 live.charge(row.as_deref(), *usage, *context);
             }
             Event::RepositoryRecorded { during, record } => {
-                if !self.begun.contains(during) {
+                let may_begin = match during {
+                    Key::MergeTest { .. } => self.outcome.is_some() && !self.is_recorded(during),
+                    _ => self.begun.contains(during),
+                };
+                if !may_begin {
                     return illegal("repository-recorded", format!("{during} is not under way"));
                 }
                 self.records.insert(during.clone(), record.clone());
@@ -318,6 +332,11 @@ impl State {
         })
     }
 
+    /// Whether the user's repository was recorded before this action.
+    fn is_recorded(&self, during: &Key) -> bool {
+        self.records.contains_key(during) || self.compared.iter().any(|compared| compared.during == *during)
+    }
+
     fn orphaned(&mut self) {
         self.takeovers += 1;
         self.begun.clear();
@@ -423,7 +442,7 @@ impl State {
             }
             Key::Gate { phase, gate, .. } => (DecisionScope::Gate, phase.clone(), Some(gate.clone())),
             Key::Merge { phase, .. } | Key::Bundle { phase } => (DecisionScope::Run, phase.clone(), None),
-            Key::Record | Key::Publish | Key::StopWork | Key::CloseLanes | Key::End => {
+            Key::Record | Key::Publish | Key::StopWork | Key::CloseLanes | Key::End | Key::MergeTest { .. } => {
                 let index = self.current().min(self.phases.len().saturating_sub(1));
                 (DecisionScope::Run, self.created.workflow.phases[index].name.clone(), None)
             }

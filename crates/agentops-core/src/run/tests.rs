@@ -472,3 +472,25 @@ proptest! {
         prop_assert_eq!(again, world.state);
     }
 }
+
+#[test]
+fn s13_the_test_of_a_merge_is_compared_after_the_end_of_its_run_and_each_once() {
+    let mut world = World::new(Approve::All, Vec::new());
+    let during = Key::MergeTest { attempt: 1 };
+    let recorded = Event::RepositoryRecorded { during: during.clone(), record: blob(3) };
+    let compared =
+        Event::RepositoryCompared { during: during.clone(), changes: None, count: 0, after_takeover: false, left: None };
+    assert!(world.state.try_apply(&recorded, 5).is_err(), "the run goes on");
+    world.go();
+    assert!(world.state.outcome.is_some());
+    assert!(world.state.try_apply(&compared, 5).is_err(), "nothing was recorded");
+    world.append(recorded.clone());
+    assert!(world.state.try_apply(&recorded, 5).is_err(), "another merge has this number");
+    // The run was merged or discarded in another terminal meanwhile.
+    world.append(Event::Closed { closing: Closing::Discarded { commit: commit(77) } });
+    world.append(compared);
+    assert!(world.state.try_apply(&recorded, 5).is_err(), "the number was used");
+    let gate = Key::Gate { phase: "implement".parse().unwrap(), gate: "tests".parse().unwrap(), round: 1, attempt: 9 };
+    let other = Event::RepositoryRecorded { during: gate, record: blob(3) };
+    assert!(world.state.try_apply(&other, 5).is_err(), "a gate of the run itself");
+}

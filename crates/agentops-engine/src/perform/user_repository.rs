@@ -10,11 +10,12 @@ use agentops_core::id::BlobId;
 use agentops_core::run::{Event, Key, ProgramPart, State};
 use agentops_git::{Difference, Need, Oid, Repo, UserState};
 
-use super::{Act, ActError, Ctx, chain};
+use super::{Act, ActError, AskSupervisor, Ctx, chain};
 use crate::blobs::Blobs;
 use crate::identity;
 use crate::ledger::Ledger;
 use crate::open_programs::{self, OpenPrograms};
+use crate::wire::{RefusalKind, Reply, Request};
 
 /// A record that waits to be compared.
 pub(super) struct Watch {
@@ -82,6 +83,47 @@ fn is_left_by_agents(ctx: &Ctx, state: &State, repo: &Repo) -> Act<bool> {
     let Some(ledger) = Ledger::read(&ctx.paths.ledger()).map_err(std::io::Error::other)? else { return Ok(true) };
     let open = OpenPrograms::read(&ledger, &ctx.blobs, repo).map_err(std::io::Error::other)?;
     Ok(open.left.iter().any(|left| !left.is_under_way || left.run != state.created.run))
+}
+
+/// Does `work`, the test of a merge, between two records. The user's git runs next, so nothing is tested without a record. One
+/// that is never compared, because the merge was killed, counts for the next merge as it is.
+pub(super) fn around_merge_test<T>(
+    ctx: &Ctx,
+    state: &State,
+    ask: AskSupervisor<'_>,
+    work: impl FnOnce() -> Act<T>,
+) -> Act<T> {
+    let run = &state.created.run;
+    let (before, record) = record(ctx)?;
+    let tests = state.records.keys().chain(state.compared.iter().map(|compared| &compared.during));
+    let mut attempt = tests.filter(|key| matches!(key, Key::MergeTest { .. })).count() + 1;
+    let attempt = loop {
+        let number = u32::try_from(attempt).map_err(std::io::Error::other)?;
+        match ask(&Request::BeginMergeTest { run: run.clone(), attempt: number, record: record.clone() })? {
+            // The number is in use: another merge of the run began meanwhile.
+            Reply::Refused { kind: RefusalKind::NotNow, .. } if attempt < MERGE_TESTS_MAX => attempt += 1,
+            reply => {
+                accepted(reply)?;
+                break number;
+            }
+        }
+    };
+    let done = work();
+    let watch = Watch { during: Key::MergeTest { attempt }, before };
+    if let Event::RepositoryCompared { changes, count, left, .. } = comparison(ctx, state, &watch, false)? {
+        accepted(ask(&Request::EndMergeTest { run: run.clone(), attempt, changes, count, left })?)?;
+    }
+    done
+}
+
+/// Tests of merges of one run.
+const MERGE_TESTS_MAX: usize = 100_000;
+
+fn accepted(reply: Reply) -> Act<()> {
+    match reply {
+        Reply::Refused { message, .. } => Err(std::io::Error::other(message).into()),
+        _ => Ok(()),
+    }
 }
 
 /// Does `work` between two records.

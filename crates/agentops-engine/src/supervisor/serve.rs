@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use agentops_core::id::RunId;
-use agentops_core::run::{Event, Intent};
+use agentops_core::run::{Event, Intent, Key};
 
 use super::clients::{Asker, Clients, NoRequest, Seat, send, send_now};
 use super::{Answer, Loop, log};
@@ -144,6 +144,15 @@ fn answer(ctx: &Arc<Ctx>, home: &Home, request: Request) -> Reply {
         Request::Cancel { run } => intent(ctx, run, Intent::Cancel),
         Request::AgreeToPrograms { run, agreed, put_back } => {
             tell(ctx, Input::Happened(run, Event::ProgramsAgreed { agreed, put_back }))
+        }
+        Request::BeginMergeTest { run, attempt, record } => {
+            let during = Key::MergeTest { attempt };
+            tell(ctx, Input::Happened(run, Event::RepositoryRecorded { during, record }))
+        }
+        Request::EndMergeTest { run, attempt, changes, count, left } => {
+            let during = Key::MergeTest { attempt };
+            let event = Event::RepositoryCompared { during, changes, count, after_takeover: false, left };
+            tell(ctx, Input::Happened(run, event))
         }
         Request::Close { run, closing } => tell(ctx, Input::Happened(run, Event::Closed { closing })),
         Request::CompareEnvironment { run, shell } => compare_environment(ctx, &run, &shell),

@@ -22,7 +22,7 @@ pub struct RepositoryView {
 /// What one comparison found.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ChangesView {
-    /// What ran meanwhile: a session, a gate or a lane's set-up.
+    /// What ran meanwhile: a session, a gate, a lane's set-up or the test of a merge.
     pub during: String,
     /// The supervisor died meanwhile: the user may have made the changes before the run went on.
     pub after_takeover: bool,
@@ -54,12 +54,13 @@ pub(super) fn of(state: &State, blobs: &Blobs) -> Option<RepositoryView> {
     Some(RepositoryView { recorded_at_start, changes: changes.collect(), not_compared })
 }
 
-/// `session implement/implement/1`, `gate implement/tests`, `set-up of implement/implement`.
+/// `session implement/implement/1`, `gate implement/tests`, `set-up of implement/implement`, `test 1 of a merge`.
 fn during(key: &Key) -> String {
     match key {
         Key::Session { session } => format!("session {session}"),
         Key::Gate { phase, gate, .. } => format!("gate {phase}/{gate}"),
         Key::Open { lane, .. } => format!("set-up of {lane}"),
+        Key::MergeTest { attempt } => format!("test {attempt} of a merge"),
         other => other.to_string(),
     }
 }

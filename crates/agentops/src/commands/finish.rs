@@ -74,8 +74,9 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
         context.repo.fetch_missing(Need::Checkout(&merged))?;
         let blobs = context.blobs()?;
         printer.note("testing the merged result …");
-        let tested =
-            perform::test_commit(&context.repo, &context.paths, &blobs, &context::exe()?, env::for_runs(), &state, &merged);
+        let ask = |request: &Request| context.ask(request).map_err(|e| std::io::Error::other(e.causes.join(": ")));
+        let (exe, env) = (context::exe()?, env::for_runs());
+        let tested = perform::test_commit(&context.repo, &context.paths, &blobs, &exe, env, &state, &merged, &ask);
         match tested.map_err(|e| CommandError::of(error::FAILED, &e))? {
             None => {}
             Some(words) => {

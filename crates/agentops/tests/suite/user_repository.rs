@@ -150,6 +150,23 @@ fn s13_a_gate_of_the_merge_cannot_plant_a_hook_for_it() {
     let refused = room.run(&["merge", run]).expect(MERGE_REFUSED.into());
     assert!(refused.stderr.contains("hook hooks/post-merge added"), "{refused:?}");
     assert_eq!((ran(&room), room.git(&["rev-parse", "HEAD"])), (String::new(), head));
+
+    // It is named like what a session left, and it stays open when the run is discarded.
+    std::fs::remove_file(&marker).unwrap();
+    let shown = room.run(&["show", run, "--json"]).expect(0).json();
+    let changes = shown["repository"]["changes"].as_array().unwrap();
+    let back = changes[0]["differences"][0]["restore"].as_str().unwrap().to_owned();
+    assert_eq!((changes.len(), &changes[0]["during"]), (1, &json!("test 1 of a merge")), "{changes:#?}");
+    let named = room.run(&["discard", run]).expect(0).stderr;
+    assert!(named.contains("hook hooks/post-merge added") && named.contains(&format!("agentops show {run}")), "{named}");
+    let (second, view) = run_of(&room, quick_script(), "two\n");
+    assert_eq!(view["repository"]["changes"], json!([]));
+    let asked = room.run(&["merge", &second]).expect(TRUST_REQUIRED.into());
+    let words = format!("while -/-/merge-test/1 of run {run} ran:\n  - hook hooks/post-merge added");
+    assert!(asked.stderr.contains(&words) && asked.stderr.contains(&format!("put back: {back}")), "{asked:?}");
+    type_in(&room, &back);
+    room.run(&["merge", &second]).expect(0);
+    assert_eq!(ran(&room), "");
 }
 
 #[test]
