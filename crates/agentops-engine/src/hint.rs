@@ -19,6 +19,12 @@ pub fn git(error: &Git) -> String {
     let words = match error {
         Git::MergeRefused { refusal, .. } => return merge(refusal, Path::new("."), None),
         Git::MergedOtherwise { branch, before, .. } => return merged_otherwise(branch, before, Path::new(".")),
+        Git::ConfigurationRefused { path, .. } => {
+            return format!(
+                "take back what does not belong in it, then run the command again: \"${{EDITOR:-vi}}\" {}",
+                quoted(path)
+            );
+        }
         Git::MergeNoteUnknown { path, .. } => {
             let remove = if path.is_dir() { "rm -r" } else { "rm" };
             return format!("look at the checkout with `git status`; then remove the note: {remove} {}", quoted(path));

@@ -489,11 +489,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// Why an action failed, for the question that it leads to. Without the repository git fails in many ways.
 fn failure_words(ctx: &Ctx, error: &ActError) -> String {
     let work_tree = ctx.repo.work_tree();
-    if work_tree.is_dir() {
-        return chain(error);
-    }
-    let gone = agentops_git::Error::FolderGone { path: work_tree.to_owned() };
-    format!("{gone}; {}", hint::git(&gone))
+    let cause = if work_tree.is_dir() {
+        ctx.repo.configuration_refused().ok().flatten()
+    } else {
+        Some(agentops_git::Error::FolderGone { path: work_tree.to_owned() })
+    };
+    cause.map_or_else(|| chain(error), |cause| format!("{cause}; {}", hint::git(&cause)))
 }
 
 pub(crate) fn oid(commit: &Commit) -> Act<Oid> {

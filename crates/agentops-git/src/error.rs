@@ -200,6 +200,14 @@ pub enum Error {
         /// The lock file.
         lock: PathBuf,
     },
+    /// Git refuses the configuration of the repository, so that none of its commands works there.
+    #[error("git refuses the configuration {}: {words}", path.display())]
+    ConfigurationRefused {
+        /// The file.
+        path: PathBuf,
+        /// What git says.
+        words: String,
+    },
     /// The note of a merge that was begun says nothing which could be taken back.
     #[error("the note {} of an interrupted merge cannot be used: {why}", path.display())]
     MergeNoteUnknown {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::checkout_fault::{CheckoutFault, checkout_around, refused_configuration};
 use crate::error::{Error, Result};
 use crate::lanes;
 use crate::missing::PartialAnswer;
@@ -59,8 +60,7 @@ struct Inner {
     work_tree: PathBuf,
     hash: Hash,
     reftable: bool,
-    /// The configuration says `core.bare=true` although this is a checkout.
-    called_bare: bool,
+    fault: Option<CheckoutFault>,
     /// Hooks that the configuration defines by name; new versions of git know these.
     hooks: Vec<Vec<u8>>,
     plain: Plain,
@@ -106,11 +106,11 @@ impl Repo {
         let hooks = settings.iter().filter_map(|(k, _)| hook_name(k)).collect();
         let reftable = settings.iter().any(|(k, v)| k == "extensions.refstorage" && v == b"reftable");
         let plain = Plain::new(&found.common_dir, found.hash, &settings)?;
-        let Found { git_dir, common_dir, work_tree, hash, called_bare } = found;
+        let Found { git_dir, common_dir, work_tree, hash, fault } = found;
         let id = path_id(&common_dir).into();
         let git = git.clone();
         let partial = PartialAnswer::default();
-        let inner = Inner { git, git_dir, common_dir, work_tree, hash, reftable, called_bare, hooks, plain, partial };
+        let inner = Inner { git, git_dir, common_dir, work_tree, hash, reftable, fault, hooks, plain, partial };
         Ok(Self(Arc::new(inner), id, None))
     }
 
@@ -155,11 +155,20 @@ impl Repo {
         &self.0.work_tree
     }
 
-    /// The command that mends a checkout whose configuration says `core.bare=true`, so that git itself refuses to work in it;
-    /// none where that is in order.
+    /// Why git itself does not work in the checkout; none where that is in order.
     #[must_use]
-    pub fn called_bare(&self) -> Option<&'static str> {
-        self.0.called_bare.then_some("git config core.bare false")
+    pub fn checkout_fault(&self) -> Option<CheckoutFault> {
+        self.0.fault
+    }
+
+    /// Why git refuses the configuration of this repository now, so that no command of git works in it; none: it does not.
+    ///
+    /// # Errors
+    /// Git cannot be asked.
+    pub fn configuration_refused(&self) -> Result<Option<Error>> {
+        let out = self.guarded().args(["rev-parse", "--git-dir"]).output()?;
+        let path = self.common_dir().join("config");
+        Ok(refused_configuration(&out).map(|words| Error::ConfigurationRefused { path, words }))
     }
 
     /// How objects are named.
@@ -188,7 +197,7 @@ impl Repo {
             common_dir: self.0.common_dir.clone(),
             work_tree: work_tree.to_owned(),
             hash: self.0.hash,
-            called_bare: self.0.called_bare,
+            fault: self.0.fault,
         };
         at.guard(self.0.git.call(["--no-pager"]), &self.0.git, &self.0.hooks)
     }
@@ -391,7 +400,7 @@ struct Found {
     common_dir: PathBuf,
     work_tree: PathBuf,
     hash: Hash,
-    called_bare: bool,
+    fault: Option<CheckoutFault>,
 }
 
 impl Found {
@@ -418,6 +427,7 @@ fn discover(git: &Git, start: &Path) -> Result<Found> {
     const ASKED: [&str; 5] =
         ["--is-inside-work-tree", "--show-object-format", "--git-dir", "--git-common-dir", "--show-toplevel"];
     let mut named: Option<PathBuf> = None;
+    let mut fault = None;
     let ask = |named: &Option<PathBuf>, questions: &[&str]| {
         let call = git.call(["--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
         let mut call = call.args(["-c", "safe.bareRepository=explicit"]).preamble().cwd(start);
@@ -428,13 +438,16 @@ fn discover(git: &Git, start: &Path) -> Result<Found> {
     };
     let mut out = ask(&named, &ASKED)?;
     let path = start.to_owned();
-    // An agent's `git config core.bare true` makes git refuse the checkout. A repository that is really bare has no index.
     if out.code != Some(0)
         && out.stderr.contains("must be run in a work tree")
-        && let Some(work_tree) = checkout_called_bare(&ask(&named, &["--absolute-git-dir"])?.stdout, start)
+        && let Some(work_tree) = checkout_around(start, &ask(&named, &["--absolute-git-dir"])?.stdout)
     {
-        named = Some(work_tree);
+        (named, fault) = (Some(work_tree), Some(CheckoutFault::CalledBare));
         out = ask(&named, &ASKED)?;
+    }
+    if let Some(words) = refused_configuration(&out) {
+        let path = start.ancestors().map(|folder| folder.join(".git/config")).find(|config| config.exists());
+        return Err(Error::ConfigurationRefused { path: path.unwrap_or_else(|| start.join(".git/config")), words });
     }
     if out.code != Some(0) {
         let says = |words: &str| out.stderr.contains(words);
@@ -448,15 +461,24 @@ fn discover(git: &Git, start: &Path) -> Result<Found> {
             out.failed("rev-parse".to_owned())
         });
     }
-    let mut answers: Vec<Vec<u8>> = out.stdout.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
-    if answers.len() != ASKED.len() + 1 {
-        // A line end inside a path: ask one by one.
-        answers.clear();
-        for question in ASKED {
-            let mut answer = ask(&named, &[question])?.stdout;
-            answer.pop();
-            answers.push(answer);
+    let all_answers = |named: &Option<PathBuf>, out: &[u8]| -> Result<Vec<Vec<u8>>> {
+        let mut answers: Vec<Vec<u8>> = out.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
+        if answers.len() != ASKED.len() + 1 {
+            // A line end inside a path: ask one by one.
+            answers.clear();
+            for question in ASKED {
+                let mut answer = ask(named, &[question])?.stdout;
+                answer.pop();
+                answers.push(answer);
+            }
         }
+        Ok(answers)
+    };
+    let mut answers = all_answers(&named, &out.stdout)?;
+    let around = answers.get(2).and_then(|git_dir| checkout_around(start, git_dir));
+    if let Some(work_tree) = around.filter(|around| named.is_none() && !leads_to(&answers, around)) {
+        (named, fault) = (Some(work_tree), Some(CheckoutFault::FilesElsewhere));
+        answers = all_answers(&named, &ask(&named, &ASKED)?.stdout)?;
     }
     let [inside, hash, git_dir, common_dir, work_tree, ..] = answers.as_slice() else {
         return Err(Error::Unexpected { what: "rev-parse".to_owned() });
@@ -470,16 +492,13 @@ fn discover(git: &Git, start: &Path) -> Result<Found> {
         b"sha256" => Hash::Sha256,
         _ => return Err(Error::Unexpected { what: "rev-parse --show-object-format".to_owned() }),
     };
-    let called_bare = named.is_some();
-    Ok(Found { git_dir: real(git_dir)?, common_dir: real(common_dir)?, work_tree: real(work_tree)?, hash, called_bare })
+    Ok(Found { git_dir: real(git_dir)?, common_dir: real(common_dir)?, work_tree: real(work_tree)?, hash, fault })
 }
 
-/// The checkout around `start` whose git directory this is.
-fn checkout_called_bare(git_dir: &[u8], start: &Path) -> Option<PathBuf> {
-    let git_dir = names::path(git_dir.strip_suffix(b"\n")?);
-    let work_tree = git_dir.parent().filter(|_| git_dir.file_name().is_some_and(|name| name == ".git"))?;
-    let inside = start.starts_with(work_tree) && !start.starts_with(&git_dir);
-    (inside && git_dir.join("index").is_file()).then(|| work_tree.to_owned())
+/// Whether git takes this folder for the checkout.
+fn leads_to(answers: &[Vec<u8>], checkout: &Path) -> bool {
+    let [inside, _, _, _, work_tree, ..] = answers else { return false };
+    inside == b"true" && fs::canonicalize(names::path(work_tree)).is_ok_and(|work_tree| work_tree == checkout)
 }
 
 fn path_id(common_dir: &Path) -> String {

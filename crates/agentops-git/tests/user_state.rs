@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use agentops_git::{Difference, Git, ProgramState, Repo, UserState};
+use agentops_git::{CheckoutFault, Difference, Git, ProgramState, Repo, UserState};
 use room::{Room, write};
 
 /// Types a command in the checkout.
@@ -287,32 +287,57 @@ fn s6_a_record_of_the_users_repository_holds_no_credential() {
 }
 
 #[test]
-fn a_configuration_that_git_cannot_read_is_named() {
-    let (_room, repo) = room_with_work();
+fn a_configuration_that_git_refuses_is_named_and_nothing_counts_as_removed() {
+    let (room, repo) = room_with_work();
     let before = repo.user_state().unwrap();
     let config = repo.common_dir().join("config");
     let sound = fs::read(&config).unwrap();
-    fs::write(&config, b"[core\n").unwrap();
-    let now = repo.user_state().unwrap();
-    assert!(now.programs().unreadable().is_some() && !before.programs().runs_the_same(now.programs()));
-    let found = before.programs().differences(now.programs(), &repo);
-    assert!(found[0].what.contains("bad config line 1"), "{found:?}");
-    fs::write(&config, sound).unwrap();
-    assert!(before.programs().runs_the_same(&repo.program_state(None).unwrap()));
+    for (command, words) in [
+        ("printf '[core\n' > .git/config", "bad config line 1"),
+        ("git config core.repositoryformatversion 99", "Expected git repo version <= 1, found 99"),
+        ("git config core.repositoryformatversion 1 && git config extensions.foo bar", "unknown repository extension"),
+    ] {
+        assert!(repo.configuration_refused().unwrap().is_none());
+        type_in(&room, repo.work_tree(), command);
+        let now = repo.user_state().unwrap();
+        assert!(now.programs().unreadable().is_some() && !before.programs().runs_the_same(now.programs()));
+        let found = before.differences(&now, &repo, Some("r-test")).unwrap();
+        assert!(found.len() == 1 && found[0].what.contains(words), "{found:?}");
+        assert!(found[0].restore.as_deref().unwrap().ends_with(&*config.to_string_lossy()), "{found:?}");
+        let refused = Repo::discover(&Git::find().unwrap(), &repo.work_tree().join("dir")).unwrap_err();
+        let start = format!("git refuses the configuration {}: ", config.display());
+        assert!(refused.to_string().starts_with(&start) && refused.to_string().contains(words), "{refused}");
+        fs::write(&config, &sound).unwrap();
+        assert!(before.programs().runs_the_same(&repo.program_state(None).unwrap()));
+    }
 }
 
 #[test]
-fn p6_a_checkout_that_is_called_bare_is_found_and_says_how_to_put_it_back() {
+fn p6_a_setting_with_which_git_refused_its_own_file_is_put_back_by_the_name_of_the_file() {
+    let (room, repo) = room_with_work();
+    let commands = ["git config extensions.noop true && git config core.repositoryformatversion 1"];
+    changed(&room, &repo, &commands, &["extensions.noop set", "core.repositoryformatversion changed to 1 (was 0)"]);
+}
+
+#[test]
+fn p6_a_checkout_that_git_does_not_take_for_one_is_found_and_says_how_to_put_it_back() {
     let (room, repo) = room_with_work();
     let at = repo.work_tree().to_owned();
-    assert_eq!(repo.called_bare(), None);
-    type_in(&room, &at, "git config core.bare true");
-    let called = Repo::discover(&Git::find().unwrap(), &at.join("dir")).unwrap();
-    assert_eq!((called.work_tree(), called.git_dir(), called.id()), (repo.work_tree(), repo.git_dir(), repo.id()));
-    assert_eq!(called.head().unwrap(), repo.head().unwrap());
-    assert!(!called.status().unwrap().dirty);
-    type_in(&room, &at, called.called_bare().unwrap());
-    assert_eq!(room.repo().called_bare(), None);
+    let others = [room.path("home"), room.path(""), room.path("nowhere")].map(|path| path.to_string_lossy().into_owned());
+    let elsewhere =
+        others.iter().map(|other| (format!("git config core.worktree '{other}'"), CheckoutFault::FilesElsewhere));
+    for (command, fault) in elsewhere.chain([("git config core.bare true".to_owned(), CheckoutFault::CalledBare)]) {
+        assert_eq!(room.repo().checkout_fault(), None);
+        type_in(&room, &at, &command);
+        let found = Repo::discover(&Git::find().unwrap(), &at.join("dir")).unwrap();
+        assert_eq!((found.work_tree(), found.git_dir(), found.id()), (repo.work_tree(), repo.git_dir(), repo.id()));
+        assert_eq!((found.head().unwrap(), found.checkout_fault()), (repo.head().unwrap(), Some(fault)), "{command}");
+        assert!(!found.status().unwrap().dirty);
+        type_in(&room, &at, fault.command());
+    }
+    assert_eq!(room.repo().checkout_fault(), None);
+    type_in(&room, &at, "git config core.worktree ..");
+    assert_eq!(room.repo().checkout_fault(), None, "it is the same folder");
     // One that is bare has no index, whatever its folder is called.
     room.git(&at, &["clone", "-q", "--bare", ".", &room.path("other/.git").to_string_lossy()]);
     let refused = Repo::discover(&Git::find().unwrap(), &room.path("other")).unwrap_err();

@@ -158,9 +158,8 @@ pub(crate) fn ask(question: &str) -> Result<Option<String>, CommandError> {
 }
 
 /// Names a setting that keeps git itself from working in this checkout.
-fn note_bare(repo: &agentops_git::Repo, printer: &Printer) {
-    if let Some(command) = repo.called_bare() {
-        printer
-            .note(&format!("git takes this checkout for a bare repository (core.bare=true); put it back with: {command}"));
+fn note_checkout_fault(repo: &agentops_git::Repo, printer: &Printer) {
+    if let Some(fault) = repo.checkout_fault() {
+        printer.note(&format!("{fault}; put it back with: {}", fault.command()));
     }
 }

@@ -105,7 +105,7 @@ impl ProgramState {
         if let Some(words) = &now.unreadable {
             let config = repo.common_dir().join("config");
             let back = format!("\"${{EDITOR:-vi}}\" {}", quote(&config.to_string_lossy()));
-            all.push(Difference::new(format!("git cannot read the configuration any more: {words}"), back));
+            all.push(Difference::new(words.clone(), back));
         }
         let (Some(before), Some(after)) = (&self.settings, &now.settings) else { return };
         let (before, after) = (by_name(before), by_name(after));

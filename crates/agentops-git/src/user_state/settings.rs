@@ -86,7 +86,10 @@ impl Setting {
     /// `git config` with the flag that names this setting's file.
     pub(super) fn git_config(&self, repo: &Repo) -> String {
         let own = |file: PathBuf| file.canonicalize().is_ok_and(|file| file == self.file);
+        // With these, git may refuse the repository, and then it knows no local file.
+        let is_format = self.name == "core.repositoryformatversion" || self.name.starts_with("extensions.");
         match self.scope.as_str() {
+            _ if is_format => format!("git config --file {}", super::compare::quote(&self.file.to_string_lossy())),
             "local" if own(repo.common_dir().join("config")) => "git config --local".to_owned(),
             "worktree" if own(repo.git_dir().join("config.worktree")) => "git config --worktree".to_owned(),
             _ => format!("git config --file {}", super::compare::quote(&self.file.to_string_lossy())),
@@ -104,6 +107,10 @@ pub(super) fn may_run(name: &str) -> bool {
 /// Everything that the user's git reads in this checkout; the words of git where it cannot.
 pub(super) fn read(repo: &Repo) -> Result<std::result::Result<Vec<Setting>, String>> {
     // `git config` looks at no content and starts nothing. The environment is the user's own, as in their merge.
+    // Where git refuses the repository it would list the other files alone, as if nothing were set in this one.
+    if let Some(refused) = repo.configuration_refused()? {
+        return Ok(Err(refused.to_string()));
+    }
     let args = ["--no-pager", "config", "--list", "--includes", "--show-scope", "--show-origin", "--null"];
     let out = repo.as_user().args(args).output()?;
     if out.code != Some(0) {

@@ -89,11 +89,8 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
     let home = context::home(global)?;
     if let Some(repo) = &repo {
         let found = repo.work_tree().display().to_string();
-        match repo.called_bare() {
-            Some(command) => {
-                let found = format!("{found}: git takes it for a bare repository (core.bare=true)");
-                add("repository", CheckState::Bad, found, command);
-            }
+        match repo.checkout_fault() {
+            Some(fault) => add("repository", CheckState::Bad, format!("{found}: {fault}"), fault.command()),
             None => add("repository", CheckState::Good, found, ""),
         }
         if let Some(words) = super::user_merge::begun(repo) {

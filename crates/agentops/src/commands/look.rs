@@ -28,7 +28,7 @@ pub(super) fn unknown_runs_words(paths: &Paths, runs: &[RunId]) -> Option<String
 
 /// `agentops status`
 pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result<u8, CommandError> {
-    super::note_bare(&context.repo, printer);
+    super::note_checkout_fault(&context.repo, printer);
     let (supervisor, attendance) = (context.supervisor(), context.attendance());
     let hindrance = context.hindrance();
     let begun_merge = super::user_merge::begun(&context.repo);
@@ -96,7 +96,7 @@ pub fn status(context: &Context, args: &StatusArgs, printer: &Printer) -> Result
 
 /// `agentops show`
 pub fn show(context: &Context, args: &ShowArgs, printer: &Printer) -> Result<u8, CommandError> {
-    super::note_bare(&context.repo, printer);
+    super::note_checkout_fault(&context.repo, printer);
     let mut ledger = context.ledger()?;
     let run = context.run(&ledger, args.run.run.as_ref())?;
     let blobs = context.texts();

@@ -33,9 +33,9 @@ pub fn agree_to_programs(
     printer: &Printer,
 ) -> Result<ProgramState, CommandError> {
     let run = &state.created.run;
-    if let Some(command) = context.repo.called_bare() {
-        return Err(CommandError::new(error::NOT_NOW, "git takes this checkout for a bare repository (core.bare=true)")
-            .hint(format!("{command}, then: agentops merge {run}")));
+    if let Some(fault) = context.repo.checkout_fault() {
+        return Err(CommandError::new(error::NOT_NOW, fault.to_string())
+            .hint(format!("{}, then: agentops merge {run}", fault.command())));
     }
     let (ledger, blobs) = (context.ledger()?, context.blobs()?);
     let start = user_repository::at_start(state, &blobs, &context.repo);
