@@ -60,13 +60,15 @@ pub struct Identity {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
-    /// The state of its id was another directory's, which is gone.
-    #[error("the id {id} of this repository names the state of a repository at {was}, which is not there any more")]
+    /// It is not known whether the state of its id is its own.
+    #[error(
+        "the id {id} in the git directory names a state folder, and it is not clear whether that is this repository's: {why}"
+    )]
     Unclear {
         /// The id.
         id: String,
-        /// Where that one was; for people.
-        was: String,
+        /// Why not.
+        why: Unclear,
     },
     /// No state folder has this name.
     #[error("there is no state folder {path}")]
@@ -102,6 +104,42 @@ pub enum IdentityError {
     },
 }
 
+/// What is known of the repository of a state folder, where another one names it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unclear {
+    /// Its repository was another directory, which is gone.
+    #[error("its repository was at {}, where it is not any more", repository_at(.0).display())]
+    Gone(PathBuf),
+    /// A person gave its repository another state.
+    #[error("its repository has another state now, by `agentops doctor --new-id` or `--adopt`")]
+    GivenUp,
+    /// An older version made the folder and did not write that down.
+    #[error("an older version of agentops made it and did not write down where its repository is")]
+    NotRecorded,
+    /// What was written down cannot be read.
+    #[error(transparent)]
+    Damaged(DamagedRecord),
+}
+
+/// The file of a state folder that names its repository says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the file {}, which names its repository, is damaged: {reason}", path.display())]
+pub struct DamagedRecord {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Where people look for a repository: the folder that holds its git directory.
+#[must_use]
+pub fn repository_at(git_dir: &Path) -> &Path {
+    match (git_dir.file_name(), git_dir.parent()) {
+        (Some(name), Some(folder)) if name == ".git" => folder,
+        _ => git_dir,
+    }
+}
+
 /// A state folder whose repository is not where it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orphan {
@@ -120,6 +158,35 @@ pub enum LastRepository {
     GivenUp,
     /// An older version made the folder and did not write that down.
     NotRecorded,
+    /// What was written down cannot be read.
+    Damaged(DamagedRecord),
+}
+
+/// What is read of the file in which a state folder names its repository.
+enum Recorded {
+    Record(Record),
+    Absent,
+    Damaged(DamagedRecord),
+}
+
+impl Recorded {
+    fn read(paths: &Paths) -> Self {
+        let path = paths.repository_record();
+        let reason = match fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Self::Absent,
+            Err(e) => e.to_string(),
+            Ok(bytes) => match Record::parse(&bytes) {
+                Some(record) => return Self::Record(record),
+                None if bytes.is_empty() => "it is empty".to_owned(),
+                None => format!("it does not hold the three lines that begin with `{FORMAT}`"),
+            },
+        };
+        Self::Damaged(DamagedRecord { path, reason })
+    }
+
+    fn record(self) -> Option<Record> {
+        if let Self::Record(record) = self { Some(record) } else { None }
+    }
 }
 
 /// What a state folder records of its repository.
@@ -135,7 +202,10 @@ impl Record {
     }
 
     fn read(paths: &Paths) -> Option<Self> {
-        let bytes = fs::read(paths.repository_record()).ok()?;
+        Recorded::read(paths).record()
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
         let mut lines = bytes.splitn(3, |byte| *byte == b'\n');
         let (format, directory, path) = (lines.next()?, lines.next()?, lines.next()?);
         if format != FORMAT.as_bytes() {
@@ -179,6 +249,11 @@ impl Record {
         self.is_directory_of(other) && (is_certain(self) && is_certain(other) || !other.is_in_place(id))
     }
 
+    /// Whether a person gave its repository another state.
+    fn is_given_up(&self) -> bool {
+        self.path == Path::new(NOWHERE)
+    }
+
     /// Whether the repository is still where it was, under this id or as the same directory.
     fn is_in_place(&self, id: &str) -> bool {
         claimed_id(&self.path).as_deref() == Some(id)
@@ -201,14 +276,13 @@ pub fn find(repo: &Repo, home: &Home) -> Result<Identity, IdentityError> {
     let claimed = claimed_id(repo.common_dir());
     let identity = |id: &str, ownership| Ok(Identity { id: id.to_owned(), ownership });
     if let Some(id) = &claimed {
-        let recorded = Record::read(&home.repository(id));
-        if recorded.as_ref().is_some_and(|recorded| recorded.path == here.path)
-            || *id == repo.path_id() && recorded.is_none()
-        {
-            return identity(id, Ownership::Known);
-        }
-        if let Some(recorded) = recorded.as_ref().filter(|recorded| here.has_moved_from(recorded, id)) {
-            return identity(id, Ownership::Moved { from: recorded.path.clone() });
+        match Recorded::read(&home.repository(id)) {
+            Recorded::Record(recorded) if recorded.path == here.path => return identity(id, Ownership::Known),
+            Recorded::Record(recorded) if here.has_moved_from(&recorded, id) => {
+                return identity(id, Ownership::Moved { from: recorded.path });
+            }
+            Recorded::Absent if *id == repo.path_id() => return identity(id, Ownership::Known),
+            _ => {}
         }
     }
     if let Some(own) = own_state(repo, home, &here) {
@@ -216,33 +290,37 @@ pub fn find(repo: &Repo, home: &Home) -> Result<Identity, IdentityError> {
     }
     let Some(id) = claimed else { return identity(&Repo::new_id()?, Ownership::New) };
     let paths = home.repository(&id);
-    match Record::read(&paths) {
-        Some(recorded) if recorded.is_in_place(&id) => identity(&Repo::new_id()?, Ownership::Copy { of: recorded.path }),
-        Some(recorded) => Err(IdentityError::Unclear { id, was: recorded.path.display().to_string() }),
-        None if paths.ledger().exists() => {
-            Err(IdentityError::Unclear { id, was: "a path that an older version did not write down".to_owned() })
+    let has_runs = paths.ledger().exists();
+    let why = match Recorded::read(&paths) {
+        Recorded::Record(recorded) if recorded.is_in_place(&id) => {
+            return identity(&Repo::new_id()?, Ownership::Copy { of: recorded.path });
         }
-        None => identity(&id, Ownership::Absent { last: repo.last_state() }),
-    }
+        Recorded::Record(recorded) if recorded.is_given_up() => Unclear::GivenUp,
+        Recorded::Record(recorded) => Unclear::Gone(recorded.path),
+        Recorded::Damaged(damaged) if has_runs => Unclear::Damaged(damaged),
+        Recorded::Absent if has_runs => Unclear::NotRecorded,
+        Recorded::Absent | Recorded::Damaged(_) => return identity(&id, Ownership::Absent { last: repo.last_state() }),
+    };
+    Err(IdentityError::Unclear { id, why })
 }
 
 /// The state folder that records this directory at this path, or that an older version named by the path.
 fn own_state(repo: &Repo, home: &Home, here: &Record) -> Option<String> {
     let old = repo.path_id();
     let paths = home.repository(&old);
-    if Record::read(&paths).is_none() && paths.blobs().is_dir() {
+    if matches!(Recorded::read(&paths), Recorded::Absent) && paths.blobs().is_dir() {
         return Some(old);
     }
-    let ours = |record: &Record| record.path == here.path && here.is_directory_of(record);
-    states(home).into_iter().find(|(_, record)| record.as_ref().is_some_and(ours)).map(|(id, _)| id)
+    let ours = |recorded: &Recorded| matches!(recorded, Recorded::Record(record) if record.path == here.path && here.is_directory_of(record));
+    states(home).into_iter().find(|(_, recorded)| ours(recorded)).map(|(id, _)| id)
 }
 
 /// Every state folder, with what it records.
-fn states(home: &Home) -> Vec<(String, Option<Record>)> {
+fn states(home: &Home) -> Vec<(String, Recorded)> {
     let entries = fs::read_dir(&home.state).into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| is_id(name));
     let mut states: Vec<_> =
-        ids.map(|id| (Record::read(&home.repository(&id)), id)).map(|(record, id)| (id, record)).collect();
+        ids.map(|id| (Recorded::read(&home.repository(&id)), id)).map(|(recorded, id)| (id, recorded)).collect();
     states.sort_by(|(a, _), (b, _)| a.cmp(b));
     states
 }
@@ -283,8 +361,12 @@ pub fn adopt(repo: &Repo, home: &Home, id: &str) -> Result<(), IdentityError> {
 
 /// Other state folders of this path are no longer recorded as this repository's: it never has two.
 fn release(repo: &Repo, home: &Home, but: &str) -> Result<(), IdentityError> {
-    for (id, record) in states(home) {
-        let is_ours = record.as_ref().map_or(id == repo.path_id(), |record| record.path == repo.common_dir());
+    for (id, recorded) in states(home) {
+        let is_ours = match recorded {
+            Recorded::Record(record) => record.path == repo.common_dir(),
+            Recorded::Absent => id == repo.path_id(),
+            Recorded::Damaged(_) => false,
+        };
         if id == but || !is_ours {
             continue;
         }
@@ -316,15 +398,16 @@ pub fn separate(repo: &Repo, home: &Home) -> Result<String, IdentityError> {
 /// State folders whose repository is not where it was.
 #[must_use]
 pub fn orphans(home: &Home, but: Option<&str>) -> Vec<Orphan> {
-    let lost = |(id, record): (String, Option<Record>)| {
-        let in_place = record.as_ref().is_some_and(|record| record.is_in_place(&id));
+    let lost = |(id, recorded): (String, Recorded)| {
         let has_runs = home.repository(&id).ledger().exists();
-        let repository = match record {
-            None => LastRepository::NotRecorded,
-            Some(record) if record.path == Path::new(NOWHERE) => LastRepository::GivenUp,
-            Some(record) => LastRepository::At(record.path),
+        let repository = match recorded {
+            Recorded::Record(record) if record.is_in_place(&id) => return None,
+            Recorded::Record(record) if record.is_given_up() => LastRepository::GivenUp,
+            Recorded::Record(record) => LastRepository::At(record.path),
+            Recorded::Absent => LastRepository::NotRecorded,
+            Recorded::Damaged(damaged) => LastRepository::Damaged(damaged),
         };
-        (!in_place && has_runs && but != Some(&id)).then_some(Orphan { id, repository })
+        (has_runs && but != Some(&id)).then_some(Orphan { id, repository })
     };
     states(home).into_iter().filter_map(lost).collect()
 }

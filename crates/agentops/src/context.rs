@@ -11,7 +11,7 @@ use agentops_engine::blobs::Blobs;
 use agentops_engine::client::{self, Attendance, Starter};
 use agentops_engine::environment::{EnvironmentView, LentEnvironment};
 use agentops_engine::files::user::{self, UserConfig};
-use agentops_engine::identity::{self, Identity, Ownership};
+use agentops_engine::identity::{self, Identity, Ownership, repository_at};
 use agentops_engine::ledger::Ledger;
 use agentops_engine::paths::{Home, Paths};
 use agentops_engine::supervisor::Lock;
@@ -118,11 +118,11 @@ impl Context {
                 "the id in the git directory is another repository's; this repository keeps its own state, {id}"
             )),
             Ownership::Moved { from } => {
-                Some(format!("this repository was at {} before; its runs were found again", repository_at(from)))
+                Some(format!("this repository was at {} before; its runs were found again", repository_at(from).display()))
             }
             Ownership::Copy { of } => Some(format!(
                 "this repository is a copy of the one at {}: its runs and its trust stay there, and this one begins its own",
-                repository_at(of)
+                repository_at(of).display()
             )),
             Ownership::Absent { last: Some(last) } if *last != self.home.state && last.join(id).is_dir() => Some(format!(
                 "the runs of this repository are in the state folder {}, and this command looks in {state} \
@@ -257,14 +257,6 @@ pub fn redacted(words: &str) -> String {
 /// This program's own path.
 pub fn exe() -> Result<PathBuf, CommandError> {
     std::env::current_exe().map_err(|e| CommandError::new(FAILED, format!("this program's own path is unknown: {e}")))
-}
-
-/// Where people look for a repository: the folder that holds its git directory.
-pub fn repository_at(git_dir: &Path) -> std::path::Display<'_> {
-    match (git_dir.file_name(), git_dir.parent()) {
-        (Some(name), Some(folder)) if name == ".git" => folder.display(),
-        _ => git_dir.display(),
-    }
 }
 
 /// A folder of private state that cannot be used.

@@ -156,7 +156,9 @@ impl From<IdentityError> for CommandError {
         let (code, hint) = match &error {
             IdentityError::Unclear { id, .. } => (
                 NOT_NOW,
-                format!("if it was moved here: agentops doctor --adopt {id} · if this is a copy: agentops doctor --new-id"),
+                format!(
+                    "if it is this repository's: agentops doctor --adopt {id} · if this is a copy: agentops doctor --new-id"
+                ),
             ),
             IdentityError::NoState { .. } => {
                 (USAGE, "`agentops doctor` lists state folders without a repository".to_owned())

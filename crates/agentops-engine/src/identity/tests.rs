@@ -233,6 +233,43 @@ fn r11_a_person_adopts_what_nobody_else_uses_or_separates_a_copy() {
     assert_eq!(machine.find("restored").unwrap(), known(&id));
 }
 
+#[test]
+fn r11_a_damaged_record_is_called_damaged_and_a_person_mends_it() {
+    let machine = Machine::new();
+    let repo = machine.begin("repo");
+    let id = machine.claim("repo");
+    let record = machine.home.repository(&id).repository_record();
+    for damage in ["", "agentops repository 1\n", "\0\0\0"] {
+        fs::write(&record, damage).unwrap();
+        let words = machine.find("repo").unwrap_err().to_string();
+        assert!(words.contains(&format!("{}, which names its repository, is damaged", record.display())), "{words}");
+        assert!(!words.contains("older version"), "{words}");
+        assert!(matches!(&orphans(&machine.home, None)[..], [Orphan { repository: LastRepository::Damaged(_), .. }]));
+        adopt(&repo, &machine.home, &id).unwrap();
+        assert_eq!(machine.find("repo").unwrap(), known(&id));
+    }
+    // Nobody knows whose it is, also where it has the name that an older version would have given it.
+    let of_path = machine.home.repository(&machine.begin("other").path_id());
+    of_path.make().unwrap();
+    fs::write(of_path.ledger(), "").unwrap();
+    fs::write(of_path.repository_record(), "damaged").unwrap();
+    assert_eq!(machine.find("other").unwrap().ownership, Ownership::New);
+}
+
+#[test]
+fn r11_a_copy_of_a_repository_whose_state_was_given_up_is_told_so() {
+    let machine = Machine::new();
+    let repo = machine.begin("repo");
+    let id = machine.claim("repo");
+    machine.cp("repo", "copy");
+    separate(&repo, &machine.home).unwrap();
+    let words = machine.find("copy").unwrap_err().to_string();
+    assert!(words.contains(&id) && words.contains("has another state now"), "{words}");
+    assert!(!words.contains(" / ") && !words.contains("at /"), "{words}");
+    adopt(&machine.open("copy"), &machine.home, &id).unwrap();
+    assert_eq!(machine.find("copy").unwrap(), known(&id));
+}
+
 /// A lane of a waiting run, in the state folder of this id.
 fn lane_in(machine: &Machine, repo: &Repo, id: &str, name: &str) -> PathBuf {
     let folder = machine.home.repository(id).root().join("lanes").join(name);

@@ -8,7 +8,7 @@ use agentops_engine::client;
 use agentops_engine::conditions;
 use agentops_engine::file_size::FileSizeLimit;
 use agentops_engine::files::user::{self, UserConfig};
-use agentops_engine::identity::{self, LastRepository};
+use agentops_engine::identity::{self, LastRepository, repository_at};
 use agentops_engine::ledger::Ledger;
 use agentops_engine::leftovers;
 use agentops_engine::perform::gateway::{self, Aim};
@@ -126,13 +126,14 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
         }
         for orphan in identity::orphans(&home, id.as_deref()) {
             let was = match &orphan.repository {
-                LastRepository::At(was) => format!("its repository is not at {} any more", context::repository_at(was)),
+                LastRepository::At(was) => format!("its repository is not at {} any more", repository_at(was).display()),
                 LastRepository::GivenUp => {
                     "its repository has another state now, by `agentops doctor --new-id` or `--adopt`".to_owned()
                 }
                 LastRepository::NotRecorded => {
                     "an older version made it; its repository is known when it is used again".to_owned()
                 }
+                LastRepository::Damaged(damaged) => damaged.to_string(),
             };
             let hint = format!("if it is this repository's: agentops doctor --adopt {}", orphan.id);
             add(
