@@ -23,7 +23,7 @@ use crate::names;
 use crate::oid::Oid;
 use crate::plain::{write_durable, write_whole};
 use crate::plain_file;
-use crate::remove::remove_all;
+use crate::remove::{remove_all, remove_pipes_of_rules};
 use crate::run::is_failure_of_machine;
 use crate::temporary::persist;
 
@@ -95,6 +95,7 @@ impl Lane {
     }
 
     fn write_baseline(&self, copied: &[PathBuf], counts: impl Fn(&Path) -> bool) -> Result<()> {
+        remove_pipes_of_rules(self.path())?;
         let index = self.record().join("baseline.index.new");
         // A git that was killed leaves its lock.
         remove_all(&self.record().join("baseline.index.new.lock"))?;

@@ -28,6 +28,7 @@ use crate::objects::{Author, TreeEntry};
 use crate::oid::Oid;
 use crate::plain::FILE_PREFIX;
 use crate::plain_file;
+use crate::remove::remove_pipes_of_rules;
 use crate::temporary::TempFolder;
 use hidden::HiddenFiles;
 pub(crate) use hidden::IndexEntry;
@@ -145,6 +146,7 @@ impl Lane {
     /// Stores all changes, untracked files included, as a commit on `parent`. `scratch` is a folder of the caller's.
     pub fn checkpoint(&self, parent: &Oid, message: &str, author: &Author, at: u64, scratch: &Path) -> Result<Checkpoint> {
         let _working = self.work_lock()?;
+        remove_pipes_of_rules(self.path())?;
         let room = TempFolder::make(scratch, FILE_PREFIX).map_err(Error::io("make a folder in", scratch))?;
         let index = room.path().join("index");
         let baseline = self.baseline()?;

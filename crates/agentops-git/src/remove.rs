@@ -30,6 +30,29 @@ pub(crate) fn remove_all(path: &Path) -> Result<()> {
     }
 }
 
+/// Files of rules that git opens wherever they lie in a work tree.
+const RULES: [&str; 3] = [".gitignore", ".gitattributes", ".gitmodules"];
+
+/// Removes pipes and the like that lie where git reads rules: it would wait for ever for somebody to write into one. They have
+/// no content, and no commit could hold them.
+pub(crate) fn remove_pipes_of_rules(work_tree: &Path) -> Result<()> {
+    let mut folders = vec![work_tree.to_owned()];
+    while let Some(folder) = folders.pop() {
+        // Git can read no more of a folder than we can.
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let (Ok(kind), name) = (entry.file_type(), entry.file_name()) else { continue };
+            if kind.is_dir() {
+                if name != ".git" {
+                    folders.push(entry.path());
+                }
+            } else if !kind.is_file() && !kind.is_symlink() && RULES.iter().any(|rules| name.eq_ignore_ascii_case(rules)) {
+                fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Gives the owner all rights on the folders below.
 pub(crate) fn make_writable(path: &Path) -> Result<()> {
     let open = || -> io::Result<()> {

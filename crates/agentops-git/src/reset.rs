@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::lanes::{Lane, OUT_DIR};
 use crate::lock::Lock;
 use crate::oid::Oid;
-use crate::remove::{make_writable, remove_all};
+use crate::remove::{make_writable, remove_all, remove_pipes_of_rules};
 
 impl Lane {
     /// Makes the lane's files equal to a commit: changes and untracked files go. Ignored files (build caches), the folder for
@@ -19,6 +19,7 @@ impl Lane {
     /// because a gate judges what is there.
     pub fn reset_to(&self, commit: &Oid) -> Result<()> {
         let working = self.work_lock()?;
+        remove_pipes_of_rules(self.path())?;
         let kept = self.kept_by_reset(commit)?;
         if self.try_reset(commit, &kept, &working).is_ok_and(|left| left == 0) {
             return self.finish(commit);

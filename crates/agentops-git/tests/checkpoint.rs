@@ -51,6 +51,12 @@ impl Fixture {
     }
 }
 
+/// A pipe that nobody writes into.
+fn pipe(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}
+
 fn changes(point: &Checkpoint) -> Vec<(&str, Status)> {
     point.changed.iter().map(|change| (change.path.to_str().unwrap(), change.status)).collect()
 }
@@ -225,6 +231,29 @@ fn p6_a_rename_that_changes_only_case_is_kept_whatever_the_checkout_says() {
     let added = ["A.txt", "Dir/b.txt", "Dir/c.txt"].map(|path| (path, Status::Added));
     let deleted = ["a.txt", "dir/b.txt"].map(|path| (path, Status::Deleted));
     assert_eq!(changes(&fixture.checkpoint()), [added.to_vec(), deleted.to_vec()].concat());
+}
+
+#[test]
+fn r11_a_pipe_where_git_reads_rules_holds_up_no_checkpoint_and_no_reset() {
+    let f = fixture();
+    let lay = || {
+        fs::create_dir_all(f.at().join("sub")).unwrap();
+        for name in [".gitignore", ".gitattributes", ".gitmodules", "sub/.gitignore", "sub/.gitattributes", "sub/pipe"] {
+            if !f.at().join(name).exists() {
+                pipe(&f.at().join(name));
+            }
+        }
+    };
+    lay();
+    f.lane.record_baseline(&[]).unwrap();
+    lay();
+    write(&f.at().join("sub/new.txt"), "new\n");
+    write(&f.at().join("a.txt"), "changed\n");
+    let point = f.checkpoint();
+    assert_eq!(changes(&point), [("a.txt", Status::Modified), ("sub/new.txt", Status::Added)]);
+    lay();
+    f.lane.reset_to(&f.base).unwrap();
+    assert!(!f.at().join("sub/new.txt").exists());
 }
 
 #[test]
