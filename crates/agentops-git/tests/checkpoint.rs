@@ -171,6 +171,41 @@ fn repositories_inside_repositories_are_followed_only_so_far() {
 }
 
 #[test]
+fn p6_a_change_in_a_nested_repository_without_a_checkpoint_is_a_change() {
+    let fixture = fixture();
+    // Git takes such a name for `.git`.
+    fixture.git(&["init", "-q", "git~1"]);
+    write(&fixture.at().join("git~1/file"), "1");
+    let state = || {
+        let point = fixture.checkpoint();
+        assert_eq!(omitted(&point), [("git~1", Why::NestedRepository)]);
+        point.omitted[0].state.clone().unwrap()
+    };
+    let before = state();
+    fixture.git_in("git~1", &["status"]);
+    assert_eq!(state(), before);
+    write(&fixture.at().join("git~1/file"), "22");
+    assert_ne!(state(), before);
+}
+
+#[test]
+fn p6_another_hidden_version_is_a_change() {
+    let fixture = hidden_after_commit(SPARSE[0]);
+    symlink("elsewhere", fixture.at().join("dir")).unwrap();
+    let state = || {
+        let point = fixture.checkpoint();
+        assert_eq!(omitted(&point), [("dir/b.txt", Why::Hidden)]);
+        point.omitted[0].state.clone().unwrap()
+    };
+    let before = state();
+    assert_eq!(state(), before);
+    let blob = fixture.git(&["rev-parse", "HEAD:fresh/deep/f.txt"]);
+    fixture.git(&["update-index", "--cacheinfo", &format!("100644,{blob},dir/b.txt")]);
+    fixture.git(&["update-index", "--skip-worktree", "dir/b.txt"]);
+    assert_ne!(state(), before);
+}
+
+#[test]
 fn p6_what_the_agent_added_by_force_is_in_the_checkpoint() {
     let fixture = fixture();
     for file in ["target/committed", "target/staged", "target/gone", "target/cache"] {

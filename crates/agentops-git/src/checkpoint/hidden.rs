@@ -41,8 +41,11 @@ impl IndexEntry {
         Some(Self { path: names::path(path), mode: u32::from_str_radix(mode, 8).ok()?, oid: oid.parse().ok()? })
     }
 
+    /// As something that is hidden and in no checkpoint. Nothing at its path tells whether the hidden version has changed.
     fn omitted(&self, why: Why) -> Omitted {
-        Omitted::new(self.path.clone(), why)
+        // A hash of a short secret tells the secret.
+        let state = (why != Why::Copied).then(|| format!("{:o} {}", self.mode, self.oid));
+        Omitted { path: self.path.clone(), why, state }
     }
 
     /// As `update-index --index-info` takes it.
