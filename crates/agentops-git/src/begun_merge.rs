@@ -328,7 +328,7 @@ impl Repo {
                 (true, _, _, true) if one.before.is_none() => file_only.push(path),
                 (true, _, _, true) | (_, true, _, true) => both.push(path),
                 (_, true, true, _) => index_only.push(path),
-                (true, ..) if self.is_half_written(&tree, one)? => match one.before {
+                (true, ..) if self.is_half_written(one)? => match one.before {
                     None => file_only.push(path),
                     Some(_) => both.push(path),
                 },
@@ -350,12 +350,15 @@ impl Repo {
     }
 
     /// Whether git took the file of `HEAD` away, or began to write the merged one: it holds nothing but a beginning of that.
-    fn is_half_written(&self, tree: &Oid, one: &MergedPath) -> Result<bool> {
+    fn is_half_written(&self, one: &MergedPath) -> Result<bool> {
         if self.is_absent(&one.path) {
             return Ok(one.before.is_some());
         }
+        let Some(merged) = one.merged.as_ref().filter(|merged| merged.mode != SUBMODULE) else { return Ok(false) };
         let Ok(written) = plain_file::read(&self.work_tree().join(&one.path), HALF_BYTES_MAX) else { return Ok(false) };
-        Ok(self.read_file(tree, &one.path)?.is_some_and(|whole| whole.starts_with(&written)))
+        // The merged file may be larger than what git may print.
+        let beginning = self.plain()?.args(["cat-file", "blob", merged.oid.as_str()]).cut_at(written.len()).long().ok()?;
+        Ok(beginning == written)
     }
 
     /// Runs git on many paths.

@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// A tree that still grows after so many looks is ended as far as it is known.
 const LOOKS: u32 = 20;
 
-/// A process that a handle was opened for, so that nobody else can have its number.
+/// A process and a handle that stays its own. When it has ended, its number may be somebody else's.
 struct Process {
     pid: i32,
     handle: OwnedFd,
@@ -26,6 +26,12 @@ impl Process {
     fn signal(&self, signal: Signal) {
         // It may have ended already.
         let _ended = pidfd_send_signal(&self.handle, signal);
+    }
+
+    /// False also for one that has ended and that nobody has waited for.
+    fn is_running(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], Some(&now)) == Ok(0)
     }
 
     /// Waits until it has ended, or until then.
@@ -74,7 +80,9 @@ fn add_descendants(root: i32, tree: &mut Vec<Process>) -> bool {
         }
     }
     let before = tree.len();
-    let mut next: Vec<i32> = tree.iter().map(|process| process.pid).chain([root]).collect();
+    // One that runs still has had its number all the time. Children of one that has ended are no longer its own.
+    let running = tree.iter().filter(|process| process.is_running()).map(|process| process.pid);
+    let mut next: Vec<i32> = running.chain([root]).collect();
     while let Some(parent) = next.pop() {
         for (pid, started) in children.remove(&parent).unwrap_or_default() {
             let handle = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
@@ -105,4 +113,36 @@ fn parent_and_start(pid: i32) -> Option<(i32, u64)> {
     let parent = fields.nth(1)?.parse().ok()?;
     let started = fields.nth(17)?.parse().ok()?;
     Some((parent, started))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test plays git and somebody else's program")]
+    fn p6_children_of_a_process_that_got_the_number_of_an_ended_one_are_left_alone() {
+        let handle_of = |child: &Child| pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
+        let mut ended = Command::new("true").spawn().unwrap();
+        let of_ended = handle_of(&ended);
+        ended.wait().unwrap();
+        let script = "exec 2>&-; sleep 60 & echo; exec >&-; wait";
+        let mut other = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+        other.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let (pid, of_other) = (Pid::from_child(&other).as_raw_pid(), handle_of(&other));
+        let descendants = |handle: OwnedFd| {
+            let mut tree = vec![Process { pid, handle }];
+            // No process has this number.
+            add_descendants(i32::MAX, &mut tree);
+            tree.split_off(1)
+        };
+        assert_eq!(descendants(of_ended).len(), 0);
+        let children = descendants(of_other);
+        children.iter().for_each(|child| child.signal(Signal::KILL));
+        other.wait().unwrap();
+        assert_eq!(children.len(), 1);
+    }
 }

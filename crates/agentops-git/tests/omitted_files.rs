@@ -64,6 +64,21 @@ fn omitted(point: &Checkpoint) -> Vec<(&str, Why)> {
 }
 
 #[test]
+fn p6_each_of_many_files_whose_names_git_refuses_is_named() {
+    let fixture = fixture();
+    // Git takes such a name for `.git`. Its messages about them are longer than what is read of them.
+    let folders: Vec<String> = (0..500).map(|number| format!("{}\n{number:03}", "long".repeat(40))).collect();
+    for folder in &folders {
+        fixture.write(&format!("{folder}/git~1"), "1");
+    }
+    fixture.write("good.txt", "1");
+    let point = fixture.checkpoint();
+    let named: Vec<String> = folders.iter().map(|folder| format!("{folder}/git~1")).collect();
+    assert_eq!(omitted(&point), named.iter().map(|path| (path.as_str(), Why::BadName)).collect::<Vec<_>>());
+    assert_eq!(changes(&point), ["good.txt"]);
+}
+
+#[test]
 fn p6_a_file_that_git_refuses_is_named_and_all_others_are_kept() {
     let fixture = fixture();
     fixture.write(".gitattributes", "*.u16 working-tree-encoding=UTF-16\n*.bom working-tree-encoding=UTF-16LE\n");

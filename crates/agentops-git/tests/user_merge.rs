@@ -320,6 +320,23 @@ fn p6_files_that_git_did_not_write_whole_are_put_back() {
 }
 
 #[test]
+fn p6_the_beginning_of_a_file_that_is_larger_than_what_git_may_print_is_put_back() {
+    let (room, repo) = Room::with_repo();
+    let at = repo.work_tree();
+    room.git(at, &["checkout", "-qb", BRANCH]);
+    fs::File::create(at.join("large")).unwrap().set_len((64 << 20) + 1).unwrap();
+    room.git(at, &["-c", "core.compression=0", "add", "large"]);
+    room.git(at, &["commit", "-qm", "large"]);
+    room.git(at, &["checkout", "-q", "main"]);
+    let before = state(&room, &repo);
+    cut_after("merge-noted", || drop(merge(&repo)));
+    write(&at.join("large"), [0; 1000]);
+    let taken = repo.take_back_begun_merge().unwrap().unwrap();
+    assert_eq!((taken.put_back, taken.left), (paths(&["large"]), vec![]));
+    assert_eq!(state(&room, &repo), before);
+}
+
+#[test]
 fn p6_a_merge_is_taken_back_through_content_filters_and_line_ends() {
     let (room, repo) = Room::with_repo();
     let at = repo.work_tree();

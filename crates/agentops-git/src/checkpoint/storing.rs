@@ -4,7 +4,7 @@
 //! `working-tree-encoding`. Then the list is halved until each such file is found. A file that is too large is not given to git
 //! at all: a sparse file of terabytes takes an agent a moment, and would take git days.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -107,9 +107,14 @@ impl Lane {
         let bytes = files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.bytes));
         let call =
             call.stdin(list(files.iter().map(|file| &*file.path))).seconds(SECONDS_MIN + bytes / BYTES_PER_SECOND_MIN);
-        let out = call.ok_or_code(&[])?;
-        let refused = out.stderr.lines().filter_map(|line| line.strip_prefix("Ignoring path "));
-        Ok(refused.map(|path| Omitted::new(PathBuf::from(path), Why::BadName)).collect())
+        if !call.ok_or_code(&[])?.stderr.contains("Ignoring path ") {
+            return Ok(Vec::new());
+        }
+        // Git's messages are cut after some number of them, and no name can be told from them for certain.
+        let out = self.plain_on(index)?.args(["ls-files", "-z"]).long().ok()?;
+        let stored: HashSet<PathBuf> = names::paths(&out).collect();
+        let refused = files.iter().filter(|file| !stored.contains(&file.path));
+        Ok(refused.map(|file| Omitted::new(file.path.clone(), Why::BadName)).collect())
     }
 
     /// Whether git refuses the file itself: then it does so, or complains, also where nothing is written.
