@@ -36,7 +36,7 @@ pub(crate) struct Plain {
 impl Plain {
     /// Makes the first one of a process, and removes what killed processes left beside it.
     pub(crate) fn new(common_dir: &Path, hash: Hash, settings: &[(String, Vec<u8>)]) -> Result<Self> {
-        let plain = Self::make(common_dir, &config(hash, settings), &folders())?;
+        let plain = Self::make(common_dir, &config(hash, settings), &temporary::folders())?;
         if let Some(beside) = plain.path().parent() {
             temporary::sweep(beside, FOLDER_PREFIX);
         }
@@ -45,7 +45,7 @@ impl Plain {
 
     /// Another one with the same settings, for one use.
     pub(crate) fn another(&self) -> Result<Self> {
-        Self::make(&self.common_dir, &self.config, &folders())
+        Self::make(&self.common_dir, &self.config, &temporary::folders())
     }
 
     /// Makes it in the first of these folders that can be written.
@@ -111,28 +111,16 @@ impl Plain {
     }
 }
 
-/// How the names of these folders begin, in one of [`folders`].
+/// How the names of these folders begin, in one of [`temporary::folders`].
 pub(crate) const FOLDER_PREFIX: &str = "agentops-git-";
 /// How the names of files begin that are being written.
 pub(crate) const FILE_PREFIX: &str = ".tmp";
 
 /// Removes what killed processes left in the temporary folders.
 pub fn sweep_temporary_folders() {
-    for folder in folders() {
+    for folder in temporary::folders() {
         temporary::sweep(&folder, FOLDER_PREFIX);
     }
-}
-
-/// Where these folders may lie: the temporary folder of the user, else one of the system, so that a full disk under `$TMPDIR`
-/// does not keep commands from reading.
-pub(crate) fn folders() -> Vec<PathBuf> {
-    let mut folders = vec![temporary::folder()];
-    for folder in ["/dev/shm", "/var/tmp", "/tmp"].map(PathBuf::from) {
-        if !folders.contains(&folder) && folder.is_dir() {
-            folders.push(folder);
-        }
-    }
-    folders
 }
 
 /// Writes a small file by renaming, so that a reader sees all of it or the old one, and a link at its place is replaced

@@ -15,18 +15,38 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Access, OFlags, access};
 
 use crate::remove::remove_all;
 
 /// A name is tried again when it is taken, or when a sweep was faster than our lock.
 const TRIES: u32 = 100;
 
-/// The user's folder for temporary files: `$TMPDIR`, else `/tmp`. A value that is empty or relative names no folder: each
-/// process would take it for another one.
+/// The folder for temporary files: the first of [`folders`] that is there and can be written, else the first of them, for an
+/// error that names it.
 #[must_use]
 pub fn folder() -> PathBuf {
-    Some(std::env::temp_dir()).filter(|folder| folder.is_absolute()).unwrap_or_else(|| "/tmp".into())
+    first_usable(folders())
+}
+
+/// Where temporary files may lie: the user's folder for them, `$TMPDIR` or `/tmp`, else one of the system. So a full disk under
+/// `$TMPDIR` does not keep commands from reading. A value that is empty or relative names no folder: each process would take it
+/// for another one.
+pub(crate) fn folders() -> Vec<PathBuf> {
+    let of_user = Some(std::env::temp_dir()).filter(|folder| folder.is_absolute());
+    let mut folders = vec![of_user.unwrap_or_else(|| "/tmp".into())];
+    for folder in ["/dev/shm", "/var/tmp", "/tmp"].map(PathBuf::from) {
+        if !folders.contains(&folder) && folder.is_dir() {
+            folders.push(folder);
+        }
+    }
+    folders
+}
+
+fn first_usable(mut folders: Vec<PathBuf>) -> PathBuf {
+    let is_usable = |folder: &PathBuf| folder.is_dir() && access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    let at = folders.iter().position(is_usable).unwrap_or(0);
+    folders.swap_remove(at)
 }
 
 /// A folder that is removed with this value, or by the next [`sweep`] after this process.
@@ -257,6 +277,15 @@ mod tests {
         let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn r5_a_temporary_folder_that_is_gone_or_no_folder_is_passed_over() {
+        let room = tempfile::tempdir().unwrap();
+        let (gone, file, there) = (room.path().join("gone"), room.path().join("file"), room.path().to_owned());
+        fs::write(&file, "").unwrap();
+        assert_eq!(first_usable(vec![gone.clone(), file.clone(), there.clone()]), there);
+        assert_eq!(first_usable(vec![gone.clone(), file]), gone, "the error names the one that a person chose");
     }
 
     #[test]
