@@ -25,6 +25,10 @@ pub fn git(error: &Git) -> String {
                 quoted(path)
             );
         }
+        Git::OtherGitDirectory { path } => {
+            let remove = if path.is_dir() { "rm -r" } else { "rm" };
+            return format!("remove it, then run the command again: {remove} {}", quoted(path));
+        }
         Git::MergeNoteUnknown { path, .. } => {
             let remove = if path.is_dir() { "rm -r" } else { "rm" };
             return format!("look at the checkout with `git status`; then remove the note: {remove} {}", quoted(path));

@@ -47,6 +47,14 @@ pub(crate) fn checkout_around(start: &Path, git_dir: &[u8]) -> Option<PathBuf> {
     (inside && git_dir.join("index").is_file()).then(|| work_tree.to_owned())
 }
 
+/// The file with which a git directory leads git to another one, although it is no linked worktree's.
+pub(crate) fn misleading_commondir(git_dir: &Path) -> Option<PathBuf> {
+    let git_dir = git_dir.canonicalize().ok()?;
+    let is_of_worktree = git_dir.parent().and_then(Path::file_name).is_some_and(|name| name == "worktrees");
+    let file = git_dir.join("commondir");
+    (!is_of_worktree && file.symlink_metadata().is_ok()).then_some(file)
+}
+
 /// Why git refuses the configuration of a repository, in its words; none where it refused something else. Git says it in
 /// English to our calls.
 pub(crate) fn refused_configuration(out: &Output) -> Option<String> {

@@ -208,6 +208,12 @@ pub enum Error {
         /// What git says.
         words: String,
     },
+    /// A file of the git directory leads git to another git directory, with hooks and settings of its own.
+    #[error("{} leads git to another git directory, with other hooks and settings; only linked worktrees have such a file", path.display())]
+    OtherGitDirectory {
+        /// The file.
+        path: PathBuf,
+    },
     /// The note of a merge that was begun says nothing which could be taken back.
     #[error("the note {} of an interrupted merge cannot be used: {why}", path.display())]
     MergeNoteUnknown {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::checkout_fault::{CheckoutFault, checkout_around, refused_configuration};
+use crate::checkout_fault::{CheckoutFault, checkout_around, misleading_commondir, refused_configuration};
 use crate::error::{Error, Result};
 use crate::lanes;
 use crate::missing::PartialAnswer;
@@ -436,6 +436,11 @@ fn discover(git: &Git, start: &Path) -> Result<Found> {
         }
         call.args(["rev-parse", "--path-format=absolute"]).args(questions.iter().copied()).output()
     };
+    // Git may not even find a repository through such a file.
+    let nearest = start.ancestors().map(|folder| folder.join(".git")).find(|git_dir| git_dir.exists());
+    if let Some(path) = nearest.and_then(|git_dir| misleading_commondir(&git_dir)) {
+        return Err(Error::OtherGitDirectory { path });
+    }
     let mut out = ask(&named, &ASKED)?;
     let path = start.to_owned();
     if out.code != Some(0)
@@ -485,6 +490,9 @@ fn discover(git: &Git, start: &Path) -> Result<Found> {
     };
     if inside != b"true" {
         return Err(Error::NotARepository { path });
+    }
+    if let Some(path) = misleading_commondir(&names::path(git_dir)) {
+        return Err(Error::OtherGitDirectory { path });
     }
     let real = |bytes: &[u8]| fs::canonicalize(names::path(bytes)).map_err(Error::io("open", names::path(bytes)));
     let hash = match hash.as_slice() {

@@ -628,3 +628,33 @@ fn s13_what_was_left_is_known_part_by_part_and_at_another_place() {
     write(&moved.common_dir().join("config"), b"[core\n");
     assert_eq!(moved.program_state(None).unwrap().left_since(&before, &moved), None);
 }
+
+#[test]
+fn s13_a_file_that_leads_git_to_another_git_directory_is_named_and_no_command_works_with_it() {
+    let (room, repo) = room_with_work();
+    let at = repo.work_tree().to_owned();
+    type_in(&room, &at, "git worktree add -q ../linked");
+    let plant = "mkdir -p .git/hooks && rm -rf ../evil && cp -r .git ../evil && echo '#!/bin/sh' > ../evil/hooks/post-merge && \
+                 git config --file ../evil/config core.fsmonitor /x && echo \"$PWD/../evil\" > .git/commondir";
+    let file = repo.git_dir().join("commondir");
+    let before = repo.user_state().unwrap();
+    for command in ["mkdir .git/commondir", plant, "ln -s nowhere .git/commondir", "echo nowhere > .git/commondir"] {
+        type_in(&room, &at, command);
+        for start in [&at, &at.join("dir"), repo.git_dir()] {
+            let refused = Repo::discover(&Git::find().unwrap(), start).unwrap_err();
+            assert!(matches!(&refused, agentops_git::Error::OtherGitDirectory { path } if *path == file), "{refused}");
+        }
+        // What found the repository before still looks at this one, and names that file alone.
+        let now = repo.user_state_since(Some(&before)).unwrap();
+        assert!(!before.programs().runs_the_same(now.programs()));
+        let found = before.differences(&now, &repo, Some("r-test")).unwrap();
+        let said = words(&found);
+        assert!(said.starts_with("file commondir added, which leads git to another git directory: "), "{said}");
+        assert!(said.lines().count() == 1 && said.ends_with(&format!(" {}\n", file.display())), "{said}");
+        type_in(&room, &at, found[0].restore.as_deref().unwrap());
+        assert!(before.programs().runs_the_same(&repo.program_state(None).unwrap()));
+    }
+    assert_eq!(room.repo().id(), repo.id());
+    let linked = Repo::discover(&Git::find().unwrap(), &room.path("linked")).unwrap();
+    assert_eq!(linked.common_dir(), repo.common_dir(), "a linked worktree has such a file");
+}

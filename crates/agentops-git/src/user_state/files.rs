@@ -64,7 +64,7 @@ const NOT_COMPARED: &str = "not compared: ";
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct FileState {
     pub path: PathBuf,
-    /// What it is for: `hook` or `info`.
+    /// What it is for: `hook`, `info`, or `git` for one that leads git elsewhere.
     pub role: String,
     /// The permission bits.
     pub mode: u32,
@@ -77,7 +77,12 @@ pub(super) struct FileState {
 impl FileState {
     /// Whether git runs it, or it says which programs git runs on which files.
     pub(super) fn may_run(&self) -> bool {
-        self.role == "hook" || self.path.file_name().is_some_and(|name| name == "attributes")
+        self.role == "hook" || self.leads_elsewhere() || self.path.file_name().is_some_and(|name| name == "attributes")
+    }
+
+    /// Whether it leads git to another git directory, so that settings and refs could not be read.
+    pub(super) fn leads_elsewhere(&self) -> bool {
+        self.role == "git"
     }
 
     /// Why it could not be compared, so that it counts as changed.
@@ -119,6 +124,9 @@ pub(super) fn of(repo: &Repo, hook_folders: &[PathBuf]) -> Result<Vec<FileState>
     reading.walk(&repo.common_dir().join("info"), DEPTH_MAX, "info")?;
     if repo.git_dir() != repo.common_dir() {
         reading.walk(&repo.git_dir().join("info"), DEPTH_MAX, "info")?;
+    }
+    if repo.git_dir() == repo.common_dir() {
+        reading.look(&repo.common_dir().join("commondir"), "git")?;
     }
     // Objects of others are read through this one.
     reading.look(&repo.common_dir().join("objects/info/alternates"), "info")?;

@@ -102,7 +102,8 @@ impl ProgramState {
 
     /// Differences of the settings whose names count.
     fn settings_differ(&self, now: &Self, repo: &Repo, counts: impl Fn(&str) -> bool, all: &mut Vec<Difference>) {
-        if let Some(words) = &now.unreadable {
+        let is_named_as_file = now.files.iter().any(FileState::leads_elsewhere);
+        if let Some(words) = now.unreadable.as_ref().filter(|_| !is_named_as_file) {
             let config = repo.common_dir().join("config");
             let back = format!("\"${{EDITOR:-vi}}\" {}", quote(&config.to_string_lossy()));
             all.push(Difference::new(words.clone(), back));
@@ -210,8 +211,16 @@ impl ProgramState {
             let goes = lies_in(&new.path, &is_other_link) || lies_in(&new.path, &is_replaced);
             if is_added(&new.path) && !is_replaced(&new.path) && !goes {
                 let path = new.path.to_string_lossy();
-                let restore = (!path.contains(char::REPLACEMENT_CHARACTER)).then(|| format!("rm {}", quote(&path)));
-                all.push(Difference { what: format!("{} added", file_name(repo, new)), restore });
+                let is_folder = std::fs::symlink_metadata(&new.path).is_ok_and(|meta| meta.is_dir());
+                let remove = if is_folder { "rm -r" } else { "rm" };
+                let restore = (!path.contains(char::REPLACEMENT_CHARACTER)).then(|| format!("{remove} {}", quote(&path)));
+                let why = match new.leads_elsewhere() {
+                    true => {
+                        ", which leads git to another git directory: refs and settings cannot be compared while it is there"
+                    }
+                    false => "",
+                };
+                all.push(Difference { what: format!("{} added{why}", file_name(repo, new)), restore });
             }
         }
     }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::hash;
 use crate::address;
-use crate::error::Result;
+use crate::checkout_fault::misleading_commondir;
+use crate::error::{Error, Result};
 use crate::names;
 use crate::repo::Repo;
 
@@ -106,6 +107,10 @@ pub(super) fn may_run(name: &str) -> bool {
 
 /// Everything that the user's git reads in this checkout; the words of git where it cannot.
 pub(super) fn read(repo: &Repo) -> Result<std::result::Result<Vec<Setting>, String>> {
+    // Git would list the settings of the other git directory, and its refs too, whatever directory a call names.
+    if let Some(path) = misleading_commondir(repo.git_dir()) {
+        return Ok(Err(Error::OtherGitDirectory { path }.to_string()));
+    }
     // `git config` looks at no content and starts nothing. The environment is the user's own, as in their merge.
     // Where git refuses the repository it would list the other files alone, as if nothing were set in this one.
     if let Some(refused) = repo.configuration_refused()? {
