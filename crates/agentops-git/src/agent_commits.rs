@@ -1,7 +1,7 @@
 //! What an agent committed in its lane, read as data, and how it gets into your repository.
 //!
 //! A checkpoint holds the lane's files, and with them what `HEAD` stood on, unless files of that commit are not there any
-//! more. Commits on other branches and in the stash are in no file, and neither are those that only the reflog of `HEAD` has.
+//! more. Commits on other branches and in the stash are in no file, and neither are those that only a reflog has.
 //! They are imported as a pack under a ref of ours and named, so that removing the lane loses none of them.
 //!
 //! Everything in the lane's git directory is the agent's. [`crate::agent_refs`] reads its refs. Objects are read by
@@ -42,7 +42,7 @@ const HISTORY_MAX: usize = 100_000;
 /// A commit of an agent that is in no checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SalvagedCommit {
-    /// What in the lane named it, such as `refs/heads/attempt`, `stash@{0}` or the reflog of `HEAD`.
+    /// What in the lane named it, such as `refs/heads/attempt`, `stash@{0}` or a reflog.
     pub name: String,
     /// The commit.
     pub commit: Oid,

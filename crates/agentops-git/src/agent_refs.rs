@@ -69,7 +69,8 @@ impl Lane {
         for (index, oid) in reader.read_stash()?.into_iter().rev().enumerate() {
             reader.refs.push((format!("stash@{{{index}}}"), oid));
         }
-        let mut reflog = reader.read_reflog(Path::new(""), head.as_ref())?;
+        let mut reflog = reader.read_reflog(Path::new("logs/HEAD"), head.as_ref())?;
+        reflog.extend(reader.read_reflogs_of_branches()?);
         reader.read_under_way(Path::new(""))?;
         let worktrees = reader.read_worktrees(self.path(), &mut reflog)?;
         match reftable::read(self)? {
@@ -253,20 +254,44 @@ impl<'a> RefReader<'a> {
         Ok(text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect())
     }
 
-    /// Commits that the `HEAD` of this git directory was on and left, by its reflog, and the one that it was on last: where
-    /// `HEAD` itself could not be read, or its branch is gone, nothing else names that one.
-    fn read_reflog(&mut self, git_dir: &Path, head: Option<&Oid>) -> Result<Vec<Oid>> {
-        let path = git_dir.join("logs/HEAD");
-        let Some(bytes) = self.read(&path, REF_FILE_BYTES_MAX)? else { return Ok(Vec::new()) };
+    /// Commits that a `HEAD` or branch was on and left, by its reflog, and the one that it was on last: where it could not be
+    /// read itself, or is gone, nothing else names that one. `now`: where it is.
+    fn read_reflog(&mut self, path: &Path, now: Option<&Oid>) -> Result<Vec<Oid>> {
+        let Some(bytes) = self.read(path, REF_FILE_BYTES_MAX)? else { return Ok(Vec::new()) };
         let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let steps: Vec<Step> = lines.filter_map(Step::parse).collect();
         let mut left = left_behind(&steps);
-        left.extend(steps.last().and_then(|step| step.to.clone()).filter(|last| head != Some(last)));
+        left.extend(steps.last().and_then(|step| step.to.clone()).filter(|last| now != Some(last)));
         let bound = left.len().saturating_sub(REFS_MAX);
         if bound > 0 {
             self.note_unread(path);
         }
         Ok(left.split_off(bound))
+    }
+
+    /// As [`Self::read_reflog`], for each branch that has a reflog.
+    fn read_reflogs_of_branches(&mut self) -> Result<Vec<Oid>> {
+        let mut left = Vec::new();
+        let mut folders = vec![PathBuf::from("logs/refs/heads")];
+        let mut looked_at = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in self.entries(&folder)? {
+                looked_at += 1;
+                if looked_at > REF_FOLDERS_MAX || left.len() > REFS_MAX {
+                    self.note_unread("logs/refs/heads");
+                    return Ok(left);
+                }
+                let path = folder.join(entry.file_name());
+                if entry.file_type().map_err(Error::io("look at", entry.path()))?.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let name = path.strip_prefix("logs").unwrap_or(&path).to_string_lossy().into_owned();
+                let now = self.refs.iter().find(|(known, _)| *known == name).map(|(_, oid)| oid.clone());
+                left.extend(self.read_reflog(&path, now.as_ref())?);
+            }
+        }
+        Ok(left)
     }
 
     /// Adds what a merge or rebase under way in this git directory was begun from: the commit before a rebase, and the changes
@@ -304,7 +329,7 @@ impl<'a> RefReader<'a> {
                 continue;
             }
             let head = self.read_head(&git_dir.join("HEAD"))?;
-            reflog.extend(self.read_reflog(&git_dir, head.as_ref())?);
+            reflog.extend(self.read_reflog(&git_dir.join("logs/HEAD"), head.as_ref())?);
             self.read_under_way(&git_dir)?;
             if let Some(oid) = head {
                 self.refs.push((format!("worktrees/{}/HEAD", name.to_string_lossy()), oid));
@@ -367,7 +392,7 @@ fn without_dots(path: &Path) -> PathBuf {
 }
 
 /// How a commit is named that no ref leads to.
-pub(crate) const REFLOG: &str = "the reflog of HEAD";
+pub(crate) const REFLOG: &str = "a reflog";
 /// Steps after which the commit before them is in the history of `HEAD`, or was replaced on purpose.
 const BUILDS_ON: [&str; 7] = ["commit", "merge", "pull", "cherry-pick", "revert", "am", "rebase"];
 /// Where git puts changes aside while it merges.

@@ -87,10 +87,10 @@ fn p6_commits_of_refs_that_the_agent_moved_to_reftable_are_kept() {
         let (point, salvaged) = fixture.end_session();
         assert_eq!(omitted(&point), []);
         let expected = [
+            ("a reflog", &dropped, true),
             ("refs/heads/side", &side, true),
             ("stash@{0}", &stashes[0], true),
             ("stash@{1}", &stashes[1], true),
-            ("the reflog of HEAD", &dropped, true),
         ];
         assert_eq!(names(&salvaged), expected);
         assert_eq!(fixture.room.oid(fixture.at(), "HEAD"), head, "the next session stands on the same commit");
@@ -116,8 +116,33 @@ fn p6_commits_before_a_branch_without_a_commit_are_kept() {
         write(&fixture.at().join("new.txt"), "new");
         let (point, salvaged) = fixture.end_session();
         assert_eq!(omitted(&point), []);
-        assert_eq!(names(&salvaged), [("the reflog of HEAD", &left, true)], "reftable: {to_reftable}");
+        assert_eq!(names(&salvaged), [("a reflog", &left, true)], "reftable: {to_reftable}");
     }
+}
+
+#[test]
+fn p6_commits_that_only_the_reflog_of_a_branch_leads_to_are_kept() {
+    let fixture = fixture_of(&[]);
+    write(&fixture.at().join("side.txt"), "side");
+    fixture.git(&["add", "side.txt"]);
+    let tree = fixture.git(&["write-tree"]);
+    fixture.git(&["rm", "-q", "--cached", "side.txt"]);
+    fs::remove_file(fixture.at().join("side.txt")).unwrap();
+    let made = |message: &str| fixture.git(&["commit-tree", "-p", "HEAD", "-m", message, &tree]);
+    let [moved, gone] = ["moved", "gone"].map(made);
+    for (branch, commit) in [("a/side", &moved), ("gone", &gone)] {
+        fixture.git(&["branch", branch, commit]);
+    }
+    fixture.git(&["branch", "-qf", "a/side", "HEAD"]);
+    fs::remove_file(fixture.at().join(".git/refs/heads/gone")).unwrap();
+    let (point, salvaged) = fixture.end_session();
+    assert_eq!(omitted(&point), []);
+    let mut kept: Vec<_> = salvaged.iter().map(|commit| (commit.name.as_str(), commit.commit.to_string())).collect();
+    kept.sort();
+    let mut expected = [("a reflog", moved), ("a reflog", gone)];
+    expected.sort();
+    assert_eq!(kept, expected);
+    assert!(salvaged.iter().all(|commit| commit.kept_as.is_some()));
 }
 
 #[test]
@@ -308,7 +333,7 @@ fn p6_what_an_unreadable_head_stood_on_is_kept() {
         write(&fixture.lane.git_dir().join("HEAD"), damage);
         let (point, salvaged) = fixture.end_session();
         assert_eq!(omitted(&point), []);
-        assert_eq!(names(&salvaged), [("the reflog of HEAD", &made, true)], "{damage}");
+        assert_eq!(names(&salvaged), [("a reflog", &made, true)], "{damage}");
     }
 }
 
@@ -361,7 +386,7 @@ fn p6_worktrees_that_the_agent_made_are_named() {
     ];
     assert_eq!(omitted(&point), expected);
     assert_eq!(fs::read_to_string(beside.join("u.txt")).unwrap(), "not committed");
-    assert_eq!(names(&salvaged), [("the reflog of HEAD", &left, true)]);
+    assert_eq!(names(&salvaged), [("a reflog", &left, true)]);
 }
 
 #[test]
