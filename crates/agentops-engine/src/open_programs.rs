@@ -174,9 +174,15 @@ impl OpenPrograms {
 fn words(before: &ProgramState, now: &ProgramState, parts: &[ProgramPart], repo: &Repo) -> Vec<Difference> {
     let named: BTreeSet<&str> = parts.iter().map(|part| part.part.as_str()).collect();
     let found = before.only(repo, &named).differences(&now.only(repo, &named), repo);
-    if found.is_empty() {
-        let what = format!("{} hooks or settings that have no name here", named.len());
-        return vec![Difference { what, restore: None }];
+    if !found.is_empty() {
+        return found;
     }
-    found
+    let all = before.differences(now, repo);
+    if !all.is_empty() {
+        return all;
+    }
+    // The same settings can lead to other folders: one that is named from the user's own folder, for instance.
+    let folders: Vec<String> = now.hook_folders().iter().map(|folder| folder.display().to_string()).collect();
+    let what = format!("git takes hooks from other folders or finds other files there: {}", folders.join(", "));
+    vec![Difference { what, restore: None }]
 }

@@ -658,3 +658,43 @@ fn s13_a_file_that_leads_git_to_another_git_directory_is_named_and_no_command_wo
     let linked = Repo::discover(&Git::find().unwrap(), &room.path("linked")).unwrap();
     assert_eq!(linked.common_dir(), repo.common_dir(), "a linked worktree has such a file");
 }
+
+#[test]
+fn s13_another_order_of_included_files_is_named_and_another_order_in_one_file_is_not() {
+    let (room, repo) = room_with_work();
+    let at = repo.work_tree().to_owned();
+    let more = repo.common_dir().join("more");
+    write(&more, b"[core]\nhooksPath = /evil\n[credential]\nhelper = one\n");
+    let own = "git config core.hooksPath .git/hooks && git config credential.x.helper two && cp .git/config .git/old && \
+               (printf '[include]\npath = more\n'; cat .git/old) > .git/config";
+    type_in(&room, &at, own);
+    let before = stored(&repo.user_state().unwrap());
+    type_in(&room, &at, "git config --unset include.path && printf '[include]\npath = more\n' >> .git/config");
+    let now = repo.user_state_since(Some(&before)).unwrap();
+    let found = before.differences(&now, &repo, Some("r-test")).unwrap();
+    assert!(found.len() == 2 && found.iter().all(|difference| difference.restore.is_none()), "{}", words(&found));
+    let said = words(&found);
+    assert!(said.contains("core.hookspath of more counts now (/evil), and before that of config did: "), "{said}");
+    assert!(said.contains("the values of credential have another order: "), "{said}");
+    assert!(!before.programs().runs_the_same(now.programs()));
+    // It stays known part by part, and each of its parts has words.
+    let left = now.programs().left_since(before.programs(), &repo).unwrap();
+    assert_eq!(left.len(), 2, "{left:?}");
+    for part in left.keys() {
+        let only = |state: &UserState| state.programs().only(&repo, &[part.as_str()].into());
+        assert_eq!(only(&before).differences(&only(&now), &repo).len(), 1);
+    }
+    // What a person types to put a setting back moves it within its file.
+    for command in [
+        "(printf '[include]\npath = more\n'; cat .git/old) > .git/config",
+        "git config core.hooksPath x && git config --unset core.hooksPath && git config core.hooksPath .git/hooks",
+        "git config --unset credential.x.helper && git config credential.x.helper two",
+        "git config --unset core.bare && git config core.bare false",
+    ] {
+        type_in(&room, &at, command);
+    }
+    let again = repo.user_state_since(Some(&before)).unwrap();
+    assert_eq!(words(&before.differences(&again, &repo, None).unwrap()), "");
+    assert!(before.programs().runs_the_same(again.programs()));
+    assert!(before.programs().left_since(again.programs(), &repo).unwrap().is_empty());
+}

@@ -1,6 +1,6 @@
 //! What git could run in a merge, part by part: which of it is still as a program left it that an agent controls.
 //!
-//! A part is a setting in a file, a hook or an attributes file. Its name and its content are hashes, and a path within the
+//! A part is a setting in a file, the order of the settings of one name in several files, a hook or an attributes file. Its name and its content are hashes, and a path within the
 //! repository is taken from the repository's folder, so that they are the same after the repository was moved.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +30,14 @@ impl ProgramState {
         for setting in self.settings.iter().flatten().filter(|setting| settings::may_run(&setting.name)) {
             let content = contents.entry(setting_part(repo, setting)).or_default();
             content.push_str(&format!("{} {}\n", setting.recorded.len(), setting.recorded));
+        }
+        let may_run = self.settings.iter().flatten().filter(|setting| settings::may_run(&setting.name));
+        for (key, settings) in settings::in_order(may_run) {
+            let of_files: BTreeSet<String> = settings.iter().map(|setting| setting_part(repo, setting)).collect();
+            if of_files.len() > 1 {
+                let content = settings.iter().map(|setting| format!("{} {}\n", setting.name, setting.recorded)).collect();
+                contents.insert(order_part(key), content);
+            }
         }
         for file in self.files.iter().filter(|file| file.may_run()) {
             let [_path, mode, content, link] = file.fields();
@@ -84,7 +92,13 @@ impl ProgramState {
     pub fn only(&self, repo: &Repo, parts: &BTreeSet<&str>) -> Self {
         let mut state = self.clone();
         if let Some(settings) = &mut state.settings {
-            settings.retain(|setting| parts.contains(setting_part(repo, setting).as_str()));
+            let is_named = |setting: &&Setting| parts.contains(setting_part(repo, setting).as_str());
+            let ordered = settings::in_order(&*settings).into_iter();
+            let kept = ordered.flat_map(|(key, settings)| match parts.contains(order_part(key).as_str()) {
+                true => settings,
+                false => settings.into_iter().filter(is_named).collect(),
+            });
+            *settings = kept.cloned().collect();
         }
         state.files.retain(|file| parts.contains(file_part(repo, file).as_str()));
         state.unreadable = state.unreadable.filter(|_| parts.contains(UNREADABLE));
@@ -94,6 +108,11 @@ impl ProgramState {
 
 fn setting_part(repo: &Repo, setting: &Setting) -> String {
     short_hash(&format!("setting {} {} {}", setting.scope, setting.name, place(repo, &setting.file)))
+}
+
+/// The order of the settings of one name, or of a section, over all files.
+fn order_part(key: &str) -> String {
+    short_hash(&format!("order {key}"))
 }
 
 fn file_part(repo: &Repo, file: &FileState) -> String {

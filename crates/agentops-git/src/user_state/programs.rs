@@ -57,11 +57,18 @@ impl ProgramState {
     /// As [`super::UserState::moved_to`].
     #[must_use]
     pub fn moved_to(mut self, repo: &Repo) -> Self {
+        self.move_paths(repo);
+        // Also where nothing moved: older versions made another hash.
+        self.hash = hash_of(self.settings.as_deref(), &self.files);
+        self
+    }
+
+    fn move_paths(&mut self, repo: &Repo) {
         // The usual folder of hooks comes first, and it lies in the git directory.
-        let Some(old) = self.hook_folders.first().and_then(|hooks| hooks.parent()).map(Path::to_owned) else { return self };
+        let Some(old) = self.hook_folders.first().and_then(|hooks| hooks.parent()).map(Path::to_owned) else { return };
         let new = files::as_text(repo.common_dir());
         if old == new {
-            return self;
+            return;
         }
         // A git directory that lies in its checkout moved with it.
         let (mut old_top, mut new_top) = (old.as_path(), new.as_path());
@@ -79,8 +86,6 @@ impl ProgramState {
             }
         }
         self.files.sort();
-        self.hash = hash_of(self.settings.as_deref(), &self.files);
-        self
     }
 
     /// What is different now and could run a program in a merge.
@@ -108,8 +113,14 @@ impl ProgramState {
             let back = format!("\"${{EDITOR:-vi}}\" {}", quote(&config.to_string_lossy()));
             all.push(Difference::new(words.clone(), back));
         }
-        let (Some(before), Some(after)) = (&self.settings, &now.settings) else { return };
-        let (before, after) = (by_name(before), by_name(after));
+        let (Some(old_settings), Some(new_settings)) = (&self.settings, &now.settings) else {
+            if self.settings.is_none() && now.settings.is_some() {
+                let what = "git could not read its settings before, so it is not known which of them changed";
+                all.push(Difference::without_command(what));
+            }
+            return;
+        };
+        let (before, after) = (by_name(old_settings), by_name(new_settings));
         let new_remotes = new_remotes(&before, &after);
         for (remote, setting) in &new_remotes {
             let url = after.iter().find(|(key, _)| key.name == format!("remote.{remote}.url"));
@@ -130,6 +141,15 @@ impl ProgramState {
                 continue;
             }
             all.push(setting_differs(repo, key.name, old, new));
+        }
+        let new_order = settings::in_order(new_settings);
+        for (key, old) in settings::in_order(old_settings) {
+            let new = new_order.get(key).map_or(&[][..], Vec::as_slice);
+            let counts = old.iter().any(|setting| counts(&setting.name));
+            // Other values are named already.
+            if counts && is_other_order(&old, new) {
+                all.push(order_differs(repo, key, &old, new));
+            }
         }
     }
 
@@ -261,9 +281,11 @@ impl Repo {
 
 /// Everything that could run a program, as one hash.
 fn hash_of(settings: Option<&[Setting]>, files: &[FileState]) -> String {
-    let mut text = String::from("programs 1\n");
+    let mut text = String::from("programs 2\n");
     let mut field = |value: &str| text.push_str(&format!("{} {value}\n", value.len()));
-    for setting in settings.unwrap_or_default().iter().filter(|setting| settings::may_run(&setting.name)) {
+    let may_run = settings.unwrap_or_default().iter().filter(|setting| settings::may_run(&setting.name));
+    // The order of different names says nothing: a setting that is put back stands at another place of its file.
+    for setting in settings::in_order(may_run).into_values().flatten() {
         [&setting.scope, &setting.name, &setting.recorded].into_iter().for_each(|value| field(value));
     }
     for file in files.iter().filter(|file| file.may_run()) {
@@ -283,7 +305,7 @@ struct SettingKey<'a> {
     name: &'a str,
 }
 
-fn by_name(settings: &[Setting]) -> BTreeMap<SettingKey<'_>, Vec<&Setting>> {
+fn by_name<'a>(settings: impl IntoIterator<Item = &'a Setting>) -> BTreeMap<SettingKey<'a>, Vec<&'a Setting>> {
     let mut named: BTreeMap<SettingKey<'_>, Vec<&Setting>> = BTreeMap::new();
     for setting in settings {
         let key = SettingKey { scope: &setting.scope, file: &setting.file, name: &setting.name };
@@ -306,6 +328,35 @@ fn new_remotes<'a>(
     };
     let known = remotes(before);
     remotes(after).into_iter().filter(|(remote, _)| !known.contains_key(remote)).collect()
+}
+
+/// Whether each file has the same values, and they come in another order.
+fn is_other_order(old: &[&Setting], new: &[&Setting]) -> bool {
+    let values = |settings: &[&Setting]| -> Vec<(String, String)> {
+        settings.iter().map(|setting| (setting.name.clone(), setting.recorded.clone())).collect()
+    };
+    let of_files = |settings: &[&Setting]| -> Vec<Vec<(String, String)>> {
+        let named = by_name(settings.iter().copied());
+        named.values().map(|settings| values(settings)).collect()
+    };
+    let files =
+        |settings: &[&Setting]| -> BTreeSet<PathBuf> { settings.iter().map(|setting| setting.file.clone()).collect() };
+    values(old) != values(new) && files(old) == files(new) && of_files(old) == of_files(new)
+}
+
+/// The same settings in another order: of a name that several files set, another value counts.
+fn order_differs(repo: &Repo, key: &str, old: &[&Setting], new: &[&Setting]) -> Difference {
+    let how = "the files of git's settings are read in another order";
+    let what = match (old.last(), new.last()) {
+        (Some(old), Some(new)) if old.name == key && old.file != new.file => {
+            let value = new.plain().map(str::to_owned).or_else(|| new.shown.clone());
+            let value = value.map(|value| format!(" ({})", quote(&value))).unwrap_or_default();
+            let (from, to) = (shown(repo, &old.file).display(), shown(repo, &new.file).display());
+            format!("{key} of {to} counts now{value}, and before that of {from} did: {how}")
+        }
+        _ => format!("the values of {key} have another order: {how}"),
+    };
+    Difference::without_command(format!("{what}; `git config --list --show-origin` shows it"))
 }
 
 fn setting_differs(repo: &Repo, name: &str, old: &[&Setting], new: &[&Setting]) -> Difference {

@@ -1,5 +1,6 @@
 //! The effective configuration of the user's checkout: names, and hashes of values.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,8 @@ const SHOWN: [&str; 17] = [
     "sequence.",
     "user.",
 ];
+/// Sections whose settings git goes through one after the other, whatever their names.
+const ORDERED_SECTIONS: [&str; 3] = ["credential", "hook", "url"];
 const SHOWN_CHARS: usize = 200;
 
 /// One setting as one file has it.
@@ -96,6 +99,17 @@ impl Setting {
             _ => format!("git config --file {}", super::compare::quote(&self.file.to_string_lossy())),
         }
     }
+}
+
+/// Settings that git reads in one order, whatever file they are in: those of one name, of which mostly the last one counts, or
+/// those of a section.
+pub(super) fn in_order<'a>(settings: impl IntoIterator<Item = &'a Setting>) -> BTreeMap<&'a str, Vec<&'a Setting>> {
+    let mut ordered: BTreeMap<&str, Vec<&Setting>> = BTreeMap::new();
+    for setting in settings {
+        let section = setting.name.split('.').next().filter(|section| ORDERED_SECTIONS.contains(section));
+        ordered.entry(section.unwrap_or(&setting.name)).or_default().push(setting);
+    }
+    ordered
 }
 
 /// Whether a setting of this name may run a program or lead git to one. Every name that is not known to be harmless may.
