@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use agentops_agents::environment::Environment;
 use agentops_agents::process::ProcessId;
 use agentops_core::id::RunId;
+use agentops_git::FreeSpace;
 
 use crate::environment::{EnvironmentHashes, EnvironmentView};
 use crate::file_size::FileSizeLimit;
@@ -266,7 +267,7 @@ pub fn hindrance(paths: &Paths) -> Option<String> {
         return Some(format!("the state folder {} cannot be written: mend its permissions", folder.display()));
     }
     let words = last_words(&paths.log()).filter(|words| space::says_full(words))?;
-    let now = space::free(folder).map_or_else(String::new, |free| format!("; {} MiB are free now", free / (1024 * 1024)));
+    let now = FreeSpace::of(folder).map_or_else(String::new, |free| format!("; {} MiB are free now", free.bytes >> 20));
     Some(format!("the disk of the state folder {} was full when the last supervisor ended ({words}){now}", folder.display()))
 }
 

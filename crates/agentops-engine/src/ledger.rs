@@ -16,13 +16,13 @@ use std::time::Duration;
 use agentops_core::budget::Amount;
 use agentops_core::id::{BlobId, Name, RunId, SessionId};
 use agentops_core::run::{Closing, Event, FORMAT, Outcome, SessionEnd, State};
+use agentops_git::is_on_full_disk;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 
 use crate::crash::boundary;
 use crate::reserve::Reserve;
-use crate::space;
 use crate::world::{Entry, Row, Storage, StorageError};
 
 mod programs;
@@ -545,7 +545,7 @@ fn failed(path: &Path, doing: &'static str, error: &rusqlite::Error) -> StorageE
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StorageError::Full { path: named },
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StorageError::Corrupt { path: named, reason },
-        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) if space::is_full(path) => {
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) if is_on_full_disk(path) => {
             StorageError::Full { path: named }
         }
         Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {

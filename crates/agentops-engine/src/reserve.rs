@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Error, ErrorKind, Result, Write};
 use std::path::{Path, PathBuf};
 
-use crate::space;
+use agentops_git::FreeSpace;
 
 /// An exit writes a few small texts, its transcript, and some pages of the ledger.
 const BYTES: u64 = 1 << 20;
@@ -33,7 +33,7 @@ impl Reserve {
     /// full.
     pub fn make(&self) {
         let is_made = std::fs::symlink_metadata(&self.path).is_ok_and(|meta| meta.len() == BYTES);
-        if is_made || space::free(&self.path).is_some_and(|free| free < FREE_BYTES_MIN) {
+        if is_made || FreeSpace::of(&self.path).is_some_and(|free| free.bytes < FREE_BYTES_MIN) {
             return;
         }
         if fill(&self.path).is_err() {

@@ -1,45 +1,23 @@
-//! How much space a disk has left, and how much a run needs of it.
+//! Whether a disk has the space that a run needs.
 
 use std::fmt::{self, Display};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use agentops_core::workflow::{Check, Workflow};
-use agentops_git::{Oid, Repo};
+use agentops_git::{FreeSpace, Oid, Repo, is_on_full_disk};
 
 use crate::paths::Paths;
-
-/// With less than this free, in bytes, a supervisor cannot start or append: its ledger alone needs as much for a moment.
-const FULL_BELOW_BYTES: u64 = 128 * 1024;
-
-/// Free bytes for this user on the disk that holds a path, or would hold it. `None`: unknown.
-#[must_use]
-pub fn free(path: &Path) -> Option<u64> {
-    let existing = path.ancestors().find(|path| path.exists())?;
-    let disk = rustix::fs::statvfs(existing).ok()?;
-    // A file system without a disk, such as /proc, reports no blocks.
-    if disk.f_blocks == 0 {
-        return None;
-    }
-    // Some file systems do not count files, and say that they have none.
-    if disk.f_files > 0 && disk.f_favail == 0 {
-        return Some(0);
-    }
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-/// Whether the disk that holds a path is full. Unknown is no.
-#[must_use]
-pub fn is_full(path: &Path) -> bool {
-    free(path).is_some_and(|bytes| bytes < FULL_BELOW_BYTES)
-}
 
 /// That the disk of one of these folders is full, named as `names` says. `None`: none is known to be.
 #[must_use]
 pub fn full_among(folders: &[(&str, &Path)]) -> Option<String> {
-    let (name, folder) = folders.iter().find(|(_, folder)| is_full(folder))?;
-    let kib = free(folder).unwrap_or(0) / 1024;
-    Some(format!("the disk of {name} {} is full ({kib} KiB free)", folder.display()))
+    let (name, folder) = folders.iter().find(|(_, folder)| is_on_full_disk(folder))?;
+    let free = FreeSpace::of(folder).map_or_else(String::new, |free| match free.files {
+        0 => " (space for no file)".to_owned(),
+        _ => format!(" ({} KiB free)", free.bytes >> 10),
+    });
+    Some(format!("the disk of {name} {} is full{free}", folder.display()))
 }
 
 /// Whether an error's words, of the system, of git or of ours, say that a disk or a user's quota is full.
@@ -179,12 +157,9 @@ pub fn of_run(repo: &Repo, paths: &Paths, commit: &Oid, trees: u64) -> Vec<DiskS
             disk.holds.push(what);
             continue;
         }
-        let disk = existing.and_then(|path| rustix::fs::statvfs(path).ok());
-        let block = disk.as_ref().map_or(1, |disk| disk.f_frsize.max(1));
-        let free = disk.map(|disk| Amount {
-            bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
-            files: if disk.f_files == 0 { u64::MAX } else { disk.f_favail },
-        });
+        let disk = FreeSpace::of(&path);
+        let block = disk.map_or(1, |disk| disk.block_bytes);
+        let free = disk.map(|disk| Amount { bytes: disk.bytes, files: disk.files });
         let tree = sizes.as_deref().map(|sizes| of_tree(sizes, block));
         let trees = if what == LANES { trees } else { 0 };
         disks.push((device, DiskSpace { holds: vec![what], path, free, trees, tree }));
@@ -206,11 +181,6 @@ mod tests {
         let amount = |bytes| Amount { bytes, files: 100 };
         let (holds, path) = (vec![LANES, STATE], PathBuf::from("/state/x"));
         DiskSpace { holds, path, free: free.map(amount), trees: 3, tree: tree.map(|bytes| Amount { bytes, files: 10 }) }
-    }
-
-    #[test]
-    fn what_is_no_disk_is_not_full() {
-        assert_eq!((free(Path::new("/proc/self")), is_full(Path::new("/proc/self"))), (None, false));
     }
 
     #[test]

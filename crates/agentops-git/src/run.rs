@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::disk::is_on_full_disk;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::parent_death::end_with_us;
@@ -29,8 +30,6 @@ const STDERR_SHOWN_CHARS: usize = 2000;
 const SIGXFSZ: i32 = 25;
 /// How git says that a disk is full.
 const NO_SPACE: [&str; 2] = ["No space left on device", "Out of diskspace"];
-/// A disk with less free, in bytes, counts as full when git could not write.
-const FULL_BELOW_BYTES: u64 = 64 << 10;
 /// `--attr-source` came with this version; `merge-tree --write-tree` is older.
 const NEEDED: Version = Version { major: 2, minor: 41 };
 
@@ -487,18 +486,6 @@ pub(crate) fn is_failure_of_machine(stderr: &str) -> bool {
 /// Whether git ended by itself, for a reason that may lie in what it was to read.
 pub(crate) fn is_about_data(error: &Error) -> bool {
     matches!(error, Error::Failed { code: Some(128), stderr, .. } if !is_failure_of_machine(stderr))
-}
-
-/// Whether the disk that holds a path, or would hold it, has no space or no files left for this user. Unknown is no.
-fn is_on_full_disk(path: &Path) -> bool {
-    let existing = path.ancestors().find(|path| path.exists());
-    let Some(disk) = existing.and_then(|path| rustix::fs::statvfs(path).ok()) else { return false };
-    // A file system without a disk, such as /proc, reports no blocks.
-    if disk.f_blocks == 0 {
-        return false;
-    }
-    let no_files = disk.f_files > 0 && disk.f_favail == 0;
-    no_files || disk.f_bavail.saturating_mul(disk.f_frsize) < FULL_BELOW_BYTES
 }
 
 impl Output {
