@@ -129,8 +129,8 @@ impl Git {
         let fetched = call.args(args).arg(&source.0).arg(refspec).ok();
         fetched.map_err(|e| match e {
             // What git says may repeat the address.
-            Error::Failed { args, code, stderr } => {
-                Error::Failed { args, code, stderr: stderr.replace(&source.0, &source.shown()) }
+            Error::Failed { args, code, stderr, lock } => {
+                Error::Failed { args, code, stderr: stderr.replace(&source.0, &source.shown()), lock }
             }
             other => other,
         })?;

@@ -67,7 +67,7 @@ pub enum Error {
         limit_bytes: usize,
     },
     /// Git ended with an error.
-    #[error("{}", failed(args, *code, stderr))]
+    #[error("{}", failed(args, *code, stderr, lock.as_deref()))]
     Failed {
         /// The command without configuration, messages and contents.
         args: String,
@@ -75,6 +75,8 @@ pub enum Error {
         code: Option<i32>,
         /// The first lines of what it said.
         stderr: String,
+        /// The lock file of git's that was in its way.
+        lock: Option<PathBuf>,
     },
     /// Git printed something that this crate does not understand.
     #[error("git {what} printed something unexpected")]
@@ -280,9 +282,9 @@ fn list(paths: &[PathBuf]) -> String {
 }
 
 /// What is said of a git that failed.
-fn failed(args: &str, code: Option<i32>, stderr: &str) -> String {
-    if let Some(lock) = lock_files::named_in(stderr) {
-        return lock_files::in_the_way(&lock, args);
+fn failed(args: &str, code: Option<i32>, stderr: &str, lock: Option<&Path>) -> String {
+    if let Some(lock) = lock {
+        return lock_files::in_the_way(lock, args);
     }
     let code = code.map_or_else(|| "by signal".to_owned(), |code| code.to_string());
     format!("git {args} failed ({code}): {stderr}")
@@ -306,8 +308,9 @@ fn merge_refused(refusal: &MergeRefusal, words: &str, left: &[PathBuf]) -> Strin
         MergeRefusal::Identity => "git knows no name and address of yours for the merge".to_owned(),
         MergeRefusal::Other => "git refused to merge".to_owned(),
     };
-    // What git says about its lock files is said in our words.
-    if !words.is_empty() && !matches!(refusal, MergeRefusal::LockFile { .. }) {
+    // What git says about that lock file is said already.
+    let is_said = matches!(refusal, MergeRefusal::LockFile { lock } if words.contains(&*lock.to_string_lossy()));
+    if !words.is_empty() && !is_said {
         text.push_str(": ");
         text.push_str(words);
     }
@@ -339,7 +342,7 @@ impl Error {
     #[must_use]
     pub fn lock_in_the_way(&self) -> Option<PathBuf> {
         match self {
-            Self::Failed { stderr, .. } => lock_files::named_in(stderr),
+            Self::Failed { lock, .. } => lock.clone(),
             Self::MergeRefused { refusal: MergeRefusal::LockFile { lock }, .. } => Some(lock.clone()),
             _ => None,
         }

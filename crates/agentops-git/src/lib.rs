@@ -91,6 +91,6 @@ pub use refs::Expect;
 pub use repo::{Head, Identity, Repo, WorkStatus};
 pub use repository_id::{DirectoryId, IdentityLock, claimed_id, is_id};
 pub use run::{Git, Version, points_git_elsewhere};
-pub use user_merge::{MergeRefusal, UserMerge};
+pub use user_merge::{MergeRefusal, TestedMerge, UserMerge};
 pub use user_state::{Difference, ProgramParts, ProgramState, UserState};
 pub use writable::{Unwritable, UnwritableFolder, unwritable};

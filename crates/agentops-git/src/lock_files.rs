@@ -24,8 +24,20 @@ impl Repo {
     }
 }
 
-/// The lock file that git could not make because it is there already, as git's words name it.
-pub(crate) fn named_in(words: &str) -> Option<PathBuf> {
+/// The lock file that git could not make because it is there already, as git's words name it. `cwd`: where git worked.
+///
+/// These words may repeat the name of a file that an agent chose, and a person is told to remove what is found here. So only a
+/// file in one of these git directories counts.
+pub(crate) fn named_in(words: &str, git_dirs: &[PathBuf], cwd: Option<&Path>) -> Option<PathBuf> {
+    let named = named_anywhere(words)?;
+    let file = cwd.map_or_else(|| named.clone(), |cwd| cwd.join(&named));
+    // Without links and `..`, which could lead out of the directory.
+    let folder = fs::canonicalize(file.parent()?).ok()?;
+    let is_within = |dir: &PathBuf| fs::canonicalize(dir).is_ok_and(|dir| folder.starts_with(dir));
+    git_dirs.iter().any(is_within).then_some(file)
+}
+
+fn named_anywhere(words: &str) -> Option<PathBuf> {
     let quoted = words.split(['\'', '"', '‘', '’', '«', '»', '„', '“', '”']);
     let mut quoted = quoted.skip(1).map(str::trim).filter(|word| word.starts_with('/') && word.ends_with(".lock"));
     if let Some(file) = quoted.next() {
@@ -58,8 +70,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_lock_files_of_the_repository_are_named() {
+        let room = tempfile::tempdir().unwrap();
+        let root = room.path().canonicalize().unwrap();
+        let git_dirs = [root.join("r/.git")];
+        fs::create_dir_all(git_dirs[0].join("refs")).unwrap();
+        fs::write(root.join("victim.lock"), "").unwrap();
+        std::os::unix::fs::symlink(&root, git_dirs[0].join("link")).unwrap();
+        let of = |words: &str| named_in(words, &git_dirs, Some(&root.join("r")));
+        let root = root.display();
+        let named = |file: &str| of(&format!("error: Unable to create '{file}': File exists."));
+        for ours in ["index.lock", "refs/x.lock"].map(|name| git_dirs[0].join(name)) {
+            assert_eq!(named(ours.to_str().unwrap()), Some(ours));
+        }
+        let config = "error: could not lock config file .git/config: File exists";
+        assert_eq!(of(config), Some(git_dirs[0].join("config.lock")));
+        for path in ["victim.lock", "r/.git/../../victim.lock", "r/.git/link/victim.lock"] {
+            assert_eq!(named(&format!("{root}/{path}")), None, "{path}");
+        }
+        // The name of a file of an agent's.
+        assert_eq!(of(&format!("error: unable to write file a'{root}/victim.lock'/b")), None);
+    }
+
+    #[test]
     fn the_lock_file_in_gits_words_is_found_in_any_language() {
-        let of = |words: &str| named_in(words).map(|file| file.display().to_string());
+        let of = |words: &str| named_anywhere(words).map(|file| file.display().to_string());
         for (words, file) in [
             ("error: Unable to create '/r/.git/packed-refs.lock': File exists.\n\nAnother git", "/r/.git/packed-refs.lock"),
             ("fatal: cannot lock ref 'HEAD': Unable to create '/r/.git/HEAD.lock': File exists.", "/r/.git/HEAD.lock"),
@@ -70,9 +105,9 @@ mod tests {
         let room = tempfile::tempdir().unwrap();
         let there = room.path().join("index.lock");
         let words = format!("Schwerwiegend: Konnte „{}“ nicht erstellen: Die Datei existiert bereits.", there.display());
-        assert_eq!(named_in(&words), None, "it may be a full disk");
+        assert_eq!(named_anywhere(&words), None, "it may be a full disk");
         fs::write(&there, "").unwrap();
-        assert_eq!(named_in(&words), Some(there));
+        assert_eq!(named_anywhere(&words), Some(there));
         let full = "fatal: Unable to create '/r/.git/index.lock': No space left on device";
         for words in ["", full, "fatal: bad object", "error: 'Cargo.lock' would be overwritten", "/r/.git/index.lock"] {
             assert_eq!(of(words), None, "{words}");

@@ -259,7 +259,9 @@ impl Repo {
         let call = call.arg(promisor.remote).stdin(asked.into_bytes()).seconds(FETCH_SECONDS);
         let call = call.env("GIT_ALLOW_PROTOCOL", PROTOCOLS).env("GIT_ASKPASS", "").env("SSH_ASKPASS_REQUIRE", "never");
         call.ok().map(drop).map_err(|error| match error {
-            Error::Failed { args, code, stderr } => Error::Failed { args, code, stderr: address::without_secrets(&stderr) },
+            Error::Failed { args, code, stderr, lock } => {
+                Error::Failed { args, code, stderr: address::without_secrets(&stderr), lock }
+            }
             other => other,
         })
     }
@@ -268,7 +270,9 @@ impl Repo {
     fn settings_of_fetch(&self, remote: &str) -> Result<(String, Vec<String>)> {
         let recorded = match crate::user_state::settings_of(self)? {
             Ok(settings) => settings,
-            Err(words) => return Err(Error::Failed { args: "config --list".to_owned(), code: None, stderr: words }),
+            Err(words) => {
+                return Err(Error::Failed { args: "config --list".to_owned(), code: None, stderr: words, lock: None });
+            }
         };
         let of_remote = format!("remote.{remote}.");
         let mut url = String::new();

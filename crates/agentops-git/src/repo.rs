@@ -244,7 +244,8 @@ impl Repo {
 
     /// The user's own git in the user's own checkout. Nothing but the user's merge, and the question who merges, may use it.
     pub(crate) fn as_user(&self) -> Call {
-        let call = self.0.git.call::<&str>([]).cwd(&*self.0.work_tree).users_own();
+        let call = self.0.git.call::<&str>([]).cwd(&*self.0.work_tree).in_git_dirs([&self.0.git_dir, &self.0.common_dir]);
+        let call = call.users_own();
         match &self.2 {
             Some(environment) => call.environment(environment),
             None => call,
@@ -418,6 +419,7 @@ impl Found {
         call.env("GIT_COMMON_DIR", &self.common_dir)
             .env("GIT_COMMITTER_NAME", "agentops")
             .env("GIT_COMMITTER_EMAIL", "agentops@localhost")
+            .in_git_dirs([&self.git_dir, &self.common_dir])
             .cwd(&*self.work_tree)
             .preamble()
     }

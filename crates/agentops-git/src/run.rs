@@ -15,6 +15,7 @@ use rustix::process::{Resource, getrlimit};
 use crate::disk::is_on_full_disk;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
+use crate::lock_files;
 use crate::parent_death::end_with_us;
 use crate::pipes::{drain, feed, stop, unblock, wait_ready};
 use crate::plain_file;
@@ -115,6 +116,8 @@ pub(crate) struct Output {
     pub code: Option<i32>,
     pub stdout: Vec<u8>,
     pub stderr: String,
+    /// The lock file of git's that was in its way.
+    pub lock: Option<PathBuf>,
 }
 
 /// One start of git, not yet started.
@@ -125,6 +128,7 @@ pub(crate) struct Call {
     shown_from: usize,
     env: Vec<(&'static str, OsString)>,
     cwd: Option<PathBuf>,
+    git_dirs: Vec<PathBuf>,
     stdin: Vec<u8>,
     timeout: Duration,
     limit_bytes: usize,
@@ -148,6 +152,7 @@ impl Call {
             shown_from: 0,
             env: Vec::new(),
             cwd: None,
+            git_dirs: Vec::new(),
             stdin: Vec::new(),
             timeout: Duration::from_secs(60),
             limit_bytes: OUTPUT_BYTES_MAX,
@@ -192,6 +197,12 @@ impl Call {
 
     pub(crate) fn stdin(mut self, bytes: Vec<u8>) -> Self {
         self.stdin = bytes;
+        self
+    }
+
+    /// These are the git directories that it works in, which no variable names.
+    pub(crate) fn in_git_dirs(mut self, git_dirs: [&Path; 2]) -> Self {
+        self.git_dirs = git_dirs.map(Path::to_owned).into();
         self
     }
 
@@ -309,9 +320,13 @@ impl Call {
 
     /// Where it may write.
     fn places(&self) -> Vec<PathBuf> {
-        const NAMING: [&str; 5] = ["GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"];
-        let named = NAMING.iter().flat_map(|name| self.env.iter().filter(move |(known, _)| known == name));
-        named.map(|(_, path)| PathBuf::from(path)).chain(self.cwd.clone()).collect()
+        let named = self.named_by(&["GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"]);
+        named.chain(self.cwd.clone()).collect()
+    }
+
+    fn named_by(&self, variables: &[&'static str]) -> impl Iterator<Item = PathBuf> {
+        let named = variables.iter().flat_map(|name| self.env.iter().filter(move |(known, _)| known == name));
+        named.map(|(_, path)| PathBuf::from(path))
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place of this crate where git is started")]
@@ -390,6 +405,10 @@ impl Call {
                 out.stderr.push_str(&format!("git reached the limit on the size of files: {limit} KiB (ulimit -f)"));
             }
         }
+        if out.code != Some(0) {
+            let git_dirs: Vec<_> = self.named_by(&["GIT_COMMON_DIR", "GIT_DIR"]).chain(self.git_dirs.clone()).collect();
+            out.lock = lock_files::named_in(&out.stderr, &git_dirs, self.cwd.as_deref());
+        }
         // Git does not always say why it could not write a file, and seldom on which disk.
         if out.code != Some(0)
             && !out.stderr.is_empty()
@@ -435,7 +454,7 @@ impl Call {
             if too_much || exited {
                 out.truncate(self.limit_bytes);
                 let stderr = String::from_utf8_lossy(&err).into_owned();
-                return Ok((Output { code: None, stdout: out, stderr }, too_much));
+                return Ok((Output { code: None, stdout: out, stderr, lock: None }, too_much));
             }
             if self.interrupted.as_ref().is_some_and(|interrupted| interrupted.load(Ordering::SeqCst)) {
                 return Err(Error::Interrupted { what: self.what() });
@@ -503,7 +522,7 @@ impl Output {
 
     pub(crate) fn failed(self, what: String) -> Error {
         let stderr = self.stderr.trim().chars().take(STDERR_SHOWN_CHARS).collect();
-        Error::Failed { args: what, code: self.code, stderr }
+        Error::Failed { args: what, code: self.code, stderr, lock: self.lock }
     }
 }
 
@@ -584,7 +603,7 @@ mod tests {
     #[test]
     fn p6_a_git_that_was_ended_does_not_make_the_data_damaged() {
         let ended = |code, stderr: &str| {
-            let out = Output { code, stdout: b"x".to_vec(), stderr: stderr.to_owned() };
+            let out = Output { code, stdout: b"x".to_vec(), stderr: stderr.to_owned(), lock: None };
             out.unless_damaged("ls-files".to_owned())
         };
         assert_eq!(ended(Some(0), "").unwrap().as_deref(), Some(&b"x"[..]));

@@ -18,7 +18,6 @@ use std::sync::atomic::AtomicBool;
 use crate::begun_merge::{BegunMerge, MergedPath, TakenBack};
 use crate::boundary::boundary;
 use crate::error::{Error, Result};
-use crate::lock_files;
 use crate::merge::MergeResult;
 use crate::merge_trace::{self, FailedProgram};
 use crate::names;
@@ -46,6 +45,15 @@ pub enum UserMerge {
     },
     /// The caller gave it up, and it was taken back.
     Interrupted(TakenBack),
+}
+
+/// The commits that a merge joins, as the caller tested it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestedMerge {
+    /// What is checked out.
+    pub head: Oid,
+    /// The tip of the branch that is merged.
+    pub tip: Oid,
 }
 
 /// Why the user's git did not merge.
@@ -98,41 +106,50 @@ impl Repo {
     /// started are ended, and the merge is taken back.
     ///
     /// # Errors
-    /// [`Error::MergedOtherwise`] if the commit that git made is not the plain merge of both.
-    pub fn merge_into_checkout(&self, branch: &str, message: &str, interrupted: &Arc<AtomicBool>) -> Result<UserMerge> {
+    /// [`Error::RefMoved`] if the branch or `HEAD` is not what was tested. [`Error::MergedOtherwise`] if the commit that git made
+    /// is not the plain merge of both.
+    pub fn merge_into_checkout(
+        &self,
+        branch: &str,
+        tested: &TestedMerge,
+        message: &str,
+        interrupted: &Arc<AtomicBool>,
+    ) -> Result<UserMerge> {
         let full = format!("refs/heads/{branch}");
         names::check_our_ref(&full)?;
-        let theirs = self.read_ref(&full)?.ok_or_else(|| Error::UnknownRevision { rev: branch.to_owned() })?;
         let lock = self.lock_of_merge()?;
         self.nothing_is_unfinished()?;
         if self.begun_merge()?.is_some() {
             return Err(Error::InProgress { what: "an interrupted merge", path: self.work_tree().to_owned() });
         }
-        let before = self.head()?.commit;
-        if self.merge_base(&before, &theirs)?.as_ref() == Some(&theirs) {
+        let (before, theirs) = (self.head()?.commit, &tested.tip);
+        is_as_tested("HEAD", &tested.head, Some(&before))?;
+        is_as_tested(&full, theirs, self.read_ref(&full)?.as_ref())?;
+        if self.merge_base(&before, theirs)?.as_ref() == Some(theirs) {
             return Ok(UserMerge::UpToDate);
         }
-        let tree = match self.merge(&before, &theirs, None)? {
+        let tree = match self.merge(&before, theirs, None)? {
             MergeResult::Clean { tree } => tree,
             MergeResult::Conflict { paths } => return Ok(UserMerge::Conflict { paths }),
         };
         self.checkout_is_free_for(&before, &tree)?;
 
-        let note = BegunMerge::new(branch, &before, &theirs, &tree);
+        let note = BegunMerge::new(branch, &before, theirs, &tree);
         self.write_merge_note(&note)?;
         let room = self.scratch()?;
         let trace = room.path().join("trace");
         let flags = ["merge", "--no-ff", "--no-squash", "--commit", "--no-edit", "--no-autostash", "--no-progress"];
-        // What was shown and tested is merged: an agent that can write here could replace objects of its result by others.
+        // What was shown and tested is merged: an agent that can write here could replace objects of its result by others, or
+        // move the branch just now.
         let user = self.as_user().args(AS_TESTED).preamble();
         let user = user.env("GIT_NO_REPLACE_OBJECTS", "1").env("GIT_TRACE2_EVENT", &trace);
-        let call = user.args(flags).args(["-m", message, "--end-of-options", &full]).named("merge").long();
+        let call = user.args(flags).args(["-m", message, "--end-of-options", theirs.as_str()]).named("merge").long();
         let out = call.holding(&lock)?.ended_when(interrupted).output();
         boundary("merge-git-ended");
 
         // Git may have been interrupted just after it was done.
         let commit = self.head()?.commit;
-        if commit != before && self.merge_base(&commit, &theirs)?.as_ref() == Some(&theirs) {
+        if commit != before && self.merge_base(&commit, theirs)?.as_ref() == Some(theirs) {
             self.end_committed(&note, &commit)?;
             return Ok(UserMerge::Merged { commit });
         }
@@ -146,7 +163,7 @@ impl Repo {
             Err(e) => Err(e),
             Ok(out) => {
                 let words = words(&out);
-                Err(refused(self.why_refused(&trace, &words)?, words, taken))
+                Err(refused(self.why_refused(&trace, out.lock)?, words, taken))
             }
         }
     }
@@ -185,21 +202,22 @@ impl Repo {
         Ok(UserMerge::Conflict { paths })
     }
 
-    fn why_refused(&self, trace: &Path, words: &str) -> Result<MergeRefusal> {
-        let program = merge_trace::failed_program(trace);
-        // Git does not name each lock file that it could not make.
-        let lock = lock_files::named_in(words).or_else(|| self.lock_files().into_iter().next());
-        if let Some(lock) = lock.filter(|_| program.is_none()) {
+    /// `lock`: the lock file that git named.
+    fn why_refused(&self, trace: &Path, lock: Option<PathBuf>) -> Result<MergeRefusal> {
+        match merge_trace::failed_program(trace) {
+            Some(FailedProgram::Hook { name, program }) => return Ok(MergeRefusal::Hook { name, program }),
+            Some(FailedProgram::Signing { program }) => return Ok(MergeRefusal::Signature { program }),
+            None => {}
+        }
+        if let Some(lock) = lock {
             return Ok(MergeRefusal::LockFile { lock });
         }
-        match program {
-            Some(FailedProgram::Hook { name, program }) => Ok(MergeRefusal::Hook { name, program }),
-            Some(FailedProgram::Signing { program }) => Ok(MergeRefusal::Signature { program }),
-            None if !self.knows_identity("GIT_COMMITTER_IDENT")? || !self.knows_identity("GIT_AUTHOR_IDENT")? => {
-                Ok(MergeRefusal::Identity)
-            }
-            None => Ok(MergeRefusal::Other),
+        if !self.knows_identity("GIT_COMMITTER_IDENT")? || !self.knows_identity("GIT_AUTHOR_IDENT")? {
+            return Ok(MergeRefusal::Identity);
         }
+        // Git does not name each lock file that it could not make.
+        let lock = self.lock_files().into_iter().next();
+        Ok(lock.map_or(MergeRefusal::Other, |lock| MergeRefusal::LockFile { lock }))
     }
 
     /// Local changes for which git refuses the merge, and ignored files that it would overwrite without a word.
@@ -233,6 +251,13 @@ impl Repo {
         paths.dedup();
         Ok(paths)
     }
+}
+
+fn is_as_tested(name: &str, expected: &Oid, found: Option<&Oid>) -> Result<()> {
+    if found == Some(expected) {
+        return Ok(());
+    }
+    Err(Error::RefMoved { name: name.to_owned(), expected: expected.clone(), found: found.cloned() })
 }
 
 fn refused(refusal: MergeRefusal, words: String, taken: TakenBack) -> Error {

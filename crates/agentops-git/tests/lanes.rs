@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use agentops_git::{Error, Expect, Lane, Status, Why, lanes};
 use proptest::prelude::*;
-use room::{Room, author, never, picture, write};
+use room::{Room, author, picture, write};
 
 fn lane(room: &Room, repo: &agentops_git::Repo, name: &str) -> Lane {
     lanes::create(repo, &room.path("lanes").join(name), &repo.head().unwrap().commit, name).unwrap()
@@ -379,7 +379,7 @@ fn s4_names_are_data() {
         let full = format!("refs/heads/agentops/{name}");
         repo.update_ref(&full, &base, &Expect::Absent).unwrap();
         assert_eq!(repo.read_ref(&full).unwrap(), Some(base.clone()));
-        repo.merge_into_checkout(&format!("agentops/{name}"), name, &never()).unwrap();
+        room::merge(&repo, &format!("agentops/{name}")).unwrap();
         repo.delete_ref(&full, &Expect::Is(base.clone())).unwrap();
     }
     let spoken = repo.commit_tree(&point.tree, &[], "", &author(), 7).unwrap();

@@ -4,9 +4,10 @@ mod room;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use agentops_git::{Error, Expect, Git, Hash, MergeRefusal, MergeResult, Oid, Repo, Status, UserMerge, lanes};
-use room::{Room, author, never, write};
+use room::{Room, author, write};
 
 fn discover(path: &Path) -> Result<Repo, Error> {
     Repo::discover(&Git::find().unwrap(), path)
@@ -232,17 +233,16 @@ fn the_users_merge_is_theirs_and_takes_itself_back() {
     room::program(&at.join(".git/hooks/commit-msg"), "#!/bin/sh\necho ran >> .git/hook-ran\n");
     let good = offer("good", &commit(&room, &repo, &base, "new", "x"));
     write(&at.join("dir/b.txt"), "dirty\n");
-    let UserMerge::Merged { commit: merged } = repo.merge_into_checkout(&good, "-m is no option here", &never()).unwrap()
-    else {
-        panic!()
-    };
+    let as_tested = room::as_they_are(&repo, &good);
+    let merged = repo.merge_into_checkout(&good, &as_tested, "-m is no option here", &Arc::default());
+    let UserMerge::Merged { commit: merged } = merged.unwrap() else { panic!() };
     assert_eq!(room.git(at, &["log", "-1", "--format=%s|%an"]), "-m is no option here|User");
     assert_eq!(room.oid(at, "HEAD"), merged);
     assert!(at.join(".git/hook-ran").exists() && at.join("new").exists());
-    assert_eq!(repo.merge_into_checkout(&good, "m", &never()).unwrap(), UserMerge::UpToDate);
+    assert_eq!(room::merge(&repo, &good).unwrap(), UserMerge::UpToDate);
 
     let touches = offer("touches", &commit(&room, &repo, &base, "dir/b.txt", "theirs\n"));
-    let Err(Error::MergeRefused { refusal, .. }) = repo.merge_into_checkout(&touches, "m", &never()) else { panic!() };
+    let Err(Error::MergeRefused { refusal, .. }) = room::merge(&repo, &touches) else { panic!() };
     assert_eq!(refusal, MergeRefusal::LocalChanges { paths: vec!["dir/b.txt".into()] });
     assert_eq!(fs::read_to_string(at.join("dir/b.txt")).unwrap(), "dirty\n");
 
@@ -250,7 +250,7 @@ fn the_users_merge_is_theirs_and_takes_itself_back() {
     room.git(at, &["commit", "-qm", "mine", "a.txt"]);
     let clash = offer("clash", &commit(&room, &repo, &base, "a.txt", "theirs\n"));
     let before = room.oid(at, "HEAD");
-    let result = repo.merge_into_checkout(&clash, "m", &never()).unwrap();
+    let result = room::merge(&repo, &clash).unwrap();
     assert_eq!(result, UserMerge::Conflict { paths: vec!["a.txt".into()] });
     assert_eq!(room.oid(at, "HEAD"), before);
     assert!(!at.join(".git/MERGE_HEAD").exists());
@@ -263,7 +263,7 @@ fn the_users_merge_is_theirs_and_takes_itself_back() {
         room.git(at, &["hash-object", "-w", room.path("text").to_str().unwrap()])
     });
     room.git(at, &["replace", &shown, &other]);
-    assert!(matches!(repo.merge_into_checkout(&tested, "m", &never()).unwrap(), UserMerge::Merged { .. }));
+    assert!(matches!(room::merge(&repo, &tested).unwrap(), UserMerge::Merged { .. }));
     assert_eq!(fs::read_to_string(at.join("tool.sh")).unwrap(), "echo tested\n");
 
     assert_eq!(repo.checked_out_in("refs/heads/main").unwrap().as_deref(), Some(at));
@@ -273,9 +273,9 @@ fn the_users_merge_is_theirs_and_takes_itself_back() {
     assert_eq!(repo.checked_out_in("refs/heads/agentops/tested").unwrap(), Some(linked));
 
     room.try_git(at, &["merge", "agentops/clash"]);
-    assert!(matches!(repo.merge_into_checkout(&good, "m", &never()), Err(Error::InProgress { .. })));
+    assert!(matches!(room::merge(&repo, &good), Err(Error::InProgress { .. })));
     assert!(at.join(".git/MERGE_HEAD").exists(), "the user's own merge stays");
-    assert!(repo.merge_into_checkout("../main", "m", &never()).is_err());
+    assert!(repo.merge_into_checkout("../main", &as_tested, "m", &Arc::default()).is_err());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use agentops_git::{Error, Expect, MergeRefusal, Repo, TakenBack, UserMerge};
-use room::{Room, author, never, program, write};
+use room::{Room, author, program, write};
 
 thread_local! {
     /// The step after which the process is cut short; none: no cut.
@@ -64,7 +64,7 @@ fn no_hooks(repo: &Repo) {
 }
 
 fn merge(repo: &Repo) -> agentops_git::Result<UserMerge> {
-    repo.merge_into_checkout(BRANCH, "m", &never())
+    room::merge(repo, BRANCH)
 }
 
 /// What git says about the checkout, and what else it keeps of a merge.
@@ -393,8 +393,9 @@ fn p6_an_interrupted_merge_is_taken_back_and_its_hook_ended() {
         let waits = format!("trap '' TERM INT; sh -c 'echo $$; exec sleep 600' > '{}' &\nwait; wait", pid.display());
         hook(&repo, name, &format!("echo in > '{}'; {waits}", pipe.display()));
         let interrupted = Arc::new(AtomicBool::new(false));
+        let tested = room::as_they_are(&repo, BRANCH);
         let merged = std::thread::scope(|scope| {
-            let merging = scope.spawn(|| repo.merge_into_checkout(BRANCH, "m", &interrupted));
+            let merging = scope.spawn(|| repo.merge_into_checkout(BRANCH, &tested, "m", &interrupted));
             assert_eq!(fs::read_to_string(&pipe).unwrap(), "in\n");
             while fs::read_to_string(&pid).unwrap_or_default().is_empty() {
                 std::thread::yield_now();
@@ -466,6 +467,56 @@ fn p6_a_lock_file_in_the_way_of_a_merge_is_named_and_nothing_is_merged() {
         assert_eq!(state(&room, &repo), before, "{name}");
     }
     assert!(matches!(merge(&repo).unwrap(), UserMerge::Merged { .. }));
+}
+
+#[test]
+fn s13_a_refused_merge_takes_no_name_of_an_agents_for_a_lock_file_and_hides_nothing() {
+    let (room, repo) = offered();
+    let at = repo.work_tree();
+    // Git repeats the name of this file when the user's filter fails on it.
+    let victim = room.path("victim.lock");
+    write(&victim, "");
+    let tip = repo.read_ref(&format!("refs/heads/{BRANCH}")).unwrap().unwrap();
+    let lane = agentops_git::lanes::create(&repo, &room.path("lane"), &tip, "one").unwrap();
+    write(&lane.path().join(format!("a'{}'/b.bin", victim.display())), "b");
+    let point = lane.checkpoint(&tip, "m", &author(), 1, &room.scratch()).unwrap();
+    repo.update_ref(&format!("refs/heads/{BRANCH}"), &point.commit, &Expect::Is(tip)).unwrap();
+    write(&at.join(".git/info/attributes"), "*.bin filter=fails\n");
+    for (key, value) in [("filter.fails.smudge", "false"), ("filter.fails.required", "true")] {
+        room.git(at, &["config", key, value]);
+    }
+    let before = state(&room, &repo);
+    let refused = || merge(&repo).unwrap_err();
+    let error = refused();
+    assert!(matches!(&error, Error::MergeRefused { refusal: MergeRefusal::Other, .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("smudge filter fails failed") && !text.contains("rm '"), "{text}");
+    assert_eq!(state(&room, &repo), before);
+
+    // A lock file that git does not name may be the reason, or not.
+    write(&at.join(".git/config.lock"), "");
+    let error = refused();
+    assert_eq!(error.lock_in_the_way(), Some(at.join(".git/config.lock")), "{error}");
+    assert!(error.to_string().contains("smudge filter fails failed"), "{error}");
+    fs::remove_file(at.join(".git/config.lock")).unwrap();
+    assert_eq!(state(&room, &repo), before);
+}
+
+#[test]
+fn p6_only_the_commits_that_were_tested_are_merged() {
+    let (room, repo) = offered();
+    let tested = room::as_they_are(&repo, BRANCH);
+    let merge = || repo.merge_into_checkout(BRANCH, &tested, "m", &Arc::default());
+    let full = format!("refs/heads/{BRANCH}");
+    repo.update_ref(&full, &tested.head, &Expect::Is(tested.tip.clone())).unwrap();
+    assert!(matches!(merge(), Err(Error::RefMoved { name, .. }) if name == full));
+    repo.update_ref(&full, &tested.tip, &Expect::Is(tested.head.clone())).unwrap();
+    room.git(repo.work_tree(), &["commit", "-q", "--allow-empty", "-m", "mine"]);
+    let before = state(&room, &repo);
+    assert!(matches!(merge(), Err(Error::RefMoved { name, .. }) if name == "HEAD"));
+    assert_eq!(state(&room, &repo), before);
+    room.git(repo.work_tree(), &["reset", "-q", "--keep", tested.head.as_str()]);
+    assert!(matches!(merge().unwrap(), UserMerge::Merged { .. }));
 }
 
 #[test]

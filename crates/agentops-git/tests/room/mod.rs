@@ -7,18 +7,50 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use agentops_git::{Author, Expect, Git, MergeResult, Oid, Repo, lanes};
+use agentops_git::{
+    Author, Checkpoint, Error, Expect, Git, Lane, MergeResult, Oid, Repo, TestedMerge, UserMerge, Why, lanes,
+};
 use tempfile::TempDir;
 
 pub struct Room {
     dir: TempDir,
 }
 
-/// A merge that nobody interrupts.
-pub fn never() -> Arc<AtomicBool> {
-    Arc::default()
+/// A room with a repository and one lane, `one`.
+pub struct Fixture {
+    pub room: Room,
+    pub repo: Repo,
+    pub base: Oid,
+    pub lane: Lane,
+}
+
+impl Fixture {
+    pub fn of((room, repo): (Room, Repo)) -> Self {
+        let base = repo.head().unwrap().commit;
+        let lane = lanes::create(&repo, &room.path("lanes/one"), &base, "one").unwrap();
+        Self { room, repo, base, lane }
+    }
+
+    pub fn at(&self) -> &Path {
+        self.lane.path()
+    }
+}
+
+/// The paths that a checkpoint does not hold, and why.
+pub fn omitted(point: &Checkpoint) -> Vec<(&str, Why)> {
+    point.omitted.iter().map(|omitted| (omitted.path.to_str().unwrap(), omitted.why)).collect()
+}
+
+/// The merge of this branch into the checkout as both are now.
+pub fn as_they_are(repo: &Repo, branch: &str) -> TestedMerge {
+    let tip = repo.read_ref(&format!("refs/heads/{branch}")).unwrap().unwrap();
+    TestedMerge { head: repo.head().unwrap().commit, tip }
+}
+
+/// The user's merge of this branch, which nobody interrupts.
+pub fn merge(repo: &Repo, branch: &str) -> Result<UserMerge, Error> {
+    repo.merge_into_checkout(branch, &as_they_are(repo, branch), "m", &Arc::default())
 }
 
 pub fn author() -> Author {

@@ -3,7 +3,7 @@
 use agentops_core::run::{Closing, Outcome, State};
 use agentops_engine::perform;
 use agentops_engine::wire::Request;
-use agentops_git::{Expect, MergeResult, Need, Oid};
+use agentops_git::{Expect, MergeResult, Need, Oid, TestedMerge};
 use agentops_route::feedback::Source;
 
 use crate::cli::{MergeArgs, RunArg};
@@ -91,18 +91,13 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
             }
         }
     }
-    // What was looked at and tested is what is merged.
-    if context.repo.read_ref(&format!("refs/heads/{branch}"))?.as_ref() != Some(&tip) || context.repo.head()?.commit != head
-    {
-        return Err(CommandError::new(MERGE_REFUSED, "your branch or the result's moved while the merge was tested")
-            .hint("run the command again: it tests what is there then"));
-    }
     merge_trust::programs_are_still(context, &programs, &state)?;
     // The merge is tested: a lost text must not keep it from being made.
     let task = context.texts().text(&state.created.task).unwrap_or_else(|e| format!("({e})"));
     let title = agentops_engine::view::title(&task);
     let message = format!("Merge {branch}: {title}\n\nAgentOps-Run: {run}\n");
-    let commit = user_merge::merge(context, run, &message)?.unwrap_or(head);
+    let tested = TestedMerge { head: head.clone(), tip };
+    let commit = user_merge::merge(context, run, &tested, &message)?.unwrap_or(head);
     let closing = Closing::Merged { commit: commit.as_str().parse()? };
     accepted(context.ask(&Request::Close { run: run.clone(), closing })?)?;
     super::route::outcome(context, &state, Source::Merged, printer);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use agentops_core::id::RunId;
 use agentops_engine::hint;
-use agentops_git::{Error as GitError, Repo, TakenBack, UserMerge};
+use agentops_git::{Error as GitError, Repo, TakenBack, TestedMerge, UserMerge};
 
 use crate::context::Context;
 use crate::error::{CommandError, MERGE_REFUSED};
@@ -24,10 +24,15 @@ pub fn end_interrupted(context: &Context, printer: &Printer) -> Result<(), Comma
 }
 
 /// Merges the branch of a run. `None`: the checkout has it already.
-pub fn merge(context: &Context, run: &RunId, message: &str) -> Result<Option<agentops_git::Oid>, CommandError> {
+pub fn merge(
+    context: &Context,
+    run: &RunId,
+    tested: &TestedMerge,
+    message: &str,
+) -> Result<Option<agentops_git::Oid>, CommandError> {
     let branch = run.branch();
     let interruption = Interruption::note()?;
-    match context.repo.merge_into_checkout(&branch, message, interruption.requested()) {
+    match context.repo.merge_into_checkout(&branch, tested, message, interruption.requested()) {
         Ok(UserMerge::Merged { commit }) => Ok(Some(commit)),
         Ok(UserMerge::UpToDate) => Ok(None),
         Ok(UserMerge::Conflict { paths }) => {
@@ -36,6 +41,11 @@ pub fn merge(context: &Context, run: &RunId, message: &str) -> Result<Option<age
         Ok(UserMerge::Interrupted(taken)) => {
             let words = format!("the merge was interrupted; nothing was merged; {}", words(&taken));
             Err(CommandError::new(interruption.exit_code(), words).hint(format!("agentops merge {run}")))
+        }
+        // What was looked at and tested is what is merged.
+        Err(GitError::RefMoved { .. }) => {
+            Err(CommandError::new(MERGE_REFUSED, "your branch or the result's moved while the merge was tested")
+                .hint("run the command again: it tests what is there then"))
         }
         Err(error) => Err(command_error(&context.repo, Some(run), error)),
     }
