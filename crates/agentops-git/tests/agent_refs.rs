@@ -6,28 +6,16 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use agentops_git::{Checkpoint, Lane, Oid, Repo, SalvagedCommit, Why, lanes};
-use room::{Room, author, write};
+use agentops_git::{Checkpoint, Oid, SalvagedCommit, Why, lanes};
+use room::{Fixture, Room, author, write};
 
 const PREFIX: &str = "refs/agentops/salvage/r/one/1";
 
-struct Fixture {
-    room: Room,
-    repo: Repo,
-    lane: Lane,
-}
-
 fn fixture_of(init: &[&str]) -> Fixture {
-    let (room, repo) = Room::with_repo_of(init);
-    let lane = lanes::create(&repo, &room.path("lanes/one"), &repo.head().unwrap().commit, "one").unwrap();
-    Fixture { room, repo, lane }
+    Fixture::of(Room::with_repo_of(init))
 }
 
 impl Fixture {
-    fn at(&self) -> &Path {
-        self.lane.path()
-    }
-
     fn git(&self, args: &[&str]) -> String {
         self.room.git(self.at(), args)
     }

@@ -3,17 +3,10 @@
 mod room;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use agentops_git::{Checkpoint, Lane, Oid, Repo, Status, Why, lanes};
-use room::{Room, author, write};
-
-struct Fixture {
-    room: Room,
-    repo: Repo,
-    base: Oid,
-    lane: Lane,
-}
+use agentops_git::{Checkpoint, Oid, Status, Why, lanes};
+use room::{Fixture, Room, author, omitted, write};
 
 const SECRET: &str = "PASSWORD=hunter2-of-the-user\n";
 
@@ -23,9 +16,7 @@ fn after_set_up() -> Fixture {
     write(&repo.work_tree().join("app.lock"), "1\n");
     room.git(repo.work_tree(), &["add", "."]);
     room.git(repo.work_tree(), &["commit", "-qm", "lock"]);
-    let base = repo.head().unwrap().commit;
-    let lane = lanes::create(&repo, &room.path("lanes/one"), &base, "one").unwrap();
-    let fixture = Fixture { room, repo, base, lane };
+    let fixture = Fixture::of((room, repo));
     set_up(&fixture);
     fixture
 }
@@ -46,10 +37,6 @@ fn set_up(fixture: &Fixture) {
 }
 
 impl Fixture {
-    fn at(&self) -> &Path {
-        self.lane.path()
-    }
-
     fn checkpoint_on(&self, parent: &Oid) -> Checkpoint {
         self.lane.checkpoint(parent, "work", &author(), 7, &self.room.scratch()).unwrap()
     }
@@ -73,10 +60,6 @@ impl Fixture {
 
 fn changes(point: &Checkpoint) -> Vec<(&str, Status)> {
     point.changed.iter().map(|change| (change.path.to_str().unwrap(), change.status)).collect()
-}
-
-fn omitted(point: &Checkpoint) -> Vec<(&str, Why)> {
-    point.omitted.iter().map(|omitted| (omitted.path.to_str().unwrap(), omitted.why)).collect()
 }
 
 #[test]

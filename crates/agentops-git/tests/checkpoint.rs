@@ -7,28 +7,14 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use agentops_git::{Checkpoint, Lane, Oid, Repo, Status, Why, lanes};
-use room::{Room, author, write};
-
-struct Fixture {
-    room: Room,
-    repo: Repo,
-    base: Oid,
-    lane: Lane,
-}
+use agentops_git::{Checkpoint, Oid, Status, Why, lanes};
+use room::{Fixture, Room, author, omitted, write};
 
 fn fixture() -> Fixture {
-    let (room, repo) = Room::with_repo();
-    let base = repo.head().unwrap().commit;
-    let lane = lanes::create(&repo, &room.path("lanes/one"), &base, "one").unwrap();
-    Fixture { room, repo, base, lane }
+    Fixture::of(Room::with_repo())
 }
 
 impl Fixture {
-    fn at(&self) -> &Path {
-        self.lane.path()
-    }
-
     fn checkpoint(&self) -> Checkpoint {
         self.checkpoint_on(&self.base)
     }
@@ -59,10 +45,6 @@ fn pipe(path: &Path) {
 
 fn changes(point: &Checkpoint) -> Vec<(&str, Status)> {
     point.changed.iter().map(|change| (change.path.to_str().unwrap(), change.status)).collect()
-}
-
-fn omitted(point: &Checkpoint) -> Vec<(&str, Why)> {
-    point.omitted.iter().map(|omitted| (omitted.path.to_str().unwrap(), omitted.why)).collect()
 }
 
 #[test]

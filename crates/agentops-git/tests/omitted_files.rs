@@ -5,17 +5,10 @@ mod room;
 use std::fs::{self, File};
 use std::path::Path;
 
-use agentops_git::{Checkpoint, Error, Lane, Oid, Repo, SizeLimits, Why, lanes};
-use room::{Room, author, write};
+use agentops_git::{Checkpoint, Error, Oid, SizeLimits, Why};
+use room::{Fixture, Room, author, omitted, write};
 
 const TERABYTES: u64 = 8 << 40;
-
-struct Fixture {
-    room: Room,
-    repo: Repo,
-    base: Oid,
-    lane: Lane,
-}
 
 fn fixture() -> Fixture {
     let (room, repo) = Room::with_repo();
@@ -23,9 +16,7 @@ fn fixture() -> Fixture {
     write(&repo.work_tree().join("empty"), "");
     room.git(repo.work_tree(), &["add", "."]);
     room.git(repo.work_tree(), &["commit", "-qm", "more"]);
-    let base = repo.head().unwrap().commit;
-    let lane = lanes::create(&repo, &room.path("lanes/one"), &base, "one").unwrap();
-    Fixture { room, repo, base, lane }
+    Fixture::of((room, repo))
 }
 
 impl Fixture {
@@ -57,10 +48,6 @@ fn sparse(path: &Path, bytes: u64) {
 
 fn changes(point: &Checkpoint) -> Vec<&str> {
     point.changed.iter().map(|change| change.path.to_str().unwrap()).collect()
-}
-
-fn omitted(point: &Checkpoint) -> Vec<(&str, Why)> {
-    point.omitted.iter().map(|omitted| (omitted.path.to_str().unwrap(), omitted.why)).collect()
 }
 
 #[test]
