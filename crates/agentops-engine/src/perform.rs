@@ -292,8 +292,6 @@ impl Processes for Performer {
             }
             Action::StopWork => self.ctx.stops.stop(run),
             Action::CloseLanes => {
-                self.sessions.retain(|(of, _), _| of != run);
-                self.ctx.stops.forget(run);
                 let (run_id, stay) = (run.clone(), state.clone());
                 self.act(run, (key, action), move |ctx| {
                     if stay.cancelled {
@@ -314,6 +312,8 @@ impl Processes for Performer {
     }
 
     fn ended(&mut self, run: &RunId) {
+        self.sessions.retain(|(of, _), _| of != run);
+        self.ctx.stops.forget(run);
         self.ctx.environments.forget(run);
     }
 }

@@ -75,7 +75,7 @@ fn created() -> Created {
 }
 
 #[test]
-fn a_run_that_has_ended_leaves_memory_and_is_still_known() {
+fn p5_a_run_that_has_ended_leaves_memory_and_is_still_known() {
     let (created, run) = (created(), RunId::from_bits(7));
     let mut conductor = Conductor::start(SystemClock::default(), Memory::default(), Nobody).unwrap();
     let lane = LaneId { phase: "implement".parse().unwrap(), lane: "implement".parse().unwrap() };

@@ -134,7 +134,27 @@ impl Drop for Stoppable {
 
 #[cfg(test)]
 mod tests {
+    use agentops_core::run::{Action, Key};
+
+    use super::super::{Performer, test_context};
     use super::*;
+    use crate::world::Processes;
+
+    #[test]
+    fn p5_of_a_run_that_has_ended_a_performer_keeps_nothing() {
+        let (_folder, ctx, state) = test_context::new();
+        let (run, stops) = (&state.created.run, ctx.stops.clone());
+        let mut performer = Performer::new(Arc::new(ctx));
+        performer.ctx.environments.lend(run, Arc::default());
+        let session = "implement/implement/1".parse().unwrap();
+        performer.sessions.insert((run.clone(), session), channel().0);
+        // A run that is cancelled while its lanes are closed is stopped after that.
+        performer.perform(run, &state, &Key::StopWork, &Action::StopWork);
+        assert!(!stops.registry().stopped.is_empty());
+        performer.ended(run);
+        assert!(stops.registry().stopped.is_empty() && performer.sessions.is_empty());
+        assert_eq!(performer.ctx.environments.runs(), []);
+    }
 
     #[test]
     fn a_stop_reaches_what_runs_and_what_begins_later_and_no_other_run() {
