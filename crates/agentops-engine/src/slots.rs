@@ -142,14 +142,15 @@ impl Slots {
         {
             return Ok(Asked::Taken(slot));
         }
-        let number = queue.next;
-        queue.next += 1;
-        queue.waiting.push_back(Waiting { number, holder: holder.to_owned(), grant: Box::new(grant) });
+        // It serves the queue as soon as we let go of it. Without it nobody who waits would get a slot.
         if !queue.served {
             let slots = self.clone();
             std::thread::Builder::new().name("slots".into()).stack_size(256 * 1024).spawn(move || slots.serve())?;
             queue.served = true;
         }
+        let number = queue.next;
+        queue.next += 1;
+        queue.waiting.push_back(Waiting { number, holder: holder.to_owned(), grant: Box::new(grant) });
         Ok(Asked::Waits(Ticket { slots: self.clone(), number }))
     }
 

@@ -70,11 +70,12 @@ enum OpenFile {
 fn has_open(pid: i32, file: (u64, u64), which: OpenFile) -> bool {
     let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     open.flatten().any(|entry| {
-        let same = fs::metadata(entry.path()).is_ok_and(|found| (found.dev(), found.ino()) == file);
         let info = || fs::read_to_string(Path::new(&format!("/proc/{pid}/fdinfo")).join(entry.file_name()));
         let has_lock =
             || info().is_ok_and(|info| info.lines().any(|line| line.starts_with("lock:") && line.contains("FLOCK")));
-        same && (which == OpenFile::Any || has_lock())
+        // Asked first: the look at a file of a network that does not answer would wait for it.
+        (which == OpenFile::Any || has_lock())
+            && fs::metadata(entry.path()).is_ok_and(|found| (found.dev(), found.ino()) == file)
     })
 }
 

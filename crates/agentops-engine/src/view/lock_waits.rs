@@ -1,5 +1,6 @@
 //! What waits for a lock of ours, and who holds it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use agentops_core::id::RunId;
@@ -33,10 +34,11 @@ impl WaitingForLock {
     #[must_use]
     pub fn of(waits: Vec<LockWait>) -> Vec<Self> {
         let long = waits.into_iter().filter(|wait| wait.waited_ms >= WORTH_A_WORD_MS);
+        // Many lanes wait for one lock, and the look for its holders goes through all processes.
+        let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let named = long.map(|wait| {
-            let holders = agentops_git::lock_holders(Path::new(&wait.lock));
-            let holders = holders.iter().map(|holder| agentops_safe::inert_line(&holder.to_string(), HOLDER_CHARS_MAX));
-            Self { holders: holders.collect(), run: wait.run, step: wait.step, lock: wait.lock, waited_ms: wait.waited_ms }
+            let holders = known.entry(wait.lock.clone()).or_insert_with(|| holders(&wait.lock)).clone();
+            Self { run: wait.run, step: wait.step, lock: wait.lock, holders, waited_ms: wait.waited_ms }
         });
         named.collect()
     }
@@ -50,4 +52,9 @@ impl WaitingForLock {
         };
         format!("waits for the lock {}: {by}", self.lock)
     }
+}
+
+fn holders(lock: &str) -> Vec<String> {
+    let holders = agentops_git::lock_holders(Path::new(lock));
+    holders.iter().map(|holder| agentops_safe::inert_line(&holder.to_string(), HOLDER_CHARS_MAX)).collect()
 }
