@@ -53,6 +53,7 @@ fn first_usable(mut folders: Vec<PathBuf>) -> PathBuf {
 #[derive(Debug)]
 pub struct TempFolder {
     path: PathBuf,
+    is_kept: bool,
     _lock: File,
 }
 
@@ -69,7 +70,7 @@ impl TempFolder {
                 made => made?,
             }
             match lock(&path) {
-                Ok(Some(lock)) => return Ok(Self { path, _lock: lock }),
+                Ok(Some(lock)) => return Ok(Self { path, is_kept: false, _lock: lock }),
                 Ok(None) => {}
                 Err(e) => {
                     let _left = fs::remove_dir(&path);
@@ -86,7 +87,7 @@ impl TempFolder {
         let entries = fs::read_dir(above).into_iter().flatten().flatten();
         let named = entries.filter(|entry| entry.file_name().as_bytes().starts_with(prefix.as_bytes()));
         let left = named.map(|entry| entry.path()).filter(|path| path.is_dir());
-        left.filter_map(|path| Some(Self { _lock: lock(&path).ok()??, path })).collect()
+        left.filter_map(|path| Some(Self { _lock: lock(&path).ok()??, path, is_kept: false })).collect()
     }
 
     /// Where it is.
@@ -94,12 +95,21 @@ impl TempFolder {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Leaves the folder to the user. Only a sweep of its prefix would remove it.
+    #[must_use]
+    pub fn keep(mut self) -> PathBuf {
+        self.is_kept = true;
+        self.path.clone()
+    }
 }
 
 impl Drop for TempFolder {
     fn drop(&mut self) {
-        // What cannot be removed is left to a sweep.
-        let _left = remove_all(&self.path);
+        if !self.is_kept {
+            // What cannot be removed is left to a sweep.
+            let _left = remove_all(&self.path);
+        }
     }
 }
 
@@ -321,6 +331,13 @@ mod tests {
         let swept = sweep(room.path(), "t-");
         assert!(swept.removed == 0 && swept.failed.is_none(), "{swept:?}");
         assert_eq!(names(room.path()), ["named", "other", "t-link", "t-pipe"]);
+    }
+
+    #[test]
+    fn a_folder_that_is_kept_is_for_its_user_alone() {
+        let room = tempfile::tempdir().unwrap();
+        let kept = TempFolder::make(room.path(), "t-").unwrap().keep();
+        assert_eq!(fs::metadata(&kept).unwrap().mode() & 0o777, 0o700);
     }
 
     #[test]

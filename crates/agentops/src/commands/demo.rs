@@ -28,6 +28,8 @@ const TASK: &str = "Add a JSON export beside the CSV export, with tests";
 
 /// How the folder of a demo begins that is removed at its end. The next demo removes what a killed one left.
 const FOLDER_PREFIX: &str = "agentops-demo.tmp-";
+/// How the folder of a demo begins that stays.
+const KEPT_PREFIX: &str = "agentops-demo-";
 /// How long a supervisor may take to be gone after it was killed.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
@@ -38,7 +40,7 @@ pub fn demo(args: &DemoArgs, printer: &Printer) -> Result<u8, CommandError> {
         remove(left.path());
     }
     if args.keep {
-        let folder = above.join(format!("agentops-demo-{}", std::process::id()));
+        let folder = TempFolder::make(&above, KEPT_PREFIX)?.keep();
         let _answers = answer(&folder, end_supervisor)?;
         let result = play(&folder, args, printer);
         printer.note(&format!("kept in {}", folder.display()));
