@@ -112,7 +112,13 @@ pub fn discard(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8
     let state = finished(context, args)?;
     let run = &state.created.run;
     let branch = format!("refs/heads/{}", run.branch());
-    let tip: Oid = match context.repo.read_ref(&branch)? {
+    let kept = format!("refs/agentops/discarded/{run}");
+    let mut tip = context.repo.read_ref(&branch)?;
+    if tip.is_none() {
+        // A discard that was interrupted kept it under this name.
+        tip = context.repo.read_ref(&kept)?;
+    }
+    let tip: Oid = match tip {
         Some(tip) => tip,
         None => state.tip().as_str().parse()?,
     };
@@ -122,10 +128,9 @@ pub fn discard(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8
             .hint(format!("git -C '{folder}' switch --detach && agentops discard {run}")));
     }
     may_close(context)?;
-    let kept = format!("refs/agentops/discarded/{run}");
-    if context.repo.read_ref(&kept)?.is_none() {
-        context.repo.update_ref(&kept, &tip, &Expect::Absent)?;
-    }
+    // A discard that was interrupted may have kept what the branch held then.
+    let expected = context.repo.read_ref(&kept)?.map_or(Expect::Absent, Expect::Is);
+    context.repo.update_ref(&kept, &tip, &expected)?;
     if context.repo.read_ref(&branch)?.is_some() {
         context.repo.delete_ref(&branch, &Expect::Is(tip.clone()))?;
     }

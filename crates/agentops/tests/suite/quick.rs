@@ -40,10 +40,12 @@ fn merge_tests_the_result_and_discard_can_be_undone() {
     assert!(refused.stderr.contains("switch --detach"), "{refused:?}");
     assert_eq!(room.git(&["rev-parse", "--abbrev-ref", "HEAD"]), branch);
     room.git(&["switch", "-q", "main"]);
+    let kept = format!("refs/agentops/discarded/{}", first["run"].as_str().unwrap());
+    // A discard that was killed kept what the branch held at that time.
+    room.git(&["update-ref", &kept, "main"]);
     room.run(&["discard", first["run"].as_str().unwrap()]).expect(0);
     let ended = room.run(&["cancel", first["run"].as_str().unwrap()]).expect(7);
     assert!(ended.stderr.contains("has ended") && ended.stderr.contains("agentops show"), "{ended:?}");
-    let kept = format!("refs/agentops/discarded/{}", first["run"].as_str().unwrap());
     assert_eq!(room.git(&["show", &format!("{kept}:done.txt")]), "done");
     let second = run(&room, quick_script()).expect(0).json();
     let merged = room.run(&["merge", second["run"].as_str().unwrap(), "--json"]).expect(0).json();
