@@ -1,15 +1,18 @@
 //! Requests to end: those that must wait until something is in order again, and those that are answered first.
 
 use std::os::raw::c_int;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 
 use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
-/// As long as this exists, a request to end is noted instead of ending this process.
+/// Whether a request to end ends this process although a handler was installed for it.
+static ENDS_PROCESS: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// As long as this exists, a request to end is noted instead of ending this process. After that it ends the process again.
 pub struct Interruption {
     requested: Arc<AtomicBool>,
     signal: Arc<AtomicUsize>,
@@ -21,8 +24,11 @@ impl Interruption {
     pub fn note() -> std::io::Result<Self> {
         let (requested, signal) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let mut handlers = Vec::new();
+        ENDS_PROCESS.store(false, Ordering::SeqCst);
         for number in requests() {
             let value = usize::try_from(number).unwrap_or(0);
+            // Removing the other handlers alone would leave the signal without an effect.
+            signal_hook::flag::register_conditional_default(number, Arc::clone(&ENDS_PROCESS))?;
             handlers.push(signal_hook::flag::register_usize(number, Arc::clone(&signal), value)?);
             handlers.push(signal_hook::flag::register(number, Arc::clone(&requested))?);
         }
@@ -45,6 +51,7 @@ impl Drop for Interruption {
         for handler in self.handlers.drain(..) {
             signal_hook::low_level::unregister(handler);
         }
+        ENDS_PROCESS.store(true, Ordering::SeqCst);
     }
 }
 
@@ -94,4 +101,35 @@ fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use signal_hook::low_level::raise;
+
+    use super::*;
+
+    /// The test below starts itself with this variable, since it ends its process.
+    const ENDS: &str = "AGENTOPS_TEST_ENDS";
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a process of its own is ended by a signal")]
+    fn p6_a_request_to_end_is_noted_and_ends_the_process_after_that() {
+        if std::env::var_os(ENDS).is_some() {
+            for _ in 0..2 {
+                let noted = Interruption::note().unwrap();
+                raise(SIGTERM).unwrap();
+                assert!(noted.requested().load(Ordering::SeqCst));
+                assert_eq!(noted.exit_code(), 143);
+            }
+            raise(SIGTERM).unwrap();
+            panic!("the request was ignored");
+        }
+        let name = "interruption::tests::p6_a_request_to_end_is_noted_and_ends_the_process_after_that";
+        let mut ends = std::process::Command::new(std::env::current_exe().unwrap());
+        let ended = ends.args(["--exact", name]).env(ENDS, "1").output().unwrap();
+        assert_eq!(ended.status.signal(), Some(SIGTERM), "{}", String::from_utf8_lossy(&ended.stdout));
+    }
 }
