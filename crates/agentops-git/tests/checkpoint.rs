@@ -130,10 +130,15 @@ fn s3_a_nested_git_that_leads_elsewhere_is_not_followed() {
     symlink(fixture.room.path("outside"), fixture.at().join("link")).unwrap();
     write(&fixture.at().join("damaged/.git/HEAD"), "garbage");
     write(&fixture.at().join("damaged/mine"), "1");
+    fixture.git(&["init", "-q", "refs"]);
+    write(&fixture.at().join("refs/mine"), "1");
+    fs::remove_dir_all(fixture.at().join("refs/.git/refs")).unwrap();
+    fs::create_dir(fixture.room.path("outside/refs")).unwrap();
+    symlink(fixture.room.path("outside/refs"), fixture.at().join("refs/.git/refs")).unwrap();
     let point = fixture.checkpoint();
-    let files = ["damaged/mine", "link", "linked/mine", "pointed/mine"].map(|path| (path, Status::Added));
+    let files = ["damaged/mine", "link", "linked/mine", "pointed/mine", "refs/mine"].map(|path| (path, Status::Added));
     assert_eq!(changes(&point), files);
-    let named = ["damaged", "linked", "pointed"].map(|path| (path, Why::NestedHistory));
+    let named = ["damaged", "linked", "pointed", "refs"].map(|path| (path, Why::NestedHistory));
     assert_eq!(omitted(&point), named);
 }
 

@@ -200,15 +200,24 @@ fn has_commits(git: &Path) -> bool {
     detached || is_file(&git.join("packed-refs")) || git.join("reftable").is_dir() || has_refs(&git.join("refs"))
 }
 
-/// Whether a folder of refs has one. Bounded: a deep or large one is taken for having some.
+/// Whether a folder of refs has one. A deep or large one, one that cannot be read and one that leads elsewhere are taken for
+/// having some.
 fn has_refs(refs: &Path) -> bool {
     const FOLDERS_MAX: usize = 1000;
+    if refs.is_symlink() {
+        return true;
+    }
     let mut todo = vec![refs.to_owned()];
     let mut seen = 0;
     while let Some(folder) = todo.pop() {
         seen += 1;
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
-        for entry in entries.flatten() {
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if plain_file::is_absent(&e) => continue,
+            Err(_) => return true,
+        };
+        for entry in entries {
+            let Ok(entry) = entry else { return true };
             if seen + todo.len() > FOLDERS_MAX || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 return true;
             }
