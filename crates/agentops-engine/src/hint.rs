@@ -45,6 +45,9 @@ pub fn git(error: &Git) -> String {
         Git::ObjectsMissing { .. } => "look whether the remote can be reached, or type that command; then try again",
         Git::InProgress { .. } => "finish or abort it first",
         Git::MergeAtWork { .. } => "wait until it has ended, or end that process; then run the command again",
+        Git::MergeElsewhere { .. } => {
+            "`git worktree list` names the checkouts; end the merge with `agentops merge` in that one"
+        }
         Git::CommitGone { .. } => "get it back from a copy of the repository, then `agentops resume`, or discard the run",
         Git::FolderGone { .. } => {
             "bring it back; or, if you moved the repository, run this where it is now: its runs are found there by its id"

@@ -17,8 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::boundary::boundary;
 use crate::error::{Error, Result};
-use crate::lock::Lock;
-use crate::lock_holders::{LockHolder, lock_holders};
 use crate::merge::MergeResult;
 use crate::names;
 use crate::objects::look_up;
@@ -27,12 +25,12 @@ use crate::plain::write_durable;
 use crate::plain_file;
 use crate::remove::remove_all;
 use crate::repo::Repo;
+use crate::repository_id::FOLDER;
 use crate::run::Call;
 use crate::temporary::sync_folder;
 use crate::user_merge::UNFINISHED;
 
 const NOTE_FILE: &str = "begun-merge";
-const LOCK_FILE: &str = "begun-merge.lock";
 const FORMAT: u32 = 1;
 const NOTE_BYTES_MAX: u64 = 64 << 10;
 /// A half written file that is larger is left and named.
@@ -86,6 +84,16 @@ impl BegunMerge {
         Self { format: FORMAT, branch: branch.to_owned(), head, theirs, tree }
     }
 
+    /// One of this version; `None`: the file is none.
+    pub(crate) fn read(path: &Path) -> Option<Self> {
+        Self::parse(&plain_file::read(path, NOTE_BYTES_MAX).ok()?)
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let note = serde_json::from_slice::<Self>(bytes).ok();
+        note.filter(|note| note.format == FORMAT && note.is_well_formed())
+    }
+
     /// The branch of ours that is merged.
     #[must_use]
     pub fn branch(&self) -> &str {
@@ -116,12 +124,6 @@ impl BegunMerge {
 }
 
 impl Repo {
-    /// The processes that work on a merge into this checkout now.
-    #[must_use]
-    pub fn merge_at_work(&self) -> Vec<LockHolder> {
-        lock_holders(&self.git_dir().join("agentops").join(LOCK_FILE))
-    }
-
     /// The merge into this checkout that was begun and neither committed nor taken back. It may be at work just now. Looks, and
     /// changes nothing.
     ///
@@ -139,7 +141,7 @@ impl Repo {
     /// [`Error::MergedOtherwise`] once if it became a commit that is not what was tested.
     /// [`Error::MergeNoteUnknown`] for a note that says nothing which could be taken back.
     pub fn take_back_begun_merge(&self) -> Result<Option<TakenBack>> {
-        let _lock = self.lock_of_merge()?;
+        let _lock = self.lock_merges()?;
         let Some(note) = self.read_merge_note()? else { return Ok(None) };
         if !self.has_commits_of(&note)? {
             return self.remove_merge_note().map(|()| None);
@@ -154,12 +156,6 @@ impl Repo {
         }
         self.check_is_merge_of_its_branch(&note)?;
         self.take_back(&note).map(Some)
-    }
-
-    /// The lock of merges into this checkout. Git shares it until it has ended.
-    pub(crate) fn lock_of_merge(&self) -> Result<Lock> {
-        let path = self.own_folder_of_checkout()?.join(LOCK_FILE);
-        Lock::try_take(&path)?.ok_or(Error::MergeAtWork { lock: path })
     }
 
     pub(crate) fn write_merge_note(&self, note: &BegunMerge) -> Result<()> {
@@ -192,14 +188,12 @@ impl Repo {
             Err(e) if plain_file::is_no_such_file(&e) => return Err(self.unknown_note("it is not a file of ours")),
             Err(e) => return Err(Error::io("read", path)(e)),
         };
-        match serde_json::from_slice::<BegunMerge>(&bytes) {
-            Ok(note) if note.format == FORMAT && note.is_well_formed() => Ok(Some(note)),
-            _ => Err(self.unknown_note("it is not one of this version")),
-        }
+        let note = BegunMerge::parse(&bytes);
+        note.map(Some).ok_or_else(|| self.unknown_note("it is not one of this version"))
     }
 
     fn note_file(&self) -> PathBuf {
-        self.git_dir().join("agentops").join(NOTE_FILE)
+        note_in(self.git_dir())
     }
 
     fn unknown_note(&self, why: &'static str) -> Error {
@@ -438,6 +432,11 @@ impl Repo {
         let different: HashSet<PathBuf> = names::paths(&out).collect();
         Ok(comparable().map(|(path, _)| path.to_path_buf()).filter(|path| !different.contains(path)).collect())
     }
+}
+
+/// The note of a merge into the checkout with this git directory.
+pub(crate) fn note_in(git_dir: &Path) -> PathBuf {
+    git_dir.join(FOLDER).join(NOTE_FILE)
 }
 
 /// What the files in the checkout are at the paths that a merge changes.

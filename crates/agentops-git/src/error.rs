@@ -196,6 +196,14 @@ pub enum Error {
         /// The lock file that it holds.
         lock: PathBuf,
     },
+    /// A merge into another checkout of the repository was interrupted.
+    #[error("a merge of {branch} into another checkout was begun and has not ended: {}", note.display())]
+    MergeElsewhere {
+        /// The branch that is merged, without `refs/heads/`.
+        branch: String,
+        /// Its note, in the git directory of that checkout.
+        note: PathBuf,
+    },
     /// A lock of ours was waited for, and what needed it is not needed any more.
     #[error("gave up waiting for the lock {}: {}", lock.display(), holders(lock))]
     LockGivenUp {

@@ -23,7 +23,7 @@ use crate::remove::remove_all;
 use crate::repo::Repo;
 use crate::temporary;
 
-const FOLDER: &str = "agentops";
+pub(crate) const FOLDER: &str = "agentops";
 const ID_FILE: &str = "repository-id";
 const STATE_FILE: &str = "state-folder";
 const LOCK_FILE: &str = "identity.lock";

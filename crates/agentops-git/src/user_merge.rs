@@ -19,6 +19,7 @@ use crate::begun_merge::{BegunMerge, MergedPath, TakenBack};
 use crate::boundary::boundary;
 use crate::error::{Error, Result};
 use crate::merge::MergeResult;
+use crate::merge_lock::MergeLock;
 use crate::merge_trace::{self, FailedProgram};
 use crate::names;
 use crate::oid::Oid;
@@ -115,9 +116,23 @@ impl Repo {
         message: &str,
         interrupted: &Arc<AtomicBool>,
     ) -> Result<UserMerge> {
+        self.merge_with_lock(&self.lock_merges()?, branch, tested, message, interrupted)
+    }
+
+    /// As [`Self::merge_into_checkout`], for a caller that has the lock and keeps it for what comes after the merge.
+    ///
+    /// # Errors
+    /// As [`Self::merge_into_checkout`].
+    pub fn merge_with_lock(
+        &self,
+        lock: &MergeLock,
+        branch: &str,
+        tested: &TestedMerge,
+        message: &str,
+        interrupted: &Arc<AtomicBool>,
+    ) -> Result<UserMerge> {
         let full = format!("refs/heads/{branch}");
         names::check_our_ref(&full)?;
-        let lock = self.lock_of_merge()?;
         self.nothing_is_unfinished()?;
         if self.begun_merge()?.is_some() {
             return Err(Error::InProgress { what: "an interrupted merge", path: self.work_tree().to_owned() });
@@ -144,7 +159,7 @@ impl Repo {
         let user = self.as_user().args(AS_TESTED).preamble();
         let user = user.env("GIT_NO_REPLACE_OBJECTS", "1").env("GIT_TRACE2_EVENT", &trace);
         let call = user.args(flags).args(["-m", message, "--end-of-options", theirs.as_str()]).named("merge").long();
-        let out = call.holding(&lock)?.ended_when(interrupted).output();
+        let out = call.holding(lock.lock())?.ended_when(interrupted).output();
         boundary("merge-git-ended");
 
         // Git may have been interrupted just after it was done.

@@ -1,5 +1,6 @@
 //! `merge` and `discard`: what becomes of a result.
 
+use agentops_core::id::RunId;
 use agentops_core::run::{Closing, Outcome, State};
 use agentops_engine::perform;
 use agentops_engine::wire::Request;
@@ -32,6 +33,25 @@ fn finished(context: &Context, named: &RunArg) -> Result<State, CommandError> {
 /// parents, as in a namespace of an agent's making.
 fn may_close(context: &Context) -> Result<(), CommandError> {
     accepted(context.ask(&Request::MayClose)?).map(drop)
+}
+
+/// A merge and a discard look again once they have the lock: another one may have been faster.
+fn still_open(context: &Context, run: &RunId) -> Result<(), CommandError> {
+    finished(context, &RunArg { run: Some(run.clone()) }).map(drop)
+}
+
+fn close(context: &Context, run: &RunId, closing: Closing) -> Result<(), CommandError> {
+    accepted(context.ask(&Request::Close { run: run.clone(), closing })?).map(drop)
+}
+
+/// The error of a merge that git made and that the run does not have.
+fn unrecorded(context: &Context, run: &RunId, did: &str, error: CommandError) -> CommandError {
+    let hint = match still_open(context, run) {
+        Ok(()) => format!("your branch has the result; to record that: agentops merge {run} --no-test"),
+        Err(_) => format!("your branch has the result, and this shows what became of the run: agentops show {run}"),
+    };
+    let causes = std::iter::once(format!("{did}, but run {run} is not recorded as merged")).chain(error.causes);
+    CommandError { causes: causes.collect(), hints: vec![hint], ..error }
 }
 
 /// `agentops merge`
@@ -91,19 +111,31 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
             }
         }
     }
+    // A discard waits for nobody: it is refused until the run is recorded as merged.
+    let lock = context.repo.lock_merges()?;
+    still_open(context, run)?;
     merge_trust::programs_are_still(context, &programs, &state)?;
     // The merge is tested: a lost text must not keep it from being made.
     let task = context.texts().text(&state.created.task).unwrap_or_else(|e| format!("({e})"));
     let title = agentops_engine::view::title(&task);
     let message = format!("Merge {branch}: {title}\n\nAgentOps-Run: {run}\n");
     let tested = TestedMerge { head: head.clone(), tip };
-    let commit = user_merge::merge(context, run, &tested, &message)?.unwrap_or(head);
-    let closing = Closing::Merged { commit: commit.as_str().parse()? };
-    accepted(context.ask(&Request::Close { run: run.clone(), closing })?)?;
-    super::route::outcome(context, &state, Source::Merged, printer);
+    let commit = user_merge::merge(context, &lock, run, &tested, &message)?.unwrap_or(head);
     let did = format!("merged as {}", &commit.as_str()[..12]);
+    let closing = Closing::Merged { commit: commit.as_str().parse()? };
+    close(context, run, closing).map_err(|error| unrecorded(context, run, &did, error))?;
+    drop(lock);
+    super::route::outcome(context, &state, Source::Merged, printer);
     printer.done(&Done { run: Some(run.clone()), did, commit: Some(commit.to_string()), undo: None });
     Ok(error::SUCCESS)
+}
+
+/// Takes back what a merge of this run left that was killed. The user's git does that, so its settings are agreed to first.
+fn take_back(context: &Context, state: &State, printer: &Printer) -> Result<(), CommandError> {
+    let run = RunArg { run: Some(state.created.run.clone()) };
+    let args = MergeArgs { run, trust_changes: false, trust: None, no_test: true };
+    merge_trust::agree_to_programs(context, &args, state, printer)?;
+    user_merge::end_interrupted(context, printer)
 }
 
 /// `agentops discard`
@@ -128,14 +160,21 @@ pub fn discard(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8
             .hint(format!("git -C '{folder}' switch --detach && agentops discard {run}")));
     }
     may_close(context)?;
+    let mut locks = context.repo.lock_merges_of(&run.branch())?;
+    if user_merge::is_interrupted(context, run)? {
+        drop(locks);
+        take_back(context, &state, printer)?;
+        locks = context.repo.lock_merges_of(&run.branch())?;
+    }
+    still_open(context, run)?;
     // A discard that was interrupted may have kept what the branch held then.
     let expected = context.repo.read_ref(&kept)?.map_or(Expect::Absent, Expect::Is);
     context.repo.update_ref(&kept, &tip, &expected)?;
     if context.repo.read_ref(&branch)?.is_some() {
         context.repo.delete_ref(&branch, &Expect::Is(tip.clone()))?;
     }
-    let closing = Closing::Discarded { commit: tip.as_str().parse()? };
-    accepted(context.ask(&Request::Close { run: run.clone(), closing })?)?;
+    close(context, run, Closing::Discarded { commit: tip.as_str().parse()? })?;
+    drop(locks);
     let of = match state.outcome {
         Some((Outcome::Failed, _)) => Source::Failed,
         _ => Source::Discarded,

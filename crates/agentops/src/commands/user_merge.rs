@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use agentops_core::id::RunId;
 use agentops_engine::hint;
-use agentops_git::{Error as GitError, Repo, TakenBack, TestedMerge, UserMerge};
+use agentops_git::{Error as GitError, MergeLock, Repo, TakenBack, TestedMerge, UserMerge};
 
 use crate::context::Context;
 use crate::error::{CommandError, MERGE_REFUSED};
@@ -23,16 +23,22 @@ pub fn end_interrupted(context: &Context, printer: &Printer) -> Result<(), Comma
     Ok(())
 }
 
+/// Whether a merge of this run into this checkout was interrupted.
+pub fn is_interrupted(context: &Context, run: &RunId) -> Result<bool, CommandError> {
+    Ok(context.repo.begun_merge()?.is_some_and(|begun| begun.branch() == run.branch()))
+}
+
 /// Merges the branch of a run. `None`: the checkout has it already.
 pub fn merge(
     context: &Context,
+    lock: &MergeLock,
     run: &RunId,
     tested: &TestedMerge,
     message: &str,
 ) -> Result<Option<agentops_git::Oid>, CommandError> {
     let branch = run.branch();
     let interruption = Interruption::note()?;
-    match context.repo.merge_into_checkout(&branch, tested, message, interruption.requested()) {
+    match context.repo.merge_with_lock(lock, &branch, tested, message, interruption.requested()) {
         Ok(UserMerge::Merged { commit }) => Ok(Some(commit)),
         Ok(UserMerge::UpToDate) => Ok(None),
         Ok(UserMerge::Conflict { paths }) => {

@@ -1,10 +1,10 @@
 //! The test of a merge, beside supervisors that come and go.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use agentops::error::{MERGE_REFUSED, TRUST_REQUIRED};
+use agentops::error::{MERGE_REFUSED, NOT_NOW, TRUST_REQUIRED};
 use agentops_agents::process::ProcessId;
 use agentops_engine::crash::MERGE_BOUNDARIES;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -151,6 +151,73 @@ fn p6_a_merge_that_is_ended_while_a_hook_runs_is_taken_back() {
     assert_eq!(room.git(&["status", "--porcelain"]), "");
     assert!(room.git(&["ls-tree", "--name-only", "HEAD"]).contains("done.txt"));
     assert!(room.run(&["status", "--json"]).expect(0).json()["begun_merge"].is_null());
+}
+
+/// A merge whose hook waits until something is written to the pipe that comes with it.
+fn merge_in_hook(room: &Room, run: &str, says: &Path) -> (Child, PathBuf) {
+    let (arrived, go) = (room.pipe("arrived"), room.pipe("go"));
+    std::fs::write(says, format!("echo in > '{}'\ncat '{}'\n", arrived.display(), go.display())).unwrap();
+    let mut command = room.command_of_a_terminal(&["merge", run, "--no-test"]);
+    let merge = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    assert_eq!(std::fs::read_to_string(&arrived).unwrap(), "in\n");
+    (merge, go)
+}
+
+#[test]
+fn p6_a_run_that_is_being_merged_is_not_discarded_and_not_merged_again() {
+    let room = Room::new();
+    let (run, says) = run_with_hook(&room);
+    room.git(&["worktree", "add", "--quiet", "--detach", "../other"]);
+    let (merge, go) = merge_in_hook(&room, &run, &says);
+    let other = room.repo().parent().unwrap().join("other");
+    for (command, checkout) in [("discard", room.repo()), ("merge", room.repo()), ("discard", other)] {
+        let out = room.command(&[command, &run]).current_dir(checkout).output().unwrap();
+        let words = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(NOT_NOW.into()), "{command}: {words}");
+        assert!(words.contains("is under way") && words.contains("wait until it has ended"), "{words}");
+    }
+    room.git(&["rev-parse", "--verify", &format!("refs/heads/agentops/{run}")]);
+    std::fs::write(&go, "").unwrap();
+    let merged = merge.wait_with_output().unwrap();
+    assert!(merged.status.success(), "{merged:?}");
+    assert!(room.run(&["discard", &run]).expect(NOT_NOW.into()).stderr.contains("is merged or discarded already"));
+}
+
+#[test]
+fn p6_a_merge_that_the_run_cannot_record_says_what_it_made() {
+    let room = Room::new();
+    let (run, says) = run_with_hook(&room);
+    let (merge, go) = merge_in_hook(&room, &run, &says);
+    // Any process of the user can remove the lock.
+    std::fs::remove_file(room.repo().join(".git/agentops/begun-merge.lock")).unwrap();
+    std::fs::remove_file(room.repo().join(".git/agentops/begun-merge")).unwrap();
+    room.run(&["discard", &run]).expect(0);
+    std::fs::write(&go, "").unwrap();
+    let merged = merge.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&merged.stderr);
+    assert_eq!(merged.status.code(), Some(NOT_NOW.into()), "{words}");
+    let made = room.git(&["rev-parse", "HEAD"]);
+    assert!(words.contains(&made[..12]) && words.contains(&format!("but run {run} is not recorded as merged")), "{words}");
+    assert!(words.contains(&format!("agentops show {run}")), "{words}");
+}
+
+#[test]
+fn p6_a_discard_takes_the_interrupted_merge_of_its_run_back() {
+    let room = Room::new();
+    let (run, says) = run_with_hook(&room);
+    let before = checkout(&room);
+    let (mut merge, _) = merge_in_hook(&room, &run, &says);
+    kill_process_group(Pid::from_child(&merge), Signal::KILL).unwrap();
+    merge.wait().unwrap();
+    // Git has the lock until it has ended.
+    let lock = std::fs::File::open(room.repo().join(".git/agentops/begun-merge.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    drop(lock);
+    assert_ne!(checkout(&room), before);
+    let discarded = room.run(&["discard", &run]).expect(0);
+    assert!(discarded.stderr.contains("was interrupted before it was committed"), "{}", discarded.stderr);
+    assert_eq!(checkout(&room), before);
+    assert!(!is_named(&room));
 }
 
 /// A merge that dies at its N-th boundary, and the boundaries that it passed.
