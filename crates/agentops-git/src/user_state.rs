@@ -9,6 +9,7 @@
 
 mod compare;
 mod files;
+mod git_directory;
 mod parts;
 mod programs;
 mod settings;
@@ -24,6 +25,7 @@ use crate::objects::look_up;
 use crate::repo::Repo;
 
 pub use compare::Difference;
+use git_directory::GitDirectoryState;
 pub use parts::ProgramParts;
 pub use programs::ProgramState;
 use settings::Setting;
@@ -42,6 +44,9 @@ const KEPT: &str = "refs/agentops/kept/";
 pub struct UserState {
     #[serde(flatten)]
     programs: ProgramState,
+    /// Records of older versions do not have it.
+    #[serde(default)]
+    git_directory: Option<GitDirectoryState>,
     head: Option<HeadState>,
     /// Hash over the entries of the checkout's index, without the times that git keeps beside them.
     index: Option<String>,
@@ -93,7 +98,9 @@ impl Repo {
     /// As [`Self::user_state`].
     pub fn user_state_since(&self, before: Option<&UserState>) -> Result<UserState> {
         let programs = self.program_state(before.map(UserState::programs))?;
-        let mut state = UserState { programs, head: None, index: None, refs: None, symbolic: None, stash: None };
+        let git_directory = GitDirectoryState::of(self);
+        let mut state =
+            UserState { programs, git_directory, head: None, index: None, refs: None, symbolic: None, stash: None };
         // With a configuration that git cannot read, no other command of git works either.
         if state.programs.unreadable().is_none() {
             self.record_refs(&mut state)?;

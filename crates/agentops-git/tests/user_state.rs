@@ -698,3 +698,46 @@ fn s13_another_order_of_included_files_is_named_and_another_order_in_one_file_is
     assert!(before.programs().runs_the_same(again.programs()));
     assert!(before.programs().left_since(again.programs(), &repo).unwrap().is_empty());
 }
+
+#[test]
+fn p6_a_link_in_the_place_of_the_git_directory_or_its_configuration_is_named_once() {
+    let git = ".git replaced by a link that leads to ";
+    let file = ".git replaced by a file that leads to ";
+    let hook = "echo '#!/bin/sh' > ../other/hooks/post-merge && git config core.fsmonitor /x";
+    for (command, named) in [
+        (
+            format!("mv .git ../other && ln -s ../other .git && {hook}"),
+            &[git, "hook hooks/post-merge added", "core.fsmonitor set"][..],
+        ),
+        ("mv .git ../other && echo 'gitdir: ../other' > .git".to_owned(), &[file]),
+        (
+            "mv .git/config ../other && ln -s ../../other .git/config && git config core.fsmonitor /x".to_owned(),
+            &["file config replaced by a link to ../../other => cp ", "core.fsmonitor set"],
+        ),
+    ] {
+        let (room, repo) = room_with_work();
+        fs::create_dir_all(repo.common_dir().join("hooks")).unwrap();
+        write(&repo.common_dir().join("more"), b"[x]\ny = 1\n");
+        type_in(&room, repo.work_tree(), "git config include.path more");
+        let before = seen(&room, repo.work_tree());
+        if named == [file] {
+            let recorded = stored(&repo.user_state().unwrap());
+            type_in(&room, repo.work_tree(), &command);
+            let found = recorded.git_directory_replaced(&repo).unwrap();
+            assert!(found.what.contains(file), "{found:?}");
+            type_in(&room, repo.work_tree(), found.restore.as_deref().unwrap());
+            assert_eq!(recorded.git_directory_replaced(&repo), None);
+        } else {
+            let differences = changed(&room, &repo, &[&command], named);
+            assert!(differences.iter().all(|difference| difference.restore.is_some()), "{}", words(&differences));
+        }
+        assert_eq!(seen(&room, repo.work_tree()), before);
+        assert!(!repo.git_dir().is_symlink() && repo.git_dir().join("config").symlink_metadata().unwrap().is_file());
+    }
+    // Another folder is never moved to the place of the git directory.
+    let (room, repo) = room_with_work();
+    let recorded = repo.user_state().unwrap();
+    type_in(&room, repo.work_tree(), "cp -r .git ../other && mv .git ../own && ln -s ../other .git");
+    let found = recorded.git_directory_replaced(&repo).unwrap();
+    assert!(found.restore.is_none() && found.what.contains("not the folder that was there"), "{found:?}");
+}

@@ -202,6 +202,9 @@ fn comparison(ctx: &Ctx, state: &State, watch: &Watch, after_takeover: bool) -> 
 fn differences_since(ctx: &Ctx, state: &State, before: &UserState) -> Act<(Vec<Difference>, Option<Vec<ProgramPart>>)> {
     // The user moved it, and another one may be at its path.
     if !identity::is_in_place(&ctx.repo, &ctx.paths) {
+        if let Some(replaced) = before.git_directory_replaced(&ctx.repo) {
+            return Ok((vec![replaced], None));
+        }
         let moved = format!("the repository is not at {} any more", ctx.repo.work_tree().display());
         return Err(std::io::Error::other(moved).into());
     }
@@ -242,6 +245,16 @@ mod tests {
         says_why(found());
         std::fs::remove_dir_all(root.join("repo")).unwrap();
         std::fs::rename(root.join("moved"), root.join("repo")).unwrap();
+        assert_eq!(found(), vec![]);
+        // Its folder is there, and git finds it through a file.
+        let (git_dir, other) = (root.join("repo/.git"), root.join("other"));
+        std::fs::rename(&git_dir, &other).unwrap();
+        std::fs::write(&git_dir, format!("gitdir: {}\n", other.display())).unwrap();
+        let replaced = found();
+        let back = format!("rm {} && mv {} {0}", git_dir.display(), other.display());
+        assert!(replaced.len() == 1 && replaced[0].restore.as_ref() == Some(&back), "{replaced:?}");
+        std::fs::remove_file(&git_dir).unwrap();
+        std::fs::rename(&other, &git_dir).unwrap();
         assert_eq!(found(), vec![]);
         // A repository that git cannot read.
         std::fs::write(root.join("repo/.git/HEAD"), "nothing").unwrap();

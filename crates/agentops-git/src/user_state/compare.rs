@@ -42,7 +42,7 @@ fn short(oid: &str) -> &str {
 }
 
 impl UserState {
-    /// What is different now, in the order in which the commands work: files that git runs or reads, settings, refs, the stash,
+    /// What is different now, in the order in which the commands work: the git directory itself, files that git runs or reads, settings, refs, the stash,
     /// and last `HEAD`, since a switch runs hooks. With `run`, objects of lost refs and stash entries are kept under `refs/agentops/kept/<run>/`,
     /// so that the commands work later too.
     ///
@@ -61,6 +61,9 @@ impl UserState {
             let name = branch.map(|(branch, _)| format!("refs/heads/{branch}"));
             name.is_some_and(|name| self.commit_of(&name).is_none() && now.commit_of(&name).is_some())
         };
+        if let (Some(before), Some(after)) = (&self.git_directory, &now.git_directory) {
+            all.extend(before.differences(after, repo));
+        }
         all.extend(self.programs.differences_but(&now.programs, repo, is_of_new_branch));
         self.refs_differ(now, &is_there, &mut all);
         self.stash_differs(now, &is_there, &mut all);

@@ -89,7 +89,7 @@ impl Setting {
 
     /// `git config` with the flag that names this setting's file.
     pub(super) fn git_config(&self, repo: &Repo) -> String {
-        let own = |file: PathBuf| file.canonicalize().is_ok_and(|file| file == self.file);
+        let own = |file: PathBuf| file == self.file;
         // With these, git may refuse the repository, and then it knows no local file.
         let is_format = self.name == "core.repositoryformatversion" || self.name.starts_with("extensions.");
         match self.scope.as_str() {
@@ -143,16 +143,27 @@ pub(super) fn read(repo: &Repo) -> Result<std::result::Result<Vec<Setting>, Stri
             row.iter().position(|b| *b == b'\n').map_or((*row, &b"true"[..]), |i| (&row[..i], &row[i + 1..]));
         let name = shown_name(name);
         let file = names::path(origin.strip_prefix(b"file:").unwrap_or(origin));
-        let file = super::files::as_text(&absolute(repo.work_tree(), &file));
+        let file = super::files::as_text(&place(repo, &file));
         let shown = SHOWN.iter().any(|section| name.starts_with(section)).then(|| show(value));
         Setting { scope: String::from_utf8_lossy(scope).into_owned(), file, name, recorded: recorded(value), shown }
     });
     Ok(Ok(settings.collect()))
 }
 
-fn absolute(work_tree: &Path, file: &Path) -> PathBuf {
-    let file = work_tree.join(file);
-    file.canonicalize().unwrap_or(file)
+/// The path of a file with settings. One of the git directory has the path by which the repository was found: a link that took
+/// the place of the directory, or of its configuration, is another change than that of a setting.
+fn place(repo: &Repo, file: &Path) -> PathBuf {
+    let file = repo.work_tree().join(file);
+    let real = |path: &Path| path.canonicalize().ok();
+    for (folder, name) in [(repo.common_dir(), "config"), (repo.git_dir(), "config.worktree")] {
+        let is_in_folder = file.parent().is_some_and(|parent| real(parent).is_some_and(|at| real(folder) == Some(at)));
+        if is_in_folder && file.file_name().is_some_and(|own| own == name) {
+            return folder.join(name);
+        }
+    }
+    let Some(file) = real(&file) else { return file };
+    let within = real(repo.common_dir()).and_then(|common_dir| Some(file.strip_prefix(common_dir).ok()?.to_owned()));
+    within.map_or(file, |rest| repo.common_dir().join(rest))
 }
 
 /// A value as a record holds it.
