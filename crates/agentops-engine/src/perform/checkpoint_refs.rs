@@ -72,10 +72,15 @@ fn write_again(ctx: &Ctx, state: &State, lost: &Commit) -> Act<bool> {
     let Some(lane) = state.phases.iter().flat_map(PhaseState::all_lanes).find(of_lane) else { return Ok(false) };
     let Some((at, _)) = newest_checkpoint(lane) else { return Ok(false) };
     let (session, earlier) = (&lane.sessions[at], &lane.sessions[..at]);
-    let parents = earlier.iter().rev().filter_map(|session| session.checkpoint.as_ref());
-    let parents = parents.chain(&lane.opened).chain([state.tip(), &state.created.base]).filter(|commit| exists(ctx, commit));
-    let (Some(ended_ms), parents) = (session.ended_at_ms, parents.collect::<Vec<_>>()) else { return Ok(false) };
-    let Some(first) = parents.first() else { return Ok(false) };
+    let checkpoints = earlier.iter().rev().filter_map(|session| session.checkpoint.as_ref());
+    // Each costs a commit for every second, and they are often the same.
+    let mut parents: Vec<&Commit> = Vec::new();
+    for commit in checkpoints.chain(&lane.opened).chain([state.tip(), &state.created.base]) {
+        if !parents.contains(&commit) && exists(ctx, commit) {
+            parents.push(commit);
+        }
+    }
+    let (Some(ended_ms), Some(first)) = (session.ended_at_ms, parents.first()) else { return Ok(false) };
     let Recovered::Usable(files, _) = work::recover_lane(ctx, state, &lane.id, first)? else { return Ok(false) };
     let (title, ended) = (session::checkpoint_title(&state.created.run, session), ended_ms / 1000);
     for parent in parents {
