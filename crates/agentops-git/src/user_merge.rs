@@ -196,7 +196,11 @@ impl Repo {
         Err(refused(MergeRefusal::LocalChanges { paths }, String::new(), TakenBack::default()))
     }
 
-    fn nothing_is_unfinished(&self) -> Result<()> {
+    /// Whether no merge, rebase, cherry-pick, revert or bisection is under way in the checkout.
+    ///
+    /// # Errors
+    /// [`Error::InProgress`] if one is.
+    pub fn nothing_is_unfinished(&self) -> Result<()> {
         match UNFINISHED.iter().find(|(file, _)| self.git_dir().join(file).exists()) {
             Some((_, what)) => Err(Error::InProgress { what, path: self.work_tree().to_owned() }),
             None => Ok(()),

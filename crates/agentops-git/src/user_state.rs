@@ -75,6 +75,15 @@ impl UserState {
         &self.programs
     }
 
+    /// The short name of the branch that was checked out, and its commit; `None`: there was no branch, or it is not known.
+    #[must_use]
+    pub fn branch(&self) -> Option<(&str, Option<&str>)> {
+        match &self.head {
+            Some(HeadState::Branch(name)) => Some((name.strip_prefix("refs/heads/")?, self.commit_of(name))),
+            Some(HeadState::Detached(_)) | None => None,
+        }
+    }
+
     /// The same record for the place where the repository is now. Settings and files are compared by their paths, and the user
     /// may have moved the repository since it was recorded.
     #[must_use]

@@ -96,7 +96,7 @@ impl UserState {
         }
     }
 
-    fn commit_of(&self, name: &str) -> Option<&str> {
+    pub(super) fn commit_of(&self, name: &str) -> Option<&str> {
         let refs = self.refs.as_ref()?;
         let at = refs.binary_search_by(|(_, known)| known.as_str().cmp(name)).ok()?;
         Some(&refs[at].0)

@@ -4,7 +4,7 @@ use agentops_core::id::RunId;
 use agentops_core::run::{Closing, Outcome, State};
 use agentops_engine::perform;
 use agentops_engine::wire::Request;
-use agentops_git::{Expect, MergeResult, Need, Oid, TestedMerge};
+use agentops_git::{Expect, Head, MergeResult, Need, Oid, TestedMerge};
 use agentops_route::feedback::Source;
 
 use crate::cli::{MergeArgs, RunArg};
@@ -72,9 +72,10 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
         printer.note(&format!("note: {branch} has moved since the run ended; what it holds now is tested and merged"));
     }
     may_close(context)?;
-    let head = context.repo.head()?.commit;
+    let Head { commit: head, branch: onto } = context.repo.head()?;
     let programs = merge_trust::agree_to_programs(context, args, &state, printer)?;
     user_merge::end_interrupted(context, printer)?;
+    user_merge::is_on_a_branch(context, &state, &head, onto.as_deref())?;
     merge_trust::agree_to_steering(context, args, &state, (&head, &tip), &programs, printer)?;
     // A person asked for this, and agreed to the settings that a fetch uses.
     context.repo.fetch_missing(Need::Merge(&head, &tip))?;
@@ -114,14 +115,19 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
     // A discard waits for nobody: it is refused until the run is recorded as merged.
     let lock = context.repo.lock_merges()?;
     still_open(context, run)?;
+    if context.repo.head()?.branch != onto {
+        return Err(CommandError::new(MERGE_REFUSED, "another branch was checked out while the merge was tested")
+            .hint("check out the branch that is to have the result, then run the command again"));
+    }
     merge_trust::programs_are_still(context, &programs, &state)?;
     // The merge is tested: a lost text must not keep it from being made.
     let task = context.texts().text(&state.created.task).unwrap_or_else(|e| format!("({e})"));
     let title = agentops_engine::view::title(&task);
     let message = format!("Merge {branch}: {title}\n\nAgentOps-Run: {run}\n");
     let tested = TestedMerge { head: head.clone(), tip };
-    let commit = user_merge::merge(context, &lock, run, &tested, &message)?.unwrap_or(head);
-    let did = format!("merged as {}", &commit.as_str()[..12]);
+    let commit = user_merge::merge(context, &lock, run, &tested, &message)?.unwrap_or_else(|| head.clone());
+    let into = onto.unwrap_or_else(|| format!("commit {} without a branch", &head.as_str()[..12]));
+    let did = format!("merged as {} into {}", &commit.as_str()[..12], agentops_safe::inert(&into));
     let closing = Closing::Merged { commit: commit.as_str().parse()? };
     close(context, run, closing).map_err(|error| unrecorded(context, run, &did, error))?;
     drop(lock);

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use agentops_core::id::RunId;
+use agentops_core::run::State;
 use agentops_engine::hint;
-use agentops_git::{Error as GitError, MergeLock, Repo, TakenBack, TestedMerge, UserMerge};
+use agentops_engine::perform::user_repository;
+use agentops_engine::plan::word;
+use agentops_git::{Error as GitError, MergeLock, Oid, Repo, TakenBack, TestedMerge, UserMerge, UserState};
 
 use crate::context::Context;
-use crate::error::{CommandError, MERGE_REFUSED};
+use crate::error::{CommandError, MERGE_REFUSED, NOT_NOW};
 use crate::interruption::Interruption;
 use crate::printer::Printer;
 
@@ -35,7 +38,7 @@ pub fn merge(
     run: &RunId,
     tested: &TestedMerge,
     message: &str,
-) -> Result<Option<agentops_git::Oid>, CommandError> {
+) -> Result<Option<Oid>, CommandError> {
     let branch = run.branch();
     let interruption = Interruption::note()?;
     match context.repo.merge_with_lock(lock, &branch, tested, message, interruption.requested()) {
@@ -58,14 +61,28 @@ pub fn merge(
 }
 
 /// Whether a merge to this tree can be made in the checkout, asked before time is spent on its test.
-pub fn may_begin(
-    context: &Context,
-    run: &RunId,
-    head: &agentops_git::Oid,
-    tree: &agentops_git::Oid,
-) -> Result<(), CommandError> {
+pub fn may_begin(context: &Context, run: &RunId, head: &Oid, tree: &Oid) -> Result<(), CommandError> {
     let may = context.repo.checkout_is_free_for(head, tree);
     may.map_err(|error| command_error(&context.repo, Some(run), error))
+}
+
+/// Refuses to merge into a commit without a branch if the run began on a branch. An agent may have moved `HEAD` of the checkout,
+/// and the user's branch would not get the result.
+pub fn is_on_a_branch(context: &Context, state: &State, head: &Oid, branch: Option<&str>) -> Result<(), CommandError> {
+    let start = user_repository::at_start(state, &context.blobs()?, &context.repo);
+    let (None, Some((began, was))) = (branch, start.as_ref().and_then(UserState::branch)) else { return Ok(()) };
+    context.repo.nothing_is_unfinished()?;
+    let (run, full, name) = (&state.created.run, format!("refs/heads/{began}"), word(began));
+    let hint = match (context.repo.read_ref(&full)?, was) {
+        (None, Some(was)) => format!("git branch {name} {was} && git switch {name} && agentops merge {run}"),
+        (Some(_), _) if context.repo.checked_out_in(&full)?.is_none() => {
+            format!("git switch {name} && agentops merge {run}")
+        }
+        _ => format!("begin a branch here: git switch -c NAME, then: agentops merge {run}"),
+    };
+    let at = &head.as_str()[..12];
+    let words = format!("HEAD of the checkout is at commit {at} without a branch, and run {run} began on branch {began}");
+    Err(CommandError::new(NOT_NOW, agentops_safe::inert(&words)).hint(hint))
 }
 
 /// An error of the user's merge, with commands that name the checkout.

@@ -84,6 +84,9 @@ fn a_dirty_tree_and_a_detached_head_are_worked_from() {
     assert_eq!(room.git(&["show", &format!("{branch}:README.md")]), "# A project");
     assert_eq!(std::fs::read_to_string(room.repo().join("README.md")).unwrap(), "# Not committed\n");
     assert_eq!(std::fs::read_to_string(room.repo().join("untracked.txt")).unwrap(), "mine\n");
+    room.name_user();
+    let merged = room.run(&["merge", "--no-test"]).expect(0);
+    assert!(format!("{merged:?}").contains("without a branch"), "{merged:?}");
 }
 
 #[test]

@@ -313,6 +313,26 @@ fn typed(room: &Room, command: &str) -> std::process::Output {
     out
 }
 
+#[test]
+fn p6_a_merge_without_a_branch_is_refused_where_the_run_began_on_one() {
+    let room = Room::new();
+    let (run, _) = run_with_hook(&room);
+    let branch = room.git(&["symbolic-ref", "--short", "HEAD"]);
+    room.git(&["switch", "--quiet", "--detach"]);
+    let before = checkout(&room);
+    let kept = room.run(&["merge", &run, "--no-test"]).expect(NOT_NOW.into()).stderr;
+    assert_eq!(of_hint(&kept, "hint: ", " &&"), format!("git switch {branch}"));
+    room.git(&["branch", "--quiet", "-D", &branch]);
+    let refused = room.run(&["merge", &run, "--no-test"]).expect(NOT_NOW.into()).stderr;
+    assert!(refused.contains(&format!("without a branch, and run {run} began on branch {branch}")), "{refused}");
+    assert_eq!(checkout(&room), before);
+    let typed = typed(&room, &format!("{} --no-test", of_hint(&refused, "hint: ", "")));
+    let words = String::from_utf8_lossy(&typed.stdout).into_owned() + &String::from_utf8_lossy(&typed.stderr);
+    assert!(words.contains(&format!(" into {branch}")), "{words}");
+    assert_eq!(room.git(&["symbolic-ref", "--short", "HEAD"]), branch);
+    assert!(room.git(&["ls-tree", "--name-only", &branch]).contains("done.txt"));
+}
+
 /// What a hint says to type between these words.
 fn of_hint(stderr: &str, from: &str, to: &str) -> String {
     let hint = stderr.lines().find(|line| line.starts_with("hint: ")).unwrap();
