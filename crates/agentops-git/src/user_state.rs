@@ -55,6 +55,9 @@ pub struct UserState {
     /// Name and target of refs that point to other refs, sorted by name. Records of older versions do not have it.
     #[serde(default)]
     symbolic: Option<Vec<(String, String)>>,
+    /// Names of refs that git cannot read. Records of older versions do not have it.
+    #[serde(default)]
+    broken_refs: Option<Vec<String>>,
     /// Object and message, newest first.
     stash: Option<Vec<(String, String)>>,
 }
@@ -108,8 +111,16 @@ impl Repo {
     pub fn user_state_since(&self, before: Option<&UserState>) -> Result<UserState> {
         let programs = self.program_state(before.map(UserState::programs))?;
         let git_directory = GitDirectoryState::of(self);
-        let mut state =
-            UserState { programs, git_directory, head: None, index: None, refs: None, symbolic: None, stash: None };
+        let mut state = UserState {
+            programs,
+            git_directory,
+            head: None,
+            index: None,
+            refs: None,
+            symbolic: None,
+            broken_refs: None,
+            stash: None,
+        };
         // With a configuration that git cannot read, no other command of git works either.
         if state.programs.unreadable().is_none() {
             self.record_refs(&mut state)?;
@@ -120,9 +131,15 @@ impl Repo {
 
     /// Records `HEAD`, the refs and the stash.
     fn record_refs(&self, state: &mut UserState) -> Result<()> {
-        let out = self.guarded().args(["for-each-ref", "--format=%(HEAD)%(objectname) %(refname) %(symref)"]).long().ok()?;
+        let out =
+            self.guarded().args(["for-each-ref", "--format=%(HEAD)%(objectname) %(refname) %(symref)"]).long().output()?;
+        if out.code != Some(0) {
+            return Err(out.failed("for-each-ref".to_owned()));
+        }
+        let warned = out.stderr.lines().filter_map(|line| line.trim().strip_prefix("warning: ignoring broken ref "));
+        state.broken_refs = Some(warned.map(str::to_owned).collect());
         let (mut head, mut refs, mut symbolic, mut has_stash) = (None, Vec::new(), Vec::new(), false);
-        for line in String::from_utf8_lossy(&out).lines() {
+        for line in String::from_utf8_lossy(&out.stdout).lines() {
             let (mark, rest) = line.split_at_checked(1).unwrap_or_default();
             let fields = rest.split_once(' ').and_then(|(oid, rest)| Some((oid, rest.split_once(' ')?)));
             let Some((oid, (name, target))) = fields else {

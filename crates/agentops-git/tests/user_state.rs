@@ -741,3 +741,23 @@ fn p6_a_link_in_the_place_of_the_git_directory_or_its_configuration_is_named_onc
     let found = recorded.git_directory_replaced(&repo).unwrap();
     assert!(found.restore.is_none() && found.what.contains("not the folder that was there"), "{found:?}");
 }
+
+#[test]
+fn p6_a_file_that_cuts_the_history_and_refs_that_git_cannot_read_are_named() {
+    let (room, repo) = room_with_work();
+    type_in(&room, repo.work_tree(), "git branch packed && git pack-refs --all && git branch old");
+    let missing = "0123456789012345678901234567890123456789";
+    let commands = [
+        "git rev-parse HEAD > .git/shallow",
+        "echo zzzz > .git/refs/heads/broken && echo zzzz > .git/refs/heads/old && echo zzzz > .git/refs/heads/packed",
+        &format!("echo {missing} > .git/refs/heads/missing"),
+    ];
+    let named = [
+        "file shallow added => rm ",
+        "branch broken added, which git cannot read => rm ",
+        "branch missing added => git branch -D missing",
+        "branch old cannot be read by git (was ",
+        "branch packed cannot be read by git (was ",
+    ];
+    changed(&room, &repo, &commands, &named);
+}

@@ -64,8 +64,15 @@ impl UserState {
         if let (Some(before), Some(after)) = (&self.git_directory, &now.git_directory) {
             all.extend(before.differences(after, repo));
         }
-        all.extend(self.programs.differences_but(&now.programs, repo, is_of_new_branch));
-        self.refs_differ(now, &is_there, &mut all);
+        let mut of_programs = self.programs.differences_but(&now.programs, repo, is_of_new_branch);
+        if self.git_directory.is_none() {
+            // Older versions did not record this file, and a shallow clone needs it.
+            let added = of_programs.iter_mut().filter(|difference| difference.what == "file shallow added");
+            added.for_each(|difference| difference.restore = None);
+        }
+        all.extend(of_programs);
+        self.broken_refs_differ(now, repo, &mut all);
+        self.refs_differ(now, repo, &is_there, &mut all);
         self.stash_differs(now, &is_there, &mut all);
         self.head_differs(now, &mut all);
         Ok(all)
@@ -102,7 +109,17 @@ impl UserState {
         Some(&refs[at].0)
     }
 
-    fn refs_differ(&self, now: &Self, is_there: &impl Fn(&str) -> bool, all: &mut Vec<Difference>) {
+    /// Refs that git cannot read and that were not there before. Where one was there, [`Self::refs_differ`] names it.
+    fn broken_refs_differ(&self, now: &Self, repo: &Repo, all: &mut Vec<Difference>) {
+        let (Some(before), Some(after)) = (&self.broken_refs, &now.broken_refs) else { return };
+        for name in after.iter().filter(|name| !before.contains(name) && self.commit_of(name).is_none()) {
+            let path = repo.common_dir().join(name);
+            let back = path.is_file().then(|| format!("rm {}", quote(&path.to_string_lossy())));
+            all.push(Difference { what: format!("{} added, which git cannot read", words(name)), restore: back });
+        }
+    }
+
+    fn refs_differ(&self, now: &Self, repo: &Repo, is_there: &impl Fn(&str) -> bool, all: &mut Vec<Difference>) {
         let (Some(before), Some(after)) = (&self.refs, &now.refs) else { return };
         let checked_out = match &now.head {
             Some(HeadState::Branch(name)) => Some(name.as_str()),
@@ -139,6 +156,11 @@ impl UserState {
                 Some(same) if same == oid && new_target.is_none() => {}
                 _ if !is_there(oid) => {
                     all.push(Difference::without_command(format!("{words} was {}, and its objects are gone", short(oid))));
+                }
+                None if now.broken_refs.iter().flatten().any(|broken| broken == name) => {
+                    let path = quote(&repo.common_dir().join(name).to_string_lossy());
+                    let back = format!("rm -f {path} && git update-ref {} {oid}", quote(name));
+                    all.push(Difference::new(format!("{words} cannot be read by git (was {})", short(oid)), back));
                 }
                 None => all.push(Difference::new(format!("{words} deleted (was {})", short(oid)), create(name, oid))),
                 Some(other) => {

@@ -128,6 +128,8 @@ pub(super) fn of(repo: &Repo, hook_folders: &[PathBuf]) -> Result<Vec<FileState>
     if repo.git_dir() == repo.common_dir() {
         reading.look(&repo.common_dir().join("commondir"), "git")?;
     }
+    // It cuts the history of a repository.
+    reading.look(&repo.common_dir().join("shallow"), "info")?;
     // Objects of others are read through this one.
     reading.look(&repo.common_dir().join("objects/info/alternates"), "info")?;
     for folder in hook_folders {
