@@ -9,6 +9,14 @@ use agentops_git::{FreeSpace, Oid, Repo, is_on_full_disk};
 
 use crate::paths::Paths;
 
+/// Whether a folder lies on a file system that the kernel makes up, such as `/proc`: nobody can write files there.
+#[must_use]
+pub fn is_of_kernel(folder: &Path) -> bool {
+    // As in the kernel's magic.h: proc, sysfs, cgroup, cgroup2, devpts, securityfs, debugfs and tracefs.
+    const MADE_UP: [u32; 8] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270, 0x1cd1, 0x7363_6673, 0x6462_6720, 0x7472_6163];
+    rustix::fs::statfs(folder).is_ok_and(|disk| u32::try_from(disk.f_type).is_ok_and(|found| MADE_UP.contains(&found)))
+}
+
 /// That the disk of one of these folders is full, named as `names` says. `None`: none is known to be.
 #[must_use]
 pub fn full_among(folders: &[(&str, &Path)]) -> Option<String> {

@@ -14,6 +14,7 @@ use agentops_engine::files::user::{self, UserConfig};
 use agentops_engine::identity::{self, Identity, Ownership, repository_at};
 use agentops_engine::ledger::Ledger;
 use agentops_engine::paths::{Home, Paths};
+use agentops_engine::space;
 use agentops_engine::supervisor::Lock;
 use agentops_engine::view::RunView;
 use agentops_engine::wire::{Reply, Request};
@@ -27,24 +28,80 @@ use crate::error::{CommandError, FAILED, NOT_NOW, USAGE};
 
 /// The user's folders, from flags and environment.
 pub fn home(global: &Global) -> Result<Home, CommandError> {
+    let home = folders(global)?;
+    can_be_a_state_folder(&home.state)?;
+    Ok(home)
+}
+
+/// The same folders; whether the state folder can be one is not looked at.
+pub fn folders(global: &Global) -> Result<Home, CommandError> {
     let missing = |what| {
         CommandError::new(USAGE, format!("neither HOME nor {what} is set to an absolute path"))
             .hint(format!("set HOME to your home folder, or {what} to a folder of its own"))
     };
     let config = env::config_dir().ok_or_else(|| missing(env::CONFIG_DIR))?;
     let state = match &global.state_dir {
-        Some(folder) => std::path::absolute(folder)?,
+        Some(folder) => absolute(folder)?,
         None => env::state_dir().ok_or_else(|| missing(env::STATE_DIR))?,
     };
     Ok(Home { config, state })
 }
 
+/// An absolute path. Nothing is relative to a working folder that was deleted.
+fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
+    std::path::absolute(path).map_err(|e| no_working_folder(&e))
+}
+
+fn no_working_folder(error: &std::io::Error) -> CommandError {
+    if error.kind() != std::io::ErrorKind::NotFound {
+        return CommandError::new(FAILED, format!("the working folder cannot be named: {error}"))
+            .hint("name your repository's folder with --repo");
+    }
+    CommandError::new(FAILED, "the folder that this command was started in has been deleted")
+        .hint("go into a folder that exists, then run the command again: cd DIR")
+}
+
+/// Refuses a path that is a file or that lies where files cannot be made at all.
+pub fn can_be_a_state_folder(folder: &Path) -> Result<(), CommandError> {
+    let hint = "name a folder of your own with --state-dir or AGENTOPS_STATE_DIR";
+    // Before the first run it is made in the nearest folder that exists.
+    let Some(existing) = folder.ancestors().find(|path| path.symlink_metadata().is_ok()) else { return Ok(()) };
+    if !existing.is_dir() {
+        let words = match existing == folder {
+            true => format!("the state folder {} is not a folder", folder.display()),
+            false => format!(
+                "the state folder {} cannot be made, because {} is not a folder",
+                folder.display(),
+                existing.display()
+            ),
+        };
+        return Err(CommandError::new(FAILED, words).hint(hint));
+    }
+    if space::is_of_kernel(existing) {
+        let words = format!(
+            "the state folder {} cannot be made, because {} shows what the kernel knows and keeps no files",
+            folder.display(),
+            existing.display()
+        );
+        return Err(CommandError::new(FAILED, words).hint(hint));
+    }
+    Ok(())
+}
+
+/// The folder in which the search for a repository begins.
+pub fn start(global: &Global) -> Result<PathBuf, CommandError> {
+    let Some(named) = &global.repo else { return std::env::current_dir().map_err(|e| no_working_folder(&e)) };
+    let folder = absolute(named)?;
+    if folder.exists() && !folder.is_dir() {
+        return Err(CommandError::new(USAGE, format!("{} is not a folder", folder.display()))
+            .hint("name your repository's folder with --repo"));
+    }
+    Ok(folder)
+}
+
 /// The repository that was named, else the one around this folder. Which state is its own is not looked at.
 pub fn repository(global: &Global) -> Result<Repo, CommandError> {
-    let start = match &global.repo {
-        Some(folder) => std::path::absolute(folder)?,
-        None => std::env::current_dir()?,
-    };
+    let start = start(global)?;
     Ok(Repo::discover(&Git::find()?, &start)?)
 }
 

@@ -72,11 +72,9 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
         }
         Ok(git) => {
             add("git", CheckState::Good, git.version().to_string(), "");
-            let start = global.repo.clone().map_or_else(std::env::current_dir, Ok)?;
-            match Repo::discover(&git, &start) {
+            match context::start(global).and_then(|start| Ok(Repo::discover(&git, &start)?)) {
                 Ok(repo) => Some(repo),
                 Err(e) => {
-                    let e = CommandError::from(e);
                     add("repository", CheckState::Note, e.causes.join(": "), e.hints.first().map_or("", |hint| hint));
                     None
                 }
@@ -86,8 +84,12 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
     if let Some(limit) = FileSizeLimit::too_small() {
         add("file size", CheckState::Bad, limit.to_string(), limit.hint());
     }
-    let home = context::home(global)?;
-    if let Some(repo) = &repo {
+    let home = context::folders(global)?;
+    let usable = context::can_be_a_state_folder(&home.state);
+    if let Err(e) = &usable {
+        add("state folder", CheckState::Bad, e.causes.join(": "), e.hints.first().map_or("", |hint| hint));
+    }
+    if let Some(repo) = repo.as_ref().filter(|_| usable.is_ok()) {
         let found = repo.work_tree().display().to_string();
         match repo.checkout_fault() {
             Some(fault) => add("repository", CheckState::Bad, format!("{found}: {fault}"), fault.command()),

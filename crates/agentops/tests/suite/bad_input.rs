@@ -1,5 +1,6 @@
 //! Wrong input and broken machines: each is refused with words that say what to do, and nothing is lost.
 
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
@@ -59,6 +60,41 @@ fn a_place_that_is_no_repository_to_work_in() {
     refuse_run(&room, &["--repo=bare"], USAGE, &["bare", "work tree"]);
     room.git(&["init", "--quiet", "new"]);
     refuse_run(&room, &["--repo=new"], USAGE, &["no commits", "first commit"]);
+}
+
+#[test]
+fn a_place_that_is_no_folder_is_called_so() {
+    let room = Room::new();
+    let here = room.repo().join("README.md").display().to_string();
+    for file in ["/dev/null", "README.md"] {
+        let full = if file == "README.md" { &here } else { file };
+        let repo = format!("--repo={file}");
+        refuse(&room, &["status", &repo], USAGE, &[&format!("{full} is not a folder"), "with --repo"]);
+        let state = format!("--state-dir={file}");
+        refuse(&room, &["status", &state], FAILED, &[&format!("the state folder {full} is not a folder"), "--state-dir"]);
+        let state = format!("--state-dir={file}/state");
+        refuse_run(&room, &[&state], FAILED, &[&format!("because {full} is not a folder"), "--state-dir"]);
+    }
+    for state in ["--state-dir=/proc", "--state-dir=/sys/state"] {
+        refuse_run(&room, &[state], FAILED, &["keeps no files", "AGENTOPS_STATE_DIR"]);
+        let status = room.run(&["status", state]);
+        assert!(!status.stderr.contains("space") && !status.stderr.contains("permission"), "{status:?}");
+        let doctor = room.run(&["doctor", state]).expect(FAILED.into());
+        assert!(doctor.stdout.contains("keeps no files") && !doctor.stdout.contains("0 bytes free"), "{doctor:?}");
+    }
+    assert!(room.run(&["doctor", "--repo=/dev/null"]).stdout.contains("/dev/null is not a folder"));
+
+    let gone = room.root().join("gone");
+    std::fs::create_dir(&gone).unwrap();
+    let open = std::fs::File::open(&gone).unwrap();
+    std::fs::remove_dir(&gone).unwrap();
+    for args in [&["status"][..], &RUN, &["status", "--repo=repo"]] {
+        let mut command = room.command(args);
+        let out = command.current_dir(format!("/proc/self/fd/{}", open.as_raw_fd())).output().unwrap();
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(FAILED.into()), "{stderr}");
+        assert!(stderr.contains("was started in has been deleted") && stderr.contains("cd DIR"), "{stderr}");
+    }
 }
 
 #[test]
