@@ -108,7 +108,7 @@ pub enum IdentityError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unclear {
     /// Its repository was another directory, which is gone.
-    #[error("its repository was at {}, where it is not any more", repository_at(.0).display())]
+    #[error("its repository was at {}, which is not there any more", repository_at(.0).display())]
     Gone(PathBuf),
     /// A person gave its repository another state.
     #[error("its repository has another state now, by `agentops doctor --new-id` or `--adopt`")]
