@@ -3,6 +3,7 @@
 use agentops_agents::environment::{Environment, is_program};
 use agentops_git::{Repo, Unwritable, UnwritableFolder, unwritable};
 
+use crate::hint;
 use crate::paths::Paths;
 use crate::plan::word;
 use crate::space::DiskSpace;
@@ -36,10 +37,8 @@ impl Unmet {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Branch { name } => {
-                format!("rename it: git branch -m {} {}", word(name), word(&format!("{}-old", name.replace('/', "-"))))
-            }
-            Self::Ref { name } => format!("remove it: git update-ref -d {}", word(name)),
+            Self::Branch { name } => hint::ref_in_the_way(&format!("refs/heads/{name}")),
+            Self::Ref { name } => hint::ref_in_the_way(name),
             Self::Space(disk) => disk.hint().to_owned(),
             Self::Unwritable(folder) => mend(folder),
         }

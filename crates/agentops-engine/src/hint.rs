@@ -29,6 +29,7 @@ pub fn git(error: &Git) -> String {
             let remove = if path.is_dir() { "rm -r" } else { "rm" };
             return format!("remove it, then run the command again: {remove} {}", quoted(path));
         }
+        Git::RefInTheWay { other, .. } => return ref_in_the_way(other),
         Git::MergeNoteUnknown { path, .. } => {
             let remove = if path.is_dir() { "rm -r" } else { "rm" };
             return format!("look at the checkout with `git status`; then remove the note: {remove} {}", quoted(path));
@@ -57,6 +58,16 @@ pub fn git(error: &Git) -> String {
         _ => "`agentops doctor` checks git, this repository and the state folder",
     };
     words.to_owned()
+}
+
+/// What takes a ref out of the way of ours. A branch may hold somebody's work, so it is renamed.
+pub(crate) fn ref_in_the_way(other: &str) -> String {
+    match other.strip_prefix("refs/heads/") {
+        Some(branch) => {
+            format!("rename it: git branch -m {} {}", word(branch), word(&format!("{}-old", branch.replace('/', "-"))))
+        }
+        None => format!("remove it: git update-ref -d {}", word(other)),
+    }
 }
 
 /// Paths that a hint names; more than that are put aside without naming them.

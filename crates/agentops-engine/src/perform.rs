@@ -488,6 +488,9 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 /// Why an action failed, for the question that it leads to. Without the repository git fails in many ways.
 fn failure_words(ctx: &Ctx, error: &ActError) -> String {
+    if let ActError::Git(error @ agentops_git::Error::RefInTheWay { .. }) = error {
+        return format!("{error}; {}", hint::git(error));
+    }
     let work_tree = ctx.repo.work_tree();
     let cause = if work_tree.is_dir() {
         ctx.repo.configuration_refused().ok().flatten()

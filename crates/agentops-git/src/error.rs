@@ -108,6 +108,14 @@ pub enum Error {
         /// What it points to.
         found: Oid,
     },
+    /// A ref cannot be made beside another whose name is the beginning of its name, or the other way round.
+    #[error("{} cannot be made while {} exists: git keeps no name below another", shown(name), shown(other))]
+    RefInTheWay {
+        /// The ref.
+        name: String,
+        /// The one that exists.
+        other: String,
+    },
     /// A ref that this crate never writes.
     #[error("{name:?} is not one of our refs")]
     NotOurs {
@@ -287,6 +295,14 @@ pub enum Error {
 
 fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// A ref as people name it.
+fn shown(name: &str) -> String {
+    match name.strip_prefix("refs/heads/") {
+        Some(branch) => format!("the branch `{branch}`"),
+        None => format!("the ref `{name}`"),
+    }
 }
 
 /// What is said of a git that failed.

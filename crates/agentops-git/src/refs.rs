@@ -99,6 +99,11 @@ impl Repo {
             if found.as_ref() == new {
                 return Ok(());
             }
+            if found.is_none()
+                && let Some(other) = self.ref_in_the_way(name)?
+            {
+                return Err(Error::RefInTheWay { name: name.to_owned(), other });
+            }
             match (expect, found) {
                 (Expect::Absent, Some(found)) => return Err(Error::RefExists { name: name.to_owned(), found }),
                 (Expect::Is(oid), found) if found.as_ref() != Some(oid) => {
@@ -113,6 +118,17 @@ impl Repo {
                 }
             }
         }
+    }
+
+    /// A ref beside which git cannot make this one: its name is a folder of the other, or the other way round.
+    fn ref_in_the_way(&self, name: &str) -> Result<Option<String>> {
+        // `refs` and the folder below it hold no refs themselves.
+        for (at, _) in name.match_indices('/').skip(2) {
+            if self.read_ref(&name[..at])?.is_some() {
+                return Ok(Some(name[..at].to_owned()));
+            }
+        }
+        Ok(self.list_refs(name)?.into_iter().map(|(other, _)| other).find(|other| other != name))
     }
 
     /// The lock that each of our processes holds while it changes a ref of ours. The git process shares it.

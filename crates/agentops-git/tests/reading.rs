@@ -126,6 +126,27 @@ fn refs_move_only_from_where_they_are_expected() {
 }
 
 #[test]
+fn a_ref_in_the_way_of_another_is_named() {
+    let (room, repo) = Room::with_repo();
+    let one = repo.head().unwrap().commit;
+    let in_the_way = |name: &str| match repo.update_ref(name, &one, &Expect::Absent).unwrap_err() {
+        error @ Error::RefInTheWay { .. } => error.to_string(),
+        error => panic!("{error:?}"),
+    };
+    let at = repo.work_tree();
+    room.git(at, &["branch", "agentops"]);
+    let words =
+        "the branch `agentops/r-1` cannot be made while the branch `agentops` exists: git keeps no name below another";
+    assert_eq!(in_the_way("refs/heads/agentops/r-1"), words);
+    room.git(at, &["branch", "-m", "agentops", "agentops/r-1/theirs"]);
+    assert!(in_the_way("refs/heads/agentops/r-1").contains("while the branch `agentops/r-1/theirs` exists"));
+    room.git(at, &["update-ref", "refs/agentops/runs", "HEAD"]);
+    room.git(at, &["pack-refs", "--all"]);
+    assert!(in_the_way("refs/agentops/runs/r-1").contains("while the ref `refs/agentops/runs` exists"));
+    repo.update_ref("refs/heads/agentops/r-2", &one, &Expect::Absent).unwrap();
+}
+
+#[test]
 fn a_race_for_a_ref_has_one_winner() {
     let (_room, repo) = Room::with_repo();
     let base = repo.head().unwrap().commit;

@@ -3,6 +3,7 @@
 use agentops_core::id::RunId;
 use agentops_core::run::{Closing, Outcome, State};
 use agentops_engine::perform;
+use agentops_engine::plan::word;
 use agentops_engine::wire::Request;
 use agentops_git::{Expect, Head, MergeResult, Need, Oid, TestedMerge};
 use agentops_route::feedback::Source;
@@ -73,6 +74,9 @@ pub fn merge(context: &Context, args: &MergeArgs, printer: &Printer) -> Result<u
     }
     may_close(context)?;
     let Head { commit: head, branch: onto } = context.repo.head()?;
+    if context.repo.merge_base(&head, &tip)?.is_none() {
+        return Err(nothing_in_common(context, &state));
+    }
     let programs = merge_trust::agree_to_programs(context, args, &state, printer)?;
     user_merge::end_interrupted(context, printer)?;
     user_merge::is_on_a_branch(context, &state, &head, onto.as_deref())?;
@@ -142,6 +146,20 @@ fn take_back(context: &Context, state: &State, printer: &Printer) -> Result<(), 
     let args = MergeArgs { run, trust_changes: false, trust: None, no_test: true };
     merge_trust::agree_to_programs(context, &args, state, printer)?;
     user_merge::end_interrupted(context, printer)
+}
+
+/// Git merges no histories without a common commit: the user's was rewritten since the run began, or is another branch.
+fn nothing_in_common(context: &Context, state: &State) -> CommandError {
+    let (run, branch, base) = (&state.created.run, state.created.run.branch(), &state.created.base);
+    let base = &base.as_str()[..12];
+    let git = format!("git -C {}", word(&context.repo.work_tree().display().to_string()));
+    let words = format!("the checkout and {branch} have no commit in common, so git cannot merge them");
+    CommandError::new(MERGE_REFUSED, words)
+        .hint(format!("switch to a branch that holds the commit from which the run began: {git} branch --contains {base}"))
+        .hint(format!(
+            "or take its changes over without a merge: {git} diff --binary {base} {branch} | {git} apply --3way; then commit \
+             them, and: agentops discard {run}"
+        ))
 }
 
 /// `agentops discard`

@@ -374,7 +374,16 @@ fn a_branch_that_exists_already_needs_a_decision() {
     let shown = room.run(&["show", run]).expect(0);
     assert!(shown.stdout.contains("already exists") && shown.stdout.contains("agentops resume"), "{shown:?}");
     assert_eq!(room.git(&["rev-parse", &branch]), mine, "the user's branch moved");
+    // A branch above it appears meanwhile: git cannot make the run's branch below it.
     room.git(&["branch", "-D", &branch]);
+    room.git(&["branch", "agentops"]);
+    room.run(&["resume", run]).expect(NEEDS_DECISION.into());
+    let shown = room.run(&["show", run]).expect(0).stdout;
+    let words = format!("the branch `{branch}` cannot be made while the branch `agentops` exists");
+    let rename = ["branch", "-m", "agentops", "agentops-old"];
+    assert!(shown.contains(&words) && shown.contains(&format!("rename it: git {}", rename.join(" "))), "{shown}");
+    assert!(!shown.contains("update-ref"), "{shown}");
+    room.git(&rename);
     room.run(&["resume", run]).expect(0);
     assert_eq!(room.git(&["show", &format!("{branch}:done.txt")]), "done");
 }

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::json;
 
 use crate::room::{Room, marked, quick_script, refs, scripted};
+use crate::user_repository::type_in;
 
 /// A finished run. The gate of its merge waits, and the gate of the run itself did not.
 struct Merge {
@@ -218,6 +219,23 @@ fn p6_a_discard_takes_the_interrupted_merge_of_its_run_back() {
     assert!(discarded.stderr.contains("was interrupted before it was committed"), "{}", discarded.stderr);
     assert_eq!(checkout(&room), before);
     assert!(!is_named(&room));
+}
+
+#[test]
+fn a_result_that_has_no_commit_in_common_is_refused_and_what_is_advised_takes_it_over() {
+    let room = Room::new();
+    room.name_user();
+    let view = room.run(&refs(&scripted(&room, "quick", quick_script()))).expect(0).json();
+    let run = view["run"].as_str().unwrap();
+    // As a rewritten history is: the same files, and no commit of the run's start.
+    room.git(&["checkout", "--quiet", "--orphan", "rewritten"]);
+    room.git(&["commit", "--quiet", "-m", "rewritten"]);
+    let refused = room.run(&["merge", run]).refused(MERGE_REFUSED, &["have no commit in common", "branch --contains"]);
+    assert!(!refused.stderr.contains("merge-tree") && !refused.stderr.contains("unrelated"), "{refused:?}");
+    let hint = refused.stderr.lines().find(|line| line.contains("apply --3way")).unwrap();
+    type_in(&room, hint.split("without a merge: ").nth(1).unwrap().split("; then").next().unwrap());
+    assert_eq!(std::fs::read_to_string(room.repo().join("done.txt")).unwrap(), "done\n");
+    room.run(&["discard", run]).expect(0);
 }
 
 /// A merge that dies at its N-th boundary, and the boundaries that it passed.

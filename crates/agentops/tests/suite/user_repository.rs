@@ -34,7 +34,7 @@ fn ran(room: &Room) -> String {
 /// Types a command in the checkout.
 #[expect(clippy::disallowed_methods, reason = "a person types the command into a shell")]
 #[track_caller]
-fn type_in(room: &Room, command: &str) {
+pub fn type_in(room: &Room, command: &str) {
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", command]).current_dir(room.repo()).env("HOME", room.root().join("home"));
     let out = shell.env("GIT_CONFIG_NOSYSTEM", "1").output().unwrap();
