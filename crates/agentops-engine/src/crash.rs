@@ -1,6 +1,7 @@
 //! Durable boundaries, where a crash test may stop the process.
 //!
-//! A debug build that finds `AGENTOPS_CRASH_AT=N` in its environment kills itself with SIGKILL at the N-th boundary. A release
+//! A debug build that finds `AGENTOPS_CRASH_AT=N` in its environment kills itself with SIGKILL at the N-th boundary;
+//! with `AGENTOPS_CRASH_AT=PREFIX:N` only boundaries whose names begin so are counted and logged. A release
 //! build has nothing of this. With `AGENTOPS_CRASH_LOG` set, each boundary's name is appended to that file, so that a test
 //! can see which ones there are and how many a run passes.
 
@@ -37,13 +38,16 @@ pub fn boundary(name: &'static str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
     static PASSED: AtomicU64 = AtomicU64::new(0);
-    static AT: OnceLock<(Option<u64>, Option<std::path::PathBuf>)> = OnceLock::new();
+    static AT: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static LOG: OnceLock<Option<std::path::PathBuf>> = OnceLock::new();
     debug_assert!(BOUNDARIES.contains(&name) || MERGE_BOUNDARIES.contains(&name), "{name} is not declared");
-    let (at, log) = AT.get_or_init(|| {
-        let at = std::env::var("AGENTOPS_CRASH_AT").ok().and_then(|text| text.parse().ok());
-        (at, std::env::var_os("AGENTOPS_CRASH_LOG").map(Into::into))
+    let at = AT.get_or_init(|| {
+        let text = std::env::var("AGENTOPS_CRASH_AT").ok()?;
+        let (prefix, number) = text.split_once(':').unwrap_or(("", &text));
+        Some((prefix.to_owned(), number.parse().ok()?))
     });
-    if at.is_none() && log.is_none() {
+    let log = LOG.get_or_init(|| std::env::var_os("AGENTOPS_CRASH_LOG").map(Into::into));
+    if at.is_none() && log.is_none() || at.as_ref().is_some_and(|(prefix, _)| !name.starts_with(prefix.as_str())) {
         return;
     }
     let passed = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
@@ -52,7 +56,7 @@ pub fn boundary(name: &'static str) {
         // One write of one short line: lines of several processes do not mix.
         let _written = file.write_all(format!("{name}\n").as_bytes());
     }
-    if *at == Some(passed) {
+    if at.as_ref().is_some_and(|(_, at)| *at == passed) {
         let _killed = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
 }

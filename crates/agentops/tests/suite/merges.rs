@@ -238,12 +238,13 @@ fn a_result_that_has_no_commit_in_common_is_refused_and_what_is_advised_takes_it
     room.run(&["discard", run]).expect(0);
 }
 
-/// A merge that dies at its N-th boundary, and the boundaries that it passed.
+/// A merge that dies at its N-th boundary, and the boundaries that it passed. It may have to start a supervisor, whose boundaries
+/// do not count.
 fn die_at(room: &Room, run: &str, at: usize) -> Vec<String> {
     let log = room.root().join("boundaries");
     let _none_before = std::fs::remove_file(&log);
     let mut command = room.command(&["merge", run, "--no-test"]);
-    command.env("AGENTOPS_CRASH_LOG", &log).env("AGENTOPS_CRASH_AT", at.to_string()).output().unwrap();
+    command.env("AGENTOPS_CRASH_LOG", &log).env("AGENTOPS_CRASH_AT", format!("merge-:{at}")).output().unwrap();
     let passed: Vec<String> = std::fs::read_to_string(&log).unwrap().lines().map(str::to_owned).collect();
     assert_eq!(passed.len(), at, "{passed:?}");
     passed
