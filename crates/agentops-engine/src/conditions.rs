@@ -1,11 +1,10 @@
 //! Conditions that a run would meet only at its end, checked before its first session and by `doctor`.
 
 use agentops_agents::environment::{Environment, is_program};
-use agentops_git::{Repo, Unwritable, UnwritableFolder, unwritable};
+use agentops_git::{Repo, Unwritable, UnwritableFolder, shell_word, unwritable};
 
 use crate::hint;
 use crate::paths::Paths;
-use crate::plan::word;
 use crate::space::DiskSpace;
 
 /// Something that would keep a run's result from being written.
@@ -55,7 +54,7 @@ fn reason(why: Unwritable) -> String {
 }
 
 fn mend(folder: &UnwritableFolder) -> String {
-    let path = word(&folder.mend.display().to_string());
+    let path = shell_word(&folder.mend.display().to_string());
     match folder.why {
         Unwritable::ReadOnlyDisk => "mount its disk for writing".to_owned(),
         Unwritable::OtherOwner { .. } => {
@@ -152,7 +151,7 @@ pub fn no_signature(repo: &Repo, env: &Environment) -> Result<Option<String>, ag
     let words = format!(
         "git signs your commits (commit.gpgSign) and the program {} is not there, so `agentops merge` will not commit; install \
          it, or sign nothing in this repository: git config commit.gpgSign false",
-        word(&program)
+        shell_word(&program)
     );
     Ok((!exists).then_some(words))
 }

@@ -1,13 +1,13 @@
 //! What to type when something was refused, for the command line and for the supervisor's answers alike.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use agentops_agents::driver::DriverError;
 use agentops_core::id::RunId;
-use agentops_git::{Error as Git, MergeRefusal, Oid};
+use agentops_git::{Error as Git, MergeRefusal, Oid, shell_word};
 
 use crate::catalogues::CatalogueError;
-use crate::plan::{PlanError, word};
+use crate::plan::PlanError;
 use crate::wire::RefusalKind;
 
 /// What to do about a refusal of git's.
@@ -64,9 +64,13 @@ pub fn git(error: &Git) -> String {
 pub(crate) fn ref_in_the_way(other: &str) -> String {
     match other.strip_prefix("refs/heads/") {
         Some(branch) => {
-            format!("rename it: git branch -m {} {}", word(branch), word(&format!("{}-old", branch.replace('/', "-"))))
+            format!(
+                "rename it: git branch -m {} {}",
+                shell_word(branch),
+                shell_word(&format!("{}-old", branch.replace('/', "-")))
+            )
         }
-        None => format!("remove it: git update-ref -d {}", word(other)),
+        None => format!("remove it: git update-ref -d {}", shell_word(other)),
     }
 }
 
@@ -87,17 +91,7 @@ pub fn merge(refusal: &MergeRefusal, work_tree: &Path, run: Option<&RunId>) -> S
             });
             format!("make {program} able to sign (`{git} config user.signingkey` names the key), then: {again}{unsigned}")
         }
-        MergeRefusal::LocalChanges { paths } => {
-            let named: Vec<String> = paths.iter().map(quoted).collect();
-            let what = match named.len() > PATHS_NAMED_MAX {
-                true => "--include-untracked".to_owned(),
-                false => format!("--all -- {}", named.join(" ")),
-            };
-            format!(
-                "commit these changes, or put them aside: {git} stash push {what} && {again} (then `{git} stash pop` brings them \
-                 back)"
-            )
-        }
+        MergeRefusal::LocalChanges { paths, assumed_unchanged } => put_aside(paths, assumed_unchanged, work_tree, &again),
         MergeRefusal::Identity => format!(
             "tell git who you are: {git} config user.name \"Your Name\" && {git} config user.email you@example.com && {again}"
         ),
@@ -105,6 +99,27 @@ pub fn merge(refusal: &MergeRefusal, work_tree: &Path, run: Option<&RunId>) -> S
         MergeRefusal::Other => format!("do what git says, then: {again}"),
     };
     format!("nothing was merged; {way}")
+}
+
+/// How local changes are put aside before a merge.
+fn put_aside(paths: &[PathBuf], assumed_unchanged: &[PathBuf], work_tree: &Path, again: &str) -> String {
+    // A name may look like a pattern.
+    let git = format!("git -C {} --literal-pathspecs", quoted(work_tree));
+    let words = |paths: &[PathBuf]| paths.iter().map(quoted).collect::<Vec<_>>().join(" ");
+    let mark = match assumed_unchanged {
+        [] => String::new(),
+        some => format!("{git} update-index --no-assume-unchanged -- {} && ", words(some)),
+    };
+    // Git finds no file of a staged deletion, so it cannot be named.
+    let is_there = |path: &PathBuf| work_tree.join(path).symlink_metadata().is_ok();
+    let what = match paths.len() <= PATHS_NAMED_MAX && paths.iter().all(is_there) {
+        true => format!("--all -- {}", words(paths)),
+        false => "--include-untracked".to_owned(),
+    };
+    format!(
+        "commit these changes, or put them aside: {mark}{git} stash push {what} && {again} (then `git stash pop` brings them back; \
+         for a file that the merge has too, the stash keeps yours)"
+    )
 }
 
 /// What to do about a merge that is not what was tested. `before`: the commit that was checked out before it.
@@ -120,7 +135,7 @@ pub fn merged_otherwise(branch: &str, before: &Oid, work_tree: &Path) -> String 
 
 /// A path as one word of a shell.
 fn quoted(path: impl AsRef<Path>) -> String {
-    word(&path.as_ref().display().to_string())
+    shell_word(&path.as_ref().display().to_string())
 }
 
 /// What to do about a catalogue.
@@ -201,5 +216,51 @@ pub fn kind(error: &PlanError) -> RefusalKind {
         PlanError::Store(_) => RefusalKind::Failed,
         PlanError::Git(error) if of_machine(error) => RefusalKind::Failed,
         _ => RefusalKind::BadRequest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a person types the command into a shell")]
+    fn s4_changes_are_put_aside_by_the_command_that_is_named_whatever_their_names() {
+        let room = tempfile::tempdir().unwrap();
+        let at = room.path().join("it's $(touch evil) \"r");
+        std::fs::create_dir(&at).unwrap();
+        let git = |args: &[&str]| {
+            let mut command = Command::new("git");
+            command.current_dir(&at).args(["-c", "user.name=User", "-c", "user.email=user@example.org"]).args(args);
+            let out = command.output().unwrap();
+            assert!(out.status.success(), "{args:?}: {out:?}");
+            String::from_utf8(out.stdout).unwrap()
+        };
+        git(&["init", "-q", "."]);
+        git(&["config", "user.name", "User"]);
+        git(&["config", "user.email", "user@example.org"]);
+        let named = ["star*", ":x", "[a]", "-rf", "notes$(touch evil).txt", "line\nend"].map(PathBuf::from);
+        for name in named.iter().map(PathBuf::as_path).chain(["starfish".as_ref(), "gone".as_ref()]) {
+            std::fs::write(at.join(name), "theirs").unwrap();
+        }
+        git(&["add", "-A"]);
+        git(&["commit", "-qm", "begin"]);
+        let typed = |refusal: &MergeRefusal| {
+            let hint = merge(refusal, &at, None);
+            let command = hint.split_once("put them aside: ").unwrap().1.split_once(" && agentops merge").unwrap().0;
+            let out = Command::new("bash").args(["-c", command]).current_dir(room.path()).output().unwrap();
+            assert!(out.status.success() && !room.path().join("evil").exists(), "{command}: {out:?}");
+        };
+        for name in named.iter().map(PathBuf::as_path).chain(["starfish".as_ref()]) {
+            std::fs::write(at.join(name), "mine").unwrap();
+        }
+        git(&["update-index", "--assume-unchanged", ":x"]);
+        typed(&MergeRefusal::LocalChanges { paths: named.to_vec(), assumed_unchanged: vec![":x".into()] });
+        assert_eq!(git(&["diff", "--name-only"]), "starfish\n");
+        git(&["rm", "-q", "gone"]);
+        typed(&MergeRefusal::LocalChanges { paths: vec!["gone".into()], assumed_unchanged: vec![] });
+        assert_eq!((git(&["status", "--porcelain"]).as_str(), git(&["stash", "list"]).lines().count()), ("", 2));
     }
 }

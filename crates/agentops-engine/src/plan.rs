@@ -9,7 +9,7 @@ use agentops_core::agent::AgentRef;
 use agentops_core::id::{Commit, InvalidId, Name, RunId};
 use agentops_core::run::{Approve, Created, FORMAT};
 use agentops_core::workflow::Workflow;
-use agentops_git::{Promisor, Repo};
+use agentops_git::{Promisor, Repo, shell_word};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -321,14 +321,7 @@ fn plan_agent(
 
 /// An argument vector in one line that shows where each argument begins and ends.
 fn words(argv: &[String]) -> String {
-    argv.iter().map(|arg| word(arg)).collect::<Vec<_>>().join(" ")
-}
-
-/// One argument, quoted where its ends would not be seen.
-#[must_use]
-pub fn word(arg: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    if !arg.is_empty() && arg.chars().all(plain) { arg.to_owned() } else { format!("{arg:?}") }
+    argv.iter().map(|arg| shell_word(arg)).collect::<Vec<_>>().join(" ")
 }
 
 /// The first agent program that is installed.

@@ -408,7 +408,7 @@ impl Repo {
     }
 
     /// Those of these paths whose file in the checkout is this entry, as the user's git and its content filters see it.
-    fn files_that_are(&self, entries: &[(&Path, &PathEntry)]) -> Result<HashSet<PathBuf>> {
+    pub(crate) fn files_that_are(&self, entries: &[(&Path, &PathEntry)]) -> Result<HashSet<PathBuf>> {
         let mut lines = Vec::new();
         let comparable = || entries.iter().filter(|(_, entry)| entry.mode != SUBMODULE);
         for (path, entry) in comparable() {

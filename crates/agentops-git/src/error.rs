@@ -327,7 +327,7 @@ fn merge_refused(refusal: &MergeRefusal, words: &str, left: &[PathBuf]) -> Strin
     let mut text = match refusal {
         MergeRefusal::Hook { name, program } => format!("the hook {name} ({program}) refused the merge"),
         MergeRefusal::Signature { program } => format!("{program} could not sign the merge"),
-        MergeRefusal::LocalChanges { paths } => format!("local changes are in the way of the merge: {}", list(paths)),
+        MergeRefusal::LocalChanges { paths, .. } => format!("local changes are in the way of the merge: {}", list(paths)),
         MergeRefusal::LockFile { lock } => lock_files::in_the_way(lock, "merge"),
         MergeRefusal::Identity => "git knows no name and address of yours for the merge".to_owned(),
         MergeRefusal::Other => "git refused to merge".to_owned(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::lock_holders::openers;
 use crate::repo::Repo;
+use crate::shell::shell_word;
 
 /// Where a lock file of git's can be in the way of everything that a run or a merge does.
 const NAMES: [&str; 6] =
@@ -52,7 +53,7 @@ fn named_anywhere(words: &str) -> Option<PathBuf> {
 
 /// What is said about a lock file that is in the way of git.
 pub(crate) fn in_the_way(file: &Path, what: &str) -> String {
-    let quoted = format!("'{}'", file.display().to_string().replace('\'', "'\\''"));
+    let quoted = shell_word(&file.display().to_string());
     let open = openers(file);
     if open.is_empty() {
         return format!(

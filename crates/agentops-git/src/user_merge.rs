@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::begun_merge::{BegunMerge, MergedPath, TakenBack};
+use crate::begun_merge::{BegunMerge, TakenBack};
 use crate::boundary::boundary;
 use crate::error::{Error, Result};
 use crate::merge::MergeResult;
@@ -76,6 +76,8 @@ pub enum MergeRefusal {
     LocalChanges {
         /// Where.
         paths: Vec<PathBuf>,
+        /// Those of them that git was told to take for unchanged (`git update-index --assume-unchanged`).
+        assumed_unchanged: Vec<PathBuf>,
     },
     /// A lock file of git's is there already.
     LockFile {
@@ -189,11 +191,12 @@ impl Repo {
     /// [`Error::InProgress`], or [`Error::MergeRefused`] with the local changes that are in the way.
     pub fn checkout_is_free_for(&self, head: &Oid, tree: &Oid) -> Result<()> {
         self.nothing_is_unfinished()?;
-        let paths = self.local_changes_in_the_way(head, &self.merged_paths(head, tree)?)?;
-        if paths.is_empty() {
+        let found = self.local_changes_in_the_way(head, &self.merged_paths(head, tree)?)?;
+        if found.paths.is_empty() {
             return Ok(());
         }
-        Err(refused(MergeRefusal::LocalChanges { paths }, String::new(), TakenBack::default()))
+        let refusal = MergeRefusal::LocalChanges { paths: found.paths, assumed_unchanged: found.assumed_unchanged };
+        Err(refused(refusal, String::new(), TakenBack::default()))
     }
 
     /// Whether no merge, rebase, cherry-pick, revert or bisection is under way in the checkout.
@@ -237,30 +240,6 @@ impl Repo {
         // Git does not name each lock file that it could not make.
         let lock = self.lock_files().into_iter().next();
         Ok(lock.map_or(MergeRefusal::Other, |lock| MergeRefusal::LockFile { lock }))
-    }
-
-    /// Local changes for which git refuses the merge, and ignored files that it would overwrite without a word.
-    fn local_changes_in_the_way(&self, head: &Oid, merged: &[MergedPath]) -> Result<Vec<PathBuf>> {
-        let mut paths: Vec<PathBuf> = self.staged(head)?.into_keys().collect();
-        let args =
-            ["diff", "--no-ext-diff", "--no-textconv", "--no-renames", "--ignore-submodules=all", "--name-only", "-z"];
-        let changed = self.as_user_without_hooks().args(args).long().ok()?;
-        let is_merged = |path: &PathBuf| merged.iter().any(|one| one.path == *path);
-        paths.extend(names::paths(&changed).filter(is_merged));
-        for one in merged.iter().filter(|one| one.before.is_none()) {
-            let not_a_folder =
-                |path: &&Path| self.work_tree().join(path).symlink_metadata().is_ok_and(|found| !found.is_dir());
-            let found = one.path.ancestors().filter(|path| !path.as_os_str().is_empty()).find(not_a_folder);
-            // Where names that differ only in case are one file, the merge may rename it.
-            let is_tracked = |path: &Path| {
-                let same = |one: &&MergedPath| one.path.as_os_str().eq_ignore_ascii_case(path.as_os_str());
-                merged.iter().filter(same).any(|one| one.before.is_some())
-            };
-            paths.extend(found.filter(|path| !is_tracked(path)).map(Path::to_path_buf));
-        }
-        paths.sort();
-        paths.dedup();
-        Ok(paths)
     }
 
     fn unmerged(&self) -> Result<Vec<PathBuf>> {

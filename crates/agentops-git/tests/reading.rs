@@ -264,7 +264,7 @@ fn the_users_merge_is_theirs_and_takes_itself_back() {
 
     let touches = offer("touches", &commit(&room, &repo, &base, "dir/b.txt", "theirs\n"));
     let Err(Error::MergeRefused { refusal, .. }) = room::merge(&repo, &touches) else { panic!() };
-    assert_eq!(refusal, MergeRefusal::LocalChanges { paths: vec!["dir/b.txt".into()] });
+    assert_eq!(refusal, MergeRefusal::LocalChanges { paths: vec!["dir/b.txt".into()], assumed_unchanged: vec![] });
     assert_eq!(fs::read_to_string(at.join("dir/b.txt")).unwrap(), "dirty\n");
 
     write(&at.join("a.txt"), "mine\n");

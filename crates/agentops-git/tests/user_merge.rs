@@ -526,8 +526,10 @@ fn p6_a_merge_names_the_local_changes_in_its_way_and_overwrites_no_ignored_file(
     let in_the_way = |expected: &[&str]| {
         let before = state(&room, &repo);
         let Err(Error::MergeRefused { refusal, .. }) = merge(&repo) else { panic!("{expected:?}") };
-        assert_eq!(refusal, MergeRefusal::LocalChanges { paths: paths(expected) });
+        let MergeRefusal::LocalChanges { paths: found, assumed_unchanged } = refusal else { panic!("{refusal:?}") };
+        assert_eq!(found, paths(expected));
         assert_eq!(state(&room, &repo), before);
+        assumed_unchanged
     };
     let put_back = |path: &Path| fs::remove_file(at.join(path)).unwrap();
     write(&at.join("a.txt"), "mine\n");
@@ -547,6 +549,20 @@ fn p6_a_merge_names_the_local_changes_in_its_way_and_overwrites_no_ignored_file(
     in_the_way(&["tool.sh"]);
     assert_eq!(fs::read_to_string(at.join("tool.sh")).unwrap(), "mine\n");
     put_back(Path::new("tool.sh"));
+    // Nor does it keep ignored files in a folder where it puts a file, or a changed file that it takes for unchanged.
+    write(&at.join(".git/info/exclude"), "ignored\n");
+    write(&at.join("tool.sh/deep/ignored"), "mine\n");
+    in_the_way(&["tool.sh/deep/ignored"]);
+    fs::remove_dir_all(at.join("tool.sh")).unwrap();
+    for path in ["a.txt", "dir/b.txt", "other.txt"] {
+        room.git(at, &["update-index", "--assume-unchanged", path]);
+    }
+    write(&at.join("a.txt"), "mine\n");
+    assert_eq!(in_the_way(&["a.txt"]), paths(&["a.txt"]));
+    assert_eq!(fs::read_to_string(at.join("a.txt")).unwrap(), "mine\n");
+    room.git(at, &["update-index", "--no-assume-unchanged", "a.txt"]);
+    assert_eq!(in_the_way(&["a.txt"]), paths(&[]));
+    room.git(at, &["checkout", "-q", "HEAD", "--", "a.txt"]);
     assert!(matches!(merge(&repo).unwrap(), UserMerge::Merged { .. }));
 }
 

@@ -5,7 +5,6 @@ use agentops_core::ceiling::Enforcement;
 use agentops_core::id::Name;
 use agentops_core::run::{Approve, DecisionKind, SessionEnd, Status, Verdict, Waiting};
 use agentops_engine::chosen::{By, Chosen};
-use agentops_engine::plan;
 use agentops_engine::routing::RankedAgent;
 use agentops_engine::view::spending::SpentView;
 use agentops_engine::view::{GateView, LaneView, PhaseStateView, PhaseView, RunView, SessionView};
@@ -128,7 +127,12 @@ fn routed_agent(chosen: &Chosen) -> Option<String> {
 /// What to type for the agent that was not taken because nobody could be asked.
 pub fn untaken(chosen: &Chosen, printer: &Printer) -> Option<String> {
     let label = chosen.suggested()?;
-    Some(line(printer, "", "", &format!("take it with: --agent {}", agentops_safe::inert_line(&plan::word(label), 120))))
+    Some(line(
+        printer,
+        "",
+        "",
+        &format!("take it with: --agent {}", agentops_safe::inert_line(&agentops_git::shell_word(label), 120)),
+    ))
 }
 
 /// What is risky about a task, where something is, and what became of the approvals.

@@ -218,7 +218,10 @@ fn trust_flags(ctx: &Ctx, request: &RunRequest, workflow: &str) -> String {
     let usual = config::read(ctx.repo.work_tree()).ok().and_then(|config| config.workflow);
     let workflow = (usual.as_deref().unwrap_or(USUAL) != workflow).then_some(workflow);
     let flags = [("workflow", workflow), ("agent", request.agent.as_deref()), ("driver", request.driver.as_deref())];
-    flags.iter().filter_map(|(flag, value)| Some(format!(" --{flag} {}", plan::word(value.as_ref()?)))).collect()
+    flags
+        .iter()
+        .filter_map(|(flag, value)| Some(format!(" --{flag} {}", agentops_git::shell_word(value.as_ref()?))))
+        .collect()
 }
 
 fn start(ctx: &Arc<Ctx>, home: &Home, request: &RunRequest, lent: LentEnvironment) -> Reply {

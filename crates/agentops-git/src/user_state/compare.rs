@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{HeadState, UserState};
 use crate::error::Result;
 use crate::repo::Repo;
+pub(super) use crate::shell::shell_word as quote;
 
 /// One difference between two records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,15 +26,6 @@ impl Difference {
     pub(super) fn without_command(what: impl Into<String>) -> Self {
         Self { what: what.into(), restore: None }
     }
-}
-
-/// An argument as a POSIX shell takes it.
-pub(super) fn quote(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// Short enough for a line, long enough to be found.

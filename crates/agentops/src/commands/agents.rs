@@ -10,7 +10,7 @@ use agentops_engine::catalogues::gather::{self, Files};
 use agentops_engine::catalogues::{Catalogue, CatalogueError, FORMAT, Manifest, Pinned, Store, name_of};
 use agentops_engine::files::profile::{Found, Origin, Places};
 use agentops_engine::{blobs, hint, perform};
-use agentops_git::{Git, Source};
+use agentops_git::{Git, Source, shell_word};
 use agentops_route::catalogue::Markdown;
 use agentops_safe::{RepoPath, inert_line};
 use schemars::JsonSchema;
@@ -130,20 +130,14 @@ pub fn agents(global: &Global, args: &AgentsArgs, printer: &Printer) -> Result<u
             let had = Store::at(context::home(global)?.catalogues()).remove(name)?;
             let agents = had.as_ref().map(|had| format!(" with {} agents", had.agents.len())).unwrap_or_default();
             let undo = had.map(|had| {
-                let folder = had.folder.map(|folder| format!(" --folder {}", word(&folder))).unwrap_or_default();
-                format!("agentops agents add {} --name {name}{folder}", word(&had.source))
+                let folder = had.folder.map(|folder| format!(" --folder {}", shell_word(&folder))).unwrap_or_default();
+                format!("agentops agents add {} --name {name}{folder}", shell_word(&had.source))
             });
             printer.done(&Done { did: format!("catalogue {name}{agents} removed"), undo, ..Done::default() });
             Ok(error::SUCCESS)
         }
         AgentsCommand::Show { agent } => show(&places(global)?, agent, printer),
     }
-}
-
-/// A word as a shell takes it.
-fn word(text: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-:@+".contains(c);
-    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// The places of the repository where we are; outside of any, those of the user.

@@ -100,7 +100,7 @@ pub fn doctor(global: &Global, args: &DoctorArgs, printer: &Printer) -> Result<u
         }
         for lock in repo.lock_files() {
             let found = format!("{}: a git that is at work made it, or one that was killed left it", lock.display());
-            let quoted = agentops_engine::plan::word(&lock.display().to_string());
+            let quoted = agentops_git::shell_word(&lock.display().to_string());
             add("lock file", CheckState::Note, found, &format!("if no git works in this repository: rm {quoted}"));
         }
         match conditions::unmet(repo) {

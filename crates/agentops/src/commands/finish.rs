@@ -3,9 +3,8 @@
 use agentops_core::id::RunId;
 use agentops_core::run::{Closing, Outcome, State};
 use agentops_engine::perform;
-use agentops_engine::plan::word;
 use agentops_engine::wire::Request;
-use agentops_git::{Expect, Head, MergeResult, Need, Oid, TestedMerge};
+use agentops_git::{Expect, Head, MergeResult, Need, Oid, TestedMerge, shell_word};
 use agentops_route::feedback::Source;
 
 use crate::cli::{MergeArgs, RunArg};
@@ -152,7 +151,7 @@ fn take_back(context: &Context, state: &State, printer: &Printer) -> Result<(), 
 fn nothing_in_common(context: &Context, state: &State) -> CommandError {
     let (run, branch, base) = (&state.created.run, state.created.run.branch(), &state.created.base);
     let base = &base.as_str()[..12];
-    let git = format!("git -C {}", word(&context.repo.work_tree().display().to_string()));
+    let git = format!("git -C {}", shell_word(&context.repo.work_tree().display().to_string()));
     let words = format!("the checkout and {branch} have no commit in common, so git cannot merge them");
     CommandError::new(MERGE_REFUSED, words)
         .hint(format!("switch to a branch that holds the commit from which the run began: {git} branch --contains {base}"))
@@ -179,9 +178,11 @@ pub fn discard(context: &Context, args: &RunArg, printer: &Printer) -> Result<u8
         None => state.tip().as_str().parse()?,
     };
     if let Some(folder) = context.repo.checked_out_in(&branch)? {
-        let folder = folder.display();
-        return Err(CommandError::new(NOT_NOW, format!("the checkout in {folder} is on the branch of run {run}"))
-            .hint(format!("git -C '{folder}' switch --detach && agentops discard {run}")));
+        let there = shell_word(&folder.display().to_string());
+        let words = format!("the checkout in {} is on the branch of run {run}", folder.display());
+        return Err(
+            CommandError::new(NOT_NOW, words).hint(format!("git -C {there} switch --detach && agentops discard {run}"))
+        );
     }
     may_close(context)?;
     let mut locks = context.repo.lock_merges_of(&run.branch())?;

@@ -6,8 +6,7 @@ use agentops_core::id::RunId;
 use agentops_core::run::State;
 use agentops_engine::hint;
 use agentops_engine::perform::user_repository;
-use agentops_engine::plan::word;
-use agentops_git::{Error as GitError, MergeLock, Oid, Repo, TakenBack, TestedMerge, UserMerge, UserState};
+use agentops_git::{Error as GitError, MergeLock, Oid, Repo, TakenBack, TestedMerge, UserMerge, UserState, shell_word};
 
 use crate::context::Context;
 use crate::error::{CommandError, MERGE_REFUSED, NOT_NOW};
@@ -72,7 +71,7 @@ pub fn is_on_a_branch(context: &Context, state: &State, head: &Oid, branch: Opti
     let start = user_repository::at_start(state, &context.blobs()?, &context.repo);
     let (None, Some((began, was))) = (branch, start.as_ref().and_then(UserState::branch)) else { return Ok(()) };
     context.repo.nothing_is_unfinished()?;
-    let (run, full, name) = (&state.created.run, format!("refs/heads/{began}"), word(began));
+    let (run, full, name) = (&state.created.run, format!("refs/heads/{began}"), shell_word(began));
     let hint = match (context.repo.read_ref(&full)?, was) {
         (None, Some(was)) => format!("git branch {name} {was} && git switch {name} && agentops merge {run}"),
         (Some(_), _) if context.repo.checked_out_in(&full)?.is_none() => {
