@@ -43,6 +43,9 @@ pub enum Refusal {
     /// It reports the end of another action.
     #[error("what was reported is not an outcome of {0}")]
     NotItsOutcome(Key),
+    /// A person agreed to what the run left before all of it was there to be shown.
+    #[error("run {0} ended meanwhile, and what it left was not compared with anything")]
+    NotShown(RunId),
     /// It does not fit the run's state.
     #[error(transparent)]
     Illegal(#[from] Illegal),

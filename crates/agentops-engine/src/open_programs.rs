@@ -26,6 +26,8 @@ pub struct OpenPrograms {
     pub put_back: Vec<ProgramPart>,
     /// What is again as it was before something was left there.
     pub restored: BTreeSet<ProgramPart>,
+    /// The places in the ledger of what ended without a comparison. Whatever it left is there now.
+    pub uncompared: Vec<u64>,
     agreements: Vec<Agreement>,
 }
 
@@ -92,7 +94,9 @@ impl OpenPrograms {
         let now = repo.program_state_with(&folders)?;
         // What runs now may hide a part for a while. Then nothing is taken for put back.
         let is_quiet = !changes.iter().any(|change| change.is_under_way) && ledger.program_changes()? == changes;
-        let mut open = Self { now, left: Vec::new(), put_back: Vec::new(), restored: BTreeSet::new(), agreements };
+        let uncompared = changes.iter().filter(|change| change.is_uncompared()).map(|change| change.seq).collect();
+        let (left, put_back, restored) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut open = Self { now, left, put_back, restored, uncompared, agreements };
         let parts = open.now.parts(repo);
         for change in &changes {
             let record = change.record.as_ref().and_then(|record| records.get(record)?.as_ref());

@@ -15,7 +15,7 @@ mod session;
 mod slot;
 mod stops;
 #[cfg(test)]
-mod test_context;
+pub(crate) mod test_context;
 pub mod user_repository;
 mod work;
 

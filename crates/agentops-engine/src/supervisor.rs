@@ -19,7 +19,7 @@ use agentops_agents::strays;
 use agentops_core::agent::AgentRef;
 use agentops_core::budget::{Limits, Scope};
 use agentops_core::id::{Name, RunId};
-use agentops_core::run::{Created, Decision, Intent, Status};
+use agentops_core::run::{Created, Decision, Event, Intent, ProgramPart, Status};
 use agentops_git::Repo;
 use agentops_safe::Redactor;
 
@@ -27,7 +27,7 @@ use crate::blobs::Blobs;
 use crate::conductor::{Conductor, Input, Refusal};
 use crate::environment::RunEnvironment;
 use crate::files::{FileError, user};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, ProgramChange};
 use crate::leftovers;
 use crate::paths::Home;
 use crate::perform::gateway::{self, Gateways};
@@ -210,6 +210,23 @@ impl Loop {
         }
         self.held(|conductor| conductor.wake(run))?;
         Some(Ok(()))
+    }
+
+    /// Agrees to what git would run. Afterwards nothing counts that was never compared, so all of that must have been shown.
+    /// `uncompared`: its places in the ledger. `None`: the ledger failed, and the loop ends.
+    pub(crate) fn agree_to_programs(
+        &mut self,
+        run: RunId,
+        agreed: Vec<ProgramPart>,
+        put_back: Vec<ProgramPart>,
+        uncompared: &[u64],
+    ) -> Option<Result<(), Refusal>> {
+        let changes = self.held(|conductor| conductor.storage.ledger.program_changes())?;
+        let not_shown = |change: &&ProgramChange| change.is_uncompared() && !uncompared.contains(&change.seq);
+        if let Some(change) = changes.iter().find(not_shown) {
+            return Some(Err(Refusal::NotShown(change.run.clone())));
+        }
+        self.take(vec![Input::Happened(run, Event::ProgramsAgreed { agreed, put_back })])?.pop()
     }
 
     /// Those of these questions that still wait: somebody else may have answered the others.
@@ -401,3 +418,6 @@ fn settle(state: &mut Loop, reports: Vec<Report>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,6 +71,9 @@ pub enum Request {
         agreed: Vec<ProgramPart>,
         /// What was left and is not there any more.
         put_back: Vec<ProgramPart>,
+        /// The places in the ledger of what had ended without a comparison when everything that differs was shown.
+        #[serde(default)]
+        uncompared: Vec<u64>,
     },
     /// The gates of a run are about to run on the result of a merge.
     BeginMergeTest {

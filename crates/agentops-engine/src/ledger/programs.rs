@@ -46,6 +46,14 @@ pub struct ProgramChange {
     pub is_under_way: bool,
 }
 
+impl ProgramChange {
+    /// Whether it ended, and was never compared.
+    #[must_use]
+    pub fn is_uncompared(&self) -> bool {
+        self.parts.is_none() && !self.is_under_way
+    }
+}
+
 /// A content of a part that a person agreed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agreement {
@@ -187,7 +195,8 @@ fn settle(db: &Connection, seq: u64, agreed: &[ProgramPart], put_back: &[Program
             db.execute("UPDATE program_changes SET parts = ?2 WHERE seq = ?1", params![of, json(&left)?])?;
         }
     }
-    // Of what was never compared everything that differs was shown. While something runs, it may hide a part of that.
+    // Of what was never compared everything that differs was shown: the supervisor takes no agreement to less. While something
+    // runs, it may hide a part of that.
     let over = "DELETE FROM program_changes WHERE parts IS NULL AND NOT EXISTS (SELECT 1 FROM program_changes AS other \
                 JOIN runs ON runs.run = other.run WHERE other.parts IS NULL AND runs.ended = 0)";
     db.execute(over, [])?;

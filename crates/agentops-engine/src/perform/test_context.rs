@@ -17,7 +17,7 @@ use crate::slots::Slots;
 use crate::world::SystemClock;
 
 /// A context over a new repository with one commit, and a run that has just been created. They live as long as the folder.
-pub(super) fn new() -> (tempfile::TempDir, Ctx, State) {
+pub(crate) fn new() -> (tempfile::TempDir, Ctx, State) {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().canonicalize().unwrap();
     std::fs::create_dir(root.join("repo")).unwrap();

@@ -142,8 +142,9 @@ fn answer(ctx: &Arc<Ctx>, home: &Home, request: Request) -> Reply {
         Request::Lend { run, environment } => resume(ctx, run, environment, Answer::default()),
         Request::Resume { run, environment, decisions, raise } => resume(ctx, run, environment, Answer { decisions, raise }),
         Request::Cancel { run } => intent(ctx, run, Intent::Cancel),
-        Request::AgreeToPrograms { run, agreed, put_back } => {
-            tell(ctx, Input::Happened(run, Event::ProgramsAgreed { agreed, put_back }))
+        Request::AgreeToPrograms { run, agreed, put_back, uncompared } => {
+            let agree = move |state: &mut Loop| state.agree_to_programs(run, agreed, put_back, &uncompared);
+            taken(ctx, ask(ctx, agree).flatten())
         }
         Request::BeginMergeTest { run, attempt, record } => {
             let during = Key::MergeTest { attempt };
@@ -194,7 +195,11 @@ fn taken(ctx: &Ctx, answer: Option<Result<(), Refusal>>) -> Reply {
     match answer {
         Some(Ok(())) => Reply::Done,
         Some(Err(refusal)) => {
-            refused(RefusalKind::NotNow, refusal.to_string(), "`agentops status` shows what each run waits for")
+            let hint = match refusal {
+                Refusal::NotShown(_) => "run the command again: it asks about what is there now",
+                _ => "`agentops status` shows what each run waits for",
+            };
+            refused(RefusalKind::NotNow, refusal.to_string(), hint)
         }
         None => {
             let why = client::hindrance(&ctx.paths).map_or_else(String::new, |why| format!(": {why}"));

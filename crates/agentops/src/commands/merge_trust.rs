@@ -50,7 +50,7 @@ pub fn agree_to_programs(
     };
     if open.left.is_empty() && since_start.is_none() {
         if !open.put_back.is_empty() {
-            settle(context, run, open.restored, open.put_back)?;
+            settle(context, run, open.restored, open.put_back, open.uncompared)?;
         }
         return Ok(open.now);
     }
@@ -73,7 +73,7 @@ pub fn agree_to_programs(
     }
     let mut agreed = open.restored;
     agreed.extend(open.left.into_iter().flat_map(|left| left.parts));
-    settle(context, run, agreed, open.put_back)?;
+    settle(context, run, agreed, open.put_back, open.uncompared)?;
     Ok(open.now)
 }
 
@@ -83,9 +83,10 @@ fn settle(
     run: &RunId,
     agreed: BTreeSet<ProgramPart>,
     put_back: Vec<ProgramPart>,
+    uncompared: Vec<u64>,
 ) -> Result<(), CommandError> {
     let agreed = agreed.into_iter().collect();
-    accepted(context.ask(&Request::AgreeToPrograms { run: run.clone(), agreed, put_back })?).map(drop)
+    accepted(context.ask(&Request::AgreeToPrograms { run: run.clone(), agreed, put_back, uncompared })?).map(drop)
 }
 
 fn context_redacted(words: &str) -> String {
