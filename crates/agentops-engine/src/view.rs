@@ -480,7 +480,7 @@ fn next(state: &State, status: &Status) -> Vec<String> {
     let run = &state.created.run;
     let with =
         |commands: &[&str]| -> Vec<String> { commands.iter().map(|command| command.replace("RUN", run.as_str())).collect() };
-    match status {
+    let mut commands = match status {
         Status::Done if state.closing.is_none() => {
             with(&["agentops merge RUN", "agentops show RUN --diff", "agentops discard RUN"])
         }
@@ -502,7 +502,12 @@ fn next(state: &State, status: &Status) -> Vec<String> {
             with(&["agentops show RUN", "agentops logs RUN"])
         }
         _ => with(&["agentops show RUN"]),
+    };
+    if state.cancelled && state.decisions.is_empty() {
+        let cancel = with(&["agentops cancel RUN"]);
+        commands.retain(|command| !cancel.contains(command));
     }
+    commands
 }
 
 /// The list of runs.

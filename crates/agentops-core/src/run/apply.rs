@@ -411,9 +411,12 @@ impl State {
         self.count_failure(key)?;
         if let Key::Checkpoint { session, .. } = key
             && self.cancelled
-            && self.live(session, "action-failed")?.checkpoint_failures >= CANCELLED_CHECKPOINTS_MAX
         {
-            return self.leave_lane(session, detail, at_ms);
+            // The person has decided already: the checkpoint is due again, under its next number, or the run ends without it.
+            if self.live(session, "action-failed")?.checkpoint_failures >= CANCELLED_CHECKPOINTS_MAX {
+                self.leave_lane(session, detail, at_ms)?;
+            }
+            return Ok(());
         }
         let Subject { scope, phase, place } = self.about(key);
         let kind = match key {

@@ -1,8 +1,9 @@
 //! What keeps an agent's work when its agent has exited.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 use agentops::error::NEEDS_DECISION;
 use rustix::process::{Pid, Signal, kill_process};
@@ -160,4 +161,32 @@ fn p2_cancel_does_not_wait_for_a_long_checkpoint_and_says_what_is_under_way() {
     assert_eq!(view["status"]["status"], "cancelled");
     let kept = room.git(&["for-each-ref", "--format=%(refname)", &format!("refs/agentops/runs/{run}/")]);
     assert_eq!(room.git(&["show", &format!("{kept}:done.txt")]), "done");
+}
+
+/// Git fails in the checkpoint that is under way when the run is cancelled, and again in the next one.
+#[test]
+fn r11_a_run_that_is_cancelled_during_a_checkpoint_ends_although_every_checkpoint_fails() {
+    let mut room = Room::new();
+    let (arrived, go, hold) = (room.pipe("arrived"), room.pipe("go"), room.root().join("hold"));
+    let first = format!("if [ -s {hold:?} ]; then : > {hold:?}; echo in > {arrived:?}; cat {go:?} >&2; fi");
+    wrap_git(&mut room, "write-tree", &format!("if [ -e {hold:?} ]; then {first}; echo planted >&2; exit 1; fi"));
+    let args = run_that(&room, "echo first > ../../../../../hold");
+    let run = room.detach(&args);
+    assert_eq!(std::fs::read_to_string(&arrived).unwrap(), "in\n");
+    let mut command = room.command(&["cancel", &run]);
+    let mut cancel = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut notes = BufReader::new(cancel.stderr.take().unwrap());
+    let mut text = String::new();
+    while !text.contains("waiting for implement/implement/checkpoint/1.1") {
+        assert_ne!(notes.read_line(&mut text).unwrap(), 0, "{text}");
+    }
+    let next = room.run(&["show", &run, "--json"]).expect(0).json()["next"].clone();
+    assert!(!next.to_string().contains("cancel"), "it would be refused: {next}");
+    std::fs::write(&go, "").unwrap();
+    notes.read_to_string(&mut text).unwrap();
+    let ended = Ran::of(&cancel.wait_with_output().unwrap()).expect(0);
+    assert!(ended.stdout.contains("cancelled") && text.contains("was not removed"), "{ended:?} {text}");
+    let shown = room.run(&["show", &run]).expect(0).stdout;
+    assert!(shown.contains("lane stays"), "{shown}");
+    assert_eq!(effects(&room), 1, "no agent ran again");
 }

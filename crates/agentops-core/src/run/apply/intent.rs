@@ -26,7 +26,8 @@ impl State {
                 }
             }
             Intent::Cancel => {
-                if self.cancelled {
+                // Cancelling again answers what the run asks about its end.
+                if self.cancelled && self.decisions.is_empty() {
                     return illegal("cancel", "the run is being cancelled");
                 }
                 self.cancelled = true;
@@ -39,7 +40,8 @@ impl State {
                 let is_answered = |asked: &Decision| decisions.as_ref().is_none_or(|answered| answered.contains(asked));
                 let (answered, open): (Vec<_>, Vec<_>) =
                     std::mem::take(&mut self.decisions).into_iter().partition(is_answered);
-                if answered.is_empty() {
+                // A cancelled run once asked about its first failed checkpoint: the answer in its ledger has nothing to answer.
+                if answered.is_empty() && !self.cancelled {
                     return illegal("resume", "the run does not wait for this decision");
                 }
                 self.decisions = open;

@@ -253,6 +253,61 @@ fn r11_a_cancelled_run_ends_although_a_checkpoint_fails_every_time() {
     assert_eq!(world.state.status(true), Status::Cancelled);
 }
 
+/// The person has decided before it fails: nobody is asked, and it is tried once more at once.
+#[test]
+fn r11_a_run_that_is_cancelled_during_a_checkpoint_ends_although_that_checkpoint_fails() {
+    for fails_again in [true, false] {
+        let (mut world, session, other) = two_lanes();
+        world.session_end(&other, SessionEnd::Completed, false);
+        world.append(exited(&session, SessionEnd::Completed));
+        let key = checkpoint_of(&world, &session).expect("a checkpoint is due");
+        world.append(Event::Began { key: key.clone() });
+        world.append(Event::Intent(Intent::Cancel));
+        world.append(Event::ActionFailed { key: key.clone(), detail: blob(9) });
+        assert!(kinds(&world).is_empty() && world.state.status(true) == Status::Running, "{:?}", kinds(&world));
+        let again = checkpoint_of(&world, &session).expect("it is tried once more");
+        assert_ne!(again, key);
+        if fails_again {
+            world.append(Event::Began { key: again.clone() });
+            world.append(Event::ActionFailed { key: again, detail: blob(9) });
+        }
+        assert!(world.go());
+        assert_eq!(world.state.status(true), Status::Cancelled);
+        let stays: Vec<_> = world.state.lanes_that_stay().map(|lane| lane.id.clone()).collect();
+        assert_eq!(stays, if fails_again { vec![session.lane.clone()] } else { Vec::new() });
+    }
+}
+
+/// A ledger may hold a person's answer to the question that such a run asked before.
+#[test]
+fn r10_an_answer_to_a_cancelled_run_that_asks_nothing_changes_nothing() {
+    let (mut world, session, _) = two_lanes();
+    world.append(exited(&session, SessionEnd::Completed));
+    let key = checkpoint_of(&world, &session).expect("a checkpoint is due");
+    world.append(Event::Began { key: key.clone() });
+    world.append(Event::Intent(Intent::Cancel));
+    world.append(Event::ActionFailed { key, detail: blob(9) });
+    let before = world.state.actions();
+    world.append(Event::Intent(Intent::Resume { decisions: None }));
+    assert_eq!(world.state.actions(), before);
+}
+
+#[test]
+fn r11_a_second_cancel_answers_what_a_cancelled_run_asks() {
+    let mut world = World::new(Approve::None, Vec::new());
+    world.go();
+    world.append(Event::Intent(Intent::Cancel));
+    assert!(world.state.try_apply(&Event::Intent(Intent::Cancel), 99).is_err(), "nothing is asked");
+    let (key, _) = world.due(|action| *action == Action::CloseLanes).expect("the lanes are to be removed");
+    world.append(Event::Began { key: key.clone() });
+    world.append(Event::ActionFailed { key, detail: blob(9) });
+    assert_eq!(kinds(&world), [DecisionKind::ActionFailed]);
+    world.append(Event::Intent(Intent::Cancel));
+    assert!(kinds(&world).is_empty());
+    assert!(world.go());
+    assert_eq!(world.state.status(true), Status::Cancelled);
+}
+
 /// A person answers what they saw. A question that came up meanwhile stays open, and what it is about does not start again.
 #[test]
 fn r2_resume_answers_only_the_questions_that_it_names() {
