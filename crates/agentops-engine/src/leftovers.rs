@@ -28,8 +28,12 @@ const LOCK_TIME_MAX: Duration = Duration::from_millis(200);
 pub(crate) fn remove(ctx: &Ctx, ended: &[(RunId, State)]) {
     ctx.repo.sweep();
     ctx.blobs.sweep();
-    if let Some(e) = temporary::sweep_names(&ctx.paths.scratch(), |_| true).failed {
-        log(&format!("what killed processes left in {} is not removed: {e}", ctx.paths.scratch().display()));
+    let scratch = ctx.paths.scratch();
+    if fs::symlink_metadata(&scratch).is_ok_and(|meta| meta.is_symlink()) {
+        // What a link leads to may hold what is not ours.
+        log(&format!("what killed processes left in {} stays: it is a link", scratch.display()));
+    } else if let Some(e) = temporary::sweep_names(&scratch, |_| true).failed {
+        log(&format!("what killed processes left in {} is not removed: {e}", scratch.display()));
     }
     // Older versions named theirs `routing.<pid>.part` and `repository.part`.
     let is_half = |name: &std::ffi::OsStr| {
@@ -127,6 +131,27 @@ fn hold(folder: &Path) -> Option<File> {
         Err(TryLockError::Error(e)) => {
             log(&format!("{} cannot be locked: {e}", folder.display()));
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::perform::test_context;
+
+    #[test]
+    fn p6_what_a_link_in_the_place_of_our_scratch_folder_leads_to_stays() {
+        let (folder, ctx, _state) = test_context::new();
+        let (scratch, elsewhere) = (ctx.paths.scratch(), folder.path().join("elsewhere"));
+        for (at, is_left) in [(scratch.clone(), false), (elsewhere.clone(), true)] {
+            fs::create_dir_all(at.join("run/x")).unwrap();
+            if is_left {
+                fs::remove_dir_all(&scratch).unwrap();
+                std::os::unix::fs::symlink(&elsewhere, &scratch).unwrap();
+            }
+            remove(&ctx, &[]);
+            assert_eq!(at.join("run/x").exists(), is_left);
         }
     }
 }

@@ -4,7 +4,6 @@
 //! is at work. Such a record keeps its own lane from being used, and no other one.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -40,11 +39,16 @@ pub(crate) enum LaneRecord {
 /// Their folder cannot be read.
 pub(crate) fn recorded(repo: &Repo) -> Result<Vec<LaneRecord>> {
     let dir = records(repo);
-    let entries = match fs::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::io("read", dir)(e)),
-    };
+    match plain_file::look_at(&dir)? {
+        None => return Ok(Vec::new()),
+        Some(meta) if meta.is_dir() => {}
+        // What a link leads to is somebody else's, and would be taken for torn records.
+        Some(_) => {
+            let why = "it is no folder; put the folder back in its place, or remove what is there if no run is open";
+            return Err(Error::io("read", dir)(std::io::Error::other(why)));
+        }
+    }
+    let entries = fs::read_dir(&dir).map_err(Error::io("read", &dir))?;
     let mut lanes = Vec::new();
     for entry in entries {
         let entry = entry.map_err(Error::io("read", &dir))?;

@@ -92,6 +92,7 @@ pub use oid::{Hash, Oid};
 pub use plain::sweep_temporary_folders;
 pub use records::{RECORDS, RecordFile, Records};
 pub use refs::Expect;
+pub use remove::remove_all;
 pub use repo::{Head, Identity, Repo, WorkStatus};
 pub use repository_id::{DirectoryId, IdentityLock, claimed_id, is_id};
 pub use run::{Git, Version, points_git_elsewhere};

@@ -1,33 +1,153 @@
 //! Removing folders that an agent filled: links are not followed and missing permissions do not stop it.
 
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, unlinkat};
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 
-/// Removes a folder and all in it; absent is success.
-pub(crate) fn remove_all(path: &Path) -> Result<()> {
+/// Handles that a removal has open at most: the depth of a folder is the agent's choice.
+const HANDLES_MAX: usize = 64;
+/// How often a folder is read again in which something was left.
+const ROUNDS_MAX: u32 = 3;
+
+/// Removes a folder and all in it, of any depth; absent is success.
+///
+/// # Errors
+/// Something cannot be removed, also after the folders were given the owner's rights.
+pub fn remove_all(path: &Path) -> Result<()> {
     match fs::symlink_metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(Error::io("look at", path)(e)),
         Ok(meta) if !meta.is_dir() => return fs::remove_file(path).map_err(Error::io("remove", path)),
         Ok(_) => {}
     }
-    match fs::remove_dir_all(path) {
-        Ok(()) => return Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound && !path.exists() => return Ok(()),
-        Err(_) => {}
-    }
-    // Something was written meanwhile, or a folder does not let us in.
-    make_writable(path)?;
-    match fs::remove_dir_all(path) {
+    match empty(path).and_then(|()| fs::remove_dir(path)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
         _ => Ok(()),
     }
+}
+
+/// A folder that is being emptied.
+struct Level {
+    /// Its name in the folder above.
+    name: CString,
+    /// Device and inode: the way back up leads here, or the removal ends.
+    id: (u64, u64),
+    /// Where it is read; none while far below it.
+    dir: Option<Dir>,
+    /// How often it was read.
+    rounds: u32,
+}
+
+impl Level {
+    fn new(name: CString, folder: &OwnedFd) -> io::Result<Self> {
+        let dir = readable(folder)?;
+        let id = id(&dir)?;
+        Ok(Self { name, id, dir: Some(dir), rounds: 0 })
+    }
+}
+
+/// Empties a folder, by handles and without recursion.
+fn empty(path: &Path) -> io::Result<()> {
+    let mut levels = vec![Level::new(CString::default(), &open_folder(rustix::fs::CWD, path.as_os_str().as_bytes())?)?];
+    while let Some(level) = levels.last_mut() {
+        let Some(dir) = &mut level.dir else { return Err(io::Error::other("a folder was read in the wrong order")) };
+        if let Some((name, folder)) = next_full_folder(dir)? {
+            levels.push(Level::new(name, &folder)?);
+            if let Some(far) = levels.len().checked_sub(HANDLES_MAX + 1) {
+                levels[far].dir = None;
+            }
+            continue;
+        }
+        let Some(done) = levels.pop() else { break };
+        let Some(above) = levels.last_mut() else { break };
+        if above.dir.is_none() {
+            let below = done.dir.as_ref().ok_or_else(|| io::Error::other("a folder was closed too early"))?;
+            let dir = readable(&open_folder(below.fd()?, b"..")?)?;
+            if id(&dir)? != above.id {
+                return Err(io::Error::other("a folder was moved while it was removed"));
+            }
+            above.dir = Some(dir);
+        }
+        let Some(dir) = &above.dir else { continue };
+        match unlink(dir, &done.name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            // Something was written meanwhile, or reading passed over it.
+            Err(Errno::NOTEMPTY | Errno::EXIST) if done.rounds < ROUNDS_MAX => {
+                let again = Level::new(done.name.clone(), &open_folder(dir.fd()?, done.name.as_bytes())?)?;
+                levels.push(Level { rounds: done.rounds + 1, ..again });
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Removes what it can on the way to the next folder that holds something.
+fn next_full_folder(dir: &mut Dir) -> io::Result<Option<(CString, OwnedFd)>> {
+    while let Some(entry) = dir.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_owned();
+        if [c".", c".."].contains(&name.as_c_str()) {
+            continue;
+        }
+        // Some file systems do not tell what an entry is.
+        if entry.file_type() != FileType::Directory {
+            match unlink(dir, &name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => continue,
+                Err(Errno::ISDIR | Errno::PERM) if entry.file_type() == FileType::Unknown => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        match unlink(dir, &name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                let folder = open_folder(dir.fd()?, name.as_bytes())?;
+                return Ok(Some((name, folder)));
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(None)
+}
+
+/// Removes an entry of a folder, which is made writable if need be.
+fn unlink(dir: &Dir, name: &CStr, flags: AtFlags) -> rustix::io::Result<()> {
+    match unlinkat(dir.fd()?, name, flags) {
+        Err(Errno::ACCESS) => {
+            rustix::fs::fchmod(dir.fd()?, Mode::RWXU)?;
+            unlinkat(dir.fd()?, name, flags)
+        }
+        done => done,
+    }
+}
+
+/// A handle of a folder, links not followed. It needs no right on the folder itself.
+fn open_folder(at: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(at, name, flags, Mode::empty())?)
+}
+
+/// The folder, to be read. It gets the owner's rights if need be.
+fn readable(folder: &OwnedFd) -> io::Result<Dir> {
+    let open = || openat(folder, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    match open() {
+        Ok(dir) => Ok(Dir::new(dir)?),
+        Err(Errno::ACCESS) => opened(folder),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn id(dir: &Dir) -> io::Result<(u64, u64)> {
+    let stat = dir.stat()?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// Files of rules that git opens wherever they lie in a work tree.
@@ -97,6 +217,39 @@ fn opened(handle: &OwnedFd) -> io::Result<Dir> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn r11_a_folder_of_any_depth_and_width_goes_without_a_large_stack() {
+        const LEVELS: usize = 3_000;
+        let room = tempfile::tempdir().unwrap();
+        let outside = room.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("keep"), "x").unwrap();
+        let top = room.path().join("lane");
+        fs::create_dir(&top).unwrap();
+        let mut folder = rustix::fs::open(&top, OFlags::PATH, Mode::empty()).unwrap();
+        for level in 0..LEVELS {
+            for name in [c"d", c"e"] {
+                rustix::fs::mkdirat(&folder, name, Mode::RWXU).unwrap();
+            }
+            if level % 1_000 == 0 {
+                rustix::fs::symlinkat(outside.as_os_str(), &folder, c"link").unwrap();
+                let below = openat(&folder, c"e", OFlags::PATH, Mode::empty()).unwrap();
+                rustix::fs::mkdirat(&below, c"full", Mode::empty()).unwrap();
+            }
+            folder = openat(&folder, c"d", OFlags::PATH, Mode::empty()).unwrap();
+        }
+        for number in 0..2_000 {
+            fs::write(top.join(format!("f{number}")), "x").unwrap();
+        }
+        let removal = std::thread::Builder::new().stack_size(128 << 10);
+        let removed = removal.spawn({
+            let top = top.clone();
+            move || remove_all(&top)
+        });
+        removed.unwrap().join().unwrap().unwrap();
+        assert!(!top.exists() && outside.join("keep").exists());
+    }
 
     #[test]
     fn locked_folders_go_and_links_stay_unfollowed() {

@@ -100,6 +100,29 @@ fn p5_a_crash_inside_creation_leaves_nothing_that_matters() {
 }
 
 #[test]
+fn p6_a_link_in_the_place_of_the_records_is_refused_and_nothing_behind_it_goes() {
+    let (room, repo) = Room::with_repo();
+    let base = repo.head().unwrap().commit;
+    let precious = room.path("precious");
+    write(&precious.join("sub/g"), "mine");
+    let records = repo.common_dir().join("agentops/lanes");
+    fs::create_dir_all(records.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(&precious, &records).unwrap();
+    let refused = [
+        lanes::clear_leftovers(&repo).unwrap_err(),
+        lanes::create(&repo, &room.path("lanes/one"), &base, "one").unwrap_err(),
+        lanes::list(&repo, &room.path("lanes")).unwrap_err(),
+    ];
+    for error in refused {
+        assert!(format!("{error} {:?}", std::error::Error::source(&error)).contains("put the folder back"), "{error}");
+    }
+    assert_eq!(fs::read_to_string(precious.join("sub/g")).unwrap(), "mine");
+    assert_eq!(fs::read_dir(&precious).unwrap().count(), 1);
+    fs::remove_file(&records).unwrap();
+    lanes::create(&repo, &room.path("lanes/one"), &base, "one").unwrap();
+}
+
+#[test]
 fn p5_a_torn_record_is_cleared_away_without_its_folder() {
     let (room, repo) = Room::with_repo();
     for torn in ["path", "base"] {

@@ -266,7 +266,8 @@ struct Scratch(std::path::PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _left = std::fs::remove_dir_all(&self.0);
+        // Its program may have put folders of any depth there.
+        let _left = agentops_git::remove_all(&self.0);
     }
 }
 

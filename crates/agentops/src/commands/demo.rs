@@ -65,7 +65,7 @@ fn remove(folder: &Path) {
     agentops_git::sweep_temporary_folders();
     // A process that is being ended may write once more.
     let until = Instant::now() + KILL_WAIT;
-    while std::fs::remove_dir_all(folder).is_err() && folder.exists() && Instant::now() < until {
+    while agentops_git::remove_all(folder).is_err() && folder.exists() && Instant::now() < until {
         std::thread::sleep(KILL_WAIT / 100);
     }
 }

@@ -200,7 +200,7 @@ impl Scratch {
             let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
             if pid.is_some_and(|pid| ProcessId::of(pid).is_none_or(|process| !process.is_alive())) {
                 // Another start may be doing the same.
-                let _gone = std::fs::remove_dir_all(entry.path());
+                let _gone = agentops_git::remove_all(&entry.path());
             }
         }
         let own = all.join(std::process::id().to_string());
@@ -212,6 +212,6 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // The next start removes what is left.
-        let _left = std::fs::remove_dir_all(&self.0);
+        let _left = agentops_git::remove_all(&self.0);
     }
 }
