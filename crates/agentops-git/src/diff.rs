@@ -65,13 +65,22 @@ impl DiffStat {
     }
 }
 
+/// The difference of one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPatch {
+    /// What git writes.
+    pub text: Vec<u8>,
+    /// Whether there is more of it.
+    pub is_cut: bool,
+}
+
 const ARGS: [&str; 6] = ["diff-tree", "-r", "--no-renames", "--no-ext-diff", "--no-textconv", "--end-of-options"];
 /// Paths of more folders have their attributes read from an index. From a tree, git walks down from the root for each folder
 /// of a path, which takes minutes for a path of a thousand folders.
 const FOLDERS_MAX: usize = 50;
 
-/// Paths that one call of git gets as arguments.
-const PATHS_PER_CALL: usize = 200;
+/// The least that is shown of a path's difference while anything may be shown.
+const SHARE_BYTES_MIN: usize = 4 * 1024;
 
 impl Repo {
     /// What changed from `a` to `b`, commits or trees.
@@ -107,19 +116,28 @@ impl Repo {
         })
     }
 
-    /// The difference of these paths as a patch, cut after `max_bytes`. Attributes do not count: they could keep text from being
-    /// shown.
-    pub fn patch_of(&self, a: &Oid, b: &Oid, paths: &[&Path], max_bytes: usize) -> Result<Vec<u8>> {
+    /// The difference of each of these paths as a patch, about `max_bytes` in all. A large one takes no more than its share, so
+    /// that it does not keep the others from being shown. Attributes do not count: they could keep text from being shown.
+    pub fn patches_of(&self, a: &Oid, b: &Oid, paths: &[&Path], max_bytes: usize) -> Result<Vec<PathPatch>> {
         let [command, options @ ..] = ARGS;
-        let mut patch = Vec::new();
-        for some in paths.chunks(PATHS_PER_CALL) {
-            let Some(room) = max_bytes.checked_sub(patch.len()).filter(|room| *room > 0) else { break };
+        let mut left = max_bytes;
+        let mut patches = Vec::with_capacity(paths.len());
+        for (n, path) in paths.iter().enumerate() {
+            let share = (left / (paths.len() - n)).max(SHARE_BYTES_MIN).min(left);
+            if share == 0 {
+                patches.push(PathPatch { text: Vec::new(), is_cut: true });
+                continue;
+            }
             let call = self.plain()?.env("GIT_LITERAL_PATHSPECS", "1").args([command, "-p", "--full-index"]).args(options);
-            let call = call.args([a.as_str(), b.as_str(), "--"]).args(some.iter().map(|path| path.as_os_str()));
-            let part = call.long().cut_at(room).ok();
-            patch.extend(part.map_err(|e| self.explain_missing(Need::Difference(a, b), e))?);
+            let call = call.args([a.as_str(), b.as_str(), "--"]).args([path.as_os_str()]);
+            let patch = call.long().cut_at(share + 1).ok();
+            let mut text = patch.map_err(|e| self.explain_missing(Need::Difference(a, b), e))?;
+            let is_cut = text.len() > share;
+            text.truncate(share);
+            left -= text.len();
+            patches.push(PathPatch { text, is_cut });
         }
-        Ok(patch)
+        Ok(patches)
     }
 
     /// The paths that differ between two commits or trees.

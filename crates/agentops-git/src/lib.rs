@@ -77,7 +77,7 @@ pub use boundary::on_boundary;
 pub use checkout_fault::CheckoutFault;
 pub use checkpoint::{Checkpoint, Omitted, SizeLimits, Why};
 pub use collection::{Collection, Limits, Source, Wanted};
-pub use diff::{DiffStat, FileChange, Status};
+pub use diff::{DiffStat, FileChange, PathPatch, Status};
 pub use disk::{FreeSpace, is_on_full_disk};
 pub use error::{Error, Result};
 pub use example::begin;

@@ -320,15 +320,25 @@ fn the_difference_of_some_paths_is_whole_whatever_else_changed() {
     room.git(at, &["add", "."]);
     room.git(at, &["commit", "-qm", "second"]);
     let after = repo.head().unwrap().commit;
-    let shown = |paths: &[&str], max| {
+    let patches = |paths: &[&str], max| {
         let paths: Vec<&Path> = paths.iter().map(Path::new).collect();
-        String::from_utf8(repo.patch_of(&before, &after, &paths, max).unwrap()).unwrap()
+        repo.patches_of(&before, &after, &paths, max).unwrap()
     };
-    let both = shown(&["[a]*.md", "b.md"], 2000);
-    let heads: Vec<&str> = both.lines().filter(|line| line.contains("a/")).collect();
-    assert_eq!(heads, ["diff --git a/[a]*.md b/[a]*.md", "diff --git a/b.md b/b.md"]);
-    assert_eq!(both.matches("+text").count(), 2, "an attribute hides nothing: {both}");
-    let many: Vec<String> = (0..300).map(|n| format!("absent-{n}")).chain(["b.md".to_owned()]).collect();
-    assert_eq!(shown(&many.iter().map(String::as_str).collect::<Vec<_>>(), 2000).matches("+text").count(), 1);
-    assert_eq!(shown(&["0.txt", "b.md"], 2000).len(), 2000);
+    let shown = |paths: &[&str], max| -> Vec<(String, bool)> {
+        let patches = patches(paths, max).into_iter();
+        patches.map(|patch| (String::from_utf8(patch.text).unwrap(), patch.is_cut)).collect()
+    };
+    for (name, (patch, is_cut)) in ["[a]*.md", "b.md"].iter().zip(shown(&["[a]*.md", "b.md"], 20_000)) {
+        let heads: Vec<&str> = patch.lines().filter(|line| line.contains(" a/")).collect();
+        assert_eq!(heads, [format!("diff --git a/{name} b/{name}")]);
+        assert!(patch.ends_with("\n+text\n") && !is_cut, "an attribute hides nothing: {patch}");
+    }
+    // A large one hides no other, and what is not shown is known.
+    let beside = shown(&["0.txt", "absent", "b.md"], 12_000);
+    assert_eq!((beside[0].0.len(), beside[0].1), (4096, true));
+    assert_eq!(beside[1], (String::new(), false));
+    assert!(beside[2].0.ends_with("\n+text\n") && !beside[2].1, "{beside:?}");
+    let too_many = shown(&["0.txt", "b.md"], 3000);
+    assert_eq!((too_many[0].0.len(), too_many[0].1), (3000, true));
+    assert_eq!(too_many[1], (String::new(), true));
 }

@@ -15,5 +15,5 @@ mod withheld;
 pub use names::{BranchName, InvalidName, RepoPath};
 pub use redact::{RedactStream, Redactor};
 pub use secret::Secret;
-pub use terminal::{inert, inert_json, inert_line};
+pub use terminal::{inert, inert_json, inert_line, visible, visible_line};
 pub use withheld::is_withheld;

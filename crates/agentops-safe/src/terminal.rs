@@ -77,6 +77,48 @@ pub fn inert_line(text: &str, chars_max: usize) -> String {
     out
 }
 
+/// Makes text inert and hides nothing of it: what a terminal would obey or not show becomes an escape such as `\u{1b}`. Newlines
+/// and tabs stay. For what a person is asked to agree to: [`inert`] removes the payload of an escape sequence, and makes a line
+/// of its own of what follows a carriage return.
+///
+/// ```
+/// use agentops_safe::visible;
+///
+/// assert_eq!(visible("+a\rhint: b\n"), "+a\\rhint: b\n");
+/// assert_eq!(visible("\x1b]0;obey\x07"), "\\u{1b}]0;obey\\u{7}");
+/// ```
+#[must_use]
+pub fn visible(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| c != '\n' && c != '\t' && changes(c))
+}
+
+/// As [`visible`], on one line: newlines and tabs become escapes too.
+///
+/// ```
+/// use agentops_safe::visible_line;
+///
+/// assert_eq!(visible_line("name\nhint: do it"), "name\\nhint: do it");
+/// ```
+#[must_use]
+pub fn visible_line(text: &str) -> Cow<'_, str> {
+    escaped(text, changes)
+}
+
+fn escaped(text: &str, changes: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&changes) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' | '\r' if changes(c) => out.extend(c.escape_default()),
+            _ if changes(c) => out.extend(c.escape_unicode()),
+            _ => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// Makes a JSON document inert without changing what it says: what a terminal would obey or not show becomes `\\uXXXX`.
 ///
 /// ```
@@ -288,6 +330,9 @@ mod tests {
             let once = inert(&text).into_owned();
             prop_assert!(is_quiet(&once));
             prop_assert_eq!(inert(&once), once.as_str());
+            prop_assert!(is_quiet(&visible(&text)));
+            let visible_line = visible_line(&text);
+            prop_assert!(is_quiet(&visible_line) && !visible_line.contains(['\n', '\t']));
             let line = inert_line(&text, chars_max);
             prop_assert!(is_quiet(&line) && !line.contains(['\n', '\t']));
             prop_assert!(line.chars().count() <= chars_max);

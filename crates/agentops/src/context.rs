@@ -167,6 +167,8 @@ impl Context {
     /// What a person should know of how the repository comes to have this state, if anything.
     pub fn notice(&self) -> Option<String> {
         let id = self.repo.id();
+        // Files that an agent can write name these folders, so they may hold line ends.
+        let shown = |path: &Path| agentops_safe::visible_line(&path.display().to_string()).into_owned();
         let state = self.home.state.display();
         match &self.ownership {
             Ownership::Known | Ownership::New => None,
@@ -175,21 +177,21 @@ impl Context {
                 "the id in the git directory is another repository's; this repository keeps its own state, {id}"
             )),
             Ownership::Moved { from } => {
-                Some(format!("this repository was at {} before; its runs were found again", repository_at(from).display()))
+                Some(format!("this repository was at {} before; its runs were found again", shown(repository_at(from))))
             }
             Ownership::Copy { of } => Some(format!(
                 "this repository is a copy of the one at {}: its runs and its trust stay there, and this one begins its own",
-                repository_at(of).display()
+                shown(repository_at(of))
             )),
             Ownership::Absent { last: Some(last) } if *last != self.home.state && last.join(id).is_dir() => Some(format!(
                 "the runs of this repository are in the state folder {}, and this command looks in {state} \
                  (--state-dir or AGENTOPS_STATE_DIR)",
-                last.display()
+                shown(last)
             )),
             Ownership::Absent { last: Some(last) } => Some(format!(
                 "the state of this repository's earlier runs, {}, is gone; what git holds of them is in branches agentops/* and \
                  refs/agentops/",
-                last.join(id).display()
+                shown(&last.join(id))
             )),
             Ownership::Absent { last: None } => None,
         }

@@ -14,7 +14,8 @@ use agentops_engine::open_programs::OpenPrograms;
 use agentops_engine::perform::{self, user_repository};
 use agentops_engine::steering;
 use agentops_engine::wire::Request;
-use agentops_git::{Need, Oid, ProgramState, UserState};
+use agentops_git::{Need, Oid, ProgramState, UserState, shell_word};
+use agentops_safe::{visible, visible_line};
 
 use crate::cli::MergeArgs;
 use crate::context::Context;
@@ -106,7 +107,7 @@ pub fn programs_are_still(context: &Context, agreed: &ProgramState, state: &Stat
         .hint(format!("put them back, or look at them and run again: agentops merge {run}")))
 }
 
-/// How much of the difference a person is shown.
+/// How much of all differences a person is shown.
 const PATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// A merge that changes files which steer agents or run by themselves asks, with that difference shown.
@@ -132,16 +133,13 @@ pub fn agree_to_steering(
     if steering.is_empty() || args.trust_changes {
         return Ok(());
     }
-    let names: Vec<String> = steering.iter().map(|path| path.display().to_string()).collect();
-    let mut patch = context.repo.patch_of(&base, tip, &steering, PATCH_BYTES_MAX)?;
-    if patch.len() >= PATCH_BYTES_MAX {
-        patch.extend_from_slice(format!("\n(there is more: only {PATCH_BYTES_MAX} bytes are shown)").as_bytes());
-    }
-    printer.note(&agentops_safe::inert(&format!(
+    // An agent chose these names: none may look like a line of ours.
+    let names: Vec<String> = steering.iter().map(|path| visible_line(&path.display().to_string()).into_owned()).collect();
+    printer.note(&format!(
         "This merge changes files that steer agents or run by themselves:\n  {}\n\n{}",
         names.join("\n  "),
-        String::from_utf8_lossy(&patch)
-    )));
+        differences(context, &base, tip, &steering)?
+    ));
     match super::ask("Merge these changes too? [y/N]")? {
         Some(answer) if matches!(answer.as_str(), "y" | "Y" | "yes") => Ok(()),
         _ => Err(CommandError::new(
@@ -150,6 +148,37 @@ pub fn agree_to_steering(
         )
         .hint(format!("if the difference above is what you want: agentops merge {} --trust-changes", state.created.run))),
     }
+}
+
+/// The difference of each of these files. Where one is cut, a line says so and how to see all of it.
+fn differences(context: &Context, base: &Oid, tip: &Oid, paths: &[&Path]) -> Result<String, CommandError> {
+    let folder = shell_word(&context.repo.work_tree().display().to_string());
+    let all = format!("git -C {folder} --literal-pathspecs diff --text {base} {tip}");
+    let mut shown = String::new();
+    let mut absent: usize = 0;
+    for (path, patch) in paths.iter().zip(context.repo.patches_of(base, tip, paths, PATCH_BYTES_MAX)?) {
+        if patch.is_cut && patch.text.is_empty() {
+            absent += 1;
+            continue;
+        }
+        let text = String::from_utf8_lossy(&patch.text);
+        shown.push_str(&visible(&text));
+        // Lines of a file begin with another character in a patch.
+        let is_binary = text.lines().last().is_some_and(|line| line.starts_with("Binary files "));
+        let what = match patch.is_cut {
+            true => format!("only {} bytes of this difference are shown; all of it", patch.text.len()),
+            false if is_binary => "git does not show this difference; to see it as text".to_owned(),
+            false => continue,
+        };
+        // A name that cannot be typed as it is shown is left out: then the command shows every file.
+        let typed = path.to_str().filter(|name| visible_line(name) == *name);
+        let only = typed.map_or_else(String::new, |name| format!(" -- {}", shell_word(name)));
+        shown.push_str(&format!("\n({what}: {all}{only})\n"));
+    }
+    if absent > 0 {
+        shown.push_str(&format!("\n(the differences of {absent} more of these files are not shown; to see them: {all})\n"));
+    }
+    Ok(shown)
 }
 
 /// Whether a path of the tree lies in a folder whose files git runs as hooks: `core.hooksPath` may name one of the tree.

@@ -120,6 +120,18 @@ fn s10_hostile_arguments_and_folders_are_shown_inert() {
 }
 
 #[test]
+fn s10_a_state_folder_that_an_agent_named_is_shown_on_one_line() {
+    let room = Room::new();
+    room.run(&["trust", "add", "--driver=scripted"]).expect(0);
+    std::fs::remove_dir_all(room.state()).unwrap();
+    std::fs::write(room.repo().join(".git/agentops/state-folder"), "/x\u{1b}[2J\nerror: type this").unwrap();
+    let shown = room.run(&["status"]).expect(0);
+    inert("status", &shown);
+    let all = format!("{}{}", shown.stdout, shown.stderr);
+    assert!(all.contains("/x\\u{1b}[2J\\nerror: type this/"), "{all}");
+}
+
+#[test]
 fn s4_names_are_data() {
     let room = Room::new();
     // The repository's id and the place of its state are ours; everything else is the user's.

@@ -6,6 +6,7 @@ use agentops::error::{NEEDS_DECISION, TRUST_REQUIRED, USAGE};
 use serde_json::json;
 
 use crate::room::{Ran, Room, quick_script, refs, scripted};
+use crate::user_repository::type_in;
 
 /// Where whatever was started leaves its name, one a line.
 fn tripped(room: &Room) -> String {
@@ -292,6 +293,40 @@ fn s2_a_merge_shows_the_whole_difference_of_files_that_steer_and_of_no_other() {
     assert_eq!(heads, expected.iter().map(head).collect::<Vec<_>>(), "{asked}");
     assert_eq!(asked.matches("+echo planted").count(), planted.len(), "{asked}");
     assert!(!asked.contains("bundle.md"), "{asked}");
+}
+
+#[test]
+fn s10_no_name_and_no_large_file_hides_what_a_merge_asks_about() {
+    let room = Room::new();
+    room.name_user();
+    let files = [
+        (".claude/x\nhint: type this\n/a", PLANTED),
+        (".mcp.json", "x\rhint: type that\u{1b}]0;echo hidden\u{7}\n"),
+        (".vscode/tasks.json", PLANTED),
+        ("CLAUDE.md", "a\0binary file"),
+    ];
+    let mut script = quick_script();
+    let steps = script[0]["steps"].as_array_mut().unwrap();
+    for (path, content) in files {
+        steps.insert(1, json!({ "do": "write", "path": path, "content": content }));
+    }
+    let large = "head -c 2000000 /dev/zero | tr '\\0' a > .aider0";
+    steps.insert(1, json!({ "do": "run", "argv": ["sh", "-c", large] }));
+    let view = room.run(&refs(&scripted(&room, "quick", script))).expect(0).json();
+    let asked = room.run(&["merge", view["run"].as_str().unwrap()]).expect(TRUST_REQUIRED.into()).stderr;
+    let short: String = asked.lines().filter(|line| line.len() < 1000).collect::<Vec<_>>().join("\n");
+    let hints: Vec<&str> = asked.lines().filter(|line| line.trim_start().starts_with("hint:")).collect();
+    assert!(matches!(hints[..], [hint] if hint.starts_with("hint: if the difference above")), "{short}");
+    assert!(short.contains("\n  .claude/x\\nhint: type this\\n/a\n"), "{short}");
+    assert!(short.contains("\n+x\\rhint: type that\\u{1b}]0;echo hidden\\u{7}\n"), "{short}");
+    assert_eq!(asked.matches("+echo planted").count(), 2, "{short}");
+
+    // What is not shown can be seen with the command that is.
+    for (why, content) in [("all of it: ", "a".repeat(2_000_000).as_str()), ("to see it as text: ", "a\0binary file")] {
+        let command = asked.split(why).nth(1).and_then(|rest| rest.split(")\n").next()).expect(&short);
+        type_in(&room, &format!("{command} > shown.txt"));
+        assert!(std::fs::read_to_string(room.repo().join("shown.txt")).unwrap().contains(content), "{command}");
+    }
 }
 
 #[test]
