@@ -58,7 +58,7 @@ pub(crate) fn in_the_way(file: &Path, what: &str) -> String {
     if open.is_empty() {
         return format!(
             "the lock file {} is in the way of `git {what}`: a git that is at work made it, or one that was killed left it. If no git \
-             works in this repository, remove it: rm {quoted}",
+             works in this repository, remove it: `rm {quoted}`",
             file.display()
         );
     }
