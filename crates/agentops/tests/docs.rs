@@ -224,31 +224,56 @@ fn every_link_leads_somewhere() {
     }
 }
 
+/// A section of `RELIABILITY.md`.
+#[derive(Default)]
+struct Promise {
+    id: String,
+    /// `kept`, `in part` or `not promised yet`, and what holds.
+    state: String,
+    /// Each test with the file above it.
+    tests: Vec<(String, String)>,
+}
+
+fn promises() -> Vec<Promise> {
+    let mut found: Vec<Promise> = Vec::new();
+    let (mut file, mut in_state) = (None, false);
+    for line in read("RELIABILITY.md").lines() {
+        if let Some(id) = line.strip_prefix("### ") {
+            found.push(Promise { id: id.to_owned(), ..Promise::default() });
+            file = None;
+        }
+        let Some(promise) = found.last_mut() else { continue };
+        in_state = line.starts_with("**") || in_state && !line.is_empty();
+        if in_state {
+            promise.state.push_str(line);
+        } else if let Some(path) = line.strip_prefix("- ") {
+            file = Some(path.trim_matches('`').to_owned());
+        } else if let Some(test) = line.strip_prefix("  - ") {
+            let file = file.clone().unwrap_or_else(|| panic!("{}: {test} stands below no file", promise.id));
+            promise.tests.push((file, test.trim_matches('`').to_owned()));
+        }
+    }
+    found
+}
+
 #[test]
-fn every_promise_has_its_row_and_every_test_it_names_exists() {
+fn every_promise_has_its_section_and_every_test_it_names_exists() {
     let ids = [("R", 11), ("P", 7), ("B", 5), ("S", 14)];
     let expected: Vec<String> =
         ids.iter().flat_map(|(letter, last)| (1..=*last).map(move |n| format!("{letter}{n}"))).collect();
-    let rows: Vec<Vec<String>> = rows(&read("RELIABILITY.md")).into_iter().filter(|cells| cells[0] != "id").collect();
-    assert_eq!(rows.iter().map(|cells| cells[0].clone()).collect::<Vec<_>>(), expected);
-    for cells in rows {
-        let (id, state) = (&cells[0], &cells[2]);
-        let mut file: Option<(String, String)> = None;
-        let mut tests = 0;
-        for word in cells.get(3).map_or("", String::as_str).split('`').skip(1).step_by(2) {
-            if word.ends_with(".rs") {
-                file = Some((word.to_owned(), read(word)));
-            } else {
-                let (path, source) = file.as_ref().unwrap_or_else(|| panic!("{id}: {word} stands before its file"));
-                assert!(source.contains(&format!("fn {word}(")), "{id}: {path} has no test {word}");
-                tests += 1;
-            }
+    let promises = promises();
+    assert_eq!(promises.iter().map(|promise| promise.id.clone()).collect::<Vec<_>>(), expected);
+    for Promise { id, state, tests } in promises {
+        for (at, (path, test)) in tests.iter().enumerate() {
+            assert!(read(path).contains(&format!("fn {test}(")), "{id}: {path} has no test {test}");
+            assert!(!tests[..at].contains(&(path.clone(), test.clone())), "{id} names {test} twice");
         }
-        match state.split(':').next() {
-            Some("kept") | Some("in part") => assert!(tests > 0, "{id} names no test"),
-            Some("not promised yet") => assert_eq!(tests, 0, "{id} names tests and is not promised"),
+        let (word, rest) = state.strip_prefix("**").and_then(|state| state.split_once("**")).unwrap_or_default();
+        match word {
+            "kept" | "in part" => assert!(!tests.is_empty(), "{id} names no test"),
+            "not promised yet" => assert!(tests.is_empty(), "{id} names tests and is not promised"),
             other => panic!("{id}: {other:?} is no state"),
         }
-        assert!(!state.starts_with("in part") || state.len() > 20, "{id}: say which part");
+        assert!(word != "in part" || rest.len() > 20, "{id}: say which part");
     }
 }
