@@ -161,10 +161,13 @@ pub fn catalogue(error: &CatalogueError) -> &'static str {
 /// Whether a refusal of git's is the machine's fault and not the arguments'.
 #[must_use]
 pub fn of_machine(error: &Git) -> bool {
-    use Git::{Failed, FolderGone, GitMissing, GitTooOld, Io, NoTemporaryFolder, Timeout, TooMuchOutput, Unexpected};
+    use Git::{ConfigurationRefused, Failed, FolderGone, GitMissing, GitTooOld, Io, NoTemporaryFolder};
+    use Git::{OtherGitDirectory, Timeout, TooMuchOutput, Unexpected};
     matches!(
         error,
-        GitMissing
+        ConfigurationRefused { .. }
+            | OtherGitDirectory { .. }
+            | GitMissing
             | GitTooOld { .. }
             | Failed { .. }
             | FolderGone { .. }

@@ -210,7 +210,9 @@ impl From<agentops_git::Error> for CommandError {
             agentops_git::Error::MergeRefused { .. }
             | agentops_git::Error::MergedOtherwise { .. }
             | agentops_git::Error::InProgress { .. } => MERGE_REFUSED,
-            agentops_git::Error::MergeAtWork { .. } | agentops_git::Error::MergeElsewhere { .. } => NOT_NOW,
+            agentops_git::Error::MergeAtWork { .. }
+            | agentops_git::Error::MergeElsewhere { .. }
+            | agentops_git::Error::MergeNoteUnknown { .. } => NOT_NOW,
             error if hint::of_machine(error) => FAILED,
             _ => USAGE,
         };

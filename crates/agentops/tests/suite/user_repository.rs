@@ -1,6 +1,6 @@
 //! P6 and S13: what an agent does to the user's own repository is named with what undoes it, and no merge runs it unasked.
 
-use agentops::error::{MERGE_REFUSED, NOT_NOW, TRUST_REQUIRED};
+use agentops::error::{FAILED, MERGE_REFUSED, NOT_NOW, TRUST_REQUIRED};
 use serde_json::{Value, json};
 
 use crate::room::{Room, quick_script, refs, scripted};
@@ -199,6 +199,34 @@ fn p6_a_checkout_that_an_agent_calls_bare_is_named_and_comes_back() {
     assert!(refused.stderr.contains(back), "{refused:?}");
     type_in(&room, back);
     room.run(&["merge", run]).expect(0);
+}
+
+#[test]
+fn r11_a_repository_that_git_refuses_is_named_with_what_mends_it() {
+    let room = Room::new();
+    let config = room.repo().join(".git/config");
+    let sound = std::fs::read(&config).unwrap();
+    let quiet = room.run(&["status"]).expect(0).stderr;
+    for (command, words) in [
+        ("echo '[core' >> .git/config", "bad config line"),
+        ("git config core.repositoryformatversion 99", "Expected git repo version"),
+    ] {
+        type_in(&room, command);
+        let refused = room.run(&["status"]).expect(FAILED.into()).stderr;
+        assert!(refused.contains(words) && refused.contains(&config.display().to_string()), "{refused}");
+        assert!(room.run(&["doctor"]).stdout.contains(words));
+        std::fs::write(&config, &sound).unwrap();
+    }
+    type_in(&room, "echo . > .git/commondir");
+    let refused = room.run(&["status"]).expect(FAILED.into()).stderr;
+    let (_, typed) = refused.split_once("rm ").unwrap_or_else(|| panic!("{refused}"));
+    type_in(&room, &format!("rm {}", typed.split_whitespace().next().unwrap()));
+    type_in(&room, "git config core.worktree ..");
+    assert_eq!(room.run(&["status"]).expect(0).stderr, quiet);
+    type_in(&room, "git config core.worktree /");
+    let noted = room.run(&["status"]).expect(0).stderr;
+    type_in(&room, noted.split_once("put it back with: ").unwrap().1.lines().next().unwrap());
+    assert_eq!(room.run(&["status"]).expect(0).stderr, quiet);
 }
 
 #[test]
