@@ -271,8 +271,9 @@ pub(super) fn close_lanes(ctx: &Ctx, run: &RunId, stay: &[String]) -> Event {
                 boundary("lane-after-remove");
             }
         }
-        // One whose record somebody removed is in no list.
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+        // One whose record somebody removed is in no list. What a link leads to is not ours.
+        let is_ours = std::fs::symlink_metadata(&folder).is_ok_and(|meta| meta.is_dir());
+        for entry in std::fs::read_dir(&folder).into_iter().filter(|_| is_ours).flatten().flatten() {
             let name = format!("{run}.{}", entry.file_name().to_string_lossy());
             if !stay.contains(&name) {
                 lanes::discard(&ctx.repo, &entry.path(), &name)?;
@@ -291,4 +292,31 @@ pub(super) fn close_lanes(ctx: &Ctx, run: &RunId, stay: &[String]) -> Event {
 /// Removes a lane that holds no work, wherever its making or its removal got to.
 pub(super) fn drop_lane(ctx: &Ctx, run: &RunId, lane: &LaneId) -> Act<()> {
     Ok(lanes::discard(&ctx.repo, &ctx.paths.lane(run, lane), &lane_name(run, lane))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::perform::test_context;
+
+    #[test]
+    fn p6_a_lane_without_its_record_goes_with_its_run_and_nothing_behind_a_link_does() {
+        let (folder, ctx, state) = test_context::new();
+        let (run, lane) = (&state.created.run, &state.phases[0].lanes[0].id);
+        let (name, path, base) = (lane_name(run, lane), ctx.paths.lane(run, lane), oid(&state.created.base).unwrap());
+        lanes::create(&ctx.repo, &path, &base, &name).unwrap();
+        std::fs::remove_dir_all(ctx.repo.common_dir().join("agentops/lanes").join(&name)).unwrap();
+        let close = |stay: &[String]| assert_eq!(close_lanes(&ctx, run, stay), Event::LanesClosed);
+        close(std::slice::from_ref(&name));
+        assert!(path.exists());
+        close(&[]);
+        assert!(!ctx.paths.lanes(run).exists());
+        assert_eq!(ctx.repo.list_refs("refs/agentops/lanes/").unwrap(), []);
+
+        let elsewhere = folder.path().join("elsewhere");
+        std::fs::create_dir_all(elsewhere.join("work")).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, ctx.paths.lanes(run)).unwrap();
+        close(&[]);
+        assert!(elsewhere.join("work").exists());
+    }
 }
