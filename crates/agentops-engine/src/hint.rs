@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use agentops_agents::driver::DriverError;
 use agentops_core::id::RunId;
-use agentops_git::{Error as Git, MergeRefusal, Oid, shell_word};
+use agentops_git::{Error as Git, MergeRefusal, Oid, removal, shell_word};
 
 use crate::catalogues::CatalogueError;
 use crate::plan::PlanError;
@@ -26,13 +26,11 @@ pub fn git(error: &Git) -> String {
             );
         }
         Git::OtherGitDirectory { path } => {
-            let remove = if path.is_dir() { "rm -r" } else { "rm" };
-            return format!("remove it, then run the command again: {remove} {}", quoted(path));
+            return format!("remove it, then run the command again: {}", removal(path));
         }
         Git::RefInTheWay { other, .. } => return ref_in_the_way(other),
         Git::MergeNoteUnknown { path, .. } => {
-            let remove = if path.is_dir() { "rm -r" } else { "rm" };
-            return format!("look at the checkout with `git status`; then remove the note: {remove} {}", quoted(path));
+            return format!("look at the checkout with `git status`; then remove the note: {}", removal(path));
         }
         Git::NotARepository { .. } => {
             "go into your repository, name it with --repo, or begin one with `git init` and a first commit"

@@ -47,7 +47,8 @@ pub(crate) fn checkout_around(start: &Path, git_dir: &[u8]) -> Option<PathBuf> {
     (inside && git_dir.join("index").is_file()).then(|| work_tree.to_owned())
 }
 
-/// The file with which a git directory leads git to another one, although it is no linked worktree's.
+/// The file `commondir` in a git directory where it does not belong: git would use another git directory. Only the git
+/// directories of linked worktrees have one.
 pub(crate) fn misleading_commondir(git_dir: &Path) -> Option<PathBuf> {
     let git_dir = git_dir.canonicalize().ok()?;
     let is_of_worktree = git_dir.parent().and_then(Path::file_name).is_some_and(|name| name == "worktrees");

@@ -96,7 +96,7 @@ pub use remove::remove_all;
 pub use repo::{Head, Identity, Repo, WorkStatus};
 pub use repository_id::{DirectoryId, IdentityLock, claimed_id, is_id};
 pub use run::{Git, Version, points_git_elsewhere};
-pub use shell::shell_word;
+pub use shell::{removal, shell_word};
 pub use user_merge::{MergeRefusal, TestedMerge, UserMerge};
 pub use user_state::{Difference, ProgramParts, ProgramState, UserState};
 pub use writable::{Unwritable, UnwritableFolder, unwritable};

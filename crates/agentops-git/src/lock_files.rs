@@ -27,7 +27,7 @@ impl Repo {
 
 /// The lock file that git could not make because it is there already, as git's words name it. `cwd`: where git worked.
 ///
-/// These words may repeat the name of a file that an agent chose, and a person is told to remove what is found here. So only a
+/// An agent can choose a file name that git repeats in its words, and a person is told to remove the file that is found here. So only a
 /// file in one of these git directories counts.
 pub(crate) fn named_in(words: &str, git_dirs: &[PathBuf], cwd: Option<&Path>) -> Option<PathBuf> {
     let named = named_anywhere(words)?;

@@ -1,4 +1,14 @@
-//! Arguments in commands that a person is told to type.
+//! Commands that a person is told to type, and their arguments.
+
+use std::path::Path;
+
+/// The command that removes what is at this path. A link is removed and not followed.
+#[must_use]
+pub fn removal(path: &Path) -> String {
+    let is_folder = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+    let remove = if is_folder { "rm -r" } else { "rm" };
+    format!("{remove} {}", shell_word(&path.to_string_lossy()))
+}
 
 /// An argument as a POSIX shell takes it: nothing in it is expanded or run, and it stays on one line. With control characters
 /// it is a `$'…'` string, which POSIX has since 2024 and bash and zsh have always had.

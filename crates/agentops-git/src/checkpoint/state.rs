@@ -84,7 +84,7 @@ fn state_of_all(path: &Path, entries_max: usize) -> Option<String> {
 }
 
 /// A hash of the names of all objects and packs of a repository: git names them by their content, so a new commit changes it.
-/// Where there are too many, the state is that of their folders. `None`: there is no such repository here, or it cannot be read.
+/// With too many of them, it is a hash over their folders instead. `None`: there is no repository here, or it cannot be read.
 fn state_of_objects(git: &Path, entries_max: usize) -> Option<String> {
     let is_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
     if !is_folder(git) {

@@ -13,6 +13,7 @@ use super::settings::{self, Setting};
 use super::{FORMAT, hash};
 use crate::error::Result;
 use crate::repo::Repo;
+use crate::shell::removal;
 
 /// Settings, hooks and `info/` of the user's repository at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -231,9 +232,7 @@ impl ProgramState {
             let goes = lies_in(&new.path, &is_other_link) || lies_in(&new.path, &is_replaced);
             if is_added(&new.path) && !is_replaced(&new.path) && !goes {
                 let path = new.path.to_string_lossy();
-                let is_folder = std::fs::symlink_metadata(&new.path).is_ok_and(|meta| meta.is_dir());
-                let remove = if is_folder { "rm -r" } else { "rm" };
-                let restore = (!path.contains(char::REPLACEMENT_CHARACTER)).then(|| format!("{remove} {}", quote(&path)));
+                let restore = (!path.contains(char::REPLACEMENT_CHARACTER)).then(|| removal(&new.path));
                 let why = match new.leads_elsewhere() {
                     true => {
                         ", which leads git to another git directory: refs and settings cannot be compared while it is there"
