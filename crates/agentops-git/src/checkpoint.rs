@@ -6,7 +6,8 @@
 //! data: it says which ignored files the agent added on purpose, and which files a sparse checkout hides. Those are in the
 //! commit as the index has them.
 //!
-//! Everything that is not ignored is in the commit, or it is named in [`Checkpoint::omitted`].
+//! Everything that is not ignored is in the commit, or it is named in [`Checkpoint::omitted`], but what the agent had only begun
+//! to write ([`Checkpoint::unfinished`]).
 
 mod agents_index;
 mod hidden;
@@ -52,6 +53,9 @@ pub struct Checkpoint {
     pub raw: Option<Oid>,
     /// What is in the lane and not in the commit, though nothing ignores it. Sorted.
     pub omitted: Vec<Omitted>,
+    /// New files that the agent had begun to write when it was killed ([`crate::is_unfinished`]). They are in no commit, and removed.
+    /// Sorted.
+    pub unfinished: Vec<PathBuf>,
 }
 
 /// Something in a lane that a checkpoint does not hold.
@@ -165,6 +169,7 @@ impl Lane {
                 Some(baseline) => self.judge_by_baseline(baseline, parent, room.path(), &listing)?,
                 None => HashMap::new(),
             };
+            self.take_unfinished(&mut listing, |path| matches!(verdicts.get(path), None | Some(Verdict::AsUsual)));
             let hidden = self.take_hidden(&listing, baseline.as_ref(), room.path())?;
             Ok((self.write_tree(&index, &listing, &verdicts, hidden)?, listing))
         };
@@ -201,7 +206,8 @@ impl Lane {
         };
         self.note_states(&mut omitted, raw_tree.as_ref())?;
         let raw = raw_tree.map(|tree| self.repo.commit_tree(&tree, &[&commit], message, author, at)).transpose()?;
-        Ok(Checkpoint { commit, tree, changed, filtered, raw, omitted })
+        self.remove_unfinished(&listing.unfinished);
+        Ok(Checkpoint { commit, tree, changed, filtered, raw, omitted, unfinished: listing.unfinished })
     }
 
     /// Sets paths of an index back to what a commit has, or to nothing. The files stay as they are.

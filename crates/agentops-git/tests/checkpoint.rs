@@ -466,6 +466,42 @@ fn p6_a_hidden_version_that_cannot_be_taken_over_is_named_and_its_commit_kept() 
     }
 }
 
+/// What Claude Code leaves of a file when it is killed before it renames it was committed, and so merged.
+#[test]
+fn r2_what_an_agent_had_only_begun_to_write_is_in_no_checkpoint() {
+    let fixture = fixture();
+    let [tracked, new, nested, folder] =
+        ["a.txt", "b.txt", "src/c.txt", "d"].map(|name| format!("{name}.tmp.10813.f32c3e664049"));
+    // Where a commit of ours has such a name already, it is a file like others.
+    let blob = fixture.repo.write_blob(b"1").unwrap();
+    fixture.room.git(
+        fixture.repo.work_tree(),
+        &["update-index", "--add", "--cacheinfo", &format!("100644,{},{tracked}", blob.as_str())],
+    );
+    fixture.room.git(fixture.repo.work_tree(), &["commit", "-q", "-m", "a file of that name"]);
+    let parent = fixture.repo.resolve("HEAD").unwrap();
+    fixture.lane.reset_to(&parent).unwrap();
+    fixture.git(&["init", "-q", "src"]);
+    write(&fixture.at().join(&tracked), "2");
+    write(&fixture.at().join(&new), "half");
+    write(&fixture.at().join("b.txt"), "whole");
+    write(&fixture.at().join(&nested), "half");
+    write(&fixture.at().join(&folder).join("e.txt"), "whole");
+    let point = fixture.checkpoint_on(&parent);
+    let in_folder = format!("{folder}/e.txt");
+    let kept = [(&*tracked, Status::Modified), ("b.txt", Status::Added), (&*in_folder, Status::Added)];
+    assert_eq!(changes(&point), kept);
+    assert_eq!(point.unfinished, [Path::new(&new), Path::new(&nested)]);
+    assert!(point.omitted.is_empty() && !fixture.at().join(&new).exists() && fixture.at().join(&tracked).exists());
+    let again = fixture.checkpoint_on(&point.commit);
+    assert!(again.changed.is_empty() && again.unfinished.is_empty(), "{again:?}");
+    // The agent's own commit has it: then it was meant.
+    write(&fixture.at().join(&new), "half");
+    fixture.git(&["add", "--", &new]);
+    fixture.git(&["commit", "-q", "-m", "its own"]);
+    assert_eq!(changes(&fixture.checkpoint_on(&point.commit)), [(&*new, Status::Added)]);
+}
+
 /// The index is the agent's, and may name anything as hidden.
 #[test]
 fn s3_an_index_that_hides_what_is_no_file_of_the_lane_fails_no_checkpoint() {

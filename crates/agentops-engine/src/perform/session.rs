@@ -22,6 +22,7 @@ use crate::conductor::Input;
 use crate::omitted;
 use crate::slots::Slot;
 
+mod documents;
 mod left;
 mod running;
 mod transcript;

@@ -37,7 +37,9 @@ impl Lane {
             }
         }
         let differing: HashSet<&PathBuf> = listing.differing.iter().collect();
-        added.retain(|path| !is_result(path.as_os_str().as_bytes()) && !differing.contains(path));
+        added.retain(|path| !is_result(path.as_os_str().as_bytes()));
+        listing.added = added.iter().cloned().collect();
+        added.retain(|path| !differing.contains(path));
         // Those that are not in the work tree are dropped when each path is looked at.
         listing.forced = added.into_iter().collect();
         listing.differing.extend(listing.forced.iter().cloned());

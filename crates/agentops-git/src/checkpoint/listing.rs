@@ -39,10 +39,14 @@ pub(crate) struct Listing {
     pub hidden: HashSet<PathBuf>,
     /// Those of them whose version in the agent's index is not the parent's.
     pub hidden_changes: Vec<IndexEntry>,
-    /// Ignored files that the agent put into its own index.
+    /// What the agent's own index or its last commit has and the lane's base has not.
+    pub added: HashSet<PathBuf>,
+    /// Those of them that are ignored.
     pub forced: HashSet<PathBuf>,
     /// Tracked files above the limit of sizes, which git did not compare. They are marked in the index.
     pub large: BTreeSet<PathBuf>,
+    /// New files that the agent had begun to write. They are not in `differing`.
+    pub unfinished: Vec<PathBuf>,
     /// What git could not list.
     pub omitted: Vec<Omitted>,
 }

@@ -81,6 +81,46 @@ fn r2_r5_a_read_only_disk_under_a_checkpoint_asks_a_person_and_runs_no_agent_aga
     objects_cannot_be_written(protect, "mount -o remount,rw .git/objects", "Read-only file system");
 }
 
+/// What an agent had only begun to write when it was killed is in no commit and in no bundle: the run ends as if the agent had
+/// not been killed.
+#[test]
+fn r2_p6_what_a_killed_agent_had_only_begun_to_write_goes_nowhere() {
+    let unfinished = "tmp.10813.f32c3e664049";
+    let ended = |killed: bool| {
+        let room = Room::new();
+        let begins = |lane: &str, file: &str| {
+            let once = room.root().join(format!("{lane}-was-killed"));
+            let does =
+                format!("if [ ! -e {once:?} ]; then touch {once:?}; echo half > {file}.{unfinished}; kill -9 $PPID; fi");
+            json!({ "do": "run", "argv": ["sh", "-c", if killed { &does } else { "true" }] })
+        };
+        let args = scripted(
+            &room,
+            "quick",
+            json!([
+                { "when": "lane `implement`", "steps": [
+                    { "do": "call", "usage": 20000 }, begins("implement", "done.txt"),
+                    { "do": "write", "path": "done.txt", "content": "done\n" }
+                ] },
+                { "when": "lane `close-out`", "steps": [
+                    { "do": "call", "usage": 9000 }, begins("close-out", ".agentops-out/close-out.json"),
+                    { "do": "out", "file": "close-out.json", "content": close_out("done.txt") }
+                ] }
+            ]),
+        );
+        let view = room.run(&refs(&args)).expect(0).json();
+        let files = room.git(&["ls-tree", "-r", "--name-only", view["branch"].as_str().unwrap()]);
+        assert!(!files.contains(unfinished), "{files}");
+        let after = |phase: usize| view["phases"][phase]["bundle"]["tokens_after"].as_u64().unwrap();
+        ([after(0), after(1)], room.run(&["show", view["run"].as_str().unwrap()]).expect(0).stdout)
+    };
+    let (bundles, _) = ended(false);
+    let (after, shown) = ended(true);
+    assert_eq!(bundles, after);
+    let words = "left out what the agent had only begun to write when it ended: ";
+    assert_eq!(shown.matches(words).count(), 2, "{shown}");
+}
+
 /// Puts a program before git that does this before it runs a command of that name.
 fn wrap_git(room: &mut Room, name: &str, does: &str) {
     let path = std::env::var("PATH").unwrap();

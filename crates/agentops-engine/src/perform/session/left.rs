@@ -2,26 +2,22 @@
 //! checkpoint, and the hand-over for the next one.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::Write;
 use std::path::Path;
 
 use agentops_agents::driver::{HANDOVER_FILE, OUT_DIR};
 use agentops_core::id::{BlobId, Commit, RunId, SessionId};
 use agentops_core::run::{Event, SessionEnd, SessionExit, SessionState, State};
 use agentops_core::usage::Usage;
-use agentops_core::workflow::{Check, Writes};
+use agentops_core::workflow::Writes;
 use agentops_git::lanes::{Recovered, Restored};
-use agentops_git::temporary::TempFile;
-use agentops_git::{Oid, SalvagedCommit, plain_file};
+use agentops_git::{Oid, SalvagedCommit};
 
 use super::super::lost_text::Optional;
 use super::super::{Act, ActError, Ctx, bundle, chain, checkpoint_refs, commit, oid, work};
+use super::documents;
 use crate::omitted::Omissions;
 use crate::reserve;
 
-/// Documents taken from a lane: how many, and how large each.
-const ARTIFACTS_MAX: usize = 32;
-const ARTIFACT_BYTES_MAX: u64 = 1024 * 1024;
 /// Commits that one text names.
 const COMMITS_SHOWN_MAX: usize = 200;
 
@@ -117,9 +113,9 @@ pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
     let mut artifacts = BTreeMap::new();
     if ctx.env.is_lent() {
         if end == SessionEnd::Completed {
-            answer_as_document(state, session, &out, &message)?;
+            documents::answer(state, session, &out, &message)?;
         }
-        artifacts = documents(ctx, &out)?;
+        artifacts = documents::take(ctx, &out, &mut notes)?;
     } else {
         notes.push("only the commit is kept: the run's environment went with its supervisor".to_owned());
     }
@@ -135,6 +131,9 @@ pub(crate) fn checkpoint(ctx: &Ctx, job: &Checkpoint) -> Act<Event> {
     let title = title(run, session, end);
     let kept = lane.checkpoint(&parent, &title, &ctx.author(), ctx.now_seconds(), &ctx.paths.scratch())?;
     let salvaged = lane.salvage(&prefix, &kept.commit)?;
+    if ctx.env.is_lent() {
+        notes.extend(documents::unfinished_words(ctx, &kept.unfinished));
+    }
     let (mut commit_of, mut changed, mut dropped, mut omitted) = (None, 0, 0, None);
     let count = u32::try_from(kept.changed.len()).unwrap_or(u32::MAX);
     let changes: Vec<String> =
@@ -337,59 +336,6 @@ fn untouched_since<'a>(state: &'a State, session: &SessionId) -> Option<&'a Comm
 /// A hand-over in the lane is for the session that starts now, which has it in its first message.
 pub(super) fn clear_hand_over(lane: &Path) {
     let _absent = std::fs::remove_file(lane.join(OUT_DIR).join(HANDOVER_FILE));
-}
-
-/// An agent that cannot write files answers with its document. It is taken only where the first document is missing.
-fn answer_as_document(state: &State, session: &SessionId, out: &Path, said: &str) -> Act<()> {
-    let Some(phase) = state.created.workflow.phase(&session.lane.phase) else { return Ok(()) };
-    let review = !phase.lanes.iter().any(|lane| lane.name == session.lane.lane);
-    let wanted = phase.gates.iter().find_map(|gate| match &gate.check {
-        Check::Artifact { file, .. } if !review => Some(file.as_str()),
-        Check::Review { .. } if review => Some("verdict.json"),
-        _ => None,
-    });
-    let Some(file) = wanted.filter(|file| !out.join(file).exists() && !said.trim().is_empty()) else { return Ok(()) };
-    let text = if file.ends_with(".json") { json_in(said).unwrap_or(said) } else { said };
-    write_document(out, file, text)
-}
-
-/// Writes a document that is there whole or not at all. The folder is the agent's: links are not followed.
-fn write_document(out: &Path, file: &str, text: &str) -> Act<()> {
-    match std::fs::symlink_metadata(out) {
-        Ok(meta) if !meta.is_dir() => return Ok(()),
-        Ok(_) => {}
-        Err(_) => std::fs::create_dir_all(out)?,
-    }
-    // Names with a dot are no documents.
-    let part = TempFile::make(out, ".part-")?;
-    part.file().write_all(text.as_bytes())?;
-    part.file().sync_all()?;
-    part.rename(&out.join(file))?;
-    Ok(())
-}
-
-/// The JSON object in an answer that has words or a fence around it.
-fn json_in(text: &str) -> Option<&str> {
-    let (start, end) = (text.find('{')?, text.rfind('}')?);
-    text.get(start..=end)
-}
-
-/// Plain files directly in the out folder. The folder is the agent's: links are not followed, and sizes are bounded.
-fn documents(ctx: &Ctx, out: &Path) -> Act<BTreeMap<String, BlobId>> {
-    let mut found = BTreeMap::new();
-    if !std::fs::symlink_metadata(out).is_ok_and(|meta| meta.is_dir()) {
-        return Ok(found);
-    }
-    let mut names: Vec<_> = std::fs::read_dir(out)?.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
-    names.sort();
-    for name in names.iter().filter_map(|name| name.to_str()).filter(|name| !name.starts_with('.')).take(ARTIFACTS_MAX) {
-        match plain_file::read(&out.join(name), ARTIFACT_BYTES_MAX) {
-            Ok(bytes) => drop(found.insert(ctx.word(name), ctx.blobs.put(&bytes)?)),
-            Err(e) if plain_file::is_no_such_file(&e) || plain_file::is_absent(&e) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Ok(found)
 }
 
 /// A hand-over that no agent wrote, with what it lacks.

@@ -7,7 +7,6 @@ use crate::environment::LentEnvironment;
 use crate::fixture;
 use crate::perform::test_context;
 
-const DOCUMENT: &str = "plan.md";
 const SECRET: &str = "the-secret-of-this-run";
 
 /// A run with one open lane, and whether its environment is known.
@@ -125,43 +124,4 @@ fn p6_filtered_files_hide_no_other_end_of_a_session() {
         assert_eq!((ended.end, ended.unseen), (becomes, 1), "{end:?}");
         assert!(detail.contains("a.raw"), "{detail}");
     }
-}
-
-/// What a full disk or a kill leaves of a document must not be taken for the document by the repeated checkpoint.
-#[test]
-#[expect(clippy::disallowed_methods, reason = "only another process can be held to a size of its files")]
-fn r5_a_document_that_was_not_written_whole_is_not_there() {
-    if let Some(out) = std::env::var_os("AGENTOPS_TEST_OUT") {
-        // Ends with this process: the file may have 8 KiB at most.
-        write_document(Path::new(&out), DOCUMENT, &"x".repeat(64 << 10)).unwrap();
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("out");
-    let me = std::env::current_exe().unwrap();
-    let name = "perform::session::left::tests::r5_a_document_that_was_not_written_whole_is_not_there";
-    let limited = format!("ulimit -c 0; ulimit -f 8; exec '{}' --exact {name}", me.display());
-    let ran = std::process::Command::new("sh").args(["-c", &limited]).env("AGENTOPS_TEST_OUT", &out).output().unwrap();
-    assert!(!ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
-    assert!(out.is_dir(), "{}", String::from_utf8_lossy(&ran.stderr));
-    assert!(!out.join(DOCUMENT).exists());
-    write_document(&out, DOCUMENT, "whole").unwrap();
-    assert_eq!(std::fs::read_to_string(out.join(DOCUMENT)).unwrap(), "whole");
-}
-
-#[test]
-fn s3_a_document_is_written_into_the_lane_whatever_its_agent_linked() {
-    let dir = tempfile::tempdir().unwrap();
-    let elsewhere = dir.path().join("elsewhere");
-    std::fs::create_dir(&elsewhere).unwrap();
-    let out = dir.path().join("out");
-    std::os::unix::fs::symlink(&elsewhere, &out).unwrap();
-    write_document(&out, DOCUMENT, "x").unwrap();
-    assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
-    std::fs::remove_file(&out).unwrap();
-    std::fs::create_dir(&out).unwrap();
-    std::os::unix::fs::symlink(elsewhere.join("new"), out.join(DOCUMENT)).unwrap();
-    write_document(&out, DOCUMENT, "x").unwrap();
-    assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
-    assert_eq!(std::fs::read_to_string(out.join(DOCUMENT)).unwrap(), "x");
 }
