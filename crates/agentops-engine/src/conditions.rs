@@ -48,6 +48,7 @@ fn reason(why: Unwritable) -> String {
     match why {
         Unwritable::ReadOnlyDisk => "its disk is mounted for reading only".to_owned(),
         Unwritable::OtherOwner { user } => format!("it belongs to the user with the number {user}"),
+        Unwritable::NoFolder => "it is no folder".to_owned(),
         Unwritable::Permissions => "its permissions do not let you write".to_owned(),
         _ => "the file system refuses, though its permissions let you write".to_owned(),
     }
@@ -56,6 +57,10 @@ fn reason(why: Unwritable) -> String {
 fn mend(folder: &UnwritableFolder) -> String {
     let path = shell_word(&folder.mend.display().to_string());
     match folder.why {
+        Unwritable::NoFolder => {
+            let path = shell_word(&folder.path.display().to_string());
+            format!("look at it, and move it away: mv {path} {path}.moved")
+        }
         Unwritable::ReadOnlyDisk => "mount its disk for writing".to_owned(),
         Unwritable::OtherOwner { .. } => {
             format!("work as that user, or take the folder over: sudo chown -R \"$(id -un)\" {path}")

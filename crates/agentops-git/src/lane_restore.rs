@@ -17,7 +17,7 @@ use crate::names;
 use crate::oid::Oid;
 use crate::plain::write_durable;
 use crate::plain_file;
-use crate::remove::remove_all;
+use crate::remove::{remove_all, take_back_rights};
 use crate::repo::Repo;
 
 /// In the record of a lane that was made from a commit, until set-up has ended in it.
@@ -70,13 +70,14 @@ pub fn restore(repo: &Repo, path: &Path, base: &Oid, commit: &Oid, name: &str) -
     }
 }
 
-/// As [`restore`], but a lane without files is not made again. `commit` is what a lane holds whose set-up was cut short.
+/// As [`restore`], but a lane without files is not made again, and rights that its agent took from us are taken back. `commit` is what a lane holds whose set-up was cut short.
 ///
 /// # Errors
 /// As for [`restore`].
 pub fn recover(repo: &Repo, path: &Path, base: &Oid, commit: &Oid, name: &str) -> Result<Recovered> {
     names::check_lane(name)?;
     let path = lanes::absolute(path)?;
+    take_back_rights(&path);
     match lanes::open(repo, &path) {
         Ok(lane) if lane.is_set_up_due()? => {
             // No agent has worked here: whatever it holds beside the commit is half a set-up.

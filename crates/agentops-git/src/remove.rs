@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+use crate::lanes::OUT_DIR;
 
 /// Handles that a removal has open at most: the depth of a folder is the agent's choice.
 const HANDLES_MAX: usize = 64;
@@ -181,6 +182,25 @@ pub(crate) fn make_writable(path: &Path) -> Result<()> {
         descend(&dir)
     };
     open().map_err(Error::io("make writable", path))
+}
+
+/// Gives the owner all rights on a lane's own folder, its git directory and its folder for results, where they are folders: an
+/// agent may have taken them from us. What it did to its other folders is its work.
+pub(crate) fn take_back_rights(lane: &Path) {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let give = || -> io::Result<()> {
+        let lane = rustix::fs::open(lane, flags, Mode::empty())?;
+        opened(&lane)?;
+        if let Ok(results) = openat(&lane, OUT_DIR, flags, Mode::empty()) {
+            opened(&results)?;
+        }
+        if let Ok(git) = openat(&lane, ".git", flags, Mode::empty()) {
+            descend(&git)?;
+        }
+        Ok(())
+    };
+    // What stays as it is fails where it is needed, with its path.
+    let _stays = give();
 }
 
 /// Walks by handles, so that a folder swapped for a link meanwhile leads nowhere. Not recursive and one handle per level:

@@ -27,6 +27,8 @@ pub struct UnwritableFolder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unwritable {
+    /// It is no folder but a file or something else.
+    NoFolder,
     /// Its disk is mounted for reading only.
     ReadOnlyDisk,
     /// It is this user's, and its permissions do not let the owner write.
@@ -40,9 +42,12 @@ pub enum Unwritable {
     Protected,
 }
 
-/// Why entries cannot be made in this folder; `None`: they can, or there is no folder, or it is unknown.
+/// Why entries cannot be made in this folder; `None`: they can, or there is nothing, or it is unknown.
 #[must_use]
 pub fn unwritable(folder: &Path) -> Option<Unwritable> {
+    if fs::metadata(folder).is_ok_and(|meta| !meta.is_dir()) {
+        return Some(Unwritable::NoFolder);
+    }
     let access = Access::WRITE_OK | Access::EXEC_OK;
     match accessat(CWD, folder, access, AtFlags::EACCESS) {
         Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {}

@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use agentops_git::lanes::{Recovered, Restored};
-use agentops_git::{Error, Expect, Lane, Oid, Repo, Result, lanes};
-use room::{Room, author, write};
+use agentops_git::{Error, Expect, Lane, Oid, Repo, Result, Why, lanes};
+use room::{Room, author, omitted, write};
 
 fn lane(room: &Room, repo: &Repo, name: &str) -> Lane {
     lanes::create(repo, &room.path("lanes").join(name), &repo.head().unwrap().commit, name).unwrap()
@@ -119,6 +119,30 @@ fn r11_git_that_cannot_be_looked_at_is_not_built_anew() {
     set_mode(lane.path(), 0o755);
     lanes::open(&repo, lane.path()).unwrap();
     room.git(lane.path(), &["rev-parse", "attempt"]);
+}
+
+/// Each attempt to keep its work failed until a person gave the rights back.
+#[test]
+fn r11_the_rights_that_an_agent_took_away_are_taken_back() {
+    let (room, repo) = Room::with_repo();
+    let lane = lane(&room, &repo, "one");
+    write(&lane.path().join("work"), "by the agent");
+    write(&lane.path().join(".agentops-out/plan.md"), "a plan");
+    write(&lane.path().join("shut/work"), "by the agent");
+    for folder in [".git/objects", ".git", ".agentops-out", "shut", ""] {
+        set_mode(&lane.path().join(folder), 0o000);
+    }
+    let (point, plan) = as_ordinary_user(|| {
+        let found = lanes::recover(&repo, lane.path(), lane.base(), lane.base(), "one").unwrap();
+        let Recovered::Usable(lane, Restored::Whole) = found else { panic!() };
+        let point = lane.checkpoint(lane.base(), "m", &author(), 1, &room.scratch()).unwrap();
+        (point, fs::read_to_string(lane.path().join(".agentops-out/plan.md")).unwrap())
+    });
+    assert_eq!((point.changed.len(), plan.as_str()), (1, "a plan"));
+    // The agent's own folders are its work.
+    let [(path, Why::Unreadable)] = omitted(&point)[..] else { panic!("{point:?}") };
+    assert!(path.starts_with("shut"), "{path}");
+    set_mode(&lane.path().join("shut"), 0o700);
 }
 
 /// A lane with a checkpoint of work, which a ref keeps.

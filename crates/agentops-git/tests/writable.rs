@@ -89,6 +89,11 @@ fn r5_folders_of_a_repository_that_cannot_be_written_are_found() {
         for folder in ["objects", "objects/pack", &fan_out] {
             set(&repo.common_dir().join(folder), 0o755);
         }
+        let lanes = repo.common_dir().join("agentops/lanes");
+        fs::remove_dir(&lanes).unwrap();
+        fs::write(&lanes, "").unwrap();
+        let folders = repo.unwritable_folders(&REFS);
+        assert!(folders.iter().map(|folder| (&folder.path, folder.why)).eq([(&lanes, Unwritable::NoFolder)]), "{folders:?}");
         if room.path("..").metadata().is_ok_and(|meta| meta.permissions().mode() & 0o002 == 0) {
             assert_eq!(unwritable(&room.path("..")), Some(Unwritable::OtherOwner { user: 0 }));
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{Error, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use agentops_agents::driver::OUT_DIR;
@@ -62,9 +62,11 @@ pub(super) fn take(ctx: &Ctx, out: &Path, notes: &mut Vec<String>) -> Act<BTreeM
     if !std::fs::symlink_metadata(out).is_ok_and(|meta| meta.is_dir()) {
         return Ok(found);
     }
+    let cannot_read = |path: &Path, e: Error| Error::new(e.kind(), format!("cannot read {}: {e}", path.display()));
+    let names = || std::fs::read_dir(out)?.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<OsString>, _>>();
+    let mut names = names().map_err(|e| cannot_read(out, e))?;
     // A name with a dot in front is no document.
-    let names = std::fs::read_dir(out)?.filter_map(|entry| Some(entry.ok()?.file_name()));
-    let mut names: Vec<OsString> = names.filter(|name| !name.as_encoded_bytes().starts_with(b".")).collect();
+    names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
     names.sort();
     for name in names {
         let (path, shown) = (out.join(&name), Path::new(OUT_DIR).join(&name));
@@ -80,15 +82,17 @@ pub(super) fn take(ctx: &Ctx, out: &Path, notes: &mut Vec<String>) -> Act<BTreeM
         };
         match plain_file::read(&path, ARTIFACT_BYTES_MAX) {
             Ok(bytes) => drop(found.insert(ctx.word(name), ctx.blobs.put(&bytes)?)),
-            Err(e) if plain_file::is_no_such_file(&e) => left.push(shown),
+            Err(e) if plain_file::is_no_such_file(&e) || e.kind() == ErrorKind::PermissionDenied => left.push(shown),
             Err(e) if plain_file::is_absent(&e) => {}
-            Err(e) => return Err(e.into()),
+            Err(e) => return Err(cannot_read(&path, e).into()),
         }
     }
     notes.extend(unfinished_words(ctx, &unfinished));
     if !left.is_empty() {
         let mib = ARTIFACT_BYTES_MAX >> 20;
-        let rule = format!("a document is a plain file of at most {mib} MiB, and a session leaves at most {ARTIFACTS_MAX}");
+        let rule = format!(
+            "a document is a plain file that can be read, of at most {mib} MiB, and a session leaves at most {ARTIFACTS_MAX}"
+        );
         notes.push(format!("not taken as documents: {} ({rule})", listed(ctx, &left)));
     }
     Ok(found)

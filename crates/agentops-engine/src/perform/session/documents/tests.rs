@@ -47,7 +47,11 @@ fn p6_what_is_not_taken_as_a_document_is_named() {
     assert_eq!(found.len(), ARTIFACTS_MAX);
     let [note] = notes.try_into().unwrap();
     let named = "not taken as documents: .agentops-out/folder, .agentops-out/huge.md, .agentops-out/n32.md,";
-    assert!(note.starts_with(named) && note.contains(" and 2 more (a document is a plain file of at most 1 MiB"), "{note}");
+    assert!(
+        note.starts_with(named)
+            && note.contains(" and 2 more (a document is a plain file that can be read, of at most 1 MiB"),
+        "{note}"
+    );
 }
 
 /// What a full disk or a kill leaves of a document must not be taken for the document by the repeated checkpoint.
