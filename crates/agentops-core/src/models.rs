@@ -12,12 +12,14 @@ use crate::usage::Usage;
 /// A million: prices are for that many tokens.
 const MILLION: u128 = 1_000_000;
 
-/// The window of a model as the table knows it.
+/// The window of a model as the table knows it; of a model that it does not name, the smallest of its family.
 ///
 /// Names may carry a provider in front (`anthropic/claude-…`); that part is not looked at.
 #[must_use]
 pub fn window_of(model: &str) -> Option<Window> {
-    TABLE.family(&plain(model)).and_then(|family| Window::new(family.window?))
+    let name = plain(model);
+    let named = of_the_model(&TABLE.windows, &name).copied();
+    Window::new(named.or_else(|| Some(TABLE.family(&name)?.window))?)
 }
 
 /// How many tokens a model may count at most where o200k_base counts a thousand, for code and prose. More than any known
@@ -37,11 +39,7 @@ pub fn overhead_of(model: &str) -> Overhead {
 /// The list price of a model, if it is known.
 #[must_use]
 pub fn price_of(model: &str) -> Option<Price> {
-    let name = plain(model);
-    let known = TABLE.prices.iter().filter_map(|(known, price)| {
-        name.strip_prefix(known.as_str()).is_some_and(is_a_version).then_some((known.len(), *price))
-    });
-    known.max_by_key(|(length, _)| *length).map(|(_, price)| price)
+    of_the_model(&TABLE.prices, &plain(model)).copied()
 }
 
 /// The day the prices are of, `2026-11-24`.
@@ -144,10 +142,22 @@ fn plain(model: &str) -> String {
     name.to_ascii_lowercase().replace('.', "-")
 }
 
+/// The entry of this model, or of the model that it is a version of.
+fn of_the_model<'t, T>(table: &'t [(String, T)], name: &str) -> Option<&'t T> {
+    let known = table.iter().filter(|(known, _)| name.strip_prefix(known.as_str()).is_some_and(is_a_version));
+    known.max_by_key(|(known, _)| known.len()).map(|(_, value)| value)
+}
+
+/// `gpt-4.1` is not the beginning of `gpt-4-1106`.
+fn ends_a_number(begins: &str, rest: &str) -> bool {
+    !(begins.ends_with(|c: char| c.is_ascii_digit()) && rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
 /// Whether what follows a name tells only which version of the same model it is: another number would be another model.
 fn is_a_version(rest: &str) -> bool {
     let digits: String = rest.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    matches!(digits.as_str(), "" | "-latest" | "-000" | "-00000000" | "-0000-00-00") || digits.starts_with("-preview")
+    let version = digits.strip_prefix("-preview").unwrap_or(&digits);
+    matches!(version, "" | "-latest" | "-000" | "-00000000" | "-0000-00-00" | "-00-00" | "-00-0000" | "-customtools")
 }
 
 static TABLE: LazyLock<Table> =
@@ -159,13 +169,18 @@ struct Table {
     unknown: Counting,
     /// By the beginning of the name.
     families: Vec<(String, Family)>,
+    /// By the name, in tokens.
+    windows: Vec<(String, u64)>,
     /// By the name.
     prices: Vec<(String, Price)>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Family {
-    window: Option<u64>,
+    /// Its names contain one of these; any name if there are none.
+    contains: Vec<String>,
+    /// The smallest of its members, in tokens.
+    window: u64,
     counting: Counting,
 }
 
@@ -174,9 +189,11 @@ impl Table {
         let raw: RawTable = toml::from_str(text).map_err(|e| e.to_string())?;
         let mut families = Vec::new();
         for family in raw.families {
-            let known = Family { window: family.window, counting: family.counting };
-            families.extend(family.begins.list().iter().map(|begins| (plain(begins), known)));
+            let known = Family { contains: family.contains, window: family.window, counting: family.counting };
+            families.extend(family.begins.list().iter().map(|begins| (plain(begins), known.clone())));
         }
+        let named = |window: RawWindow| window.models.into_iter().map(move |model| (plain(&model), window.tokens));
+        let windows = raw.windows.into_iter().flat_map(named).collect();
         let mut prices = Vec::new();
         for price in raw.prices {
             let long = match (price.above, &price.long) {
@@ -187,12 +204,15 @@ impl Table {
             let checked = Price { base: price.base.check()?, long };
             prices.extend(price.models.iter().map(|model| (plain(model), checked)));
         }
-        Ok(Self { prices_date: raw.prices_date, unknown: raw.unknown, families, prices })
+        Ok(Self { prices_date: raw.prices_date, unknown: raw.unknown, families, windows, prices })
     }
 
     fn family(&self, name: &str) -> Option<&Family> {
-        let known = self.families.iter().filter(|(begins, _)| name.starts_with(begins.as_str()));
-        known.max_by_key(|(begins, _)| begins.len()).map(|(_, family)| family)
+        let known = self.families.iter().filter(|(begins, family)| {
+            let is_of_kind = family.contains.is_empty() || family.contains.iter().any(|part| name.contains(part.as_str()));
+            name.strip_prefix(begins.as_str()).is_some_and(|rest| ends_a_number(begins, rest)) && is_of_kind
+        });
+        known.max_by_key(|(begins, family)| (begins.len(), !family.contains.is_empty())).map(|(_, family)| family)
     }
 }
 
@@ -203,6 +223,8 @@ struct RawTable {
     unknown: Counting,
     #[serde(rename = "family")]
     families: Vec<RawFamily>,
+    #[serde(rename = "window")]
+    windows: Vec<RawWindow>,
     #[serde(rename = "price")]
     prices: Vec<RawPrice>,
 }
@@ -218,7 +240,9 @@ struct Counting {
 #[derive(Debug, Deserialize)]
 struct RawFamily {
     begins: OneOrMore,
-    window: Option<u64>,
+    #[serde(default)]
+    contains: Vec<String>,
+    window: u64,
     #[serde(flatten)]
     counting: Counting,
 }
@@ -237,6 +261,13 @@ impl OneOrMore {
             OneOrMore::More(more) => more,
         }
     }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWindow {
+    tokens: u64,
+    models: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -280,12 +311,40 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn known_families_have_a_window_and_others_are_unknown() {
-        assert_eq!(window_of("claude-haiku-4-5"), Window::new(200_000));
-        assert_eq!(window_of("anthropic/claude-opus-5-5"), Window::new(200_000));
-        assert_eq!(window_of("gpt-5.2-codex"), Window::new(272_000));
-        assert_eq!(window_of("gpt-4o"), None);
-        assert_eq!(window_of(""), None);
+    fn b1_a_model_has_its_own_window_or_the_smallest_of_its_family() {
+        for (model, tokens) in [
+            ("claude-haiku-4-5", 200_000),
+            ("anthropic/claude-opus-5-5", 200_000),
+            ("gpt-5.2-codex", 272_000),
+            ("gpt-5-2025-08-07", 272_000),
+            ("gpt-5.3-codex-spark", 128_000),
+            ("gpt-5-chat-latest", 128_000),
+            ("openai/gpt-5.9-nobody-knows", 128_000),
+            ("gemini-2.5-flash", 1_000_000),
+            ("gemini-2.5-flash-preview-09-2025", 1_000_000),
+            ("gemini-2.5-flash-image", 32_768),
+            ("gemini-2.5-flash-preview-tts", 8_192),
+            ("gemini-9-flash-image", 8_192),
+            ("gemini-9-pro", 128_000),
+            ("gemini-pro-vision", 30_720),
+        ] {
+            assert_eq!(window_of(model), Window::new(tokens), "{model}");
+        }
+        for unknown in ["gpt-4-turbo", "gpt-4-1106-preview", "gpt", "llama-4", ""] {
+            assert_eq!(window_of(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn b1_no_member_has_a_smaller_window_than_its_family() {
+        for (name, tokens) in &TABLE.windows {
+            let family = TABLE.family(name).unwrap_or_else(|| panic!("{name} is of no family"));
+            assert!(*tokens > family.window, "{name}: {tokens} says nothing that its family's {} does not", family.window);
+        }
+        let mut names: Vec<_> = TABLE.windows.iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), TABLE.windows.len(), "no model has two windows");
     }
 
     #[test]
@@ -294,6 +353,7 @@ mod tests {
         assert!(TABLE.families.iter().all(|(_, family)| family.counting.factor <= unknown));
         assert!(factor_permille("claude-opus-4-6") < factor_permille("claude-opus-4.7"));
         assert_eq!(factor_permille("openai/gpt-5.4"), factor_permille("gpt-4o-mini"));
+        assert_eq!(factor_permille("gpt-4-1106-preview"), unknown, "its tokenizer is older than that of GPT-4.1");
         assert_eq!(overhead_of("a-model-nobody-knows").message, TABLE.unknown.message);
     }
 
@@ -306,7 +366,15 @@ mod tests {
         assert_ne!(price_of("claude-opus-5"), Some(opus));
         assert_eq!(price_of("gpt-5-2026-01-01"), price_of("gpt-5"));
         assert_eq!(price_of("gemini-3.1-pro-preview-customtools"), price_of("gemini-3.1-pro"));
-        for unknown in ["gpt-5.9", "claude-opus-4-9", "claude-opus-4-9-20270101", "gpt-5-nano", "gpt", ""] {
+        for unknown in [
+            "gpt-5.9",
+            "claude-opus-4-9",
+            "claude-opus-4-9-20270101",
+            "gpt-5.7-nano",
+            "gemini-2.5-flash-preview-tts",
+            "gpt",
+            "",
+        ] {
             assert_eq!(price_of(unknown), None, "{unknown}");
         }
     }

@@ -36,8 +36,8 @@ impl Program {
     pub fn model(self) -> &'static str {
         match self {
             Program::Claude => "claude-sonnet-4-5",
-            Program::Codex => "gpt-5-scripted",
-            Program::OpenCode => "scripted/gpt-5-scripted",
+            Program::Codex => "gpt-5-2026-01-01",
+            Program::OpenCode => "scripted/gpt-5-2026-01-01",
             Program::Gemini => "gemini-2.5-pro",
         }
     }
@@ -121,7 +121,7 @@ pub fn room(program: Program, bin: &std::path::Path, server: &ModelServer) -> Ro
         }
         Program::Codex => {
             let config = format!(
-                "model = \"gpt-5-scripted\"\nmodel_provider = \"scripted\"\n[model_providers.scripted]\nname = \"scripted\"\n\
+                "model = \"gpt-5-2026-01-01\"\nmodel_provider = \"scripted\"\n[model_providers.scripted]\nname = \"scripted\"\n\
                  base_url = \"{}/v1\"\nwire_api = \"responses\"\nenv_key = \"SCRIPTED_KEY\"\nrequest_max_retries = 1\nstream_max_retries = 1\n",
                 server.base_url()
             );

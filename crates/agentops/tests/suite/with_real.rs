@@ -17,7 +17,7 @@ fn words(program: Program, server: &ModelServer, room: &Room) -> Vec<String> {
             std::fs::create_dir_all(&folder).unwrap();
             let options =
                 serde_json::json!({"baseURL": format!("{}/v1", server.base_url()), "apiKey": "{env:SCRIPTED_KEY}"});
-            let models = serde_json::json!({"gpt-5-scripted": {}});
+            let models = serde_json::json!({"gpt-5-2026-01-01": {}});
             let provider = serde_json::json!({"npm": "@ai-sdk/openai-compatible", "options": options, "models": models});
             let config = serde_json::json!({"model": program.model(), "provider": {"scripted": provider}});
             std::fs::write(folder.join("opencode.json"), config.to_string()).unwrap();
