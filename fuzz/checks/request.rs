@@ -1,6 +1,6 @@
 //! What holds for the readers of requests whatever they read.
 
-use agentops_gateway::protocol::{self, Protocol};
+use agentops_gateway::protocol::{self, BodyPart, Protocol};
 use agentops_gateway::scan::Layout;
 use serde_json::Value;
 
@@ -31,6 +31,6 @@ pub fn check(data: &[u8]) {
 }
 
 fn whole_item(protocol: Protocol, item: &[u8]) {
-    let media = protocol::media(protocol, item);
-    assert!(media.data_bytes <= item.len() as u64, "no more is taken out than is there");
+    let media = protocol::media(protocol, BodyPart::Item, item);
+    assert!(media.data_bytes() <= item.len() as u64, "no more is taken out than is there");
 }

@@ -12,6 +12,7 @@ use agentops_core::models;
 use bytes::Bytes;
 use memchr::memmem;
 
+use crate::protocol::{self, BodyPart, Protocol, Uncountable};
 use crate::scan::{Layout, Malformed, common_prefix};
 
 /// Conversations that are remembered in a lane; the one that was silent longest is forgotten first.
@@ -51,8 +52,8 @@ pub struct Part {
     pub counted: Option<Counted>,
     /// Nothing in it looks like a secret.
     pub clean: bool,
-    /// It holds something that cannot be bounded.
-    pub unbounded: bool,
+    /// Why it cannot be counted; `None`: it can.
+    pub uncountable: Option<Uncountable>,
     /// Hash of a member's key and value; 0 for an item, which has its link in the chain.
     hash: u64,
 }
@@ -69,8 +70,8 @@ pub struct Counted {
 impl Part {
     /// A part that was looked at and not counted.
     #[must_use]
-    pub fn new(bound: u64, clean: bool, unbounded: bool) -> Self {
-        Self { bound, counted: None, clean, unbounded, hash: 0 }
+    pub fn new(bound: u64, clean: bool, uncountable: Option<Uncountable>) -> Self {
+        Self { bound, counted: None, clean, uncountable, hash: 0 }
     }
 
     /// Upper bound in tokens of a family whose tokenizer makes at most `factor` thousandths of o200k's.
@@ -93,6 +94,8 @@ struct Report {
 #[derive(Debug)]
 struct Conversation {
     number: u32,
+    /// What was measured holds for this protocol alone: the same bytes mean something else in another one.
+    protocol: Protocol,
     chain: Vec<u64>,
     items: Vec<Part>,
     fields: Vec<Part>,
@@ -115,7 +118,7 @@ pub struct Conversations {
 }
 
 /// A body, read against what is known.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Reading {
     /// Number of its conversation within the lane, from 1; a new one for a body that repeats nothing known.
     pub number: u32,
@@ -125,6 +128,8 @@ pub struct Reading {
     pub layout: Layout,
     /// Items that were known.
     pub matched: usize,
+    /// How it was read.
+    pub protocol: Protocol,
     /// The conversation was refused before: nothing more of it is forwarded.
     pub closed: bool,
     chain: Vec<u64>,
@@ -144,19 +149,21 @@ pub enum Slot {
 }
 
 impl Conversations {
-    /// Reads a body. `measure` is asked for the parts that are not known: their bytes, and whether they are an item.
+    /// Reads a body. `measure` is asked for the parts that are not known.
     ///
     /// # Errors
     /// The body cannot be read.
     pub fn read(
         &mut self,
         body: Bytes,
-        items_key: &str,
-        mut measure: impl FnMut(&[u8], bool) -> Part,
+        protocol: Protocol,
+        mut measure: impl FnMut(BodyPart<'_>, &[u8]) -> Part,
     ) -> Result<Reading, Malformed> {
         self.clock += 1;
+        let items_key = protocol.items_key();
+        let alike = || self.known.iter().enumerate().filter(|(_, known)| known.protocol == protocol);
         let nearest =
-            self.known.iter().map(|known| common_prefix(&known.body, &body)).enumerate().max_by_key(|(_, common)| *common);
+            alike().map(|(index, known)| (index, common_prefix(&known.body, &body))).max_by_key(|(_, common)| *common);
         let (layout, base, common) = match nearest {
             Some((index, common)) => (self.known[index].layout.extend(common, &body, items_key)?, Some(index), common),
             None => (Layout::of(&body, items_key)?, None, 0),
@@ -172,16 +179,16 @@ impl Conversations {
             chain.push(self.link(before, &body[item.clone()]));
         }
         let shared = |known: &Conversation| known.chain.iter().zip(&chain).take_while(|(old, new)| old == new).count();
-        let own = self.known.iter().enumerate().map(|(index, known)| (shared(known), known.used, index)).max();
+        let own = alike().map(|(index, known)| (shared(known), known.used, index)).max();
         let (matched, owner) =
             own.filter(|(matched, ..)| *matched > 0).map_or((0, None), |(matched, _, index)| (matched, Some(index)));
 
         let mut items: Vec<Part> = owner.map_or_else(Vec::new, |index| self.known[index].items[..matched].to_vec());
-        items.extend(layout.items[matched..].iter().map(|item| measure(&body[item.clone()], true)));
+        items.extend(layout.items[matched..].iter().map(|item| measure(BodyPart::Item, &body[item.clone()])));
         let look_in = owner.or(base).map(|index| &self.known[index]);
         let fields = layout.fields.iter().map(|field| {
             if layout.is_items(field) {
-                return Part { counted: Some(Counted::default()), ..Part::new(0, true, false) };
+                return Part { counted: Some(Counted::default()), ..Part::new(0, true, None) };
             }
             let same_as = |known: &Conversation| {
                 let old =
@@ -190,7 +197,7 @@ impl Conversations {
             };
             look_in.and_then(same_as).unwrap_or_else(|| {
                 let hash = self.hashing.hash_one((&body[field.key.clone()], &body[field.value.clone()]));
-                Part { hash, ..measure(&body[field.value.clone()], false) }
+                Part { hash, ..measure(BodyPart::Member(&body[field.key.clone()]), &body[field.value.clone()]) }
             })
         });
         let fields = fields.collect();
@@ -201,6 +208,7 @@ impl Conversations {
         Ok(Reading {
             number: is_same.map_or(self.last_number + 1, |known| known.number),
             matched,
+            protocol,
             closed: is_same.is_some_and(|known| known.closed),
             report: owner.and_then(|known| known.report.clone()).filter(|report| report.mark.is_of(&chain)),
             raise: self.raise.max(1000),
@@ -220,6 +228,7 @@ impl Conversations {
         let report = position.and_then(|at| self.known[at].report.clone()).or_else(|| reading.report.clone());
         let conversation = Conversation {
             number: reading.number,
+            protocol: reading.protocol,
             chain: reading.chain.clone(),
             items: reading.items.clone(),
             fields: reading.fields.clone(),
@@ -335,10 +344,17 @@ impl Reading {
         parts.map(|part| part.upper(density.factor)).fold(around, u64::saturating_add)
     }
 
-    /// Something in it cannot be bounded.
+    /// Why it cannot be counted; `None`: it can.
     #[must_use]
-    pub fn is_unbounded(&self) -> bool {
-        self.fields.iter().chain(&self.items).any(|part| part.unbounded)
+    pub fn uncountable(&self) -> Option<Uncountable> {
+        self.fields.iter().chain(&self.items).find_map(|part| part.uncountable)
+    }
+
+    /// Upper bound of the tokens of its images and documents, as far as they were counted.
+    #[must_use]
+    pub fn media_tokens(&self) -> u64 {
+        let counted = self.fields.iter().chain(&self.items).filter_map(|part| part.counted);
+        counted.map(|counted| counted.media).fold(0, u64::saturating_add)
     }
 
     /// No part is known by its bytes only.
@@ -349,12 +365,23 @@ impl Reading {
 
     /// The parts that are known by their bytes only.
     #[must_use]
-    pub fn uncounted(&self) -> Vec<(Slot, Range<usize>)> {
+    pub fn uncounted(&self) -> Vec<Slot> {
         let open = |part: &Part| part.counted.is_none();
-        let fields = self.fields.iter().zip(&self.layout.fields).enumerate().filter(|(_, (part, _))| open(part));
-        let items = self.items.iter().zip(&self.layout.items).enumerate().filter(|(_, (part, _))| open(part));
-        let fields = fields.map(|(index, (_, field))| (Slot::Field(index), field.value.clone()));
-        fields.chain(items.map(|(index, (_, range))| (Slot::Item(index), range.clone()))).collect()
+        let fields = self.fields.iter().enumerate().filter(|(_, part)| open(part)).map(|(index, _)| Slot::Field(index));
+        let items = self.items.iter().enumerate().filter(|(_, part)| open(part)).map(|(index, _)| Slot::Item(index));
+        fields.chain(items).collect()
+    }
+
+    /// What stands in a slot.
+    #[must_use]
+    pub fn part(&self, slot: Slot) -> (BodyPart<'_>, &[u8]) {
+        match slot {
+            Slot::Item(index) => (BodyPart::Item, &self.body[self.layout.items[index].clone()]),
+            Slot::Field(index) => {
+                let field = &self.layout.fields[index];
+                (BodyPart::Member(&self.body[field.key.clone()]), &self.body[field.value.clone()])
+            }
+        }
     }
 
     /// Takes a count.
@@ -398,29 +425,22 @@ impl Reading {
     }
 }
 
-/// The item without its marks for the provider's cache (`"cache_control":{…}`), which move from call to call; `None`: it has
-/// none. Only what is short and holds no object is taken for a mark, so that nothing can hide in one.
+/// The item without its marks for the provider's cache, which move from call to call; `None`: it has none.
+///
+/// A mark is a member of a block of the item's content (anywhere else it is text that the model reads), in the form that
+/// clients send: nothing can hide in it. A provider takes four in a request, so no item has more.
 fn without_cache_marks(item: &[u8]) -> Option<Vec<u8>> {
-    const KEY: &[u8] = b"\"cache_control\":";
-    const MARK_BYTES_MAX: usize = 64;
-    memmem::find(item, KEY)?;
+    memmem::find(item, b"\"cache_control\"")?;
+    let marks = protocol::cache_marks(item);
+    let (first, rest) = marks.split_first()?;
     let mut bare = Vec::with_capacity(item.len());
-    let mut rest = item;
-    while let Some(at) = memmem::find(rest, KEY) {
-        let value = &rest[at + KEY.len()..];
-        let end = value.iter().take(MARK_BYTES_MAX).position(|byte| *byte == b'}');
-        let is_mark = value.starts_with(b"{") && end.is_some_and(|end| !value[1..end].contains(&b'{'));
-        let Some(end) = end.filter(|_| is_mark) else {
-            bare.extend_from_slice(&rest[..at + KEY.len()]);
-            rest = value;
-            continue;
-        };
-        let (before, after) = (&rest[..at], &value[end + 1..]);
-        // One of the commas around it goes with it.
-        bare.extend_from_slice(before.strip_suffix(b",").unwrap_or(before));
-        rest = if before.ends_with(b",") { after } else { after.strip_prefix(b",").unwrap_or(after) };
+    bare.extend_from_slice(&item[..first.start]);
+    let mut at = first.end;
+    for mark in rest {
+        bare.extend_from_slice(&item[at..mark.start]);
+        at = mark.end;
     }
-    bare.extend_from_slice(rest);
+    bare.extend_from_slice(&item[at..]);
     Some(bare)
 }
 
@@ -432,8 +452,8 @@ mod tests {
 
     const DENSITY: Density = Density { factor: 1000, request: 100, message: 8 };
 
-    fn measure(bytes: &[u8], _is_item: bool) -> Part {
-        Part::new(bytes.len() as u64, true, false)
+    fn measure(_part: BodyPart<'_>, bytes: &[u8]) -> Part {
+        Part::new(bytes.len() as u64, true, None)
     }
 
     fn body(items: &[&str]) -> Bytes {
@@ -442,7 +462,7 @@ mod tests {
     }
 
     fn read(known: &mut Conversations, items: &[&str]) -> Reading {
-        let reading = known.read(body(items), "messages", measure).unwrap();
+        let reading = known.read(body(items), Protocol::Messages, measure).unwrap();
         known.remember(&reading);
         reading
     }
@@ -515,22 +535,53 @@ mod tests {
         ] {
             assert_eq!(without_cache_marks(marked).as_deref(), Some(&bare[..]));
         }
-        let inside_text = br#"{"text":"say \"cache_control\":{} twice"}"#;
-        assert_eq!(without_cache_marks(inside_text), None);
-        let long = format!(r#"{{"cache_control":{{"x":"{}"}}}}"#, "y".repeat(100));
-        assert_eq!(without_cache_marks(long.as_bytes()).as_deref(), Some(long.as_bytes()), "nothing hides in a mark");
+    }
+
+    #[test]
+    fn b1_nothing_hides_in_a_mark_for_the_cache() {
+        let long = "y".repeat(40);
+        for content in [
+            // Text, and text that looks like a mark.
+            r#"[{"type":"text","text":"say \"cache_control\":{} twice"}]"#.to_owned(),
+            format!(r#"[{{"cache_control":{{"type":"{long}"}}}}]"#),
+            format!(r#"[{{"cache_control":{{"type":"ephemeral","ttl":"{long}"}}}}]"#),
+            r#"[{"cache_control":{"type":"ephemeral","say":"more"}}]"#.to_owned(),
+            r#"[{"cache_control":{"type":"ephemeral","ttl":"5m","ttl":"5m"}}]"#.to_owned(),
+            r#"[{"cache_control":{"type":["ephemeral"]}}]"#.to_owned(),
+            r#"[{"cache_control":"ephemeral"}]"#.to_owned(),
+            // What the model reads as the input of a tool, or beside the content.
+            r#"[{"type":"tool_use","input":{"cache_control":{"type":"ephemeral"}}}]"#.to_owned(),
+            r#"[{"type":"tool_use","input":[{"cache_control":{"type":"ephemeral"}}]}]"#.to_owned(),
+        ] {
+            let item = format!(r#"{{"role":"user","content":{content}}}"#);
+            assert_eq!(without_cache_marks(item.as_bytes()), None, "{item}");
+        }
+        let mark = r#"{"text":"","cache_control":{"type":"ephemeral"}}"#;
+        let many = format!(r#"{{"content":[{}]}}"#, [mark; 5].join(","));
+        assert_eq!(without_cache_marks(many.as_bytes()), None, "no provider takes five");
+        let four = format!(r#"{{"content":[{}]}}"#, [mark; 4].join(","));
+        let bare = format!(r#"{{"content":[{}]}}"#, [r#"{"text":""}"#; 4].join(","));
+        assert_eq!(without_cache_marks(four.as_bytes()), Some(bare.into_bytes()));
+    }
+
+    #[test]
+    fn b1_what_was_measured_for_one_protocol_is_not_known_in_another() {
+        let mut known = Conversations::default();
+        read(&mut known, &["a", "b"]);
+        let other = known.read(body(&["a", "b"]), Protocol::Chat, measure).unwrap();
+        assert_eq!((other.matched, other.number), (0, 2));
     }
 
     #[test]
     fn what_was_counted_after_a_call_is_not_counted_again() {
         let mut known = Conversations::default();
         let mut first = read(&mut known, &["a", "b"]);
-        for (slot, _) in first.uncounted() {
+        for slot in first.uncounted() {
             first.count(slot, Counted { text: 1, media: 0 });
         }
         known.counted(&first);
         let more = read(&mut known, &["a", "b", "c"]);
-        assert_eq!(more.uncounted(), [(Slot::Item(2), more.layout.items[2].clone())]);
+        assert_eq!(more.uncounted(), [Slot::Item(2)]);
     }
 
     #[test]
@@ -555,7 +606,7 @@ mod tests {
             let mut known = Conversations::default();
             for (items, report) in calls {
                 let items: Vec<&str> = items.iter().map(String::as_str).collect();
-                let fresh = Conversations::default().read(body(&items), "messages", measure).unwrap();
+                let fresh = Conversations::default().read(body(&items), Protocol::Messages, measure).unwrap();
                 let reading = read(&mut known, &items);
                 prop_assert!(reading.input(DENSITY) >= fresh.input(DENSITY));
                 prop_assert_eq!(&reading.layout, &fresh.layout);

@@ -63,7 +63,10 @@ pub enum Refusal {
         model: String,
     },
     /// It holds or refers to something that cannot be counted.
-    #[error("the call {0}, which cannot be counted")]
+    #[error(
+        "the call {0}, which cannot be counted; send the content itself, or take it out of the conversation (a new one \
+         begins with `/clear` or `/new`)"
+    )]
     Uncountable(&'static str),
     /// Something in it looks like a secret, and secrets may not leave.
     #[error("the call holds what looks like a secret, and the profile lets none leave")]

@@ -14,10 +14,10 @@ use agentops_safe::Redactor;
 use agentops_text::tokens;
 use bytes::Bytes;
 
-use crate::conversation::{Conversations, Counted, Density, Part, Reading, Slot};
+use crate::conversation::{Conversations, Counted, Density, Part, Reading};
 use crate::host::{Host, Note, Refusal};
 use crate::judge::{Ask, Decision, Room, decide};
-use crate::protocol::{self, Edit, Head, Protocol, Reply};
+use crate::protocol::{self, BodyPart, Edit, Head, Protocol, Reply};
 use crate::scan::Layout;
 use crate::ticket::{Call, Ticket};
 
@@ -222,20 +222,15 @@ impl Lane {
     fn read(&self, call: Incoming) -> Result<Judged, Unread> {
         let Incoming { protocol, model, body, .. } = call;
         let looks = self.rules.secrets != Secrets::Pass;
-        let measure = |bytes: &[u8], is_item: bool| {
+        let measure = |part: BodyPart<'_>, bytes: &[u8]| {
             let clean = !looks || !self.rules.redactor.finds(bytes);
-            let length = bytes.len() as u64;
-            if !is_item {
-                return Part::new(length, clean, false);
-            }
-            let media = protocol::media(protocol, bytes);
-            let bound = length.saturating_sub(media.data_bytes).saturating_add(media.tokens.unwrap_or_default());
-            Part::new(bound, clean, media.tokens.is_none())
+            let media = protocol::media(protocol, part, bytes);
+            let bound = (bytes.len() as u64).saturating_sub(media.data_bytes()).saturating_add(media.tokens);
+            Part::new(bound, clean, media.uncountable)
         };
         let malformed = |words: String| Unread::Malformed(words);
-        let reading = lock(&self.conversations)
-            .read(body, protocol.items_key(), measure)
-            .map_err(|error| malformed(error.to_string()))?;
+        let reading =
+            lock(&self.conversations).read(body, protocol, measure).map_err(|error| malformed(error.to_string()))?;
         let head =
             protocol::head(protocol, &reading.body, &reading.layout.fields).map_err(|error| malformed(error.to_string()))?;
         let model = model.or_else(|| head.model.clone());
@@ -247,8 +242,8 @@ impl Lane {
         if head.server_history {
             return Err(Unread::Refused(Refusal::Uncountable("goes on with a conversation that the provider keeps")));
         }
-        if reading.is_unbounded() {
-            return Err(Unread::Refused(Refusal::Uncountable("holds a file, audio or video by reference")));
+        if let Some(why) = reading.uncountable() {
+            return Err(Unread::Refused(Refusal::Uncountable(why.reason())));
         }
         let kind = if self.handing_over.load(Ordering::Relaxed) {
             CallKind::HandOver
@@ -341,7 +336,13 @@ impl Lane {
             conversations.remember(&judged.reading);
             conversations.close(number);
         }
+        let media = judged.reading.media_tokens();
         let words = match self.rules.hint.as_str() {
+            // Compacting would send them once more.
+            _ if media > 0 && needed.saturating_sub(media) <= allowed => format!(
+                "{refusal}; up to {media} of them are images and documents: take them out of the conversation, or begin a \
+                 new one (`/clear` or `/new`)"
+            ),
             "" => refusal.to_string(),
             hint => format!("{refusal}; {hint}"),
         };
@@ -463,11 +464,10 @@ impl Judged {
         if open.is_empty() {
             return false;
         }
-        let (body, protocol) = (self.reading.body.clone(), self.protocol);
+        let (reading, protocol) = (self.reading.clone(), self.protocol);
         // Counting takes long enough to hold up every other call of this thread.
         let counting = tokio::task::spawn_blocking(move || {
-            let counted = open.into_iter().map(|(slot, range)| (slot, count_part(protocol, slot, &body[range])));
-            counted.collect::<Vec<_>>()
+            open.into_iter().map(|slot| (slot, count_part(protocol, reading.part(slot)))).collect::<Vec<_>>()
         });
         let Ok(counted) = counting.await else { return false };
         for (slot, counted) in counted {
@@ -478,17 +478,14 @@ impl Judged {
 }
 
 /// o200k tokens of a part; the data of media is not text.
-pub(crate) fn count_part(protocol: Protocol, slot: Slot, part: &[u8]) -> Counted {
-    let media = match slot {
-        Slot::Item(_) => protocol::media(protocol, part),
-        Slot::Field(_) => protocol::Media::default(),
-    };
-    let media_tokens = media.tokens.unwrap_or_default();
-    if media.data_bytes == 0 {
-        return Counted { text: tokens::json_tokens(part), media: media_tokens };
+pub(crate) fn count_part(protocol: Protocol, (part, bytes): (BodyPart<'_>, &[u8])) -> Counted {
+    let media = protocol::media(protocol, part, bytes);
+    if media.data.is_empty() {
+        return Counted { text: tokens::json_tokens(bytes), media: media.tokens };
     }
     // What stands around the data is short; its bytes are bound enough.
-    Counted { text: 0, media: media_tokens.saturating_add((part.len() as u64).saturating_sub(media.data_bytes)) }
+    let around = (bytes.len() as u64).saturating_sub(media.data_bytes());
+    Counted { text: 0, media: media.tokens.saturating_add(around) }
 }
 
 /// What a call may cost at list prices.

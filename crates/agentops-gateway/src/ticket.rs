@@ -147,8 +147,8 @@ impl Open {
     fn settle(mut self, answer: Answer, count: bool) {
         if count {
             let reading = &mut self.call.reading;
-            for (slot, range) in reading.uncounted() {
-                let counted = count_part(self.call.protocol, slot, &reading.body[range]);
+            for slot in reading.uncounted() {
+                let counted = count_part(self.call.protocol, reading.part(slot));
                 reading.count(slot, counted);
             }
             self.call.input = reading.input(self.call.density);

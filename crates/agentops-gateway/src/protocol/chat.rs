@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
-use super::request::{Builder, Head, Media, Needles, needles, texts};
-use super::{responses, usage};
+use super::request::{BodyPart, Builder, Head, Media, Needles, Uncountable, needles, texts};
+use super::{messages, responses, usage};
 use crate::scan::Malformed;
 use crate::sse::Event;
 
@@ -27,40 +27,45 @@ pub(super) fn limit_key(head: &Head) -> &'static str {
     if is_openai && !name.starts_with("gpt-oss") { "max_completion_tokens" } else { "max_tokens" }
 }
 
-static NEEDLES: Needles = Needles::new(|| needles(&["image_url", "input_audio", "file", "audio", "video_url"]));
+static NEEDLES: Needles =
+    Needles::new(|| needles(&["_url", "input_audio", "file", "audio", "source", "file_id", "\"url", "\"uri"]));
 
-pub(super) fn media(item: &[u8]) -> Media {
+pub(super) fn media(part: BodyPart<'_>, bytes: &[u8]) -> Media {
     let mut media = Media::default();
-    if !NEEDLES.are_in(item) {
+    if !NEEDLES.are_in(bytes) {
         return media;
     }
-    let item = Json::new(item);
-    if item.get("audio").is_some() || item.is_disguised() {
-        // Something that the model said before, by its id; or something hidden.
-        media.add(None, None);
-    }
-    for part in item.get("content").into_iter().flat_map(Json::elements) {
-        if part.is_disguised() {
-            media.add(None, None);
-        }
-        match part.get("type").and_then(Json::raw).unwrap_or_default() {
-            b"image_url" => {
-                let image = part.get("image_url").map(|image| image.get("url").unwrap_or(image));
-                media.add(responses::data(image), Some(responses::image_tokens_max()));
-            }
-            b"input_audio" => {
-                let sound = part.get("input_audio").and_then(|audio| audio.get("data")?.raw());
-                media.add(sound, responses::audio_tokens(part));
-            }
-            b"file" => responses::file(&mut media, part.get("file").unwrap_or(part)),
-            b"video_url" => {
-                let video = part.get("video_url").map(|video| video.get("url").unwrap_or(video));
-                media.add(responses::data(video), None);
-            }
-            _ => {}
-        }
+    match part {
+        BodyPart::Item => message(&mut media, Json::new(bytes)),
+        BodyPart::Member(b"messages") => Json::new(bytes).each().for_each(|item| message(&mut media, item)),
+        BodyPart::Member(_) => {}
     }
     media
+}
+
+fn message(media: &mut Media, message: Json<'_>) {
+    media.check(message, &["role", "content", "audio"]);
+    if message.get("audio").is_some() {
+        media.refuse(Uncountable::SpokenAnswer);
+    }
+    for part in message.get("content").into_iter().flat_map(Json::each) {
+        media.check(part, &["type", "text", "image_url", "input_audio", "file", "video_url", "document_url", "source"]);
+        match part.get("type").and_then(Json::raw).unwrap_or_default() {
+            b"text" | b"refusal" => {}
+            b"image_url" => {
+                responses::image(media, part.get("image_url").map(|image| image.get("url").unwrap_or(image)));
+            }
+            b"input_audio" => {
+                responses::media_of(media, part.get("input_audio").and_then(|audio| audio.get("data")));
+            }
+            b"file" => responses::file(media, part.get("file").unwrap_or(part)),
+            // Servers in front of Claude take its blocks too.
+            kind => match part.get("source").filter(|source| source.is_object()) {
+                Some(source) => messages::source(media, source, kind == b"image", 0),
+                None => responses::unknown(media, part),
+            },
+        }
+    }
 }
 
 /// How opencode's own request for a summary begins.

@@ -5,9 +5,10 @@
 
 use serde_json::json;
 
+use super::inline::Rates;
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
-use super::request::{Builder, Head, Media, Needles, Place, decoded_length, needles, texts};
+use super::request::{BodyPart, Builder, DEPTH_MAX, Head, Media, Needles, Place, Uncountable, needles, texts};
 use super::usage;
 use crate::scan::Malformed;
 use crate::sse::Event;
@@ -15,6 +16,10 @@ use crate::sse::Event;
 /// The most tokens an image has. An image is scaled down to at most 3,072 pixels a side and cut into tiles of at least 256
 /// pixels a side, at most two deep where they are that small: 24 tiles of 258 tokens. Newer models: 2,240 at most.
 const IMAGE_TOKENS_MAX: u64 = 24 * 258;
+
+/// A page has 258 tokens (guide "Document understanding"), and 2,240 at the highest resolution of newer models; sound has 32
+/// tokens a second (guide "Audio understanding").
+const RATES: Rates = Rates { image: IMAGE_TOKENS_MAX, page_image: 2_240, sound_second: 32 };
 
 /// How what Gemini CLI asks for ends when it summarises its own context.
 const SUMMARY_ENDING: &[u8] = b"<state_snapshot>.";
@@ -28,6 +33,9 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
             builder.head.place =
                 if value.is_object() { Place::Object(value.range().start) } else { Place::Value(value.range()) };
             for (key, value) in value.members() {
+                if key.contains(&b'\\') {
+                    return Err(Malformed { what: "an escaped key", at: value.range().start });
+                }
                 config(builder, key, value)?;
             }
         }
@@ -62,62 +70,59 @@ static NEEDLES: Needles = Needles::new(|| {
     needles(&["inlineData", "inline_data", "fileData", "file_data", "thoughtSignature", "thought_signature"])
 });
 
-pub(super) fn media(item: &[u8]) -> Media {
+pub(super) fn media(part: BodyPart<'_>, bytes: &[u8]) -> Media {
     let mut media = Media::default();
-    if NEEDLES.are_in(item) {
-        parts(&mut media, Json::new(item).get("parts"));
+    if !NEEDLES.are_in(bytes) {
+        return media;
+    }
+    match part {
+        BodyPart::Item => content(&mut media, Json::new(bytes)),
+        BodyPart::Member(b"contents" | b"systemInstruction" | b"system_instruction") => {
+            Json::new(bytes).each().for_each(|one| content(&mut media, one));
+        }
+        BodyPart::Member(_) => {}
     }
     media
 }
 
-fn parts(media: &mut Media, list: Option<Json<'_>>) {
-    for part in list.into_iter().flat_map(Json::elements) {
-        if part.is_disguised() {
-            media.add(None, None);
-        }
-        for (key, value) in part.members() {
+fn content(media: &mut Media, content: Json<'_>) {
+    media.check(content, &["role", "parts"]);
+    parts(media, content.get("parts"), 0);
+}
+
+fn is_image_type(kind: Json<'_>) -> bool {
+    kind.raw().is_some_and(|kind| kind.starts_with(b"image"))
+}
+
+/// Parts of a content. What a function gave back may hold parts of its own.
+fn parts(media: &mut Media, list: Option<Json<'_>>, depth: u32) {
+    if depth > DEPTH_MAX {
+        return media.refuse(Uncountable::Nesting);
+    }
+    for part in list.into_iter().flat_map(Json::each) {
+        media.check(part, &[]);
+        for (key, value) in part.members().filter(|(_, value)| !value.is_null()) {
             match key {
                 b"inlineData" | b"inline_data" => {
-                    let data = value.get("data").and_then(Json::raw);
-                    media.add(data, inline_tokens(kind(value), data.unwrap_or_default()));
-                }
-                b"fileData" | b"file_data" => {
-                    media.add(None, kind(value).starts_with(b"image/").then_some(IMAGE_TOKENS_MAX));
-                }
-                b"thoughtSignature" | b"thought_signature" => media.add_sealed(Some(value)),
-                // What a function gave back may hold media of its own, one level deep.
-                b"functionResponse" | b"function_response" => {
-                    for part in value.get("parts").into_iter().flat_map(Json::elements) {
-                        for (key, value) in part.members() {
-                            if matches!(key, b"inlineData" | b"inline_data") {
-                                let data = value.get("data").and_then(Json::raw);
-                                media.add(data, inline_tokens(kind(value), data.unwrap_or_default()));
-                            } else if matches!(key, b"fileData" | b"file_data") {
-                                media.add(None, None);
-                            }
-                        }
+                    media.check(value, &["data"]);
+                    let [kind, kind_too, data] = value.get_each(["mimeType", "mime_type", "data"]);
+                    let says_image = [kind, kind_too].into_iter().flatten().any(is_image_type);
+                    match data {
+                        Some(data) if says_image => media.add_image(data, &RATES),
+                        Some(data) => media.add_inline(data, &RATES),
+                        None => {}
                     }
+                }
+                // What its type says may not be true, and a film of hours is a few bytes of address.
+                b"fileData" | b"file_data" => media.refuse(Uncountable::Address),
+                b"thoughtSignature" | b"thought_signature" => media.add_sealed(Some(value)),
+                b"functionResponse" | b"function_response" => {
+                    media.check(value, &["parts"]);
+                    parts(media, value.get("parts"), depth + 1);
                 }
                 _ => {}
             }
         }
-    }
-}
-
-fn kind<'a>(data: Json<'a>) -> &'a [u8] {
-    data.get("mimeType").or_else(|| data.get("mime_type")).and_then(Json::raw).unwrap_or_default()
-}
-
-/// Sound has 32 tokens a second, and `mp3` at its thinnest 1,000 bytes a second; twice that, to be sure. Other forms may
-/// hold silence in next to no bytes.
-fn inline_tokens(kind: &[u8], data: &[u8]) -> Option<u64> {
-    const SOUND_BYTES_A_TOKEN: u64 = 15;
-    let bytes = decoded_length(data);
-    match kind {
-        b"audio/mp3" | b"audio/mpeg" | b"audio/wav" => Some(bytes.div_ceil(SOUND_BYTES_A_TOKEN) + 1),
-        kind if kind.starts_with(b"image/") => Some(IMAGE_TOKENS_MAX),
-        kind if kind.starts_with(b"text/") => Some(bytes),
-        _ => None,
     }
 }
 

@@ -60,6 +60,11 @@ impl<'a> Json<'a> {
 
     /// The members of an object, in their order; of anything else none.
     pub(super) fn members(self) -> impl Iterator<Item = (&'a [u8], Json<'a>)> {
+        self.placed_members().map(|(key, value)| (&self.document[key.start + 1..key.end - 1], value))
+    }
+
+    /// As [`Json::members`], with the place of each key and its quotes in the document.
+    pub(super) fn placed_members(self) -> impl Iterator<Item = (Range<usize>, Json<'a>)> {
         let mut at = self.is_object().then_some(self.start + 1);
         std::iter::from_fn(move || {
             let key = blank_end(self.document, at?);
@@ -67,7 +72,7 @@ impl<'a> Json<'a> {
             let colon = blank_end(self.document, key_end);
             let (value, next) = (self.document.get(colon) == Some(&b':')).then(|| self.value_at(colon + 1))??;
             at = next;
-            Some((&self.document[key + 1..key_end - 1], value))
+            Some((key..key_end, value))
         })
     }
 
@@ -79,6 +84,11 @@ impl<'a> Json<'a> {
             at = next;
             Some(value)
         })
+    }
+
+    /// The elements of an array; of an object the object itself, as providers read it where they want a list.
+    pub(super) fn each(self) -> impl Iterator<Item = Json<'a>> {
+        self.is_object().then_some(self).into_iter().chain(self.elements())
     }
 
     /// A value within this one that is followed by a comma or a closing bracket, and where the next one may begin.
@@ -117,15 +127,6 @@ impl<'a> Json<'a> {
     pub(super) fn raw(self) -> Option<&'a [u8]> {
         let bytes = self.bytes();
         (bytes.first() == Some(&b'"') && bytes.len() >= 2).then(|| &bytes[1..bytes.len() - 1])
-    }
-
-    /// A member's key, or what its `type` says, is written with escapes. No client does that; it would hide what it is.
-    pub(super) fn is_disguised(self) -> bool {
-        let hides = |(key, value): (&[u8], Json<'_>)| {
-            let is_type = key == b"type";
-            key.contains(&b'\\') || is_type && value.raw().is_some_and(|kind| kind.contains(&b'\\'))
-        };
-        self.members().any(hides)
     }
 
     /// A string that serves as a name: cut to what a name can be long, so that nobody can fill a ledger with it.

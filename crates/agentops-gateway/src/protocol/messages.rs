@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
+use super::inline::{Rates, is_data_address};
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
-use super::request::{Builder, Media, Needles, needles, texts};
+use super::request::{BodyPart, Builder, DEPTH_MAX, Media, Needles, Uncountable, needles, texts};
 use super::usage::MessagesReport;
 use crate::scan::Malformed;
 use crate::sse::Event;
@@ -13,8 +14,11 @@ use crate::sse::Event;
 /// million pixels, others to about 1,600 tokens.
 const IMAGE_TOKENS_MAX: u64 = 5_000;
 
+/// The image of a page is one like others.
+const RATES: Rates = Rates { image: IMAGE_TOKENS_MAX, page_image: IMAGE_TOKENS_MAX, sound_second: 32 };
+
 static NEEDLES: Needles =
-    Needles::new(|| needles(&["image", "document", "signature", "redacted_thinking", "encrypted_content"]));
+    Needles::new(|| needles(&["source", "signature", "redacted_thinking", "encrypted_content", "file_id"]));
 
 /// How Claude Code's own request for a summary begins.
 const SUMMARY_BEGINNINGS: [&[u8]; 2] =
@@ -39,44 +43,69 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
     Ok(())
 }
 
-pub(super) fn media(item: &[u8]) -> Media {
+pub(super) fn media(part: BodyPart<'_>, bytes: &[u8]) -> Media {
     let mut media = Media::default();
-    if NEEDLES.are_in(item) {
-        let item = Json::new(item);
-        if item.is_disguised() {
-            media.add(None, None);
-        }
-        content(&mut media, item.get("content"), 0);
+    if !NEEDLES.are_in(bytes) {
+        return media;
+    }
+    match part {
+        BodyPart::Item => message(&mut media, Json::new(bytes)),
+        BodyPart::Member(b"messages") => Json::new(bytes).each().for_each(|item| message(&mut media, item)),
+        BodyPart::Member(b"system") => content(&mut media, Some(Json::new(bytes)), 0),
+        BodyPart::Member(_) => {}
     }
     media
 }
 
+fn message(media: &mut Media, message: Json<'_>) {
+    media.check(message, &["role", "content"]);
+    content(media, message.get("content"), 0);
+}
+
+/// Members that say what a block is and what it holds.
+const BLOCK_KEYS: [&str; 9] =
+    ["type", "source", "content", "text", "input", "data", "signature", "encrypted_content", "thinking"];
+
 /// Blocks of content, some of which hold blocks themselves. The input of a tool is not looked at: the model wrote it, and
 /// it counts as the text it is.
 fn content(media: &mut Media, blocks: Option<Json<'_>>, depth: u32) {
-    const DEPTH_MAX: u32 = 8;
     if depth > DEPTH_MAX {
-        return media.add(None, None);
+        return media.refuse(Uncountable::Nesting);
     }
-    for block in blocks.into_iter().flat_map(Json::elements) {
-        if block.is_disguised() {
-            media.add(None, None);
-        }
-        let source = block.get("source");
-        let source_type = source.and_then(|source| source.get("type")?.raw());
-        let data = source.and_then(|source| source.get("data")?.raw()).filter(|_| source_type == Some(b"base64"));
+    for block in blocks.into_iter().flat_map(Json::each) {
+        media.check(block, &BLOCK_KEYS);
         match block.get("type").and_then(Json::raw).unwrap_or_default() {
-            b"image" => media.add(data, Some(IMAGE_TOKENS_MAX)),
-            b"document" => match source_type {
-                Some(b"text") => {}
-                Some(b"content") => content(media, source.and_then(|source| source.get("content")), depth + 1),
-                // A page has text of any length and an image of itself, and a file of a few bytes has many pages.
-                _ => media.add(data, None),
-            },
+            b"text" | b"tool_use" | b"server_tool_use" | b"mcp_tool_use" => {}
             b"thinking" => media.add_sealed(block.get("signature")),
             b"redacted_thinking" => media.add_sealed(block.get("data")),
             b"web_search_result" => media.add_sealed(block.get("encrypted_content")),
-            _ => content(media, block.get("content"), depth + 1),
+            kind => {
+                if let Some(source) = block.get("source").filter(|source| source.is_object()) {
+                    self::source(media, source, kind == b"image", depth);
+                }
+                content(media, block.get("content"), depth + 1);
+            }
+        }
+    }
+}
+
+/// What a block's content comes from: data, text or blocks within the request, or something that the provider gets itself.
+pub(super) fn source(media: &mut Media, source: Json<'_>, is_image: bool, depth: u32) {
+    media.check(source, &["type", "media_type", "data", "url", "file_id", "content"]);
+    let is_text = source.get("type").and_then(Json::raw) == Some(b"text");
+    if let Some(data) = source.get("data").filter(|_| !is_text) {
+        match is_image {
+            true => media.add(Some(data), IMAGE_TOKENS_MAX),
+            false => media.add_inline(data, &RATES),
+        }
+    }
+    content(media, source.get("content"), depth + 1);
+    for (key, why) in [("url", Uncountable::Address), ("file_id", Uncountable::FileId)] {
+        let Some(reference) = source.get(key) else { continue };
+        match is_image {
+            true => media.add(None, IMAGE_TOKENS_MAX),
+            false if is_data_address(reference) => media.add_inline(reference, &RATES),
+            false => media.refuse(why),
         }
     }
 }

@@ -7,8 +7,10 @@
 mod chat;
 mod endpoint;
 mod gemini;
+mod inline;
 mod json;
 mod messages;
+mod pdf;
 mod reader;
 mod reply;
 mod request;
@@ -20,7 +22,7 @@ mod usage;
 pub use endpoint::{Endpoint, endpoint};
 pub use reader::{Answer, Reader, Seen};
 pub use reply::{Reply, error, too_long};
-pub use request::{Edit, Head, Limit, Media, head, is_compaction, limit_output, media};
+pub use request::{BodyPart, Edit, Head, Limit, Media, Uncountable, cache_marks, head, is_compaction, limit_output, media};
 
 /// How a client speaks to its provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

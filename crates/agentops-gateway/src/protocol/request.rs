@@ -70,38 +70,99 @@ impl Edit {
     }
 }
 
-/// What of an item cannot be counted from its text: images, documents, audio, files by id or address, sealed reasoning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What in a part of a request is not text: images, documents, audio, sealed reasoning, and what it refers to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Media {
-    /// Bytes of encoded data that are no text: they are to be taken out of the item's text.
-    pub data_bytes: u64,
-    /// An upper bound of the tokens it all has; `None`: it cannot be bounded.
-    pub tokens: Option<u64>,
+    /// Where encoded data stands in the part. It is not text and is not counted as text.
+    pub data: Vec<Range<usize>>,
+    /// Upper bound of the tokens of all media in the part.
+    pub tokens: u64,
+    /// Why the part cannot be counted; `None`: it can.
+    pub uncountable: Option<Uncountable>,
 }
 
-impl Default for Media {
-    /// None of it.
-    fn default() -> Self {
-        Self { data_bytes: 0, tokens: Some(0) }
+/// Why a part of a request cannot be counted. Only what is not in the request, and what two readers could read differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uncountable {
+    /// A file that the provider keeps.
+    FileId,
+    /// A document, audio or video that the provider fetches.
+    Address,
+    /// An item of a conversation that the provider keeps.
+    ItemReference,
+    /// An earlier spoken answer that the provider keeps.
+    SpokenAnswer,
+    /// A key or a type that is written with escapes.
+    EscapedName,
+    /// A key that comes twice in one object.
+    RepeatedKey,
+    /// Content within content, deeper than any client nests it.
+    Nesting,
+}
+
+impl Uncountable {
+    /// The reason, for the end of "the call …".
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::FileId => "refers to a file by its id",
+            Self::Address => "refers to a document, audio or video by its address",
+            Self::ItemReference => "refers to an item that the provider keeps (an item reference)",
+            Self::SpokenAnswer => "refers to an earlier spoken answer by its id",
+            Self::EscapedName => "writes the name of a member or a type with escapes",
+            Self::RepeatedKey => "has an object with the same key twice",
+            Self::Nesting => "nests content too deeply",
+        }
     }
 }
 
 impl Media {
-    /// Adds something whose data may be in the item.
-    pub(super) fn add(&mut self, data: Option<&[u8]>, tokens: Option<u64>) {
-        self.data_bytes = self.data_bytes.saturating_add(data.map_or(0, |data| data.len() as u64));
-        self.tokens = self.tokens.zip(tokens).map(|(sum, more)| sum.saturating_add(more));
+    /// Adds media whose data may be in the part.
+    pub(super) fn add(&mut self, data: Option<Json<'_>>, tokens: u64) {
+        let text = |data: Json<'_>| data.raw().map(|_| data.range().start + 1..data.range().end - 1);
+        self.data.extend(data.and_then(text));
+        self.tokens = self.tokens.saturating_add(tokens);
+    }
+
+    /// The part cannot be counted.
+    pub(super) fn refuse(&mut self, why: Uncountable) {
+        self.uncountable = self.uncountable.or(Some(why));
+    }
+
+    /// Bytes of encoded data.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        self.data.iter().map(|range| range.len() as u64).sum()
     }
 
     /// Adds reasoning that only the provider can read. It comes back as it was given, in base64.
     ///
     /// Three bytes a token: text of models has four and more in English, and the seal adds some hundred bytes of its own.
     pub(super) fn add_sealed(&mut self, sealed: Option<Json<'_>>) {
-        if let Some(sealed) = sealed.and_then(Json::raw) {
-            self.add(Some(sealed), Some(decoded_length(sealed).div_ceil(3)));
+        if let Some(raw) = sealed.and_then(Json::raw) {
+            self.add(sealed, decoded_length(raw).div_ceil(3));
+        }
+    }
+
+    /// Looks whether an object that means something to its provider can be read in one way only. `keys`: the members that
+    /// count here.
+    pub(super) fn check(&mut self, object: Json<'_>, keys: &[&str]) {
+        let mut seen = 0_u64;
+        for (key, value) in object.members() {
+            if key.contains(&b'\\') || key == b"type" && value.raw().is_some_and(|kind| kind.contains(&b'\\')) {
+                self.refuse(Uncountable::EscapedName);
+            }
+            let Some(at) = keys.iter().position(|name| name.as_bytes() == key) else { continue };
+            if seen & 1 << at != 0 {
+                self.refuse(Uncountable::RepeatedKey);
+            }
+            seen |= 1 << at;
         }
     }
 }
+
+/// How deep content may be nested in content: a result of a tool that holds a document that holds blocks has three levels.
+pub(super) const DEPTH_MAX: u32 = 8;
 
 /// How many bytes base64 text stands for, at most.
 pub(super) fn decoded_length(base64: &[u8]) -> u64 {
@@ -191,15 +252,68 @@ pub fn head(protocol: Protocol, body: &[u8], fields: &[Field]) -> Result<Head, M
     Ok(builder.head)
 }
 
-/// What of an item is not text.
+/// A part of a body: what is measured as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyPart<'a> {
+    /// An element of the conversation.
+    Item,
+    /// A top-level member: its key.
+    Member(&'a [u8]),
+}
+
+/// What in a part is not text.
 #[must_use]
-pub fn media(protocol: Protocol, item: &[u8]) -> Media {
+pub fn media(protocol: Protocol, part: BodyPart<'_>, bytes: &[u8]) -> Media {
     match protocol {
-        Protocol::Messages => messages::media(item),
-        Protocol::Responses => responses::media(item),
-        Protocol::Chat => chat::media(item),
-        Protocol::Gemini => gemini::media(item),
+        Protocol::Messages => messages::media(part, bytes),
+        Protocol::Responses => responses::media(part, bytes),
+        Protocol::Chat => chat::media(part, bytes),
+        Protocol::Gemini => gemini::media(part, bytes),
     }
+}
+
+/// The most marks for the provider's cache in a request. Source: Anthropic, "Prompt caching": four breakpoints.
+const CACHE_MARKS_MAX: usize = 4;
+
+/// Where marks for the provider's cache stand in an item, each with one of the commas around it. More than a provider takes
+/// are none.
+#[must_use]
+pub fn cache_marks(item: &[u8]) -> Vec<Range<usize>> {
+    let mut marks = Vec::new();
+    for block in Json::new(item).get("content").into_iter().flat_map(Json::elements) {
+        let mut end_before = None;
+        let mut members = block.placed_members().peekable();
+        while let Some((key, value)) = members.next() {
+            let end = value.range().end;
+            if &item[key.clone()] == b"\"cache_control\"" && is_cache_mark(value) {
+                let next = members.peek().map(|(next, _)| next.start);
+                marks.push(match (end_before, next) {
+                    (Some(before), _) => before..end,
+                    (None, Some(next)) => key.start..next,
+                    (None, None) => key.start..end,
+                });
+            }
+            end_before = Some(end);
+        }
+    }
+    if marks.len() > CACHE_MARKS_MAX { Vec::new() } else { marks }
+}
+
+/// The form that clients send, and no other: `{"type":"ephemeral"}`, perhaps with how long it is kept.
+fn is_cache_mark(mark: Json<'_>) -> bool {
+    const MARK_BYTES_MAX: usize = 64;
+    if !mark.is_object() || mark.bytes().len() > MARK_BYTES_MAX {
+        return false;
+    }
+    let (mut kinds, mut lives, mut others) = (0, 0, 0);
+    for (key, value) in mark.members() {
+        match (key, value.raw()) {
+            (b"type", Some(b"ephemeral")) => kinds += 1,
+            (b"ttl", Some(b"5m" | b"1h")) => lives += 1,
+            _ => others += 1,
+        }
+    }
+    (kinds, others) == (1, 0) && lives <= 1
 }
 
 /// Whether the request's shape says that the program compacts its own context. `last_items` are the last of the

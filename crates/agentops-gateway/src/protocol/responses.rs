@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
+use super::inline::{Rates, is_data_address};
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
-use super::request::{Builder, Head, Media, Needles, decoded_length, needles, texts};
+use super::request::{BodyPart, Builder, Head, Media, Needles, Uncountable, needles, texts};
 use super::usage;
 use crate::scan::Malformed;
 use crate::sse::Event;
@@ -13,6 +14,9 @@ use crate::sse::Event;
 /// more than one token take at most 1,536 patches, and those that count tiles have at most eight of 170 tokens and one
 /// image more; only `gpt-4o-mini`, whose tiles have 5,667, is above.
 const IMAGE_TOKENS_MAX: u64 = 10_000;
+
+/// Ten tokens for a second of sound.
+pub(super) const RATES: Rates = Rates { image: IMAGE_TOKENS_MAX, page_image: IMAGE_TOKENS_MAX, sound_second: 10 };
 
 static NEEDLES: Needles = Needles::new(|| {
     needles(&[
@@ -23,6 +27,10 @@ static NEEDLES: Needles = Needles::new(|| {
         "item_reference",
         "computer_screenshot",
         "image_generation_call",
+        "file_id",
+        "_url",
+        // A reference needs no type.
+        "\"id",
     ])
 });
 
@@ -46,69 +54,102 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
     Ok(())
 }
 
-pub(super) fn media(item: &[u8]) -> Media {
+pub(super) fn media(part: BodyPart<'_>, bytes: &[u8]) -> Media {
     let mut media = Media::default();
-    if !NEEDLES.are_in(item) {
+    if !NEEDLES.are_in(bytes) {
         return media;
     }
-    let item = Json::new(item);
-    if item.is_disguised() {
-        media.add(None, None);
-    }
-    match item.get("type").and_then(Json::raw).unwrap_or_default() {
-        b"item_reference" => media.add(None, None),
-        b"image_generation_call" => media.add(item.get("result").and_then(Json::raw), Some(IMAGE_TOKENS_MAX)),
-        _ => media.add_sealed(item.get("encrypted_content")),
-    }
-    for content in [item.get("content"), item.get("output")].into_iter().flatten() {
-        // What a computer shows is one part, everything else a list of them.
-        let alone = content.is_object().then_some(content);
-        for part in alone.into_iter().chain(content.elements()) {
-            self::part(&mut media, part);
-        }
+    match part {
+        BodyPart::Item => item(&mut media, Json::new(bytes)),
+        BodyPart::Member(b"input" | b"instructions") => Json::new(bytes).each().for_each(|one| item(&mut media, one)),
+        BodyPart::Member(_) => {}
     }
     media
 }
 
+fn item(media: &mut Media, item: Json<'_>) {
+    media.check(item, &["type", "id", "role", "content", "output", "result", "encrypted_content"]);
+    let [kind, id, role] = item.get_each(["type", "id", "role"]);
+    match kind.and_then(Json::raw).unwrap_or_default() {
+        b"item_reference" => media.refuse(Uncountable::ItemReference),
+        // What has neither a type nor a role is taken for a reference.
+        b"" if role.is_none() && id.is_some() => media.refuse(Uncountable::ItemReference),
+        b"image_generation_call" => media.add(item.get("result"), IMAGE_TOKENS_MAX),
+        _ => media.add_sealed(item.get("encrypted_content")),
+    }
+    // What a computer shows is one part, everything else a list of them.
+    for content in [item.get("content"), item.get("output")].into_iter().flatten() {
+        content.each().for_each(|part| self::part(media, part));
+    }
+}
+
+const PART_KEYS: [&str; 7] = ["type", "image_url", "file_data", "file_id", "file_url", "input_audio", "text"];
+
 fn part(media: &mut Media, part: Json<'_>) {
-    if part.is_disguised() {
-        media.add(None, None);
-    }
+    media.check(part, &PART_KEYS);
     match part.get("type").and_then(Json::raw).unwrap_or_default() {
-        b"input_image" | b"computer_screenshot" => media.add(data(part.get("image_url")), Some(IMAGE_TOKENS_MAX)),
+        b"input_text" | b"output_text" | b"refusal" | b"reasoning_text" | b"summary_text" => {}
+        b"input_image" | b"computer_screenshot" => image(media, part.get("image_url")),
+        b"input_audio" => media_of(media, part.get("input_audio").and_then(|audio| audio.get("data"))),
         b"input_file" => file(media, part),
-        b"input_audio" => media.add(audio(part).and_then(|audio| audio.get("data")?.raw()), audio_tokens(part)),
-        _ => {}
+        _ => unknown(media, part),
     }
 }
 
-/// A file, by id, by address or within the request. Text has at most a token a byte; of anything else a few bytes may hold
-/// any number of pages.
+/// An image, by address, by id or within the request.
+pub(super) fn image(media: &mut Media, address: Option<Json<'_>>) {
+    match address.filter(|address| is_data_address(*address)) {
+        // Some servers take other files here too.
+        Some(data) => media.add_image(data, &RATES),
+        None => media.add(None, IMAGE_TOKENS_MAX),
+    }
+}
+
+pub(super) fn media_of(media: &mut Media, data: Option<Json<'_>>) {
+    if let Some(data) = data {
+        media.add_inline(data, &RATES);
+    }
+}
+
+/// A file, by id, by address or within the request.
 pub(super) fn file(media: &mut Media, file: Json<'_>) {
-    let data = file.get("file_data").and_then(Json::raw);
-    let is_text = data.is_some_and(|data| data.starts_with(b"data:text/"));
-    media.add(data, data.filter(|_| is_text).map(decoded_length));
+    media.check(file, &["type", "file_data", "file_id", "file_url", "filename"]);
+    media_of(media, file.get("file_data"));
+    if file.get("file_id").is_some() {
+        media.refuse(Uncountable::FileId);
+    }
+    if let Some(address) = file.get("file_url") {
+        self::address(media, address);
+    }
 }
 
-fn audio(part: Json<'_>) -> Option<Json<'_>> {
-    part.get("input_audio")
+/// A document, audio or video by its address, which may hold the data itself.
+pub(super) fn address(media: &mut Media, address: Json<'_>) {
+    match is_data_address(address) {
+        true => media.add_inline(address, &RATES),
+        false => media.refuse(Uncountable::Address),
+    }
 }
 
-/// Sound within the request: ten tokens a second, and the thinnest form of the two that are taken (`mp3` at 8 kbit/s) has
-/// 1,000 bytes a second. Twice that, to be sure.
-pub(super) fn audio_tokens(part: Json<'_>) -> Option<u64> {
-    const BYTES_A_TOKEN: u64 = 50;
-    let sound = audio(part)?.get("data")?.raw()?;
-    Some(decoded_length(sound).div_ceil(BYTES_A_TOKEN) + 1)
-}
-
-/// What is data of an address: all of it, where it holds the data itself.
-pub(super) fn data(address: Option<Json<'_>>) -> Option<&[u8]> {
-    address.and_then(Json::raw).filter(|address| address.starts_with(b"data:"))
-}
-
-pub(super) const fn image_tokens_max() -> u64 {
-    IMAGE_TOKENS_MAX
+/// A part of a kind that is not known here. What stands in it counts as its bytes; what it refers to cannot be counted.
+pub(super) fn unknown(media: &mut Media, part: Json<'_>) {
+    for (key, value) in part.members().filter(|(_, value)| !value.is_null()) {
+        match key {
+            b"file_id" => media.refuse(Uncountable::FileId),
+            b"url" | b"uri" if value.raw().is_some() => address(media, value),
+            key if key.ends_with(b"_url") => address(media, value.get("url").unwrap_or(value)),
+            _ if value.is_object() => {
+                let [url, file_id] = value.get_each(["url", "file_id"]);
+                if file_id.is_some() {
+                    media.refuse(Uncountable::FileId);
+                }
+                if let Some(url) = url {
+                    address(media, url);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 pub(super) fn is_compaction(head: &Head, last_items: &[&[u8]]) -> bool {

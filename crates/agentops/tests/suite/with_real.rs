@@ -1,7 +1,7 @@
 //! `agentops with` around the real agent programs.
 
 use agentops_testkit::judge;
-use agentops_testkit::model::{Conversation, Growth, ModelServer, Options, Script, Turn, Watch};
+use agentops_testkit::model::{Conversation, Growth, ModelServer, Options, Script, ToolCall, Turn, Watch};
 use serde_json::Value;
 
 use crate::real::{Program, programs, room, shell};
@@ -99,6 +99,53 @@ fn is_recalled(program: Program, kind: &str) {
         made.stdout.contains("$ echo it was here > here.txt") && made.stdout.contains("skips the header row"),
         "{made:#?}"
     );
+}
+
+/// A PDF of one page.
+fn pdf(text: &str) -> String {
+    let content = format!("BT /F1 24 Tf 72 700 Td ({text}) Tj ET");
+    let objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_owned(),
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>"
+            .to_owned(),
+        format!("<< /Length {} >>\nstream\n{content}\nendstream", content.len()),
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>".to_owned(),
+    ];
+    let mut file = "%PDF-1.4\n".to_owned();
+    let mut places = String::new();
+    for (n, object) in objects.iter().enumerate() {
+        places += &format!("{:010} 00000 n \n", file.len());
+        file += &format!("{} 0 obj\n{object}\nendobj\n", n + 1);
+    }
+    let start = file.len();
+    file + &format!(
+        "xref\n0 6\n0000000000 65535 f \n{places}trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n"
+    )
+}
+
+#[test]
+fn claude_code_reads_a_small_pdf_and_goes_on() {
+    let Some(bin) = programs() else { return };
+    let program = Program::Claude;
+    let read = Turn::call(vec![ToolCall::Read { path: "doc.pdf".into() }]);
+    let server = server(vec![read, Turn::text("The retry limit is 7.")]);
+    let room = room(program, &bin, &server);
+    std::fs::write(room.repo().join("doc.pdf"), pdf("The retry limit is 7.")).unwrap();
+    let ask = |more: &[&str]| {
+        let words = ["-p", "TASK: read doc.pdf", "--model", program.model(), "--allowedTools", "Read"];
+        let words: Vec<String> = words.iter().chain(more).map(|word| (*word).to_owned()).collect();
+        with(&room, program, &[], &words)
+    };
+    for more in [&[][..], &["-c"]] {
+        let (ran, report) = ask(more);
+        let ran = ran.expect(0);
+        assert!(ran.stdout.contains("The retry limit is 7."), "{ran:#?}");
+        assert_eq!(report["totals"]["refused"], 0, "{ran:#?}");
+    }
+    let bodies = server.requests().into_iter().filter_map(|record| record.body);
+    let with_it = bodies.filter(|body| String::from_utf8_lossy(body).contains(r#""type":"document""#)).count();
+    assert!(with_it >= 2, "the document left with the call and with the one that went on: {with_it}");
 }
 
 #[test]
