@@ -25,7 +25,7 @@ pub fn check(data: &[u8]) {
     let after: Value = serde_json::from_slice(&edited).expect("JSON stays JSON");
     let layout = Layout::of(&edited, protocol.items_key()).expect("what could be read can be read");
     let again = protocol::head(protocol, &edited, &layout.fields).expect("what could be read can be read");
-    assert_eq!(again.output.map(|limit| limit.tokens), Some(4097), "the limit that was set is the limit");
+    assert_eq!(again.output.and_then(|limit| limit.tokens), Some(4097), "the limit that was set is the limit");
     assert_eq!(before.get(protocol.items_key()), after.get(protocol.items_key()), "the conversation is untouched");
     assert_eq!((again.model, again.stream, again.thinking), (head.model, head.stream, head.thinking));
 }

@@ -13,9 +13,11 @@ pub struct Ask {
     pub window: Window,
     /// Upper bound of the input, in tokens.
     pub input: u64,
-    /// The output limit that the request sets, times the answers it wants; `None`: it sets none.
+    /// The output limit that the request sets for each of its answers; `None`: it sets none.
     pub output: Option<u64>,
-    /// Tokens that the request sets aside for thinking, inside its output limit.
+    /// Number of answers that the request asks for; 0 counts as 1.
+    pub answers: u64,
+    /// Tokens that the request sets aside for the thinking of each answer, inside its output limit.
     pub thinking: u64,
     /// What it is for.
     pub kind: CallKind,
@@ -40,10 +42,11 @@ pub enum Decision {
 /// The room of a forwarded call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// The most output, in tokens. Where the request does not carry this limit, the answer is cut when it passes it.
+    /// The most output of all answers together, in tokens. Where the request does not carry a limit, the answer is cut when it
+    /// passes this one.
     pub output: u64,
-    /// The limit must be written into the request.
-    pub write: bool,
+    /// The limit of each answer that must be written into the request; `None`: the request stays as it is.
+    pub write: Option<u64>,
     /// Nothing but us holds the answer to its limit.
     pub cut: bool,
 }
@@ -66,16 +69,20 @@ pub fn decide(ask: &Ask) -> Decision {
     // In a small window the floor would be the whole of it; a quarter of the output cap is enough to say something useful.
     let floor = ask.thinking.saturating_add(OUTPUT_FLOOR.min((ask.window.output_cap() / 4).max(1)));
     let wanted = ask.output.unwrap_or(ask.window.output_cap());
+    let answers = ask.answers.max(1);
     let least = wanted.min(floor);
-    if room < least || room == 0 {
-        return Decision::TooLong { needed: ask.input.saturating_add(least.max(1)), allowed };
+    if room / answers < least || room < answers {
+        return Decision::TooLong { needed: ask.input.saturating_add(least.max(1).saturating_mul(answers)), allowed };
     }
-    let output = wanted.min(room);
+    let each = wanted.min(room / answers);
+    let output = each * answers;
     Decision::Forward(match ask.output {
-        Some(limit) => Room { output, write: output < limit, cut: false },
-        None if ask.takes_limit => Room { output, write: true, cut: false },
+        // Of 0 no answer is expected; a server that takes it for no limit is cut.
+        Some(0) => Room { output: 0, write: None, cut: true },
+        Some(limit) => Room { output, write: (each < limit).then_some(each), cut: false },
+        None if ask.takes_limit => Room { output, write: Some(each), cut: false },
         // Without a limit in the request the answer may go on to the ceiling, not to the cap.
-        None => Room { output: room, write: false, cut: true },
+        None => Room { output: room, write: None, cut: true },
     })
 }
 
@@ -86,19 +93,30 @@ mod tests {
 
     fn ask(input: u64, output: Option<u64>) -> Ask {
         let window = Window::new(200_000).unwrap();
-        Ask { window, input, output, thinking: 0, kind: CallKind::Work, takes_limit: true }
+        Ask { window, input, output, answers: 1, thinking: 0, kind: CallKind::Work, takes_limit: true }
     }
 
     #[test]
     fn an_output_limit_is_lowered_to_the_room_and_not_below_the_floor() {
-        let lowered = Decision::Forward(Room { output: 12_000, write: true, cut: false });
+        let lowered = Decision::Forward(Room { output: 12_000, write: Some(12_000), cut: false });
         assert_eq!(decide(&ask(60_000, Some(32_000))), lowered);
-        assert_eq!(decide(&ask(60_000, Some(100))), Decision::Forward(Room { output: 100, write: false, cut: false }));
+        assert_eq!(decide(&ask(60_000, Some(100))), Decision::Forward(Room { output: 100, write: None, cut: false }));
         assert_eq!(decide(&ask(69_000, Some(32_000))), Decision::TooLong { needed: 73_000, allowed: 72_000 });
         let thinking = Ask { thinking: 7_000, ..ask(60_000, Some(32_000)) };
         assert_eq!(decide(&thinking), lowered);
         let too_much = Ask { thinking: 9_000, ..thinking };
         assert_eq!(decide(&too_much), Decision::TooLong { needed: 60_000 + 9_000 + 4_000, allowed: 72_000 });
+    }
+
+    #[test]
+    fn b1_several_answers_share_the_room() {
+        let answers = |answers, output| decide(&Ask { answers, ..ask(22_000, output) });
+        assert_eq!(answers(5, Some(20_000)), Decision::Forward(Room { output: 50_000, write: Some(10_000), cut: false }));
+        assert_eq!(answers(5, Some(2_000)), Decision::Forward(Room { output: 10_000, write: None, cut: false }));
+        assert_eq!(answers(5, None), Decision::Forward(Room { output: 50_000, write: Some(10_000), cut: false }));
+        assert_eq!(answers(20, Some(20_000)), Decision::TooLong { needed: 22_000 + 20 * 4_000, allowed: 72_000 });
+        let thinking = Ask { answers: 5, thinking: 7_000, ..ask(22_000, Some(20_000)) };
+        assert_eq!(decide(&thinking), Decision::TooLong { needed: 22_000 + 5 * 11_000, allowed: 72_000 });
     }
 
     #[test]
@@ -114,17 +132,22 @@ mod tests {
         /// B1: what is forwarded stays within the ceiling, whatever is asked.
         #[test]
         fn b1_what_is_forwarded_fits(
-            window in 1u64..3_000_000, input: u32, output: Option<u32>, thinking in 0u64..100_000, kind in 0..3, takes_limit: bool,
+            window in 1u64..3_000_000, input: u32, output: Option<u32>, answers in 0_u64..200, thinking in 0u64..100_000,
+            kind in 0..3, takes_limit: bool,
         ) {
             let window = Window::new(window).unwrap();
             let kind = [CallKind::Work, CallKind::HandOver, CallKind::Compaction][kind as usize];
-            let ask = Ask { window, input: input.into(), output: output.map(u64::from), thinking, kind, takes_limit };
+            let input = u64::from(input) % 2_000_000;
+            let ask = Ask { window, input, output: output.map(u64::from), answers, thinking, kind, takes_limit };
+            let answers = answers.max(1);
             match decide(&ask) {
                 Decision::Forward(room) => {
                     prop_assert!(ask.input + room.output <= allowed(window, kind));
-                    prop_assert!(room.output <= ask.output.unwrap_or(u64::MAX));
-                    prop_assert!(ask.output.is_some() || room.write != room.cut);
-                    prop_assert!(room.write || room.cut || Some(room.output) == ask.output, "an unchanged request carries its own limit");
+                    prop_assert!(room.write.is_none_or(|each| each < ask.output.unwrap_or(u64::MAX)), "a limit is only ever lowered");
+                    prop_assert!(ask.output.is_some_and(|limit| limit > 0) || room.write.is_some() != room.cut);
+                    if let Some(each) = room.write.or(ask.output) {
+                        prop_assert!(room.output == each * answers, "the limit that leaves, for each of the answers");
+                    }
                 }
                 Decision::TooLong { needed, allowed: most } => prop_assert!(needed > most),
             }

@@ -304,7 +304,7 @@ impl Lane {
     fn body(&self, judged: &Judged, room: Room) -> Result<Bytes, Refusal> {
         let unclean = judged.reading.unclean();
         let limit =
-            |body: &[u8], head: &Head| room.write.then(|| protocol::limit_output(judged.protocol, body, head, room.output));
+            |body: &[u8], head: &Head| room.write.map(|each| protocol::limit_output(judged.protocol, body, head, each));
         let body = &judged.reading.body;
         if unclean.is_empty() {
             return Ok(limit(body, &judged.head).map_or_else(|| body.clone(), |edit| edited(body, &[edit])));
@@ -440,18 +440,11 @@ impl Judged {
     }
 
     fn decide(&self, takes_limit: bool) -> Decision {
-        let candidates = self.head.candidates.max(1);
         decide(&Ask {
             window: self.window,
             input: self.input(),
-            // A limit that limits nothing is none.
-            output: self
-                .head
-                .output
-                .as_ref()
-                .map(|limit| limit.tokens)
-                .filter(|tokens| *tokens != u64::MAX)
-                .map(|tokens| tokens.saturating_mul(candidates)),
+            output: self.head.output.as_ref().and_then(|limit| limit.tokens),
+            answers: self.head.answers,
             thinking: self.head.thinking.unwrap_or_default(),
             kind: self.kind,
             takes_limit,

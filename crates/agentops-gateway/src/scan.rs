@@ -29,7 +29,7 @@ pub struct Layout {
 
 /// The body is not what can be measured: it is not forwarded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the body is not a JSON object that can be read: {what} at byte {at}")]
+#[error("the request cannot be measured: {what}, at byte {at} of its body")]
 pub struct Malformed {
     /// What is wrong.
     pub what: &'static str,

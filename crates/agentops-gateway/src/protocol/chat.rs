@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
-use super::request::{BodyPart, Builder, Head, Media, Needles, Uncountable, needles, texts};
+use super::request::{BodyPart, Builder, Head, Media, Needles, Uncountable, needles, plain_members, texts};
 use super::{messages, responses, usage};
 use crate::scan::Malformed;
 use crate::sse::Event;
@@ -12,7 +12,12 @@ use crate::sse::Event;
 pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> Result<(), Malformed> {
     match key {
         b"max_tokens" | b"max_completion_tokens" => builder.limit(value)?,
-        b"n" => builder.head.candidates = value.number().unwrap_or(1).max(1),
+        // OpenRouter's name for a budget of thinking.
+        b"reasoning" => {
+            for (_, budget) in plain_members(value)?.filter(|(key, _)| *key == b"max_tokens") {
+                builder.thinking(budget)?;
+            }
+        }
         b"web_search_options" | b"plugins" => builder.head.server_tools |= !value.is_null(),
         _ => {}
     }

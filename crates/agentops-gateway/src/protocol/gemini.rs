@@ -8,7 +8,9 @@ use serde_json::json;
 use super::inline::Rates;
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
-use super::request::{BodyPart, Builder, DEPTH_MAX, Head, Media, Needles, Place, Uncountable, needles, texts};
+use super::request::{
+    BodyPart, Builder, DEPTH_MAX, Head, Media, Needles, Place, Uncountable, needles, plain_members, texts,
+};
 use super::usage;
 use crate::scan::Malformed;
 use crate::sse::Event;
@@ -30,12 +32,12 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
             if builder.head.place != Place::Body {
                 return Err(Malformed { what: "a second configuration", at: value.range().start });
             }
-            builder.head.place =
-                if value.is_object() { Place::Object(value.range().start) } else { Place::Value(value.range()) };
-            for (key, value) in value.members() {
-                if key.contains(&b'\\') {
-                    return Err(Malformed { what: "an escaped key", at: value.range().start });
-                }
+            builder.head.place = match value.bytes() {
+                [b'{', ..] => Place::Object(value.range().start),
+                b"null" => Place::Value(value.range()),
+                _ => return Err(Malformed { what: "a configuration that is no object", at: value.range().start }),
+            };
+            for (key, value) in plain_members(value)? {
                 config(builder, key, value)?;
             }
         }
@@ -53,13 +55,14 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
 fn config(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> Result<(), Malformed> {
     match key {
         b"maxOutputTokens" | b"max_output_tokens" => builder.limit(value)?,
-        b"candidateCount" | b"candidate_count" => {
-            builder.head.candidates = builder.head.candidates.max(value.number().unwrap_or(1));
-        }
+        b"candidateCount" | b"candidate_count" => builder.answers(value)?,
         b"thinkingConfig" | b"thinking_config" => {
-            let budget = value.get("thinkingBudget").or_else(|| value.get("thinking_budget"));
+            let is_budget = |key: &[u8]| matches!(key, b"thinkingBudget" | b"thinking_budget");
             // -1 leaves it to the model.
-            builder.head.thinking = budget.and_then(|budget| budget.number().ok());
+            let budgets = plain_members(value)?.filter(|(key, budget)| is_budget(key) && budget.bytes() != b"-1");
+            for (_, budget) in budgets {
+                builder.thinking(budget)?;
+            }
         }
         _ => {}
     }

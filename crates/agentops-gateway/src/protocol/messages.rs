@@ -5,7 +5,7 @@ use serde_json::json;
 use super::inline::{Rates, is_data_address};
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
-use super::request::{BodyPart, Builder, DEPTH_MAX, Media, Needles, Uncountable, needles, texts};
+use super::request::{BodyPart, Builder, DEPTH_MAX, Media, Needles, Uncountable, needles, plain_members, texts};
 use super::usage::MessagesReport;
 use crate::scan::Malformed;
 use crate::sse::Event;
@@ -26,8 +26,28 @@ const SUMMARY_BEGINNINGS: [&[u8]; 2] =
 
 pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> Result<(), Malformed> {
     match key {
+        b"max_tokens" if value.bytes() == b"null" => {
+            return Err(Malformed {
+                what: "`max_tokens` is null, and the protocol needs a number",
+                at: value.range().start,
+            });
+        }
         b"max_tokens" => builder.limit(value)?,
-        b"thinking" => builder.head.thinking = value.get("budget_tokens").and_then(|budget| budget.number().ok()),
+        b"thinking" => {
+            for (_, budget) in plain_members(value)?.filter(|(key, _)| *key == b"budget_tokens") {
+                builder.thinking(budget)?;
+            }
+        }
+        // Another model may answer in the place of the one that was asked, under a limit of its own.
+        b"fallbacks" => {
+            for fallback in value.elements() {
+                let mut members = plain_members(fallback)?;
+                if let Some((_, limit)) = members.find(|(key, value)| *key == b"max_tokens" && value.bytes() != b"null") {
+                    let what = "a second limit of the output, in `fallbacks`";
+                    return Err(Malformed { what, at: limit.range().start });
+                }
+            }
+        }
         // Tools that the provider runs have a dated type, such as `web_search_20250305`; some dated tools the client runs.
         b"tools" => {
             let runs = |tool: Json<'_>| {

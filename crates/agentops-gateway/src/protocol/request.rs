@@ -26,8 +26,8 @@ pub struct Head {
     pub server_tools: bool,
     /// It goes on with something that the provider keeps: the body is not the whole conversation.
     pub server_history: bool,
-    /// How many answers are asked for. The output counts that many times.
-    pub candidates: u64,
+    /// Number of answers that the request asks for: at least 1. The output counts that many times.
+    pub answers: u64,
     /// Where a limit of the output is written if there is none.
     pub(super) place: Place,
 }
@@ -37,8 +37,8 @@ pub struct Head {
 pub struct Limit {
     /// Where its value stands in the body.
     pub at: Range<usize>,
-    /// Tokens; `u64::MAX` where the value is no number (`null`, for one): it limits nothing, and its place is there.
-    pub tokens: u64,
+    /// Tokens; `None`: it is `null`, which the provider takes as no limit. A limit can be written in its place.
+    pub tokens: Option<u64>,
 }
 
 /// Where a limit can be added.
@@ -169,9 +169,29 @@ pub(super) fn decoded_length(base64: &[u8]) -> u64 {
     (base64.len() as u64).div_ceil(4).saturating_mul(3)
 }
 
+/// The largest limit of tokens that is taken: more does not fit the 32 bits of Gemini's fields, and no model puts out as much.
+const LIMIT_MAX: u64 = i32::MAX as u64;
+/// The most answers to one request. OpenAI's API reference has this maximum for `n`; Gemini takes 8.
+const ANSWERS_MAX: u64 = 128;
+
+/// A whole number, as its digits say it; `None`: `null`.
+///
+/// Whatever else a server might take for a number (`"5"`, `5.0`, `5e0`) is refused: another server could read another one.
+/// No client sends that, and what a provider refuses, such as `-5`, must not be replaced with something valid.
+fn whole(value: Json<'_>, max: u64, wrong: &'static str) -> Result<Option<u64>, Malformed> {
+    if value.bytes() == b"null" {
+        return Ok(None);
+    }
+    let digits = std::str::from_utf8(value.bytes()).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = digits.filter(|text| *text == "0" || !text.starts_with('0')).and_then(|text| text.parse().ok());
+    let number = number.filter(|number| *number <= max).ok_or(Malformed { what: wrong, at: value.range().start })?;
+    Ok(Some(number))
+}
+
 /// The body's limit and place while its top level is read.
 pub(super) struct Builder<'a> {
     pub(super) head: Head,
+    has_answers: bool,
     body: &'a [u8],
 }
 
@@ -185,10 +205,41 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// There is one already. Which of the two counts is for each server to say, so neither can be relied on.
     pub(super) fn limit(&mut self, value: Json<'_>) -> Result<(), Malformed> {
+        const WRONG: &str = "the limit of the output is not a whole number of tokens";
         if self.head.output.is_some() {
             return Err(Malformed { what: "a second limit of the output", at: value.range().start });
         }
-        self.head.output = Some(Limit { at: value.range(), tokens: value.number().unwrap_or(u64::MAX) });
+        self.head.output = Some(Limit { at: value.range(), tokens: whole(value, LIMIT_MAX, WRONG)? });
+        Ok(())
+    }
+
+    /// Takes a number of answers.
+    ///
+    /// # Errors
+    /// It cannot be read, no provider takes it, or there is one already.
+    pub(super) fn answers(&mut self, value: Json<'_>) -> Result<(), Malformed> {
+        const WRONG: &str = "the number of answers is not a whole number from 1 to 128";
+        let answers = whole(value, ANSWERS_MAX, WRONG)?.unwrap_or(1);
+        if answers == 0 {
+            return Err(Malformed { what: WRONG, at: value.range().start });
+        }
+        if std::mem::replace(&mut self.has_answers, true) {
+            return Err(Malformed { what: "a second number of answers", at: value.range().start });
+        }
+        self.head.answers = answers;
+        Ok(())
+    }
+
+    /// Takes a budget of thinking.
+    ///
+    /// # Errors
+    /// It cannot be read, or there is one already.
+    pub(super) fn thinking(&mut self, value: Json<'_>) -> Result<(), Malformed> {
+        const WRONG: &str = "the budget of thinking is not a whole number of tokens";
+        if self.head.thinking.is_some() {
+            return Err(Malformed { what: "a second budget of thinking", at: value.range().start });
+        }
+        self.head.thinking = whole(value, LIMIT_MAX, WRONG)?;
         Ok(())
     }
 }
@@ -229,10 +280,10 @@ pub fn head(protocol: Protocol, body: &[u8], fields: &[Field]) -> Result<Head, M
         has_tools: false,
         server_tools: false,
         server_history: false,
-        candidates: 1,
+        answers: 1,
         place: Place::Body,
     };
-    let mut builder = Builder { head, body };
+    let mut builder = Builder { head, has_answers: false, body };
     for field in fields {
         let key = &body[field.key.clone()];
         let value = builder.value(field);
@@ -240,6 +291,15 @@ pub fn head(protocol: Protocol, body: &[u8], fields: &[Field]) -> Result<Head, M
             b"model" => builder.head.model = value.name(),
             b"stream" => builder.head.stream = value.is_true(),
             b"tools" | b"functions" => builder.head.has_tools |= value.elements().next().is_some(),
+            // Names that servers which speak like OpenAI's have for the number of answers. Of `best_of` answers they return one.
+            b"n" | b"best_of" | b"num_return_sequences" if protocol != Protocol::Gemini => builder.answers(value)?,
+            // llama.cpp's server and others go by these names, whatever the protocol's own limit says.
+            b"n_predict" | b"num_predict" | b"max_new_tokens"
+                if protocol != Protocol::Gemini && value.bytes() != b"null" =>
+            {
+                let what = "a limit of the output that is not the protocol's own";
+                return Err(Malformed { what, at: value.range().start });
+            }
             _ => {}
         }
         match protocol {
@@ -248,6 +308,11 @@ pub fn head(protocol: Protocol, body: &[u8], fields: &[Field]) -> Result<Head, M
             Protocol::Chat => chat::member(&mut builder, key, value)?,
             Protocol::Gemini => gemini::member(&mut builder, key, value)?,
         }
+    }
+    // Of Messages it fills the cache and asks for no answer. Elsewhere some servers take it for no limit.
+    let is_zero = |limit: &&Limit| protocol != Protocol::Messages && limit.tokens == Some(0);
+    if let Some(limit) = builder.head.output.as_ref().filter(is_zero) {
+        return Err(Malformed { what: "the limit of the output is 0", at: limit.at.start });
     }
     Ok(builder.head)
 }
@@ -352,6 +417,18 @@ pub fn limit_output(protocol: Protocol, body: &[u8], head: &Head, tokens: u64) -
             first_member(Json::new(body).range().start, format!("\"generationConfig\":{{{limit}}}"))
         }
         (Place::Body, _) => first_member(Json::new(body).range().start, limit),
+    }
+}
+
+/// The members of an object that holds a limit.
+///
+/// # Errors
+/// A key is written with escapes, which no client does: it could be a limit under another spelling.
+pub(super) fn plain_members(object: Json<'_>) -> Result<impl Iterator<Item = (&[u8], Json<'_>)>, Malformed> {
+    let is_escaped = |key: &[u8]| key.contains(&b'\\');
+    match object.members().any(|(key, _)| is_escaped(key)) {
+        true => Err(Malformed { what: "a key with escapes beside a limit", at: object.range().start }),
+        false => Ok(object.members()),
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::inline::{Rates, is_data_address};
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
-use super::request::{BodyPart, Builder, Head, Media, Needles, Uncountable, needles, texts};
+use super::request::{BodyPart, Builder, Head, Media, Needles, Uncountable, needles, plain_members, texts};
 use super::usage;
 use crate::scan::Malformed;
 use crate::sse::Event;
@@ -40,6 +40,12 @@ const SUMMARY_BEGINNING: &[u8] = b"You are performing a CONTEXT CHECKPOINT COMPA
 pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> Result<(), Malformed> {
     match key {
         b"max_output_tokens" => builder.limit(value)?,
+        // OpenRouter's name for a budget of thinking.
+        b"reasoning" => {
+            for (_, budget) in plain_members(value)?.filter(|(key, _)| *key == b"max_tokens") {
+                builder.thinking(budget)?;
+            }
+        }
         b"previous_response_id" | b"conversation" | b"prompt" => builder.head.server_history |= !value.is_null(),
         b"tools" => {
             let runs = |tool: Json<'_>| {

@@ -73,7 +73,7 @@ fn report() -> impl Strategy<Value = Report> {
     ]
 }
 
-fn model(protocol: Protocol) -> &'static str {
+pub fn model(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Messages => "claude-sonnet-5-5",
         Protocol::Responses | Protocol::Chat => "a-model-that-no-table-knows",
@@ -144,7 +144,7 @@ fn answer(protocol: Protocol, report: Report) -> Vec<u8> {
     bytes
 }
 
-fn kit(protocol: Protocol) -> agentops_testkit::model::Protocol {
+pub fn kit(protocol: Protocol) -> agentops_testkit::model::Protocol {
     use agentops_testkit::model::Protocol as Kit;
     match protocol {
         Protocol::Messages => Kit::Messages,
@@ -154,7 +154,7 @@ fn kit(protocol: Protocol) -> agentops_testkit::model::Protocol {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap()
 }
 

@@ -4,6 +4,7 @@ mod ceiling;
 mod door;
 mod forwarding;
 mod host;
+mod limits;
 mod misbehaviour;
 mod proxies;
 mod room;

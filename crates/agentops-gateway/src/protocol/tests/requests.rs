@@ -12,7 +12,7 @@ fn heads_of_real_clients_are_read() {
         .to_string();
     let head = head_of(Protocol::Messages, &claude);
     assert_eq!((head.model.as_deref(), head.stream, head.thinking), (Some("claude-opus-5-5"), true, None));
-    assert_eq!(head.output.as_ref().map(|limit| (limit.tokens, &claude[limit.at.clone()])), Some((128_000, "128000")));
+    assert_eq!(head.output.as_ref().map(|limit| (limit.tokens, &claude[limit.at.clone()])), Some((Some(128_000), "128000")));
     assert!(head.has_tools && !head.server_tools && !head.server_history);
 
     let codex =
@@ -24,14 +24,14 @@ fn heads_of_real_clients_are_read() {
 
     let opencode = json!({"model": "m", "max_tokens": 32_000, "messages": [], "tools": [], "stream": true}).to_string();
     let head = head_of(Protocol::Chat, &opencode);
-    assert_eq!((head.output.map(|limit| limit.tokens), head.has_tools, head.candidates), (Some(32_000), false, 1));
+    assert_eq!((head.output.and_then(|limit| limit.tokens), head.has_tools, head.answers), (Some(32_000), false, 1));
 
     let gemini =
         json!({"contents": [], "tools": [{"functionDeclarations": []}], "generationConfig": {"topP": 1, "candidateCount": 2,
         "maxOutputTokens": 99, "thinkingConfig": {"includeThoughts": true, "thinkingBudget": 8192}}})
         .to_string();
     let head = head_of(Protocol::Gemini, &gemini);
-    assert_eq!((head.thinking, head.candidates, head.output.map(|limit| limit.tokens)), (Some(8192), 2, Some(99)));
+    assert_eq!((head.thinking, head.answers, head.output.and_then(|limit| limit.tokens)), (Some(8192), 2, Some(99)));
     assert!(head.has_tools && !head.server_tools);
 }
 
@@ -58,13 +58,99 @@ fn thinking_budgets_are_read() {
     );
 }
 
+/// How a body is refused; `None`: its head can be read.
+fn refused(protocol: Protocol, body: &str) -> Option<String> {
+    let layout = Layout::of(body.as_bytes(), protocol.items_key()).unwrap();
+    head(protocol, body.as_bytes(), &layout.fields).err().map(|error| error.to_string())
+}
+
 #[test]
-fn a_limit_that_is_no_number_limits_nothing_and_can_be_replaced() {
-    for value in ["null", "-1", "\"100\"", "[]"] {
-        let body = format!("{{\"max_tokens\":{value}}}");
-        let head = head_of(Protocol::Chat, &body);
-        assert_eq!(head.output.as_ref().map(|limit| limit.tokens), Some(u64::MAX), "{value}");
-        assert_eq!(limit_output(Protocol::Chat, body.as_bytes(), &head, 7).apply(body.as_bytes()), b"{\"max_tokens\":7}");
+fn null_is_no_limit_where_the_provider_takes_it_so() {
+    for (protocol, body, limited) in [
+        (Protocol::Chat, r#"{"max_tokens":null,"n":null}"#, r#"{"max_tokens":7,"n":null}"#),
+        (Protocol::Responses, r#"{"max_output_tokens":null}"#, r#"{"max_output_tokens":7}"#),
+        (Protocol::Gemini, r#"{"generationConfig":null}"#, r#"{"generationConfig":{"maxOutputTokens":7}}"#),
+        (
+            Protocol::Gemini,
+            r#"{"generation_config":{"max_output_tokens":null,"candidateCount":null}}"#,
+            r#"{"generation_config":{"max_output_tokens":7,"candidateCount":null}}"#,
+        ),
+    ] {
+        let head = head_of(protocol, body);
+        assert_eq!((head.output.as_ref().and_then(|limit| limit.tokens), head.answers), (None, 1), "{body}");
+        let edited = limit_output(protocol, body.as_bytes(), &head, 7).apply(body.as_bytes());
+        assert_eq!(String::from_utf8(edited).unwrap(), limited);
+    }
+    assert!(refused(Protocol::Messages, r#"{"max_tokens":null}"#).unwrap().contains("null"));
+    assert_eq!(head_of(Protocol::Messages, r#"{"max_tokens":0}"#).output.unwrap().tokens, Some(0));
+}
+
+/// Whatever is no plain whole number is refused by name: neither guessed at nor replaced with something valid.
+#[test]
+fn b1_a_number_that_cannot_be_read_is_refused_by_name() {
+    let limit = "limit of the output";
+    let places = [
+        (Protocol::Messages, r#"{"max_tokens":@}"#, limit),
+        (Protocol::Responses, r#"{"max_output_tokens":@}"#, limit),
+        (Protocol::Chat, r#"{"max_tokens":@}"#, limit),
+        (Protocol::Chat, r#"{"max_completion_tokens":@}"#, limit),
+        (Protocol::Gemini, r#"{"generationConfig":{"maxOutputTokens":@}}"#, limit),
+        (Protocol::Gemini, r#"{"generation_config":{"max_output_tokens":@}}"#, limit),
+        (Protocol::Chat, r#"{"n":@}"#, "number of answers"),
+        (Protocol::Chat, r#"{"best_of":@}"#, "number of answers"),
+        (Protocol::Responses, r#"{"n":@}"#, "number of answers"),
+        (Protocol::Messages, r#"{"n":@}"#, "number of answers"),
+        (Protocol::Gemini, r#"{"generationConfig":{"candidateCount":@}}"#, "number of answers"),
+        (Protocol::Gemini, r#"{"generationConfig":{"candidate_count":@}}"#, "number of answers"),
+        (Protocol::Messages, r#"{"thinking":{"budget_tokens":@}}"#, "budget of thinking"),
+        (Protocol::Responses, r#"{"reasoning":{"max_tokens":@}}"#, "budget of thinking"),
+        (Protocol::Chat, r#"{"reasoning":{"max_tokens":@}}"#, "budget of thinking"),
+        (Protocol::Gemini, r#"{"generationConfig":{"thinkingConfig":{"thinkingBudget":@}}}"#, "budget of thinking"),
+        (Protocol::Gemini, r#"{"generationConfig":{"thinking_config":{"thinking_budget":@}}}"#, "budget of thinking"),
+    ];
+    let numbers = [
+        "\"5\"",
+        "5.5",
+        "5.0",
+        "5e0",
+        "-5",
+        "-0",
+        "NaN",
+        "nan",
+        "Infinity",
+        "true",
+        "[5]",
+        "{\"a\":5}",
+        "007",
+        "2147483648",
+        "99999999999999999999999",
+    ];
+    for (protocol, body, name) in places {
+        for number in numbers {
+            let words = refused(protocol, &body.replace('@', number));
+            assert!(words.as_ref().is_some_and(|words| words.contains(name)), "{body} {number}: {words:?}");
+        }
+        assert_eq!(refused(protocol, &body.replace('@', "5")), None, "{body}");
+    }
+    for (protocol, body) in [
+        (Protocol::Chat, r#"{"n":0}"#),
+        (Protocol::Chat, r#"{"n":129}"#),
+        (Protocol::Chat, r#"{"n":1,"best_of":2}"#),
+        (Protocol::Chat, r#"{"max_tokens":5,"n_predict":100000}"#),
+        (Protocol::Chat, r#"{"max_tokens":0}"#),
+        (Protocol::Responses, r#"{"max_output_tokens":0}"#),
+        (Protocol::Gemini, r#"{"generationConfig":{"candidateCount":1,"candidate_count":8}}"#),
+        (Protocol::Gemini, r#"{"generationConfig":{"max\u004futputTokens":5}}"#),
+        (Protocol::Gemini, r#"{"generationConfig":{"thinkingConfig":{"thinkingBudget":5,"thinking_budget":6}}}"#),
+        (Protocol::Gemini, r#"{"generationConfig":[]}"#),
+        (Protocol::Gemini, r#"{"generationConfig":nan}"#),
+        (Protocol::Messages, r#"{"thinking":{"budget_tokens":5,"budget_tokens":6}}"#),
+        (Protocol::Messages, r#"{"max_tokens":5,"fallbacks":[{"model":"m"},{"model":"m","max_tokens":100000}]}"#),
+    ] {
+        assert!(refused(protocol, body).is_some(), "{body}");
+    }
+    for fallbacks in [r#""default""#, r#"[{"model":"m"}]"#, r#"[{"model":"m","max_tokens":null}]"#] {
+        assert_eq!(refused(Protocol::Messages, &format!("{{\"max_tokens\":5,\"fallbacks\":{fallbacks}}}")), None);
     }
 }
 
@@ -101,7 +187,7 @@ proptest! {
     #[test]
     fn a_limit_that_was_set_is_read_again(
         protocol in prop::sample::select(Protocol::ALL.as_slice()),
-        before in prop::option::of(0_u64..1_000_000),
+        before in prop::option::of(1_u64..1_000_000),
         tokens in 1_u64..1_000_000,
         config in 0_u8..4,
         others in prop::collection::vec(("[a-z]{3}", "[a-z{}\\[\\],:\" ]{0,9}"), 0..4),
@@ -128,10 +214,10 @@ proptest! {
         }
         let body = format!("{space}{{{space}{}{space}}}", members.join(&format!("{space},")));
         let head = head_of(protocol, &body);
-        prop_assert_eq!(head.output.as_ref().map(|limit| limit.tokens), before);
+        prop_assert_eq!(head.output.as_ref().and_then(|limit| limit.tokens), before);
         let edited = limit_output(protocol, body.as_bytes(), &head, tokens).apply(body.as_bytes());
         let edited = String::from_utf8(edited).unwrap();
-        prop_assert_eq!(head_of(protocol, &edited).output.map(|limit| limit.tokens), Some(tokens));
+        prop_assert_eq!(head_of(protocol, &edited).output.and_then(|limit| limit.tokens), Some(tokens));
         let (old, new): (Value, Value) = (serde_json::from_str(&body).unwrap(), serde_json::from_str(&edited).unwrap());
         for (key, _) in old.as_object().unwrap().iter().filter(|(key, _)| !key.contains("max") && *key != "generationConfig") {
             prop_assert_eq!(&old[key], &new[key]);
