@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::entry::Entry;
 use crate::ticket::{Flow, Ticket};
+use crate::upstream::Sending;
 
 /// A call on its way. Dropped before its end, it says who left.
 pub(crate) struct Following {
@@ -17,10 +18,12 @@ impl Following {
         Self { ticket, entry }
     }
 
-    /// The request is on its way.
-    pub(crate) fn sent(&mut self) {
-        if let Some(ticket) = &mut self.ticket {
-            ticket.sent();
+    /// Notes what may have reached the provider.
+    pub(crate) fn sending(&mut self, sending: Sending) {
+        let Some(ticket) = &mut self.ticket else { return };
+        match sending {
+            Sending::Left => ticket.sent(),
+            Sending::NeverArrived => ticket.never_arrived(),
         }
     }
 

@@ -44,7 +44,8 @@ pub struct Limits {
     pub connect: Duration,
     /// How long a client may leave an answer unread.
     pub unread: Duration,
-    /// How many connections of clients may be open.
+    /// How many connections of clients may be open; fewer where the process may not have so many files open. Where all are,
+    /// the one that is idle for longest is closed for the next.
     pub connections_max: usize,
 }
 
@@ -196,14 +197,17 @@ async fn pass(
     }
     let mut following = Following::new(ticket, Arc::clone(entry));
     let length = (has_body || !body.is_empty()).then_some(body.len());
-    let request = match request(entry, parts, path, body, length, matches!(endpoint, Endpoint::Call { .. })) {
-        Ok(request) => request,
+    let uri = match uri(entry, path) {
+        Ok(uri) => uri,
         Err(refusal) => {
             following.failed("request");
             return Err(refuse(refusal));
         }
     };
-    match entry.upstream.send(request, limits.silence, || following.sent()).await {
+    let is_call = matches!(endpoint, Endpoint::Call { .. });
+    // It is made anew where it is sent again: a copy for the rare case would cost every call.
+    let make = || request(entry, parts, &uri, body.clone(), length, is_call);
+    match entry.upstream.send(make, limits.silence, |sending| following.sending(sending)).await {
         Ok(answer) => {
             let head = &answer.response;
             following.answered(head.status().as_u16(), is_stream(head.headers()));
@@ -220,18 +224,22 @@ async fn pass(
 fn request(
     entry: &Entry,
     parts: &Parts,
-    path: &str,
+    uri: &Uri,
     body: Bytes,
     length: Option<usize>,
-    is_call: bool,
-) -> Result<Request<Full<Bytes>>, Refusal> {
+/// The address of a client's path at the destination.
+fn uri(entry: &Entry, path: &str) -> Result<Uri, Refusal> {
     let path = entry.destination.path(entry.upstream.base(), &entry.credentials.path(path));
-    let uri = Uri::try_from(path).map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the path is not one"))?;
+    Uri::try_from(path).map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the path is not one"))
+}
+
+    is_call: bool,
+) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = parts.method.clone();
-    *request.uri_mut() = uri;
+    *request.uri_mut() = uri.clone();
     *request.headers_mut() = entry.credentials.head(&parts.headers, entry.upstream.host(), length, is_call);
-    Ok(request)
+    request
 }
 
 /// The largest body that is copied although it came in one piece.

@@ -13,6 +13,7 @@ mod forward;
 mod gateway;
 pub mod host;
 mod identity;
+mod idle;
 pub mod judge;
 pub mod lane;
 pub mod protocol;
@@ -24,6 +25,7 @@ mod stream;
 pub mod ticket;
 mod token;
 mod unread;
+mod traffic;
 mod upstream;
 
 pub use connect::Proxies;

@@ -1,5 +1,6 @@
 //! Connections of clients.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +10,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{self, AbortHandle, JoinError, JoinSet};
 
 use crate::forward::{self, Shared};
+use crate::idle::{Activity, IdleOrder, TrackedBody, connections_max};
 use crate::unread::Unread;
 
 /// The most that is read or written at once, in bytes.
@@ -24,26 +26,35 @@ pub(crate) const END: Duration = Duration::from_secs(1);
 
 /// Serves until the other end of `stop` is dropped.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
-    // Ended with the gateway, each with its client.
-    let mut connections = JoinSet::new();
+    let most = connections_max(shared.limits.connections_max);
+    let order = Arc::<IdleOrder>::default();
+    let mut connections = Connections::default();
+    // A client for which there is no place yet.
+    let mut waiting = None;
     loop {
-        let is_full = connections.len() >= shared.limits.connections_max;
+        // In this order: what becomes idle after the look at all of them wakes this loop.
+        order.watch(waiting.is_some());
+        if waiting.is_some() && (connections.tasks.len() < most || connections.close_longest_idle()) {
+            waiting.take().into_iter().for_each(|stream| connections.open(stream, &shared, &order));
+        }
         tokio::select! {
             biased;
             _ = stop.changed() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if !is_full => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&shared)));
-                }
-                // Out of file descriptors, most likely: some will be freed.
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            () = connections.ended(), if !connections.tasks.is_empty() => {}
+            () = order.became_idle(), if waiting.is_some() => {}
+            accepted = listener.accept(), if waiting.is_none() => match accepted {
+                Ok((stream, _)) => waiting = Some(stream),
+                // Out of file descriptors, most likely: an idle connection gives its own up, or some will be freed.
+                Err(_) => match connections.close_longest_idle() {
+                    true => connections.ended().await,
+                    false => tokio::time::sleep(Duration::from_millis(50)).await,
+                },
             }
         }
     }
     let settled = async {
         // Every call that is under way is dropped with its connection, which settles it; that needs the runtime.
-        connections.shutdown().await;
+        connections.tasks.shutdown().await;
         // Where calls are counted to be settled, that waits its turn on other threads. When this turn has come, theirs have,
         // and what has begun there is waited for when the runtime ends.
         let _turn = tokio::task::spawn_blocking(|| ()).await;
@@ -51,17 +62,65 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: 
     let _too_slow = tokio::time::timeout(END, settled).await;
 }
 
-async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+/// The open connections of clients. They end with the gateway, each with its client.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    open: HashMap<task::Id, (Arc<Activity>, AbortHandle)>,
+}
+
+impl Connections {
+    fn open(&mut self, stream: TcpStream, shared: &Arc<Shared>, order: &Arc<IdleOrder>) {
+        let activity = Arc::new(Activity::new(Arc::clone(order)));
+        let task = self.tasks.spawn(connection(stream, Arc::clone(shared), Arc::clone(&activity)));
+        self.open.insert(task.id(), (activity, task));
+    }
+
+    /// Waits for a connection to end.
+    async fn ended(&mut self) {
+        if let Some(ended) = self.tasks.join_next_with_id().await {
+            let id = ended.map_or_else(|error: JoinError| error.id(), |(id, ())| id);
+            self.open.remove(&id);
+        }
+    }
+
+    /// The connection that is idle for longest, and since when.
+    fn longest_idle(&self) -> Option<(u64, &Activity, &AbortHandle)> {
+        let idle = self.open.values().filter_map(|(activity, task)| Some((activity.idle_since()?, &**activity, task)));
+        idle.min_by_key(|(since, ..)| *since)
+    }
+
+    /// Closes it. `false`: none is idle.
+    fn close_longest_idle(&self) -> bool {
+        while let Some((since, activity, task)) = self.longest_idle() {
+            // Otherwise a request came meanwhile.
+            if activity.close(since) {
+                task.abort();
+                return true;
+            }
+        }
+        false
+    }
+}
+
+async fn connection(stream: TcpStream, shared: Arc<Shared>, activity: Arc<Activity>) {
     // Without it small writes wait for the other side's acknowledgement, which costs 40 ms.
     let _slower = stream.set_nodelay(true);
     let unread = shared.limits.unread;
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(shared.limits.head).max_buf_size(BUFFER).max_header_size(HEAD_MAX);
+    let stream = Unread::new(TokioIo::new(stream), unread, Arc::clone(&activity));
     let service = service_fn(move |request| {
-        let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(forward::answer(shared, request).await) }
+        let (shared, activity) = (Arc::clone(&shared), Arc::clone(&activity));
+        async move {
+            if !activity.begin() {
+                // This task is aborted: its place is another client's.
+                std::future::pending::<()>().await;
+            }
+            let answer = forward::answer(shared, request).await;
+            Ok::<_, Infallible>(answer.map(|body| TrackedBody::new(body, activity)))
+        }
     });
     // Its errors are the client's: gone, or no HTTP. hyper has answered what can be answered.
-    let stream = Unread::new(TokioIo::new(stream), unread);
     let _client_error = builder.serve_connection(stream, service).await;
 }

@@ -89,6 +89,13 @@ impl Ticket {
         }
     }
 
+    /// The provider cannot have received the request after all.
+    pub fn never_arrived(&mut self) {
+        if let Some(open) = &mut self.0 {
+            open.sent = false;
+        }
+    }
+
     /// The head of the answer is there. `streamed` is what it says of itself: a refused stream is plain.
     pub fn answered(&mut self, status: u16, streamed: bool) {
         if let Some(open) = &mut self.0 {

@@ -3,11 +3,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::Sleep;
+
+use crate::idle::Activity;
 
 /// Any stream, with a limit on how long a write may wait.
 pub(crate) struct Unread<T> {
@@ -15,11 +18,13 @@ pub(crate) struct Unread<T> {
     limit: Duration,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Is told when everything is written.
+    activity: Arc<Activity>,
 }
 
 impl<T> Unread<T> {
-    pub(crate) fn new(stream: T, limit: Duration) -> Self {
-        Self { stream, limit, waiting: None }
+    pub(crate) fn new(stream: T, limit: Duration, activity: Arc<Activity>) -> Self {
+        Self { stream, limit, waiting: None, activity }
     }
 
     fn limit<R>(&mut self, written: Poll<io::Result<R>>, context: &mut Context<'_>) -> Poll<io::Result<R>> {
@@ -47,7 +52,13 @@ impl<T: Write + Unpin> Write for Unread<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(context);
+        // hyper flushes the stream once it has written all it has.
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            this.activity.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,4 +1,4 @@
-//! Requests to one destination over connections that are kept.
+//! Requests to one destination over connections that are kept open between requests.
 //!
 //! A connection is driven by whoever waits for its answer, in the same task: bytes that arrive go to the client without
 //! waking a second task, and what has arrived together can be read together.
@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, Uri};
 
 use crate::connect::{ConnectError, Connector, Route, Stream};
 use crate::destination::Base;
+use crate::traffic::{Counted, Traffic};
 
 /// Connections that nobody uses are kept for this long: shorter than providers keep them, so that few die in use.
 const IDLE: Duration = Duration::from_secs(45);
@@ -51,9 +52,10 @@ pub(crate) struct Link {
     requests: SendRequest<Full<Bytes>>,
     /// `None`: it has ended.
     driver: Option<Driver>,
+    traffic: Arc<Traffic>,
 }
 
-type Driver = Pin<Box<http1::Connection<Box<dyn Stream>, Full<Bytes>>>>;
+type Driver = Pin<Box<http1::Connection<Counted<Box<dyn Stream>>, Full<Bytes>>>>;
 
 /// An answer of which the head has arrived.
 pub(crate) struct Answer {
@@ -73,7 +75,7 @@ impl Link {
     }
 
     /// Whether it can carry another request.
-    fn is_fresh(&mut self, context: &mut Context<'_>) -> bool {
+    fn is_ready(&mut self, context: &mut Context<'_>) -> bool {
         self.drive(context);
         self.driver.is_some() && matches!(self.requests.poll_ready(context), Poll::Ready(Ok(())))
     }
@@ -103,7 +105,7 @@ impl Upstream {
     async fn kept(&self) -> Option<Link> {
         loop {
             let (mut link, since) = self.idle().pop_back()?;
-            if since.elapsed() < IDLE && poll_fn(|context| Poll::Ready(link.is_fresh(context))).await {
+            if since.elapsed() < IDLE && poll_fn(|context| Poll::Ready(link.is_ready(context))).await {
                 return Some(link);
             }
         }
@@ -126,34 +128,55 @@ impl Upstream {
         let stream = self.connector.connect(&self.base).await?;
         let mut builder = http1::Builder::new();
         builder.max_buf_size(crate::server::BUFFER).max_header_size(crate::server::HEAD_MAX);
+        let traffic = Arc::<Traffic>::default();
+        let stream = Counted::new(stream, Arc::clone(&traffic));
         let (requests, driver) = builder.handshake(stream).await.map_err(|error| Failure::Closed(words(&error)))?;
-        Ok(Link { requests, driver: Some(Box::pin(driver)) })
+        Ok(Link { requests, driver: Some(Box::pin(driver)), traffic })
     }
 
-    /// Sends a request and waits for the head of its answer, for at most `patience` once it is connected.
+    /// Sends the request that `make` gives and waits for the head of its answer, for at most `patience` once it is connected.
     ///
-    /// A request of which nothing was sent, because a kept connection had ended, is sent again on a fresh one. Any other is
-    /// not repeated: the provider may have begun to answer, and to charge.
+    /// A provider may close a kept connection just when a request leaves on it. That request is sent once more on a fresh
+    /// connection, if not a byte of an answer came. It is not repeated after a byte, nor when a fresh connection is closed:
+    /// the provider may have begun to answer, and to charge.
     ///
-    /// `leaves` is called when there is a connection: from then on the request may have its price.
+    /// `report` is told what may have reached the provider, so that it is charged even if this future is dropped.
     pub(crate) async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        make: impl Fn() -> Request<Full<Bytes>>,
         patience: Duration,
-        mut leaves: impl FnMut(),
+        mut report: impl FnMut(Sending),
     ) -> Result<Answer, Failure> {
-        let mut request = self.address(request);
+        let mut request = self.address(make());
         while let Some(link) = self.kept().await {
-            leaves();
+            report(Sending::Left);
             match exchange(link, request, patience).await {
                 Ok(answer) => return Ok(answer),
-                Err((_, Some(unsent))) => request = unsent,
-                Err((failure, None)) => return Err(failure),
+                Err(Ended::Unsent(unsent)) => request = *unsent,
+                Err(Ended::Unanswered { .. }) => {
+                    request = self.address(make());
+                    report(Sending::NeverArrived);
+                    break;
+                }
+                Err(Ended::Failed(failure)) => return Err(failure),
             }
+            report(Sending::NeverArrived);
         }
         let link = self.fresh().await?;
-        leaves();
-        exchange(link, request, patience).await.map_err(|(failure, _)| failure)
+        report(Sending::Left);
+        exchange(link, request, patience).await.map_err(|ended| match ended {
+            Ended::Failed(failure) => failure,
+            Ended::Unsent(_) => {
+                report(Sending::NeverArrived);
+                Failure::Closed("before the request was sent".into())
+            }
+            Ended::Unanswered { failure, is_whole } => {
+                if !is_whole {
+                    report(Sending::NeverArrived);
+                }
+                failure
+            }
+        })
     }
 
     /// A proxy that forwards plain HTTP is shown the whole address.
@@ -171,24 +194,51 @@ impl Upstream {
     }
 }
 
-type Unsent = Option<Request<Full<Bytes>>>;
+/// What may have reached the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// The request leaves: from now on it may have its price.
+    Left,
+    /// It did not reach the provider, or not whole, so nothing can be charged for it.
+    NeverArrived,
+}
 
-async fn exchange(mut link: Link, request: Request<Full<Bytes>>, patience: Duration) -> Result<Answer, (Failure, Unsent)> {
+/// Why an exchange has no answer.
+enum Ended {
+    /// The connection had ended before anything of the request was sent.
+    Unsent(Box<Request<Full<Bytes>>>),
+    /// The connection ended without a byte of an answer. `is_whole`: the provider may have the whole request.
+    Unanswered { failure: Failure, is_whole: bool },
+    /// The request must count as received.
+    Failed(Failure),
+}
+
+async fn exchange(mut link: Link, request: Request<Full<Bytes>>, patience: Duration) -> Result<Answer, Ended> {
+    let body_bytes = request.body().size_hint().exact().unwrap_or(u64::MAX);
+    link.traffic.begin();
     let mut answer = std::pin::pin!(link.requests.try_send_request(request));
     let waiting = poll_fn(|context| {
         link.drive(context);
         answer.as_mut().poll(context)
     });
-    match tokio::time::timeout(patience, waiting).await {
-        Ok(Ok(response)) => Ok(Answer { response, link }),
-        Ok(Err(mut error)) => {
-            let unsent = error.take_message();
-            let error = error.into_error();
-            let failure = if error.is_parse() { Failure::Malformed(words(&error)) } else { Failure::Closed(words(&error)) };
-            Err((failure, unsent))
-        }
-        Err(_) => Err((Failure::Silent(patience), None)),
+    let mut error = match tokio::time::timeout(patience, waiting).await {
+        Ok(Ok(response)) => return Ok(Answer { response, link }),
+        Ok(Err(error)) => error,
+        Err(_) => return Err(Ended::Failed(Failure::Silent(patience))),
+    };
+    if let Some(unsent) = error.take_message() {
+        return Err(Ended::Unsent(Box::new(unsent)));
     }
+    let error = error.into_error();
+    if error.is_parse() {
+        return Err(Ended::Failed(Failure::Malformed(words(&error))));
+    }
+    let failure = Failure::Closed(words(&error));
+    if link.traffic.has_answer() {
+        return Err(Ended::Failed(failure));
+    }
+    // The head's length is not known here. What is not even longer than the body is not the whole request.
+    Err(Ended::Unanswered { failure, is_whole: link.traffic.written() > body_bytes })
 }
 
 fn words(error: &hyper::Error) -> String {

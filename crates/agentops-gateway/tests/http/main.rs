@@ -1,6 +1,7 @@
 //! The gateway's HTTP: what is passed on, what is refused, and what becomes of it when either side misbehaves.
 
 mod ceiling;
+mod connections;
 mod door;
 mod forwarding;
 mod host;

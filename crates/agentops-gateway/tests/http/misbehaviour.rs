@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, Shutdown, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use agentops_gateway::host::Note;
@@ -9,9 +11,13 @@ use agentops_gateway::{Config, Limits};
 use agentops_testkit::model::{HttpError, ModelServer, Script, Turn};
 
 use crate::room::{KEY, Room};
-use crate::wire::{Message, Provider, Wire, answer};
+use crate::wire::{Message, PATIENCE, Provider, Wire, answer};
 
 const CALL: &str = "{\"model\":\"claude-x\",\"max_tokens\":9,\"tools\":[{\"name\":\"x\"}],\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+
+/// A complete answer with what it used.
+const ANSWER: &str =
+    "{\"type\":\"message\",\"stop_reason\":\"end_turn\",\"usage\":{\"input_tokens\":7,\"output_tokens\":2}}";
 
 fn impatient() -> Config {
     let short = Duration::from_millis(300);
@@ -115,6 +121,100 @@ fn a_provider_that_closes_without_an_answer_is_not_asked_twice() {
     assert_eq!(lane.rows(1), ["no answer, reset"]);
     provider.request();
     assert!(!provider.was_asked(), "it may have begun to answer, and to charge");
+}
+
+/// A provider that answers the first request of its first connection, and does `next` with the one after it. It answers
+/// every request on later connections where `recovers`, and closes them without an answer otherwise.
+fn closing_provider(next: &'static str, recovers: bool) -> Provider {
+    let connections = Arc::new(AtomicUsize::new(0));
+    Provider::start(move |mut wire, seen| {
+        let is_first = connections.fetch_add(1, Ordering::SeqCst) == 0;
+        let mut answered = 0;
+        while let Some(request) = wire.message() {
+            seen.send(request).unwrap();
+            if is_first && answered == 1 {
+                wire.write(next);
+                return;
+            }
+            if !is_first && !recovers {
+                return;
+            }
+            answered += 1;
+            wire.write(answer("200 OK", "", ANSWER));
+        }
+    })
+}
+
+#[test]
+fn a_call_is_sent_once_more_where_a_kept_connection_closes_as_it_leaves() {
+    let provider = closing_provider("", true);
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    for _ in 0..2 {
+        assert_eq!(lane.ask(lane.post("/v1/messages", "", CALL)).status(), 200);
+    }
+    let seen = [(), (), ()].map(|()| provider.request().text());
+    assert_eq!(seen, [CALL; 3], "the second call was sent again as it was");
+    assert!(!provider.was_asked());
+    let rows = lane.told.wait(PATIENCE, |said| (said.rows.len() == 2).then(|| said.rows.clone())).unwrap();
+    assert_eq!(rows[0].charged, rows[1].charged, "what never arrived is not charged");
+    assert_eq!(rows[1].error, None);
+}
+
+#[test]
+fn a_call_is_not_sent_again_after_a_byte_nor_a_third_time() {
+    for (next, recovers, sends) in [("H", true, 2), ("", false, 3)] {
+        let provider = closing_provider(next, recovers);
+        let room = Room::new();
+        let lane = room.lane(&provider.url());
+        assert_eq!(lane.ask(lane.post("/v1/messages", "", CALL)).status(), 200);
+        let got = lane.ask(lane.post("/v1/messages", "", CALL));
+        assert_eq!(got.status(), 502, "{}", got.whole());
+        assert_eq!(lane.rows(2), ["200", "no answer, reset"], "the provider may have begun to charge");
+        for _ in 0..sends {
+            provider.request();
+        }
+        assert!(!provider.was_asked(), "{next:?}");
+    }
+}
+
+#[test]
+fn a_call_that_is_not_connected_again_costs_nothing() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let provider = std::thread::spawn(move || {
+        let mut wire = Wire::new(listener.accept().unwrap().0);
+        drop(listener);
+        wire.message().unwrap();
+        wire.write(answer("200 OK", "", ANSWER));
+        wire.message().unwrap();
+    });
+    let room = Room::new();
+    let lane = room.lane(&url);
+    assert_eq!(lane.ask(lane.post("/v1/messages", "", CALL)).status(), 200);
+    assert_eq!(lane.ask(lane.post("/v1/messages", "", CALL)).status(), 502);
+    assert_eq!(lane.rows(2), ["200", "no answer, connect, free"]);
+    provider.join().unwrap();
+}
+
+#[test]
+fn a_call_that_did_not_arrive_whole_costs_nothing() {
+    let provider = Provider::start(|mut wire, seen| {
+        // It closes with most of the request unread: more than the sockets hold.
+        seen.send(wire.head().unwrap()).unwrap();
+    });
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let data = "A".repeat(24 << 20);
+    let call = CALL.replace(
+        "\"hi\"",
+        &format!(
+            "[{{\"type\":\"image\",\"source\":{{\"type\":\"base64\",\"media_type\":\"image/png\",\"data\":\"{data}\"}}}}]"
+        ),
+    );
+    assert_eq!(lane.ask(lane.post("/v1/messages", "", &call)).status(), 502);
+    provider.request();
+    assert_eq!(lane.rows(1), ["no answer, reset, free"]);
 }
 
 #[test]

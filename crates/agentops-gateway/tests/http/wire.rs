@@ -68,6 +68,11 @@ impl Wire {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
+    /// Writes to a side that may be gone.
+    pub fn try_write(&mut self, bytes: &str) {
+        self.stream.write_all(bytes.as_bytes()).ok();
+    }
+
     /// Reads more. `false`: there is no more.
     pub fn more(&mut self) -> bool {
         let mut bytes = [0; 16 << 10];
