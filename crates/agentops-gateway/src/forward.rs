@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming as Arriving};
+use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode, Uri};
@@ -97,9 +98,9 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Arriving>) -> R
         following.failed("redirect");
         return redirected(&entry).answer(protocol);
     }
-    let veil = entry.credentials.veil();
-    head.headers = answer_head(head.headers, &veil);
-    head.version = hyper::Version::HTTP_11;
+    let scrubber = entry.credentials.scrubber();
+    head.headers = answer_head(head.headers, &scrubber);
+    let reason = head.extensions.remove::<ReasonPhrase>().and_then(|reason| scrubber.reason(reason));
     let body = if incoming.is_end_stream() {
         following.done();
         entry.upstream.keep(link);
@@ -109,11 +110,14 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Arriving>) -> R
             // A stream may end before its end; nothing promises its length.
             head.headers.remove(header::CONTENT_LENGTH);
         }
-        Body::relayed(incoming, link, Arc::clone(&entry.upstream), following, veil, closing, shared.limits.silence)
+        Body::relayed(incoming, link, Arc::clone(&entry.upstream), following, scrubber, closing, shared.limits.silence)
     };
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
+    if let Some(reason) = reason {
+        response.extensions_mut().insert(reason);
+    }
     response
 }
 
@@ -191,7 +195,10 @@ async fn pass(
             let path = path.split('?').next().unwrap_or_default();
             let seen = format!("{} {path}", parts.method);
             if entry.is_news(&seen) {
-                entry.lane.note(Note::UnknownEndpoint { endpoint: seen });
+                // A client's path is its own words: a key may stand in it.
+                let endpoint = token::without_tokens(&entry.credentials.scrubber().text(seen));
+                let endpoint = entry.lane.redacted(&endpoint);
+                entry.lane.note(Note::UnknownEndpoint { endpoint });
             }
         }
     }
@@ -220,6 +227,12 @@ async fn pass(
     }
 }
 
+/// The address of a client's path at the destination.
+fn uri(entry: &Entry, path: &str) -> Result<Uri, Refusal> {
+    let path = entry.destination.path(entry.upstream.base(), &entry.credentials.path(path));
+    Uri::try_from(path).map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the path is not one"))
+}
+
 /// The request as the destination gets it.
 fn request(
     entry: &Entry,
@@ -227,12 +240,6 @@ fn request(
     uri: &Uri,
     body: Bytes,
     length: Option<usize>,
-/// The address of a client's path at the destination.
-fn uri(entry: &Entry, path: &str) -> Result<Uri, Refusal> {
-    let path = entry.destination.path(entry.upstream.base(), &entry.credentials.path(path));
-    Uri::try_from(path).map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the path is not one"))
-}
-
     is_call: bool,
 ) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(body));

@@ -4,12 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use agentops_safe::Secret;
-use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use memchr::memmem::Finder;
-
 use crate::destination::KeyForm;
+use crate::scrub::{KeyForms, KeyScrubber};
 
 /// As whom a lane's calls are made.
 #[derive(Debug, Clone)]
@@ -36,8 +34,8 @@ pub(crate) enum Credentials {
 pub(crate) struct Key {
     name: HeaderName,
     value: HeaderValue,
-    /// Shared with the answers that are on their way.
-    echo: Arc<Finder<'static>>,
+    /// `None`: the key is too short to be looked for.
+    forms: Option<Arc<KeyForms>>,
 }
 
 impl fmt::Debug for Key {
@@ -46,41 +44,21 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Keeps a destination that repeats what it was sent, as some do in their errors, from showing the key to the agent.
-#[derive(Clone, Default)]
-pub(crate) struct Veil(Option<Arc<Finder<'static>>>);
-
-impl Veil {
-    /// The bytes, with as many `*` in the place of the key, so that lengths and JSON stay right. A key that arrives in two
-    /// parts is not seen: an answer is not held back for it.
-    pub(crate) fn cover(&self, bytes: Bytes) -> Bytes {
-        let Some(key) = &self.0 else { return bytes };
-        if key.find(&bytes).is_none() {
-            return bytes;
-        }
-        let mut covered = bytes.to_vec();
-        while let Some(at) = key.find(&covered) {
-            covered[at..at + key.needle().len()].fill(b'*');
-        }
-        covered.into()
-    }
-
-    fn cover_head(&self, head: &mut HeaderMap) {
-        let Some(key) = &self.0 else { return };
-        for value in head.values_mut() {
-            if key.find(value.as_bytes()).is_some()
-                && let Ok(covered) = HeaderValue::from_bytes(&self.cover(Bytes::copy_from_slice(value.as_bytes())))
-            {
-                *value = covered;
-            }
-        }
-    }
-}
-
-/// The key cannot stand in a header.
+/// The key cannot be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the key holds characters that no key has; is there a line break at its end?")]
+#[error("the key holds a blank, a line break or another character that no key has; set the key alone")]
 pub struct KeyError;
+
+/// A key without the white space around it. A provider would read a key with a blank inside as two things, and its error may
+/// then repeat a part that nobody recognizes as the key.
+///
+/// # Errors
+///
+/// A character inside it is neither a printable ASCII character nor allowed in a key.
+pub fn usable_key(key: &str) -> Result<&str, KeyError> {
+    let key = key.trim();
+    if key.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(key) } else { Err(KeyError) }
+}
 
 /// Whether it is a header in which clients send what proves who they are.
 fn is_credential(name: &HeaderName) -> bool {
@@ -88,6 +66,13 @@ fn is_credential(name: &HeaderName) -> bool {
 }
 
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+const TE: HeaderValue = HeaderValue::from_static("te");
+
+/// Whether the client reads what comes after a body (RFC 9110, section 10.1.4).
+fn takes_trailers(client: &HeaderMap) -> bool {
+    client.get(header::TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"))
+}
 
 /// Whether a header holds for one connection only (RFC 9110, section 7.6.1), or is one that the gateway writes itself; `named`
 /// are those of which the connection says so.
@@ -102,7 +87,6 @@ fn is_per_connection(name: &HeaderName, named: &[String]) -> bool {
             | "proxy-authorization"
             | "proxy-connection"
             | "te"
-            | "trailer"
             | "transfer-encoding"
             | "upgrade"
     ) || named.iter().any(|other| other == name.as_str())
@@ -113,7 +97,7 @@ impl Credentials {
         let key = match identity {
             Identity::Login => return Ok(Self::Pass),
             Identity::Nobody => return Ok(Self::Replace(None)),
-            Identity::Key(key) => key.expose(),
+            Identity::Key(key) => usable_key(key.expose())?,
         };
         let (name, value) = match form {
             KeyForm::XApiKey => (HeaderName::from_static("x-api-key"), HeaderValue::from_str(key)),
@@ -122,15 +106,15 @@ impl Credentials {
         };
         let mut value = value.map_err(|_| KeyError)?;
         value.set_sensitive(true);
-        let echo = Arc::new(Finder::new(key).into_owned());
-        Ok(Self::Replace((!key.is_empty()).then_some(Key { name, value, echo })))
+        let forms = KeyForms::new(key).map(Arc::new);
+        Ok(Self::Replace((!key.is_empty()).then_some(Key { name, value, forms })))
     }
 
-    /// What covers the key in answers.
-    pub(crate) fn veil(&self) -> Veil {
+    /// What covers the key in one answer.
+    pub(crate) fn scrubber(&self) -> KeyScrubber {
         match self {
-            Self::Replace(Some(key)) => Veil(Some(Arc::clone(&key.echo))),
-            _ => Veil(None),
+            Self::Replace(Some(key)) => KeyScrubber::new(key.forms.clone()),
+            _ => KeyScrubber::default(),
         }
     }
 
@@ -149,9 +133,11 @@ impl Credentials {
     /// The head that goes on to the destination: the client's in its order, without what holds for its connection, with
     /// the length of the body that goes on.
     ///
-    /// `readable` asks for an answer that is not compressed. Calls need it: the gateway reads what was used from the answer
-    /// as it passes, and in a compressed stream neither a limit nor the provider's figures can be seen in time.
-    pub(crate) fn head(&self, client: &HeaderMap, host: &HeaderValue, length: Option<usize>, readable: bool) -> HeaderMap {
+    /// Calls ask for an answer that is not compressed: the gateway reads what was used from the answer as it passes, and in a
+    /// compressed stream neither a limit nor the provider's figures can be seen in time. So does whatever carries a key: it
+    /// could not be covered in a compressed error.
+    pub(crate) fn head(&self, client: &HeaderMap, host: &HeaderValue, length: Option<usize>, is_call: bool) -> HeaderMap {
+        let readable = is_call || matches!(self, Self::Replace(Some(_)));
         let mut head = HeaderMap::with_capacity(client.len() + 3);
         head.insert(header::HOST, host.clone());
         let named = connection_names(client);
@@ -162,6 +148,8 @@ impl Credentials {
                     None => continue,
                 },
                 header::ACCEPT_ENCODING if readable => IDENTITY,
+                // A request's body is sent as a whole, so nothing comes after it.
+                header::TRAILER => continue,
                 _ if self.is_replaced(name) || is_per_connection(name, &named) => continue,
                 _ => value.clone(),
             };
@@ -174,6 +162,11 @@ impl Credentials {
         }
         if readable && !head.contains_key(header::ACCEPT_ENCODING) {
             head.insert(header::ACCEPT_ENCODING, IDENTITY);
+        }
+        if takes_trailers(client) {
+            // Both hold for one connection each; what the client takes, the gateway passes on.
+            head.insert(header::TE, TRAILERS);
+            head.insert(header::CONNECTION, TE);
         }
         if let Self::Replace(Some(key)) = self {
             head.insert(key.name.clone(), key.value.clone());
@@ -197,11 +190,12 @@ impl Credentials {
     }
 }
 
-/// What of an answer's head goes back to the client. Browsers are no clients of the gateway, so no answer invites one.
-pub(crate) fn answer_head(mut destination: HeaderMap, veil: &Veil) -> HeaderMap {
-    veil.cover_head(&mut destination);
+/// What of an answer's head goes back to the client. Headers for browsers go with it: a web page is refused before anything is
+/// forwarded, so none of them invites one.
+pub(crate) fn answer_head(mut destination: HeaderMap, scrubber: &KeyScrubber) -> HeaderMap {
+    scrubber.cover_head(&mut destination);
     let named = connection_names(&destination);
-    let keeps = |name: &HeaderName| !is_per_connection(name, &named) && !name.as_str().starts_with("access-control-");
+    let keeps = |name: &HeaderName| !is_per_connection(name, &named);
     if destination.keys().all(keeps) {
         return destination;
     }

@@ -162,6 +162,11 @@ impl Lane {
         self.rules.host.note(note);
     }
 
+    /// Text for a person, without secrets.
+    pub(crate) fn redacted(&self, text: &str) -> String {
+        self.rules.redactor.redact(text).into_owned()
+    }
+
     /// Judges a call, reserves for it, and waits for what must be durable before it leaves.
     pub async fn admit(self: &Arc<Self>, call: Incoming) -> Admitted {
         let (protocol, streamed) = (call.protocol, call.streamed);
@@ -236,7 +241,7 @@ impl Lane {
         let model = model.or_else(|| head.model.clone());
         let Known { window: table, density, price } = self.known(model.as_deref().unwrap_or_default());
         let Some(window) = [*lock(&self.window), table].into_iter().flatten().min() else {
-            let model = model.unwrap_or_else(|| "(not named)".into());
+            let model = model.map_or_else(|| "(not named)".into(), |model| self.clean(model));
             return Err(Unread::Refused(Refusal::WindowUnknown { model }));
         };
         if head.server_history {

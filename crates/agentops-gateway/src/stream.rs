@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::header::HeaderMap;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 
 use crate::follow::Following;
-use crate::identity::Veil;
+use crate::scrub::KeyScrubber;
 use crate::ticket::Flow;
 use crate::upstream::{Link, Upstream};
 
@@ -56,7 +57,9 @@ pub(crate) struct Relay {
     /// The connection that it comes over, which is driven from here.
     link: Option<Link>,
     upstream: Arc<Upstream>,
-    veil: Veil,
+    scrubber: KeyScrubber,
+    /// What comes after the body; `None`: nothing, or it was passed on.
+    trailers: Option<HeaderMap>,
     /// Measures the call and settles it.
     following: Following,
     /// When the lane is closed.
@@ -82,7 +85,7 @@ impl Body {
         link: Link,
         upstream: Arc<Upstream>,
         following: Following,
-        veil: Veil,
+        scrubber: KeyScrubber,
         closed: Pin<Box<OwnedNotified>>,
         patience: Duration,
     ) -> Self {
@@ -93,7 +96,8 @@ impl Body {
             incoming,
             link,
             upstream,
-            veil,
+            scrubber,
+            trailers: None,
             following,
             closed,
             patience,
@@ -137,7 +141,14 @@ impl Relay {
             match Pin::new(incoming).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
                     driven = false;
-                    let Ok(data) = frame.into_data() else { continue };
+                    self.heard = Instant::now();
+                    let data = match frame.into_data() {
+                        Ok(data) => data,
+                        Err(frame) => {
+                            self.trailers = frame.into_trailers().ok();
+                            continue;
+                        }
+                    };
                     if first.is_empty() {
                         first = data;
                     } else {
@@ -167,9 +178,10 @@ impl Relay {
                 }
             }
         }
-        let piece = self.veil.cover(if more.is_empty() { first } else { more.freeze() });
+        let came = if more.is_empty() { first } else { more.freeze() };
+        let is_last = self.incoming.is_none() || self.broken.is_some();
+        let piece = self.scrubber.next(came, is_last);
         if !piece.is_empty() {
-            self.heard = Instant::now();
             return Poll::Ready(Some(Ok(piece)));
         }
         if let Some(broken) = self.broken {
@@ -185,6 +197,12 @@ impl Relay {
             return Poll::Ready(None);
         }
         self.poll_silence(context).map(|broken| Some(Err(broken)))
+    }
+
+    fn take_trailers(&mut self) -> Option<HeaderMap> {
+        let mut trailers = self.trailers.take()?;
+        self.scrubber.cover_head(&mut trailers);
+        Some(trailers)
     }
 
     /// One timer a call: when it goes off it is set anew from when something was last heard.
@@ -215,21 +233,33 @@ impl HttpBody for Body {
             Kind::Whole(bytes) => {
                 Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes))))
             }
-            Kind::Relayed(relay) => relay.poll(context).map(|piece| piece.map(|piece| piece.map(Frame::data))),
+            Kind::Relayed(relay) => match ready!(relay.poll(context)) {
+                Some(piece) => Poll::Ready(Some(piece.map(Frame::data))),
+                None => Poll::Ready(relay.take_trailers().map(|trailers| Ok(Frame::trailers(trailers)))),
+            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Kind::Relayed(relay) => relay.incoming.as_ref().is_none_or(HttpBody::is_end_stream),
+            Kind::Relayed(relay) => {
+                let has_rest = relay.scrubber.held_bytes() > 0 || relay.trailers.is_some();
+                !has_rest && relay.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
+            }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Kind::Relayed(relay) => relay.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint),
+            Kind::Relayed(relay) => {
+                let held = relay.scrubber.held_bytes() as u64;
+                match relay.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint).exact() {
+                    Some(rest) => SizeHint::with_exact(rest + held),
+                    None => SizeHint::default(),
+                }
+            }
         }
     }
 }

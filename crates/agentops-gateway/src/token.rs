@@ -9,6 +9,15 @@ use subtle::ConstantTimeEq;
 /// What every token begins with, so that people and redactors know one when they see it.
 pub(crate) const PREFIX: &str = "agentops-lane-";
 
+/// A path without the tokens of lanes in it.
+pub(crate) fn without_tokens(path: &str) -> String {
+    let segments = path.split('/').map(|segment| match segment.find(PREFIX) {
+        Some(at) => format!("{}[token]", &segment[..at + PREFIX.len()]),
+        None => segment.to_owned(),
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
 /// So many closed lanes are remembered, to tell a late call why it is refused.
 const CLOSED_MAX: usize = 4096;
 

@@ -13,7 +13,7 @@ pub mod terminal;
 mod withheld;
 
 pub use names::{BranchName, InvalidName, RepoPath};
-pub use redact::{RedactStream, Redactor};
+pub use redact::{RedactStream, Redactor, written_forms};
 pub use secret::Secret;
 pub use terminal::{inert, inert_json, inert_line, visible, visible_line};
 pub use withheld::is_withheld;

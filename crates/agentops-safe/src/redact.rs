@@ -77,6 +77,21 @@ pub fn secrets_of(vars: impl IntoIterator<Item = (String, String)>) -> Vec<(Stri
     known
 }
 
+/// The forms in which others may repeat a secret: as it is, escaped for JSON, percent-encoded, in base64 or in hex. Empty for
+/// a value shorter than [`KNOWN_BYTES_MIN`].
+///
+/// ```
+/// let forms = agentops_safe::written_forms("correct/horse");
+/// for form in ["correct/horse", "correct\\/horse", "correct%2Fhorse", "Y29ycmVjdC9ob3JzZQ=="] {
+///     assert!(forms.contains(&form.as_bytes().to_vec()));
+/// }
+/// assert!(agentops_safe::written_forms("short").is_empty());
+/// ```
+#[must_use]
+pub fn written_forms(secret: &str) -> Vec<Vec<u8>> {
+    forms::written_forms(secret).into_iter().collect()
+}
+
 impl Redactor {
     /// A redactor for values that are known by name, and for everything that the rules describe.
     ///

@@ -15,7 +15,7 @@ use agentops_core::workflow::Secrets;
 use agentops_gateway::destination::{Custom, Destination, Destinations, Family};
 use agentops_gateway::host::{Answer, Answering, Host, Note, Refusal, answer};
 use agentops_gateway::lane::{Lane, Rules};
-use agentops_gateway::{Config, Gateway, Identity, LaneHandle, LaneSpec, Proxies};
+use agentops_gateway::{Config, Gateway, Identity, LaneHandle, LaneSpec, Proxies, usable_key};
 use agentops_safe::Secret;
 
 use super::{Ctx, Incoming};
@@ -338,10 +338,11 @@ fn default_key_env(name: &str) -> Option<String> {
 /// The key; `None`: the destination wants none.
 fn key(env: &Environment, destination: &Destination, key_env: Option<String>) -> Result<Option<Secret>, String> {
     let Some(name) = key_env.or_else(|| destination.key_env().map(str::to_owned)) else { return Ok(None) };
-    match env.text(&name).filter(|value| !value.is_empty()) {
-        Some(value) => Ok(Some(Secret::new(value))),
-        None => Err(format!("the key of destination `{}` is not set: export {name}", destination.name())),
-    }
+    let Some(value) = env.text(&name).filter(|value| !value.trim().is_empty()) else {
+        return Err(format!("the key of destination `{}` is not set: export {name}", destination.name()));
+    };
+    let key = usable_key(&value).map_err(|error| format!("{name} cannot be used: {error}"))?;
+    Ok(Some(Secret::new(key)))
 }
 
 /// Passes on to the session's thread. When the lane and its last call are gone, so is this, and it says so.

@@ -239,6 +239,8 @@ fn s7_a_login_goes_to_an_official_host_or_nowhere() {
         room.gateway.open(agentops_gateway::LaneSpec { lane, destination, identity })
     };
     assert!(open(own.clone(), Identity::Login).is_err());
-    let error = open(own, Identity::Key(Secret::new("sk-key\n"))).unwrap_err();
-    assert!(!format!("{error} {error:?}").contains("sk-key"));
+    for broken in ["sk-key\nsk-tail", "sk-key sk-tail", "sk-key\tsk-tail", "sk-key\u{a0}sk-tail"] {
+        let error = open(own.clone(), Identity::Key(Secret::new(broken))).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("sk-"), "{broken:?}");
+    }
 }

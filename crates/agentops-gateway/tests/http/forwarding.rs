@@ -84,18 +84,18 @@ fn s7_the_key_takes_the_place_of_whatever_the_client_shows() {
 
 #[test]
 fn what_holds_for_one_connection_stays_there() {
-    let headers = "connection: x-private, keep-alive\r\nx-private: 1\r\nkeep-alive: timeout=5\r\naccess-control-allow-origin: *\r\nx-kept: 1\r\n";
+    let headers = "connection: x-private, keep-alive\r\nx-private: 1\r\nkeep-alive: timeout=5\r\nx-kept: 1\r\n";
     let provider = Provider::answering(answer("200 OK", headers, "{}"));
     let room = Room::new();
     let lane = room.lane(&provider.url());
-    let headers = "Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nTE: trailers\r\nKeep-Alive: 5\r\nProxy-Connection: keep-alive\r\nX-Kept: 1\r\n";
+    let headers = "Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nTE: gzip\r\nTrailer: x-sum\r\nKeep-Alive: 5\r\nProxy-Connection: keep-alive\r\nX-Kept: 1\r\n";
     let got = lane.ask(lane.post("/v1/messages", headers, "{}"));
     let seen = provider.request();
-    for gone in ["connection", "x-hop", "te", "keep-alive", "proxy-connection"] {
+    for gone in ["connection", "x-hop", "te", "trailer", "keep-alive", "proxy-connection"] {
         assert_eq!(seen.header(gone), None, "{gone}");
     }
     assert_eq!(seen.header("x-kept"), Some("1"));
-    for gone in ["x-private", "keep-alive", "access-control-allow-origin"] {
+    for gone in ["x-private", "keep-alive"] {
         assert_eq!(got.header(gone), None, "{gone}");
     }
     assert_eq!(got.header("x-kept"), Some("1"));
@@ -150,4 +150,88 @@ fn s7_a_provider_that_repeats_the_key_does_not_show_it() {
             assert_eq!(got.header("www-authenticate"), Some(format!("Bearer {covered}").as_str()));
         }
     }
+}
+
+#[test]
+fn trailers_reason_phrases_and_headers_for_browsers_pass() {
+    let trailers = format!("x-sum: 7\r\nx-echo: {KEY}\r\nx-unnamed: 1\r\n");
+    let text = format!(
+        "HTTP/1.1 429 Not with {KEY}\r\naccess-control-allow-origin: *\r\naccess-control-expose-headers: x-sum\r\n\
+         trailer: x-sum, x-echo\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n{trailers}\r\n"
+    );
+    let provider = Provider::answering(text);
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let mut wire = lane.wire();
+    wire.write(lane.post("/v1/messages", "TE: trailers\r\nConnection: TE, close\r\n", BODY));
+    let seen = provider.request();
+    assert_eq!((seen.header("te"), seen.header("connection")), (Some("trailers"), Some("te")));
+    let covered = "*".repeat(KEY.len());
+    let head = wire.head().unwrap();
+    assert_eq!(head.start, format!("HTTP/1.1 429 Not with {covered}"));
+    assert_eq!(head.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(head.header("access-control-expose-headers"), Some("x-sum"));
+    assert_eq!(wire.chunk().unwrap(), b"{}");
+    assert_eq!(wire.rest(), format!("0\r\nx-sum: 7\r\nx-echo: {covered}\r\n\r\n"));
+    // A client that does not ask for them gets none.
+    let got = lane.ask(lane.post("/v1/messages", "", BODY));
+    assert_eq!((got.text().as_str(), got.complete, provider.request().header("te")), ("{}", true, None));
+}
+
+#[test]
+fn s7_a_provider_that_repeats_the_key_in_two_chunks_does_not_show_it() {
+    for cut in [1, KEY.len() / 2, KEY.len() - 1] {
+        let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+        let goes_on = std::sync::Arc::new(std::sync::Mutex::new(goes_on));
+        let provider = Provider::start(move |mut wire, seen| {
+            let request = wire.message().unwrap();
+            let [first, second] = [format!("wrong key: {}", &KEY[..cut]), format!("{} (key)", &KEY[cut..])];
+            wire.write("HTTP/1.1 401 Unauthorized\r\ntransfer-encoding: chunked\r\n\r\n");
+            wire.write(format!("{:x}\r\n{first}\r\n", first.len()));
+            seen.send(request).unwrap();
+            goes_on.lock().unwrap().recv().unwrap();
+            wire.write(format!("{:x}\r\n{second}\r\n0\r\n\r\n", second.len()));
+        });
+        let room = Room::new();
+        let lane = room.lane(&provider.url());
+        let mut wire = lane.wire();
+        wire.write(lane.post("/v1/messages", "", BODY));
+        wire.head().unwrap();
+        assert_eq!(wire.chunk().unwrap(), b"wrong key: ", "what cannot be the key does not wait");
+        go_on.send(()).unwrap();
+        assert_eq!(wire.chunk().unwrap(), format!("{} (key)", "*".repeat(KEY.len())).as_bytes());
+        assert_eq!(wire.chunk().unwrap(), b"");
+    }
+}
+
+#[test]
+fn an_answer_that_ends_like_the_key_begins_is_whole() {
+    let body = format!("{{\"it ends in\": \"{}", &KEY[..10]);
+    let provider = Provider::answering(answer("200 OK", "", &body));
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let got = lane.ask(lane.post("/v1/messages", "", BODY));
+    assert_eq!((got.text(), got.complete), (body, true));
+}
+
+#[test]
+fn s7_a_compressed_error_cannot_hide_the_key() {
+    let provider = Provider::answering(answer("200 OK", "", "{}"));
+    let room = Room::new();
+    for (identity, encoding) in [(Identity::Key(Secret::new(KEY)), "identity"), (Identity::Nobody, "gzip")] {
+        let lane = room.lane_of(destination(&provider.url(), Family::Anthropic), identity);
+        assert_eq!(lane.ask(lane.raw("GET", "/v1/models", "Accept-Encoding: gzip\r\n", "")).status(), 200);
+        assert_eq!(provider.request().header("accept-encoding"), Some(encoding));
+    }
+}
+
+#[test]
+fn s7_a_key_is_sent_without_the_white_space_around_it() {
+    let provider = Provider::answering(answer("401 Unauthorized", "", KEY));
+    let room = Room::new();
+    let secret = Secret::new(format!(" {KEY}\r\n"));
+    let lane = room.lane_of(destination(&provider.url(), Family::Anthropic), Identity::Key(secret));
+    let got = lane.ask(lane.post("/v1/messages", "", BODY));
+    assert_eq!(provider.request().header("x-api-key"), Some(KEY));
+    assert_eq!(got.text(), "*".repeat(KEY.len()));
 }

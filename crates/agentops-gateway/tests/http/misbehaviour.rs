@@ -391,6 +391,26 @@ fn an_unknown_endpoint_passes_and_is_named_once() {
 }
 
 #[test]
+fn s6_a_secret_in_the_path_of_an_unknown_endpoint_is_not_named() {
+    let provider = Provider::answering(answer("200 OK", "", "{}"));
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let token = lane.handle.token().expose();
+    let shaped = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
+    for secret in [KEY, shaped, token] {
+        assert_eq!(lane.ask(lane.raw("GET", &format!("/v1/new/{secret}/x?key={secret}"), "", "")).status(), 200);
+        provider.request();
+    }
+    let notes = lane.notes();
+    assert_eq!(notes.len(), 3);
+    for note in notes {
+        let Note::UnknownEndpoint { endpoint } = note else { panic!("{note:?}") };
+        assert!(endpoint.starts_with("GET /v1/new/") && endpoint.ends_with("/x"), "{endpoint}");
+        assert!([KEY, shaped, token].iter().all(|secret| !endpoint.contains(secret)), "{endpoint}");
+    }
+}
+
+#[test]
 fn a_compressed_call_is_refused_with_a_word() {
     let provider = Provider::answering(answer("200 OK", "", "{}"));
     let room = Room::new();

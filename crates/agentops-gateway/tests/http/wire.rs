@@ -143,6 +143,12 @@ impl Wire {
         Some(message)
     }
 
+    /// All that still comes, as text.
+    pub fn rest(&mut self) -> String {
+        while self.more() {}
+        String::from_utf8_lossy(&std::mem::take(&mut self.buffer)).into_owned()
+    }
+
     /// Whether the other side closes, however it does. What it still sends is read.
     pub fn closes(&mut self) -> bool {
         while self.more() {}

@@ -40,6 +40,19 @@ pub(super) fn forms(value: &str) -> BTreeSet<Vec<u8>> {
     shown.filter(|form| form.len() >= FORM_BYTES_MIN).collect()
 }
 
+/// The value as others may repeat it: as it is, escaped for JSON, percent-encoded, in base64 or in hex. A value longer than
+/// [`PIECE_BYTES_MAX`] is given in pieces. Empty: the value is shorter than [`FORM_BYTES_MIN`].
+pub(super) fn written_forms(value: &str) -> BTreeSet<Vec<u8>> {
+    let mut all = BTreeSet::new();
+    if value.len() >= FORM_BYTES_MIN {
+        for piece in pieces(value) {
+            piece_forms(piece, &mut all);
+        }
+    }
+    all.retain(|form| form.len() >= FORM_BYTES_MIN);
+    all
+}
+
 /// Cuts a value into pieces of at most [`PIECE_BYTES_MAX`] bytes. The last two overlap, so that none is too short.
 fn pieces(value: &str) -> Vec<&str> {
     let mut found = Vec::new();

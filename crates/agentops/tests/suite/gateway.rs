@@ -93,6 +93,15 @@ fn without_a_key_it_says_what_is_missing() {
     let room = Room::empty();
     let none = room.run(&["gateway"]).expect(agentops::error::USAGE.into());
     assert!(none.stderr.contains("ANTHROPIC_API_KEY") && none.stderr.contains("--login"), "{}", none.stderr);
+    let mut broken = Room::empty();
+    broken.set("ANTHROPIC_API_KEY", "sk-first-half sk-second-half");
+    let refused = broken.run(&["gateway"]).expect(agentops::error::USAGE.into());
+    assert!(
+        refused.stderr.contains("ANTHROPIC_API_KEY cannot be used") && refused.stderr.contains("blank"),
+        "{}",
+        refused.stderr
+    );
+    assert!(!refused.stderr.contains("half"), "{}", refused.stderr);
     let named = room.run(&["gateway", "--destination", "nowhere"]).expect(agentops::error::USAGE.into());
     assert!(named.stderr.contains("`nowhere` is not known"), "{}", named.stderr);
 }

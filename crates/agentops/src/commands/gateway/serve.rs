@@ -110,7 +110,7 @@ fn targets(standing: &Standing, args: &GatewayArgs) -> Result<Vec<Target>, Comma
     let all = Destinations::new(destinations(&standing.user)).map_err(|e| refused(super::super::chain(&e)))?;
     let has_key = |destination: &&Destination| match (args.login, destination.key_env()) {
         (true, _) => destination.login().is_some(),
-        (false, Some(name)) => standing.var(name).is_some_and(|key| !key.is_empty()),
+        (false, Some(name)) => standing.var(name).is_some_and(|key| !key.trim().is_empty()),
         (false, None) => true,
     };
     let names: Vec<String> = match args.destination.as_slice() {
