@@ -176,6 +176,10 @@ impl Driver for Claude {
         "type /compact or /clear"
     }
 
+    fn starts_over(&self) -> &'static str {
+        "type /clear: the conversation is too long to be summarised"
+    }
+
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol> {
         Box::new(protocol::Conversation::new(request.prompt.clone()))
     }

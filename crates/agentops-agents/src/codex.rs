@@ -172,6 +172,10 @@ impl Driver for Codex {
         "type /compact or /new"
     }
 
+    fn starts_over(&self) -> &'static str {
+        "type /new: the conversation is too long to be summarised"
+    }
+
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol> {
         let users = home::users_home(&|name| request.env.text(name));
         let notes = users.and_then(|users| home::kept_settings(&users).err()).into_iter().collect();

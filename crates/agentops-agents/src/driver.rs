@@ -438,6 +438,10 @@ pub trait Driver: Send + Sync {
     fn makes_room(&self) -> &'static str {
         "start a new conversation"
     }
+    /// What a person types in the program where not even its own summary of the conversation fits below the ceiling.
+    fn starts_over(&self) -> &'static str {
+        "start a new conversation"
+    }
     /// It repeats a call, or compacts, without end when it is told that its prompt is too long.
     fn loops_when_too_long(&self) -> bool {
         false

@@ -143,6 +143,10 @@ impl Driver for Gemini {
         "type /compress or /clear"
     }
 
+    fn starts_over(&self) -> &'static str {
+        "type /clear: the conversation is too long to be summarised"
+    }
+
     fn protocol(&self, request: &SessionRequest) -> Box<dyn Protocol> {
         Box::new(Conversation::new(Plan {
             work_tree: request.work_tree.clone(),

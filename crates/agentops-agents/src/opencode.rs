@@ -178,6 +178,10 @@ impl Driver for OpenCode {
         "type /compact or /new"
     }
 
+    fn starts_over(&self) -> &'static str {
+        "type /new: the conversation is too long to be summarised"
+    }
+
     fn loops_when_too_long(&self) -> bool {
         true
     }

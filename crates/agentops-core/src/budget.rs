@@ -18,7 +18,7 @@ use crate::call::CallKind;
 use crate::ceiling::HANDOVER_RESERVE_PERMILLE;
 use crate::id::{LaneId, Name, RunId};
 
-pub use grant::{Grant, NeedsGrant};
+pub use grant::{Grant, NeedsGrant, Settled};
 
 /// What is kept of every limit for hand-over and compaction calls, in thousandths of it, rounded up: the share that the
 /// ceiling keeps of the window. Without it a lane that has used up its budget could not say where it stands.
@@ -208,7 +208,7 @@ pub enum OverBudget {
         /// What this call may cost.
         asked: u64,
     },
-    /// The budget is in money, and the price of the model is not known. Unknown is not zero.
+    /// The budget is in money, and the price of the model, or of an option of the call, is not known. Unknown is not zero.
     ModelPrice {
         /// The budget.
         scope: Scope,
@@ -242,8 +242,8 @@ impl fmt::Display for OverBudget {
             }
             OverBudget::ModelPrice { scope, limit } => write!(
                 f,
-                "{scope} is {}, and the price of this model is not known; limit tokens instead, or take a model whose price is \
-                 known",
+                "{scope} is {}, and the price of this model, or of an option such as its service tier, is not known; limit tokens \
+                 instead, or take a model and options whose price is known",
                 Usd(*limit)
             ),
             OverBudget::SpentPrice { scope, limit } => write!(

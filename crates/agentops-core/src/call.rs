@@ -4,7 +4,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Amount;
+use crate::ceiling::estimate_tokens;
 use crate::usage::Usage;
+
+/// Fewer tokens than this a request does not have whose input was estimated as this from its bytes. A report of less is not
+/// believed.
+#[must_use]
+pub fn input_min(estimate: u64) -> u64 {
+    /// Prose and code have 3 to 5 bytes for each token.
+    const BYTES_PER_TOKEN_MAX: u64 = 6;
+    /// What an estimate may hold for what a provider puts around a request.
+    const AROUND: u64 = 2_000;
+    estimate.saturating_sub(AROUND) / BYTES_PER_TOKEN_MAX
+}
 
 /// What a call is for, as far as its lane and its shape tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -64,17 +76,30 @@ pub struct CallRow {
     pub reasoning: Option<u64>,
     /// What was taken from the budgets: the provider's figures, or an upper bound where there were none.
     pub charged: Amount,
+    /// What the row settles of what was granted: what was reserved for the call, or more where it cost more. Absent in rows of
+    /// older versions, which settled what they charged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<Amount>,
 }
 
 impl CallRow {
+    /// What the row settles of what was granted.
+    #[must_use]
+    pub fn settles(&self) -> Amount {
+        self.reserved.unwrap_or(self.charged)
+    }
+
     /// The context after the call, in tokens: the larger of what the provider reported and of our own count. An estimate from
-    /// bytes is several times too high, so it stands only where there is nothing else.
+    /// bytes is several times too high, so where there is a report it stands only for one that cannot be true, as the tokens
+    /// that so many bytes have.
     #[must_use]
     pub fn context(&self) -> u64 {
-        match self.usage {
-            Some(usage) if self.counted => usage.context().max(self.estimate.saturating_add(usage.output)),
-            Some(usage) => usage.context(),
-            None => self.estimate,
-        }
+        let Some(usage) = self.usage else { return self.estimate };
+        let own = match (self.counted, usage.context().saturating_sub(usage.output)) {
+            (true, _) => self.estimate,
+            (false, input) if input < input_min(self.estimate) => estimate_tokens(self.estimate),
+            (false, input) => input,
+        };
+        usage.context().max(own.saturating_add(usage.output))
     }
 }

@@ -1,6 +1,8 @@
 //! What is known of models without asking anyone: windows, how dense their tokenizers are, and prices. A table in
 //! `data/models.toml` with its sources and its date; unknown is unknown.
 
+mod options;
+
 use std::sync::LazyLock;
 
 use serde::Deserialize;
@@ -8,6 +10,8 @@ use serde::Deserialize;
 use crate::budget::Usd;
 use crate::ceiling::Window;
 use crate::usage::Usage;
+
+pub use options::{PriceFactor, PriceOption, option_factor};
 
 /// A million: prices are for that many tokens.
 const MILLION: u128 = 1_000_000;
@@ -111,6 +115,13 @@ impl Price {
         ])
     }
 
+    /// The price times a factor in thousandths.
+    #[must_use]
+    pub fn times(self, permille: u64) -> Self {
+        let long = self.long.map(|(above, rates)| (above, rates.times(permille)));
+        Self { base: self.base.times(permille), long }
+    }
+
     /// The most that a call with this much input and output can cost, in millionths of a US dollar: nothing comes from a
     /// cache, and everything is written to the dearest one.
     #[must_use]
@@ -124,6 +135,19 @@ impl Price {
         match &self.long {
             Some((above, long)) if prompt > *above => long,
             _ => &self.base,
+        }
+    }
+}
+
+impl Rates {
+    fn times(self, permille: u64) -> Self {
+        let times = |rate: u64| rate.saturating_mul(permille).div_ceil(1000);
+        Self {
+            input: times(self.input),
+            output: times(self.output),
+            cache_read: times(self.cache_read),
+            cache_write: times(self.cache_write),
+            cache_write_hour: times(self.cache_write_hour),
         }
     }
 }
@@ -392,6 +416,24 @@ mod tests {
         let prompt = |input| Usage { input, output: 1_000_000, ..Usage::default() };
         assert_eq!(haiku.cost(&prompt(100_000)), 10_000 + 500_000);
         assert_eq!(haiku.cost(&prompt(100_001)), 50_001 + 2_500_000);
+    }
+
+    #[test]
+    fn options_have_a_price_or_none_is_known() {
+        let factor = |option, value, prompt| option_factor(option, value).map(|factor| factor.permille(prompt));
+        for standard in ["auto", "default", "flex", "SERVICE_TIER_STANDARD"] {
+            assert_eq!(factor(PriceOption::ServiceTier, standard, 1), Some(1000), "{standard}");
+        }
+        assert_eq!(factor(PriceOption::ServiceTier, "priority", 1), Some(2500));
+        assert_eq!(factor(PriceOption::Speed, "fast", 200_000), Some(6000));
+        assert_eq!(factor(PriceOption::Speed, "fast", 200_001), Some(12_000));
+        assert_eq!(factor(PriceOption::Place, "us", 1), Some(1100));
+        assert_eq!(factor(PriceOption::ServiceTier, "hyper", 1), None);
+        let both = option_factor(PriceOption::Speed, "fast").zip(option_factor(PriceOption::Place, "us"));
+        assert_eq!(both.map(|(fast, us)| fast.and(us).permille(1)), Some(6600));
+        let opus = price_of("claude-opus-5-5").expect("in the table");
+        let usage = Usage { input: 1_000_000, output: 1_000_000, ..Usage::default() };
+        assert_eq!(opus.times(6600).cost(&usage), 66 * opus.cost(&usage) / 10);
     }
 
     #[test]

@@ -269,7 +269,8 @@ impl Ledger {
                    AND (body LIKE '{\"event\":\"call\"%' OR body LIKE '{\"event\":\"granted\"%' OR body LIKE '{\"event\":\"session-exited\"%' OR body LIKE '{\"event\":\"session-ended\"%')";
         #[derive(Default)]
         struct Spent {
-            granted: Amount,
+            /// What was granted and no row has settled.
+            open: Amount,
             charged: Amount,
             exited: bool,
         }
@@ -278,30 +279,31 @@ impl Ledger {
             match event {
                 Event::Granted { session, amount } => {
                     let spent = sessions.entry((run, session)).or_default();
-                    spent.granted = spent.granted.plus(amount);
+                    spent.open = spent.open.plus(amount);
                 }
                 Event::Call { session, row: Some(row), .. } => {
                     let spent = sessions.entry((run, session)).or_default();
+                    spent.open = spent.open.minus(row.settles());
                     spent.charged = spent.charged.plus(row.charged);
                 }
                 Event::SessionExited { session, exit } => {
                     let spent = sessions.entry((run, session)).or_default();
                     spent.exited = true;
                     if exit.end != SessionEnd::Interrupted {
-                        spent.granted = spent.charged;
+                        spent.open = Amount::ZERO;
                     }
                 }
                 // Before format 5 the end was the exit. Since then the end says what became of the lane, not of the calls.
                 Event::SessionEnded { session, end, .. } if end != SessionEnd::Interrupted => {
                     let spent = sessions.entry((run, session)).or_default();
                     if !spent.exited {
-                        spent.granted = spent.charged;
+                        spent.open = Amount::ZERO;
                     }
                 }
                 _ => {}
             }
         }
-        Ok(sessions.values().fold(Amount::ZERO, |sum, spent| sum.plus(spent.granted.max(spent.charged))))
+        Ok(sessions.values().fold(Amount::ZERO, |sum, spent| sum.plus(spent.charged).plus(spent.open)))
     }
 
     /// Runs whose result was merged or discarded, if nothing was written about them since.

@@ -304,7 +304,7 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
     let user = user::read(&options.home.config_file())?;
     let slots = Slots::new(paths.slots(), user.machine.slots());
     let now_ms = clock.now_ms();
-    let gateways = Gateways::new(&gateway::day(now_ms), ledger.spent_since(gateway::midnight(now_ms))?);
+    let gateways = Gateways::new(&agentops_gateway::day::date(now_ms), ledger.spent_since(gateway::midnight(now_ms))?);
     let ctx = Arc::new(Ctx {
         repo: options.repo.clone(),
         paths: paths.clone(),

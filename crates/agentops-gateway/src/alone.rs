@@ -2,10 +2,11 @@
 //! of this user.
 //!
 //! A grant is written and synced before it is used, under the file's lock and after reading what others wrote, so that
-//! gateways side by side cannot pass the day's budget together. A gateway that was killed leaves a grant without an end: it
-//! counts as spent.
+//! gateways side by side cannot pass the day's budget together. A gateway that was killed leaves grants without an end: what
+//! rows settle of them is charged by the rows, and the rest counts as spent. A call's grant and row stand in the ledger of the
+//! day on which the call was admitted, whenever its gateway was started.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{self, BTreeMap};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -36,14 +37,85 @@ enum Entry {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Account {
-    granted: Amount,
+    /// What was granted and no row has settled.
+    open: Amount,
     charged: Amount,
-    ended: bool,
 }
 
 impl Account {
     fn spent(&self) -> Amount {
-        if self.ended { self.charged } else { self.charged.max(self.granted) }
+        self.charged.plus(self.open)
+    }
+}
+
+/// The ledgers of a gateway, one for each day on which it admitted calls.
+pub struct Ledgers {
+    folder: PathBuf,
+    gateway: String,
+    limits: Limits,
+    book: Arc<Mutex<Book>>,
+    open: BTreeMap<String, DayLedger>,
+}
+
+/// Ledgers that are kept open: of today, and of yesterday for calls that midnight overtook.
+const LEDGERS_MAX: usize = 2;
+
+impl Ledgers {
+    /// The ledgers in `folder` for a gateway whose name no other has. That of `date` is opened.
+    ///
+    /// # Errors
+    /// Its file cannot be used, or is of a newer format.
+    pub fn open(
+        folder: &Path,
+        date: &str,
+        gateway: String,
+        limits: Limits,
+        book: Arc<Mutex<Book>>,
+    ) -> Result<Self, LedgerError> {
+        let mut ledgers = Self { folder: folder.to_owned(), gateway, limits, book, open: BTreeMap::new() };
+        ledgers.of(date)?;
+        Ok(ledgers)
+    }
+
+    /// As [`DayLedger::grant`], for a call that was admitted on that day.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn grant(&mut self, date: &str, ask: Amount) -> Result<Option<Amount>, LedgerError> {
+        self.of(date)?.grant(ask)
+    }
+
+    /// As [`DayLedger::call`], of a call that was admitted on that day.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn call(&mut self, date: &str, lane: &str, row: CallRow, missing: Option<Amount>) -> Result<(), LedgerError> {
+        self.of(date)?.call(lane, row, missing)
+    }
+
+    /// Ends in order, on each day.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub fn end(mut self) -> Result<(), LedgerError> {
+        let ended: Vec<_> = std::mem::take(&mut self.open).into_values().map(DayLedger::end).collect();
+        ended.into_iter().collect()
+    }
+
+    fn of(&mut self, date: &str) -> Result<&mut DayLedger, LedgerError> {
+        if !self.open.contains_key(date)
+            && self.open.len() == LEDGERS_MAX
+            && let Some((_, oldest)) = self.open.pop_first()
+        {
+            oldest.end()?;
+        }
+        match self.open.entry(date.to_owned()) {
+            btree_map::Entry::Occupied(ledger) => Ok(ledger.into_mut()),
+            btree_map::Entry::Vacant(none) => {
+                let (gateway, book) = (self.gateway.clone(), Arc::clone(&self.book));
+                Ok(none.insert(DayLedger::open(&self.folder, date, gateway, self.limits, book)?))
+            }
+        }
     }
 }
 
@@ -151,11 +223,16 @@ impl DayLedger {
         })
     }
 
-    /// Ends in order.
+    /// Ends in order. What was granted and not spent is free again, unless a call has not been settled: it counts as spent in
+    /// full, as if the gateway had been killed.
     ///
     /// # Errors
     /// The file cannot be used.
     pub fn end(mut self) -> Result<(), LedgerError> {
+        let account = lock(&self.book).account(&self.scope).unwrap_or_default();
+        if !account.reserved().is_zero() {
+            return Ok(());
+        }
         self.locked(|ledger| {
             let gateway = ledger.gateway.clone();
             ledger.append(&Entry::Ended { gateway }).map_err(|source| ledger.failed(source))?;
@@ -228,13 +305,14 @@ fn take(accounts: &mut BTreeMap<String, Account>, entry: Entry) -> Result<(), u3
         Entry::Began { .. } => {}
         Entry::Granted { gateway, amount } => {
             let account = accounts.entry(gateway).or_default();
-            account.granted = account.granted.plus(amount);
+            account.open = account.open.plus(amount);
         }
         Entry::Call { gateway, row, .. } => {
             let account = accounts.entry(gateway).or_default();
+            account.open = account.open.minus(row.settles());
             account.charged = account.charged.plus(row.charged);
         }
-        Entry::Ended { gateway } => accounts.entry(gateway).or_default().ended = true,
+        Entry::Ended { gateway } => accounts.entry(gateway).or_default().open = Amount::ZERO,
     }
     Ok(())
 }
@@ -267,6 +345,7 @@ mod tests {
             usage: None,
             reasoning: None,
             charged: Amount::priced(tokens, 0),
+            reserved: None,
         }
     }
 
@@ -311,6 +390,62 @@ mod tests {
         assert_eq!(next.spent().tokens, 450);
         assert_eq!(next.grant(Amount::priced(551, 0)).unwrap(), None);
         assert!(next.grant(Amount::priced(550, 0)).unwrap().is_some());
+    }
+
+    /// One call that has ended, and its row was written: no more than it cost is spent when its gateway is killed.
+    #[test]
+    fn b3_a_killed_gateway_is_charged_by_its_rows_and_for_what_was_under_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut killed = open(folder.path(), "killed", Some(100_000));
+        let reserved = Some(Amount::priced(8_066, 0));
+        for _ in 0..2 {
+            killed.grant(Amount::priced(8_066, 0)).unwrap().unwrap();
+        }
+        killed.call("lane", CallRow { reserved, ..row(5_000) }, None).unwrap();
+        drop(killed);
+        let mut next = open(folder.path(), "next", Some(100_000));
+        assert_eq!(next.spent().tokens, 5_000 + 8_066);
+        assert_eq!(next.grant(Amount::priced(100_000 - 5_000 - 8_066 + 1, 0)).unwrap(), None);
+    }
+
+    /// A gateway that runs on past midnight and one that is started then share the new day.
+    #[test]
+    fn b3_gateways_share_each_day_around_midnight() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits { tokens: Some(1_000), micro_usd: None };
+        let ledgers = |date, name: &str| Ledgers::open(folder.path(), date, name.into(), limits, Arc::default()).unwrap();
+        let (before, after) = ("2026-11-24", "2026-11-25");
+        let ask = |tokens| Amount::priced(tokens, 0);
+        let mut old = ledgers(before, "old");
+        assert!(old.grant(before, ask(750)).unwrap().is_some());
+        let mut new = ledgers(after, "new");
+        assert!(new.grant(after, ask(600)).unwrap().is_some());
+        assert_eq!(old.grant(after, ask(401)).unwrap(), None);
+        assert!(old.grant(after, ask(400)).unwrap().is_some());
+        assert_eq!(new.grant(after, ask(1)).unwrap(), None, "what the older one was granted counts");
+        // A call that midnight overtook belongs to the day before.
+        let settled = CallRow { reserved: Some(ask(750)), ..row(700) };
+        old.call(before, "lane", settled, None).unwrap();
+        assert_eq!(open(folder.path(), "third", Some(1_000)).spent().tokens, 700);
+        old.end().unwrap();
+        assert!(new.grant(after, ask(400)).unwrap().is_some(), "an end gives back what was not used on each day");
+        // Days later the oldest ledger is ended, and one that is needed again is opened again.
+        assert!(new.grant("2026-11-26", ask(1_000)).unwrap().is_some());
+        assert!(new.grant("2026-11-27", ask(1_000)).unwrap().is_some());
+        new.call(after, "lane", CallRow { reserved: Some(ask(600)), ..row(10) }, None).unwrap();
+        new.end().unwrap();
+    }
+
+    /// Files of the version before the first that says what a row settles.
+    #[test]
+    fn a_row_that_says_nothing_of_its_grant_settles_what_it_charged() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut old = open(folder.path(), "old", None);
+        old.grant(Amount::priced(400, 0)).unwrap().unwrap();
+        old.call("lane", row(100), None).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("2026-11-24.jsonl")).unwrap();
+        assert!(!text.contains("reserved"), "{text}");
+        assert_eq!(open(folder.path(), "next", None).spent().tokens, 400);
     }
 
     #[test]

@@ -344,6 +344,13 @@ impl Reading {
         parts.map(|part| part.upper(density.factor)).fold(around, u64::saturating_add)
     }
 
+    /// Fewer tokens than this no provider makes of its text, as far as it was counted; half of what o200k makes of it.
+    #[must_use]
+    pub fn input_min(&self) -> u64 {
+        let counted = self.fields.iter().chain(&self.items).filter_map(|part| part.counted);
+        counted.map(|counted| counted.text).fold(0, u64::saturating_add) / 2
+    }
+
     /// Why it cannot be counted; `None`: it can.
     #[must_use]
     pub fn uncountable(&self) -> Option<Uncountable> {

@@ -34,6 +34,11 @@ impl Following {
         }
     }
 
+    /// The answer to a call is read as a stream, and may be cut.
+    pub(crate) fn is_streamed(&self) -> bool {
+        self.ticket.as_ref().is_some_and(Ticket::is_streamed)
+    }
+
     /// Bytes of the answer are about to be passed on.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Flow {
         self.ticket.as_mut().map_or(Flow::GoOn, |ticket| ticket.push(bytes))

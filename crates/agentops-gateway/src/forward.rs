@@ -106,7 +106,7 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Arriving>) -> R
         entry.upstream.keep(link);
         Body::whole(Bytes::new())
     } else {
-        if protocol.is_some() && is_stream(&head.headers) {
+        if following.is_streamed() {
             // A stream may end before its end; nothing promises its length.
             head.headers.remove(header::CONTENT_LENGTH);
         }

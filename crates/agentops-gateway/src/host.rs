@@ -1,7 +1,8 @@
 //! Who is told. In a run the supervisor, which makes durable what must be; alone a ledger of the gateway's own.
 
-use agentops_core::budget::{Amount, OverBudget};
+use agentops_core::budget::{Amount, OverBudget, Scope};
 use agentops_core::call::{CallKind, CallRow};
+use agentops_core::ceiling::Window;
 use tokio::sync::oneshot;
 
 /// An answer that comes later. A host that is gone (its end was dropped) has answered nothing.
@@ -18,9 +19,10 @@ pub fn answer<T>() -> (Answering<T>, Answer<T>) {
 
 /// The host of one lane. Its methods return at once; what takes time is in the answer.
 pub trait Host: Send + Sync + 'static {
-    /// The lane needs a grant of this size before a call may be forwarded. The answer is what was made durable; `None`:
-    /// nothing will be granted.
-    fn grant(&self, ask: Amount) -> Answer<Option<Amount>>;
+    /// The lane needs a grant of this size before a call may be forwarded that was admitted at this time, in milliseconds since
+    /// 1970. The answer is what was made durable; `None`: a budget does not allow it. A host that could not make it durable
+    /// answers nothing.
+    fn grant(&self, ask: Amount, admitted_ms: u64) -> Answer<Option<Amount>>;
     /// A call has ended. `missing` is what it cost above everything that was granted: it is granted in the ledger before the
     /// row.
     fn settled(&self, row: CallRow, missing: Option<Amount>);
@@ -53,6 +55,12 @@ pub enum Refusal {
     /// It could have passed a budget.
     #[error(transparent)]
     Budget(#[from] OverBudget),
+    /// What is left of a budget was granted to other calls.
+    #[error("what is left of {scope} is set aside for calls under way; it is free again when they have ended for less")]
+    SetAside {
+        /// The budget.
+        scope: Scope,
+    },
     /// The host granted nothing.
     #[error("the budget could not be made durable, so no call may be made")]
     NotGranted,
@@ -71,6 +79,20 @@ pub enum Refusal {
     /// Something in it looks like a secret, and secrets may not leave.
     #[error("the call holds what looks like a secret, and the profile lets none leave")]
     Secret,
+}
+
+impl Refusal {
+    /// It was refused at the ceiling, and a request of the program's for a summary of the conversation would fit: that may use
+    /// the reserve. It is a little longer than the call, and its answer shorter than what a call's answer needs at least.
+    #[must_use]
+    pub fn leaves_room_for_summary(&self) -> bool {
+        match self {
+            Refusal::Ceiling { kind: CallKind::Work, needed, window, .. } => {
+                Window::new(*window).is_some_and(|window| *needed <= window.ceiling())
+            }
+            _ => false,
+        }
+    }
 }
 
 fn words(kind: CallKind) -> &'static str {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use agentops_core::budget::{Amount, Book, Grant, NeedsGrant, OverBudget, Reservation, Scope};
+use agentops_core::budget::{Amount, Book, Limits, OverBudget, Reservation, Scope, Settled};
 use agentops_core::call::CallKind;
 use agentops_core::ceiling::Window;
 use agentops_core::models::{self, Price};
@@ -15,6 +15,7 @@ use agentops_text::tokens;
 use bytes::Bytes;
 
 use crate::conversation::{Conversations, Counted, Density, Part, Reading};
+use crate::day::{Admission, Days};
 use crate::host::{Host, Note, Refusal};
 use crate::judge::{Ask, Decision, Room, decide};
 use crate::protocol::{self, BodyPart, Edit, Head, Protocol, Reply};
@@ -34,6 +35,8 @@ pub struct Rules {
     pub close_when_refused: bool,
     /// What a person can do about a refusal at the ceiling, for the end of its words; empty: nothing.
     pub hint: String,
+    /// The same, where the program's own summary would not fit either.
+    pub hint_past_summary: String,
     /// The client repeats a call for ever, or compacts for ever, when it is told that its prompt is too long: it is told in
     /// neutral words.
     pub plain_refusal: bool,
@@ -41,8 +44,10 @@ pub struct Rules {
     pub secrets: Secrets,
     /// What finds them.
     pub redactor: Redactor,
-    /// The budgets that hold.
+    /// The budgets that hold, besides the day's.
     pub scopes: Vec<Scope>,
+    /// The limits of each day. A call counts on the day on which it is admitted.
+    pub day: Limits,
     /// Their accounts, shared with other lanes.
     pub book: Arc<Mutex<Book>>,
     /// Wall clock, in milliseconds since 1970.
@@ -55,10 +60,14 @@ pub struct Rules {
 pub struct Lane {
     pub(crate) rules: Rules,
     conversations: Mutex<Conversations>,
-    grant: Mutex<Grant>,
+    days: Mutex<Days>,
     handing_over: AtomicBool,
-    /// The lane's own conversation: the first that came with tools; 0: none yet.
+    /// The lane's own conversation; 0: none yet.
     own: AtomicU32,
+    /// The highest number of a conversation so far.
+    newest: AtomicU32,
+    /// The lane's own conversation is being compacted: the next one that begins is its continuation.
+    compacts: AtomicBool,
     hidden: AtomicBool,
     /// The smallest window that anybody named for the lane's model.
     window: Mutex<Option<Window>>,
@@ -114,6 +123,8 @@ struct Judged {
     window: Window,
     density: Density,
     price: Option<Price>,
+    /// What its options do to its price.
+    price_permille: u64,
     kind: CallKind,
     reading: Reading,
 }
@@ -139,9 +150,11 @@ impl Lane {
             clean: Mutex::default(),
             rules,
             conversations: Mutex::default(),
-            grant: Mutex::default(),
+            days: Mutex::default(),
             handing_over: AtomicBool::new(false),
             own: AtomicU32::new(0),
+            newest: AtomicU32::new(0),
+            compacts: AtomicBool::new(false),
             hidden: AtomicBool::new(false),
         })
     }
@@ -188,7 +201,8 @@ impl Lane {
             Decision::Forward(room) => return self.too_long(&judged, judged.input() + room.output, 0).await,
             Decision::TooLong { needed, allowed } => return self.too_long(&judged, needed, allowed).await,
         };
-        let reservation = match self.reserve(&mut judged, room).await {
+        let admission = self.admission();
+        let reservation = match self.reserve(&mut judged, room, &admission).await {
             Ok(reservation) => reservation,
             Err(refusal) => return self.refuse(protocol, refusal).await,
         };
@@ -196,15 +210,14 @@ impl Lane {
             Ok(body) => body,
             Err(refusal) => {
                 // Nothing was sent and nothing is spent.
-                let _all_of_it = self.settle(reservation, Amount::ZERO);
+                lock(&self.days).grant(admission.day).add(reservation.amount());
+                lock(&self.rules.book).release(reservation);
                 return self.refuse(protocol, refusal).await;
             }
         };
         let number = judged.reading.number;
         lock(&self.conversations).remember(&judged.reading);
-        if judged.head.has_tools {
-            let _taken = self.own.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
-        }
+        self.follow_own(&judged);
         let call = Call {
             conversation: number,
             sub_agent: self.is_sub_agent(number),
@@ -216,12 +229,14 @@ impl Lane {
             room,
             model: judged.model,
             price: judged.price,
+            price_permille: judged.price_permille,
             protocol,
             // What a provider's own tools bring in is input too, and nothing of it stands in the body.
             teaches: !judged.head.server_tools,
+            background: judged.head.background,
             reading: judged.reading,
         };
-        Admitted::Forward { body, ticket: Ticket::new(Arc::clone(self), call, reservation) }
+        Admitted::Forward { body, ticket: Ticket::new(Arc::clone(self), call, reservation, admission.at_ms) }
     }
 
     fn read(&self, call: Incoming) -> Result<Judged, Unread> {
@@ -244,6 +259,8 @@ impl Lane {
             let model = model.map_or_else(|| "(not named)".into(), |model| self.clean(model));
             return Err(Unread::Refused(Refusal::WindowUnknown { model }));
         };
+        let factor = head.price.map(|factor| factor.permille(reading.input(density)));
+        let price = price.zip(factor).map(|(price, factor)| price.times(factor));
         if head.server_history {
             return Err(Unread::Refused(Refusal::Uncountable("goes on with a conversation that the provider keeps")));
         }
@@ -257,7 +274,8 @@ impl Lane {
         } else {
             CallKind::Work
         };
-        Ok(Judged { protocol, head, model, window, density, price, kind, reading })
+        let price_permille = factor.unwrap_or(1000);
+        Ok(Judged { protocol, head, model, window, density, price, price_permille, kind, reading })
     }
 
     fn known(&self, model: &str) -> Known {
@@ -271,38 +289,56 @@ impl Lane {
         known
     }
 
+    /// When a call is admitted, and what holds for it then.
+    fn admission(&self) -> Admission {
+        let at_ms = (self.rules.clock)();
+        let (day, scope) = lock(&self.days).of(at_ms);
+        let mut book = lock(&self.rules.book);
+        // What was spent of it is in the book already; saying nothing of it takes nothing away.
+        book.set(scope.clone(), self.rules.day, Amount::ZERO);
+        let scopes = self.rules.scopes.iter().cloned().chain([scope.clone()]).collect();
+        Admission { at_ms, day, scope, scopes }
+    }
+
     /// Room in every budget, under a grant that is durable.
-    async fn reserve(&self, judged: &mut Judged, room: Room) -> Result<Reservation, Refusal> {
-        let mut reservation = self.try_reserve(judged, room);
+    async fn reserve(&self, judged: &mut Judged, room: Room, admission: &Admission) -> Result<Reservation, Refusal> {
+        let mut reservation = self.try_reserve(judged, room, admission);
         if matches!(reservation, Err(OverBudget::Limit { .. })) && judged.count().await {
-            reservation = self.try_reserve(judged, room);
+            reservation = self.try_reserve(judged, room, admission);
         }
         // A client that goes away while the grant is on its way takes nothing with it.
         let held = Held { book: &self.rules.book, reservation: Some(reservation?) };
+        let mut alone = false;
         loop {
-            let left = lock(&self.rules.book).room(&self.rules.scopes, judged.kind);
-            let taken = lock(&self.grant).take(held.amount(), left);
-            let Err(NeedsGrant(ask)) = taken else { return held.keep().ok_or(Refusal::NotGranted) };
-            match self.rules.host.grant(ask).await {
-                Ok(Some(granted)) => lock(&self.grant).add(granted),
-                // The host may have learned meanwhile of what others spent.
-                Ok(None) | Err(_) => {
+            let left = lock(&self.rules.book).room(&admission.scopes, judged.kind);
+            let taken = lock(&self.days).grant(admission.day).take(held.amount(), left, admission.at_ms);
+            let Err(needs) = taken else { return held.keep().ok_or(Refusal::NotGranted) };
+            let ask = if alone { needs.least } else { needs.ask };
+            match self.rules.host.grant(ask, admission.at_ms).await {
+                Ok(Some(granted)) => lock(&self.days).grant(admission.day).add(granted),
+                // Not for others like it, then.
+                Ok(None) if ask != needs.least => alone = true,
+                answer => {
                     drop(held);
-                    return Err(match self.try_reserve(judged, room) {
-                        Ok(reservation) => {
+                    // The host may have learned meanwhile of what others spent.
+                    return Err(match (self.try_reserve(judged, room, admission), answer) {
+                        (Err(over), _) => over.into(),
+                        (Ok(reservation), answer) => {
                             lock(&self.rules.book).release(reservation);
-                            Refusal::NotGranted
+                            match answer {
+                                Ok(_) => Refusal::SetAside { scope: admission.scope.clone() },
+                                Err(_) => Refusal::NotGranted,
+                            }
                         }
-                        Err(over) => over.into(),
                     });
                 }
             }
         }
     }
 
-    fn try_reserve(&self, judged: &Judged, room: Room) -> Result<Reservation, OverBudget> {
+    fn try_reserve(&self, judged: &Judged, room: Room, admission: &Admission) -> Result<Reservation, OverBudget> {
         let ask = at_list_price(judged.price, judged.input(), room.output);
-        lock(&self.rules.book).reserve(&self.rules.scopes, ask, judged.kind)
+        lock(&self.rules.book).reserve(&admission.scopes, ask, judged.kind)
     }
 
     /// The body that leaves. Where nothing must be changed it is the one that came, byte for byte.
@@ -342,7 +378,8 @@ impl Lane {
             conversations.close(number);
         }
         let media = judged.reading.media_tokens();
-        let words = match self.rules.hint.as_str() {
+        let hint = if refusal.leaves_room_for_summary() { &self.rules.hint } else { &self.rules.hint_past_summary };
+        let words = match hint.as_str() {
             // Compacting would send them once more.
             _ if media > 0 && needed.saturating_sub(media) <= allowed => format!(
                 "{refusal}; up to {media} of them are images and documents: take them out of the conversation, or begin a \
@@ -361,13 +398,32 @@ impl Lane {
 
     async fn refuse(&self, protocol: Protocol, refusal: Refusal) -> Admitted {
         let words = refusal.to_string();
-        let status = if matches!(refusal, Refusal::Budget(_) | Refusal::NotGranted) { 402 } else { 400 };
+        let status =
+            if matches!(refusal, Refusal::Budget(_) | Refusal::SetAside { .. } | Refusal::NotGranted) { 402 } else { 400 };
         let _told = self.rules.host.refused(refusal).await;
         Admitted::Refuse(protocol::error(protocol, status, &words))
     }
 
     fn is_sub_agent(&self, number: u32) -> bool {
         !matches!(self.own.load(Ordering::Relaxed), 0) && self.own.load(Ordering::Relaxed) != number
+    }
+
+    /// Follows the lane's own conversation: the first that comes with tools, and the one that goes on after the program has
+    /// compacted it. That one begins anew, with the summary, and so has another number.
+    fn follow_own(&self, judged: &Judged) {
+        let number = judged.reading.number;
+        let own = self.own.load(Ordering::Relaxed);
+        let is_new = self.newest.fetch_max(number, Ordering::Relaxed) < number;
+        if judged.kind == CallKind::Compaction {
+            // The request for a summary may be a conversation of its own.
+            self.compacts.fetch_or(number == own || is_new, Ordering::Relaxed);
+        } else if judged.head.has_tools && (own == 0 || is_new && self.compacts.load(Ordering::Relaxed)) {
+            self.own.store(number, Ordering::Relaxed);
+            self.compacts.store(false, Ordering::Relaxed);
+        } else if number == own {
+            // It goes on as it was.
+            self.compacts.store(false, Ordering::Relaxed);
+        }
     }
 
     /// The provider said how much input a call was.
@@ -380,11 +436,11 @@ impl Lane {
         lock(&self.conversations).counted(reading);
     }
 
-    /// A call has ended and did cost this much. Says what was booked, and what of it no grant covers.
-    pub(crate) fn settle(&self, reservation: Reservation, actual: Amount) -> (Amount, Option<Amount>) {
+    /// A call has ended and did cost this much. Says what was booked, and what that does to the grant in the ledger.
+    pub(crate) fn settle(&self, reservation: Reservation, actual: Amount) -> (Amount, Settled) {
         let reserved = reservation.amount();
         let booked = lock(&self.rules.book).settle(reservation, actual);
-        (booked, lock(&self.grant).settle(reserved, booked))
+        (booked, Settled::of(reserved, booked))
     }
 
     /// A text for a call's row, without its secrets. Most are those of the calls before: a model, a reason.

@@ -4,6 +4,7 @@
 pub mod alone;
 mod connect;
 pub mod conversation;
+pub mod day;
 
 pub mod destination;
 mod door;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use agentops_core::budget::{Amount, Reservation};
-use agentops_core::call::{CallKind, CallRow};
+use agentops_core::call::{CallKind, CallRow, input_min};
 use agentops_core::ceiling::Window;
-use agentops_core::models::{CacheLife, Price};
+use agentops_core::models::{CacheLife, Price, PriceOption, option_factor};
 use agentops_core::usage::Usage;
 
 use crate::conversation::{Density, Reading};
@@ -27,11 +27,15 @@ pub(crate) struct Call {
     pub window: Window,
     pub room: Room,
     pub model: Option<String>,
-    /// Its list price; `None`: not known.
+    /// Its list price with its options; `None`: not known.
     pub price: Option<Price>,
+    /// What its options do to its price, in thousandths.
+    pub price_permille: u64,
     pub protocol: Protocol,
     /// A report about it says how dense texts are.
     pub teaches: bool,
+    /// The provider goes on with the answer when nobody reads it.
+    pub background: bool,
     pub reading: Reading,
 }
 
@@ -60,12 +64,13 @@ struct Open {
     first_byte_ms: Option<u64>,
     reader: Reader,
     output_bytes: u64,
+    /// Some of the output was not shown.
+    hidden: bool,
     error: Option<String>,
 }
 
 impl Ticket {
-    pub(crate) fn new(lane: Arc<Lane>, call: Call, reservation: Reservation) -> Self {
-        let started_ms = (lane.rules.clock)();
+    pub(crate) fn new(lane: Arc<Lane>, call: Call, reservation: Reservation, started_ms: u64) -> Self {
         let reader = Reader::new(call.protocol, call.streamed);
         Self(Some(Box::new(Open {
             lane,
@@ -78,6 +83,7 @@ impl Ticket {
             first_byte_ms: None,
             reader,
             output_bytes: 0,
+            hidden: false,
             error: None,
         })))
     }
@@ -96,13 +102,20 @@ impl Ticket {
         }
     }
 
-    /// The head of the answer is there. `streamed` is what it says of itself: a refused stream is plain.
+    /// The head of the answer is there. `streamed` is what it says of itself. Where the request asked for a stream it is read
+    /// as one whatever its head says, unless it turns out to be plain, as a refusal is.
     pub fn answered(&mut self, status: u16, streamed: bool) {
         if let Some(open) = &mut self.0 {
             open.status = Some(status);
-            open.reader = Reader::new(open.call.protocol, streamed);
-            open.call.streamed = streamed;
+            open.call.streamed = streamed || open.call.streamed && status < 300;
+            open.reader = Reader::new(open.call.protocol, open.call.streamed);
         }
+    }
+
+    /// The answer is read as a stream.
+    #[must_use]
+    pub fn is_streamed(&self) -> bool {
+        self.0.as_ref().is_some_and(|open| open.call.streamed)
     }
 
     /// Bytes of the answer go by.
@@ -113,14 +126,16 @@ impl Ticket {
         }
         let seen = open.reader.push(bytes);
         open.output_bytes = open.output_bytes.saturating_add(seen.output_bytes);
+        open.hidden |= seen.hidden;
         if seen.hidden && open.call.room.cut {
             open.lane.saw_hidden_reasoning();
         }
-        // No tokenizer makes more tokens than bytes. The answer is cut where an event ends.
-        let Some(boundary) = seen.boundary.filter(|_| open.call.room.cut && open.output_bytes > open.call.room.output)
-        else {
-            return Flow::GoOn;
-        };
+        let room = open.call.room;
+        // Where nothing but us holds the answer to its limit, it is cut when it could be longer: no tokenizer makes more tokens
+        // than bytes. A provider that was told the limit is cut when it certainly did not keep to it.
+        let is_too_long = seen.tokens_min > room.output || room.cut && open.output_bytes > room.output;
+        // The answer is cut where an event ends.
+        let Some(boundary) = seen.boundary.filter(|_| is_too_long) else { return Flow::GoOn };
         open.error = Some("cut".into());
         Flow::Cut([&bytes[..boundary], &open.reader.cut()].concat())
     }
@@ -137,7 +152,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let Some(mut open) = self.0.take() else { return };
         let answer = open.reader.take_answer();
-        let taken = open.sent && open.status.is_none_or(|status| status < 400);
+        let taken = open.sent && open.may_have_cost();
         // Where the estimate decides (there is no report, or hand-over may be due), it is counted and not guessed from bytes.
         // That takes a while.
         let decides = answer.usage.is_none() || open.call.input >= open.call.window.soft_mark();
@@ -161,30 +176,15 @@ impl Open {
             self.call.input = reading.input(self.call.density);
             self.lane.counted(reading);
         }
-        let refused = self.status.is_some_and(|status| status >= 400);
         if let Some(usage) = answer.usage {
-            let input = usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_write);
-            self.lane.reported(&self.call, input);
+            self.lane.reported(&self.call, input_of(&usage));
         }
-        let actual = match answer.usage {
-            Some(usage) => {
-                // Where the provider had not said all, what was seen of the output counts.
-                let seen = if answer.usage_is_final { 0 } else { self.output_bytes.min(self.call.room.output) };
-                let usage = Usage { output: usage.output.max(seen), ..usage };
-                let life = if answer.cache_write_hour > 0 { CacheLife::Hour } else { CacheLife::Default };
-                let micro_usd = self.call.price.map(|price| price.cost_cached(&usage, life));
-                Amount { tokens: usage.context(), micro_usd }
-            }
-            // Providers charge nothing for what they refuse, and what was not sent cost nothing.
-            None if refused || !self.sent => Amount::ZERO,
-            None => {
-                let seen = if self.call.room.cut { self.output_bytes } else { self.output_bytes.min(self.call.room.output) };
-                let output = if answer.complete { seen } else { self.call.room.output };
-                at_list_price(self.call.price, self.call.input, output)
-            }
-        };
-        let (charged, missing) = self.lane.settle(self.reservation, actual);
-        let error = self.error.or_else(|| match (self.status, &answer.error) {
+        let actual = self.cost(&answer);
+        let (charged, settled) = self.lane.settle(self.reservation, actual);
+        // Clients close their connection when they have read the last event.
+        let is_gone_after_end = |word: &String| answer.complete && matches!(word.as_str(), "client-gone" | "lane-closed");
+        let error = self.error.filter(|word| !is_gone_after_end(word));
+        let error = error.or_else(|| match (self.status, &answer.error) {
             (Some(status), _) if status >= 400 => Some(format!("http-{status}")),
             (_, Some(word)) => Some(word.clone()),
             (Some(_), None) if !answer.complete => Some("incomplete".into()),
@@ -214,9 +214,79 @@ impl Open {
             usage: answer.usage,
             reasoning: answer.reasoning,
             charged,
+            reserved: Some(settled.reserved),
         };
-        self.lane.rules.host.settled(row, missing);
+        self.lane.rules.host.settled(row, settled.missing);
     }
+}
+
+impl Open {
+    /// Providers charge nothing for what they refuse, for what they have not changed, and for an address elsewhere.
+    fn may_have_cost(&self) -> bool {
+        self.status.is_none_or(|status| matches!(status, 200..=203 | 206..=299))
+    }
+
+    /// What is charged: what a complete report says, and where there is none an upper bound. A report can only raise what is
+    /// known without it.
+    fn cost(&self, answer: &Answer) -> Amount {
+        if answer.usage.is_none() && !(self.sent && self.may_have_cost()) {
+            return Amount::ZERO;
+        }
+        let limit = self.call.room.output;
+        let price = self.price(answer);
+        // No tokenizer makes more tokens than bytes.
+        let seen = if self.call.room.cut { self.output_bytes } else { self.output_bytes.min(limit) };
+        let at_most = if self.may_be_longer(answer) { limit.max(seen) } else { seen };
+        let known = answer.output_named.max(answer.tokens_min);
+        let Some(usage) = answer.usage else {
+            let at_most = if answer.complete { at_most } else { limit.max(seen) };
+            return at_list_price(price, self.call.input, at_most.max(known));
+        };
+        let output = if answer.usage_is_final && !self.is_cut() { known } else { known.max(at_most) };
+        // Input that the report leaves out is priced as input.
+        let left_out = self.input_min().saturating_sub(input_of(&usage));
+        let usage = Usage { output, input: usage.input.saturating_add(left_out), ..usage };
+        let life = if answer.cache_write_hour > 0 { CacheLife::Hour } else { CacheLife::Default };
+        let micro_usd = price.map(|price| price.cost_cached(&usage, life));
+        Amount { tokens: usage.context(), micro_usd }
+    }
+
+    /// The price at the service tier that was asked for, or at the one that answered, where that is dearer.
+    fn price(&self, answer: &Answer) -> Option<Price> {
+        let tier = answer.tier.as_deref().and_then(|tier| option_factor(PriceOption::ServiceTier, tier));
+        let answered = tier.map_or(0, |factor| factor.permille(self.call.input));
+        let asked = self.call.price_permille.max(1);
+        if answered <= asked { self.call.price } else { self.call.price.map(|price| price.times(answered * 1000 / asked)) }
+    }
+
+    /// Fewer tokens than this the input does not have.
+    fn input_min(&self) -> u64 {
+        match self.call.reading.is_counted() {
+            true => self.call.reading.input_min(),
+            false => input_min(self.call.input),
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.error.as_deref() == Some("cut")
+    }
+
+    /// Whether the provider may have made more output than went by, where it has not said how much.
+    fn may_be_longer(&self, answer: &Answer) -> bool {
+        let shows_all = match self.call.protocol {
+            // Reasoning is a block or an item of its own, which is seen to begin.
+            Protocol::Messages | Protocol::Responses => !self.hidden,
+            // Some models reason without a word of it in the answer.
+            Protocol::Chat | Protocol::Gemini => false,
+        };
+        // Before anything is shown there is nothing to tell by.
+        let has_begun = self.output_bytes > 0 || answer.complete;
+        !shows_all || !has_begun || self.call.background
+    }
+}
+
+fn input_of(usage: &Usage) -> u64 {
+    usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_write)
 }
 
 fn millis(since: Instant) -> u64 {

@@ -18,7 +18,7 @@ impl SessionState {
     pub(super) fn charge(&mut self, row: Option<&CallRow>, usage: Option<Usage>, context: u64) {
         let charged = match row {
             Some(row) => {
-                self.granted = self.granted.minus(row.charged);
+                self.granted = self.granted.minus(row.settles());
                 row.charged
             }
             None => Amount::unpriced(usage.map_or(context, |usage| usage.context())),

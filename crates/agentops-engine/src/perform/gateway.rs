@@ -9,8 +9,6 @@ use agentops_agents::environment::Environment;
 use agentops_core::budget::{Amount, Book, Limits, Scope};
 use agentops_core::call::CallRow;
 use agentops_core::ceiling::Window;
-use agentops_core::id::SessionId;
-use agentops_core::run::State;
 use agentops_core::workflow::Secrets;
 use agentops_gateway::destination::{Custom, Destination, Destinations, Family};
 use agentops_gateway::host::{Answer, Answering, Host, Note, Refusal, answer};
@@ -34,13 +32,6 @@ pub(crate) enum Wire {
     Noted(Note),
     /// The lane is closed and every call of it has settled.
     Closed,
-}
-
-/// The UTC date of a time, `2026-11-24`.
-#[must_use]
-pub fn day(now_ms: u64) -> String {
-    let at = jiff::Timestamp::from_millisecond(i64::try_from(now_ms).unwrap_or(i64::MAX)).unwrap_or(jiff::Timestamp::MAX);
-    at.strftime("%Y-%m-%d").to_string()
 }
 
 /// When the UTC day of a time began.
@@ -104,15 +95,6 @@ impl Gateways {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The budgets that hold for a session: those of its run, and the day's.
-    pub(crate) fn budgets(&self, ctx: &Ctx, state: &State, session: &SessionId) -> Vec<(Scope, Limits, Amount)> {
-        let mut budgets = state.budgets(session);
-        let today = Scope::Day(day(ctx.clock.now_ms()));
-        // What was spent today is in the book already; saying nothing of it takes nothing away.
-        budgets.push((today, ctx.env.user.budget.limits(), Amount::ZERO));
-        budgets
-    }
-
     /// Opens a lane for a session.
     ///
     /// # Errors
@@ -135,10 +117,12 @@ impl Gateways {
             takes_limit,
             close_when_refused: true,
             hint: String::new(),
+            hint_past_summary: String::new(),
             plain_refusal: opening.plain_refusal,
             secrets: opening.secrets,
             redactor: ctx.blobs.redactor().clone(),
             scopes,
+            day: ctx.env.user.budget.limits(),
             book: Arc::clone(&self.book),
             clock: Arc::new(move || clock.now_ms()),
             host: Arc::new(SessionHost(opening.tell.clone())),
@@ -355,7 +339,7 @@ impl SessionHost {
 }
 
 impl Host for SessionHost {
-    fn grant(&self, ask: Amount) -> Answer<Option<Amount>> {
+    fn grant(&self, ask: Amount, _admitted_ms: u64) -> Answer<Option<Amount>> {
         let (answering, answer) = answer();
         self.tell(Wire::Grant(ask, answering));
         answer

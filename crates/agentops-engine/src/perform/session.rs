@@ -149,7 +149,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
     let opening = Opening {
         reach,
         window,
-        budgets: ctx.gateways.budgets(ctx, &job.state, &job.session),
+        budgets: job.state.budgets(&job.session),
         secrets: job.state.created.workflow.secrets,
         plain_refusal: driver.loops_when_too_long(),
         tell: &tx,

@@ -62,6 +62,7 @@ fn row(context: u64, window: u64) -> CallRow {
         usage: None,
         reasoning: None,
         charged: Amount::priced(CHARGE, CHARGE),
+        reserved: None,
     }
 }
 

@@ -123,7 +123,7 @@ fn gateway(upstream: &str, workers: Option<NonZeroUsize>, receiver: Option<&str>
 struct Books(Option<Sender<CallRow>>);
 
 impl Host for Books {
-    fn grant(&self, ask: Amount) -> Answer<Option<Amount>> {
+    fn grant(&self, ask: Amount, _admitted_ms: u64) -> Answer<Option<Amount>> {
         let (answers, waits) = answer();
         let _gone = answers.send(Some((0..1000).fold(ask, |sum, _| sum.plus(ask))));
         waits

@@ -91,12 +91,14 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
     let mut bytes = 0;
     let mut more = state.answer.id.is_none() && state.answer.model.is_none();
     let mut hidden = false;
+    let words = &mut state.words;
     each_member(event.data, |key, value| match (key, value) {
         (
             b"content" | b"reasoning_content" | b"reasoning" | b"arguments" | b"refusal" | b"transcript",
             Found::Text(text),
         ) => {
             bytes += text_length(text);
+            words.take(text);
         }
         (b"encrypted_content" | b"reasoning_details", _) => hidden = true,
         (b"finish_reason", Found::Text(_)) | (b"usage" | b"error", Found::Text(_) | Found::Other(b'{')) => more = true,
@@ -105,7 +107,7 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
         _ => {}
     });
     state.output(bytes);
-    state.seen.hidden |= hidden;
+    state.hidden(hidden);
     if more || state.open_candidates.is_empty() {
         chunk(state, Json::new(event.data));
     }
@@ -118,13 +120,15 @@ fn chunk(state: &mut State, chunk: Json<'_>) {
         state.candidate(index, choice.get("finish_reason"));
     }
     state.answer.complete |= state.answer.finish.is_some() && state.open_candidates.is_empty();
-    let is_final = state.answer.finish.is_some();
+    // Some servers report with each piece what there is so far.
+    let is_final = state.answer.complete;
     usage(state, chunk, is_final);
 }
 
 fn head(state: &mut State, body: Json<'_>) {
     State::name(&mut state.answer.id, body.get("id"));
     State::name(&mut state.answer.model, body.get("model"));
+    State::name(&mut state.answer.tier, body.get("service_tier"));
     if let Some(body) = body.get("error") {
         responses::error(state, body);
         if state.answer.error.is_none() {
@@ -134,8 +138,10 @@ fn head(state: &mut State, body: Json<'_>) {
 }
 
 fn usage(state: &mut State, body: Json<'_>, is_final: bool) {
-    let report = body.get("usage").and_then(|usage| usage::openai(usage, "prompt_tokens", "completion_tokens"));
-    state.seen.hidden |= report.is_some_and(|report| report.reasoning.is_some_and(|tokens| tokens > 0));
+    let Some(report) = body.get("usage").map(|usage| usage::openai(usage, "prompt_tokens", "completion_tokens")) else {
+        return;
+    };
+    state.seen.hidden |= report.reasoning.is_some_and(|tokens| tokens > 0);
     state.report(report, is_final);
 }
 

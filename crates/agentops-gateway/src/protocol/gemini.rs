@@ -53,6 +53,7 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
 }
 
 fn config(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> Result<(), Malformed> {
+    builder.option(key, value);
     match key {
         b"maxOutputTokens" | b"max_output_tokens" => builder.limit(value)?,
         b"candidateCount" | b"candidate_count" => builder.answers(value)?,
@@ -145,7 +146,7 @@ fn chunk(state: &mut State, chunk: Json<'_>) {
     for (key, value) in chunk.members() {
         match key {
             b"candidates" => candidates(state, value),
-            b"usageMetadata" => report = usage::gemini(value),
+            b"usageMetadata" if !value.is_null() => report = Some(usage::gemini(value)),
             b"modelVersion" => State::name(&mut state.answer.model, Some(value)),
             b"responseId" => State::name(&mut state.answer.id, Some(value)),
             b"error" => {
@@ -167,7 +168,9 @@ fn chunk(state: &mut State, chunk: Json<'_>) {
     state.answer.complete |= state.answer.finish.is_some() && state.open_candidates.is_empty();
     // Each response reports what there is so far.
     let is_final = state.answer.complete;
-    state.report(report, is_final);
+    if let Some(report) = report {
+        state.report(report, is_final);
+    }
 }
 
 fn candidates(state: &mut State, candidates: Json<'_>) {
@@ -187,18 +190,28 @@ fn candidates(state: &mut State, candidates: Json<'_>) {
         for part in content.get("parts").into_iter().flat_map(Json::elements) {
             if let Some(call) = part.get("functionCall") {
                 bytes += call.bytes().len() as u64;
+                let words = &mut state.words;
+                each_member(call.bytes(), |_, value| {
+                    if let Found::Text(text) = value {
+                        words.take(text);
+                    }
+                });
                 hidden |= part.get("thoughtSignature").is_some();
                 continue;
             }
+            let words = &mut state.words;
             each_member(part.bytes(), |key, value| match (key, value) {
-                (b"text" | b"code", Found::Text(text)) => bytes += text_length(text),
+                (b"text" | b"code", Found::Text(text)) => {
+                    bytes += text_length(text);
+                    words.take(text);
+                }
                 // What is shown of thoughts is a summary.
                 (b"thought", Found::Other(b't')) | (b"thoughtSignature", _) => hidden = true,
                 _ => {}
             });
         }
         state.output(bytes);
-        state.seen.hidden |= hidden;
+        state.hidden(hidden);
     }
 }
 

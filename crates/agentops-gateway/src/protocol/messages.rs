@@ -6,7 +6,7 @@ use super::inline::{Rates, is_data_address};
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
 use super::request::{BodyPart, Builder, DEPTH_MAX, Media, Needles, Uncountable, needles, plain_members, texts};
-use super::usage::MessagesReport;
+use super::usage::{MessagesReport, output_alone};
 use crate::scan::Malformed;
 use crate::sse::Event;
 
@@ -161,9 +161,11 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
             let block = data.get("content_block");
             match block.and_then(|block| block.get("type")?.raw()) {
                 // What is shown of thinking is a summary; what it cost is known at the end.
-                Some(b"thinking" | b"redacted_thinking") => state.seen.hidden = true,
+                Some(b"thinking" | b"redacted_thinking") => state.hidden(true),
                 Some(b"text") => {
-                    state.output(block.and_then(|block| block.get("text")?.raw()).map_or(0, text_length));
+                    let text = block.and_then(|block| block.get("text")?.raw()).unwrap_or_default();
+                    state.words.take(text);
+                    state.output(text_length(text));
                 }
                 _ => {}
             }
@@ -184,17 +186,25 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
 fn delta(state: &mut State, data: &[u8]) {
     let mut bytes = 0;
     let mut hidden = false;
+    let words = &mut state.words;
     each_member(data, |key, value| match (key, value) {
-        (b"text" | b"partial_json" | b"thinking", Found::Text(text)) => bytes += text_length(text),
+        (b"text" | b"partial_json" | b"thinking", Found::Text(text)) => {
+            bytes += text_length(text);
+            words.take(text);
+        }
         (b"signature", _) => hidden = true,
         _ => {}
     });
     state.output(bytes);
-    state.seen.hidden |= hidden;
+    state.hidden(hidden);
 }
 
 fn usage(state: &mut State, usage: Option<Json<'_>>, is_last: bool) {
-    let Some(Ok(report)) = usage.map(MessagesReport::read) else { return };
+    let Some(usage) = usage else { return };
+    let Ok(report) = MessagesReport::read(usage) else {
+        let output = output_alone(usage, &["output_tokens"]);
+        return state.report(output, is_last && output.usage.output > 0);
+    };
     state.messages_report = state.messages_report.followed_by(report);
     state.report(state.messages_report.report(), is_last && report.has_output());
 }

@@ -18,6 +18,7 @@ mod responses;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod words;
 
 pub use endpoint::{Endpoint, endpoint};
 pub use reader::{Answer, Reader, Seen};

@@ -2,13 +2,16 @@
 
 use agentops_core::usage::Usage;
 
-use super::json::Json;
+use super::json::{Found, Json, each_member};
 use super::usage::{MessagesReport, Report};
+use super::words::Words;
 use super::{Protocol, chat, gemini, messages, responses};
 use crate::sse::{Event, Parser};
 
 /// The most of a plain answer that is kept, in bytes. Of a longer one nothing is known.
 const PLAIN_BYTES_MAX: usize = 16 << 20;
+/// Such an answer has at least as many tokens: those of public tokenizers have at most 128 bytes.
+const LOST_TOKENS_MIN: u64 = (PLAIN_BYTES_MAX / 128) as u64;
 
 /// What was seen in the bytes of one push.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub struct Seen {
     /// Bytes that the model wrote: text, input of tools, thinking as far as it is shown. Of a plain answer all its bytes,
     /// which is more.
     pub output_bytes: u64,
+    /// Fewer tokens than this the answer cannot have so far. Of a plain answer it is known at its end.
+    pub tokens_min: u64,
     /// There was reasoning that cannot be counted here: it is sealed, left out, or only its summary is shown.
     pub hidden: bool,
     /// The stream can be ended after so many of these bytes without leaving half an event behind; `None`: nowhere in them.
@@ -27,6 +32,10 @@ pub struct Seen {
 pub struct Answer {
     /// What the provider said that it used; `None`: nothing, or nothing that can be true.
     pub usage: Option<Usage>,
+    /// The largest output that any report named, also one that is not believed otherwise.
+    pub output_named: u64,
+    /// Fewer tokens than this the answer cannot have.
+    pub tokens_min: u64,
     /// The output in `usage` is the whole answer's. While a stream runs some providers report what there is so far.
     pub usage_is_final: bool,
     /// Of `usage.cache_write`, what is kept for an hour, which costs more than what is kept for minutes.
@@ -37,6 +46,8 @@ pub struct Answer {
     pub model: Option<String>,
     /// The answer's id.
     pub id: Option<String>,
+    /// OpenAI's protocols: the service tier that answered, which a project's settings may choose.
+    pub tier: Option<String>,
     /// Why the model stopped, in the provider's words.
     pub finish: Option<String>,
     /// The answer came to its end.
@@ -57,13 +68,15 @@ pub struct Reader {
 enum Form {
     Events {
         parser: Parser,
-        /// Something came that is not blank, and it was not a plain answer.
+        /// Something came that is not blank.
         begun: bool,
     },
     Plain {
         body: Vec<u8>,
         /// It was longer than is kept.
         lost: bool,
+        /// Something came that is not blank.
+        begun: bool,
     },
 }
 
@@ -72,6 +85,10 @@ enum Form {
 pub(super) struct State {
     pub(super) answer: Answer,
     pub(super) seen: Seen,
+    /// What the reports so far come to.
+    report: Report,
+    /// Words of the texts so far.
+    pub(super) words: Words,
     /// Messages: the figures so far.
     pub(super) messages_report: MessagesReport,
     /// Messages: the content block that has begun and not ended.
@@ -85,21 +102,27 @@ pub(super) struct State {
 impl State {
     pub(super) fn output(&mut self, bytes: u64) {
         self.seen.output_bytes = self.seen.output_bytes.saturating_add(bytes);
+        // What comes after a report is not in it.
+        self.answer.usage_is_final &= bytes == 0;
     }
 
-    /// Takes a report of the call. Of several the largest counts.
-    pub(super) fn report(&mut self, report: Option<Report>, is_final: bool) {
-        let Some(report) = report else { return };
-        let known = Report {
-            usage: self.answer.usage.unwrap_or_default(),
-            cache_write_hour: self.answer.cache_write_hour,
-            reasoning: self.answer.reasoning,
-        };
-        let report = known.raised(Some(report));
-        self.answer.usage = Some(report.usage);
-        self.answer.cache_write_hour = report.cache_write_hour;
-        self.answer.reasoning = report.reasoning;
-        self.answer.usage_is_final |= is_final;
+    /// There was reasoning that cannot be counted.
+    pub(super) fn hidden(&mut self, is_hidden: bool) {
+        self.seen.hidden |= is_hidden;
+        self.answer.usage_is_final &= !is_hidden;
+    }
+
+    /// Takes a report of the call. Of several the largest figures count.
+    pub(super) fn report(&mut self, report: Report, is_final: bool) {
+        self.report = self.report.merged(report);
+        self.answer.output_named = self.report.usage.output;
+        if self.report.has_input() {
+            self.answer.usage = Some(self.report.usage);
+            self.answer.cache_write_hour = self.report.cache_write_hour;
+            self.answer.reasoning = self.report.reasoning;
+            // An empty one says nothing of the end.
+            self.answer.usage_is_final |= is_final && (report.has_input() || report.usage.output > 0);
+        }
     }
 
     /// Notes that a candidate has begun or, with a reason, ended.
@@ -126,7 +149,7 @@ impl Reader {
     /// as that.
     #[must_use]
     pub fn new(protocol: Protocol, streamed: bool) -> Self {
-        let plain = Form::Plain { body: Vec::new(), lost: false };
+        let plain = Form::Plain { body: Vec::new(), lost: false, begun: false };
         let form = if streamed { Form::Events { parser: Parser::default(), begun: false } } else { plain };
         Self { protocol, form, state: State::default() }
     }
@@ -134,21 +157,14 @@ impl Reader {
     /// Takes the next bytes.
     pub fn push(&mut self, bytes: &[u8]) -> Seen {
         self.state.seen = Seen::default();
-        let mut bytes = bytes;
-        if let Form::Events { begun: begun @ false, .. } = &mut self.form {
-            let blank = bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-            *begun = blank < bytes.len();
-            if let Some(b'{' | b'[') = bytes.get(blank) {
-                self.form = Form::Plain { body: Vec::new(), lost: false };
-                bytes = &bytes[blank..];
-            }
-        }
+        let bytes = self.recognised(bytes);
         match &mut self.form {
             Form::Events { parser, .. } => {
                 let boundary = parser.push(bytes, |event| read(self.protocol, &mut self.state, event));
                 self.state.seen.boundary = boundary;
+                self.state.seen.tokens_min = self.state.words.count();
             }
-            Form::Plain { body, lost } => {
+            Form::Plain { body, lost, .. } => {
                 self.state.seen.output_bytes = bytes.len() as u64;
                 *lost |= bytes.len() > PLAIN_BYTES_MAX - body.len();
                 if *lost {
@@ -161,6 +177,28 @@ impl Reader {
         self.state.seen
     }
 
+    /// The bytes, after their first one that is not blank has told which form the answer has, whatever its head says.
+    fn recognised<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (Form::Events { begun, .. } | Form::Plain { begun, .. }) = &mut self.form;
+        if *begun {
+            return bytes;
+        }
+        let blank = bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        *begun = blank < bytes.len();
+        match (&self.form, bytes.get(blank)) {
+            (Form::Events { .. }, Some(b'{' | b'[')) => {
+                self.form = Form::Plain { body: Vec::new(), lost: false, begun: true };
+                &bytes[blank..]
+            }
+            // A comment, or a field: `data`, `event`, `id`, `retry`.
+            (Form::Plain { .. }, Some(b':' | b'd' | b'e' | b'i' | b'r')) => {
+                self.form = Form::Events { parser: Parser::default(), begun: true };
+                bytes
+            }
+            _ => bytes,
+        }
+    }
+
     /// What is known by now.
     #[must_use]
     pub fn answer(&self) -> Answer {
@@ -168,15 +206,20 @@ impl Reader {
             Form::Events { parser, .. } => {
                 let mut state = self.state.clone();
                 parser.rest(|event| read(self.protocol, &mut state, event));
-                state.answer
+                Answer { tokens_min: state.words.count(), ..state.answer }
             }
-            Form::Plain { body, .. } => {
+            Form::Plain { body, lost, .. } => {
                 let mut state = State::default();
                 // A document that does not end is not read: what it lacks may be what counts.
                 if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
                     plain(self.protocol, &mut state, Json::new(body));
+                    each_member(body, |key, value| match value {
+                        Found::Text(text) if is_written(self.protocol, key) => state.words.take(text),
+                        _ => {}
+                    });
                 }
-                state.answer
+                let tokens_min = if *lost { LOST_TOKENS_MIN } else { state.words.count() };
+                Answer { tokens_min, ..state.answer }
             }
         }
     }
@@ -186,7 +229,7 @@ impl Reader {
         match &mut self.form {
             Form::Events { parser, .. } => {
                 parser.rest(|event| read(self.protocol, &mut self.state, event));
-                std::mem::take(&mut self.state.answer)
+                Answer { tokens_min: self.state.words.count(), ..std::mem::take(&mut self.state.answer) }
             }
             Form::Plain { .. } => self.answer(),
         }
@@ -209,11 +252,34 @@ impl Reader {
 }
 
 fn read(protocol: Protocol, state: &mut State, event: Event<'_>) {
+    let words = state.words;
+    read_event(protocol, state, event);
+    // One that is too long to be read as a whole: what of it the model wrote is not known, so all of it counts. A whole
+    // response of the Responses protocol repeats what has been counted.
+    if event.cut && (protocol != Protocol::Responses || responses::may_be_delta(event)) {
+        state.output(event.data.len() as u64);
+        state.words = words;
+        state.words.take_cut(event.data);
+    }
+}
+
+fn read_event(protocol: Protocol, state: &mut State, event: Event<'_>) {
     match protocol {
         Protocol::Messages => messages::event(state, event),
         Protocol::Responses => responses::event(state, event),
         Protocol::Chat => chat::event(state, event),
         Protocol::Gemini => gemini::event(state, event),
+    }
+}
+
+/// The members of a plain answer that hold what the model wrote.
+fn is_written(protocol: Protocol, key: &[u8]) -> bool {
+    match protocol {
+        Protocol::Messages => matches!(key, b"text" | b"thinking"),
+        Protocol::Responses => matches!(key, b"text" | b"arguments" | b"input" | b"code"),
+        Protocol::Chat => matches!(key, b"content" | b"reasoning_content" | b"reasoning" | b"arguments" | b"refusal"),
+        // It is read as a stream of one is.
+        Protocol::Gemini => false,
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use aho_corasick::packed::{Config, Searcher};
 
+use agentops_core::models::{PriceFactor, PriceOption, option_factor};
+
 use super::json::Json;
 use super::{Protocol, chat, gemini, messages, responses};
 use crate::scan::{Field, Malformed};
@@ -26,6 +28,10 @@ pub struct Head {
     pub server_tools: bool,
     /// It goes on with something that the provider keeps: the body is not the whole conversation.
     pub server_history: bool,
+    /// The answer is made whether or not anybody reads it.
+    pub background: bool,
+    /// What its options do to its price; `None`: that is not known.
+    pub price: Option<PriceFactor>,
     /// Number of answers that the request asks for: at least 1. The output counts that many times.
     pub answers: u64,
     /// Where a limit of the output is written if there is none.
@@ -200,6 +206,13 @@ impl<'a> Builder<'a> {
         Json::within(self.body, field.value.clone())
     }
 
+    /// Takes an option that changes the price.
+    pub(super) fn option(&mut self, key: &[u8], value: Json<'_>) {
+        let Some(option) = PriceOption::of(key).filter(|_| !value.is_null()) else { return };
+        let factor = value.name().and_then(|value| option_factor(option, &value));
+        self.head.price = self.head.price.zip(factor).map(|(known, factor)| known.and(factor));
+    }
+
     /// Takes a limit of the output.
     ///
     /// # Errors
@@ -280,6 +293,8 @@ pub fn head(protocol: Protocol, body: &[u8], fields: &[Field]) -> Result<Head, M
         has_tools: false,
         server_tools: false,
         server_history: false,
+        background: false,
+        price: Some(PriceFactor::STANDARD),
         answers: 1,
         place: Place::Body,
     };
@@ -302,6 +317,7 @@ pub fn head(protocol: Protocol, body: &[u8], fields: &[Field]) -> Result<Head, M
             }
             _ => {}
         }
+        builder.option(key, value);
         match protocol {
             Protocol::Messages => messages::member(&mut builder, key, value)?,
             Protocol::Responses => responses::member(&mut builder, key, value)?,

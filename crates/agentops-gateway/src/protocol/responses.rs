@@ -40,6 +40,7 @@ const SUMMARY_BEGINNING: &[u8] = b"You are performing a CONTEXT CHECKPOINT COMPA
 pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> Result<(), Malformed> {
     match key {
         b"max_output_tokens" => builder.limit(value)?,
+        b"background" => builder.head.background = !value.is_null() && value.bytes() != b"false",
         // OpenRouter's name for a budget of thinking.
         b"reasoning" => {
             for (_, budget) in plain_members(value)?.filter(|(key, _)| *key == b"max_tokens") {
@@ -167,20 +168,23 @@ pub(super) fn is_compaction(head: &Head, last_items: &[&[u8]]) -> bool {
 
 pub(super) fn event(state: &mut State, event: Event<'_>) {
     // Clients go by the type in the data; the line that names it is for others.
-    let kind = Some(first_type(event.data)).filter(|kind| !kind.is_empty()).unwrap_or(event.name);
+    let kind = kind(event);
     if kind.ends_with(b".delta") {
         return delta(state, event.data);
     }
     match kind {
         b"response.output_item.added" => {
             let item = Json::new(event.data).get("item");
-            state.seen.hidden |= item.is_some_and(is_reasoning);
+            state.hidden(item.is_some_and(is_reasoning));
         }
         b"response.output_item.done" => {
             if let Some(item) = Json::new(event.data).get("item") {
-                state.seen.hidden |= is_reasoning(item);
-                let bytes = written(item);
+                state.hidden(is_reasoning(item));
+                let bytes = written(item).map(text_length).sum::<u64>();
                 // Servers that send no pieces say all of it here; of others it has been counted.
+                if state.open_bytes == 0 {
+                    written(item).for_each(|text| state.words.take(text));
+                }
                 state.output(bytes.saturating_sub(state.open_bytes));
                 state.open_bytes = 0;
             }
@@ -206,6 +210,16 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
     }
 }
 
+fn kind(event: Event<'_>) -> &[u8] {
+    Some(first_type(event.data)).filter(|kind| !kind.is_empty()).unwrap_or(event.name)
+}
+
+/// Whether it is a piece of an item, or may be: its type stands behind what was cut off.
+pub(super) fn may_be_delta(event: Event<'_>) -> bool {
+    let kind = kind(event);
+    kind.is_empty() || kind.ends_with(b".delta")
+}
+
 /// The type that an event's data give it. By the protocol it comes first, and never after a whole response.
 fn first_type(data: &[u8]) -> &[u8] {
     let mut kind = Json::new(data).members().take_while(|(key, _)| *key != b"response");
@@ -215,9 +229,11 @@ fn first_type(data: &[u8]) -> &[u8] {
 /// A piece of an item.
 fn delta(state: &mut State, data: &[u8]) {
     let mut bytes = 0;
+    let words = &mut state.words;
     each_member(data, |key, value| {
         if let (b"delta", Found::Text(text)) = (key, value) {
             bytes += text_length(text);
+            words.take(text);
         }
     });
     state.open_bytes = state.open_bytes.saturating_add(bytes);
@@ -228,23 +244,24 @@ fn is_reasoning(item: Json<'_>) -> bool {
     item.get("type").and_then(Json::raw) == Some(b"reasoning")
 }
 
-/// Bytes that the model wrote in an item.
-fn written(item: Json<'_>) -> u64 {
-    let members = ["arguments", "input", "code", "name"].iter().filter_map(|key| item.get(key)?.raw());
-    let parts = [item.get("content"), item.get("summary")];
-    let parts = parts.into_iter().flat_map(texts);
-    let action = item.get("action").map_or(0, |action| action.bytes().len() as u64);
-    members.chain(parts).map(text_length).sum::<u64>() + action
+/// What the model wrote in an item.
+fn written(item: Json<'_>) -> impl Iterator<Item = &[u8]> {
+    let members = ["arguments", "input", "code", "name"].into_iter().filter_map(move |key| item.get(key)?.raw());
+    let parts = [item.get("content"), item.get("summary")].into_iter().flat_map(texts);
+    members.chain(parts).chain(item.get("action").map(Json::bytes))
 }
 
 /// The response as a whole, at its end.
 fn whole(state: &mut State, response: Json<'_>) {
     State::name(&mut state.answer.id, response.get("id"));
     State::name(&mut state.answer.model, response.get("model"));
+    State::name(&mut state.answer.tier, response.get("service_tier"));
     let why = response.get("incomplete_details").and_then(|details| details.get("reason"));
     State::name(&mut state.answer.finish, why.or(response.get("status")));
+    let status = response.get("status").and_then(Json::raw).unwrap_or(b"completed");
+    let is_final = !matches!(status, b"queued" | b"in_progress");
     if let Some(report) = response.get("usage") {
-        state.report(usage::openai(report, "input_tokens", "output_tokens"), true);
+        state.report(usage::openai(report, "input_tokens", "output_tokens"), is_final);
     }
     if let Some(body) = response.get("error") {
         error(state, body);
@@ -259,7 +276,9 @@ pub(super) fn error(state: &mut State, body: Json<'_>) {
 
 pub(super) fn plain(state: &mut State, body: Json<'_>) {
     whole(state, body);
-    state.answer.complete = state.answer.error.is_none() && body.is_object();
+    // An answer that is made in the background has only begun.
+    let has_begun_only = matches!(body.get("status").and_then(Json::raw), Some(b"queued" | b"in_progress"));
+    state.answer.complete = state.answer.error.is_none() && body.is_object() && !has_begun_only;
 }
 
 pub(super) fn cut(state: &State) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! From a provider's own counting to parts that do not overlap.
 //!
-//! A report that cannot be true (no input at all, a negative number, a string) is as good as none. A large one stays: it
-//! can only raise what is counted here.
+//! A report that cannot be true (no input at all, a negative number, a string) is no report of the input; its output figure
+//! still counts where it is larger than what is known. A large report stays: it can only raise what is counted here.
 
 use agentops_core::usage::Usage;
 
@@ -18,15 +18,34 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// The report, if it can be true: no call has no input.
-    fn checked(self) -> Option<Self> {
-        (self.usage.context() > self.usage.output).then_some(self)
+    /// Whether it can be true: no call has no input.
+    pub(super) fn has_input(&self) -> bool {
+        input_of(&self.usage) > 0
     }
 
-    /// The larger of two reports of one call, the later one where they are equal.
-    pub(super) fn raised(self, later: Option<Self>) -> Self {
-        later.filter(|later| later.usage.context() >= self.usage.context()).unwrap_or(self)
+    /// Both reports of one call as one, which is as large in every figure.
+    ///
+    /// The input's parts are replaced together where the later report has at least as much input in all: it splits the same
+    /// input anew into read from a cache, written to it, and neither. Otherwise the larger of each part holds.
+    pub(super) fn merged(self, later: Self) -> Self {
+        let (a, b) = (self.usage, later.usage);
+        let output = a.output.max(b.output);
+        let reasoning = self.reasoning.max(later.reasoning);
+        if input_of(&b) >= input_of(&a) {
+            return Self { usage: Usage { output, ..b }, cache_write_hour: later.cache_write_hour, reasoning };
+        }
+        let usage = Usage {
+            input: a.input.max(b.input),
+            cache_read: a.cache_read.max(b.cache_read),
+            cache_write: a.cache_write.max(b.cache_write),
+            output,
+        };
+        Self { usage, cache_write_hour: self.cache_write_hour.max(later.cache_write_hour), reasoning }
     }
+}
+
+fn input_of(usage: &Usage) -> u64 {
+    usage.input.saturating_add(usage.cache_read).saturating_add(usage.cache_write)
 }
 
 /// Input that includes what came from the cache (OpenAI, Gemini) is taken apart. A server that says more came from the
@@ -79,20 +98,19 @@ impl MessagesReport {
         self.output.is_some()
     }
 
-    /// This report where the later one says nothing. A later one never lowers the whole.
+    /// This report where the later one says nothing.
     pub(super) fn followed_by(self, later: Self) -> Self {
-        let both = Self {
+        Self {
             input: later.input.or(self.input),
             cache_read: later.cache_read.or(self.cache_read),
             cache_write: later.cache_write.or(self.cache_write),
             cache_write_hour: later.cache_write_hour.or(self.cache_write_hour),
             output: later.output.or(self.output),
             reasoning: later.reasoning.or(self.reasoning),
-        };
-        if both.parts().usage.context() >= self.parts().usage.context() { both } else { self }
+        }
     }
 
-    fn parts(&self) -> Report {
+    pub(super) fn report(&self) -> Report {
         let usage = Usage {
             input: self.input.unwrap_or(0),
             cache_read: self.cache_read.unwrap_or(0),
@@ -102,20 +120,27 @@ impl MessagesReport {
         let cache_write_hour = self.cache_write_hour.unwrap_or(0).min(usage.cache_write);
         Report { usage, cache_write_hour, reasoning: self.reasoning }
     }
+}
 
-    pub(super) fn report(&self) -> Option<Report> {
-        self.parts().checked()
-    }
+/// The output that a report names, where the rest of it cannot be true.
+pub(super) fn output_alone(usage: Json<'_>, keys: &[&str]) -> Report {
+    let output = keys.iter().filter_map(|key| number_of(usage, key).ok().flatten()).fold(0, u64::saturating_add);
+    Report { usage: Usage { output, ..Usage::default() }, ..Report::default() }
 }
 
 /// A report of OpenAI's, in the words of the Responses or of the Chat Completions protocol.
-pub(super) fn openai(usage: Json<'_>, input_key: &str, output_key: &str) -> Option<Report> {
+///
+/// DeepSeek's API reference, "Create Chat Completion": `prompt_tokens` is `prompt_cache_hit_tokens` and
+/// `prompt_cache_miss_tokens` together.
+pub(super) fn openai(usage: Json<'_>, input_key: &str, output_key: &str) -> Report {
     let read = || -> Result<Report, Untrue> {
         let details = |key: &str, name: &str| {
             usage.get(&format!("{key}_details")).map_or(Ok(None), |details| number_of(details, name))
         };
-        let input = number_of(usage, input_key)?.unwrap_or(0);
-        let cached = details(input_key, "cached_tokens")?.unwrap_or(0);
+        let hits = number_of(usage, "prompt_cache_hit_tokens")?.unwrap_or(0);
+        let misses = number_of(usage, "prompt_cache_miss_tokens")?.unwrap_or(0);
+        let input = number_of(usage, input_key)?.unwrap_or(0).max(hits.saturating_add(misses));
+        let cached = details(input_key, "cached_tokens")?.filter(|cached| *cached > 0).unwrap_or(hits);
         // Routers that speak this protocol for Anthropic's models name what was written to the cache, within the input.
         let written = details(input_key, "cache_write_tokens")?.unwrap_or(0);
         let reasoning = details(output_key, "reasoning_tokens")?;
@@ -125,12 +150,12 @@ pub(super) fn openai(usage: Json<'_>, input_key: &str, output_key: &str) -> Opti
         let output = output_of(number_of(usage, "total_tokens")?, input, output).max(reasoning.unwrap_or(0));
         Ok(Report { usage: Usage { input: fresh, cache_read, cache_write, output }, cache_write_hour: 0, reasoning })
     };
-    read().ok()?.checked()
+    read().unwrap_or_else(|Untrue| output_alone(usage, &[output_key]))
 }
 
 /// A report of Gemini's. What the model thought is not part of its candidates, and what tools gave it is not part of the
 /// prompt.
-pub(super) fn gemini(usage: Json<'_>) -> Option<Report> {
+pub(super) fn gemini(usage: Json<'_>) -> Report {
     let read = || -> Result<Report, Untrue> {
         let number = |key: &str| number_of(usage, key);
         let prompt = number("promptTokenCount")?.unwrap_or(0);
@@ -142,5 +167,5 @@ pub(super) fn gemini(usage: Json<'_>) -> Option<Report> {
         let usage = Usage { input: fresh.saturating_add(tools), cache_read, cache_write: 0, output };
         Ok(Report { usage, cache_write_hour: 0, reasoning })
     };
-    read().ok()?.checked()
+    read().unwrap_or_else(|Untrue| output_alone(usage, &["candidatesTokenCount", "thoughtsTokenCount"]))
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use agentops_core::budget::{Amount, Book, Limits, Scope};
+use agentops_core::budget::{Amount, Limits};
 use agentops_core::call::CallRow;
 use agentops_core::ceiling::Window;
 use agentops_core::workflow::Secrets;
@@ -41,7 +41,7 @@ impl Told {
 }
 
 impl Host for Told {
-    fn grant(&self, ask: Amount) -> Answer<Option<Amount>> {
+    fn grant(&self, ask: Amount, _admitted_ms: u64) -> Answer<Option<Amount>> {
         let (answers, waits) = answer();
         answers.send(Some(ask)).ok();
         waits
@@ -65,11 +65,9 @@ impl Host for Told {
 
 /// Rules that let through what fits a window of `window` tokens.
 pub fn rules(window: u64, host: Arc<dyn Host>) -> Rules {
-    let mut book = Book::new();
-    let scope = Scope::Day("2026-11-24".into());
-    book.set(scope.clone(), Limits { tokens: Some(u64::MAX / 4), micro_usd: None }, Amount::default());
     Rules {
         hint: String::new(),
+        hint_past_summary: String::new(),
         plain_refusal: false,
         provider: "mine".into(),
         window: Window::new(window),
@@ -77,8 +75,9 @@ pub fn rules(window: u64, host: Arc<dyn Host>) -> Rules {
         close_when_refused: false,
         secrets: Secrets::Pass,
         redactor: Redactor::new([]),
-        scopes: vec![scope],
-        book: Arc::new(Mutex::new(book)),
+        scopes: Vec::new(),
+        day: Limits { tokens: Some(u64::MAX / 4), micro_usd: None },
+        book: Arc::default(),
         clock: Arc::new(|| 0),
         host,
     }

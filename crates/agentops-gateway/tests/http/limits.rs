@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use agentops_core::budget::Scope;
 use agentops_gateway::host::Host;
 use agentops_gateway::lane::{Admitted, Incoming, Lane, Rules};
 use agentops_gateway::protocol::Protocol;
@@ -180,7 +181,7 @@ fn b3_every_answer_is_reserved_for() {
     ] {
         let told = Arc::<Told>::default();
         let rules = rules(WINDOW, told as Arc<dyn Host>);
-        let (book, scope) = (Arc::clone(&rules.book), rules.scopes[0].clone());
+        let (book, scope) = (Arc::clone(&rules.book), Scope::Day("1970-01-01".into()));
         let lane = Lane::new(Rules { takes_limit: true, ..rules });
         let call = Incoming { protocol, model: Some("m".into()), streamed: None, body: body.into() };
         let admitted = runtime().block_on(lane.admit(call));

@@ -1,6 +1,7 @@
 //! The gateway's HTTP: what is passed on, what is refused, and what becomes of it when either side misbehaves.
 
 mod ceiling;
+mod charges;
 mod connections;
 mod door;
 mod forwarding;
@@ -9,4 +10,5 @@ mod limits;
 mod misbehaviour;
 mod proxies;
 mod room;
+mod spending;
 mod wire;

@@ -124,6 +124,7 @@ pub fn row(started_ms: u64, conversation: u32) -> CallRow {
         usage: Some(usage),
         reasoning: Some(128),
         charged: Amount::priced(usage.context(), 15_250),
+        reserved: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the ledger knows of spending, and what a crash leaves of it.
 
 use super::*;
-use crate::budget::{Amount, Grant, Limits, NeedsGrant, Scope};
+use crate::budget::{Amount, Grant, Limits, Scope, Settled};
 use crate::call::{CallKind, CallRow};
 use crate::id::SessionId;
 
@@ -31,11 +31,16 @@ fn row(charged: Amount) -> CallRow {
         usage: None,
         reasoning: None,
         charged,
+        reserved: None,
     }
 }
 
 fn charged(session: &SessionId, amount: Amount) -> Event {
-    let row = Some(Box::new(row(amount)));
+    settled(session, amount, None)
+}
+
+fn settled(session: &SessionId, amount: Amount, reserved: Option<Amount>) -> Event {
+    let row = Some(Box::new(CallRow { reserved, ..row(amount) }));
     Event::Call { session: session.clone(), usage: None, context: 1, window: 1_000_000, sub_agent: false, stop: None, row }
 }
 
@@ -72,6 +77,17 @@ fn a_session_that_ends_in_order_gives_the_rest_of_its_grant_back() {
     assert_eq!(world.state.spent(), Amount::priced(300, 200), "what is open is not spent");
     world.session_end(&session, SessionEnd::Completed, false);
     assert_eq!((world.state.spent(), world.state.unreconciled()), (Amount::priced(300, 200), Amount::ZERO));
+}
+
+/// What a durable row settles is not lost with its supervisor.
+#[test]
+fn b3_a_call_that_has_a_row_is_charged_by_it_when_its_supervisor_dies() {
+    let (mut world, session) = with_a_session();
+    let reserved = Amount::priced(8_066, 800);
+    world.append(granted(&session, reserved));
+    world.append(settled(&session, Amount::priced(5_000, 500), Some(reserved)));
+    world.append(Event::Orphaned);
+    assert_eq!((world.state.spent(), world.state.unreconciled().tokens), (Amount::priced(5_000, 500), 0));
 }
 
 #[test]
@@ -178,10 +194,10 @@ proptest! {
             match step {
                 Step::Forward { ask } => {
                     let ask = Amount::priced(ask, 3 * ask);
-                    if let Err(NeedsGrant(more)) = grant.take(ask, Limits::default()) {
-                        world.append(granted(&session, more));
-                        grant.add(more);
-                        prop_assert_eq!(grant.take(ask, Limits::default()), Ok(()));
+                    if let Err(needs) = grant.take(ask, Limits::default(), 0) {
+                        world.append(granted(&session, needs.ask));
+                        grant.add(needs.ask);
+                        prop_assert_eq!(grant.take(ask, Limits::default(), 0), Ok(()));
                     }
                     under_way.push(ask);
                     forwarded += ask.tokens;
@@ -190,14 +206,19 @@ proptest! {
                     let reserved = under_way.swap_remove(at % under_way.len());
                     let used = reserved.tokens * permille / 1000;
                     let booked = Amount::priced(used, 3 * used);
-                    if let Some(missing) = grant.settle(reserved, booked) {
+                    let settled = Settled::of(reserved, booked);
+                    if let Some(missing) = settled.missing {
                         world.append(granted(&session, missing));
                     }
                     forwarded = forwarded - reserved.tokens + used;
-                    rows.push(booked);
+                    rows.push((booked, settled.reserved));
                 }
                 Step::Settle { .. } => {}
-                Step::Append => rows.drain(..).for_each(|booked| world.append(charged(&session, booked))),
+                Step::Append => {
+                    for (booked, reserved) in rows.drain(..) {
+                        world.append(settled(&session, booked, Some(reserved)));
+                    }
+                }
             }
             let mut crashed = world.state.clone();
             crashed.apply(&Event::Orphaned, 99).expect("a takeover");

@@ -88,8 +88,10 @@ impl Running<'_> {
         match wire {
             Wire::Grant(ask, answering) => {
                 let granted = self.stop.is_none() && self.grant(ask);
-                // The call may be gone by now; then the grant waits for the next one.
-                let _gone = answering.send(granted.then_some(ask));
+                // Without an answer the call is refused. It may be gone by now; then the grant waits for the next one.
+                if granted {
+                    let _gone = answering.send(Some(ask));
+                }
             }
             Wire::Settled(row, missing) => {
                 if let Some(missing) = missing {
@@ -145,7 +147,7 @@ impl Running<'_> {
         let end = match refusal {
             Refusal::Ceiling { sub_agent: true, .. } => return self.trail(format!("a sub-agent was refused {words}")),
             Refusal::Ceiling { .. } => SessionEnd::Ceiling,
-            Refusal::Budget(_) | Refusal::NotGranted => SessionEnd::Budget,
+            Refusal::Budget(_) | Refusal::SetAside { .. } | Refusal::NotGranted => SessionEnd::Budget,
             _ => SessionEnd::Refused,
         };
         if self.stop.is_none() {

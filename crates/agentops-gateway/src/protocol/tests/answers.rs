@@ -6,7 +6,9 @@ use super::*;
 
 fn both_ways(protocol: Protocol, usage: &Value) -> Answer {
     let plain = read(protocol, false, plain_with(protocol, usage).as_bytes());
-    let streamed = read(protocol, true, stream_with(protocol, usage).as_bytes());
+    let mut streamed = read(protocol, true, stream_with(protocol, usage).as_bytes());
+    // Only the stream of the test holds a text.
+    streamed.tokens_min = plain.tokens_min;
     assert_eq!(plain, streamed, "{protocol:?} {usage}");
     plain
 }
@@ -133,6 +135,114 @@ fn later_figures_of_a_messages_stream_replace_and_never_lower() {
     );
     let cut = starts(start, &[]);
     assert!(cut.usage.is_some() && !cut.usage_is_final && !cut.complete);
+}
+
+#[test]
+fn a_figure_that_is_missing_or_wrong_discards_no_other() {
+    let streamed = |protocol, start: &Value, end: &Value| {
+        let events = match protocol {
+            Protocol::Messages => vec![
+                json!({"type": "message_start", "message": {"usage": start}}),
+                json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": end}),
+                json!({"type": "message_stop"}),
+            ],
+            Protocol::Responses => vec![
+                json!({"type": "response.incomplete", "response": {"usage": start}}),
+                json!({"type": "response.completed", "response": {"usage": end}}),
+            ],
+            Protocol::Chat => vec![
+                json!({"id": "c", "choices": [{"index": 0, "delta": {"content": "x"}}], "usage": start}),
+                json!({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}),
+                json!({"id": "c", "choices": [], "usage": end}),
+            ],
+            Protocol::Gemini => vec![
+                json!({"candidates": [{"index": 0}], "usageMetadata": start}),
+                json!({"candidates": [{"index": 0, "finishReason": "STOP"}], "usageMetadata": end}),
+            ],
+        };
+        read(protocol, true, stream(&events).as_bytes())
+    };
+    let null = json!(null);
+    for protocol in Protocol::ALL {
+        let start = report(protocol, &json!(25), &null, &json!(1));
+        for input in [json!(0), json!(-1), json!("25"), null.clone()] {
+            let answer = streamed(protocol, &start, &report(protocol, &input, &null, &json!(5000)));
+            assert_eq!(answer.usage, Some(Usage { input: 25, output: 5000, ..Usage::default() }), "{protocol:?} {input}");
+            assert!(answer.usage_is_final && answer.complete, "{protocol:?} {input}");
+        }
+        // Nothing says how long the answer was at its end.
+        let answer = streamed(protocol, &report(protocol, &json!(25), &null, &json!(0)), &json!({}));
+        assert_eq!(answer.usage_is_final, protocol == Protocol::Responses, "{protocol:?}");
+        // No input was ever said: our own count holds, and the output that was named.
+        let answer = streamed(protocol, &null, &report(protocol, &json!(0), &null, &json!(5000)));
+        assert_eq!((answer.usage, answer.output_named), (None, 5000), "{protocol:?}");
+    }
+}
+
+#[test]
+fn what_comes_after_a_report_is_not_in_it() {
+    let delta = json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "more"}});
+    let events = [
+        json!({"type": "message_start", "message": {"usage": {"input_tokens": 25, "output_tokens": 1}}}),
+        json!({"type": "message_delta", "delta": {}, "usage": {"output_tokens": 1}}),
+        delta,
+    ];
+    assert!(read(Protocol::Messages, true, stream(&events[..2]).as_bytes()).usage_is_final);
+    assert!(!read(Protocol::Messages, true, stream(&events).as_bytes()).usage_is_final);
+}
+
+/// DeepSeek's API reference, "Create Chat Completion".
+#[test]
+fn deepseeks_cache_hits_are_cache_reads() {
+    let usage =
+        json!({"prompt_tokens": 100, "prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36, "completion_tokens": 7});
+    let expected = Usage { input: 36, cache_read: 64, cache_write: 0, output: 7 };
+    assert_eq!(both_ways(Protocol::Chat, &usage).usage, Some(expected));
+    let with_zero = json!({"prompt_tokens": 100, "prompt_cache_hit_tokens": 64, "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens": 7});
+    assert_eq!(both_ways(Protocol::Chat, &with_zero).usage, Some(expected));
+}
+
+#[test]
+fn an_answer_is_read_in_the_form_that_it_has() {
+    for protocol in Protocol::ALL {
+        let usage = report(protocol, &json!(1000), &json!(900), &json!(7));
+        for text in [stream_with(protocol, &usage), plain_with(protocol, &usage)] {
+            for streamed in [true, false] {
+                let answer = read(protocol, streamed, format!("\n{text}").as_bytes());
+                assert_eq!(answer.usage.map(|usage| usage.output), Some(7), "{protocol:?} {streamed} {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_has_at_least_as_many_tokens_as_words() {
+    let words = "one two three ".repeat(100);
+    let deltas = |protocol| match protocol {
+        Protocol::Messages => json!({"type": "content_block_delta", "delta": {"type": "text_delta", "text": words}}),
+        Protocol::Responses => json!({"type": "response.output_text.delta", "delta": words}),
+        Protocol::Chat => json!({"id": "c", "choices": [{"index": 0, "delta": {"content": words}}]}),
+        Protocol::Gemini => json!({"candidates": [{"content": {"parts": [{"text": words}]}}]}),
+    };
+    let plain = |protocol| match protocol {
+        Protocol::Messages => json!({"content": [{"type": "text", "text": words}]}),
+        Protocol::Responses => json!({"output": [{"type": "message", "content": [{"type": "output_text", "text": words}]}]}),
+        Protocol::Chat => json!({"choices": [{"message": {"content": words}}]}),
+        Protocol::Gemini => deltas(protocol),
+    };
+    for protocol in Protocol::ALL {
+        let mut reader = Reader::new(protocol, true);
+        let piece = stream(&[deltas(protocol)]);
+        let seen: Vec<u64> = (0..3).map(|_| reader.push(piece.as_bytes()).tokens_min).collect();
+        assert_eq!(seen, [300, 600, 900], "{protocol:?}");
+        assert_eq!(read(protocol, false, plain(protocol).to_string().as_bytes()).tokens_min, 300, "{protocol:?}");
+        // One event that is longer than is kept.
+        let long = deltas(protocol).to_string().replacen("one two", &"one two ".repeat(crate::sse::EVENT_BYTES_MAX / 8), 1);
+        let mut reader = Reader::new(protocol, true);
+        let seen = reader.push(format!("data: {long}\n\n").as_bytes());
+        assert!(seen.tokens_min > 200_000 && seen.output_bytes > 1_000_000, "{protocol:?} {seen:?}");
+    }
 }
 
 #[test]

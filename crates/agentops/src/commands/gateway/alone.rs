@@ -5,14 +5,15 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use agentops_core::budget::{Amount, Book, Scope};
+use agentops_core::budget::{Amount, Book, Limits};
 use agentops_core::call::CallRow;
 use agentops_core::ceiling::Window;
 use agentops_core::workflow::Secrets;
-use agentops_engine::perform::gateway::{OpenLane, Target, config, day};
+use agentops_engine::perform::gateway::{OpenLane, Target, config};
 use agentops_engine::world::{Clock, SystemClock};
 use agentops_gateway::Gateway;
-use agentops_gateway::alone::{DayLedger, LedgerError};
+use agentops_gateway::alone::{LedgerError, Ledgers};
+use agentops_gateway::day::date;
 use agentops_gateway::host::{Answer, Answering, Host, Note, Refusal, answer};
 use agentops_gateway::lane::{Lane, Rules};
 
@@ -48,13 +49,15 @@ pub struct Wish {
     pub window: Option<Window>,
     /// What a person can do at the ceiling.
     pub hint: String,
+    /// What helps where a summary does not fit either.
+    pub hint_past_summary: String,
     /// See [`Rules::plain_refusal`].
     pub plain_refusal: bool,
     /// Shows what happens.
     pub show: Show,
 }
 
-/// A gateway and the day's ledger.
+/// A gateway and its ledgers, one for each day.
 pub struct Alone {
     // Ends before the ledger does: what it settles at its end is still written.
     gateway: Arc<Gateway>,
@@ -87,10 +90,12 @@ impl Alone {
             takes_limit: wish.target.takes_limit(),
             close_when_refused: false,
             hint: wish.hint,
+            hint_past_summary: wish.hint_past_summary,
             plain_refusal: wish.plain_refusal,
             secrets: standing.user.gateway.secrets.unwrap_or(Secrets::Pass),
             redactor: context::redactor(),
-            scopes: vec![self.books.scope.clone()],
+            scopes: Vec::new(),
+            day: self.books.limits,
             book: Arc::clone(&self.books.book),
             clock: Arc::new(move || clock.now_ms()),
             host: Arc::clone(&host) as Arc<dyn Host>,
@@ -113,7 +118,8 @@ impl Alone {
 }
 
 enum Write {
-    Grant(Amount, Answering<Option<Amount>>),
+    /// For a call that was admitted at this time.
+    Grant(Amount, u64, Answering<Option<Amount>>),
     Row(String, Box<CallRow>, Option<Amount>),
     End,
 }
@@ -121,7 +127,7 @@ enum Write {
 /// The ledger and its thread.
 struct Books {
     book: Arc<Mutex<Book>>,
-    scope: Scope,
+    limits: Limits,
     tell: Sender<Write>,
     thread: JoinHandle<Option<LedgerError>>,
 }
@@ -132,15 +138,14 @@ impl Books {
         let now = SystemClock::default().now_ms();
         let gateway = format!("{}-{now}", std::process::id());
         let limits = standing.user.budget.limits();
-        let ledger =
-            DayLedger::open(&standing.home.gateway(), &day(now), gateway, limits, Arc::clone(&book)).map_err(|e| {
+        let ledgers =
+            Ledgers::open(&standing.home.gateway(), &date(now), gateway, limits, Arc::clone(&book)).map_err(|e| {
                 CommandError::new(FAILED, super::super::chain(&e))
                     .hint("name another folder with --state-dir, or mend its permissions")
             })?;
-        let scope = ledger.scope();
         let (tell, told) = channel();
-        let thread = std::thread::Builder::new().name("gateway ledger".into()).spawn(move || write(ledger, &told))?;
-        Ok(Self { book, scope, tell, thread })
+        let thread = std::thread::Builder::new().name("gateway ledger".into()).spawn(move || write(ledgers, &told))?;
+        Ok(Self { book, limits, tell, thread })
     }
 
     fn end(self) -> Option<String> {
@@ -152,15 +157,15 @@ impl Books {
 
 /// Writes until it is told to end. The first thing that went wrong is what it ends with: without a durable grant there is no
 /// call, and the grant stands for a row that could not be written.
-fn write(mut ledger: DayLedger, told: &Receiver<Write>) -> Option<LedgerError> {
+fn write(mut ledgers: Ledgers, told: &Receiver<Write>) -> Option<LedgerError> {
     let mut trouble = None;
     while let Ok(what) = told.recv() {
         let done = match what {
-            Write::Grant(ask, answering) => ledger.grant(ask).map(|granted| {
+            Write::Grant(ask, admitted_ms, answering) => ledgers.grant(&date(admitted_ms), ask).map(|granted| {
                 let _gone = answering.send(granted);
             }),
-            Write::Row(lane, row, missing) => ledger.call(&lane, *row, missing),
-            Write::End => return trouble.or(ledger.end().err()),
+            Write::Row(lane, row, missing) => ledgers.call(&date(row.started_ms), &lane, *row, missing),
+            Write::End => return trouble.or(ledgers.end().err()),
         };
         trouble = trouble.or(done.err());
     }
@@ -187,9 +192,9 @@ impl AloneHost {
 }
 
 impl Host for AloneHost {
-    fn grant(&self, ask: Amount) -> Answer<Option<Amount>> {
+    fn grant(&self, ask: Amount, admitted_ms: u64) -> Answer<Option<Amount>> {
         let (answering, answer) = answer();
-        let _ended = self.tell.send(Write::Grant(ask, answering));
+        let _ended = self.tell.send(Write::Grant(ask, admitted_ms, answering));
         answer
     }
 

@@ -86,7 +86,15 @@ pub fn serve(standing: &Standing, args: &GatewayArgs, printer: &Printer) -> Resu
         let name = target.destination.name().to_owned();
         let (family, credential) = (target.destination.family(), target.credential);
         let show = show(name.clone(), printer.clone());
-        let wish = Wish { name: name.clone(), target, window: None, hint: String::new(), plain_refusal: false, show };
+        let wish = Wish {
+            name: name.clone(),
+            target,
+            window: None,
+            hint: String::new(),
+            hint_past_summary: String::new(),
+            plain_refusal: false,
+            show,
+        };
         let (lane, host) = alone.open(standing, wish)?;
         lines.push(lane_line(&name, family, credential, &lane));
         lanes.push((name, lane, host));

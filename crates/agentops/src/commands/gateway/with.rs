@@ -84,6 +84,7 @@ fn run(
         target,
         window,
         hint: driver.makes_room().to_owned(),
+        hint_past_summary: driver.starts_over().to_owned(),
         plain_refusal: driver.loops_when_too_long(),
         show: show(&sign, driver, kept),
     };
@@ -174,7 +175,10 @@ fn show(sign: &Sign, driver: &'static dyn Driver, kept: Option<Kept>) -> Show {
                 kept.refused(refusal.to_string());
             }
             let words = match refusal {
-                Refusal::Ceiling { .. } => format!("at the ceiling: {}", driver.makes_room()),
+                Refusal::Ceiling { .. } if refusal.leaves_room_for_summary() => {
+                    format!("at the ceiling: {}", driver.makes_room())
+                }
+                Refusal::Ceiling { .. } => format!("at the ceiling: {}", driver.starts_over()),
                 other => format!("refused: {other}"),
             };
             sign.say(format!("{words}  ·  {}", tally.line()), true);

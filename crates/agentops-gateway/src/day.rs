@@ -1,0 +1,90 @@
+//! The day on which a call is admitted. Its budget, its grant and its ledger are those of that day, however long it takes.
+
+use std::collections::BTreeMap;
+
+use agentops_core::budget::{Grant, Scope};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Days whose grants are remembered: a call that was admitted before midnight may still wait for its own.
+const DAYS_MAX: usize = 2;
+
+/// When a call was admitted.
+#[derive(Debug, Clone)]
+pub(crate) struct Admission {
+    /// In milliseconds since 1970.
+    pub at_ms: u64,
+    /// The day (UTC), counted from 1970.
+    pub day: u64,
+    /// That day's budget.
+    pub scope: Scope,
+    /// All budgets that hold.
+    pub scopes: Vec<Scope>,
+}
+
+/// The grants of a lane, by day.
+#[derive(Debug, Default)]
+pub(crate) struct Days {
+    grants: BTreeMap<u64, Grant>,
+    today: Option<(u64, Scope)>,
+}
+
+impl Days {
+    /// The day of a time, and its budget.
+    pub(crate) fn of(&mut self, at_ms: u64) -> (u64, Scope) {
+        let day = at_ms / DAY_MS;
+        match &self.today {
+            Some((known, scope)) if *known == day => (day, scope.clone()),
+            _ => {
+                let scope = Scope::Day(date(at_ms));
+                self.today = Some((day, scope.clone()));
+                (day, scope)
+            }
+        }
+    }
+
+    /// The grant of a day. What is left of one that is forgotten stays granted in that day's ledger until it ends.
+    pub(crate) fn grant(&mut self, day: u64) -> &mut Grant {
+        if !self.grants.contains_key(&day) && self.grants.len() == DAYS_MAX {
+            self.grants.pop_first();
+        }
+        self.grants.entry(day).or_default()
+    }
+}
+
+/// The UTC date of a time, `2026-11-24`.
+#[must_use]
+pub fn date(at_ms: u64) -> String {
+    // The civil calendar by eras of 400 years that begin on 1 March, as in H. Hinnant, "chrono-Compatible Low-Level Date
+    // Algorithms", `civil_from_days`.
+    let days = at_ms / DAY_MS + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_its_utc_date() {
+        for (at_s, expected) in [
+            (0, "1970-01-01"),
+            (951_782_399, "2000-02-28"),
+            (951_782_400, "2000-02-29"),
+            (951_868_800, "2000-03-01"),
+            (1_735_689_599, "2024-12-31"),
+            (1_735_689_600, "2025-01-01"),
+            (1_795_996_799, "2026-11-29"),
+            (1_795_996_800, "2026-11-30"),
+        ] {
+            assert_eq!(date(at_s * 1000), expected, "{at_s}");
+        }
+    }
+}

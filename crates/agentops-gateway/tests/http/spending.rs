@@ -1,0 +1,306 @@
+//! B3 over days, gateways, kills and lies: the ledger of a day knows at least what was certainly spent on it, and no more than
+//! its budget.
+//!
+//! The reference accounting here knows what each provider really did. Nothing of it comes from the product.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use agentops_core::budget::{Amount, Limits};
+use agentops_core::call::CallRow;
+use agentops_gateway::alone::{DayLedger, Ledgers};
+use agentops_gateway::day::date;
+use agentops_gateway::host::{Answer, Host, Note, Refusal, answer};
+use agentops_gateway::lane::{Admitted, Incoming, Lane, Rules};
+use agentops_gateway::protocol::Protocol;
+use agentops_gateway::ticket::{Flow, Ticket};
+use proptest::prelude::*;
+use serde_json::json;
+
+use crate::host::rules;
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// What a provider says of a call's use.
+#[derive(Debug, Clone, Copy)]
+enum Report {
+    Honest,
+    /// No input, and the true output.
+    ZeroInput,
+    NegativeInput,
+    Little,
+    None,
+    /// A report of the beginning only, and the end of the stream does not come.
+    Beginning,
+}
+
+/// How an answer ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Whole,
+    Broken,
+    ClientGone,
+    /// 500 before any of it.
+    Fails,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Gateway, words of the prompt, output limit.
+    Call {
+        gateway: usize,
+        words: u64,
+        limit: u64,
+    },
+    /// The answer of a call under way: words that are shown, hidden tokens, in thousandths of the limit.
+    Answer {
+        at: prop::sample::Index,
+        shown: u64,
+        hidden: u64,
+        report: Report,
+        end: End,
+    },
+    /// `kill -9` of a gateway, and another takes its place.
+    Kill {
+        gateway: usize,
+    },
+    /// A gateway ends in order, and another takes its place.
+    Restart {
+        gateway: usize,
+    },
+    Midnight,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let report = prop::sample::select(vec![
+        Report::Honest,
+        Report::ZeroInput,
+        Report::NegativeInput,
+        Report::Little,
+        Report::None,
+        Report::Beginning,
+    ]);
+    let end = prop::sample::select(vec![End::Whole, End::Whole, End::Broken, End::ClientGone, End::Fails]);
+    prop_oneof![
+        8 => (0..2_usize, 1_u64..3_000, 1_u64..3_000).prop_map(|(gateway, words, limit)| Step::Call { gateway, words, limit }),
+        8 => (any::<prop::sample::Index>(), 0..=1000_u64, 0..=1000_u64, report, end)
+            .prop_map(|(at, shown, hidden, report, end)| Step::Answer { at, shown, hidden, report, end }),
+        1 => (0..2_usize).prop_map(|gateway| Step::Kill { gateway }),
+        1 => (0..2_usize).prop_map(|gateway| Step::Restart { gateway }),
+        1 => Just(Step::Midnight),
+    ]
+}
+
+/// The host of a gateway without a supervisor, whose ledgers go when it is killed.
+struct Books(Mutex<Option<Ledgers>>);
+
+impl Host for Books {
+    fn grant(&self, ask: Amount, admitted_ms: u64) -> Answer<Option<Amount>> {
+        let (answers, waits) = answer();
+        let mut ledgers = self.0.lock().unwrap();
+        let granted = ledgers.as_mut().expect("it lives").grant(&date(admitted_ms), ask).unwrap();
+        answers.send(granted).ok();
+        waits
+    }
+
+    fn settled(&self, row: CallRow, missing: Option<Amount>) {
+        if let Some(ledgers) = self.0.lock().unwrap().as_mut() {
+            ledgers.call(&date(row.started_ms), "lane", row, missing).unwrap();
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) -> Answer<()> {
+        assert!(!matches!(refusal, Refusal::NotGranted), "every grant that a budget allows is durable here");
+        let (answers, waits) = answer();
+        answers.send(()).ok();
+        waits
+    }
+
+    fn note(&self, _note: Note) {}
+}
+
+/// A call under way.
+struct UnderWay {
+    gateway: usize,
+    ticket: Ticket,
+    date: String,
+    words: u64,
+    limit: u64,
+}
+
+struct World<'a> {
+    folder: &'a Path,
+    budget: Limits,
+    now_ms: Arc<AtomicU64>,
+    gateways: Vec<(Arc<Books>, Arc<Lane>)>,
+    started: u64,
+    under_way: Vec<UnderWay>,
+    /// By day: what was certainly spent.
+    certain: BTreeMap<String, u64>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl World<'_> {
+    fn today(&self) -> String {
+        date(self.now_ms.load(Ordering::Relaxed))
+    }
+
+    fn gateway(&mut self) -> (Arc<Books>, Arc<Lane>) {
+        self.started += 1;
+        let now_ms = Arc::clone(&self.now_ms);
+        let placeholder = Arc::new(Books(Mutex::new(None)));
+        let rules = Rules {
+            takes_limit: true,
+            day: self.budget,
+            clock: Arc::new(move || now_ms.load(Ordering::Relaxed)),
+            ..rules(200_000, Arc::clone(&placeholder) as Arc<dyn Host>)
+        };
+        let name = format!("gateway-{}", self.started);
+        let ledgers = Ledgers::open(self.folder, &self.today(), name, self.budget, Arc::clone(&rules.book)).unwrap();
+        *placeholder.0.lock().unwrap() = Some(ledgers);
+        (placeholder, Lane::new(rules))
+    }
+
+    fn call(&mut self, gateway: usize, words: u64, limit: u64) {
+        let content = "word ".repeat(usize::try_from(words).unwrap());
+        let body = json!({"model": "claude-sonnet-5-5", "max_tokens": limit, "stream": true,
+            "messages": [{"role": "user", "content": content}]});
+        let incoming = Incoming { protocol: Protocol::Messages, model: None, streamed: None, body: body.to_string().into() };
+        let Admitted::Forward { mut ticket, .. } = self.runtime.block_on(self.gateways[gateway].1.admit(incoming)) else {
+            return;
+        };
+        ticket.sent();
+        let date = self.today();
+        self.under_way.push(UnderWay { gateway, ticket, date, words, limit });
+    }
+
+    fn answer(&mut self, at: usize, shown: u64, hidden: u64, report: Report, end: End) {
+        let UnderWay { mut ticket, date, words, limit, .. } = self.under_way.swap_remove(at);
+        // A provider keeps to the limit in all.
+        let shown = limit * shown / 1000;
+        let hidden = (limit - shown) * hidden / 1000;
+        if matches!(end, End::Fails) {
+            ticket.answered(500, false);
+            return;
+        }
+        ticket.answered(200, true);
+        let (input, output) = match report {
+            Report::Honest => (json!(words + 20), json!(shown + hidden)),
+            Report::ZeroInput => (json!(0), json!(shown + hidden)),
+            Report::NegativeInput => (json!(-1), json!(shown + hidden)),
+            Report::Little => (json!(3), json!(1)),
+            Report::None | Report::Beginning => (json!(null), json!(null)),
+        };
+        let mut events = Vec::new();
+        if !matches!(report, Report::None) {
+            events.push(
+                json!({"type": "message_start", "message": {"usage": {"input_tokens": words + 20, "output_tokens": 1}}}),
+            );
+        }
+        if hidden > 0 {
+            events.push(json!({"type": "content_block_start", "index": 0, "content_block": {"type": "thinking"}}));
+        }
+        let text = "said ".repeat(usize::try_from(shown).unwrap());
+        events.push(json!({"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": text}}));
+        let is_whole = matches!(end, End::Whole) && !matches!(report, Report::Beginning);
+        if is_whole {
+            events.push(json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
+                "usage": {"input_tokens": input, "output_tokens": output}}));
+            events.push(json!({"type": "message_stop"}));
+        }
+        for event in events {
+            let name = event["type"].as_str().unwrap();
+            let flow = ticket.push(format!("event: {name}\ndata: {event}\n\n").as_bytes());
+            assert_eq!(flow, Flow::GoOn, "no answer within its limit is cut");
+        }
+        match end {
+            End::Broken => ticket.failed("reset"),
+            End::ClientGone => ticket.failed("client-gone"),
+            End::Whole | End::Fails => {}
+        }
+        // A whole answer whose provider claims less than it did: what was seen is certain, and what it claims.
+        let lies = is_whole && matches!(report, Report::Little);
+        let output = if lies { shown } else { shown + hidden };
+        // An answer that is whole and has no report may have had its reasoning unseen by anybody.
+        let output = if is_whole && matches!(report, Report::None) { shown } else { output };
+        // A claim of less input than there was is raised to what so many bytes have at least.
+        let input = if lies { (words * 4 / 5).saturating_sub(200) } else { words };
+        *self.certain.entry(date).or_default() += input + output;
+    }
+
+    fn kill(&mut self, gateway: usize) {
+        drop(self.gateways[gateway].0.0.lock().unwrap().take());
+        let (lost, left): (Vec<_>, Vec<_>) = self.under_way.drain(..).partition(|call| call.gateway == gateway);
+        self.under_way = left;
+        for UnderWay { ticket, date, words, limit, .. } in lost {
+            // Its provider goes on to the limit.
+            *self.certain.entry(date).or_default() += words + limit;
+            std::mem::forget(ticket);
+        }
+        self.gateways[gateway] = self.gateway();
+    }
+
+    fn restart(&mut self, gateway: usize) {
+        let (own, left): (Vec<_>, Vec<_>) = self.under_way.drain(..).partition(|call| call.gateway == gateway);
+        self.under_way = left;
+        for UnderWay { mut ticket, date, words, .. } in own {
+            ticket.failed("lane-closed");
+            *self.certain.entry(date).or_default() += words;
+        }
+        self.gateways[gateway].0.0.lock().unwrap().take().expect("it lives").end().unwrap();
+        self.gateways[gateway] = self.gateway();
+    }
+
+    /// What the ledger of each day knows against the reference.
+    fn check(&self) {
+        for (date, certain) in &self.certain {
+            let reader = DayLedger::open(self.folder, date, "reader".into(), Limits::default(), Arc::default()).unwrap();
+            let known = reader.spent().tokens;
+            assert!(known >= *certain, "{date}: {certain} tokens were spent, the ledger knows {known}");
+            let limit = self.budget.tokens.expect("there is one");
+            assert!(known <= limit, "{date}: {known} of {limit} tokens");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn b3_a_day_knows_what_was_spent_on_it_and_its_budget_holds(
+        budget in 5_000_u64..200_000,
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut world = World {
+            folder: folder.path(),
+            budget: Limits { tokens: Some(budget), micro_usd: None },
+            now_ms: Arc::new(AtomicU64::new(20_000 * DAY_MS)),
+            gateways: Vec::new(),
+            started: 0,
+            under_way: Vec::new(),
+            certain: BTreeMap::new(),
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+        };
+        for _ in 0..2 {
+            let gateway = world.gateway();
+            world.gateways.push(gateway);
+        }
+        for step in steps {
+            match step {
+                Step::Call { gateway, words, limit } => world.call(gateway, words, limit),
+                Step::Answer { at, shown, hidden, report, end } if !world.under_way.is_empty() => {
+                    let at = at.index(world.under_way.len());
+                    world.answer(at, shown, hidden, report, end);
+                }
+                Step::Answer { .. } => {}
+                Step::Kill { gateway } => world.kill(gateway),
+                Step::Restart { gateway } => world.restart(gateway),
+                Step::Midnight => { world.now_ms.fetch_add(DAY_MS, Ordering::Relaxed); }
+            }
+            world.check();
+        }
+    }
+}
