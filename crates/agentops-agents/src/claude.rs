@@ -165,7 +165,7 @@ impl Driver for Claude {
             ..Launch::default()
         };
         let shows_line = lead::lead(lead, &mut launch)?;
-        Ok(Led { launch, shows_line })
+        Ok(Led { launch, shows_line, silent_hint: None })
     }
 
     fn settings_env(&self, env: &dyn Fn(&str) -> Option<String>) -> Vec<(String, String)> {

@@ -137,11 +137,13 @@ pub struct Led {
     pub launch: Launch,
     /// It shows the line.
     pub shows_line: bool,
+    /// What a person can do if no call comes through; `None`: nothing that the driver knows of.
+    pub silent_hint: Option<String>,
 }
 
 impl From<Launch> for Led {
     fn from(launch: Launch) -> Self {
-        Self { launch, shows_line: false }
+        Self { launch, ..Self::default() }
     }
 }
 

@@ -20,6 +20,10 @@ const KEYS: &[&str] = &["program", "retries"];
 const HINT: &str = "npm install -g @google/gemini-cli";
 const KEY_ENV: &str = "GEMINI_API_KEY";
 const BASE_ENV: &str = "GOOGLE_GEMINI_BASE_URL";
+/// What a person does once where the program does not read the settings that we give it.
+const LOGIN_HINT: &str = "Gemini CLI has no login chosen, and AgentOps can choose the API key for it only where root owns the \
+    state folder and all folders above it and nobody else may write there; choose it once yourself: start `gemini`, type \
+    /auth, and take \"Use Gemini API Key\"";
 /// Names the file with the weakest of all settings.
 const DEFAULTS_ENV: &str = "GEMINI_CLI_SYSTEM_DEFAULTS_PATH";
 /// Variables that would lead the program elsewhere, or give it what is not the session's.
@@ -132,11 +136,17 @@ impl Driver for Gemini {
             env: route_env(lead.route).into(),
             ..Launch::default()
         };
+        let mut silent_hint = None;
         if login.is_none() && lead.env.get(DEFAULTS_ENV).is_none() {
             // With an address of its own, and nothing chosen, the program takes a way to log in that it then refuses.
-            launch.env.push((DEFAULTS_ENV.into(), config::write_defaults(lead.scratch)?.into()));
+            let defaults = config::write_defaults(lead.scratch)?;
+            if config::is_read_by_the_program(&defaults) {
+                launch.env.push((DEFAULTS_ENV.into(), defaults.into()));
+            } else {
+                silent_hint = Some(LOGIN_HINT.to_owned());
+            }
         }
-        Ok(launch.into())
+        Ok(Led { launch, shows_line: false, silent_hint })
     }
 
     fn makes_room(&self) -> &'static str {

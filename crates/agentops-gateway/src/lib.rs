@@ -34,3 +34,4 @@ pub use connect::Proxies;
 pub use forward::Limits;
 pub use gateway::{Config, Gateway, GatewayError, LaneHandle, LaneSpec};
 pub use identity::{Identity, KeyError, usable_key};
+pub use token::is_lane_address;

@@ -9,6 +9,12 @@ use subtle::ConstantTimeEq;
 /// What every token begins with, so that people and redactors know one when they see it.
 pub(crate) const PREFIX: &str = "agentops-lane-";
 
+/// Whether an address is that of a lane behind a gateway.
+#[must_use]
+pub fn is_lane_address(url: &str) -> bool {
+    url.contains(&format!("/lane/{PREFIX}"))
+}
+
 /// A path without the tokens of lanes in it.
 pub(crate) fn without_tokens(path: &str) -> String {
     let segments = path.split('/').map(|segment| match segment.find(PREFIX) {

@@ -1,6 +1,7 @@
 //! Settings, policy and home of one session.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -17,6 +18,9 @@ const STANDING_BYTES_MAX: u64 = 64 << 10;
 
 /// The word of the program's settings for an API key.
 pub(super) const KEY_LOGIN: &str = "gemini-api-key";
+
+/// The permission of the group and of others to write.
+const OTHERS_MAY_WRITE: u32 = 0o022;
 
 /// What the program is told about.
 pub(super) struct Files {
@@ -54,6 +58,21 @@ pub(super) fn write_defaults(scratch: &Path) -> Result<PathBuf, DriverError> {
     let settings = json!({"security": {"auth": {"selectedType": KEY_LOGIN}}});
     fs::write(&path, settings.to_string()).map_err(|source| DriverError::Scratch { path: path.clone(), source })?;
     Ok(path)
+}
+
+/// Whether the program reads a file of default settings here. It leaves out one that anybody but root could have written
+/// (Gemini CLI 0.61, `isFileAndDirectorySecureSync`): the file and every folder above it must be root's, and neither its group
+/// nor others may write.
+pub(super) fn is_read_by_the_program(file: &Path) -> bool {
+    let Ok(canonical) = file.canonicalize() else { return false };
+    let is_roots = |path: &Path| {
+        // A link counts as its target and must be root's own, too.
+        let metadata = [path.symlink_metadata(), path.metadata()];
+        metadata.into_iter().all(|found| {
+            found.is_ok_and(|found| found.uid() == 0 && (found.is_symlink() || found.mode() & OTHERS_MAY_WRITE == 0))
+        })
+    };
+    file.ancestors().chain(canonical.ancestors()).all(is_roots)
 }
 
 /// In the place of the user's own settings. Not in the place of the system's, which would outrank them: the program leaves
@@ -133,6 +152,8 @@ fn standing(work_tree: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::driver::Access;
 
@@ -166,5 +187,16 @@ mod tests {
         fs::write(room.path().join("AGENTS.md"), "Use tabs.").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", room.path().join("GEMINI.md")).unwrap();
         assert_eq!(standing(room.path()), "Use tabs.");
+    }
+
+    #[test]
+    fn defaults_are_read_only_where_root_alone_may_write() {
+        assert!(is_read_by_the_program(Path::new("/etc/passwd")));
+        let folder = tempfile::tempdir().unwrap();
+        let file = write_defaults(folder.path()).unwrap();
+        let all = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(folder.path(), all).unwrap();
+        assert!(!is_read_by_the_program(&file));
+        assert!(!is_read_by_the_program(&folder.path().join("absent")));
     }
 }

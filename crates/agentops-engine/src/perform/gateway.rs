@@ -10,7 +10,7 @@ use agentops_core::budget::{Amount, Book, Limits, Scope};
 use agentops_core::call::CallRow;
 use agentops_core::ceiling::Window;
 use agentops_core::workflow::Secrets;
-use agentops_gateway::destination::{Custom, Destination, Destinations, Family};
+use agentops_gateway::destination::{Base, Custom, Destination, Destinations, Family};
 use agentops_gateway::host::{Answer, Answering, Host, Note, Refusal, answer};
 use agentops_gateway::lane::{Lane, Rules};
 use agentops_gateway::{Config, Gateway, Identity, LaneHandle, LaneSpec, Proxies, usable_key};
@@ -163,6 +163,14 @@ impl Target {
             "google" => "gcp.gemini",
             name => name,
         }
+    }
+
+    /// The address that its calls go to. A login goes to its vendor, whatever is configured.
+    #[must_use]
+    pub fn base(&self) -> &Base {
+        let destination = &self.destination;
+        let login = destination.login().filter(|_| matches!(self.identity, Identity::Login));
+        login.unwrap_or_else(|| destination.base())
     }
 
     /// The destination takes an output limit where the request sets none. The backends of logins are another matter.

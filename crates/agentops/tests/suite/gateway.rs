@@ -89,6 +89,46 @@ fn it_meters_every_protocol_until_it_is_interrupted() {
 }
 
 #[test]
+fn calls_go_where_the_usual_programs_would_send_them_and_the_address_is_printed() {
+    let server = ModelServer::start(Script::default()).unwrap();
+    let mut room = Room::empty();
+    for (name, suffix) in [("ANTHROPIC_BASE_URL", "/"), ("OPENAI_BASE_URL", "/v1"), ("GOOGLE_GEMINI_BASE_URL", "")] {
+        room.set(name, format!("{}{suffix}", server.base_url()));
+    }
+    for name in ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY"] {
+        room.set(name, KEY);
+    }
+    let mut running = room.command(&["gateway", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    let open: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    let lanes = open["lanes"].as_array().unwrap();
+    let shown: Vec<_> = lanes.iter().map(|lane| (lane["destination"].as_str().unwrap(), &lane["upstream"])).collect();
+    let base = json!(server.base_url());
+    let with_version = json!(format!("{}/v1", server.base_url()));
+    assert_eq!(shown, [("anthropic", &base), ("google", &base), ("openai", &with_version)]);
+    let said = json!([{"role": "user", "content": "Hello."}]);
+    let call = json!({"model": "claude-sonnet-4-5", "max_tokens": 50, "messages": said});
+    let (status, answer) = post(lanes[0]["base"].as_str().unwrap(), "/v1/messages", &call);
+    assert_eq!((status, server.requests().len()), (200, 1), "{answer}");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert!(running.wait().unwrap().success());
+
+    // A login goes to its vendor, whatever the variable says; and an address of ours would lead back here.
+    let mut running =
+        room.command(&["gateway", "--login", "--destination", "anthropic"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut text = BufReader::new(running.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let printed = text.find(|line| line.starts_with("# anthropic")).unwrap();
+    assert!(printed.contains("calls go to https://api.anthropic.com"), "{printed}");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert!(running.wait().unwrap().success());
+    room.set("ANTHROPIC_BASE_URL", lanes[0]["base"].as_str().unwrap());
+    let refused = room.run(&["gateway"]).expect(agentops::error::USAGE.into());
+    assert!(refused.stderr.contains("unset ANTHROPIC_BASE_URL"), "{}", refused.stderr);
+}
+
+#[test]
 fn without_a_key_it_says_what_is_missing() {
     let room = Room::empty();
     let none = room.run(&["gateway"]).expect(agentops::error::USAGE.into());

@@ -218,6 +218,27 @@ fn what_cannot_be_led_is_refused_by_name() {
 }
 
 #[test]
+fn gemini_that_cannot_be_given_a_login_is_told_how_to_choose_one() {
+    let mut room = Room::empty();
+    let bin = room.root().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    // As the program ends where it has no login that it takes; what it is told to read goes to stdout.
+    std::fs::write(bin.join("gemini"), "#!/bin/sh\necho \"read ${GEMINI_CLI_SYSTEM_DEFAULTS_PATH:-nothing}\"\nexit 41\n")
+        .unwrap();
+    std::fs::set_permissions(bin.join("gemini"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    room.set("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default()));
+    room.set("GEMINI_API_KEY", KEY);
+    std::fs::set_permissions(room.root(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let ran = room.run(&["with", "gemini"]).expect(41);
+    assert!(ran.stdout.contains("read nothing") && ran.stderr.contains("/auth"), "{ran:#?}");
+    let folder = room.root().join("home/.gemini");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("settings.json"), r#"{"security": {"auth": {"selectedType": "gemini-api-key"}}}"#).unwrap();
+    let ran = room.run(&["with", "gemini"]).expect(41);
+    assert!(!ran.stderr.contains("/auth") && ran.stderr.contains("lead it elsewhere"), "{ran:#?}");
+}
+
+#[test]
 fn a_request_to_end_is_handed_on() {
     let server = server(Turn { delay_ms: 600_000, ..Turn::text("Never.") });
     let room = room(&server);

@@ -5,6 +5,7 @@ use agentops_core::call::CallRow;
 use agentops_engine::perform::gateway::{Aim, OpenLane, Target, aim, destinations};
 use agentops_gateway::destination::{Destination, Destinations, Family};
 use agentops_gateway::host::Note;
+use agentops_gateway::is_lane_address;
 use schemars::JsonSchema;
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -13,10 +14,15 @@ use signal_hook::iterator::Signals;
 use super::alone::{Alone, News, Show, Wish};
 use super::tally::Tally;
 use crate::cli::GatewayArgs;
-use crate::context::Standing;
+use crate::context::{self, Standing};
 use crate::error::{CommandError, SUCCESS, USAGE};
 use crate::printer::Printer;
 use crate::screen;
+
+/// The variables in which usual programs find the address of a provider.
+const ANTHROPIC_BASE: &str = "ANTHROPIC_BASE_URL";
+const OPENAI_BASE: &str = "OPENAI_BASE_URL";
+const GOOGLE_BASE: &str = "GOOGLE_GEMINI_BASE_URL";
 
 /// A line of `agentops gateway --json`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -64,6 +70,8 @@ pub enum Line {
 pub struct LaneLine {
     /// The destination.
     pub destination: String,
+    /// Where its calls go, without what looks like a secret.
+    pub upstream: String,
     /// The address for programs that append `/v1/…` (or `/v1beta/…`) themselves.
     pub base: String,
     /// What goes in the place of the key.
@@ -85,6 +93,7 @@ pub fn serve(standing: &Standing, args: &GatewayArgs, printer: &Printer) -> Resu
     for target in targets {
         let name = target.destination.name().to_owned();
         let (family, credential) = (target.destination.family(), target.credential);
+        let upstream = context::redacted(&target.base().to_string());
         let show = show(name.clone(), printer.clone());
         let wish = Wish {
             name: name.clone(),
@@ -96,7 +105,7 @@ pub fn serve(standing: &Standing, args: &GatewayArgs, printer: &Printer) -> Resu
             show,
         };
         let (lane, host) = alone.open(standing, wish)?;
-        lines.push(lane_line(&name, family, credential, &lane));
+        lines.push(lane_line(&name, upstream, family, credential, &lane));
         lanes.push((name, lane, host));
     }
     print(printer, &Line::Open { address: alone.address().to_string(), lanes: lines });
@@ -133,7 +142,8 @@ fn targets(standing: &Standing, args: &GatewayArgs) -> Result<Vec<Target>, Comma
     let credential = if args.login { Credential::Login } else { Credential::Key };
     let mut targets = Vec::new();
     for destination in names {
-        let reach = Reach::Gateway { destination, credential, base: None, key_env: None };
+        let base = base(standing, &destination)?;
+        let reach = Reach::Gateway { destination, credential, base, key_env: None };
         if let Aim::At(target) = aim(&standing.user, &standing.env, reach).map_err(refused)? {
             targets.push(*target);
         }
@@ -141,20 +151,39 @@ fn targets(standing: &Standing, args: &GatewayArgs) -> Result<Vec<Target>, Comma
     Ok(targets)
 }
 
-fn lane_line(name: &str, family: Family, credential: Credential, lane: &OpenLane) -> LaneLine {
+/// The address in the variable that usual programs of this provider read, as `agentops with` and runs take it. A key of a
+/// proxy would go to the official host without it.
+fn base(standing: &Standing, destination: &str) -> Result<Option<String>, CommandError> {
+    let name = match destination {
+        "anthropic" => ANTHROPIC_BASE,
+        "openai" => OPENAI_BASE,
+        "google" => GOOGLE_BASE,
+        _ => return Ok(None),
+    };
+    let Some(base) = standing.var(name).filter(|base| !base.trim().is_empty()) else { return Ok(None) };
+    if is_lane_address(&base) {
+        let message = format!("{name} is the address of a gateway of ours, and calls cannot go through two");
+        return Err(
+            CommandError::new(USAGE, message).hint(format!("unset {name} and the key beside it, or use another shell"))
+        );
+    }
+    Ok(Some(base.trim().trim_end_matches('/').to_owned()))
+}
+
+fn lane_line(name: &str, upstream: String, family: Family, credential: Credential, lane: &OpenLane) -> LaneLine {
     let route = lane.route(credential);
     let token = route.token.expose().to_owned();
     let (base_name, base, key_name) = match family {
-        Family::Anthropic => ("ANTHROPIC_BASE_URL", route.base.clone(), "ANTHROPIC_API_KEY"),
-        Family::OpenAi => ("OPENAI_BASE_URL", format!("{}/v1", route.base), "OPENAI_API_KEY"),
-        Family::Google => ("GOOGLE_GEMINI_BASE_URL", route.base.clone(), "GEMINI_API_KEY"),
+        Family::Anthropic => (ANTHROPIC_BASE, route.base.clone(), "ANTHROPIC_API_KEY"),
+        Family::OpenAi => (OPENAI_BASE, format!("{}/v1", route.base), "OPENAI_API_KEY"),
+        Family::Google => (GOOGLE_BASE, route.base.clone(), "GEMINI_API_KEY"),
     };
     let login = credential == Credential::Login;
     let mut env = vec![(base_name.to_owned(), base)];
     if !login {
         env.push((key_name.to_owned(), token.clone()));
     }
-    LaneLine { destination: name.to_owned(), base: route.base, token, login, env }
+    LaneLine { destination: name.to_owned(), upstream, base: route.base, token, login, env }
 }
 
 fn show(destination: String, printer: Printer) -> Show {
@@ -192,8 +221,9 @@ fn print(printer: &Printer, line: &Line) {
             let mut text = vec![format!("listening on {address}; Ctrl-C ends it")];
             for lane in lanes {
                 text.push(format!(
-                    "\n# {}{}",
+                    "\n# {}: calls go to {}{}",
                     lane.destination,
+                    lane.upstream,
                     if lane.login { ", with your program's own login" } else { "" }
                 ));
                 text.extend(lane.env.iter().map(|(name, value)| format!("export {name}={value}")));

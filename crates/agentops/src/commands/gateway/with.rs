@@ -61,6 +61,8 @@ struct Ran {
     started_ms: u64,
     ended_ms: u64,
     totals: Tally,
+    /// What to do if no call came through; `None`: what is usual.
+    silent_hint: Option<String>,
     /// What went wrong with the day's ledger.
     trouble: Option<String>,
 }
@@ -99,7 +101,7 @@ fn run(
         window,
         line: &line,
     };
-    let Led { launch, shows_line } = driver.lead(&lead).map_err(of_driver)?;
+    let Led { launch, shows_line, silent_hint } = driver.lead(&lead).map_err(of_driver)?;
     let sign = sign.begin(!shows_line)?;
     let started_ms = now();
     let status = attached::run(&launch, rest);
@@ -109,16 +111,16 @@ fn run(
     sign.end();
     let program = launch.program.display();
     let status = status.map_err(|e| CommandError::new(FAILED, format!("{program} cannot be started: {e}")))?;
-    Ok(Ran { status, started_ms, ended_ms, totals: host.tally(), trouble })
+    Ok(Ran { status, started_ms, ended_ms, totals: host.tally(), silent_hint, trouble })
 }
 
 /// The figures, on stderr: stdout is the program's.
 fn say(ran: &Ran, printer: &Printer) {
     printer.note(&format!("agentops: {}", ran.totals.line()));
     if ran.totals.calls == 0 && ran.totals.refused == 0 {
-        printer.note(
-            "agentops: no call came through the gateway; do the program's own settings or arguments lead it elsewhere?",
-        );
+        let usual = "do the program's own settings or arguments lead it elsewhere?";
+        let hint = ran.silent_hint.as_deref().unwrap_or(usual);
+        printer.note(&format!("agentops: no call came through the gateway; {hint}"));
     }
     if let Some(trouble) = &ran.trouble {
         printer.note(&format!("agentops: {trouble}"));
