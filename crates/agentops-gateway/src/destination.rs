@@ -7,6 +7,8 @@ use std::net::IpAddr;
 
 use hyper::Uri;
 
+use crate::protocol::Protocol;
+
 /// Whose protocols a destination speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -30,6 +32,15 @@ pub enum KeyForm {
 }
 
 impl Family {
+    /// The protocol in which its clients are told of an error where their request does not show it.
+    pub(crate) fn protocol(self) -> Protocol {
+        match self {
+            Self::Anthropic => Protocol::Messages,
+            Self::OpenAi => Protocol::Chat,
+            Self::Google => Protocol::Gemini,
+        }
+    }
+
     /// How destinations of this family usually want their key.
     #[must_use]
     pub fn key_form(self) -> KeyForm {
@@ -236,16 +247,20 @@ impl Destination {
         self.key_env.as_deref()
     }
 
-    /// The path at the destination for one of the client's: both begin with a slash, both may carry a query.
+    /// What goes after the destination's address for a client's path, which begins with a slash and may carry a query.
     ///
     /// OpenAI's clients are told an address that ends in `/v1`, and so are its users: what they configure stands in that
     /// place. The backend of ChatGPT logins has no version at all.
-    pub(crate) fn path(&self, base: &Base, path: &str) -> String {
-        let path = match (self.family, path.strip_prefix("/v1")) {
+    pub(crate) fn relative<'a>(&self, path: &'a str) -> &'a str {
+        match (self.family, path.strip_prefix("/v1")) {
             (Family::OpenAi, Some(rest)) if rest.starts_with(['/', '?']) || rest.is_empty() => rest,
             _ => path,
-        };
-        let path = format!("{}{path}", base.prefix);
+        }
+    }
+
+    /// The path at the destination for one of the client's: both begin with a slash, both may carry a query.
+    pub(crate) fn path(&self, base: &Base, path: &str) -> String {
+        let path = format!("{}{}", base.prefix, self.relative(path));
         if path.starts_with('/') { path } else { format!("/{path}") }
     }
 }

@@ -49,9 +49,7 @@ pub(crate) fn check<'a>(method: &Method, uri: &'a Uri, headers: &HeaderMap, port
     if !known.contains(method) {
         return Err(Refusal::closing(StatusCode::METHOD_NOT_ALLOWED, "no such method is passed on"));
     }
-    let whole = uri.path_and_query().map_or("", |whole| whole.as_str());
-    let rest = whole.strip_prefix("/lane/").unwrap_or_default();
-    let (token, path) = rest.split_at(memchr::memchr2(b'/', b'?', rest.as_bytes()).unwrap_or(rest.len()));
+    let Target { token, path } = target(uri);
     if token.is_empty() {
         return Err(Refusal::closing(
             StatusCode::UNAUTHORIZED,
@@ -65,6 +63,14 @@ pub(crate) fn check<'a>(method: &Method, uri: &'a Uri, headers: &HeaderMap, port
         ));
     }
     Ok(Target { token, path })
+}
+
+/// What a request's address names, which may be nothing.
+pub(crate) fn target(uri: &Uri) -> Target<'_> {
+    let whole = uri.path_and_query().map_or("", |whole| whole.as_str());
+    let rest = whole.strip_prefix("/lane/").unwrap_or_default();
+    let (token, path) = rest.split_at(memchr::memchr2(b'/', b'?', rest.as_bytes()).unwrap_or(rest.len()));
+    Target { token, path }
 }
 
 /// Whether a path can mean one thing only. What reads as another path to the destination than it did here would be

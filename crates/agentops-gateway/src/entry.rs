@@ -5,17 +5,22 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hyper::Method;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use crate::destination::Destination;
+use crate::host::Note;
 use crate::identity::Credentials;
 use crate::lane::Lane;
-use crate::token::Token;
+use crate::refusal::Refusal;
+use crate::token::{self, Token};
 use crate::upstream::Upstream;
 
-/// So many endpoints that the gateway does not know are named for a lane.
+/// So many endpoints that the gateway does not pass on are named for a lane.
 const NAMED_MAX: usize = 64;
+/// So much of a path is shown.
+const PATH_BYTES_MAX: usize = 200;
 
 /// A lane behind the gateway.
 pub(crate) struct Entry {
@@ -58,8 +63,21 @@ impl Entry {
         (!self.is_closed()).then_some(closing)
     }
 
+    /// Reports a request that is refused before it is judged as a call. What is no call is named once.
+    pub(crate) fn refused(&self, method: &Method, path: &str, is_call: bool, refusal: &Refusal) {
+        let path = path.split('?').next().unwrap_or_default();
+        // A client's path is its own words: a key may stand in it.
+        let path = token::without_tokens(&self.credentials.scrubber().text(path.to_owned()));
+        let path = self.lane.redacted(&path);
+        let request = format!("{method} {}", &path[..path.floor_char_boundary(PATH_BYTES_MAX)]);
+        if is_call || self.is_news(&format!("{} {request}", refusal.status())) {
+            let reason = refusal.reason().to_owned();
+            self.lane.note(Note::RequestRefused { request, status: refusal.status(), reason });
+        }
+    }
+
     /// Whether this endpoint is seen for the first time.
-    pub(crate) fn is_news(&self, endpoint: &str) -> bool {
+    fn is_news(&self, endpoint: &str) -> bool {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         named.len() < NAMED_MAX && !named.contains(endpoint) && named.insert(endpoint.to_owned())
     }

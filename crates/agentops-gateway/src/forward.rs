@@ -14,7 +14,6 @@ use hyper::{Request, Response, StatusCode, Uri};
 use crate::door;
 use crate::entry::Entry;
 use crate::follow::Following;
-use crate::host::Note;
 use crate::identity::{Credentials, answer_head};
 use crate::lane::{Admitted, Incoming};
 use crate::protocol::{self, Endpoint, Protocol};
@@ -75,14 +74,21 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Arriving>) -> R
     let (parts, body) = request.into_parts();
     let target = match door::check(&parts.method, &parts.uri, &parts.headers, shared.port) {
         Ok(target) => target,
-        Err(refusal) => return refusal.answer(None),
+        Err(refusal) => {
+            // Whoever knows a lane's token is its client, and its user may want to know.
+            let door::Target { token, path } = door::target(&parts.uri);
+            if let Ok(entry) = shared.lanes.enter(token) {
+                entry.refused(&parts.method, path, false, &refusal);
+            }
+            return refusal.answer(None);
+        }
     };
-    let endpoint = protocol::endpoint(parts.method.as_str(), target.path);
-    let protocol = protocol_of(&endpoint);
     let entry = match enter(&shared, target.token, &parts.headers) {
         Ok(entry) => entry,
-        Err(refusal) => return refusal.answer(protocol),
+        Err(refusal) => return refusal.answer(protocol_of(&protocol::endpoint(parts.method.as_str(), target.path))),
     };
+    let endpoint = protocol::endpoint(parts.method.as_str(), entry.destination.relative(target.path));
+    let protocol = protocol_of(&endpoint);
     let Some(mut closing) = entry.closing() else { return closed().answer(protocol) };
     let done = tokio::select! {
         biased;
@@ -157,6 +163,17 @@ fn is_stream(headers: &HeaderMap) -> bool {
     kind.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
+/// By these headers a server may take a request for one with another method.
+const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+
+/// Whether a body has another content coding than `identity`, which is none (RFC 9110, section 8.4).
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let codings =
+        headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut codings = codings.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
+    codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity"))
+}
+
 /// Reads the request, has it admitted, and forwards it. `Err`: the client's answer is one of ours.
 async fn pass(
     limits: &Limits,
@@ -167,8 +184,18 @@ async fn pass(
     body: Arriving,
 ) -> Result<Answered, Response<Body>> {
     let protocol = protocol_of(endpoint);
-    let refuse = |refusal: Refusal| refusal.answer(protocol);
-    if protocol.is_some() && parts.headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+    let refuse = |refusal: Refusal| {
+        entry.refused(&parts.method, path, protocol.is_some(), &refusal);
+        refusal.answer(Some(protocol.unwrap_or_else(|| entry.destination.family.protocol())))
+    };
+    if let Endpoint::Refused(reason) = endpoint {
+        return Err(refuse(Refusal::closing(StatusCode::NOT_FOUND, *reason)));
+    }
+    if METHOD_OVERRIDES.iter().any(|name| parts.headers.contains_key(*name)) {
+        let words = "a header that changes the method is not passed on";
+        return Err(refuse(Refusal::closing(StatusCode::BAD_REQUEST, words)));
+    }
+    if protocol.is_some() && is_encoded(&parts.headers) {
         let words = "a compressed request cannot be measured; turn request compression off in the client's settings";
         return Err(refuse(Refusal::closing(StatusCode::UNSUPPORTED_MEDIA_TYPE, words)));
     }
@@ -188,19 +215,11 @@ async fn pass(
             match entry.lane.admit(call).await {
                 Admitted::Forward { body: admitted, ticket: given } => (body, ticket) = (admitted, Some(given)),
                 Admitted::Refuse(reply) => return Err(reply_answer(reply)),
+                Admitted::Malformed(words) => return Err(refuse(Refusal::new(StatusCode::BAD_REQUEST, words))),
             }
         }
-        Endpoint::Count(_) => {}
-        Endpoint::Other => {
-            let path = path.split('?').next().unwrap_or_default();
-            let seen = format!("{} {path}", parts.method);
-            if entry.is_news(&seen) {
-                // A client's path is its own words: a key may stand in it.
-                let endpoint = token::without_tokens(&entry.credentials.scrubber().text(seen));
-                let endpoint = entry.lane.redacted(&endpoint);
-                entry.lane.note(Note::UnknownEndpoint { endpoint });
-            }
-        }
+        Endpoint::Count(protocol) => body = entry.lane.without_secrets(*protocol, body).await.map_err(reply_answer)?,
+        Endpoint::Lookup | Endpoint::Refused(_) => {}
     }
     let mut following = Following::new(ticket, Arc::clone(entry));
     let length = (has_body || !body.is_empty()).then_some(body.len());

@@ -107,10 +107,14 @@ fn words(kind: CallKind) -> &'static str {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
-    /// An endpoint that the gateway does not know was passed on.
-    UnknownEndpoint {
-        /// Method and path.
-        endpoint: String,
+    /// A request was refused before it could be judged as a call. An endpoint is named once for a lane.
+    RequestRefused {
+        /// Method and path, without secrets.
+        request: String,
+        /// The status of the answer.
+        status: u16,
+        /// What is wrong and what to do.
+        reason: String,
     },
     /// The answer holds reasoning that is not shown, so the output cannot be held to its limit while it comes.
     HiddenReasoning,

@@ -113,6 +113,8 @@ pub enum Admitted {
     },
     /// It is not; this is the client's answer.
     Refuse(Reply),
+    /// It is not, for it cannot be read: this is what is wrong with it.
+    Malformed(String),
 }
 
 /// A call that was read and not decided.
@@ -185,8 +187,8 @@ impl Lane {
         let (protocol, streamed) = (call.protocol, call.streamed);
         let mut judged = match self.read(call) {
             Ok(judged) => judged,
-            Err(Unread::Malformed(words)) => return Admitted::Refuse(protocol::error(protocol, 400, &words)),
-            Err(Unread::Refused(refusal)) => return self.refuse(protocol, refusal).await,
+            Err(Unread::Malformed(words)) => return Admitted::Malformed(words),
+            Err(Unread::Refused(refusal)) => return Admitted::Refuse(self.refuse(protocol, refusal).await),
         };
         if judged.input() > judged.window.soft_mark() / 2 {
             // A call of this conversation will soon have to be counted.
@@ -204,7 +206,7 @@ impl Lane {
         let admission = self.admission();
         let reservation = match self.reserve(&mut judged, room, &admission).await {
             Ok(reservation) => reservation,
-            Err(refusal) => return self.refuse(protocol, refusal).await,
+            Err(refusal) => return Admitted::Refuse(self.refuse(protocol, refusal).await),
         };
         let body = match self.body(&judged, room) {
             Ok(body) => body,
@@ -212,7 +214,7 @@ impl Lane {
                 // Nothing was sent and nothing is spent.
                 lock(&self.days).grant(admission.day).add(reservation.amount());
                 lock(&self.rules.book).release(reservation);
-                return self.refuse(protocol, refusal).await;
+                return Admitted::Refuse(self.refuse(protocol, refusal).await);
             }
         };
         let number = judged.reading.number;
@@ -396,12 +398,12 @@ impl Lane {
         })
     }
 
-    async fn refuse(&self, protocol: Protocol, refusal: Refusal) -> Admitted {
+    async fn refuse(&self, protocol: Protocol, refusal: Refusal) -> Reply {
         let words = refusal.to_string();
         let status =
             if matches!(refusal, Refusal::Budget(_) | Refusal::SetAside { .. } | Refusal::NotGranted) { 402 } else { 400 };
         let _told = self.rules.host.refused(refusal).await;
-        Admitted::Refuse(protocol::error(protocol, status, &words))
+        protocol::error(protocol, status, &words)
     }
 
     fn is_sub_agent(&self, number: u32) -> bool {
@@ -441,6 +443,18 @@ impl Lane {
         let reserved = reservation.amount();
         let booked = lock(&self.rules.book).settle(reservation, actual);
         (booked, Settled::of(reserved, booked))
+    }
+
+    /// The body of a question that is no call, without the secrets that may not leave.
+    pub(crate) async fn without_secrets(&self, protocol: Protocol, body: Bytes) -> Result<Bytes, Reply> {
+        if self.rules.secrets == Secrets::Pass || !self.rules.redactor.finds(&body) {
+            return Ok(body);
+        }
+        if self.rules.secrets == Secrets::Refuse {
+            return Err(self.refuse(protocol, Refusal::Secret).await);
+        }
+        self.note(Note::Redacted);
+        Ok(Bytes::from(self.rules.redactor.redact_bytes(&body).into_owned()))
     }
 
     /// A text for a call's row, without its secrets. Most are those of the calls before: a model, a reason.

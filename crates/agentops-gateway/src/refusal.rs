@@ -29,6 +29,14 @@ impl Refusal {
         Self { status, words: words.into(), close: false }
     }
 
+    pub(crate) fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    pub(crate) fn reason(&self) -> &str {
+        &self.words
+    }
+
     /// The answer, in the form that a client of this protocol understands; of none: in the one that most do.
     pub(crate) fn answer(self, protocol: Option<Protocol>) -> Response<Body> {
         let words = format!("AgentOps gateway: {}", self.words);
@@ -53,6 +61,6 @@ pub(crate) fn reply_answer(reply: Reply) -> Response<Body> {
 pub(crate) fn protocol_of(endpoint: &Endpoint<'_>) -> Option<Protocol> {
     match endpoint {
         Endpoint::Call { protocol, .. } | Endpoint::Count(protocol) => Some(*protocol),
-        Endpoint::Other => None,
+        Endpoint::Lookup | Endpoint::Refused(_) => None,
     }
 }

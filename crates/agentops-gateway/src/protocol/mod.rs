@@ -20,7 +20,7 @@ mod tests;
 mod usage;
 mod words;
 
-pub use endpoint::{Endpoint, endpoint};
+pub use endpoint::{Endpoint, RULES, Rule, Treatment, endpoint, table};
 pub use reader::{Answer, Reader, Seen};
 pub use reply::{Reply, error, too_long};
 pub use request::{BodyPart, Edit, Head, Limit, Media, Uncountable, cache_marks, head, is_compaction, limit_output, media};
@@ -41,6 +41,17 @@ pub enum Protocol {
 impl Protocol {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Messages, Self::Responses, Self::Chat, Self::Gemini];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "Anthropic Messages",
+            Self::Responses => "OpenAI Responses",
+            Self::Chat => "OpenAI Chat Completions",
+            Self::Gemini => "Gemini",
+        }
+    }
 
     /// The top-level member that holds the conversation.
     #[must_use]

@@ -14,13 +14,13 @@ fn room(connections_max: usize) -> Room {
     Room::with(Config { limits, ..Config::default() })
 }
 
-/// A provider that answers at once; the answer to `/v1/slow` ends only when the test says so.
+/// A provider that answers at once; the answer to `/v1/models/slow` ends only when the test says so.
 fn provider() -> (Provider, Sender<()>) {
     let (end, ends) = channel();
     let ends: Arc<Mutex<Receiver<()>>> = Arc::new(Mutex::new(ends));
     let provider = Provider::start(move |mut wire, seen| {
         while let Some(request) = wire.message() {
-            let is_slow = request.start.contains("/v1/slow");
+            let is_slow = request.start.contains("/v1/models/slow");
             seen.send(request).unwrap();
             if is_slow {
                 wire.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n");
@@ -42,7 +42,7 @@ fn get(lane: &Open, wire: &mut Wire) -> u16 {
 /// Begins an answer that does not end yet.
 fn slow(lane: &Open) -> Wire {
     let mut wire = lane.wire();
-    wire.write(lane.raw("GET", "/v1/slow", "", ""));
+    wire.write(lane.raw("GET", "/v1/models/slow", "", ""));
     assert_eq!(wire.head().unwrap().status(), 200);
     assert_eq!(wire.chunk().unwrap(), b"x");
     wire

@@ -59,7 +59,7 @@ fn s7_without_the_lanes_token_nothing_is_forwarded() {
 fn s7_closing_a_lane_ends_its_calls_and_no_others() {
     let provider = Provider::start(|mut wire, seen| {
         let request = wire.message().unwrap();
-        if request.start.contains("/v1/slow") {
+        if request.start.contains("/v1/models/slow") {
             seen.send(request).unwrap();
         } else {
             wire.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n");
@@ -70,7 +70,7 @@ fn s7_closing_a_lane_ends_its_calls_and_no_others() {
     let room = Room::new();
     let [a, b] = [(), ()].map(|()| room.lane(&provider.url()));
     let mut waiting = a.wire();
-    waiting.write(a.raw("GET", "/v1/slow", "", ""));
+    waiting.write(a.raw("GET", "/v1/models/slow", "", ""));
     let mut streams = [&a, &b].map(|lane| {
         let mut wire = lane.wire();
         wire.write(lane.post("/v1/messages", "", "{}"));

@@ -142,9 +142,9 @@ fn s7_a_provider_that_repeats_the_key_does_not_show_it() {
     let room = Room::new();
     for status in ["200 OK", "401 Unauthorized"] {
         let provider = Provider::answering(answer(status, &format!("www-authenticate: Bearer {KEY}\r\n"), &body));
-        for path in ["/v1/messages", "/v1/models"] {
+        for (method, path) in [("POST", "/v1/messages"), ("GET", "/v1/models")] {
             let lane = room.lane(&provider.url());
-            let got = lane.ask(lane.post(path, "", BODY));
+            let got = lane.ask(lane.raw(method, path, "", BODY));
             let covered = "*".repeat(KEY.len());
             assert_eq!((got.text(), got.complete), (body.replace(KEY, &covered), true));
             assert_eq!(got.header("www-authenticate"), Some(format!("Bearer {covered}").as_str()));

@@ -4,6 +4,7 @@ mod ceiling;
 mod charges;
 mod connections;
 mod door;
+mod endpoints;
 mod forwarding;
 mod host;
 mod limits;

@@ -240,7 +240,7 @@ fn twenty_megabytes_pass_and_more_than_the_bound_does_not() {
     let lane = room.lane(&provider.url());
     let body = format!("{{\"messages\":\"{}\"}}", "x".repeat(20 << 20));
     // What is not a call has no ceiling.
-    assert_eq!(lane.ask(lane.post("/v1/files", "", &body)).status(), 200);
+    assert_eq!(lane.ask(lane.post("/v1/messages/count_tokens", "", &body)).status(), 200);
     assert!(provider.request().body == body.as_bytes());
 
     let max = Limits::default().body_bytes_max;
@@ -376,18 +376,27 @@ fn a_silent_provider_is_given_up() {
 }
 
 #[test]
-fn an_unknown_endpoint_passes_and_is_named_once() {
+fn a_body_without_a_content_coding_is_no_compressed_one() {
     let provider = Provider::answering(answer("200 OK", "", "{}"));
     let room = Room::new();
     let lane = room.lane(&provider.url());
-    for _ in 0..3 {
-        assert_eq!(lane.ask(lane.raw("GET", "/v1/models?limit=2", "", "")).status(), 200);
-        assert_eq!(provider.request().start, "GET /v1/models?limit=2 HTTP/1.1");
-        assert_eq!(lane.ask(lane.post("/v1/messages/count_tokens", "", CALL)).status(), 200);
-        provider.request();
+    let plain = ["Identity", "identity", "IDENTITY", "identity, Identity", "identity,", ""];
+    for coding in plain
+        .map(|coding| format!("Content-Encoding: {coding}\r\n"))
+        .into_iter()
+        .chain(["Content-Encoding: identity\r\nContent-Encoding: Identity\r\n".to_owned()])
+    {
+        for path in ["/v1/messages", "/v1/messages/count_tokens"] {
+            assert_eq!(lane.ask(lane.post(path, &coding, CALL)).status(), 200, "{coding}");
+            assert_eq!(provider.request().text(), CALL);
+        }
     }
-    assert_eq!(lane.notes(), [Note::UnknownEndpoint { endpoint: "GET /v1/models".into() }]);
-    assert!(lane.rows(0).is_empty());
+    for coding in ["zstd", "gzip", "identity, gzip", "x-identity", "identity\r\nContent-Encoding: br"] {
+        let got = lane.ask(lane.post("/v1/responses", &format!("Content-Encoding: {coding}\r\n"), CALL));
+        assert_eq!(got.status(), 415, "{coding}");
+        assert!(words(&got).contains("compression"), "{}", words(&got));
+        assert!(!provider.was_asked());
+    }
 }
 
 #[test]
@@ -398,27 +407,65 @@ fn s6_a_secret_in_the_path_of_an_unknown_endpoint_is_not_named() {
     let token = lane.handle.token().expose();
     let shaped = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
     for secret in [KEY, shaped, token] {
-        assert_eq!(lane.ask(lane.raw("GET", &format!("/v1/new/{secret}/x?key={secret}"), "", "")).status(), 200);
-        provider.request();
+        let got = lane.ask(lane.raw("GET", &format!("/v1/new/{secret}/x?key={secret}"), "", ""));
+        assert!(got.status() == 404 && !got.whole().contains(secret), "{}", got.whole());
+        assert!(!provider.was_asked());
     }
     let notes = lane.notes();
     assert_eq!(notes.len(), 3);
     for note in notes {
-        let Note::UnknownEndpoint { endpoint } = note else { panic!("{note:?}") };
-        assert!(endpoint.starts_with("GET /v1/new/") && endpoint.ends_with("/x"), "{endpoint}");
-        assert!([KEY, shaped, token].iter().all(|secret| !endpoint.contains(secret)), "{endpoint}");
+        let Note::RequestRefused { request, .. } = note else { panic!("{note:?}") };
+        assert!(request.starts_with("GET /v1/new/") && request.ends_with("/x"), "{request}");
+        assert!([KEY, shaped, token].iter().all(|secret| !request.contains(secret)), "{request}");
     }
 }
 
+/// What is refused before it was read as a call leaves a line that the user can see. An endpoint leaves one.
 #[test]
-fn a_compressed_call_is_refused_with_a_word() {
+fn a_request_that_is_refused_unread_is_reported() {
     let provider = Provider::answering(answer("200 OK", "", "{}"));
     let room = Room::new();
     let lane = room.lane(&provider.url());
-    let got = lane.ask(lane.post("/v1/responses", "Content-Encoding: zstd\r\n", CALL));
-    assert_eq!(got.status(), 415);
-    assert!(words(&got).contains("compression"), "{}", words(&got));
-    assert!(!provider.was_asked());
+    let secret = format!("ghp_{}", "a1B2".repeat(9));
+    let too_large = format!(
+        "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Length: 99999999999\r\n\r\n",
+        lane.path("/v1/responses"),
+        lane.address
+    );
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    let cases = [
+        (lane.post("/v1/messages", "", "{\"model\":"), 400, "POST /v1/messages", "cannot be measured"),
+        (
+            lane.post("/v1/messages?beta=true", "", "{\"model\":\"m\",\"n\":\"5\"}"),
+            400,
+            "POST /v1/messages",
+            "number of answers",
+        ),
+        (lane.post("/v1/messages", "Content-Encoding: gzip\r\n", CALL), 415, "POST /v1/messages", "compression"),
+        (too_large, 413, "POST /v1/responses", "MiB"),
+        (lane.raw("GET", "/v1/responses", upgrade, ""), 426, "GET /v1/responses", "WebSocket"),
+        (lane.post("/v1/messages", "Origin: https://evil.example\r\n", CALL), 403, "POST /v1/messages", "web pages"),
+        (lane.post("/v1/embeddings?key=x", "", CALL), 404, "POST /v1/embeddings", "without the gateway"),
+        (lane.post("/v1/embeddings", "", CALL), 404, "", ""),
+        (lane.post(&format!("/v1/{secret}/x"), "", CALL), 404, "POST /v1/", "base-url"),
+        (lane.raw("GET", "/v1/models", "X-HTTP-Method-Override: POST\r\n", ""), 400, "GET /v1/models", "method"),
+        (lane.raw("OPTIONS", "/v1/models", "", ""), 405, "OPTIONS /v1/models", "method"),
+    ];
+    let mut expected = Vec::new();
+    for (request, status, line, reason) in cases {
+        let got = lane.ask(&request);
+        assert_eq!(got.status(), status, "{request}");
+        let said = words(&got);
+        expected.extend((!line.is_empty()).then_some((line, status, reason)));
+        let notes = lane.notes();
+        assert_eq!(notes.len(), expected.len(), "{notes:?}");
+        for (note, (line, status, reason)) in notes.iter().zip(&expected) {
+            let Note::RequestRefused { request, status: noted, reason: why } = note else { panic!("{note:?}") };
+            assert!(request.starts_with(line) && noted == status && why.contains(reason), "{note:?}");
+            assert!(!request.contains('?') && !request.contains(&secret) && !said.contains(&secret), "{note:?}");
+        }
+    }
+    assert!(!provider.was_asked() && lane.rows(0).is_empty());
 }
 
 #[test]
@@ -426,10 +473,10 @@ fn requests_that_two_servers_could_read_differently_do_not_pass_twice() {
     let provider = Provider::answering(answer("200 OK", "", "{}"));
     let room = Room::new();
     let lane = room.lane(&provider.url());
-    let inner = lane.raw("GET", "/v1/inner", "", "");
+    let inner = lane.raw("GET", "/v1/models/inner", "", "");
     let both = format!(
         "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{inner}",
-        lane.path("/v1/outer"),
+        lane.path("/v1/messages/count_tokens"),
         lane.address,
         inner.len() + 5
     );
@@ -439,7 +486,7 @@ fn requests_that_two_servers_could_read_differently_do_not_pass_twice() {
     let outer = provider.request();
     assert_eq!(outer.header("transfer-encoding"), None);
     assert_eq!((outer.body.len(), outer.header("content-length")), (0, Some("0")));
-    assert!(outer.start.contains("/v1/outer") && outer.complete);
+    assert!(outer.start.contains("/v1/messages/count_tokens") && outer.complete);
 }
 
 #[test]
@@ -452,8 +499,8 @@ fn requests_sent_at_once_are_answered_in_their_order() {
     let room = Room::new();
     let lane = room.lane(&provider.url());
     let mut wire = Wire::to(lane.address);
-    wire.write((0..5).map(|n| lane.raw("GET", &format!("/v1/{n}"), "", "")).collect::<String>());
+    wire.write((0..5).map(|n| lane.raw("GET", &format!("/v1/models/{n}"), "", "")).collect::<String>());
     for n in 0..5 {
-        assert_eq!(wire.message().unwrap().text(), format!("GET /v1/{n} HTTP/1.1"));
+        assert_eq!(wire.message().unwrap().text(), format!("GET /v1/models/{n} HTTP/1.1"));
     }
 }

@@ -70,11 +70,15 @@ fn it_meters_every_protocol_until_it_is_interrupted() {
     for record in server.requests() {
         assert!(record.saw("key") && !record.saw("lane"), "{record:#?}");
     }
-    // What is not known passes and is named; what is not a lane's goes nowhere.
+    // What is not known, or cannot be read, is refused and named; what is not a lane's goes nowhere.
     let base = lane("anthropic")["base"].as_str().unwrap();
-    post(base, "/v1/something-new", &json!({}));
-    assert!(next()["words"].as_str().unwrap().contains("/v1/something-new"));
     let seen = server.requests().len();
+    for (path, status, body) in [("/v1/something-new", 404, json!({})), ("/v1/messages", 400, json!([]))] {
+        assert_eq!(post(base, path, &body).0, status);
+        let line = next();
+        let why = line["why"].as_str().unwrap();
+        assert!(line["line"] == "refused" && why.contains(path) && why.contains(&status.to_string()), "{line}");
+    }
     let wrong = base.replace("agentops-lane-", "agentops-lone-");
     assert!(post(&wrong, "/v1/messages", &calls[0].2).0 >= 400);
     let unknown = json!({"model": "nobody-knows-it", "max_tokens": 50, "messages": said});

@@ -104,8 +104,8 @@ impl Running<'_> {
                 // The client hears of it after the program was told to end.
                 let _gone = answering.send(());
             }
-            Wire::Noted(Note::UnknownEndpoint { endpoint }) => {
-                self.trail(format!("an unknown endpoint was passed on: {endpoint}"))
+            Wire::Noted(Note::RequestRefused { request, status, reason }) => {
+                self.trail(format!("the gateway refused {request} with {status}: {reason}"))
             }
             Wire::Noted(Note::HiddenReasoning) => {
                 self.trail("answers hold reasoning that cannot be counted while it comes".into())

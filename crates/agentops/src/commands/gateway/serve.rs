@@ -42,7 +42,7 @@ pub enum Line {
         /// The call.
         call: Box<CallRow>,
     },
-    /// A call was not forwarded.
+    /// A request was not forwarded.
     Refused {
         /// Where it would have gone.
         destination: String,
@@ -194,15 +194,22 @@ fn show(destination: String, printer: Printer) -> Show {
             &match news {
                 News::Call { row, .. } => Line::Call { destination, call: Box::new((*row).clone()) },
                 News::Refused(refusal) => Line::Refused { destination, why: refusal.to_string() },
+                News::Note(Note::RequestRefused { request, status, reason }) => {
+                    Line::Refused { destination, why: refused(request, *status, reason) }
+                }
                 News::Note(note) => Line::Note { destination, words: words(note) },
             },
         );
     })
 }
 
+/// The line of a request that was refused before it was judged as a call.
+pub fn refused(request: &str, status: u16, reason: &str) -> String {
+    format!("{request} with {status}: {reason}")
+}
+
 fn words(note: &Note) -> String {
     match note {
-        Note::UnknownEndpoint { endpoint } => format!("passed on unmetered, an endpoint that is not known: {endpoint}"),
         Note::HiddenReasoning => "an answer holds reasoning that is not shown; its length is known at its end only".into(),
         Note::Redacted => "secrets were taken out of a call".into(),
         _ => String::new(),

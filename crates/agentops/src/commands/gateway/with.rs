@@ -13,10 +13,11 @@ use agentops_agents::registry;
 use agentops_core::ceiling::Window;
 use agentops_core::models;
 use agentops_engine::perform::gateway::{Aim, Target, aim};
-use agentops_gateway::host::Refusal;
+use agentops_gateway::host::{Note, Refusal};
 
 use super::alone::{Alone, News, Show, Wish};
 use super::report::{Kept, WithReport};
+use super::serve::refused;
 use super::sign::Sign;
 use super::tally::Tally;
 use crate::cli::WithArgs;
@@ -184,6 +185,13 @@ fn show(sign: &Sign, driver: &'static dyn Driver, kept: Option<Kept>) -> Show {
                 other => format!("refused: {other}"),
             };
             sign.say(format!("{words}  ·  {}", tally.line()), true);
+        }
+        News::Note(Note::RequestRefused { request, status, reason }) => {
+            let words = refused(request, *status, reason);
+            sign.say(format!("refused: {words}  ·  {}", tally.line()), true);
+            if let Some(kept) = &kept {
+                kept.refused(words);
+            }
         }
         News::Note(_) => {}
     })
