@@ -35,8 +35,8 @@ pub(super) fn forms(value: &str) -> BTreeSet<Vec<u8>> {
             piece_forms(piece, &mut all);
         }
     }
-    // The search sees text in its view, where an escape that a form contains may stand undone.
-    let shown = all.iter().map(|form| view::shown(form));
+    // The search sees text in its view, where an escape that a form contains stands undone, unless that is spelled in escapes.
+    let shown = all.iter().flat_map(|form| [view::shown(form), form.clone()]);
     shown.filter(|form| form.len() >= FORM_BYTES_MIN).collect()
 }
 

@@ -5,11 +5,16 @@
 //! Each rule judges each keyword by itself, so the outcome does not depend on what other rules did: that is what makes
 //! redaction idempotent and the stream equal to the whole.
 //!
-//! Three tables: [`providers`] have keys that are told by their own first characters, [`assigned`] are keys that look like
-//! any random text and are told by the name they are assigned to, [`general`] is everything that has no provider.
+//! The tables: [`providers`] have keys that are told by their own first characters, [`assigned`] are keys that look like
+//! any random text and are told by the name they are assigned to, [`general`] is everything that has no provider,
+//! [`commands`] are secrets on command lines, [`documents`] those in other files of settings. [`encoded`] finds the keys of
+//! the first table in base64.
 
 mod assigned;
 mod checks;
+mod commands;
+mod documents;
+pub(super) mod encoded;
 mod general;
 mod providers;
 
@@ -28,6 +33,8 @@ pub(super) enum Edge {
     Word,
     /// Six digits or more.
     Digits,
+    /// The beginning of a command line's option: `--`, `-`, `--github-`.
+    Option,
 }
 
 /// The characters that go on a secret after its expression ended.
@@ -78,6 +85,8 @@ pub(super) struct Rule {
     pub name: &'static str,
     /// In lower case; compared without case. At least three bytes each.
     pub keywords: &'static [&'static str],
+    /// More of them: beginnings that are too many to write down.
+    pub more_keywords: fn() -> Vec<String>,
     pub shape: Shape,
     pub edge: Edge,
     pub tail: Option<Tail>,
@@ -85,6 +94,8 @@ pub(super) struct Rule {
     pub window: usize,
     /// Takes the candidate or leaves it.
     pub check: fn(&Found<'_>) -> bool,
+    /// What stands in every match: without it in the window the expression is not asked. Empty if there is no such text.
+    pub needs: &'static str,
     /// Whether a longer value may fail a check that its beginning passes. Such a value counts only if its end is seen.
     pub strict: bool,
 }
@@ -102,8 +113,12 @@ pub(super) const WINDOW_MAX: usize = 16 * 1024;
 
 /// All rules. A marker of a rule is known by its place here.
 pub(super) fn all() -> &'static [&'static Rule] {
-    static ALL: LazyLock<Vec<&'static Rule>> =
-        LazyLock::new(|| providers::RULES.iter().chain(assigned::RULES).chain(general::RULES).collect());
+    static ALL: LazyLock<Vec<&'static Rule>> = LazyLock::new(|| {
+        [providers::RULES, assigned::RULES, general::RULES, commands::RULES, documents::RULES]
+            .into_iter()
+            .flatten()
+            .collect()
+    });
     &ALL
 }
 
@@ -112,11 +127,13 @@ const fn key(name: &'static str, keywords: &'static [&'static str], shape: &'sta
     Rule {
         name,
         keywords,
+        more_keywords: Vec::new,
         shape: Shape::Whole(shape),
         edge: Edge::Alnum,
         tail: Some(Tail::Word),
         window: 256,
         check: checks::any,
+        needs: "",
         strict: false,
     }
 }
@@ -142,8 +159,17 @@ impl Rule {
         Self { tail: None, check: checks::ends, strict: true, ..self }
     }
 
+    /// Ends where its expression ends.
+    const fn untailed(self) -> Self {
+        Self { tail: None, ..self }
+    }
+
     const fn checked(self, check: fn(&Found<'_>) -> bool) -> Self {
         Self { check, ..self }
+    }
+
+    pub(super) fn all_keywords(&self) -> impl Iterator<Item = String> {
+        self.keywords.iter().map(|keyword| (*keyword).to_owned()).chain((self.more_keywords)())
     }
 
     /// Compiles the expression for bytes: with Unicode it would compile some seventy times slower and mean other things.

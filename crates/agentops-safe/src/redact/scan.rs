@@ -1,15 +1,21 @@
 //! Finds what has to be hidden in a piece of text, and how much of the text is too young to tell.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use memchr::memmem;
 use regex::bytes::Regex;
 
+use super::rules::encoded::{self, Encoded};
 use super::rules::{self, Edge, Found, Tail};
 use super::search::{Exacts, Keywords};
 use super::view::View;
 
-/// Bytes before a position that decide about it: the escape or colour code that may stand directly before a secret.
-pub(super) const LOOK_BEHIND: usize = 16;
+/// Bytes before a position that decide about it: the escape or colour code that may stand directly before a secret, or the
+/// beginning of an option's name.
+pub(super) const LOOK_BEHIND: usize = 40;
+/// Backslashes before an escape that are counted.
+const BACKSLASHES_MAX: usize = 10;
 /// The longest escape of a JSON string, `\u0041`, in bytes.
 const ESCAPE_BYTES_MAX: usize = 6;
 
@@ -49,9 +55,17 @@ struct Segment {
 struct ReadyRules {
     keywords: Keywords,
     /// For each keyword its rules.
-    owners: Vec<Vec<usize>>,
+    owners: Vec<Vec<Owner>>,
     /// Each is compiled when its keyword is met for the first time.
     shapes: Vec<OnceLock<Regex>>,
+}
+
+/// What judges what follows a keyword.
+#[derive(Clone, Copy)]
+enum Owner {
+    Rule(usize),
+    /// The rule of a key in base64.
+    Encoded(&'static Encoded),
 }
 
 impl ReadyRules {
@@ -63,18 +77,19 @@ impl ReadyRules {
 fn ready() -> &'static ReadyRules {
     static READY: OnceLock<ReadyRules> = OnceLock::new();
     READY.get_or_init(|| {
-        let mut owners: Vec<(&str, Vec<usize>)> = Vec::new();
-        for (index, rule) in rules::all().iter().enumerate() {
-            for keyword in rule.keywords {
-                match owners.iter_mut().find(|(known, _)| known == keyword) {
-                    Some((_, rules)) => rules.push(index),
-                    None => owners.push((keyword, vec![index])),
-                }
-            }
+        let rules = rules::all()
+            .iter()
+            .enumerate()
+            .flat_map(|(index, rule)| rule.all_keywords().map(move |keyword| (keyword.into_bytes(), Owner::Rule(index))));
+        let encoded = encoded::all().iter().map(|form| (form.keyword.to_ascii_lowercase(), Owner::Encoded(form)));
+        let mut owners: BTreeMap<Vec<u8>, Vec<Owner>> = BTreeMap::new();
+        for (keyword, owner) in rules.chain(encoded) {
+            owners.entry(keyword).or_default().push(owner);
         }
+        let (keywords, owners) = owners.into_iter().unzip();
         ReadyRules {
-            keywords: Keywords::new(owners.iter().map(|(keyword, _)| keyword.as_bytes().to_vec()).collect()),
-            owners: owners.into_iter().map(|(_, rules)| rules).collect(),
+            keywords: Keywords::new(keywords),
+            owners,
             shapes: rules::all().iter().map(|_| OnceLock::new()).collect(),
         }
     })
@@ -138,14 +153,22 @@ impl Exact {
                 return;
             }
             let segment = segment_at(text, &markers, marker_end, at);
-            for &index in &ready.owners[keyword] {
-                let rule = rules::all()[index];
-                if !edge_before(rule.edge, view, segment, at) {
+            for &owner in &ready.owners[keyword] {
+                let window = match owner {
+                    Owner::Rule(index) if !edge_before(rules::all()[index].edge, view, segment, at) => continue,
+                    Owner::Encoded(form) if !text[at..].starts_with(&form.keyword) => continue,
+                    Owner::Rule(index) => rules::all()[index].window,
+                    Owner::Encoded(_) => encoded::WINDOW,
+                };
+                if !is_last && !segment.is_before_marker && at + window > begun {
+                    settled = settled.min(at);
                     continue;
                 }
-                if !is_last && !segment.is_before_marker && at + rule.window > begun {
-                    settled = settled.min(at);
-                } else if let Some(mut span) = judge(index, ready.shape(index), view, at, segment, &mut runs) {
+                let span = match owner {
+                    Owner::Rule(index) => judge(index, ready.shape(index), view, at, segment, &mut runs),
+                    Owner::Encoded(form) => judge_encoded(form, ready.shape(form.rule), text, at, segment, &mut runs),
+                };
+                if let Some(mut span) = span {
                     widen_over_escapes(text, &mut span);
                     spans.push(span);
                 }
@@ -213,7 +236,8 @@ fn judge(index: usize, shape: &Regex, view: View<'_>, at: usize, segment: Segmen
     let (rule, text) = (rules::all()[index], view.text);
     let sight = (at + rule.window).min(segment.end);
     // Most words are just words, and to see that takes no captures.
-    if !shape.is_match(&text[at..sight]) {
+    let has_needed = rule.needs.is_empty() || memmem::find(&text[at..sight], rule.needs.as_bytes()).is_some();
+    if !has_needed || !shape.is_match(&text[at..sight]) {
         return None;
     }
     let captures = shape.captures(&text[at..sight])?;
@@ -234,6 +258,43 @@ fn judge(index: usize, shape: &Regex, view: View<'_>, at: usize, segment: Segmen
     (rule.check)(&found).then_some(Span { start, end, marker: index, tail })
 }
 
+/// Judges what the base64 that starts at `at` stands for.
+fn judge_encoded(form: &Encoded, shape: &Regex, text: &[u8], at: usize, segment: Segment, runs: &mut Runs) -> Option<Span> {
+    let rule = rules::all()[form.rule];
+    let sight = (at + encoded::WINDOW).min(segment.end);
+    let in_base64 = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
+    let run = text[at..sight].iter().take_while(in_base64).count();
+    let decoded = encoded::decoded(&[&form.before, &text[at..at + run]].concat())?;
+    let key = decoded.get(form.zeros..)?;
+    let captures = shape.captures(key)?;
+    let secret = captures.iter().skip(1).flatten().next().or_else(|| captures.get(0))?;
+    let (start, mut end) = (secret.start(), secret.end());
+    if let Some(tail) = rule.tail_after(&key[..start]) {
+        end = run_end(tail, key, end, key.len());
+    }
+    let is_cut_by_marker = segment.is_before_marker && at + run == segment.end && end == key.len();
+    if rule.strict && is_cut_by_marker {
+        return None;
+    }
+    let found = Found {
+        head: &key[..start],
+        value: &key[start..end],
+        next: key.get(end).copied(),
+        after: &key[end..],
+        is_cut: at + run == segment.end && segment.is_before_marker,
+    };
+    if !(rule.check)(&found) {
+        return None;
+    }
+    if end == key.len() {
+        // The key, or what base64 pads it with, may go on.
+        let end = runs.end(Tail::Header, text, at + run, segment.end);
+        return Some(Span { start: at, end, marker: form.rule, tail: Some(Tail::Header) });
+    }
+    let characters = ((form.zeros + end) * 8).div_ceil(6) - form.before.len();
+    Some(Span { start: at, end: at + characters, marker: form.rule, tail: None })
+}
+
 /// Whether a match may start at `at`. Directly after a marker it may not: what the marker hides is not known, and taking
 /// it for an edge would find on a second pass what the first one had left. A colour code is an edge of its own.
 fn edge_before(edge: Edge, view: View<'_>, segment: Segment, at: usize) -> bool {
@@ -244,6 +305,9 @@ fn edge_before(edge: Edge, view: View<'_>, segment: Segment, at: usize) -> bool 
         return !segment.is_after_marker && edge != Edge::Digits;
     }
     let before = &view.text[segment.start.max(at.saturating_sub(LOOK_BEHIND))..at];
+    if edge == Edge::Option {
+        return begins_an_option(before, segment.is_after_marker && segment.start + before.len() == at);
+    }
     let is_open = match before {
         _ if edge == Edge::Digits => {
             return before.len() > 6 && before[before.len() - 6..].iter().all(u8::is_ascii_digit);
@@ -254,6 +318,18 @@ fn edge_before(edge: Edge, view: View<'_>, segment: Segment, at: usize) -> bool 
         [] => true,
     };
     is_open || ends_with_escape(before)
+}
+
+/// `--`, `-` or `--github-`, and nothing before that goes on a word.
+fn begins_an_option(before: &[u8], is_after_marker: bool) -> bool {
+    let in_name = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'-';
+    let name = before.iter().rev().take_while(in_name).count();
+    let (before, name) = before.split_at(before.len() - name);
+    let is_open = match before.last() {
+        None => !is_after_marker && before.len() + name.len() < LOOK_BEHIND,
+        Some(byte) => *byte != b'_' || ends_with_escape(before),
+    };
+    name.starts_with(b"-") && is_open
 }
 
 /// `\n` and the like, `\u000a`, `%3D`, or a colour code such as `ESC[0;31m` (its `[0;31m`, however ESC was written).
@@ -284,9 +360,9 @@ fn widen_over_escapes(text: &[u8], span: &mut Span) {
 }
 
 /// Where the escape that starts at `at` ends; `None` if none starts there. A backslash starts one if an even number of
-/// backslashes stands before it, counted no further than [`LOOK_BEHIND`].
+/// backslashes stands before it, counted no further than [`BACKSLASHES_MAX`].
 fn escape_end(text: &[u8], at: usize) -> Option<usize> {
-    let before = &text[at.saturating_sub(LOOK_BEHIND - ESCAPE_BYTES_MAX)..at];
+    let before = &text[at.saturating_sub(BACKSLASHES_MAX)..at];
     if text[at] != b'\\' || before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1 {
         return None;
     }

@@ -1,15 +1,17 @@
-//! Text as a reader sees it: without colour codes, and with needless escapes of a JSON string undone.
+//! Text as a reader sees it: without colour codes, and with needless escapes of a JSON string or an address undone.
 //!
-//! A secret may be interrupted by a colour code, or spelled `\u0073k-ant-…`. Everything is searched in the view, where it
+//! A secret may be interrupted by a colour code, or spelled `\u0073k-ant-…` or `sk%2Dant%2D…`. Everything is searched in the view, where it
 //! stands as it is. What is handed out is the text itself; of what a marker hides, the codes inside go with it.
 
-use memchr::{memchr, memchr2, memmem};
+use memchr::{memchr, memchr_iter, memchr3, memmem};
 
 const ESC: u8 = 0x1b;
 /// The longest run of backslashes before an escape: JSON inside JSON doubles it at each level. In bytes.
 const BACKSLASHES_MAX: usize = 16;
 /// The longest run of parameters of a colour code, in bytes: two colours of 24 bits and some attributes.
 const PARAMETERS_BYTES_MAX: usize = 48;
+/// Levels of percent-encoding that are undone: of `%252D` both are.
+const PERCENT_LEVELS_MAX: usize = 3;
 /// Codes that may stand between two characters. More than that are text, so that no flood of codes is held back.
 const CODES_MAX: usize = 4;
 
@@ -63,7 +65,9 @@ enum Look {
 
 /// Whether the view of this text is the text itself, judged fast; `false` may be wrong.
 pub(super) fn is_plain(text: &[u8]) -> bool {
-    memchr(ESC, text).is_none() && memmem::find(text, b"u00").is_none()
+    memchr(ESC, text).is_none()
+        && memmem::find(text, b"u00").is_none()
+        && memchr_iter(b'%', text).all(|at| matches!(percent(&text[at..], Look::Text), Look::Text))
 }
 
 /// The view of a whole text.
@@ -106,7 +110,7 @@ impl Viewer {
     /// Takes what is decided and returns where the rest begins.
     fn take(&mut self, raw: &[u8], is_last: bool) -> usize {
         let mut from = 0;
-        while let Some(near) = memchr2(ESC, b'\\', &raw[from..]) {
+        while let Some(near) = memchr3(ESC, b'\\', b'%', &raw[from..]) {
             let at = from + near;
             self.show(&raw[from..at]);
             let goes_on_run = raw[at] == b'\\' && self.is_in_run;
@@ -144,11 +148,14 @@ impl Viewer {
     }
 }
 
-/// What stands at the beginning of this text, which is an ESC or the first of a run of backslashes.
+/// What stands at the beginning of this text, which is an ESC, a `%` or the first of a run of backslashes.
 fn look(raw: &[u8], is_last: bool) -> Look {
     let cut = if is_last { Look::Text } else { Look::Undecided };
     if raw[0] == ESC {
         return code(raw, 0, 1, cut);
+    }
+    if raw[0] == b'%' {
+        return percent(raw, cut);
     }
     let run = raw.iter().take(BACKSLASHES_MAX + 1).take_while(|byte| **byte == b'\\').count();
     if run > BACKSLASHES_MAX {
@@ -171,6 +178,28 @@ fn look(raw: &[u8], is_last: bool) -> Look {
         Ok(byte) if (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\' => {
             Look::Piece { start, end: run + 5, shows: Some(byte) }
         }
+        _ => Look::Text,
+    }
+}
+
+/// Judges what follows a `%`. Only what needs no escape in any part of an address is undone, so that a `%26` stays the end of
+/// a value.
+fn percent(raw: &[u8], cut: Look) -> Look {
+    let mut digits = 1;
+    for _ in 1..PERCENT_LEVELS_MAX {
+        if raw.get(digits..digits + 2) != Some(b"25") {
+            break;
+        }
+        digits += 2;
+    }
+    let hex = |at: usize| raw.get(at).map(|byte| char::from(*byte).to_digit(16));
+    match (hex(digits), hex(digits + 1)) {
+        (Some(Some(high)), Some(Some(low))) => {
+            let byte = (high * 16 + low) as u8;
+            let is_needless = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+            if is_needless { Look::Piece { start: 0, end: digits + 2, shows: Some(byte) } } else { Look::Text }
+        }
+        (None, _) | (Some(Some(_)), None) => cut,
         _ => Look::Text,
     }
 }
@@ -202,6 +231,7 @@ mod tests {
             ("a\x1b[1;31mb\x1b[K\x1b[0mc", "abc"),
             (r"\u001b[31mred\\u001B[0m\n", r"red\n"),
             (r"\u0073k-\u002dx \\\\u003d \\\u003d", r"sk--x = \\="),
+            ("sk%2Dant%252dapi03 %61%5F%7e %2F%3D%26%0a %2 %g1 %", "sk-ant-api03 a_~ %2F%3D%26%0a %2 %g1 %"),
             (r#"\u0022 \u005c \u000a \u00e9 \u00+1 \u00"#, r#"\u0022 \u005c \u000a \u00e9 \u00+1 \u00"#),
             ("\x1b]8;;x\x07 \x1b[2J \x1b", "\x1b]8;;x\x07 \x1b[2J \x1b"),
         ] {

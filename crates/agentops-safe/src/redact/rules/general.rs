@@ -4,7 +4,7 @@ use super::{Edge, Rule, Tail, WINDOW_MAX, checks, key};
 
 /// The names before `=` or `:` after which a value counts as secret; what may follow in the name; the separator.
 const ASSIGNMENT: &str = concat!(
-    r#"(?i)(?:pass(?:word|wd|phrase)|pwd|secret|token|credentials?"#,
+    r#"(?i)(?:pass(?:word|wd|phrase)|_pass|pwd|secret|token|credentials?"#,
     r#"|(?:api|access|private|auth|signing|encryption)[_-]?key)"#,
     r#"(?:s|[0-9]{1,3}|[_.-][A-Za-z0-9_.-]{0,32}|(?-i:[A-Z])[A-Za-z0-9]{0,32})?"#,
     r#"(?:"#,
@@ -22,25 +22,27 @@ const ASSIGNMENT: &str = concat!(
 
 const PRIVATE_KEY: &str = concat!(
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----",
-    r"(?:(?:[A-Za-z0-9+/=\s:,.()>|-]|\xE2\x86\x92|\\+[nrt]|\\+u00[0-9A-Fa-f]{2})*?",
+    // Fewer than five dashes: the next line of dashes ends the key or begins another.
+    r"(?:(?:-{0,4}(?:[A-Za-z0-9+/=\s:,.()>|]|\xE2\x86\x92|\\+[nrt]|\\+u00[0-9A-Fa-f]{2}))*?",
     r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----",
     // The end was cut off: lines of base64, which no prose looks like.
-    r"|(?:(?:[\s>|+]|\\+[nrt])*[A-Za-z0-9+/=]{16,})*)",
+    r"|(?:(?:[\s>|+]|\\+[nrt])*[A-Za-z0-9+/=]{16,})+)",
 );
 
 const AUTHORIZATION: &str = concat!(
     r#"(?i)authorization\\*["']?\s{0,8}(?:=>|[:=,]|%3a)(?:\s|%20|\+){0,8}\\*["']?"#,
-    r#"(?:bearer|basic|bot|token|digest|apikey)(?:\s|%20|\+){1,8}([A-Za-z0-9._~+/=%-]{6,})"#,
+    r#"(?:bearer|basic|bot|token|digest|api-?key|negotiate|ntlm|sharedkey(?:lite)?|splunk|geniekey|sso-key)(?:\s|%20|\+){1,8}([A-Za-z0-9._~+/=%-]{6,})"#,
 );
 
 /// After the name of a session's cookie the value is taken whole.
 const COOKIE: &str = r#"(?i)cookie\\*["']?\s{0,8}:\s{0,8}\\*["']?([A-Za-z0-9_.-]{1,64}=[^;"'\\\s]{8})"#;
 
 /// Names that announce a secret. The expression says what else may stand in the name.
-const ASSIGNED_WORDS: &[&str] = &[
+pub(super) const ASSIGNED_WORDS: &[&str] = &[
     "password",
     "passwd",
     "passphrase",
+    "_pass",
     "pwd",
     "secret",
     "token",
@@ -68,7 +70,7 @@ const ASSIGNED_WORDS: &[&str] = &[
 #[rustfmt::skip]
 pub(super) static RULES: &[Rule] = &[
     Rule { edge: Edge::Word, window: 4096, ..key("jwt", &["eyj"], r"eyJ[A-Za-z0-9_-]{12,}\.eyJ[A-Za-z0-9_-]{8}").dotted() },
-    Rule { tail: None, window: WINDOW_MAX, ..key("private-key", &["-----begin"], PRIVATE_KEY).anywhere() },
+    Rule { window: WINDOW_MAX, ..key("private-key", &["-----begin"], PRIVATE_KEY).untailed().anywhere().checked(checks::private_key) },
     key("age-secret-key", &["age-secret-key-1"], r"AGE-SECRET-KEY-1[0-9A-Z]{20}").anywhere(),
     Rule { strict: true, window: 512, ..key("authorization", &["authorization"], AUTHORIZATION).base64().anywhere().checked(checks::header) },
     Rule { strict: true, window: 512, ..key("bearer-token", &["bearer"], r"(?i)bearer(?:\s|%20|\+){1,8}([A-Za-z0-9._~+/=-]{16,})").base64().anywhere().checked(checks::bearer) },

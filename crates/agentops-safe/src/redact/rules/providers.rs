@@ -40,7 +40,6 @@ pub(super) static RULES: &[Rule] = &[
     key("aws-bedrock-key", &["bedrock-api-key-"], r"bedrock-api-key-[A-Za-z0-9+/=]{60}").base64(),
     key("azure-storage-key", &["accountkey"], r"(?i)AccountKey=([A-Za-z0-9+/]{86}==)").anywhere(),
     key("azure-shared-key", &["sharedaccesskey"], r"(?i)SharedAccessKey=([A-Za-z0-9+/]{43}=)").anywhere(),
-    key("azure-signature", &["sig="], r"sig=([A-Za-z0-9+/%_-]{43})").base64(),
     key("alibaba-key", &["ltai"], r"LTAI[A-Za-z0-9]{16}").checked(checks::mixed),
     key("digitalocean-token", &["dop_v1_", "doo_v1_", "dor_v1_"], r"do[opr]_v1_[0-9a-f]{64}"),
     key("fly-token", &["fm1_", "fm2_", "fm1a_", "fm1r_"], r"fm(?:1|2|1a|1r)_[A-Za-z0-9+/=_-]{60}").base64(),

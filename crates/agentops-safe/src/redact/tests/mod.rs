@@ -3,6 +3,7 @@
 mod json;
 mod rules;
 mod stream;
+mod tables;
 mod values;
 
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
