@@ -1,10 +1,10 @@
 //! B3: what a call is charged, whatever its provider reports, and however its answer ends.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use agentops_core::budget::{Limits, OverBudget};
+use agentops_core::budget::{Amount, Limits, OverBudget};
 use agentops_core::call::CallRow;
-use agentops_gateway::host::{Host, Refusal};
+use agentops_gateway::host::{self, Answer, Host, Note, Refusal};
 use agentops_gateway::lane::{Admitted, Incoming, Lane, Rules};
 use agentops_gateway::protocol::Protocol;
 use agentops_gateway::ticket::Flow;
@@ -373,6 +373,48 @@ fn a_refusal_says_what_helps_where_no_summary_fits() {
     for messages in [vec![past.clone()], vec![past, summary.to_owned()]] {
         assert!(words(&messages).contains("; type /clear"));
     }
+}
+
+/// A host that grants nothing.
+#[derive(Default)]
+struct GrantsNothing {
+    /// It has an answer, which is that a budget does not allow it.
+    answers: bool,
+    refusals: Mutex<Vec<String>>,
+}
+
+impl Host for GrantsNothing {
+    fn grant(&self, _ask: Amount, _admitted_ms: u64) -> Answer<Option<Amount>> {
+        let (answers, waits) = host::answer();
+        if self.answers {
+            answers.send(None).ok();
+        }
+        waits
+    }
+
+    fn settled(&self, _row: CallRow, _missing: Option<Amount>) {}
+
+    fn refused(&self, refusal: Refusal) -> Answer<()> {
+        self.refusals.lock().unwrap().push(refusal.to_string());
+        let (answers, waits) = host::answer();
+        answers.send(()).ok();
+        waits
+    }
+
+    fn note(&self, _note: Note) {}
+}
+
+#[test]
+fn a_budget_that_others_use_is_not_called_one_that_could_not_be_made_durable() {
+    let words = |answers| {
+        let told = Arc::new(GrantsNothing { answers, ..GrantsNothing::default() });
+        let rules = Rules { takes_limit: true, ..rules(200_000, Arc::clone(&told) as Arc<dyn Host>) };
+        let lane = Lane::new(rules);
+        assert!(runtime().block_on(make(&lane, Protocol::Chat, &request(Protocol::Chat), &stream(&[]))).is_none());
+        told.refusals.lock().unwrap().concat()
+    };
+    assert!(words(true).contains("set aside for calls under way"), "{}", words(true));
+    assert!(words(false).contains("could not be made durable"), "{}", words(false));
 }
 
 #[test]
