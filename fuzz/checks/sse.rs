@@ -16,7 +16,7 @@ pub fn check(data: &[u8]) {
         assert!(usage.context() > usage.output, "a report without input is none");
         assert!(whole.cache_write_hour <= usage.cache_write, "a part is no more than the whole");
     }
-    for name in [&whole.model, &whole.id, &whole.finish, &whole.error].into_iter().flatten() {
+    for name in [&whole.model, &whole.id, &whole.finish, &whole.tier, &whole.error].into_iter().flatten() {
         assert!(!name.is_empty() && name.len() <= 256, "a name is short");
     }
 }

@@ -157,11 +157,13 @@ impl Reader {
     /// Takes the next bytes.
     pub fn push(&mut self, bytes: &[u8]) -> Seen {
         self.state.seen = Seen::default();
+        let arrived = bytes.len();
         let bytes = self.recognised(bytes);
+        let passed_over = arrived - bytes.len();
         match &mut self.form {
             Form::Events { parser, .. } => {
                 let boundary = parser.push(bytes, |event| read(self.protocol, &mut self.state, event));
-                self.state.seen.boundary = boundary;
+                self.state.seen.boundary = boundary.map(|end| end + passed_over);
                 self.state.seen.tokens_min = self.state.words.count();
             }
             Form::Plain { body, lost, .. } => {
@@ -177,7 +179,8 @@ impl Reader {
         self.state.seen
     }
 
-    /// The bytes, after their first one that is not blank has told which form the answer has, whatever its head says.
+    /// The bytes, after their first one that is not blank has told which form the answer has, whatever its head says. Blanks
+    /// before a plain answer are passed over.
     fn recognised<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let (Form::Events { begun, .. } | Form::Plain { begun, .. }) = &mut self.form;
         if *begun {
@@ -188,15 +191,15 @@ impl Reader {
         match (&self.form, bytes.get(blank)) {
             (Form::Events { .. }, Some(b'{' | b'[')) => {
                 self.form = Form::Plain { body: Vec::new(), lost: false, begun: true };
-                &bytes[blank..]
             }
             // A comment, or a field: `data`, `event`, `id`, `retry`.
             (Form::Plain { .. }, Some(b':' | b'd' | b'e' | b'i' | b'r')) => {
                 self.form = Form::Events { parser: Parser::default(), begun: true };
-                bytes
             }
-            _ => bytes,
+            (Form::Events { .. }, _) => return bytes,
+            (Form::Plain { .. }, _) => {}
         }
+        &bytes[blank..]
     }
 
     /// What is known by now.
