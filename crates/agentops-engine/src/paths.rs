@@ -39,7 +39,7 @@ impl Home {
         self.config.join("trust.toml")
     }
 
-    /// What gateways without a supervisor keep: a ledger a day, for all of this user's.
+    /// What all gateways of this user share: a ledger a day.
     #[must_use]
     pub fn gateway(&self) -> PathBuf {
         self.state.join("gateway")

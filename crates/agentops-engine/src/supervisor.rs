@@ -304,7 +304,9 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
     let user = user::read(&options.home.config_file())?;
     let slots = Slots::new(paths.slots(), user.machine.slots());
     let now_ms = clock.now_ms();
-    let gateways = Gateways::new(&agentops_gateway::day::date(now_ms), ledger.spent_since(gateway::midnight(now_ms))?);
+    let spent = ledger.spent_since(gateway::midnight(now_ms))?;
+    let named = format!("supervisor-{}-{now_ms}", std::process::id());
+    let gateways = Gateways::new(&agentops_gateway::day::date(now_ms), spent, options.home.gateway(), named);
     let ctx = Arc::new(Ctx {
         repo: options.repo.clone(),
         paths: paths.clone(),
@@ -337,6 +339,7 @@ pub fn run(options: Options) -> Result<(), SupervisorError> {
     };
     if ended.is_ok() {
         ctx.reserve.release();
+        ctx.gateways.end();
         tidy::tidy(&ctx, &turning.conductor.storage.ledger);
     }
     turning.conductor.storage.ledger.settle();

@@ -1,5 +1,4 @@
-//! The ledger of a gateway that runs without a supervisor: one file a day, a JSON object a line, shared by every such gateway
-//! of this user.
+//! The ledger of each day: one file a day, a JSON object a line, shared by all gateways of this user, those of supervisors too.
 //!
 //! A grant is written and synced before it is used, under the file's lock and after reading what others wrote, so that
 //! gateways side by side cannot pass the day's budget together. A gateway that was killed leaves grants without an end: what
@@ -61,7 +60,13 @@ pub struct Ledgers {
 const LEDGERS_MAX: usize = 2;
 
 impl Ledgers {
-    /// The ledgers in `folder` for a gateway whose name no other has. That of `date` is opened.
+    /// The ledgers in `folder` for a gateway whose name no other has. None of them is opened before it is needed.
+    #[must_use]
+    pub fn new(folder: PathBuf, gateway: String, limits: Limits, book: Arc<Mutex<Book>>) -> Self {
+        Self { folder, gateway, limits, book, open: BTreeMap::new() }
+    }
+
+    /// As [`Self::new`]. That of `date` is opened.
     ///
     /// # Errors
     /// Its file cannot be used, or is of a newer format.
@@ -72,9 +77,14 @@ impl Ledgers {
         limits: Limits,
         book: Arc<Mutex<Book>>,
     ) -> Result<Self, LedgerError> {
-        let mut ledgers = Self { folder: folder.to_owned(), gateway, limits, book, open: BTreeMap::new() };
+        let mut ledgers = Self::new(folder.to_owned(), gateway, limits, book);
         ledgers.of(date)?;
         Ok(ledgers)
+    }
+
+    /// From now on grants must fit within these limits.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// As [`DayLedger::grant`], for a call that was admitted on that day.
@@ -110,7 +120,11 @@ impl Ledgers {
             oldest.end()?;
         }
         match self.open.entry(date.to_owned()) {
-            btree_map::Entry::Occupied(ledger) => Ok(ledger.into_mut()),
+            btree_map::Entry::Occupied(ledger) => {
+                let ledger = ledger.into_mut();
+                ledger.limits = self.limits;
+                Ok(ledger)
+            }
             btree_map::Entry::Vacant(none) => {
                 let (gateway, book) = (self.gateway.clone(), Arc::clone(&self.book));
                 Ok(none.insert(DayLedger::open(&self.folder, date, gateway, self.limits, book)?))
@@ -187,7 +201,7 @@ impl DayLedger {
         self.scope.clone()
     }
 
-    /// Grants `ask`, durably; `None`: the day's budget does not allow it.
+    /// Grants `ask`, durably where there is a limit; `None`: the day's budget does not allow it.
     ///
     /// # Errors
     /// The file cannot be used.
@@ -201,7 +215,11 @@ impl DayLedger {
             }
             let gateway = ledger.gateway.clone();
             ledger.append(&Entry::Granted { gateway, amount: ask }).map_err(|source| ledger.failed(source))?;
-            ledger.file.sync_data().map_err(|source| ledger.failed(source))?;
+            // What is written survives the end of this program, and of the machine once it is synced. Without a limit nothing
+            // depends on that.
+            if !ledger.limits.is_none() {
+                ledger.file.sync_data().map_err(|source| ledger.failed(source))?;
+            }
             Ok(Some(ask))
         })
     }

@@ -1,6 +1,7 @@
 //! The gateway of this supervisor: started by the first session that needs it. Each session is a lane of its own behind it,
 //! and what the gateway tells of that lane comes to the session's thread like everything else.
 
+use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +10,10 @@ use agentops_agents::environment::Environment;
 use agentops_core::budget::{Amount, Book, Limits, Scope};
 use agentops_core::call::CallRow;
 use agentops_core::ceiling::Window;
+use agentops_core::id::SessionId;
 use agentops_core::workflow::Secrets;
+use agentops_gateway::alone::Ledgers;
+use agentops_gateway::day::date;
 use agentops_gateway::destination::{Base, Custom, Destination, Destinations, Family};
 use agentops_gateway::host::{Answer, Answering, Host, Note, Refusal, answer};
 use agentops_gateway::lane::{Lane, Rules};
@@ -22,8 +26,8 @@ use crate::world::Clock;
 
 /// What the gateway tells a session.
 pub(crate) enum Wire {
-    /// A grant is needed before a call may leave.
-    Grant(Amount, Answering<Option<Amount>>),
+    /// A grant is needed before a call may leave that was admitted at this time, in milliseconds since 1970.
+    Grant(Amount, u64, Answering<Option<Amount>>),
     /// A call has ended; and what it cost above everything granted.
     Settled(Box<CallRow>, Option<Amount>),
     /// A call is not forwarded.
@@ -47,6 +51,19 @@ pub struct Gateways {
     /// One for each way to the network: certificates and proxies are a gateway's own.
     started: Mutex<Vec<(Config, Arc<Gateway>)>>,
     book: Arc<Mutex<Book>>,
+    /// The ledgers of days, which all gateways of the user share; `None`: nothing is shared.
+    days: Mutex<Option<Ledgers>>,
+}
+
+/// What became of a day's grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DayGrant {
+    /// The call may be made, as far as the day's budget goes.
+    Granted,
+    /// What is left of it is not enough.
+    UsedUp,
+    /// Its ledger cannot be used.
+    Failed,
 }
 
 /// How a session's calls go.
@@ -83,9 +100,12 @@ pub(crate) struct Opening<'a> {
 }
 
 impl Gateways {
-    /// `spent` is what the ledger knows of a day before this supervisor, by its date.
-    pub(crate) fn new(today: &str, spent: Amount) -> Self {
+    /// `spent` is what the run ledger knows of a day before this supervisor, by its date. `folder` holds the ledgers of days,
+    /// and no other supervisor of the machine is `named` so.
+    pub(crate) fn new(today: &str, spent: Amount, folder: PathBuf, named: String) -> Self {
         let gateways = Self::default();
+        let ledgers = Ledgers::new(folder, named, Limits::default(), Arc::clone(&gateways.book));
+        *gateways.days() = Some(ledgers);
         // The limits are those of each run's user settings.
         gateways.lock().set(Scope::Day(today.to_owned()), Limits::default(), spent);
         gateways
@@ -93,6 +113,38 @@ impl Gateways {
 
     fn lock(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn days(&self) -> MutexGuard<'_, Option<Ledgers>> {
+        self.days.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Grants this much out of the budget of the day on which a call was admitted. Without limits a ledger that cannot be used
+    /// holds nothing up.
+    pub(crate) fn grant_of_day(&self, ask: Amount, admitted_ms: u64, limits: Limits) -> DayGrant {
+        let mut days = self.days();
+        let Some(ledgers) = days.as_mut() else { return DayGrant::Granted };
+        ledgers.limit(limits);
+        match ledgers.grant(&date(admitted_ms), ask) {
+            Ok(Some(_)) => DayGrant::Granted,
+            Ok(None) => DayGrant::UsedUp,
+            Err(_) if limits.is_none() => DayGrant::Granted,
+            Err(_) => DayGrant::Failed,
+        }
+    }
+
+    /// Settles a call in the ledger of its day. If that fails, its grant counts as spent.
+    pub(crate) fn settle_day(&self, session: &SessionId, row: &CallRow, missing: Option<Amount>) {
+        if let Some(ledgers) = self.days().as_mut() {
+            let _stays_granted = ledgers.call(&date(row.started_ms), &session.to_string(), row.clone(), missing);
+        }
+    }
+
+    /// The supervisor ends in order: what was granted for the day and not used is free again.
+    pub(crate) fn end(&self) {
+        if let Some(ledgers) = self.days().take() {
+            let _stays_granted = ledgers.end();
+        }
     }
 
     /// Opens a lane for a session.
@@ -347,9 +399,9 @@ impl SessionHost {
 }
 
 impl Host for SessionHost {
-    fn grant(&self, ask: Amount, _admitted_ms: u64) -> Answer<Option<Amount>> {
+    fn grant(&self, ask: Amount, admitted_ms: u64) -> Answer<Option<Amount>> {
         let (answering, answer) = answer();
-        self.tell(Wire::Grant(ask, answering));
+        self.tell(Wire::Grant(ask, admitted_ms, answering));
         answer
     }
 
@@ -371,5 +423,39 @@ impl Host for SessionHost {
 impl Drop for SessionHost {
     fn drop(&mut self) {
         self.tell(Wire::Closed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two supervisors and a gateway without one.
+    #[test]
+    fn b3_all_gateways_of_a_user_share_the_day() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let limits = Limits { tokens: Some(1_000), micro_usd: None };
+        let supervisor = |name: &str| Gateways::new("1970-01-01", Amount::ZERO, folder.path().to_owned(), name.into());
+        let (one, two) = (supervisor("one"), supervisor("two"));
+        let mut alone = Ledgers::new(folder.path().to_owned(), "alone".into(), limits, Arc::default());
+        let ask = |tokens| Amount::priced(tokens, 0);
+        assert!(std::fs::read_dir(folder.path()).expect("a folder").next().is_none(), "nothing is written before a call");
+        assert_eq!(one.grant_of_day(ask(400), 5, limits), DayGrant::Granted);
+        assert_eq!(alone.grant("1970-01-01", ask(400)).expect("a ledger"), Some(ask(400)));
+        assert_eq!(two.grant_of_day(ask(201), 5, limits), DayGrant::UsedUp);
+        assert_eq!(two.grant_of_day(ask(200), 5, limits), DayGrant::Granted);
+        one.end();
+        assert_eq!(two.grant_of_day(ask(400), 5, limits), DayGrant::Granted, "what was not used is free again");
+    }
+
+    #[test]
+    fn a_ledger_that_cannot_be_used_holds_up_only_what_it_limits() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").expect("a file");
+        let supervisor = Gateways::new("1970-01-01", Amount::ZERO, file, "one".into());
+        let limits = Limits { tokens: Some(1_000), micro_usd: None };
+        assert_eq!(supervisor.grant_of_day(Amount::priced(1, 0), 5, limits), DayGrant::Failed);
+        assert_eq!(supervisor.grant_of_day(Amount::priced(1, 0), 5, Limits::default()), DayGrant::Granted);
     }
 }

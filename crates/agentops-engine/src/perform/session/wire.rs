@@ -11,7 +11,7 @@ use agentops_core::run::{Event, SessionEnd};
 use agentops_core::usage::Usage;
 use agentops_gateway::host::{Note, Refusal};
 
-use super::super::gateway::{OpenLane, Wire};
+use super::super::gateway::{DayGrant, OpenLane, Wire};
 use super::super::{Incoming, recv_until};
 use super::Running;
 
@@ -86,14 +86,21 @@ impl Behind {
 impl Running<'_> {
     pub(super) fn wire(&mut self, wire: Wire) {
         match wire {
-            Wire::Grant(ask, answering) => {
-                let granted = self.stop.is_none() && self.grant(ask);
+            Wire::Grant(ask, admitted_ms, answering) => {
                 // Without an answer the call is refused. It may be gone by now; then the grant waits for the next one.
-                if granted {
-                    let _gone = answering.send(Some(ask));
+                let limits = self.ctx.env.user.budget.limits();
+                match self.stop.is_none().then(|| self.ctx.gateways.grant_of_day(ask, admitted_ms, limits)) {
+                    Some(DayGrant::Granted) if self.grant(ask) => {
+                        let _gone = answering.send(Some(ask));
+                    }
+                    Some(DayGrant::UsedUp) => {
+                        let _gone = answering.send(None);
+                    }
+                    _ => {}
                 }
             }
             Wire::Settled(row, missing) => {
+                self.ctx.gateways.settle_day(&self.job.session, &row, missing);
                 if let Some(missing) = missing {
                     self.grant(missing);
                 }
