@@ -41,6 +41,16 @@ impl Density {
         let around = models::overhead_of(model);
         Self { factor: models::factor_permille(model), request: around.request, message: around.message }
     }
+
+    /// The larger figures of both.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            factor: self.factor.max(other.factor),
+            request: self.request.max(other.request),
+            message: self.message.max(other.message),
+        }
+    }
 }
 
 /// One member or item of a body, measured.

@@ -131,6 +131,15 @@ struct Judged {
     reading: Reading,
 }
 
+impl Known {
+    /// What holds where another model may answer too: the smaller window, and the larger count. The price stays that of the
+    /// model that is asked for.
+    fn or(self, other: &str) -> Self {
+        let window = self.window.zip(models::window_of(other)).map(|(window, other)| window.min(other));
+        Self { window, density: self.density.max(Density::of(other)), price: self.price }
+    }
+}
+
 impl std::fmt::Debug for Lane {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lane").field("provider", &self.rules.provider).finish_non_exhaustive()
@@ -256,7 +265,8 @@ impl Lane {
         let head =
             protocol::head(protocol, &reading.body, &reading.layout.fields).map_err(|error| malformed(error.to_string()))?;
         let model = model.or_else(|| head.model.clone());
-        let Known { window: table, density, price } = self.known(model.as_deref().unwrap_or_default());
+        let known = self.known(model.as_deref().unwrap_or_default());
+        let Known { window: table, density, price } = head.other_models.iter().fold(known, |known, other| known.or(other));
         let Some(window) = [*lock(&self.window), table].into_iter().flatten().min() else {
             let model = model.map_or_else(|| "(not named)".into(), |model| self.clean(model));
             return Err(Unread::Refused(Refusal::WindowUnknown { model }));

@@ -41,10 +41,15 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
         // Another model may answer in the place of the one that was asked, under a limit of its own.
         b"fallbacks" => {
             for fallback in value.elements() {
-                let mut members = plain_members(fallback)?;
-                if let Some((_, limit)) = members.find(|(key, value)| *key == b"max_tokens" && value.bytes() != b"null") {
-                    let what = "a second limit of the output, in `fallbacks`";
-                    return Err(Malformed { what, at: limit.range().start });
+                for (key, value) in plain_members(fallback)? {
+                    match key {
+                        b"model" => builder.other_model(value)?,
+                        b"max_tokens" if value.bytes() != b"null" => {
+                            let what = "a second limit of the output, in `fallbacks`";
+                            return Err(Malformed { what, at: value.range().start });
+                        }
+                        _ => {}
+                    }
                 }
             }
         }

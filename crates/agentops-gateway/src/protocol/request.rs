@@ -16,6 +16,8 @@ use crate::scan::{Field, Malformed};
 pub struct Head {
     /// The model that is asked for.
     pub model: Option<String>,
+    /// Other models that may answer in its place.
+    pub other_models: Vec<String>,
     /// The answer shall be streamed.
     pub stream: bool,
     /// The limit of the output; `None`: the request has none.
@@ -243,6 +245,20 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    /// Takes a model that may answer in the place of the one that is asked for.
+    ///
+    /// # Errors
+    /// It is no name, or there are more than anybody needs.
+    pub(super) fn other_model(&mut self, value: Json<'_>) -> Result<(), Malformed> {
+        const OTHERS_MAX: usize = 16;
+        let wrong = |what| Malformed { what, at: value.range().start };
+        if self.head.other_models.len() == OTHERS_MAX {
+            return Err(wrong("more than 16 models that may answer"));
+        }
+        self.head.other_models.push(value.name().ok_or_else(|| wrong("a model that is no name"))?);
+        Ok(())
+    }
+
     /// Takes a budget of thinking.
     ///
     /// # Errors
@@ -287,6 +303,7 @@ pub(super) fn needles(words: &[&str]) -> Option<Searcher> {
 pub fn head(protocol: Protocol, body: &[u8], fields: &[Field]) -> Result<Head, Malformed> {
     let head = Head {
         model: None,
+        other_models: Vec::new(),
         stream: false,
         output: None,
         thinking: None,
@@ -308,6 +325,10 @@ pub fn head(protocol: Protocol, body: &[u8], fields: &[Field]) -> Result<Head, M
             b"tools" | b"functions" => builder.head.has_tools |= value.elements().next().is_some(),
             // Names that servers which speak like OpenAI's have for the number of answers. Of `best_of` answers they return one.
             b"n" | b"best_of" | b"num_return_sequences" if protocol != Protocol::Gemini => builder.answers(value)?,
+            // OpenRouter's list of models that it asks one after another.
+            b"models" if protocol != Protocol::Gemini => {
+                value.elements().try_for_each(|model| builder.other_model(model))?
+            }
             // llama.cpp's server and others go by these names, whatever the protocol's own limit says.
             b"n_predict" | b"num_predict" | b"max_new_tokens"
                 if protocol != Protocol::Gemini && value.bytes() != b"null" =>

@@ -190,3 +190,28 @@ fn b3_every_answer_is_reserved_for() {
         assert!((10_000..10_000 + SLACK).contains(&reserved), "{reserved}");
     }
 }
+
+/// B1: where another model may answer in the place of the one that is asked for, the smallest window counts.
+#[test]
+fn b1_a_call_fits_every_model_that_may_answer_it() {
+    let text = "word ".repeat(60_000);
+    let said = format!(r#""max_tokens":50,"messages":[{{"role":"user","content":"{text}"}}]"#);
+    let is_forwarded = |protocol, others: &str| {
+        let told = Arc::<Told>::default();
+        let lane = Lane::new(Rules { window: None, ..rules(WINDOW, told as Arc<dyn Host>) });
+        let body = format!(r#"{{"model":"gpt-4.1",{said}{others}}}"#);
+        let call = Incoming { protocol, model: None, streamed: None, body: body.into() };
+        matches!(runtime().block_on(lane.admit(call)), Admitted::Forward { .. })
+    };
+    for (others, forwarded) in [
+        ("", true),
+        (r#","models":["gpt-4.1"],"fallbacks":[{"model":"gpt-4.1"}]"#, true),
+        (r#","models":["gpt-4.1","openai/gpt-4o"]"#, false),
+        (r#","models":["nobody-knows-it"]"#, false),
+        (r#","models":[5]"#, false),
+    ] {
+        assert_eq!(is_forwarded(Protocol::Chat, others), forwarded, "{others}");
+    }
+    assert!(is_forwarded(Protocol::Messages, r#","fallbacks":"default""#));
+    assert!(!is_forwarded(Protocol::Messages, r#","fallbacks":[{"model":"gpt-4o"}]"#));
+}

@@ -57,6 +57,7 @@ fn works_as_without_it(program: Program) {
     assert_eq!(std::fs::read_to_string(room.repo().join("here.txt")).unwrap(), "it was here\n", "{ran:#?}");
     let arrived: Vec<_> = server.requests().into_iter().filter(|record| record.method == "POST").collect();
     assert_eq!(report["totals"]["calls"], arrived.len(), "{ran:#?}");
+    assert_eq!(report["refused"], serde_json::json!([]), "everything that the program asks passes");
     assert!(arrived.len() >= 2 && arrived.iter().all(|record| record.saw("key") && !record.saw("lane")), "{arrived:#?}");
 }
 
