@@ -124,6 +124,26 @@ fn a_program_works_as_without_it_and_every_call_is_metered() {
 }
 
 #[test]
+fn a_request_that_is_refused_unread_is_shown_and_reported() {
+    for (asked, instead, line) in [
+        ("/v1/messages", "/v1/completions", "POST /v1/completions with 404"),
+        (r#"\"max_tokens\":100"#, r#"\"max_tokens\":\"100\""#, "POST /v1/messages with 400"),
+    ] {
+        let server = server(Turn::text("Done."));
+        let room = room(&server);
+        let program = PROGRAM.replace(asked, instead);
+        assert_ne!(program, PROGRAM);
+        std::fs::write(room.root().join("bin/claude"), program).unwrap();
+        let (led, report) = with(&room, &["1", "5", "0"]);
+        assert!(led.stdout.contains("AgentOps gateway: "), "{}", led.stdout);
+        assert!(led.stderr.contains(&format!("refused: {line}")), "{}", led.stderr);
+        let refused = report["refused"].as_array().unwrap();
+        assert!(refused.len() == 1 && refused[0].as_str().unwrap().starts_with(line), "{report:#}");
+        assert!(server.requests().is_empty());
+    }
+}
+
+#[test]
 fn b1_nothing_above_the_ceiling_is_forwarded_and_the_person_is_told_what_to_type() {
     let server = server(Turn::text("Done."));
     let room = room(&server);
