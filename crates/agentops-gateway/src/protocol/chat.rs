@@ -92,13 +92,18 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
     let mut more = state.answer.id.is_none() && state.answer.model.is_none();
     let mut hidden = false;
     let words = &mut state.words;
+    // Some servers say the same under both names of reasoning.
+    let mut reasoning = None;
     each_member(event.data, |key, value| match (key, value) {
         (
             b"content" | b"reasoning_content" | b"reasoning" | b"arguments" | b"refusal" | b"transcript",
             Found::Text(text),
         ) => {
             bytes += text_length(text);
-            words.take(text);
+            let is_reasoning = matches!(key, b"reasoning_content" | b"reasoning");
+            if !is_reasoning || *reasoning.get_or_insert(key) == key {
+                words.take(text);
+            }
         }
         (b"encrypted_content" | b"reasoning_details", _) => hidden = true,
         (b"finish_reason", Found::Text(_)) | (b"usage" | b"error", Found::Text(_) | Found::Other(b'{')) => more = true,

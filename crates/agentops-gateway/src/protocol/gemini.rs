@@ -199,16 +199,22 @@ fn candidates(state: &mut State, candidates: Json<'_>) {
                 hidden |= part.get("thoughtSignature").is_some();
                 continue;
             }
-            let words = &mut state.words;
+            let mut words = state.words;
+            let mut is_summary = false;
             each_member(part.bytes(), |key, value| match (key, value) {
                 (b"text" | b"code", Found::Text(text)) => {
                     bytes += text_length(text);
                     words.take(text);
                 }
                 // What is shown of thoughts is a summary.
-                (b"thought", Found::Other(b't')) | (b"thoughtSignature", _) => hidden = true,
+                (b"thought", Found::Other(b't')) => is_summary = true,
+                (b"thoughtSignature", _) => hidden = true,
                 _ => {}
             });
+            hidden |= is_summary;
+            if !is_summary {
+                state.words = words;
+            }
         }
         state.output(bytes);
         state.hidden(hidden);

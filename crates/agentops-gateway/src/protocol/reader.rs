@@ -279,10 +279,9 @@ fn read_event(protocol: Protocol, state: &mut State, event: Event<'_>) {
 fn is_written(protocol: Protocol, key: &[u8]) -> bool {
     match protocol {
         Protocol::Messages => matches!(key, b"text" | b"thinking"),
-        Protocol::Responses => matches!(key, b"text" | b"arguments" | b"input" | b"code"),
-        Protocol::Chat => matches!(key, b"content" | b"reasoning_content" | b"reasoning" | b"arguments" | b"refusal"),
-        // It is read as a stream of one is.
-        Protocol::Gemini => false,
+        Protocol::Chat => matches!(key, b"content" | b"reasoning_content" | b"arguments" | b"refusal"),
+        // They are counted where they are read.
+        Protocol::Responses | Protocol::Gemini => false,
     }
 }
 

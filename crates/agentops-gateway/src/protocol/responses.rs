@@ -170,7 +170,8 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
     // Clients go by the type in the data; the line that names it is for others.
     let kind = kind(event);
     if kind.ends_with(b".delta") {
-        return delta(state, event.data);
+        // What reasoning is summed up to is no output of its own.
+        return delta(state, event.data, kind == b"response.reasoning_summary_text.delta");
     }
     match kind {
         b"response.output_item.added" => {
@@ -182,7 +183,7 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
                 state.hidden(is_reasoning(item));
                 let bytes = written(item).map(text_length).sum::<u64>();
                 // Servers that send no pieces say all of it here; of others it has been counted.
-                if state.open_bytes == 0 {
+                if state.open_bytes == 0 && !is_reasoning(item) {
                     written(item).for_each(|text| state.words.take(text));
                 }
                 state.output(bytes.saturating_sub(state.open_bytes));
@@ -227,13 +228,15 @@ fn first_type(data: &[u8]) -> &[u8] {
 }
 
 /// A piece of an item.
-fn delta(state: &mut State, data: &[u8]) {
+fn delta(state: &mut State, data: &[u8], is_summary: bool) {
     let mut bytes = 0;
     let words = &mut state.words;
     each_member(data, |key, value| {
         if let (b"delta", Found::Text(text)) = (key, value) {
             bytes += text_length(text);
-            words.take(text);
+            if !is_summary {
+                words.take(text);
+            }
         }
     });
     state.open_bytes = state.open_bytes.saturating_add(bytes);
@@ -276,6 +279,9 @@ pub(super) fn error(state: &mut State, body: Json<'_>) {
 
 pub(super) fn plain(state: &mut State, body: Json<'_>) {
     whole(state, body);
+    for item in body.get("output").into_iter().flat_map(Json::elements).filter(|item| !is_reasoning(*item)) {
+        written(item).for_each(|text| state.words.take(text));
+    }
     // An answer that is made in the background has only begun.
     let has_begun_only = matches!(body.get("status").and_then(Json::raw), Some(b"queued" | b"in_progress"));
     state.answer.complete = state.answer.error.is_none() && body.is_object() && !has_begun_only;

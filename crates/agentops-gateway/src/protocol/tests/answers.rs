@@ -245,6 +245,24 @@ fn an_answer_has_at_least_as_many_tokens_as_words() {
     }
 }
 
+/// What is said twice, or sums up reasoning that is counted by itself, makes an answer no longer.
+#[test]
+fn words_are_counted_once_and_not_of_summaries() {
+    let words = |protocol, event: Value| read(protocol, true, stream(&[event]).as_bytes()).tokens_min;
+    let both =
+        json!({"id": "c", "choices": [{"index": 0, "delta": {"reasoning": "one two", "reasoning_content": "one two"}}]});
+    assert_eq!(words(Protocol::Chat, both), 2);
+    let summary = json!({"type": "response.reasoning_summary_text.delta", "delta": "one two"});
+    assert_eq!(words(Protocol::Responses, summary), 0);
+    let item = json!({"type": "reasoning", "summary": [{"type": "summary_text", "text": "one two"}]});
+    assert_eq!(words(Protocol::Responses, json!({"type": "response.output_item.done", "item": item})), 0);
+    let plain = json!({"output": [item, {"type": "message", "content": [{"type": "output_text", "text": "three"}]}],
+        "instructions": "many words that are no output"});
+    assert_eq!(read(Protocol::Responses, false, plain.to_string().as_bytes()).tokens_min, 1);
+    let parts = json!([{"text": "one two", "thought": true}, {"text": "three"}]);
+    assert_eq!(words(Protocol::Gemini, json!({"candidates": [{"content": {"parts": parts}}]})), 1);
+}
+
 #[test]
 fn errors_are_named_in_the_providers_words() {
     let cases = [
