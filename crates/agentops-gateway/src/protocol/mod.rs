@@ -15,6 +15,7 @@ mod reader;
 mod reply;
 mod request;
 mod responses;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod usage;

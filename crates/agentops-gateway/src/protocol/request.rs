@@ -8,6 +8,7 @@ use aho_corasick::packed::{Config, Searcher};
 use agentops_core::models::{PriceFactor, PriceOption, option_factor};
 
 use super::json::Json;
+use super::spelling::is_misspelt;
 use super::{Protocol, chat, gemini, messages, responses};
 use crate::scan::{Field, Malformed};
 
@@ -319,6 +320,10 @@ pub fn head(protocol: Protocol, body: &[u8], fields: &[Field]) -> Result<Head, M
     for field in fields {
         let key = &body[field.key.clone()];
         let value = builder.value(field);
+        if is_misspelt(key) {
+            let what = "a member whose name differs from one that counts by its case only";
+            return Err(Malformed { what, at: field.key.start });
+        }
         match key {
             b"model" => builder.head.model = value.name(),
             b"stream" => builder.head.stream = value.is_true(),
@@ -460,11 +465,10 @@ pub fn limit_output(protocol: Protocol, body: &[u8], head: &Head, tokens: u64) -
 /// The members of an object that holds a limit.
 ///
 /// # Errors
-/// A key is written with escapes, which no client does: it could be a limit under another spelling.
+/// A key is written with escapes or in another case, which no client does: it could be a limit under another spelling.
 pub(super) fn plain_members(object: Json<'_>) -> Result<impl Iterator<Item = (&[u8], Json<'_>)>, Malformed> {
-    let is_escaped = |key: &[u8]| key.contains(&b'\\');
-    match object.members().any(|(key, _)| is_escaped(key)) {
-        true => Err(Malformed { what: "a key with escapes beside a limit", at: object.range().start }),
+    match object.members().any(|(key, _)| key.contains(&b'\\') || is_misspelt(key)) {
+        true => Err(Malformed { what: "a key in another spelling beside a limit", at: object.range().start }),
         false => Ok(object.members()),
     }
 }
