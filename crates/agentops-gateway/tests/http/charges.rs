@@ -74,16 +74,21 @@ fn call(protocol: Protocol, body: &Value, heard: &Heard<'_>) -> (CallRow, String
 }
 
 fn request(protocol: Protocol) -> Value {
-    let text = "word ".repeat(200);
+    request_of(protocol, 200, LIMIT)
+}
+
+/// A request of so many words that asks for at most so many tokens.
+pub fn request_of(protocol: Protocol, words: u64, limit: u64) -> Value {
+    let text = "word ".repeat(usize::try_from(words).unwrap());
     match protocol {
-        Protocol::Messages => json!({"model": "claude-sonnet-5-5", "max_tokens": LIMIT, "stream": true,
+        Protocol::Messages => json!({"model": "claude-sonnet-5-5", "max_tokens": limit, "stream": true,
             "messages": [{"role": "user", "content": text}]}),
-        Protocol::Responses => json!({"model": "gpt-5.4", "max_output_tokens": LIMIT, "stream": true, "input": [
+        Protocol::Responses => json!({"model": "gpt-5.4", "max_output_tokens": limit, "stream": true, "input": [
             {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}]}),
-        Protocol::Chat => json!({"model": "gpt-5.4", "max_completion_tokens": LIMIT, "stream": true,
+        Protocol::Chat => json!({"model": "gpt-5.4", "max_completion_tokens": limit, "stream": true,
             "messages": [{"role": "user", "content": text}]}),
         Protocol::Gemini => json!({"contents": [{"role": "user", "parts": [{"text": text}]}],
-            "generationConfig": {"maxOutputTokens": LIMIT}}),
+            "generationConfig": {"maxOutputTokens": limit}}),
     }
 }
 
@@ -94,8 +99,8 @@ fn event(data: &Value) -> String {
     }
 }
 
-/// Pieces of a stream that shows this text.
-fn text(protocol: Protocol, text: &str) -> String {
+/// A piece of a stream that shows this text.
+pub fn text(protocol: Protocol, text: &str) -> String {
     event(&match protocol {
         Protocol::Messages => {
             json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}})
@@ -108,38 +113,58 @@ fn text(protocol: Protocol, text: &str) -> String {
 
 /// The end of a stream, with what its provider reports.
 fn end(protocol: Protocol, input: u64, output: u64) -> String {
+    end_with(protocol, Some((input.into(), output.into())))
+}
+
+/// The end of a stream with a report of input and output, or without one.
+pub fn end_with(protocol: Protocol, report: Option<(Value, Value)>) -> String {
+    let usage = report.map_or(Value::Null, |(input, output)| match protocol {
+        Protocol::Messages | Protocol::Responses => json!({"input_tokens": input, "output_tokens": output}),
+        Protocol::Chat => json!({"prompt_tokens": input, "completion_tokens": output}),
+        Protocol::Gemini => json!({"promptTokenCount": input, "candidatesTokenCount": output}),
+    });
     let events = match protocol {
         Protocol::Messages => vec![
-            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
-                "usage": {"input_tokens": input, "output_tokens": output}}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}),
             json!({"type": "message_stop"}),
         ],
-        Protocol::Responses => vec![json!({"type": "response.completed", "response": {"id": "r", "status": "completed",
-            "usage": {"input_tokens": input, "output_tokens": output}}})],
+        Protocol::Responses => {
+            vec![json!({"type": "response.completed", "response": {"id": "r", "status": "completed", "usage": usage}})]
+        }
         Protocol::Chat => vec![
             json!({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}),
-            json!({"id": "c", "choices": [], "usage": {"prompt_tokens": input, "completion_tokens": output}}),
+            json!({"id": "c", "choices": [], "usage": usage}),
         ],
-        Protocol::Gemini => vec![json!({"candidates": [{"index": 0, "finishReason": "STOP"}],
-            "usageMetadata": {"promptTokenCount": input, "candidatesTokenCount": output}})],
+        Protocol::Gemini => {
+            vec![json!({"candidates": [{"index": 0, "finishReason": "STOP"}], "usageMetadata": usage})]
+        }
     };
     events.iter().map(event).collect()
 }
 
 /// How a stream begins whose reasoning is hidden, with a report of what there is so far.
 fn hidden_beginning(protocol: Protocol) -> Vec<String> {
+    beginning(protocol, 300, true)
+}
+
+/// How a stream begins, with a report of its input.
+pub fn beginning(protocol: Protocol, input: u64, is_hidden: bool) -> Vec<String> {
     let start = match protocol {
         Protocol::Messages => {
+            let kind = if is_hidden { "thinking" } else { "text" };
             return vec![
-                event(&json!({"type": "message_start", "message": {"usage": {"input_tokens": 300, "output_tokens": 1}}})),
-                event(&json!({"type": "content_block_start", "index": 0, "content_block": {"type": "thinking"}})),
+                event(&json!({"type": "message_start", "message": {"usage": {"input_tokens": input, "output_tokens": 1}}})),
+                event(&json!({"type": "content_block_start", "index": 0, "content_block": {"type": kind}})),
             ];
         }
-        Protocol::Responses => json!({"type": "response.output_item.added", "item": {"type": "reasoning", "summary": []}}),
+        Protocol::Responses => {
+            let kind = if is_hidden { "reasoning" } else { "message" };
+            json!({"type": "response.output_item.added", "item": {"type": kind}})
+        }
         Protocol::Chat => json!({"id": "c", "choices": [{"index": 0, "delta": {"role": "assistant"}}],
-            "usage": {"prompt_tokens": 300, "completion_tokens": 1}}),
-        Protocol::Gemini => json!({"candidates": [{"index": 0, "content": {"parts": [{"text": "", "thought": true}]}}],
-            "usageMetadata": {"promptTokenCount": 300, "candidatesTokenCount": 1}}),
+            "usage": {"prompt_tokens": input, "completion_tokens": 1}}),
+        Protocol::Gemini => json!({"candidates": [{"index": 0, "content": {"parts": [{"text": "", "thought": is_hidden}]}}],
+            "usageMetadata": {"promptTokenCount": input, "candidatesTokenCount": 1}}),
     };
     vec![event(&start)]
 }

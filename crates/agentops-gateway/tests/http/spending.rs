@@ -19,6 +19,7 @@ use agentops_gateway::ticket::{Flow, Ticket};
 use proptest::prelude::*;
 use serde_json::json;
 
+use crate::charges::{beginning, end_with, request_of, text};
 use crate::host::rules;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -51,6 +52,7 @@ enum Step {
     /// Gateway, words of the prompt, output limit.
     Call {
         gateway: usize,
+        protocol: Protocol,
         words: u64,
         limit: u64,
     },
@@ -84,7 +86,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]);
     let end = prop::sample::select(vec![End::Whole, End::Whole, End::Broken, End::ClientGone, End::Fails]);
     prop_oneof![
-        8 => (0..2_usize, 1_u64..3_000, 1_u64..3_000).prop_map(|(gateway, words, limit)| Step::Call { gateway, words, limit }),
+        8 => (0..2_usize, prop::sample::select(Protocol::ALL.to_vec()), 1_u64..3_000, 1_u64..3_000)
+            .prop_map(|(gateway, protocol, words, limit)| Step::Call { gateway, protocol, words, limit }),
         8 => (any::<prop::sample::Index>(), 0..=1000_u64, 0..=1000_u64, report, end)
             .prop_map(|(at, shown, hidden, report, end)| Step::Answer { at, shown, hidden, report, end }),
         1 => (0..2_usize).prop_map(|gateway| Step::Kill { gateway }),
@@ -124,6 +127,7 @@ impl Host for Books {
 /// A call under way.
 struct UnderWay {
     gateway: usize,
+    protocol: Protocol,
     ticket: Ticket,
     date: String,
     words: u64,
@@ -163,21 +167,21 @@ impl World<'_> {
         (placeholder, Lane::new(rules))
     }
 
-    fn call(&mut self, gateway: usize, words: u64, limit: u64) {
-        let content = "word ".repeat(usize::try_from(words).unwrap());
-        let body = json!({"model": "claude-sonnet-5-5", "max_tokens": limit, "stream": true,
-            "messages": [{"role": "user", "content": content}]});
-        let incoming = Incoming { protocol: Protocol::Messages, model: None, streamed: None, body: body.to_string().into() };
+    fn call(&mut self, gateway: usize, protocol: Protocol, words: u64, limit: u64) {
+        let body = request_of(protocol, words, limit).to_string().into();
+        let is_gemini = protocol == Protocol::Gemini;
+        let model = is_gemini.then(|| "gemini-2.5-pro".to_owned());
+        let incoming = Incoming { protocol, model, streamed: is_gemini.then_some(true), body };
         let Admitted::Forward { mut ticket, .. } = self.runtime.block_on(self.gateways[gateway].1.admit(incoming)) else {
             return;
         };
         ticket.sent();
         let date = self.today();
-        self.under_way.push(UnderWay { gateway, ticket, date, words, limit });
+        self.under_way.push(UnderWay { gateway, protocol, ticket, date, words, limit });
     }
 
     fn answer(&mut self, at: usize, shown: u64, hidden: u64, report: Report, end: End) {
-        let UnderWay { mut ticket, date, words, limit, .. } = self.under_way.swap_remove(at);
+        let UnderWay { protocol, mut ticket, date, words, limit, .. } = self.under_way.swap_remove(at);
         // A provider keeps to the limit in all.
         let shown = limit * shown / 1000;
         let hidden = (limit - shown) * hidden / 1000;
@@ -186,34 +190,24 @@ impl World<'_> {
             return;
         }
         ticket.answered(200, true);
-        let (input, output) = match report {
-            Report::Honest => (json!(words + 20), json!(shown + hidden)),
-            Report::ZeroInput => (json!(0), json!(shown + hidden)),
-            Report::NegativeInput => (json!(-1), json!(shown + hidden)),
-            Report::Little => (json!(3), json!(1)),
-            Report::None | Report::Beginning => (json!(null), json!(null)),
+        let report_at_end = match report {
+            Report::Honest => Some((json!(words + 20), json!(shown + hidden))),
+            Report::ZeroInput => Some((json!(0), json!(shown + hidden))),
+            Report::NegativeInput => Some((json!(-1), json!(shown + hidden))),
+            Report::Little => Some((json!(3), json!(1))),
+            Report::None | Report::Beginning => None,
         };
-        let mut events = Vec::new();
-        if !matches!(report, Report::None) {
-            events.push(
-                json!({"type": "message_start", "message": {"usage": {"input_tokens": words + 20, "output_tokens": 1}}}),
-            );
+        let mut pieces = Vec::new();
+        if !matches!(report, Report::None) || hidden > 0 {
+            pieces.extend(beginning(protocol, words + 20, hidden > 0));
         }
-        if hidden > 0 {
-            events.push(json!({"type": "content_block_start", "index": 0, "content_block": {"type": "thinking"}}));
-        }
-        let text = "said ".repeat(usize::try_from(shown).unwrap());
-        events.push(json!({"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": text}}));
+        pieces.push(text(protocol, &"said ".repeat(usize::try_from(shown).unwrap())));
         let is_whole = matches!(end, End::Whole) && !matches!(report, Report::Beginning);
         if is_whole {
-            events.push(json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
-                "usage": {"input_tokens": input, "output_tokens": output}}));
-            events.push(json!({"type": "message_stop"}));
+            pieces.push(end_with(protocol, report_at_end));
         }
-        for event in events {
-            let name = event["type"].as_str().unwrap();
-            let flow = ticket.push(format!("event: {name}\ndata: {event}\n\n").as_bytes());
-            assert_eq!(flow, Flow::GoOn, "no answer within its limit is cut");
+        for piece in pieces {
+            assert_eq!(ticket.push(piece.as_bytes()), Flow::GoOn, "no answer within its limit is cut");
         }
         match end {
             End::Broken => ticket.failed("reset"),
@@ -226,7 +220,7 @@ impl World<'_> {
         // An answer that is whole and has no report may have had its reasoning unseen by anybody.
         let output = if is_whole && matches!(report, Report::None) { shown } else { output };
         // A claim of less input than there was is raised to what so many bytes have at least.
-        let input = if lies { (words * 4 / 5).saturating_sub(200) } else { words };
+        let input = if lies { (words * 4 / 5).saturating_sub(400) } else { words };
         *self.certain.entry(date).or_default() += input + output;
     }
 
@@ -290,7 +284,7 @@ proptest! {
         }
         for step in steps {
             match step {
-                Step::Call { gateway, words, limit } => world.call(gateway, words, limit),
+                Step::Call { gateway, protocol, words, limit } => world.call(gateway, protocol, words, limit),
                 Step::Answer { at, shown, hidden, report, end } if !world.under_way.is_empty() => {
                     let at = at.index(world.under_way.len());
                     world.answer(at, shown, hidden, report, end);
