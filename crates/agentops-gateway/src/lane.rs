@@ -256,7 +256,7 @@ impl Lane {
         let measure = |part: BodyPart<'_>, bytes: &[u8]| {
             let clean = !looks || !self.rules.redactor.finds(bytes);
             let media = protocol::media(protocol, part, bytes);
-            let bound = (bytes.len() as u64).saturating_sub(media.data_bytes()).saturating_add(media.tokens);
+            let bound = tokens::json_bound(bytes, &media.data).saturating_add(media.tokens);
             Part::new(bound, clean, media.uncountable)
         };
         let malformed = |words: String| Unread::Malformed(words);
@@ -558,12 +558,7 @@ impl Judged {
 /// o200k tokens of a part; the data of media is not text.
 pub(crate) fn count_part(protocol: Protocol, (part, bytes): (BodyPart<'_>, &[u8])) -> Counted {
     let media = protocol::media(protocol, part, bytes);
-    if media.data.is_empty() {
-        return Counted { text: tokens::json_tokens(bytes), media: media.tokens };
-    }
-    // What stands around the data is short; its bytes are bound enough.
-    let around = (bytes.len() as u64).saturating_sub(media.data_bytes());
-    Counted { text: 0, media: media.tokens.saturating_add(around) }
+    Counted { text: tokens::json_tokens(bytes, part.rendering(), &media.data), media: media.tokens }
 }
 
 /// What a call may cost at list prices.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use agentops_text::tokens::Rendering;
 use aho_corasick::packed::{Config, Searcher};
 
 use agentops_core::models::{PriceFactor, PriceOption, option_factor};
@@ -82,7 +83,7 @@ impl Edit {
 /// What in a part of a request is not text: images, documents, audio, sealed reasoning, and what it refers to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Media {
-    /// Where encoded data stands in the part. It is not text and is not counted as text.
+    /// Where encoded data stands in the part, in its order. It is not text and is not counted as text.
     pub data: Vec<Range<usize>>,
     /// Upper bound of the tokens of all media in the part.
     pub tokens: u64,
@@ -368,15 +369,37 @@ pub enum BodyPart<'a> {
     Member(&'a [u8]),
 }
 
+impl BodyPart<'_> {
+    /// How the model reads it: standing instructions and a conversation as messages, tools and settings as JSON.
+    #[must_use]
+    pub fn rendering(self) -> Rendering {
+        match self {
+            Self::Item
+            | Self::Member(
+                b"system"
+                | b"systemInstruction"
+                | b"system_instruction"
+                | b"instructions"
+                | b"messages"
+                | b"input"
+                | b"contents",
+            ) => Rendering::Messages,
+            Self::Member(_) => Rendering::Json,
+        }
+    }
+}
+
 /// What in a part is not text.
 #[must_use]
 pub fn media(protocol: Protocol, part: BodyPart<'_>, bytes: &[u8]) -> Media {
-    match protocol {
+    let mut media = match protocol {
         Protocol::Messages => messages::media(part, bytes),
         Protocol::Responses => responses::media(part, bytes),
         Protocol::Chat => chat::media(part, bytes),
         Protocol::Gemini => gemini::media(part, bytes),
-    }
+    };
+    media.data.sort_unstable_by_key(|data| data.start);
+    media
 }
 
 /// The most marks for the provider's cache in a request. Source: Anthropic, "Prompt caching": four breakpoints.

@@ -85,7 +85,7 @@ mod tests {
             let raw = &raw[1..raw.len() - 1];
             let mut words = Words::default();
             words.take(raw.as_bytes());
-            let tokens = agentops_text::tokens::json_tokens(serde_json::to_string(text).unwrap().as_bytes());
+            let tokens = agentops_text::tokens::text_tokens(text);
             assert!(words.count() > 0 && words.count() <= tokens, "{} words, {tokens} tokens", words.count());
         }
     }

@@ -4,9 +4,11 @@
 //! o200k, and cl100k stays within that.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentops_core::budget::{Limits, Scope};
-use agentops_gateway::host::Host;
+use agentops_core::models;
+use agentops_gateway::host::{Host, Refusal};
 use agentops_gateway::lane::{Admitted, Incoming, Lane, Rules};
 use agentops_gateway::protocol::Protocol;
 use agentops_testkit::judge;
@@ -234,4 +236,118 @@ fn b3_parallel_calls_stay_within_the_budget_together() {
     runtime.block_on(async { drop(tickets) });
     let settled = book.lock().unwrap().account(&scope).unwrap();
     assert!(settled.reserved().is_zero() && settled.spent().is_zero(), "what was not sent cost nothing: {settled:?}");
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-9..10_i32).prop_map(Value::from),
+        any::<f32>().prop_map(Value::from),
+        Just(json!("")),
+        "[a-z \"\\\\\n\t{}\\[\\],:-]{0,12}".prop_map(Value::from),
+        "\\PC{0,6}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 40, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::vec(("[a-z\"\\\\]{0,3}", inner.clone()), 0..5)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+            // Many of one kind: lists of lists of nothing, grids of empty strings.
+            (inner, 1_usize..400).prop_map(|(one, times)| Value::from(vec![one; times])),
+        ]
+    })
+}
+
+/// A value where each protocol takes any: the input of a tool, what a tool gives back, the description of a tool.
+fn request_with(protocol: Protocol, value: &Value, in_tools: bool) -> Value {
+    let given = json!({ "value": value });
+    let mut body = request(protocol, &["Go on.".to_owned()], Some(100));
+    let schema = json!({ "type": "object", "default": given });
+    if in_tools {
+        body["tools"] = match protocol {
+            Protocol::Messages => json!([{ "name": "f", "input_schema": schema }]),
+            Protocol::Responses => json!([{ "type": "function", "name": "f", "parameters": schema }]),
+            Protocol::Chat => json!([{ "type": "function", "function": { "name": "f", "parameters": schema } }]),
+            Protocol::Gemini => json!([{ "functionDeclarations": [{ "name": "f", "parameters": schema }] }]),
+        };
+        return body;
+    }
+    let text = given.to_string();
+    match protocol {
+        Protocol::Messages => {
+            let call = json!({ "type": "tool_use", "id": "t", "name": "f", "input": given });
+            body["messages"].as_array_mut().unwrap().push(json!({ "role": "assistant", "content": [call] }));
+        }
+        Protocol::Responses => {
+            let call = json!({ "type": "function_call", "call_id": "c", "name": "f", "arguments": text });
+            body["input"].as_array_mut().unwrap().push(call);
+        }
+        Protocol::Chat => {
+            let call = json!({ "id": "c", "type": "function", "function": { "name": "f", "arguments": text } });
+            body["messages"].as_array_mut().unwrap().push(json!({ "role": "assistant", "tool_calls": [call] }));
+        }
+        Protocol::Gemini => {
+            let gave = json!({ "functionResponse": { "name": "f", "response": given } });
+            body["contents"].as_array_mut().unwrap().push(json!({ "role": "user", "parts": [gave] }));
+        }
+    }
+    body
+}
+
+/// What the gateway estimates of a call's input. The window is too small for any call, so that its refusal says it.
+fn estimate(protocol: Protocol, body: &Value) -> Result<u64, Refusal> {
+    let told = Arc::<Told>::default();
+    let lane = Lane::new(Rules { takes_limit: true, ..rules(30, Arc::clone(&told) as Arc<dyn Host>) });
+    let admitted = runtime().block_on(lane.admit(incoming(protocol, body)));
+    assert!(matches!(admitted, Admitted::Refuse(_)), "{admitted:?}");
+    let refusal = told.wait(Duration::ZERO, |said| said.refusals.first().cloned());
+    match refusal.expect("a refusal is told") {
+        // The least room for an answer is one token here.
+        Refusal::Ceiling { needed, .. } => Ok(needed - 1),
+        other => Err(other),
+    }
+}
+
+/// The judge's tokens of a text.
+fn text_tokens(text: &str) -> u64 {
+    // What is no JSON counts as it stands.
+    let no_json = format!(": {text}");
+    judge::tokens(agentops_testkit::model::Protocol::Unknown, no_json.as_bytes()) - 1
+}
+
+/// As Python writes it: no usual form of JSON has more tokens.
+fn spaced(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(spaced).collect::<Vec<_>>().join(", ")),
+        Value::Object(members) => {
+            let member = |(key, value): (&String, &Value)| format!("{}: {}", json!(key), spaced(value));
+            format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// Whatever JSON a tool is described with, is given or gives back: the estimate is at least what the judge counts, and at
+    /// most that times the family's published factor, with the published figures for what stands around.
+    #[test]
+    fn b1_the_structure_of_json_counts(which in 0_usize..4, in_tools: bool, value in value()) {
+        let protocol = Protocol::ALL[which];
+        let body = request_with(protocol, &value, in_tools);
+        let estimate = estimate(protocol, &body).expect("it can be counted");
+        let judged = judge::tokens(kit(protocol), body.to_string().as_bytes());
+        let given = text_tokens(&spaced(&value));
+        prop_assert!(estimate >= judged.max(given), "{estimate} where {judged} or {given} leave");
+        let most = text_tokens(&spaced(&body));
+        let family = models::factor_permille(model(protocol));
+        let around = models::overhead_of(model(protocol));
+        let exponents = 24 * body.to_string().matches(['e', 'E']).count() as u64;
+        // The factor is over o200k, which makes a little more of some runs of signs than the judge does.
+        let most = (most + exponents) * 5 / 4 * family / 1000 + around.request + 3 * around.message;
+        prop_assert!(estimate <= most + 50, "{estimate} where {most} may be");
+    }
 }
