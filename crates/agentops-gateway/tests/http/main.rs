@@ -10,6 +10,8 @@ mod host;
 mod limits;
 mod misbehaviour;
 mod proxies;
+mod reference;
+mod requests;
 mod room;
 mod spending;
 mod wire;
