@@ -22,3 +22,4 @@ pub mod scripted;
 mod settings;
 pub mod strays;
 mod text;
+pub mod wait;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use hyper::header::HeaderMap;
+
 use crate::entry::Entry;
 use crate::ticket::{Flow, Ticket};
 use crate::upstream::Sending;
@@ -28,9 +30,10 @@ impl Following {
     }
 
     /// The answer's head is there.
-    pub(crate) fn answered(&mut self, status: u16, streamed: bool) {
+    pub(crate) fn answered(&mut self, status: u16, head: &HeaderMap, streamed: bool) {
         if let Some(ticket) = &mut self.ticket {
             ticket.answered(status, streamed);
+            ticket.head(status, head);
         }
     }
 

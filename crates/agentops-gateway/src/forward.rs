@@ -236,7 +236,7 @@ async fn pass(
     match entry.upstream.send(make, limits.silence, |sending| following.sending(sending)).await {
         Ok(answer) => {
             let head = &answer.response;
-            following.answered(head.status().as_u16(), is_stream(head.headers()));
+            following.answered(head.status().as_u16(), head.headers(), is_stream(head.headers()));
             Ok(Answered { answer, following })
         }
         Err(failure) => {

@@ -120,4 +120,9 @@ pub enum Note {
     HiddenReasoning,
     /// Secrets were taken out of a call before it left.
     Redacted,
+    /// The provider refused a call and said when it takes calls again, in Unix milliseconds.
+    ProviderWaits {
+        /// Then.
+        until_ms: u64,
+    },
 }

@@ -19,6 +19,7 @@ pub mod judge;
 pub mod lane;
 pub mod protocol;
 mod refusal;
+mod reset;
 pub mod scan;
 mod scrub;
 mod server;

@@ -8,11 +8,14 @@ use agentops_core::call::{CallKind, CallRow, input_min};
 use agentops_core::ceiling::Window;
 use agentops_core::models::{CacheLife, Price, PriceOption, option_factor};
 use agentops_core::usage::Usage;
+use hyper::header::HeaderMap;
 
 use crate::conversation::{Density, Reading};
+use crate::host::Note;
 use crate::judge::Room;
 use crate::lane::{Lane, at_list_price, count_part};
 use crate::protocol::{Answer, Protocol, Reader};
+use crate::reset;
 
 /// What was decided about a call.
 #[derive(Debug)]
@@ -67,6 +70,8 @@ struct Open {
     /// Some of the output was not shown.
     hidden: bool,
     error: Option<String>,
+    /// When the provider takes calls again, as the answer's head says.
+    until_ms: Option<u64>,
 }
 
 impl Ticket {
@@ -85,6 +90,7 @@ impl Ticket {
             output_bytes: 0,
             hidden: false,
             error: None,
+            until_ms: None,
         })))
     }
 
@@ -116,6 +122,13 @@ impl Ticket {
     #[must_use]
     pub fn is_streamed(&self) -> bool {
         self.0.as_ref().is_some_and(|open| open.call.streamed)
+    }
+
+    /// The head of an answer that may say when the provider takes calls again.
+    pub(crate) fn head(&mut self, status: u16, head: &HeaderMap) {
+        if let Some(open) = self.0.as_mut().filter(|_| reset::asks_to_wait(status)) {
+            open.until_ms = reset::of_head(head, (open.lane.rules.clock)());
+        }
     }
 
     /// Bytes of the answer go by.
@@ -175,6 +188,12 @@ impl Open {
             }
             self.call.input = reading.input(self.call.density);
             self.lane.counted(reading);
+        }
+        if self.status.is_some_and(reset::asks_to_wait) {
+            let of_body = self.reader.plain().and_then(|body| reset::of_body(body, (self.lane.rules.clock)()));
+            if let Some(until_ms) = self.until_ms.max(of_body) {
+                self.lane.note(Note::ProviderWaits { until_ms });
+            }
         }
         if let Some(usage) = answer.usage {
             self.lane.reported(&self.call, input_of(&usage));

@@ -1,5 +1,6 @@
 //! The transitions. Every event is checked against the state: what cannot have happened is refused, not folded.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::action::Key;
@@ -12,6 +13,7 @@ use crate::workflow::{Check, Writes};
 
 mod gate;
 mod intent;
+mod provider;
 mod session;
 
 use session::measure;
@@ -92,6 +94,7 @@ impl State {
             raised: Default::default(),
             records: Default::default(),
             compared: Vec::new(),
+            provider_waits: BTreeMap::new(),
         }
     }
 
@@ -272,6 +275,7 @@ impl State {
             }
         }
         self.waits_for_slot.retain(|key, _| self.begun.contains(key));
+        self.wait_for_providers(at_ms);
         self.last_at_ms = at_ms;
         self.events += 1;
         Ok(())

@@ -19,7 +19,7 @@ use crate::workflow::Workflow;
 
 /// Version of the event format. An older one is read; a newer one is refused by name. It is raised in the commit that adds
 /// a variant or a field, not when that is first used.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;
 
 /// One entry of a run's ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -386,6 +386,10 @@ pub struct SessionExit {
     /// What the program itself said that its calls used, where that differs from what the gateway saw by more than 1 %.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<Usage>,
+    /// When the provider takes calls again, as it says, in Unix milliseconds; of a session that ended as
+    /// [`SessionEnd::Provider`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_until_ms: Option<u64>,
 }
 
 /// How a session ended, as the supervisor saw it.

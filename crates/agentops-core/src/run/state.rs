@@ -58,6 +58,8 @@ pub struct State {
     pub records: BTreeMap<Key, BlobId>,
     /// What was compared, in order.
     pub compared: Vec<Compared>,
+    /// Until when the providers of these programs take no calls, as they said, in Unix milliseconds.
+    pub provider_waits: BTreeMap<Name, u64>,
 }
 
 /// A comparison of the user's repository before and after something ran.
@@ -214,7 +216,7 @@ pub struct Backoff {
     pub since_ms: u64,
     /// How long, in milliseconds.
     pub wait_ms: u64,
-    /// How many times in a row the provider has failed.
+    /// How many times in a row the provider has failed without saying until when.
     pub tries: u32,
     /// The wait is over.
     pub over: bool,

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 mod decisions;
 mod omitted;
+mod provider;
 mod reviews;
 mod slots;
 mod spent;
@@ -283,7 +284,8 @@ impl World {
 }
 
 fn exited(session: &crate::id::SessionId, end: SessionEnd) -> Event {
-    let exit = SessionExit { end, detail: None, message: None, trail: None, transcript: None, said: None };
+    let exit =
+        SessionExit { end, detail: None, message: None, trail: None, transcript: None, said: None, provider_until_ms: None };
     Event::SessionExited { session: session.clone(), exit: Box::new(exit) }
 }
 

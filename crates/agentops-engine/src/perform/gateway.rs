@@ -38,6 +38,13 @@ pub(crate) enum Wire {
     Closed,
 }
 
+/// A time to the minute, `2026-11-24 18:05 UTC`.
+#[must_use]
+pub fn minute(at_ms: u64) -> String {
+    let at = jiff::Timestamp::from_millisecond(i64::try_from(at_ms).unwrap_or(i64::MAX)).unwrap_or(jiff::Timestamp::MAX);
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
 /// When the UTC day of a time began.
 #[must_use]
 pub fn midnight(now_ms: u64) -> u64 {

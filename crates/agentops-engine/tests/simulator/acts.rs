@@ -173,7 +173,17 @@ impl World {
     fn session_exit(&mut self, session: &SessionId, end: SessionEnd) -> Event {
         let (transcript, detail) = (Some(self.blob()), (end != SessionEnd::Completed).then(|| self.blob()));
         let (message, trail) = (Some(self.blob()), Some(self.blob()));
-        let exit = SessionExit { end, detail, message, trail, transcript, said: None };
+        // Some providers say when they take calls again; not all of them say what can be true.
+        let says = end == SessionEnd::Provider && self.rng.percent(50);
+        let provider_until_ms = says.then(|| match self.rng.below(8) {
+            0 => 0,
+            1 => u64::MAX,
+            _ => self.wall() + self.rng.below(3_600_000),
+        });
+        if says {
+            self.count("session: its provider said when");
+        }
+        let exit = SessionExit { end, detail, message, trail, transcript, said: None, provider_until_ms };
         Event::SessionExited { session: session.clone(), exit: Box::new(exit) }
     }
 

@@ -125,6 +125,10 @@ impl World {
         self.faults && self.rng.percent(percent)
     }
 
+    pub fn wall(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
     pub fn mono(&self) -> u64 {
         self.clock.mono_ms()
     }

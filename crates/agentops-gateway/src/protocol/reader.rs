@@ -227,6 +227,14 @@ impl Reader {
         }
     }
 
+    /// The body of a plain answer as far as it came; `None`: the answer is a stream, or too large to be kept.
+    pub(crate) fn plain(&self) -> Option<&[u8]> {
+        match &self.form {
+            Form::Plain { body, lost: false, .. } => Some(body),
+            _ => None,
+        }
+    }
+
     /// As [`Reader::answer`], of a reader that is at its end: the answer is taken out of it and not copied.
     pub(crate) fn take_answer(&mut self) -> Answer {
         match &mut self.form {

@@ -65,6 +65,7 @@ impl AtOnce {
                 trail: None,
                 transcript: Some(self.blob()),
                 said: None,
+                provider_until_ms: None,
             };
             events.push(Event::SessionExited { session: session.clone(), exit: Box::new(exit) });
         }

@@ -20,6 +20,19 @@ fn resume(room: &Room, view: &Value, code: i32) -> Value {
     room.run(&["resume", view["run"].as_str().unwrap(), "--json"]).expect(code).json()
 }
 
+/// Waits until a session has ended because of its provider. The ledger's own lines say when.
+pub fn provider_failed(room: &Room, run: &str) -> Entry {
+    let mut logs = room.command(&["logs", run, "--follow", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let failed = BufReader::new(logs.stdout.take().unwrap())
+        .lines()
+        .map(|line| serde_json::from_str::<Entry>(&line.unwrap()).unwrap())
+        .find(|entry| matches!(entry.event, Event::SessionEnded { end: SessionEnd::Provider, .. }))
+        .unwrap();
+    logs.kill().unwrap();
+    logs.wait().unwrap();
+    failed
+}
+
 #[test]
 fn a_provider_that_fails_is_waited_for_even_when_the_supervisor_dies_meanwhile() {
     let room = Room::new();
@@ -29,15 +42,7 @@ fn a_provider_that_fails_is_waited_for_even_when_the_supervisor_dies_meanwhile()
     ] });
     script.as_array_mut().unwrap().insert(0, fails);
     let run = room.detach(&scripted(&room, "quick", script));
-    // The ledger's own lines say when the session has ended.
-    let mut logs = room.command(&["logs", &run, "--follow", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
-    let failed = BufReader::new(logs.stdout.take().unwrap())
-        .lines()
-        .map(|line| serde_json::from_str::<Entry>(&line.unwrap()).unwrap())
-        .find(|entry| matches!(entry.event, Event::SessionEnded { end: SessionEnd::Provider, .. }))
-        .unwrap();
-    logs.kill().unwrap();
-    logs.wait().unwrap();
+    let failed = provider_failed(&room, &run);
     let view = room.run(&["show", &run, "--json"]).expect(0).json();
     assert_eq!(view["status"]["waiting"]["for"], "provider");
     assert_eq!(view["status"]["waiting"]["until_ms"], failed.at_ms + 5000);

@@ -30,14 +30,17 @@ fn acts_as_an_agent() {
             Some("session/new") => json!({ "result": { "sessionId": "s", "configOptions": [
                 { "id": "model", "currentValue": "small", "options": [{ "value": MODEL }] }
             ] } }),
-            Some("session/prompt") => match call_model() {
-                401 => json!({ "error": { "code": -32000, "message": "Authentication required" } }),
-                200 => {
-                    work(message["params"]["prompt"][0]["text"].as_str().unwrap());
-                    json!({ "result": { "stopReason": "end_turn" } })
+            Some("session/prompt") => {
+                let prompt = message["params"]["prompt"][0]["text"].as_str().unwrap();
+                match call_model(prompt) {
+                    401 => json!({ "error": { "code": -32000, "message": "Authentication required" } }),
+                    200 => {
+                        work(prompt);
+                        json!({ "result": { "stopReason": "end_turn" } })
+                    }
+                    status => json!({ "error": { "code": -32603, "message": format!("status {status}") } }),
                 }
-                status => json!({ "error": { "code": -32603, "message": format!("status {status}") } }),
-            },
+            }
             Some(_) => json!({ "result": {} }),
             None => continue,
         };
@@ -52,11 +55,11 @@ fn acts_as_an_agent() {
 
 const MODEL: &str = "claude-sonnet-4-5";
 
-fn call_model() -> u16 {
+fn call_model(prompt: &str) -> u16 {
     let (base, key) = (std::env::var("X_BASE_URL").unwrap(), std::env::var("X_KEY").unwrap());
     let (host, prefix) = base.strip_prefix("http://").unwrap().split_once('/').unwrap();
     let tools = json!([{ "name": "Write", "description": "Writes a file.", "input_schema": { "type": "object" } }]);
-    let messages = json!([{ "role": "user", "content": "Hello." }]);
+    let messages = json!([{ "role": "user", "content": prompt }]);
     let body = json!({ "model": MODEL, "max_tokens": 50, "messages": messages, "tools": tools }).to_string();
     let mut stream = TcpStream::connect(host).unwrap();
     write!(
@@ -85,7 +88,7 @@ fn work(prompt: &str) {
 }
 
 /// The arguments of a run with that program.
-fn acp(room: &Room) -> Vec<String> {
+pub fn acp(room: &Room) -> Vec<String> {
     let program = std::env::current_exe().unwrap();
     let args = json!(["environment::acts_as_an_agent", "--exact", "--nocapture", "acp-program"]);
     let mut all: Vec<String> =
@@ -105,12 +108,12 @@ fn acp(room: &Room) -> Vec<String> {
     all
 }
 
-fn server(script: Script) -> ModelServer {
+pub fn server(script: Script) -> ModelServer {
     let watch = vec![Watch::new("first", FIRST_KEY), Watch::new("second", SECOND_KEY)];
     ModelServer::start_with(script, Options { watch, ..Options::default() }).unwrap()
 }
 
-fn enter(room: &mut Room, server: &ModelServer, key: &str) {
+pub fn enter(room: &mut Room, server: &ModelServer, key: &str) {
     room.set("X_BASE_URL", server.base_url());
     room.set("X_KEY", key);
 }

@@ -28,6 +28,7 @@ mod once;
 mod partial_clone;
 mod processes;
 mod processes_of;
+mod provider_limits;
 mod quick;
 mod random_kills;
 mod real;

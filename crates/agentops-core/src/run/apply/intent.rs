@@ -69,6 +69,10 @@ impl State {
 
     /// A person says "go on": the counter that stopped the run begins anew.
     pub(in crate::run) fn resume(&mut self, decision: &Decision) -> Result<(), Illegal> {
+        if decision.kind == DecisionKind::Provider {
+            // The person wants it to be asked again, whatever it said.
+            self.provider_waits.clear();
+        }
         let state = self.phase(&decision.phase, "resume")?;
         match decision.kind {
             DecisionKind::GateRefused => {

@@ -13,6 +13,8 @@ use crate::workflow::Writes;
 /// Waits for a provider that fails: 5 s, 15 s, 45 s, 135 s, 405 s; then a person is asked.
 const BACKOFF_FIRST_MS: u64 = 5_000;
 const BACKOFF_TRIES_MAX: u32 = 5;
+/// The longest wait that is taken from a provider without a question: the longest limits hold for a week.
+const PROVIDER_WAIT_MAX_MS: u64 = 8 * 24 * 60 * 60 * 1000;
 /// Hand-overs in a row without progress before a person is asked.
 const IDLE_HAND_OVERS_MAX: u32 = 2;
 /// Interrupted sessions in a row before a person is asked, without progress and in all. An agent that ends its supervisor, or
@@ -113,6 +115,7 @@ impl State {
         session.detail.clone_from(detail);
         session.said = *said;
         session.omitted.clone_from(omitted);
+        let until_ms = session.exit.as_ref().and_then(|exit| exit.provider_until_ms);
 
         let limit = usize::try_from(self.created.workflow.limits.sessions_max).unwrap_or(usize::MAX);
         let limits_interruptions = self.created.format >= 5;
@@ -134,7 +137,7 @@ impl State {
         if *end != SessionEnd::Interrupted {
             (lane.interruptions, lane.idle_interruptions) = (0, 0);
         }
-        let mut decision = None;
+        let (mut decision, mut waits) = (None, None);
         match end {
             SessionEnd::Completed => {
                 (lane.done, lane.failures, lane.idle_hand_overs, lane.backoff) = (true, 0, 0, None);
@@ -151,6 +154,18 @@ impl State {
                 lane.failures += 1;
                 if lane.failures > retries {
                     decision = Some(DecisionKind::AgentFailed);
+                }
+            }
+            SessionEnd::Provider if until_ms.is_some() => {
+                let wait_ms = until_ms.unwrap_or_default().saturating_sub(at_ms).max(BACKOFF_FIRST_MS);
+                if wait_ms > PROVIDER_WAIT_MAX_MS {
+                    decision = Some(DecisionKind::Provider);
+                    lane.backoff = None;
+                } else {
+                    // The provider said when, so this is no failed try.
+                    let tries = lane.backoff.as_ref().map_or(0, |backoff| backoff.tries);
+                    lane.backoff = Some(Backoff { since_ms: at_ms, wait_ms, tries, over: false });
+                    waits = Some((lane.agent.clone(), at_ms + wait_ms));
                 }
             }
             SessionEnd::Provider => {
@@ -187,6 +202,9 @@ impl State {
         }
         if decision.is_none() && !lane.done && counted >= limit {
             decision = Some(DecisionKind::TooManySessions);
+        }
+        if let Some((agent, until_ms)) = waits {
+            self.provider_says(&agent, until_ms);
         }
         if let Some(kind) = decision {
             self.decide_lane(kind, &id.lane, detail.as_ref());

@@ -4,7 +4,7 @@ use super::*;
 use crate::id::{LaneId, SessionId};
 
 /// Both lanes of the first phase are at work.
-fn two_lanes() -> (World, SessionId, SessionId) {
+pub(super) fn two_lanes() -> (World, SessionId, SessionId) {
     let mut world = World::new(Approve::All, Vec::new());
     let mut sessions = Vec::new();
     while sessions.len() < 2 {
@@ -20,7 +20,7 @@ fn two_lanes() -> (World, SessionId, SessionId) {
     (world, sessions.remove(0), second)
 }
 
-fn starts(world: &World, lane: &LaneId) -> bool {
+pub(super) fn starts(world: &World, lane: &LaneId) -> bool {
     world.due(|action| matches!(action, Action::StartSession { session, .. } if session.lane == *lane)).is_some()
 }
 

@@ -30,11 +30,20 @@ pub(super) struct Left {
     pub trail: VecDeque<String>,
     /// What the program said that it used, where that is not what the gateway saw.
     pub said: Option<Usage>,
+    /// When the provider takes calls again, as it said, in Unix milliseconds.
+    pub provider_until_ms: Option<u64>,
 }
 
 impl Default for Left {
     fn default() -> Self {
-        Self { end: SessionEnd::Failed, detail: None, last_said: String::new(), trail: VecDeque::new(), said: None }
+        Self {
+            end: SessionEnd::Failed,
+            detail: None,
+            last_said: String::new(),
+            trail: VecDeque::new(),
+            said: None,
+            provider_until_ms: None,
+        }
     }
 }
 
@@ -72,6 +81,7 @@ impl Left {
             trail: put(&trail)?,
             transcript,
             said: self.said,
+            provider_until_ms: self.provider_until_ms.filter(|_| self.end == SessionEnd::Provider),
         };
         Ok(Event::SessionExited { session: session.clone(), exit: Box::new(exit) })
     }

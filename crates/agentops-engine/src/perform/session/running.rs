@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use agentops_agents::driver::{AgentEvent, Capabilities, Effect, Failure, Finish, Protocol, UsageReports};
 use agentops_agents::keeper::{EndReason, Ended, FromKeeper};
-use agentops_agents::strays;
+use agentops_agents::{strays, wait};
 use agentops_core::agent::AgentRef;
 use agentops_core::ceiling::{Enforcement, Meter, Preflight, StopReason, Verdict, Window};
 use agentops_core::id::BlobId;
@@ -19,6 +19,7 @@ use super::left::Left;
 use super::transcript::Transcript;
 use super::{Job, wire};
 use crate::perform::{Ctx, EXIT_WAIT, Held, Incoming, lane_program, prompt, recv_until};
+use crate::world::Clock;
 
 /// Tokens that an agent program's own prompt and tools are counted as when it does not say. Claude Code says (17k to 19k with
 /// its usual tools); programs that do not are counted as that.
@@ -320,6 +321,10 @@ impl Running<'_> {
     pub(super) fn close(mut self) -> Left {
         self.close_lane();
         self.transcript.finish();
+        if let Some(Finish::Failed { message, .. }) = &self.finish {
+            let said = wait::until_ms(message, self.ctx.clock.now_ms());
+            self.left.provider_until_ms = self.left.provider_until_ms.or(said);
+        }
         self.left.end = match (self.stop, self.finish.take()) {
             (Some(end), _) => end,
             (None, Some(Finish::Completed)) => SessionEnd::Completed,

@@ -11,12 +11,15 @@ use agentops_core::run::{Event, SessionEnd};
 use agentops_core::usage::Usage;
 use agentops_gateway::host::{Note, Refusal};
 
-use super::super::gateway::{DayGrant, OpenLane, Wire};
+use super::super::gateway::{DayGrant, OpenLane, Wire, minute};
 use super::super::{Incoming, recv_until};
 use super::Running;
+use crate::world::Clock;
 
 /// How long the last calls of a session that is over may take to settle.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
+/// What programs bridge by trying again themselves, in milliseconds.
+const WAIT_IN_SESSION_MAX_MS: u64 = 2 * 60 * 1000;
 /// How far program and gateway may differ, in thousandths of the gateway's figure.
 const DIFFER_PERMILLE: u64 = 10;
 
@@ -117,6 +120,7 @@ impl Running<'_> {
             Wire::Noted(Note::HiddenReasoning) => {
                 self.trail("answers hold reasoning that cannot be counted while it comes".into())
             }
+            Wire::Noted(Note::ProviderWaits { until_ms }) => self.provider_waits(until_ms),
             Wire::Noted(Note::Redacted) => self.trail("secrets were taken out of what left for the provider".into()),
             Wire::Noted(_) => {}
             Wire::Closed => {
@@ -124,6 +128,17 @@ impl Running<'_> {
                     behind.closed = true;
                 }
             }
+        }
+    }
+
+    /// The provider takes no calls until then. A program that would wait for hours is ended: its lane waits without it.
+    fn provider_waits(&mut self, until_ms: u64) {
+        self.left.provider_until_ms = self.left.provider_until_ms.max(Some(until_ms));
+        let wait_ms = until_ms.saturating_sub(self.ctx.clock.now_ms());
+        if wait_ms > WAIT_IN_SESSION_MAX_MS && self.stop.is_none() {
+            self.stop = Some(SessionEnd::Provider);
+            self.left.detail = Some(format!("the provider takes no calls until {}", minute(until_ms)));
+            self.end_program();
         }
     }
 

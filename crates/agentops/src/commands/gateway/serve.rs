@@ -2,7 +2,7 @@
 
 use agentops_agents::driver::{Credential, Reach};
 use agentops_core::call::CallRow;
-use agentops_engine::perform::gateway::{Aim, OpenLane, Target, aim, destinations};
+use agentops_engine::perform::gateway::{Aim, OpenLane, Target, aim, destinations, minute};
 use agentops_gateway::destination::{Destination, Destinations, Family};
 use agentops_gateway::host::Note;
 use agentops_gateway::is_lane_address;
@@ -212,6 +212,7 @@ fn words(note: &Note) -> String {
     match note {
         Note::HiddenReasoning => "an answer holds reasoning that is not shown; its length is known at its end only".into(),
         Note::Redacted => "secrets were taken out of a call".into(),
+        Note::ProviderWaits { until_ms } => format!("the provider takes no calls until {}", minute(*until_ms)),
         _ => String::new(),
     }
 }

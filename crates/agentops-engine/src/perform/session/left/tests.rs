@@ -67,7 +67,15 @@ struct Ended {
 
 fn exit(end: SessionEnd, text: Option<&BlobId>) -> SessionExit {
     let text = text.cloned();
-    SessionExit { end, detail: text.clone(), message: text.clone(), trail: text.clone(), transcript: text, said: None }
+    SessionExit {
+        end,
+        detail: text.clone(),
+        message: text.clone(),
+        trail: text.clone(),
+        transcript: text,
+        said: None,
+        provider_until_ms: None,
+    }
 }
 
 /// Without this the checkpoint of such a session fails for ever, and its run can neither go on nor be cancelled.
