@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::Amount;
 use crate::ceiling::estimate_tokens;
+use crate::models;
 use crate::usage::Usage;
 
 /// Fewer tokens than this a request does not have whose input was estimated as this from its bytes. A report of less is not
@@ -83,6 +84,26 @@ pub struct CallRow {
 }
 
 impl CallRow {
+    /// Another model answered than was asked for.
+    #[must_use]
+    pub fn is_by_another_model(&self) -> bool {
+        let answered = self.status.is_some_and(|status| status < 400);
+        let models = self.model.as_deref().zip(self.answered_by.as_deref());
+        answered && models.is_some_and(|(asked, by)| !models::is_same_model(asked, by))
+    }
+
+    /// Another model answered, although the agent pins the one that was asked for, or names none and the session's own
+    /// conversation asked by a full name. Calls for other models, such as a title by a small one, break no pin.
+    #[must_use]
+    pub fn breaks_pin(&self, pinned: Option<&str>) -> bool {
+        let asked = self.model.as_deref().unwrap_or_default();
+        let is_pinned = match pinned {
+            Some(pinned) => models::is_pinned_model(pinned, asked),
+            None => !self.sub_agent && models::is_snapshot(asked),
+        };
+        is_pinned && self.is_by_another_model()
+    }
+
     /// What the row settles of what was granted.
     #[must_use]
     pub fn settles(&self) -> Amount {

@@ -2,6 +2,7 @@
 //! `data/models.toml` with its sources and its date; unknown is unknown.
 
 mod options;
+mod same;
 
 use std::sync::LazyLock;
 
@@ -12,6 +13,7 @@ use crate::ceiling::Window;
 use crate::usage::Usage;
 
 pub use options::{PriceFactor, PriceOption, option_factor};
+pub use same::{is_pinned_model, is_same_model, is_snapshot};
 
 /// A million: prices are for that many tokens.
 const MILLION: u128 = 1_000_000;

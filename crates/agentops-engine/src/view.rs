@@ -203,6 +203,9 @@ pub struct SessionView {
     pub budget: SpentView,
     /// What its program said that its calls used, where that differs by more than 1 % from `tokens`, which the gateway saw.
     pub said: Option<Usage>,
+    /// Calls that another model answered than was asked for.
+    #[serde(default)]
+    pub other_model_calls: u64,
     /// Files it changed.
     pub changed: u32,
     /// Changes that were dropped.
@@ -373,6 +376,7 @@ pub fn run(state: &State, blobs: &Blobs, supervised: bool, now_ms: u64) -> RunVi
                     tokens: session.usage,
                     budget: SpentView::session(session),
                     said: session.said,
+                    other_model_calls: session.other_model_calls,
                     changed: session.changed,
                     dropped: session.dropped,
                     omitted: omitted::of_session(session, blobs),

@@ -469,6 +469,12 @@ fn budgets(view: &RunView, printer: &Printer) -> Vec<String> {
             let place = format!("{}/{} {}", phase.name, lane.name, session.ordinal);
             lines.push(line(printer, "33", "", &format!("{place}: its program says {said} tokens, the gateway saw {seen}")));
         }
+        if session.other_model_calls > 0 {
+            let place = format!("{}/{} {}", phase.name, lane.name, session.ordinal);
+            let words =
+                format!("{place}: another model than was asked for answered {} of its calls", session.other_model_calls);
+            lines.push(line(printer, "33", "", &words));
+        }
     }
     lines
 }

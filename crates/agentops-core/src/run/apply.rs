@@ -154,6 +154,7 @@ impl State {
                 let live = self.own(session, "call")?;
                 measure(live, *usage, *context, *window, *sub_agent, *stop, at_ms);
                 live.charge(row.as_deref(), *usage, *context);
+                live.other_model_calls += u64::from(row.as_ref().is_some_and(|row| row.is_by_another_model()));
             }
             Event::RepositoryRecorded { during, record } => {
                 let may_begin = match during {

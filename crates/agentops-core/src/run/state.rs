@@ -274,6 +274,8 @@ pub struct SessionState {
     pub checkpoint: Option<Commit>,
     /// Files that it changed.
     pub changed: u32,
+    /// Calls that another model answered than was asked for.
+    pub other_model_calls: u64,
     /// Changes that were dropped.
     pub dropped: u32,
     /// Transcript.

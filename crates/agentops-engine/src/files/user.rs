@@ -39,9 +39,22 @@ pub struct GatewayConfig {
     /// What happens to what looks like a secret in calls that are about to leave, in `agentops with` and `agentops gateway`;
     /// absent: `pass`. In runs the workflow says it.
     pub secrets: Option<Secrets>,
+    /// What happens to a session whose agent pins a model when another one answers: `stop` (the default) or `note`.
+    pub other_model: OtherModel,
     /// Destinations by name. `anthropic`, `openai` and `google` are known; naming one here changes its address for sessions
     /// that use a key, never for those that use a login.
     pub destination: BTreeMap<String, DestinationConfig>,
+}
+
+/// What happens to a session when another model answers than the one that its agent pins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OtherModel {
+    /// It is stopped.
+    #[default]
+    Stop,
+    /// It is named once in the session's trail and counted; the session goes on.
+    Note,
 }
 
 /// One destination.

@@ -47,7 +47,7 @@ impl Answer {
         }
         Self {
             id,
-            model: request.model.clone(),
+            model: pick.turn.answered_by.as_ref().unwrap_or(&request.model).clone(),
             text,
             calls,
             usage: pick.usage,

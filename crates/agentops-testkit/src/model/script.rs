@@ -132,6 +132,9 @@ pub struct Turn {
     /// Half of the JSON is missing: of the second event of a stream, or of an answer or an error as a whole. What is around
     /// it stays as it is, and the connection ends in order.
     pub malformed_json: bool,
+    /// The model that answers, in the place of the one that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered_by: Option<String>,
     /// Say nothing about usage, in no event.
     pub omit_usage: bool,
     /// Report the usage more than once, as some gateways do: Messages, Responses and Chat Completions repeat the event

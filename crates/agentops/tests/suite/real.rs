@@ -162,6 +162,36 @@ pub fn args_of(room: &Room, program: Program, server: &ModelServer, workflow: &s
     args
 }
 
+/// Claude Code, whose pinned model is replaced by the provider once: what the run comes to, and what `show` says.
+fn pinned_model_is_replaced(bin: &std::path::Path, settings: &str) -> (crate::room::Ran, String) {
+    let switched = Turn { answered_by: Some("claude-haiku-4-5-20251001".into()), ..shell("echo done > done.txt") };
+    let work = conversation(
+        "Phase `implement`",
+        vec![switched, shell("true"), Turn::text("Done.")],
+        Growth { base: 20_000, step: 1_000, output: 300 },
+    );
+    let server = ModelServer::start(script(vec![work])).unwrap();
+    let room = room(Program::Claude, bin, &server);
+    let folder = room.root().join("home/.config/agentops");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("config.toml"), settings).unwrap();
+    let args = args_of(&room, Program::Claude, &server, "quick");
+    let ran = room.run(&crate::room::refs(&args));
+    (ran, room.run(&["show"]).stdout)
+}
+
+#[test]
+fn a_session_whose_pinned_model_is_replaced_is_stopped_or_counted() {
+    let Some(bin) = programs() else { return };
+    let (ran, shown) = pinned_model_is_replaced(&bin, "");
+    assert_ne!(ran.code, 0, "{ran:#?}");
+    let all = format!("{}{}{shown}", ran.stdout, ran.stderr);
+    assert!(all.contains("`claude-haiku-4-5-20251001` answered") && all.contains("other-model"), "{all}");
+    let (ran, shown) = pinned_model_is_replaced(&bin, "[gateway]\nother-model = \"note\"\n");
+    ran.expect(0);
+    assert!(shown.contains("another model than was asked for answered 1 of its calls"), "{shown}");
+}
+
 fn phase<'v>(view: &'v Value, name: &str) -> &'v Value {
     view["phases"].as_array().unwrap().iter().find(|phase| phase["name"] == name).unwrap()
 }

@@ -278,6 +278,7 @@ impl SessionState {
             end: None,
             checkpoint: None,
             changed: 0,
+            other_model_calls: 0,
             dropped: 0,
             transcript: None,
             hand_over: None,

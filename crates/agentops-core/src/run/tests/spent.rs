@@ -70,6 +70,33 @@ fn r10_a_ledger_of_the_first_format_replays() {
 }
 
 #[test]
+fn a_call_that_another_model_answered_breaks_a_pin_and_is_counted() {
+    let by = |asked: &str, answered: &str| CallRow {
+        model: Some(asked.into()),
+        answered_by: Some(answered.into()),
+        ..row(Amount::ZERO)
+    };
+    let (sonnet, haiku) = ("claude-sonnet-4-5", "claude-haiku-4-5-20251001");
+    assert!(by(sonnet, haiku).breaks_pin(Some(sonnet)));
+    assert!(by("claude-sonnet-4-5-20250929", haiku).breaks_pin(Some("sonnet")), "an alias pins, too");
+    assert!(by("claude-sonnet-4-5-20250929", haiku).breaks_pin(None), "a full name pins by itself");
+    assert!(!by(sonnet, haiku).breaks_pin(None), "nothing was pinned");
+    assert!(!by(sonnet, "claude-sonnet-4-5-20250929").breaks_pin(Some(sonnet)));
+    assert!(!by(haiku, "claude-haiku-3-5").breaks_pin(Some(sonnet)), "a title by a small model");
+    let aside = CallRow { sub_agent: true, ..by(haiku, sonnet) };
+    assert!(!aside.breaks_pin(None), "a call beside the session's own conversation");
+    assert!(!CallRow { status: Some(529), ..by(sonnet, haiku) }.breaks_pin(Some(sonnet)), "an error is by no model");
+
+    let (mut world, session) = with_a_session();
+    for row in [by(sonnet, haiku), by(sonnet, sonnet), by(haiku, sonnet), row(Amount::ZERO)] {
+        let (session, row) = (session.clone(), Some(Box::new(row)));
+        world.append(Event::Call { session, usage: None, context: 1, window: 1_000_000, sub_agent: false, stop: None, row });
+    }
+    let counted = world.state.sessions().map(|(_, session)| session.other_model_calls).sum::<u64>();
+    assert_eq!(counted, 2);
+}
+
+#[test]
 fn a_session_that_ends_in_order_gives_the_rest_of_its_grant_back() {
     let (mut world, session) = with_a_session();
     world.append(granted(&session, Amount::priced(1_000, 500)));

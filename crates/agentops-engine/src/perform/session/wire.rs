@@ -14,6 +14,7 @@ use agentops_gateway::host::{Note, Refusal};
 use super::super::gateway::{DayGrant, OpenLane, Wire, minute};
 use super::super::{Incoming, recv_until};
 use super::Running;
+use crate::files::user::OtherModel;
 use crate::world::Clock;
 
 /// How long the last calls of a session that is over may take to settle.
@@ -34,11 +35,14 @@ pub(super) struct Behind {
     seen: Usage,
     /// What the provider answered the last call with.
     status: Option<u16>,
+    /// Another model than the pinned one has answered, and that was named.
+    other_model_named: bool,
 }
 
 impl Behind {
     pub(super) fn new(lane: OpenLane, loose: bool) -> Self {
-        Self { lane: Some(lane), loose, closed: false, said: BTreeMap::new(), seen: Usage::default(), status: None }
+        let (said, seen) = (BTreeMap::new(), Usage::default());
+        Self { lane: Some(lane), loose, closed: false, said, seen, status: None, other_model_named: false }
     }
 
     /// What cannot be counted while it comes cannot be prevented.
@@ -153,6 +157,7 @@ impl Running<'_> {
             behind.status = row.status;
             behind.seen.add(row.usage.unwrap_or_default());
         }
+        let other_model = row.breaks_pin(self.agent.model.as_deref()).then(|| other_model_words(&row));
         self.report(Event::Call {
             session: self.job.session.clone(),
             usage: row.usage,
@@ -162,6 +167,29 @@ impl Running<'_> {
             stop: (over && !sub_agent).then_some(StopReason::Ceiling),
             row: Some(row),
         });
+        if let Some(words) = other_model {
+            self.other_model_answered(words);
+        }
+    }
+
+    /// A pinned model was replaced: the session is stopped, or it is named once, as the user's settings say.
+    fn other_model_answered(&mut self, words: String) {
+        let Some(behind) = &mut self.wire else { return };
+        if std::mem::replace(&mut behind.other_model_named, true) {
+            return;
+        }
+        self.trail(words.clone());
+        if self.ctx.env.user.gateway.other_model == OtherModel::Note {
+            return;
+        }
+        if self.stop.is_none() {
+            self.stop = Some(SessionEnd::Refused);
+            self.left.detail = Some(format!(
+                "stopped, because {words}: choose a model that the provider or router gives you, switch its fallback off, or set \
+                 other-model = \"note\" under [gateway] in your config.toml"
+            ));
+        }
+        self.end_program();
     }
 
     fn refused(&mut self, refusal: &Refusal) {
@@ -201,4 +229,9 @@ impl Running<'_> {
             self.left.said = Some(said);
         }
     }
+}
+
+fn other_model_words(row: &CallRow) -> String {
+    let name = |model: &Option<String>| model.clone().unwrap_or_default();
+    format!("model `{}` was asked for and `{}` answered", name(&row.model), name(&row.answered_by))
 }
