@@ -5,13 +5,13 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use agentops_text::tokens::text_tokens;
+use agentops_text::tokens::{Rendering, json_tokens, text_tokens};
 
 const ROUNDS: usize = 5;
 const HOSTILE_BYTES: usize = 1 << 20;
 
 /// Texts that a count could read again and again. The time of the double should be the double.
-const HOSTILE: [(&str, &str); 14] = [
+const HOSTILE: [(&str, &str); 20] = [
     ("digits", "7"),
     ("other digits", "٣"),
     ("dashes", "-"),
@@ -26,6 +26,21 @@ const HOSTILE: [(&str, &str); 14] = [
     ("wide blanks", "\u{2003}"),
     ("line ends", "\r\n"),
     ("blank lines", " \n\t\n"),
+    ("letters, marks", "a\u{301}"),
+    ("scripts", "aжあ字अ1-"),
+    ("no ASCII, blanks", "é\u{a0}"),
+    ("no ASCII, lines", "é\n"),
+    ("quotes", "'"),
+    ("a word", "hello"),
+];
+
+/// Values that a reader of JSON could read again and again.
+const NESTED: [(&str, &str, &str); 5] = [
+    ("arrays", "[", "]"),
+    ("objects", "{\"a\":", "}"),
+    ("empty texts", "[\"\",", "]"),
+    ("escapes", "[\"\\u0061\\\\\\\"\",", "]"),
+    ("open quotes", "\"", "\\"),
 ];
 
 fn main() {
@@ -41,13 +56,33 @@ fn main() {
     println!("{:<10} {:>8.1} M tokens/s", "ours", rate(tokens, ours));
     println!("{:<10} {:>8.1} M tokens/s", "tiktoken", rate(expected, theirs));
     println!("{HOSTILE_BYTES} bytes of what is costly to count, and twice as many:");
+    row("ordinary text", |bytes| {
+        let text = &text[..text.floor_char_boundary(bytes)];
+        best(|| text_tokens(text)).0
+    });
     for (name, part) in HOSTILE {
-        let [once, twice] = [HOSTILE_BYTES, 2 * HOSTILE_BYTES].map(|bytes| {
+        row(name, |bytes| {
             let text = part.repeat(bytes / part.len());
             best(|| text_tokens(&text)).0
         });
-        println!("{name:<16} {:>8.1} ms {:>8.1} ms", once.as_secs_f64() * 1e3, twice.as_secs_f64() * 1e3);
     }
+    println!("the same for JSON, nested as deeply as the bytes allow:");
+    row("ordinary request", |bytes| {
+        let text = serde_json::json!({ "content": text[..text.floor_char_boundary(bytes)] }).to_string();
+        best(|| json_tokens(text.as_bytes(), Rendering::Json, &[])).0
+    });
+    for (name, open, close) in NESTED {
+        row(name, |bytes| {
+            let depth = bytes / (open.len() + close.len());
+            let text = format!("{}{}", open.repeat(depth), close.repeat(depth));
+            best(|| json_tokens(text.as_bytes(), Rendering::Json, &[])).0
+        });
+    }
+}
+
+fn row(name: &str, took: impl Fn(usize) -> Duration) {
+    let [once, twice] = [HOSTILE_BYTES, 2 * HOSTILE_BYTES].map(took);
+    println!("{name:<16} {:>8.1} ms {:>8.1} ms", once.as_secs_f64() * 1e3, twice.as_secs_f64() * 1e3);
 }
 
 fn gather(folder: &std::path::Path, text: &mut String) {

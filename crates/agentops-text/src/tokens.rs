@@ -64,6 +64,8 @@ pub fn text_tokens(text: &str) -> u64 {
 }
 
 fn encoded(text: &str) -> u64 {
+    #[cfg(test)]
+    tests::work(text.len());
     table().encode_ordinary(text).len() as u64
 }
 
@@ -154,13 +156,75 @@ mod tests {
         assert!(text_tokens(&" ".repeat(100_000)) > 0);
     }
 
-    /// A count that reads a run again for each of its pieces takes hours for these.
+    thread_local! {
+        static WORK: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+        static WORK_MAX: std::cell::Cell<usize> = const { std::cell::Cell::new(usize::MAX) };
+    }
+
+    /// Bytes that were looked at, by the splitter or by the library.
+    pub(super) fn work(bytes: usize) {
+        WORK.set(WORK.get() + bytes);
+        assert!(WORK.get() <= WORK_MAX.get(), "this text is read again and again");
+    }
+
+    /// The work of a count that reads a run again for each of its pieces grows with the square of the run. The library
+    /// merges within [`PIECE_BYTES`] only.
     #[test]
-    fn long_runs_are_read_once() {
+    fn every_byte_is_read_a_few_times_whatever_the_text() {
+        for part in [
+            "1234567890",
+            "-",
+            "a",
+            "A",
+            "aA",
+            "'",
+            " ",
+            "\r\n",
+            " \n\t\n",
+            "a1-",
+            "字",
+            "é\u{301}",
+            "a\u{301}",
+            "\u{2003}",
+            "😀 ",
+            "٣",
+            "aжあ字अ1-",
+            "é\n",
+            "é\u{a0}",
+            "{\"a\":[",
+            "''s",
+        ] {
+            for bytes in [200_000, 3_000_000] {
+                let text = part.repeat(bytes / part.len());
+                WORK.set(0);
+                WORK_MAX.set(8 * text.len());
+                // 3 MB are only split: the library is slow without optimisation.
+                let tokens = if bytes < 1_000_000 { text_tokens(&text) } else { split_only(&text) };
+                assert!(tokens > 0, "{part:?}");
+            }
+        }
+        WORK_MAX.set(usize::MAX);
         let digits = "1234567890".repeat(100_000);
         assert_eq!(text_tokens(&digits), digits.len().div_ceil(3) as u64);
-        for run in ["-", " ", "\r\n", " \n\t\n", "aA", "'"] {
-            assert!(text_tokens(&run.repeat(100_000)) > 0, "{run:?}");
+    }
+
+    /// As [`text_tokens`] splits.
+    fn split_only(text: &str) -> u64 {
+        let (mut pieces, mut at) = (0, 0);
+        while at < text.len() {
+            at = split::piece_end(text.as_bytes(), at).unwrap_or_else(|| split::sure_start(text.as_bytes(), at));
+            pieces += 1;
+        }
+        pieces
+    }
+
+    #[test]
+    fn a_piece_for_the_library_is_short() {
+        for part in ["a", "字", " ", "\u{2003}", "a\u{301}"] {
+            let text = part.repeat(100_000 / part.len());
+            assert!(pieces(&text).all(|piece| piece.len() <= 2 * PART_BYTES + 4), "{part:?}");
+            let run = |piece: &str| piece.split(char::is_whitespace).map(str::len).max();
+            assert!(pieces(&text).all(|piece| run(piece) <= Some(PIECE_BYTES + 4)), "{part:?}");
         }
     }
 

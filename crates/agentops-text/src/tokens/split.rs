@@ -45,9 +45,15 @@ const KINDS: [Kind; 256] = {
     kinds
 };
 
+fn kind_at(text: &[u8], at: usize) -> Option<Kind> {
+    #[cfg(test)]
+    super::tests::work(1);
+    text.get(at).map(|byte| KINDS[usize::from(*byte)])
+}
+
 /// Where the piece that starts at `at` ends; `None` if that depends on a character that is no ASCII. `at` is before the end.
 pub(super) fn piece_end(text: &[u8], at: usize) -> Option<usize> {
-    let kind = |at: usize| text.get(at).map(|byte| KINDS[usize::from(*byte)]);
+    let kind = |at: usize| kind_at(text, at);
     let is_letter = |at: usize| matches!(kind(at), Some(Kind::Upper | Kind::Lower));
     let run = |mut at: usize, wanted: fn(Kind) -> bool| {
         while kind(at).is_some_and(wanted) {
@@ -83,7 +89,7 @@ pub(super) fn piece_end(text: &[u8], at: usize) -> Option<usize> {
 
 /// The end of the letters that start at `at`, with what is contracted to them: `don't`, `WE'LL`.
 fn word_end(text: &[u8], at: usize) -> Option<usize> {
-    let is = |at: usize, wanted: Kind| text.get(at).is_some_and(|byte| KINDS[usize::from(*byte)] == wanted);
+    let is = |at: usize, wanted: Kind| kind_at(text, at) == Some(wanted);
     let mut end = at;
     while is(end, Kind::Upper) {
         end += 1;
@@ -107,7 +113,7 @@ fn word_end(text: &[u8], at: usize) -> Option<usize> {
 /// The end of the signs that start at `at`, with the line ends and slashes that follow.
 fn signs_end(text: &[u8], at: usize) -> usize {
     let mut end = at;
-    while text.get(end).is_some_and(|byte| KINDS[usize::from(*byte)] == Kind::Sign) {
+    while kind_at(text, end) == Some(Kind::Sign) {
         end += 1;
     }
     while text.get(end).is_some_and(|byte| matches!(byte, b'\r' | b'\n' | b'/')) {

@@ -59,7 +59,11 @@ fn prefixes(rule: &Rule) -> Vec<String> {
         _ if !providers::RULES.iter().any(|known| known.name == rule.name) => return Vec::new(),
         _ => {}
     }
+    // What is told by the name before it may spell that in any case.
     let Shape::Whole(shape) = rule.shape else { return Vec::new() };
+    if shape.starts_with("(?i)") {
+        return Vec::new();
+    }
     let plain = shape.replace('\\', "");
     let is_upper = plain.starts_with(|first: char| first.is_ascii_uppercase());
     let spelled = |keyword: &&str| match plain.to_ascii_lowercase().find(keyword) {

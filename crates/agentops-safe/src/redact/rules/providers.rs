@@ -109,7 +109,7 @@ pub(super) static RULES: &[Rule] = &[
     key("hubspot-token", &["pat-na1-", "pat-na2-", "pat-eu1-"], r"pat-(?:na1|na2|eu1)-[0-9a-f]{8}-[0-9a-f-]{27}"),
     key("typeform-token", &["tfp_"], r"tfp_[A-Za-z0-9_.=-]{40}").base64(),
     key("contentful-token", &["cfpat-"], r"CFPAT-[A-Za-z0-9_-]{43}"),
-    key("dropbox-token", &["sl.u.", "sl.b"], r"sl\.(?:B|u\.)[A-Za-z0-9._-]{130}").dotted(),
+    key("dropbox-token", &["sl.u.", "sl.b"], r"(?:sl\.B|sl\.u\.)[A-Za-z0-9._-]{130}").dotted(),
     key("mapbox-token", &["sk.eyj"], r"sk\.eyJ[A-Za-z0-9_-]{30,}\.[A-Za-z0-9_-]{20}"),
     key("facebook-token", &["eaac", "eaab", "eaad", "eaag"], r"EAA[BCDG][A-Za-z0-9]{80}"),
     key("new-relic-key", &["nrak-", "nrjs-", "nrii-", "nraa-", "nrra-"], r"NR(?:AK|JS|II|AA|RA)-[A-Za-z0-9_-]{19}"),

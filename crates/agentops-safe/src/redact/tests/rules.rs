@@ -1,5 +1,7 @@
 //! Every rule against secrets made from its own expression, and against those that providers give out.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use serde_json::Value;
@@ -170,6 +172,32 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn s6_every_key_that_is_told_by_its_beginning_is_hidden_in_base64() {
+    let mut runner = runner(7);
+    let redactor = plain();
+    let encoded: std::collections::BTreeSet<usize> = rules::encoded::all().iter().map(|form| form.rule).collect();
+    assert!(encoded.len() > 60, "{}", encoded.len());
+    let mut shown = Vec::new();
+    for index in encoded {
+        let rule = rules::all()[index];
+        let (key, _) = sample(rule, &mut runner);
+        // A header of a token and a private key have beginnings of their own; three bytes would be found by chance.
+        let has_beginning = rule.keywords.iter().any(|word| word.len() > 3 && key.to_ascii_lowercase().starts_with(word));
+        if !has_beginning || ["jwt", "private-key"].contains(&rule.name) {
+            continue;
+        }
+        for before in ["", "u:", "me:"] {
+            let text = STANDARD.encode(format!("{before}{key}"));
+            let out = redactor.redact(&text);
+            if out.len() > 8 + rule.name.len() + "[redacted:]".len() {
+                shown.push(format!("{}: {key} in {text} → {out}", rule.name));
+            }
+        }
+    }
+    assert!(shown.is_empty(), "{shown:#?}");
 }
 
 proptest! {
