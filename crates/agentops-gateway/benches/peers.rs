@@ -8,6 +8,15 @@
 //! Each is a process of its own, so that its CPU can be told from the others'. CPU for a request is the figure to look at: it
 //! does not change much when the machine has other work. It prints and asserts nothing.
 //!
+//! | part | what it measures |
+//! |---|---|
+//! | `memory`, `calls-memory` | resident memory after one call; after 10,000, 50,000 and 100,000 calls, or as many as a minute allows |
+//! | `small`, `big` | CPU of small calls and of conversations that grow to 459 KB; throughput |
+//! | `first-byte`, `flood` | streams |
+//! | `conversations` | CPU of 1,000 conversations in turn through one lane, far more than it remembers; beside one conversation |
+//! | `hostile` | CPU of texts of 256 KB that are made to cost much, beside ordinary text and the bare proxy; both with the gateway's estimate alone and counted by the tokenizer |
+//! | `start` | time from start to first answer |
+//!
 //! | variable | |
 //! |---|---|
 //! | `AGENTOPS_BENCH_SECONDS` | length of one window, 1 by default |
@@ -17,13 +26,21 @@
 //! | `AGENTOPS_BENCH_PEER_HEADERS` | what its requests carry: `name: value; name: value`, filled in too |
 #![expect(clippy::print_stdout, reason = "what it is for")]
 
+#[path = "peers/bodies.rs"]
+mod bodies;
+#[path = "peers/conversations.rs"]
+mod conversations;
 #[path = "peers/figures.rs"]
 mod figures;
 #[path = "../tests/http/host.rs"]
 #[expect(dead_code, reason = "shared with the tests")]
 mod host;
+#[path = "peers/hostile.rs"]
+mod hostile;
 #[path = "peers/load.rs"]
 mod load;
+#[path = "peers/memory.rs"]
+mod memory;
 #[path = "peers/process.rs"]
 mod process;
 #[path = "../../agentops-telemetry/tests/common/recorded.rs"]

@@ -6,35 +6,37 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::runtime::Runtime;
 
-use crate::load::{Caller, Growing, Target, closed_loop, small};
+use crate::bodies::{Growing, small};
+use crate::load::{Caller, Target, closed_loop};
 use crate::process::Process;
 
 /// Clients at once, where many are wanted.
-const CONNECTIONS: usize = 64;
+pub const CONNECTIONS: usize = 64;
 const STREAMS: usize = 8;
 
 /// How one of those that are compared is started. The second is the address of what stands behind it.
 type Start = Box<dyn Fn(&str) -> Option<(Option<Process>, Target)>>;
 
-struct Peer {
-    name: &'static str,
-    start: Start,
+pub struct Peer {
+    pub name: &'static str,
+    pub start: Start,
 }
 
-struct Running {
-    name: &'static str,
-    process: Option<Process>,
-    target: Arc<Target>,
+pub struct Running {
+    pub name: &'static str,
+    pub process: Option<Process>,
+    pub target: Arc<Target>,
 }
 
 /// A figure's values by peer and round.
-struct Figure {
-    title: &'static str,
-    unit: &'static str,
-    goal: &'static str,
-    values: Vec<(&'static str, Vec<f64>)>,
+pub struct Figure {
+    pub title: &'static str,
+    pub unit: &'static str,
+    pub goal: &'static str,
+    pub values: Vec<(&'static str, Vec<f64>)>,
 }
 
 pub fn all(wanted: &str) {
@@ -70,11 +72,22 @@ pub fn all(wanted: &str) {
     if chosen("flood") {
         figures.push(bench.flood());
     }
+    if chosen("conversations") {
+        figures.extend(bench.conversations());
+    }
     if chosen("start") {
         figures.push(bench.start(&peers, &upstream));
     }
+    let hostile = chosen("hostile").then(|| bench.hostile(&upstream));
+    let lasting = chosen("calls-memory").then(|| bench.lasting(&peers, &upstream));
     for figure in figures {
         figure.print();
+    }
+    if let Some(table) = hostile {
+        table.print();
+    }
+    if let Some(lasting) = lasting {
+        lasting.print();
     }
     println!("\nsent to the receiver of traces and metrics: {} bytes", received(&receiver).unwrap_or_default());
 }
@@ -89,7 +102,7 @@ fn received(receiver: &str) -> Option<String> {
 }
 
 /// Waits until it answers a call.
-fn ready(runtime: &Runtime, name: &'static str, process: Option<Process>, target: Target) -> Option<Running> {
+pub fn ready(runtime: &Runtime, name: &'static str, process: Option<Process>, target: Target) -> Option<Running> {
     let target = Arc::new(target);
     let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
@@ -182,16 +195,17 @@ fn portkey(upstream: &str) -> Option<(Option<Process>, Target)> {
     Some((Some(process), Target::new(format!("http://127.0.0.1:{port}"), &headers)))
 }
 
-struct Bench {
-    runtime: Runtime,
-    window: Duration,
-    rounds: usize,
-    running: Vec<Running>,
+pub struct Bench {
+    pub runtime: Runtime,
+    /// Length of one measurement.
+    pub window: Duration,
+    pub rounds: usize,
+    pub running: Vec<Running>,
 }
 
 impl Bench {
     /// Measures each in turn, as often as there are rounds, so that what else the machine does hits all alike.
-    fn by_turns(
+    pub fn by_turns(
         &self,
         title: &str,
         mut measure: impl FnMut(&Running) -> Vec<Option<f64>>,
@@ -215,7 +229,7 @@ impl Bench {
         let mut values = self.by_turns("small calls", |running| {
             let before = running.process.as_ref().map(Process::cpu_ns);
             let began = Instant::now();
-            let done = self.runtime.block_on(closed_loop(&running.target, "plain", CONNECTIONS, self.window));
+            let done = self.runtime.block_on(closed_loop(&running.target, CONNECTIONS, self.window, same("plain")));
             let seconds = began.elapsed().as_secs_f64();
             let cpu = running.process.as_ref().zip(before).map(|(process, before)| process.cpu_ns().saturating_sub(before));
             warn(running.name, done.failed);
@@ -301,21 +315,12 @@ impl Bench {
         let values = self.by_turns("stream flood", |running| {
             let Some(process) = &running.process else { return vec![None] };
             let before = process.cpu_ns();
-            let done = self.runtime.block_on(closed_loop(&running.target, "flood", STREAMS, self.window));
+            let done = self.runtime.block_on(closed_loop(&running.target, STREAMS, self.window, same("flood")));
             warn(running.name, done.failed);
             vec![Some(per(process.cpu_ns().saturating_sub(before), done.answered) / 1e3)]
         });
         let values = values.into_iter().next().unwrap_or_default();
         Figure { title: "CPU per stream of 100 chunks, 8 streams", unit: "µs", goal: "<= 1 x bare", values }
-    }
-
-    fn memory(&self) -> Figure {
-        let rss = |running: &Running| {
-            let kib = running.process.as_ref().map(Process::rss_kib);
-            (running.name, kib.map(|kib| count(kib) / 1024.0).into_iter().collect())
-        };
-        let values = self.running.iter().map(rss).collect();
-        Figure { title: "resident memory after one call", unit: "MiB", goal: "<= 20 MiB", values }
     }
 
     fn start(&self, peers: &[Peer], upstream: &str) -> Figure {
@@ -332,22 +337,28 @@ impl Bench {
     }
 }
 
-fn warn(name: &str, failed: u64) {
+/// The same small body each time.
+fn same(what: &str) -> impl Fn(u64) -> Bytes + Send + Sync + 'static + use<> {
+    let body = small(what);
+    move |_| body.clone()
+}
+
+pub fn warn(name: &str, failed: u64) {
     if failed > 0 {
         println!("  {name}: {failed} calls failed");
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-fn count(n: u64) -> f64 {
+pub fn count(n: u64) -> f64 {
     n as f64
 }
 
-fn per(total: u64, n: u64) -> f64 {
+pub fn per(total: u64, n: u64) -> f64 {
     count(total) / count(n.max(1))
 }
 
-fn median(values: &[f64]) -> Option<f64> {
+pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied()

@@ -1,13 +1,14 @@
 //! The clients: connections that ask again as soon as they are answered.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -61,6 +62,12 @@ impl Caller {
 
     /// Sends a call. Gives how long its first byte took, once all of it is there; `None`: it was not answered well.
     pub async fn call(&mut self, body: Bytes) -> Option<Duration> {
+        let (status, first) = self.exchange(body).await?;
+        status.is_success().then_some(first)
+    }
+
+    /// Sends a call, which may also be refused; `None`: there was no complete answer.
+    pub async fn exchange(&mut self, body: Bytes) -> Option<(StatusCode, Duration)> {
         let uri: Uri = self.target.base.parse().expect("an address");
         let path = format!("{}/v1/messages", uri.path().trim_end_matches('/'));
         let mut request = Request::new(Full::new(body));
@@ -78,33 +85,57 @@ impl Caller {
             frame.ok()?;
             first.get_or_insert_with(|| began.elapsed());
         }
-        if status.is_success() { first } else { None }
+        Some((status, first?))
     }
 }
 
-/// What a window gave.
+/// What a load gave.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Done {
     pub answered: u64,
     pub failed: u64,
 }
 
-/// `connections` clients for `window`, each sending the same small body.
-pub async fn closed_loop(target: &Arc<Target>, what: &'static str, connections: usize, window: Duration) -> Done {
-    let end = Instant::now() + window;
+/// When a load ends: at whichever comes first.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    pub calls: u64,
+    pub time: Duration,
+}
+
+impl From<Duration> for Limit {
+    fn from(time: Duration) -> Self {
+        Self { calls: u64::MAX, time }
+    }
+}
+
+/// `connections` clients. Together they send the bodies with the numbers 0, 1, 2, ….
+pub async fn closed_loop(
+    target: &Arc<Target>,
+    connections: usize,
+    limit: impl Into<Limit>,
+    body: impl Fn(u64) -> Bytes + Send + Sync + 'static,
+) -> Done {
+    let limit = limit.into();
+    let end = Instant::now() + limit.time;
+    let next = Arc::new(AtomicU64::new(0));
+    let body = Arc::new(body);
     let clients: Vec<_> = (0..connections)
         .map(|_| {
-            let target = Arc::clone(target);
+            let (target, next, body) = (Arc::clone(target), Arc::clone(&next), Arc::clone(&body));
             tokio::spawn(async move {
                 let mut done = Done::default();
-                let body = small(what);
                 let mut caller = None;
                 while Instant::now() < end {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= limit.calls {
+                        break;
+                    }
                     if caller.is_none() {
                         caller = Caller::connect(Arc::clone(&target)).await;
                     }
                     let answered = match &mut caller {
-                        Some(open) => open.call(body.clone()).await,
+                        Some(open) => open.call(body(number)).await,
                         None => None,
                     };
                     if answered.is_some() {
@@ -126,53 +157,4 @@ pub async fn closed_loop(target: &Arc<Target>, what: &'static str, connections: 
         all.failed += done.failed;
     }
     all
-}
-
-/// A call of about 0.2 KB.
-pub fn small(what: &str) -> Bytes {
-    let stream = if what != "plain" { ",\"stream\":true" } else { "" };
-    Bytes::from(format!(
-        "{{\"model\":\"bench-{what}\",\"max_tokens\":1024{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"{}\"}}]}}",
-        "What is the capital of France, and why? ".repeat(3)
-    ))
-}
-
-/// A conversation that grows by a message of 4 KB a call, as a coding agent's does.
-pub struct Growing {
-    text: String,
-    seed: u64,
-}
-
-impl Growing {
-    /// `kilobytes` of messages that no conversation before had.
-    pub fn new(kilobytes: usize, seed: u64) -> Self {
-        let text = "{\"model\":\"bench-model\",\"max_tokens\":1024,\"messages\":[".to_owned();
-        let mut growing = Self { text, seed: seed | 1 };
-        while growing.text.len() < kilobytes << 10 {
-            growing.extend();
-        }
-        growing
-    }
-
-    /// Adds a message.
-    pub fn extend(&mut self) {
-        let role = if self.seed.is_multiple_of(2) { "assistant" } else { "user" };
-        if !self.text.ends_with('[') {
-            self.text.push(',');
-        }
-        self.text.push_str(&format!("{{\"role\":\"{role}\",\"content\":[{{\"type\":\"text\",\"text\":\""));
-        let end = self.text.len() + 4000;
-        while self.text.len() < end {
-            // xorshift: words that do not repeat, with the line ends and quotes of source code.
-            self.seed ^= self.seed << 13;
-            self.seed ^= self.seed >> 7;
-            self.seed ^= self.seed << 17;
-            self.text.push_str(&format!("let value_{:x} = read(\\\"{}\\\");\\n", self.seed & 0xffff, self.seed >> 40));
-        }
-        self.text.push_str("\"}]}");
-    }
-
-    pub fn body(&self) -> Bytes {
-        Bytes::from(format!("{}]}}", self.text))
-    }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use agentops_core::budget::Amount;
 use agentops_core::call::CallRow;
 use agentops_gateway::host::{Answer, Host, Note, Refusal, answer};
+use agentops_gateway::lane::Lane;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Frame, Incoming};
@@ -36,7 +37,8 @@ pub fn play(role: &str, rest: &[&str]) {
     match role {
         "provider" => serve(NonZeroUsize::new(2), |request| async move { provider(request).await }),
         "bare" => bare(&upstream, workers),
-        "gateway" => gateway(&upstream, workers, rest.get(2).copied()),
+        "gateway" => gateway(&upstream, workers, lane(WIDE, rest.get(2).copied())),
+        "narrow" => gateway(&upstream, workers, lane(NARROW, None)),
         "receiver" => serve(None, |request| async move { received(request).await }),
         other => panic!("no role {other}"),
     }
@@ -98,8 +100,8 @@ fn bare(upstream: &str, workers: Option<NonZeroUsize>) {
     });
 }
 
-/// This project's, with everything on; traces and metrics only with a receiver for them.
-fn gateway(upstream: &str, workers: Option<NonZeroUsize>, receiver: Option<&str>) {
+/// This project's gateway with one lane. Traces and metrics are on only with a receiver for them.
+fn gateway(upstream: &str, workers: Option<NonZeroUsize>, lane: Arc<Lane>) {
     use agentops_gateway::destination::{Custom, Destinations, Family};
     use agentops_gateway::{Config, Gateway, Identity, LaneSpec};
 
@@ -114,7 +116,7 @@ fn gateway(upstream: &str, workers: Option<NonZeroUsize>, receiver: Option<&str>
     };
     let destination = Destinations::new([custom]).unwrap().get("bench").unwrap().clone();
     let identity = Identity::Key(agentops_safe::Secret::new("sk-bench-0123456789abcdef"));
-    let handle = gateway.open(LaneSpec { lane: lane(receiver), destination, identity }).unwrap();
+    let handle = gateway.open(LaneSpec { lane, destination, identity }).unwrap();
     println!("{}", handle.base().expose());
     until_input_ends();
 }
@@ -135,8 +137,10 @@ impl Host for Books {
         }
     }
 
-    fn refused(&self, refusal: Refusal) -> Answer<()> {
-        panic!("the benchmark's calls fit: {refusal}");
+    fn refused(&self, _refusal: Refusal) -> Answer<()> {
+        let (answers, waits) = answer();
+        let _gone = answers.send(());
+        waits
     }
 
     fn note(&self, note: Note) {
@@ -144,11 +148,15 @@ impl Host for Books {
     }
 }
 
-/// A lane with a budget, that takes secrets out of what leaves. Its window is far larger than what is measured.
-fn lane(receiver: Option<&str>) -> Arc<agentops_gateway::lane::Lane> {
+/// A window, in tokens, that is far larger than what is measured: the tokenizer is not needed.
+const WIDE: u64 = 100_000_000;
+/// A window into which nothing fits: each body is counted by the tokenizer and then refused.
+const NARROW: u64 = 1_000;
+
+/// A lane with a budget, that takes secrets out of what leaves.
+fn lane(window: u64, receiver: Option<&str>) -> Arc<Lane> {
     use agentops_core::workflow::Secrets;
-    use agentops_gateway::lane::Lane;
-    let mut rules = crate::host::rules(100_000_000, Arc::new(Books(receiver.map(crate::tracing::start))));
+    let mut rules = crate::host::rules(window, Arc::new(Books(receiver.map(crate::tracing::start))));
     rules.secrets = Secrets::Redact;
     rules.redactor = redactor();
     rules.clock = Arc::new(crate::tracing::now_ms);
