@@ -7,6 +7,9 @@ use std::ops::Range;
 
 use memchr::memchr2;
 
+/// The most members at the top level. Requests have some dozens, and each member is looked up among all others.
+const MEMBERS_MAX: usize = 256;
+
 /// A member of the top level: ranges of the body's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
@@ -42,7 +45,7 @@ impl Layout {
     ///
     /// # Errors
     /// It is no JSON object, or a top-level key comes twice or is escaped: a reader that takes the other one of two would
-    /// see another request than was measured.
+    /// see another request than was measured. Or it has more members than requests have.
     pub fn of(body: &[u8], items_key: &str) -> Result<Self, Malformed> {
         Scan { body, items_key, at: 0 }.object(Layout::default())
     }
@@ -146,6 +149,9 @@ impl Scan<'_> {
             }
             if into.fields.iter().any(|field| &self.body[field.key.clone()] == name) {
                 return self.fail("a key that comes twice");
+            }
+            if into.fields.len() == MEMBERS_MAX {
+                return self.fail("more than 256 members");
             }
             let is_items = name == self.items_key.as_bytes();
             self.take(b':', "no colon")?;
@@ -299,6 +305,23 @@ mod tests {
         for body in bad {
             assert!(Layout::of(body.as_bytes(), "messages").is_err(), "{body}");
         }
+    }
+
+    /// Looking each member up among all others took more than a second for a body of a quarter of a megabyte.
+    #[test]
+    fn more_members_than_requests_have_are_refused() {
+        let body = |count: usize| {
+            let members: Vec<String> = (0..count).map(|n| format!("\"k{n}\":0")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        let most = body(MEMBERS_MAX);
+        let layout = Layout::of(most.as_bytes(), "messages").unwrap();
+        assert_eq!(layout.fields.len(), MEMBERS_MAX);
+        let more = body(MEMBERS_MAX + 1);
+        let refused = Layout::of(more.as_bytes(), "messages").unwrap_err();
+        assert_eq!(refused.what, "more than 256 members");
+        let common = common_prefix(most.as_bytes(), more.as_bytes());
+        assert_eq!(layout.extend(common, more.as_bytes(), "messages"), Err(refused));
     }
 
     /// A body as text, the conversation anywhere among the members.
