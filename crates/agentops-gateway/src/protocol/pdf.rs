@@ -8,6 +8,8 @@
 //! What does not hold: a file whose pages show one shared text again and again has more text than its bytes say. Then the
 //! published figure for the text of a page decides, until the provider's first report.
 
+use std::collections::BTreeSet;
+
 use flate2::{Decompress, FlushDecompress, Status};
 use memchr::memmem;
 
@@ -16,8 +18,11 @@ use memchr::memmem;
 const PAGES_MAX: u64 = 1_000;
 /// The most text that a provider expects on a page, in tokens. Source: Anthropic, "PDF support": 1,500 to 3,000 a page.
 const PAGE_TEXT_TOKENS: u64 = 3_000;
-/// Bytes that are decompressed of one file. What is beyond has not been seen.
-const INFLATED_MAX: usize = 32 << 20;
+/// Bytes that are looked at in the streams of one file, decompressed or as they stand. A file whose streams have more, or
+/// that has more streams, is one that may hide pages: so many streams that each lead to the end of the file, or that each
+/// grow a thousandfold, would otherwise keep every lane waiting.
+const STREAM_BYTES_MAX: usize = 32 << 20;
+const STREAMS_MAX: usize = 20_000;
 
 /// Whether a file is a PDF: readers look for its mark in the first 1,024 bytes.
 pub(super) fn is_pdf(file: &[u8]) -> bool {
@@ -28,13 +33,22 @@ pub(super) fn is_pdf(file: &[u8]) -> bool {
 pub(super) fn tokens(file: &[u8], page_image_tokens: u64) -> u64 {
     let mut survey = Survey::default();
     survey.structure(file);
-    let mut inflated_total = 0;
+    let (mut streams, mut left) = (0, STREAM_BYTES_MAX);
     for at in memmem::find_iter(file, b"stream") {
-        let dictionary = dictionary_before(file, at);
+        if survey.hidden {
+            break;
+        }
+        if file[..at].ends_with(b"end") {
+            // The end of one.
+            continue;
+        }
         let Some(data) = file.get(at + b"stream".len()..).and_then(stream_data) else { continue };
-        match inflate(data, INFLATED_MAX.saturating_sub(inflated_total)) {
+        streams += 1;
+        let dictionary = dictionary_before(file, at);
+        match inflate(data, left) {
+            _ if streams > STREAMS_MAX => survey.hidden = true,
             Inflated::Whole(bytes) => {
-                inflated_total += bytes.len();
+                left -= bytes.len();
                 survey.structure(&bytes);
                 survey.text(&bytes);
                 let twice = memmem::find_iter(dictionary, b"FlateDecode").count() > 1;
@@ -45,8 +59,14 @@ pub(super) fn tokens(file: &[u8], page_image_tokens: u64) -> u64 {
             Inflated::TooLong => survey.hidden = true,
             Inflated::NotCompressed => {
                 survey.hidden |= contains(dictionary, b"Flate");
-                let end = memmem::find(data, b"endstream").unwrap_or(data.len());
-                survey.text(&data[..end]);
+                let data = &data[..data.len().min(left)];
+                match memmem::find(data, b"endstream") {
+                    Some(end) => {
+                        left -= end;
+                        survey.text(&data[..end]);
+                    }
+                    None => survey.hidden = true,
+                }
             }
         }
     }
@@ -58,7 +78,7 @@ pub(super) fn tokens(file: &[u8], page_image_tokens: u64) -> u64 {
 struct Survey {
     page_objects: u64,
     /// Lists of pages, each once: later revisions of a file repeat them.
-    page_lists: Vec<Vec<u8>>,
+    page_lists: BTreeSet<Vec<u8>>,
     page_references: Vec<u64>,
     /// Bytes of the strings that are shown.
     text_bytes: u64,
@@ -83,6 +103,9 @@ impl Survey {
     /// Reads the names in some bytes. Their form makes it unlikely that data of an image looks like one.
     fn structure(&mut self, bytes: &[u8]) {
         for slash in memchr::memchr_iter(b'/', bytes) {
+            if self.hidden {
+                return;
+            }
             let rest = &bytes[slash + 1..];
             let written = &rest[..rest.iter().take(64).take_while(|byte| is_regular(**byte)).count()];
             let name = name(written);
@@ -105,7 +128,7 @@ impl Survey {
             self.hidden = true;
             return;
         };
-        if self.page_lists.iter().any(|known| known == list) {
+        if !self.page_lists.insert(list.to_vec()) {
             return;
         }
         let mut numbers = list.split(|byte| byte.is_ascii_whitespace()).filter(|token| !token.is_empty());
@@ -117,7 +140,6 @@ impl Survey {
             };
             self.page_references.push(object);
         }
-        self.page_lists.push(list.to_vec());
     }
 
     /// Adds the strings of a stream that shows text.

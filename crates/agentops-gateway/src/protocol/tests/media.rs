@@ -180,14 +180,55 @@ fn a_small_pdf_within_the_request_is_counted_by_its_pages() {
     }
 }
 
+fn deflated(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// As most programs write it: compressed, and a line for each word around a stream. Each such file counted as a thousand pages.
+#[test]
+fn a_compressed_pdf_is_counted_by_its_pages() {
+    let mut file = b"%PDF-1.5\n1 0 obj\n<</Type/Catalog/Pages 2 0 R>>\nendobj\n2 0 obj\n<</Type/Pages/Kids[3 0 R 5 0 R]/Count 2>>\nendobj\n"
+        .to_vec();
+    for page in [3, 5] {
+        let data = deflated(b"BT /F1 12 Tf (The retry limit is 7.) Tj ET");
+        let head = format!(
+            "{page} 0 obj\n<</Type/Page/Parent 2 0 R/Contents {0} 0 R>>\nendobj\n{0} 0 obj\n<</Filter/FlateDecode/Length {1}>>\nstream\n",
+            page + 1,
+            data.len()
+        );
+        file.extend([head.as_bytes(), &data, b"\nendstream\nendobj\n"].concat());
+    }
+    file.extend(b"trailer\n<</Root 1 0 R>>\n");
+    for ((protocol, item), page) in as_document(&file).into_iter().zip([8000, 13_000, 13_000, 5240]) {
+        assert_eq!(of(protocol, &item).1, 2 * page, "{protocol:?}");
+    }
+}
+
+/// The work for a file is bounded. Each of these took minutes, in which no lane was served.
+#[test]
+fn b1_a_pdf_that_is_built_to_be_slow_counts_as_the_most() {
+    let bomb = [&b"1 0 obj<</Filter/FlateDecode>>stream\n"[..], &deflated(&vec![b' '; 8 << 20]), b"\nendstream\n"].concat();
+    for (what, part, times) in [
+        ("streams without an end", b"stream\nx".to_vec(), 500_000),
+        ("many streams", b"stream\n\nendstream\n".to_vec(), 100_000),
+        ("streams that grow", bomb, 200),
+        ("lists of pages without an end", b"/Kids[".to_vec(), 500_000),
+    ] {
+        let file = [&b"%PDF-1.4\n"[..], &part.repeat(times)].concat();
+        let item = &as_document(&file)[3].1;
+        assert!(of(Protocol::Gemini, item).1 >= 1_000 * 5_240, "{what}");
+    }
+    // Lists that differ are looked up, not compared with each other.
+    let lists: String = (0..200_000).map(|n| format!("/Kids[{n} 0 R]")).collect();
+    let item = &as_document(format!("%PDF-1.4\n{lists}").as_bytes())[3].1;
+    assert!(of(Protocol::Gemini, item).1 >= 1_000 * 5_240);
+}
+
 #[test]
 fn b1_a_pdf_that_may_hide_pages_counts_as_the_most() {
     let one = String::from_utf8(pdf_of(1, "x")).unwrap();
-    let deflated = |bytes: &[u8]| {
-        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-        std::io::Write::write_all(&mut encoder, bytes).unwrap();
-        encoder.finish().unwrap()
-    };
     let objects = "<</Type/Page/Parent 2 0 R>> ".repeat(400);
     let in_stream = |dictionary: &str, data: Vec<u8>| {
         let stream = format!("9 0 obj<</Type/ObjStm/N 400/First 9/Filter/FlateDecode{dictionary}>>stream\r\n");
