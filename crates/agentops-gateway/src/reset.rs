@@ -57,8 +57,8 @@ fn time(text: &str, now_ms: u64) -> Option<u64> {
     if let Some(number) = seconds(text) {
         return Some(if number >= DATES_BEGIN { later(0, number) } else { later(now_ms, number) });
     }
-    if let Some(span) = span(text) {
-        return Some(later(now_ms, span));
+    if let Ok(span) = text.parse::<jiff::SignedDuration>() {
+        return Some(later(now_ms, span.as_secs_f64()));
     }
     let date = text.parse::<jiff::Timestamp>().ok();
     let date = date.or_else(|| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok())?;
@@ -68,28 +68,6 @@ fn time(text: &str, now_ms: u64) -> Option<u64> {
 fn seconds(text: &str) -> Option<f64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     text.parse().ok().filter(|_| plain)
-}
-
-/// Seconds of a span such as `1h2m3.5s` or `120ms`.
-fn span(text: &str) -> Option<f64> {
-    let mut rest = text;
-    let mut sum = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |end| digits + end);
-        sum += number
-            * match &rest[digits..unit_end] {
-                "ms" => 0.001,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3_600.0,
-                "d" => 86_400.0,
-                _ => return None,
-            };
-        rest = &rest[unit_end..];
-    }
-    (!text.is_empty()).then_some(sum)
 }
 
 fn later(from_ms: u64, seconds: f64) -> u64 {

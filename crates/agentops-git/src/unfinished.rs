@@ -32,11 +32,11 @@ impl Lane {
     /// Takes new files that the agent had begun to write out of those that differ. A file that a commit of ours or the agent's own
     /// index has stays.
     pub(crate) fn take_unfinished(&self, listing: &mut Listing, may_be: impl Fn(&Path) -> bool) {
-        let (tracked, added, mut unfinished) = (&listing.tracked, &listing.added, Vec::new());
+        let (tracked, meant, mut unfinished) = (&listing.tracked, &listing.meant, Vec::new());
         listing.differing.retain(|path| {
             let taken = path.file_name().is_some_and(is_unfinished)
                 && !tracked.contains(path)
-                && !added.contains(path)
+                && !meant.contains(path)
                 && may_be(path)
                 && fs::symlink_metadata(self.path().join(path)).is_ok_and(|meta| meta.is_file());
             if taken {

@@ -18,6 +18,7 @@ use crate::oid::Oid;
 use crate::plain::Plain;
 use crate::plain_file;
 use crate::repo::Repo;
+use crate::unfinished::is_unfinished;
 
 /// The largest index that is read, in bytes. One of a million files has about 100 MB.
 const INDEX_BYTES_MAX: u64 = 512 << 20;
@@ -38,7 +39,7 @@ impl Lane {
         }
         let differing: HashSet<&PathBuf> = listing.differing.iter().collect();
         added.retain(|path| !is_result(path.as_os_str().as_bytes()));
-        listing.added = added.iter().cloned().collect();
+        listing.meant = added.iter().filter(|path| path.file_name().is_some_and(is_unfinished)).cloned().collect();
         added.retain(|path| !differing.contains(path));
         // Those that are not in the work tree are dropped when each path is looked at.
         listing.forced = added.into_iter().collect();

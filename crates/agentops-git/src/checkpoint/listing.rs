@@ -39,9 +39,9 @@ pub(crate) struct Listing {
     pub hidden: HashSet<PathBuf>,
     /// Those of them whose version in the agent's index is not the parent's.
     pub hidden_changes: Vec<IndexEntry>,
-    /// What the agent's own index or its last commit has and the lane's base has not.
-    pub added: HashSet<PathBuf>,
-    /// Those of them that are ignored.
+    /// Files that are called like unfinished ones, and that the agent's own index or its last commit has: they are finished.
+    pub meant: HashSet<PathBuf>,
+    /// Ignored files that the agent put into its own index.
     pub forced: HashSet<PathBuf>,
     /// Tracked files above the limit of sizes, which git did not compare. They are marked in the index.
     pub large: BTreeSet<PathBuf>,

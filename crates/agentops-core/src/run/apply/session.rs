@@ -162,7 +162,7 @@ impl State {
                     decision = Some(DecisionKind::Provider);
                     lane.backoff = None;
                 } else {
-                    // The provider said when, so this is no failed try.
+                    // The provider named the time, so this does not count as a failed try.
                     let tries = lane.backoff.as_ref().map_or(0, |backoff| backoff.tries);
                     lane.backoff = Some(Backoff { since_ms: at_ms, wait_ms, tries, over: false });
                     waits = Some((lane.agent.clone(), at_ms + wait_ms));

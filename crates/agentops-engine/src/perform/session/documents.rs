@@ -65,13 +65,13 @@ pub(super) fn take(ctx: &Ctx, out: &Path, notes: &mut Vec<String>) -> Act<BTreeM
     let cannot_read = |path: &Path, e: Error| Error::new(e.kind(), format!("cannot read {}: {e}", path.display()));
     let names = || std::fs::read_dir(out)?.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<OsString>, _>>();
     let mut names = names().map_err(|e| cannot_read(out, e))?;
-    // A name with a dot in front is no document.
+    // Files whose names begin with a dot are not documents.
     names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
     names.sort();
     for name in names {
         let (path, shown) = (out.join(&name), Path::new(OUT_DIR).join(&name));
         if is_unfinished(&name) && std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
-            // Where it cannot be removed it is no document either.
+            // A file that cannot be removed is not taken as a document either.
             let _stays = std::fs::remove_file(&path);
             unfinished.push(shown);
             continue;
