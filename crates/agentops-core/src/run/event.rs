@@ -392,6 +392,14 @@ pub struct SessionExit {
     pub provider_until_ms: Option<u64>,
 }
 
+impl SessionExit {
+    /// An exit of which nothing more is known than how it ended.
+    #[must_use]
+    pub fn of(end: SessionEnd) -> Self {
+        Self { end, detail: None, message: None, trail: None, transcript: None, said: None, provider_until_ms: None }
+    }
+}
+
 /// How a session ended, as the supervisor saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -284,8 +284,7 @@ impl World {
 }
 
 fn exited(session: &crate::id::SessionId, end: SessionEnd) -> Event {
-    let exit =
-        SessionExit { end, detail: None, message: None, trail: None, transcript: None, said: None, provider_until_ms: None };
+    let exit = SessionExit::of(end);
     Event::SessionExited { session: session.clone(), exit: Box::new(exit) }
 }
 

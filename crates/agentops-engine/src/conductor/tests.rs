@@ -148,8 +148,7 @@ fn end(conductor: &mut Small, session: &SessionId, end: SessionEnd) {
         said: None,
         omitted: None,
     };
-    let exit =
-        SessionExit { end, detail: None, message: None, trail: None, transcript: None, said: None, provider_until_ms: None };
+    let exit = SessionExit::of(end);
     let exited = Event::SessionExited { session: session.clone(), exit: Box::new(exit) };
     outcome(conductor, Key::Session { session: session.clone() }, exited).expect("the agent exits");
     outcome(conductor, Key::Checkpoint { session: session.clone(), attempt: 1 }, event).expect("its lane is kept");

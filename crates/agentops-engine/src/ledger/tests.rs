@@ -135,8 +135,7 @@ fn r5_only_what_belongs_to_an_exit_gives_the_reserve_back() {
     assert!(matches!(full, Err(StorageError::Full { .. })) && reserve.exists(), "{full:?}");
     let session: SessionId = "implement/one/1".parse().expect("a session");
     let end = SessionEnd::Completed;
-    let exit =
-        SessionExit { end, detail: None, message: None, trail: None, transcript: None, said: None, provider_until_ms: None };
+    let exit = SessionExit::of(end);
     let exited = row(1, Event::SessionExited { session, exit: Box::new(exit) });
     let full = ledger.append(&[many, vec![exited]].concat());
     assert!(matches!(full, Err(StorageError::Full { .. })) && !reserve.exists(), "{full:?}");
@@ -285,15 +284,7 @@ fn b3_the_end_of_a_lane_gives_no_grant_of_an_interrupted_session_back() {
     let spent = |exit: SessionEnd, end: SessionEnd| {
         let (_folder, path) = file();
         let mut ledger = Ledger::open(&path).expect("a ledger");
-        let exit = SessionExit {
-            end: exit,
-            detail: None,
-            message: None,
-            trail: None,
-            transcript: None,
-            said: None,
-            provider_until_ms: None,
-        };
+        let exit = SessionExit::of(exit);
         let (of, amount) = (session.clone(), Amount { tokens: 700, ..Amount::ZERO });
         let ended = Event::SessionEnded {
             session: session.clone(),

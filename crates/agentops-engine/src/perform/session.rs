@@ -106,8 +106,7 @@ fn commit_lost(ctx: &Ctx, job: &Job) -> Option<std::io::Result<Event>> {
 
 /// An exit of which nothing more is known.
 pub(super) fn exited(session: &SessionId, end: SessionEnd, detail: Option<BlobId>) -> Event {
-    let exit =
-        SessionExit { end, detail, message: None, trail: None, transcript: None, said: None, provider_until_ms: None };
+    let exit = SessionExit { detail, ..SessionExit::of(end) };
     Event::SessionExited { session: session.clone(), exit: Box::new(exit) }
 }
 

@@ -183,7 +183,7 @@ impl World {
         if says {
             self.count("session: its provider said when");
         }
-        let exit = SessionExit { end, detail, message, trail, transcript, said: None, provider_until_ms };
+        let exit = SessionExit { detail, message, trail, transcript, provider_until_ms, ..SessionExit::of(end) };
         Event::SessionExited { session: session.clone(), exit: Box::new(exit) }
     }
 

@@ -265,8 +265,7 @@ impl World {
     fn exit(&mut self, session: &SessionId, end: SessionEnd) {
         // In one session the program says something else than the gateway saw.
         let said = (session.ordinal == 2).then_some(Usage { input: 1, ..Usage::default() });
-        let exit =
-            SessionExit { end, detail: None, message: None, trail: None, transcript: None, said, provider_until_ms: None };
+        let exit = SessionExit { said, ..SessionExit::of(end) };
         self.append(Event::SessionExited { session: session.clone(), exit: Box::new(exit) });
     }
 

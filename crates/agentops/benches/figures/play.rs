@@ -58,15 +58,7 @@ impl AtOnce {
         let mut events = vec![Event::SessionReady { session: session.clone(), facts }];
         events.extend((0..self.calls).map(|n| call(session, n)));
         if !self.hang {
-            let exit = SessionExit {
-                end: SessionEnd::Completed,
-                detail: None,
-                message: None,
-                trail: None,
-                transcript: Some(self.blob()),
-                said: None,
-                provider_until_ms: None,
-            };
+            let exit = SessionExit { transcript: Some(self.blob()), ..SessionExit::of(SessionEnd::Completed) };
             events.push(Event::SessionExited { session: session.clone(), exit: Box::new(exit) });
         }
         events

@@ -68,13 +68,11 @@ struct Ended {
 fn exit(end: SessionEnd, text: Option<&BlobId>) -> SessionExit {
     let text = text.cloned();
     SessionExit {
-        end,
         detail: text.clone(),
         message: text.clone(),
         trail: text.clone(),
         transcript: text,
-        said: None,
-        provider_until_ms: None,
+        ..SessionExit::of(end)
     }
 }
 
