@@ -4,6 +4,9 @@
 //! again, and what the provider counted for them holds for them. An item is recognised by a chain of keyed hashes, so that
 //! an item counts as known only behind the same items as before, and nobody can make up one that passes for another.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::ops::Range;
@@ -78,6 +81,9 @@ pub struct Counted {
 }
 
 impl Part {
+    /// Until a part is measured, nothing with it may leave.
+    const UNMEASURED: Self = Self { bound: u64::MAX, counted: None, clean: false, uncountable: None, hash: 0 };
+
     /// A part that was looked at and not counted.
     #[must_use]
     pub fn new(bound: u64, clean: bool, uncountable: Option<Uncountable>) -> Self {
@@ -142,9 +148,13 @@ pub struct Reading {
     pub protocol: Protocol,
     /// The conversation was refused before: nothing more of it is forwarded.
     pub closed: bool,
+    /// It repeats no known conversation, or less than half of one.
+    is_new: bool,
     chain: Vec<u64>,
     items: Vec<Part>,
     fields: Vec<Part>,
+    /// The parts that are not known and not measured yet.
+    unmeasured: Vec<Slot>,
     report: Option<Report>,
     raise: u64,
 }
@@ -159,16 +169,12 @@ pub enum Slot {
 }
 
 impl Conversations {
-    /// Reads a body. `measure` is asked for the parts that are not known.
+    /// Reads a body. Its parts that are not known must then be measured ([`Reading::measure`]): that takes a while, in which
+    /// other calls are read.
     ///
     /// # Errors
     /// The body cannot be read.
-    pub fn read(
-        &mut self,
-        body: Bytes,
-        protocol: Protocol,
-        mut measure: impl FnMut(BodyPart<'_>, &[u8]) -> Part,
-    ) -> Result<Reading, Malformed> {
+    pub fn read(&mut self, body: Bytes, protocol: Protocol) -> Result<Reading, Malformed> {
         self.clock += 1;
         let items_key = protocol.items_key();
         let alike = || self.known.iter().enumerate().filter(|(_, known)| known.protocol == protocol);
@@ -194,9 +200,10 @@ impl Conversations {
             own.filter(|(matched, ..)| *matched > 0).map_or((0, None), |(matched, _, index)| (matched, Some(index)));
 
         let mut items: Vec<Part> = owner.map_or_else(Vec::new, |index| self.known[index].items[..matched].to_vec());
-        items.extend(layout.items[matched..].iter().map(|item| measure(BodyPart::Item, &body[item.clone()])));
+        items.resize(layout.items.len(), Part::UNMEASURED);
+        let mut unmeasured: Vec<Slot> = (matched..layout.items.len()).map(Slot::Item).collect();
         let look_in = owner.or(base).map(|index| &self.known[index]);
-        let fields = layout.fields.iter().map(|field| {
+        let fields = layout.fields.iter().enumerate().map(|(index, field)| {
             if layout.is_items(field) {
                 return Part { counted: Some(Counted::default()), ..Part::new(0, true, None) };
             }
@@ -206,8 +213,9 @@ impl Conversations {
                 (known.body[known.layout.fields[old].value.clone()] == body[field.value.clone()]).then(|| known.fields[old])
             };
             look_in.and_then(same_as).unwrap_or_else(|| {
+                unmeasured.push(Slot::Field(index));
                 let hash = self.hashing.hash_one((&body[field.key.clone()], &body[field.value.clone()]));
-                Part { hash, ..measure(BodyPart::Member(&body[field.key.clone()]), &body[field.value.clone()]) }
+                Part { hash, ..Part::UNMEASURED }
             })
         });
         let fields = fields.collect();
@@ -220,6 +228,7 @@ impl Conversations {
             matched,
             protocol,
             closed: is_same.is_some_and(|known| known.closed),
+            is_new: is_same.is_none(),
             report: owner.and_then(|known| known.report.clone()).filter(|report| report.mark.is_of(&chain)),
             raise: self.raise.max(1000),
             body,
@@ -227,13 +236,20 @@ impl Conversations {
             chain,
             items,
             fields,
+            unmeasured,
         })
     }
 
-    /// Remembers a body that is about to be forwarded, or whose conversation is refused.
-    pub fn remember(&mut self, reading: &Reading) {
+    /// Remembers a body that is about to be forwarded, or whose conversation is refused. Another conversation may have begun
+    /// since the body was read: then the body's number is that of its own conversation, or a new one.
+    pub fn remember(&mut self, reading: &mut Reading) {
+        let is_same = |known: &Conversation| known.protocol == reading.protocol && known.chain == reading.chain;
+        let mut position = self.known.iter().position(|known| known.number == reading.number);
+        if reading.is_new && position.is_some_and(|at| !is_same(&self.known[at])) {
+            position = self.known.iter().position(is_same);
+            reading.number = position.map_or(self.last_number + 1, |at| self.known[at].number);
+        }
         self.last_number = self.last_number.max(reading.number);
-        let position = self.known.iter().position(|known| known.number == reading.number);
         let closed = position.is_some_and(|at| self.known[at].closed);
         let report = position.and_then(|at| self.known[at].report.clone()).or_else(|| reading.report.clone());
         let conversation = Conversation {
@@ -296,13 +312,6 @@ impl Conversations {
         }
     }
 
-    /// A request for a summary or a title may repeat nothing and yet come before the lane's work: the first conversation is
-    /// the one with the lowest number that was remembered.
-    #[must_use]
-    pub fn first(&self) -> Option<u32> {
-        self.known.iter().map(|known| known.number).min()
-    }
-
     fn link(&self, before: u64, item: &[u8]) -> u64 {
         match without_cache_marks(item) {
             Some(bare) => self.hashing.hash_one((before, &bare[..])),
@@ -329,6 +338,19 @@ impl Mark {
 }
 
 impl Reading {
+    /// Has the parts measured that were not known.
+    pub fn measure(&mut self, mut measure: impl FnMut(BodyPart<'_>, &[u8]) -> Part) {
+        for slot in std::mem::take(&mut self.unmeasured) {
+            let (part, bytes) = self.part(slot);
+            let measured = measure(part, bytes);
+            let known = match slot {
+                Slot::Field(index) => &mut self.fields[index],
+                Slot::Item(index) => &mut self.items[index],
+            };
+            *known = Part { hash: known.hash, ..measured };
+        }
+    }
+
     /// The upper bound of its input in tokens: the larger of our own count and of what the provider reported for the part that
     /// it knows, with what is new.
     #[must_use]
@@ -459,182 +481,4 @@ fn without_cache_marks(item: &[u8]) -> Option<Vec<u8>> {
     }
     bare.extend_from_slice(&item[at..]);
     Some(bare)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::{Value, json};
-
-    const DENSITY: Density = Density { factor: 1000, request: 100, message: 8 };
-
-    fn measure(_part: BodyPart<'_>, bytes: &[u8]) -> Part {
-        Part::new(bytes.len() as u64, true, None)
-    }
-
-    fn body(items: &[&str]) -> Bytes {
-        let items: Vec<Value> = items.iter().map(|text| json!({ "role": "user", "content": text })).collect();
-        Bytes::from(json!({ "messages": items, "model": "m", "system": "You are." }).to_string())
-    }
-
-    fn read(known: &mut Conversations, items: &[&str]) -> Reading {
-        let reading = known.read(body(items), Protocol::Messages, measure).unwrap();
-        known.remember(&reading);
-        reading
-    }
-
-    #[test]
-    fn a_conversation_is_recognised_by_what_it_repeats() {
-        let mut known = Conversations::default();
-        assert_eq!(read(&mut known, &["a"]).number, 1);
-        let more = read(&mut known, &["a", "b", "c"]);
-        assert_eq!((more.number, more.matched), (1, 1));
-        let other = read(&mut known, &["x", "b", "c"]);
-        assert_eq!((other.number, other.matched), (2, 0));
-        let edited = read(&mut known, &["a", "b", "C"]);
-        assert_eq!((edited.number, edited.matched), (1, 2));
-        let begins_alike = read(&mut known, &["a", "2", "3", "4"]);
-        assert_eq!((begins_alike.number, begins_alike.matched), (3, 1));
-    }
-
-    #[test]
-    fn a_report_holds_for_what_it_was_about_and_new_parts_are_added() {
-        let mut known = Conversations::default();
-        let first = read(&mut known, &["a", "b"]);
-        known.reported(first.number, first.mark(DENSITY), 5_000, false);
-        assert!(read(&mut known, &["a", "b", "cc"]).input(DENSITY) >= 5_000 + 2, "the report and what is new");
-        known.reported(first.number, first.mark(DENSITY), 10, false);
-        assert!(read(&mut known, &["a", "b"]).input(DENSITY) >= 5_000, "a later and lower one takes nothing back");
-        let other = read(&mut known, &["x"]);
-        assert_eq!(other.input(DENSITY), other.own(DENSITY), "what may not be text of the body says nothing of other texts");
-    }
-
-    #[test]
-    fn a_report_above_our_bound_teaches_how_dense_texts_are_and_no_more_than_can_be() {
-        let mut known = Conversations::default();
-        let first = read(&mut known, &["a", "b"]);
-        let own = first.own(DENSITY);
-        known.reported(first.number, first.mark(DENSITY), own * 3 / 2, true);
-        let edited = read(&mut known, &["a", "X"]);
-        assert_eq!(edited.input(DENSITY), (edited.own(DENSITY) * (own * 3 / 2 * 1000).div_ceil(own)).div_ceil(1000));
-        known.reported(first.number, first.mark(DENSITY), own * 50, true);
-        let other = read(&mut known, &["x"]);
-        assert_eq!(other.input(DENSITY), other.own(DENSITY) * 2);
-    }
-
-    #[test]
-    fn a_low_report_changes_nothing() {
-        let mut known = Conversations::default();
-        let first = read(&mut known, &["a", "b"]);
-        for lie in [0, 1, 7] {
-            known.reported(first.number, first.mark(DENSITY), lie, true);
-            assert_eq!(read(&mut known, &["a", "b"]).input(DENSITY), first.own(DENSITY));
-        }
-    }
-
-    #[test]
-    fn a_closed_conversation_stays_closed_when_its_end_is_edited() {
-        let mut known = Conversations::default();
-        let first = read(&mut known, &["a", "b", "c", "d"]);
-        known.close(first.number);
-        assert!(read(&mut known, &["a", "b", "c", "D"]).closed);
-        assert!(read(&mut known, &["a", "b", "c"]).closed);
-        assert!(!read(&mut known, &["z"]).closed);
-    }
-
-    #[test]
-    fn marks_for_the_cache_are_no_part_of_an_item() {
-        let bare = br#"{"content":[{"type":"text","text":"x"}]}"#;
-        for marked in [
-            &br#"{"content":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}]}"#[..],
-            br#"{"content":[{"cache_control":{"type":"ephemeral","ttl":"1h"},"type":"text","text":"x"}]}"#,
-        ] {
-            assert_eq!(without_cache_marks(marked).as_deref(), Some(&bare[..]));
-        }
-    }
-
-    #[test]
-    fn b1_nothing_hides_in_a_mark_for_the_cache() {
-        let long = "y".repeat(40);
-        for content in [
-            // Text, and text that looks like a mark.
-            r#"[{"type":"text","text":"say \"cache_control\":{} twice"}]"#.to_owned(),
-            format!(r#"[{{"cache_control":{{"type":"{long}"}}}}]"#),
-            format!(r#"[{{"cache_control":{{"type":"ephemeral","ttl":"{long}"}}}}]"#),
-            r#"[{"cache_control":{"type":"ephemeral","say":"more"}}]"#.to_owned(),
-            r#"[{"cache_control":{"type":"ephemeral","ttl":"5m","ttl":"5m"}}]"#.to_owned(),
-            r#"[{"cache_control":{"type":["ephemeral"]}}]"#.to_owned(),
-            r#"[{"cache_control":"ephemeral"}]"#.to_owned(),
-            // What the model reads as the input of a tool, or beside the content.
-            r#"[{"type":"tool_use","input":{"cache_control":{"type":"ephemeral"}}}]"#.to_owned(),
-            r#"[{"type":"tool_use","input":[{"cache_control":{"type":"ephemeral"}}]}]"#.to_owned(),
-        ] {
-            let item = format!(r#"{{"role":"user","content":{content}}}"#);
-            assert_eq!(without_cache_marks(item.as_bytes()), None, "{item}");
-        }
-        let mark = r#"{"text":"","cache_control":{"type":"ephemeral"}}"#;
-        let many = format!(r#"{{"content":[{}]}}"#, [mark; 5].join(","));
-        assert_eq!(without_cache_marks(many.as_bytes()), None, "no provider takes five");
-        let four = format!(r#"{{"content":[{}]}}"#, [mark; 4].join(","));
-        let bare = format!(r#"{{"content":[{}]}}"#, [r#"{"text":""}"#; 4].join(","));
-        assert_eq!(without_cache_marks(four.as_bytes()), Some(bare.into_bytes()));
-    }
-
-    #[test]
-    fn b1_what_was_measured_for_one_protocol_is_not_known_in_another() {
-        let mut known = Conversations::default();
-        read(&mut known, &["a", "b"]);
-        let other = known.read(body(&["a", "b"]), Protocol::Chat, measure).unwrap();
-        assert_eq!((other.matched, other.number), (0, 2));
-    }
-
-    #[test]
-    fn what_was_counted_after_a_call_is_not_counted_again() {
-        let mut known = Conversations::default();
-        let mut first = read(&mut known, &["a", "b"]);
-        for slot in first.uncounted() {
-            first.count(slot, Counted { text: 1, media: 0 });
-        }
-        known.counted(&first);
-        let more = read(&mut known, &["a", "b", "c"]);
-        assert_eq!(more.uncounted(), [Slot::Item(2)]);
-    }
-
-    #[test]
-    fn what_was_forgotten_is_measured_again() {
-        let mut known = Conversations::default();
-        read(&mut known, &["first", "and more"]);
-        for n in 0..REMEMBERED_MAX {
-            read(&mut known, &[&n.to_string()]);
-        }
-        let again = read(&mut known, &["first", "and more"]);
-        assert_eq!(again.matched, 0);
-        assert!(known.known.len() <= REMEMBERED_MAX);
-    }
-
-    proptest! {
-        /// Whatever was read before and whatever was reported, the estimate of a body is never below that of a lane that
-        /// sees it for the first time; and its parts are those of the body.
-        #[test]
-        fn b1_history_only_raises(
-            calls in prop::collection::vec((prop::collection::vec("[ab]{1,3}", 0..6), prop::option::of(any::<(u32, bool)>())), 1..12),
-        ) {
-            let mut known = Conversations::default();
-            for (items, report) in calls {
-                let items: Vec<&str> = items.iter().map(String::as_str).collect();
-                let fresh = Conversations::default().read(body(&items), Protocol::Messages, measure).unwrap();
-                let reading = read(&mut known, &items);
-                prop_assert!(reading.input(DENSITY) >= fresh.input(DENSITY));
-                prop_assert_eq!(&reading.layout, &fresh.layout);
-                prop_assert_eq!(&reading.items, &fresh.items);
-                prop_assert_eq!(reading.own(DENSITY), fresh.own(DENSITY));
-                if let Some((report, teaches)) = report {
-                    known.reported(reading.number, reading.mark(DENSITY), u64::from(report), teaches);
-                    let again = read(&mut known, &items);
-                    prop_assert!(items.is_empty() || again.input(DENSITY) >= u64::from(report));
-                }
-            }
-        }
-    }
 }

@@ -209,8 +209,11 @@ impl Lane {
         }
         let room = match decision {
             Decision::Forward(room) if !judged.reading.closed => room,
-            Decision::Forward(room) => return self.too_long(&judged, judged.input() + room.output, 0).await,
-            Decision::TooLong { needed, allowed } => return self.too_long(&judged, needed, allowed).await,
+            Decision::Forward(room) => {
+                let needed = judged.input() + room.output;
+                return self.too_long(&mut judged, needed, 0).await;
+            }
+            Decision::TooLong { needed, allowed } => return self.too_long(&mut judged, needed, allowed).await,
         };
         let admission = self.admission();
         let reservation = match self.reserve(&mut judged, room, &admission).await {
@@ -226,8 +229,8 @@ impl Lane {
                 return Admitted::Refuse(self.refuse(protocol, refusal).await);
             }
         };
+        lock(&self.conversations).remember(&mut judged.reading);
         let number = judged.reading.number;
-        lock(&self.conversations).remember(&judged.reading);
         self.follow_own(&judged);
         let call = Call {
             conversation: number,
@@ -260,8 +263,10 @@ impl Lane {
             Part::new(bound, clean, media.uncountable)
         };
         let malformed = |words: String| Unread::Malformed(words);
-        let reading =
-            lock(&self.conversations).read(body, protocol, measure).map_err(|error| malformed(error.to_string()))?;
+        let reading = lock(&self.conversations).read(body, protocol);
+        let mut reading = reading.map_err(|error| malformed(error.to_string()))?;
+        // Without the lock: other calls of the lane do not wait for it.
+        reading.measure(measure);
         let head =
             protocol::head(protocol, &reading.body, &reading.layout.fields).map_err(|error| malformed(error.to_string()))?;
         let model = model.or_else(|| head.model.clone());
@@ -374,7 +379,12 @@ impl Lane {
         Ok(limit(&body, &head).map_or_else(|| body.clone(), |edit| edited(&body, &[edit])))
     }
 
-    async fn too_long(&self, judged: &Judged, needed: u64, allowed: u64) -> Admitted {
+    async fn too_long(&self, judged: &mut Judged, needed: u64, allowed: u64) -> Admitted {
+        if self.rules.close_when_refused {
+            let mut conversations = lock(&self.conversations);
+            conversations.remember(&mut judged.reading);
+            conversations.close(judged.reading.number);
+        }
         let number = judged.reading.number;
         let refusal = Refusal::Ceiling {
             conversation: number,
@@ -384,11 +394,6 @@ impl Lane {
             allowed,
             window: judged.window.tokens(),
         };
-        if self.rules.close_when_refused {
-            let mut conversations = lock(&self.conversations);
-            conversations.remember(&judged.reading);
-            conversations.close(number);
-        }
         let media = judged.reading.media_tokens();
         let hint = if refusal.leaves_room_for_summary() { &self.rules.hint } else { &self.rules.hint_past_summary };
         let words = match hint.as_str() {
@@ -440,7 +445,8 @@ impl Lane {
 
     /// The provider said how much input a call was.
     pub(crate) fn reported(&self, call: &Call, input: u64) {
-        lock(&self.conversations).reported(call.conversation, call.reading.mark(call.density), input, call.teaches);
+        let mark = call.reading.mark(call.density);
+        lock(&self.conversations).reported(call.conversation, mark, input, call.teaches);
     }
 
     /// What was counted of a body after its call is known for the next one.
