@@ -1,6 +1,7 @@
 //! The day on which a call is admitted. Its budget, its grant and its ledger are those of that day, however long it takes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use agentops_core::budget::{Grant, Scope};
 
@@ -16,31 +17,37 @@ pub(crate) struct Admission {
     pub at_ms: u64,
     /// The day (UTC), counted from 1970.
     pub day: u64,
-    /// That day's budget.
-    pub scope: Scope,
-    /// All budgets that hold.
-    pub scopes: Vec<Scope>,
+    /// All budgets that hold; the day's is the last.
+    pub scopes: Arc<[Scope]>,
+}
+
+impl Admission {
+    /// The budget of its day.
+    pub(crate) fn day_scope(&self) -> &Scope {
+        &self.scopes[self.scopes.len() - 1]
+    }
 }
 
 /// The grants of a lane, by day.
 #[derive(Debug, Default)]
 pub(crate) struct Days {
     grants: BTreeMap<u64, Grant>,
-    today: Option<(u64, Scope)>,
+    /// The day of the last call, and all budgets that hold on it.
+    today: Option<(u64, Arc<[Scope]>)>,
 }
 
 impl Days {
-    /// The day of a time, and its budget.
-    pub(crate) fn of(&mut self, at_ms: u64) -> (u64, Scope) {
+    /// Admits a call at this time. `lasting` are the budgets that hold on every day.
+    pub(crate) fn admit(&mut self, at_ms: u64, lasting: &[Scope]) -> Admission {
         let day = at_ms / DAY_MS;
-        match &self.today {
-            Some((known, scope)) if *known == day => (day, scope.clone()),
-            _ => {
-                let scope = Scope::Day(date(at_ms));
-                self.today = Some((day, scope.clone()));
-                (day, scope)
-            }
+        if let Some((today, scopes)) = &self.today
+            && *today == day
+        {
+            return Admission { at_ms, day, scopes: Arc::clone(scopes) };
         }
+        let scopes: Arc<[Scope]> = lasting.iter().cloned().chain([Scope::Day(date(at_ms))]).collect();
+        self.today = Some((day, Arc::clone(&scopes)));
+        Admission { at_ms, day, scopes }
     }
 
     /// The grant of a day. What is left of one that is forgotten stays granted in that day's ledger until it ends.

@@ -1,11 +1,13 @@
 //! One lane behind the gateway: its calls are judged, reserved for, and settled here.
 
+mod reserve;
+
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use agentops_core::budget::{Amount, Book, Limits, OverBudget, Reservation, Scope, Settled};
+use agentops_core::budget::{Book, Limits, Scope};
 use agentops_core::call::CallKind;
 use agentops_core::ceiling::Window;
 use agentops_core::models::{self, Price};
@@ -15,12 +17,14 @@ use agentops_text::tokens;
 use bytes::Bytes;
 
 use crate::conversation::{Conversations, Counted, Density, Part, Reading};
-use crate::day::{Admission, Days};
+use crate::day::Days;
 use crate::host::{Host, Note, Refusal};
 use crate::judge::{Ask, Decision, Room, decide};
 use crate::protocol::{self, BodyPart, Edit, Head, Protocol, Reply};
 use crate::scan::Layout;
 use crate::ticket::{Call, Ticket};
+
+pub(crate) use reserve::at_list_price;
 
 /// What holds for a lane's calls.
 pub struct Rules {
@@ -223,9 +227,7 @@ impl Lane {
         let body = match self.body(&judged, room) {
             Ok(body) => body,
             Err(refusal) => {
-                // Nothing was sent and nothing is spent.
-                lock(&self.days).grant(admission.day).add(reservation.amount());
-                lock(&self.rules.book).release(reservation);
+                self.give_back(reservation, &admission);
                 return Admitted::Refuse(self.refuse(protocol, refusal).await);
             }
         };
@@ -304,58 +306,6 @@ impl Lane {
         let known = Known { window, density: Density::of(model), price };
         *last = Some((model.to_owned(), known));
         known
-    }
-
-    /// When a call is admitted, and what holds for it then.
-    fn admission(&self) -> Admission {
-        let at_ms = (self.rules.clock)();
-        let (day, scope) = lock(&self.days).of(at_ms);
-        let mut book = lock(&self.rules.book);
-        // What was spent of it is in the book already; saying nothing of it takes nothing away.
-        book.set(scope.clone(), self.rules.day, Amount::ZERO);
-        let scopes = self.rules.scopes.iter().cloned().chain([scope.clone()]).collect();
-        Admission { at_ms, day, scope, scopes }
-    }
-
-    /// Room in every budget, under a grant that is durable.
-    async fn reserve(&self, judged: &mut Judged, room: Room, admission: &Admission) -> Result<Reservation, Refusal> {
-        let mut reservation = self.try_reserve(judged, room, admission);
-        if matches!(reservation, Err(OverBudget::Limit { .. })) && judged.count().await {
-            reservation = self.try_reserve(judged, room, admission);
-        }
-        // A client that goes away while the grant is on its way takes nothing with it.
-        let held = Held { book: &self.rules.book, reservation: Some(reservation?) };
-        let mut alone = false;
-        loop {
-            let left = lock(&self.rules.book).room(&admission.scopes, judged.kind);
-            let taken = lock(&self.days).grant(admission.day).take(held.amount(), left, admission.at_ms);
-            let Err(needs) = taken else { return held.keep().ok_or(Refusal::NotGranted) };
-            let ask = if alone { needs.least } else { needs.ask };
-            match self.rules.host.grant(ask, admission.at_ms).await {
-                Ok(Some(granted)) => lock(&self.days).grant(admission.day).add(granted),
-                // Not for others like it, then.
-                Ok(None) if ask != needs.least => alone = true,
-                answer => {
-                    drop(held);
-                    // The host may have learned meanwhile of what others spent.
-                    return Err(match (self.try_reserve(judged, room, admission), answer) {
-                        (Err(over), _) => over.into(),
-                        (Ok(reservation), answer) => {
-                            lock(&self.rules.book).release(reservation);
-                            match answer {
-                                Ok(_) => Refusal::SetAside { scope: admission.scope.clone() },
-                                Err(_) => Refusal::NotGranted,
-                            }
-                        }
-                    });
-                }
-            }
-        }
-    }
-
-    fn try_reserve(&self, judged: &Judged, room: Room, admission: &Admission) -> Result<Reservation, OverBudget> {
-        let ask = at_list_price(judged.price, judged.input(), room.output);
-        lock(&self.rules.book).reserve(&admission.scopes, ask, judged.kind)
     }
 
     /// The body that leaves. Where nothing must be changed it is the one that came, byte for byte.
@@ -454,14 +404,7 @@ impl Lane {
         lock(&self.conversations).counted(reading);
     }
 
-    /// A call has ended and did cost this much. Says what was booked, and what that does to the grant in the ledger.
-    pub(crate) fn settle(&self, reservation: Reservation, actual: Amount) -> (Amount, Settled) {
-        let reserved = reservation.amount();
-        let booked = lock(&self.rules.book).settle(reservation, actual);
-        (booked, Settled::of(reserved, booked))
-    }
-
-    /// The body of a question that is no call, without the secrets that may not leave.
+    /// Redacts the body of a request that only asks for a token count. Fails where the profile lets no secret leave.
     pub(crate) async fn without_secrets(&self, protocol: Protocol, body: Bytes) -> Result<Bytes, Reply> {
         if self.rules.secrets == Secrets::Pass || !self.rules.redactor.finds(&body) {
             return Ok(body);
@@ -492,30 +435,6 @@ impl Lane {
     pub(crate) fn saw_hidden_reasoning(&self) {
         if !self.hidden.swap(true, Ordering::Relaxed) {
             self.note(Note::HiddenReasoning);
-        }
-    }
-}
-
-/// A reservation of a call that may still not be made.
-struct Held<'a> {
-    book: &'a Mutex<Book>,
-    reservation: Option<Reservation>,
-}
-
-impl Held<'_> {
-    fn amount(&self) -> Amount {
-        self.reservation.as_ref().map(Reservation::amount).unwrap_or_default()
-    }
-
-    fn keep(mut self) -> Option<Reservation> {
-        self.reservation.take()
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        if let Some(reservation) = self.reservation.take() {
-            lock(self.book).release(reservation);
         }
     }
 }
@@ -565,12 +484,6 @@ impl Judged {
 pub(crate) fn count_part(protocol: Protocol, (part, bytes): (BodyPart<'_>, &[u8])) -> Counted {
     let media = protocol::media(protocol, part, bytes);
     Counted { text: tokens::json_tokens(bytes, part.rendering(), &media.data), media: media.tokens }
-}
-
-/// What a call may cost at list prices.
-pub(crate) fn at_list_price(price: Option<Price>, input: u64, output: u64) -> Amount {
-    let micro_usd = price.map(|price| price.upper_bound(input, output));
-    Amount { tokens: input.saturating_add(output), micro_usd }
 }
 
 /// The body with its edits, which do not overlap and come in their order.

@@ -14,4 +14,5 @@ mod reference;
 mod requests;
 mod room;
 mod spending;
+mod waiting;
 mod wire;
