@@ -8,8 +8,7 @@ use crate::ceiling::estimate_tokens;
 use crate::models;
 use crate::usage::Usage;
 
-/// Fewer tokens than this a request does not have whose input was estimated as this from its bytes. A report of less is not
-/// believed.
+/// Minimum number of input tokens of a request whose estimate was made from its bytes. A report of less is not believed.
 #[must_use]
 pub fn input_min(estimate: u64) -> u64 {
     /// Prose and code have 3 to 5 bytes for each token.

@@ -66,20 +66,13 @@ impl Ledgers {
         Self { folder, gateway, limits, book, open: BTreeMap::new() }
     }
 
-    /// As [`Self::new`]. That of `date` is opened.
+    /// Opens the ledger of `date` before a call needs it.
     ///
     /// # Errors
     /// Its file cannot be used, or is of a newer format.
-    pub fn open(
-        folder: &Path,
-        date: &str,
-        gateway: String,
-        limits: Limits,
-        book: Arc<Mutex<Book>>,
-    ) -> Result<Self, LedgerError> {
-        let mut ledgers = Self::new(folder.to_owned(), gateway, limits, book);
-        ledgers.of(date)?;
-        Ok(ledgers)
+    pub fn open(mut self, date: &str) -> Result<Self, LedgerError> {
+        self.of(date)?;
+        Ok(self)
     }
 
     /// From now on grants must fit within these limits.
@@ -431,7 +424,9 @@ mod tests {
     fn b3_gateways_share_each_day_around_midnight() {
         let folder = tempfile::tempdir().unwrap();
         let limits = Limits { tokens: Some(1_000), micro_usd: None };
-        let ledgers = |date, name: &str| Ledgers::open(folder.path(), date, name.into(), limits, Arc::default()).unwrap();
+        let ledgers = |date, name: &str| {
+            Ledgers::new(folder.path().to_owned(), name.into(), limits, Arc::default()).open(date).unwrap()
+        };
         let (before, after) = ("2026-11-24", "2026-11-25");
         let ask = |tokens| Amount::priced(tokens, 0);
         let mut old = ledgers(before, "old");

@@ -376,7 +376,7 @@ impl Reading {
         parts.map(|part| part.upper(density.factor)).fold(around, u64::saturating_add)
     }
 
-    /// Fewer tokens than this no provider makes of its text, as far as it was counted; half of what o200k makes of it.
+    /// Minimum number of tokens of its counted text with any provider: half of the o200k tokens.
     #[must_use]
     pub fn input_min(&self) -> u64 {
         let counted = self.fields.iter().chain(&self.items).filter_map(|part| part.counted);

@@ -32,7 +32,7 @@ pub enum KeyForm {
 }
 
 impl Family {
-    /// The protocol in which its clients are told of an error where their request does not show it.
+    /// The protocol for an error response where the request's path does not show the client's protocol.
     pub(crate) fn protocol(self) -> Protocol {
         match self {
             Self::Anthropic => Protocol::Messages,

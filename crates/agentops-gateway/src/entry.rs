@@ -17,9 +17,9 @@ use crate::refusal::Refusal;
 use crate::token::{self, Token};
 use crate::upstream::Upstream;
 
-/// So many endpoints that the gateway does not pass on are named for a lane.
+/// Maximum number of refused endpoints that are reported for a lane.
 const NAMED_MAX: usize = 64;
-/// So much of a path is shown.
+/// Maximum length of a reported path, in bytes.
 const PATH_BYTES_MAX: usize = 200;
 
 /// A lane behind the gateway.
@@ -63,7 +63,8 @@ impl Entry {
         (!self.is_closed()).then_some(closing)
     }
 
-    /// Reports a request that is refused before it is judged as a call. What is no call is named once.
+    /// Reports a request that was refused before it was judged as a call. Where `is_call` is false, each endpoint is reported
+    /// once.
     pub(crate) fn refused(&self, method: &Method, path: &str, is_call: bool, refusal: &Refusal) {
         let path = path.split('?').next().unwrap_or_default();
         // A client's path is its own words: a key may stand in it.

@@ -120,9 +120,9 @@ pub enum Note {
     HiddenReasoning,
     /// Secrets were taken out of a call before it left.
     Redacted,
-    /// The provider refused a call and said when it takes calls again, in Unix milliseconds.
+    /// The provider refused a call and said when it takes calls again.
     ProviderWaits {
-        /// Then.
+        /// In Unix milliseconds.
         until_ms: u64,
     },
 }

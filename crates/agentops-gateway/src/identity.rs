@@ -190,8 +190,8 @@ impl Credentials {
     }
 }
 
-/// What of an answer's head goes back to the client. Headers for browsers go with it: a web page is refused before anything is
-/// forwarded, so none of them invites one.
+/// The headers of an answer that go back to the client. Headers for browsers go with them: a web page is refused before
+/// anything is forwarded, so none of them invites one.
 pub(crate) fn answer_head(mut destination: HeaderMap, scrubber: &KeyScrubber) -> HeaderMap {
     scrubber.cover_head(&mut destination);
     let named = connection_names(&destination);

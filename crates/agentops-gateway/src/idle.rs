@@ -1,4 +1,5 @@
-//! Which connections of clients carry no request: the one that is idle for longest gives its place to the next client.
+//! Tracks which connections of clients are idle. Where as many are open as may be, the one that is idle for longest is closed
+//! for the next client.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ const CLOSING: u64 = u64::MAX;
 
 /// Descriptors that a call needs: the client's connection, the provider's, and one for what else the process has open.
 const DESCRIPTORS_PER_CONNECTION: u64 = 3;
-/// So many connections are served even where descriptors are very few.
+/// Minimum number of connections, however few descriptors there are.
 const CONNECTIONS_MIN: usize = 8;
 
 /// How many connections of clients may be open: as configured, and no more than there are descriptors for their calls.
@@ -45,7 +46,7 @@ impl Default for IdleOrder {
 }
 
 impl IdleOrder {
-    /// Asks to be woken by [`Self::became_idle`]. Whoever looks for an idle connection after this misses none.
+    /// Asks to be woken by [`Self::became_idle`]. A connection that becomes idle after this call is not missed.
     pub(crate) fn watch(&self, is_awaited: bool) {
         self.is_awaited.store(is_awaited, Ordering::SeqCst);
     }
@@ -104,7 +105,7 @@ impl Activity {
     }
 }
 
-/// An answer's body that tells when it ends.
+/// An answer's body that marks its connection when it ends.
 pub(crate) struct TrackedBody<B> {
     body: B,
     activity: Arc<Activity>,

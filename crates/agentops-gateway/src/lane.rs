@@ -81,7 +81,7 @@ pub struct Lane {
     clean: Mutex<Vec<Box<str>>>,
 }
 
-/// So many clean texts are remembered.
+/// Maximum number of clean texts that are remembered.
 const CLEAN_MAX: usize = 16;
 
 /// What the model table says of a model.
@@ -117,7 +117,7 @@ pub enum Admitted {
     },
     /// It is not; this is the client's answer.
     Refuse(Reply),
-    /// It is not, for it cannot be read: this is what is wrong with it.
+    /// It is not forwarded, because it cannot be read. The text says why.
     Malformed(String),
 }
 

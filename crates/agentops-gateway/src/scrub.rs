@@ -1,4 +1,5 @@
-//! Keeps a destination that repeats what it was sent, as some do in their errors, from showing the key to the agent.
+//! Covers the provider's key in answers. Some providers repeat in their errors what they were sent, and the agent must not see
+//! the key.
 //!
 //! The key is covered in every form in which it is usually written, wherever an answer is cut into chunks. Only bytes that
 //! may be the beginning of the key wait for the next chunk.

@@ -124,7 +124,7 @@ impl Ticket {
         self.0.as_ref().is_some_and(|open| open.call.streamed)
     }
 
-    /// The head of an answer that may say when the provider takes calls again.
+    /// Notes when the provider takes calls again, if the answer's head says so.
     pub(crate) fn head(&mut self, status: u16, head: &HeaderMap) {
         if let Some(open) = self.0.as_mut().filter(|_| reset::asks_to_wait(status)) {
             open.until_ms = reset::of_head(head, (open.lane.rules.clock)());
@@ -240,7 +240,7 @@ impl Open {
 }
 
 impl Open {
-    /// Providers charge nothing for what they refuse, for what they have not changed, and for an address elsewhere.
+    /// Providers charge only for answers with content: not for errors and redirects, nor for 204, 205 and 304.
     fn may_have_cost(&self) -> bool {
         self.status.is_none_or(|status| matches!(status, 200..=203 | 206..=299))
     }
@@ -278,7 +278,7 @@ impl Open {
         if answered <= asked { self.call.price } else { self.call.price.map(|price| price.times(answered * 1000 / asked)) }
     }
 
-    /// Fewer tokens than this the input does not have.
+    /// Minimum number of tokens of the input.
     fn input_min(&self) -> u64 {
         match self.call.reading.is_counted() {
             true => self.call.reading.input_min(),
@@ -295,10 +295,10 @@ impl Open {
         let shows_all = match self.call.protocol {
             // Reasoning is a block or an item of its own, which is seen to begin.
             Protocol::Messages | Protocol::Responses => !self.hidden,
-            // Some models reason without a word of it in the answer.
+            // Some models reason without showing any of it in the answer.
             Protocol::Chat | Protocol::Gemini => false,
         };
-        // Before anything is shown there is nothing to tell by.
+        // Before any output is shown, it is unknown whether some is hidden.
         let has_begun = self.output_bytes > 0 || answer.complete;
         !shows_all || !has_begun || self.call.background
     }

@@ -19,7 +19,7 @@ pub struct Seen {
     /// Bytes that the model wrote: text, input of tools, thinking as far as it is shown. Of a plain answer all its bytes,
     /// which is more.
     pub output_bytes: u64,
-    /// Fewer tokens than this the answer cannot have so far. Of a plain answer it is known at its end.
+    /// Minimum number of tokens of the answer so far. Of a plain answer it is known at its end.
     pub tokens_min: u64,
     /// There was reasoning that cannot be counted here: it is sealed, left out, or only its summary is shown.
     pub hidden: bool,
@@ -34,7 +34,7 @@ pub struct Answer {
     pub usage: Option<Usage>,
     /// The largest output that any report named, also one that is not believed otherwise.
     pub output_named: u64,
-    /// Fewer tokens than this the answer cannot have.
+    /// Minimum number of tokens of the answer.
     pub tokens_min: u64,
     /// The output in `usage` is the whole answer's. While a stream runs some providers report what there is so far.
     pub usage_is_final: bool,

@@ -162,7 +162,8 @@ impl World<'_> {
             ..rules(200_000, Arc::clone(&placeholder) as Arc<dyn Host>)
         };
         let name = format!("gateway-{}", self.started);
-        let ledgers = Ledgers::open(self.folder, &self.today(), name, self.budget, Arc::clone(&rules.book)).unwrap();
+        let ledgers = Ledgers::new(self.folder.to_owned(), name, self.budget, Arc::clone(&rules.book));
+        let ledgers = ledgers.open(&self.today()).unwrap();
         *placeholder.0.lock().unwrap() = Some(ledgers);
         (placeholder, Lane::new(rules))
     }

@@ -138,11 +138,11 @@ impl Books {
         let now = SystemClock::default().now_ms();
         let gateway = format!("{}-{now}", std::process::id());
         let limits = standing.user.budget.limits();
-        let ledgers =
-            Ledgers::open(&standing.home.gateway(), &date(now), gateway, limits, Arc::clone(&book)).map_err(|e| {
-                CommandError::new(FAILED, super::super::chain(&e))
-                    .hint("name another folder with --state-dir, or mend its permissions")
-            })?;
+        let ledgers = Ledgers::new(standing.home.gateway(), gateway, limits, Arc::clone(&book));
+        let ledgers = ledgers.open(&date(now)).map_err(|e| {
+            CommandError::new(FAILED, super::super::chain(&e))
+                .hint("name another folder with --state-dir, or mend its permissions")
+        })?;
         let (tell, told) = channel();
         let thread = std::thread::Builder::new().name("gateway ledger".into()).spawn(move || write(ledgers, &told))?;
         Ok(Self { book, limits, tell, thread })
