@@ -94,7 +94,8 @@ fn it_meters_every_protocol_until_it_is_interrupted() {
 
 #[test]
 fn calls_go_where_the_usual_programs_would_send_them_and_the_address_is_printed() {
-    let server = ModelServer::start(Script::default()).unwrap();
+    let watch = vec![Watch::new("key", KEY)];
+    let server = ModelServer::start_with(Script::default(), Options { watch, ..Options::default() }).unwrap();
     let mut room = Room::empty();
     for (name, suffix) in [("ANTHROPIC_BASE_URL", "/"), ("OPENAI_BASE_URL", "/v1"), ("GOOGLE_GEMINI_BASE_URL", "")] {
         room.set(name, format!("{}{suffix}", server.base_url()));
@@ -114,6 +115,7 @@ fn calls_go_where_the_usual_programs_would_send_them_and_the_address_is_printed(
     let call = json!({"model": "claude-sonnet-4-5", "max_tokens": 50, "messages": said});
     let (status, answer) = post(lanes[0]["base"].as_str().unwrap(), "/v1/messages", &call);
     assert_eq!((status, server.requests().len()), (200, 1), "{answer}");
+    assert!(server.requests()[0].credential_is("key"), "the key goes where the calls go");
     let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert!(running.wait().unwrap().success());

@@ -127,7 +127,7 @@ fn targets(standing: &Standing, args: &GatewayArgs) -> Result<Vec<Target>, Comma
     let all = Destinations::new(destinations(&standing.user)).map_err(|e| refused(super::super::chain(&e)))?;
     let has_key = |destination: &&Destination| match (args.login, destination.key_env()) {
         (true, _) => destination.login().is_some(),
-        (false, Some(name)) => standing.var(name).is_some_and(|key| !key.trim().is_empty()),
+        (false, Some(name)) => is_set(standing, name),
         (false, None) => true,
     };
     let names: Vec<String> = match args.destination.as_slice() {
@@ -143,12 +143,19 @@ fn targets(standing: &Standing, args: &GatewayArgs) -> Result<Vec<Target>, Comma
     let mut targets = Vec::new();
     for destination in names {
         let base = base(standing, &destination)?;
-        let reach = Reach::Gateway { destination, credential, base, key_env: None };
+        // The key goes where the calls go. A server at such an address may need none.
+        let usual_key = || all.get(&destination)?.key_env().filter(|name| is_set(standing, name)).map(str::to_owned);
+        let key_env = base.as_ref().and_then(|_| usual_key());
+        let reach = Reach::Gateway { destination, credential, base, key_env };
         if let Aim::At(target) = aim(&standing.user, &standing.env, reach).map_err(refused)? {
             targets.push(*target);
         }
     }
     Ok(targets)
+}
+
+fn is_set(standing: &Standing, name: &str) -> bool {
+    standing.var(name).is_some_and(|value| !value.trim().is_empty())
 }
 
 /// The address in the variable that usual programs of this provider read, as `agentops with` and runs take it. A key of a
