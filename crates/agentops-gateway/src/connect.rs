@@ -9,8 +9,8 @@ use hyper::Uri;
 use hyper::header::HeaderValue;
 use hyper::rt::{Read, Write};
 use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -123,13 +123,13 @@ impl Connector {
         }
     }
 
-    /// A fresh connection.
-    pub(crate) async fn connect(&self, base: &Base) -> Result<Box<dyn Stream>, ConnectError> {
+    /// A fresh connection, and whether both sides speak HTTP/2 over it.
+    pub(crate) async fn connect(&self, base: &Base) -> Result<(Box<dyn Stream>, bool), ConnectError> {
         let connecting = tokio::time::timeout(self.timeout, self.open(base));
         connecting.await.unwrap_or(Err(ConnectError::Timeout(self.timeout)))
     }
 
-    async fn open(&self, base: &Base) -> Result<Box<dyn Stream>, ConnectError> {
+    async fn open(&self, base: &Base) -> Result<(Box<dyn Stream>, bool), ConnectError> {
         let uri: Uri = base.origin().parse().map_err(|_| ConnectError::Dns("not a host".into()))?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -144,7 +144,10 @@ impl Connector {
         let address = proxy.uri().clone();
         // A tunnel is the proxy's CONNECT; both ways to the proxy and both through it share one type.
         let tls = self.tls().await?;
-        let mut to_proxy = HttpsConnector::from((tcp, Arc::clone(&tls)));
+        // The proxy itself is asked in HTTP/1.
+        let mut plain = rustls::ClientConfig::clone(&tls);
+        plain.alpn_protocols.clear();
+        let mut to_proxy = HttpsConnector::from((tcp, Arc::new(plain)));
         if !base.is_https() {
             return boxed(to_proxy.call(address).await, true);
         }
@@ -186,20 +189,24 @@ fn client_config(extra: &[PathBuf]) -> Result<Arc<rustls::ClientConfig>, Connect
         return Err(ConnectError::Tls(format!("this system has no root certificates: {found}; install ca-certificates")));
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| ConnectError::Tls(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-fn boxed<S: Stream + 'static, E: Into<BoxError>>(
+fn boxed<S: Stream + Connection + 'static, E: Into<BoxError>>(
     connected: Result<S, E>,
     through_proxy: bool,
-) -> Result<Box<dyn Stream>, ConnectError> {
+) -> Result<(Box<dyn Stream>, bool), ConnectError> {
     match connected {
-        Ok(stream) => Ok(Box::new(stream)),
+        Ok(stream) => {
+            let is_http2 = stream.connected().is_negotiated_h2();
+            Ok((Box::new(stream), is_http2))
+        }
         Err(error) => Err(reason(error.into().as_ref(), through_proxy)),
     }
 }

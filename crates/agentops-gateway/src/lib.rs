@@ -17,6 +17,7 @@ mod identity;
 mod idle;
 pub mod judge;
 pub mod lane;
+mod link;
 pub mod protocol;
 mod refusal;
 mod reset;

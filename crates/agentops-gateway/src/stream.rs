@@ -13,9 +13,10 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 
 use crate::follow::Following;
+use crate::link::Link;
 use crate::scrub::KeyScrubber;
 use crate::ticket::Flow;
-use crate::upstream::{Link, Upstream};
+use crate::upstream::Upstream;
 
 /// What has arrived is passed on in pieces of about this many bytes at most, so that a fast provider and a slow client
 /// need no more memory than this.

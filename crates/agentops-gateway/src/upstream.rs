@@ -1,25 +1,20 @@
 //! Requests to one destination over connections that are kept open between requests.
-//!
-//! A connection is driven by whoever waits for its answer, in the same task: bytes that arrive go to the client without
-//! waking a second task, and what has arrived together can be read together.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, Uri};
 
-use crate::connect::{ConnectError, Connector, Route, Stream};
+use crate::connect::{ConnectError, Connector, Route};
 use crate::destination::Base;
-use crate::traffic::{Counted, Traffic};
+use crate::link::{Ended, Link, Multiplexed};
 
 /// Connections that nobody uses are kept for this long: shorter than providers keep them, so that few die in use.
 const IDLE: Duration = Duration::from_secs(45);
@@ -44,18 +39,11 @@ pub(crate) struct Upstream {
     base: Base,
     host: HeaderValue,
     route: Route,
+    /// Connections of HTTP/1 that wait for their next request.
     idle: Mutex<VecDeque<(Link, Instant)>>,
+    /// Connections of HTTP/2, each of which carries many requests at once.
+    multiplexed: Mutex<Vec<Multiplexed>>,
 }
-
-/// A connection, its two halves.
-pub(crate) struct Link {
-    requests: SendRequest<Full<Bytes>>,
-    /// `None`: it has ended.
-    driver: Option<Driver>,
-    traffic: Arc<Traffic>,
-}
-
-type Driver = Pin<Box<http1::Connection<Counted<Box<dyn Stream>>, Full<Bytes>>>>;
 
 /// An answer of which the head has arrived.
 pub(crate) struct Answer {
@@ -63,29 +51,12 @@ pub(crate) struct Answer {
     pub(crate) link: Link,
 }
 
-impl Link {
-    /// Lets the connection read and write what it can.
-    pub(crate) fn drive(&mut self, context: &mut Context<'_>) {
-        if let Some(driver) = &mut self.driver
-            && driver.as_mut().poll(context).is_ready()
-        {
-            // Why it ended is told to whoever waits for the answer or its body.
-            self.driver = None;
-        }
-    }
-
-    /// Whether it can carry another request.
-    fn is_ready(&mut self, context: &mut Context<'_>) -> bool {
-        self.drive(context);
-        self.driver.is_some() && matches!(self.requests.poll_ready(context), Poll::Ready(Ok(())))
-    }
-}
-
 impl Upstream {
     pub(crate) fn new(connector: Arc<Connector>, base: Base) -> Option<Self> {
         let host = HeaderValue::from_str(&base.authority()).ok()?;
         let route = connector.route(&base);
-        Some(Self { connector, base, host, route, idle: Mutex::default() })
+        let (idle, multiplexed) = Default::default();
+        Some(Self { connector, base, host, route, idle, multiplexed })
     }
 
     pub(crate) fn base(&self) -> &Base {
@@ -103,6 +74,9 @@ impl Upstream {
 
     /// A connection that was used before and still lives; the one used last, so that others can grow old.
     async fn kept(&self) -> Option<Link> {
+        if let Some(link) = self.shared() {
+            return Some(link);
+        }
         loop {
             let (mut link, since) = self.idle().pop_back()?;
             if since.elapsed() < IDLE && poll_fn(|context| Poll::Ready(link.is_ready(context))).await {
@@ -111,9 +85,16 @@ impl Upstream {
         }
     }
 
+    /// Room on a connection of HTTP/2.
+    fn shared(&self) -> Option<Link> {
+        let mut multiplexed = self.multiplexed.lock().unwrap_or_else(PoisonError::into_inner);
+        multiplexed.retain(|connection| connection.is_usable(IDLE));
+        multiplexed.iter().rev().find_map(Multiplexed::link)
+    }
+
     /// Keeps a connection for the next request.
     pub(crate) fn keep(&self, link: Link) {
-        if link.driver.is_none() || link.requests.is_closed() {
+        if !link.can_be_kept() {
             return;
         }
         let now = Instant::now();
@@ -125,13 +106,14 @@ impl Upstream {
     }
 
     async fn fresh(&self) -> Result<Link, Failure> {
-        let stream = self.connector.connect(&self.base).await?;
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(crate::server::BUFFER).max_header_size(crate::server::HEAD_MAX);
-        let traffic = Arc::<Traffic>::default();
-        let stream = Counted::new(stream, Arc::clone(&traffic));
-        let (requests, driver) = builder.handshake(stream).await.map_err(|error| Failure::Closed(words(&error)))?;
-        Ok(Link { requests, driver: Some(Box::pin(driver)), traffic })
+        let (stream, is_http2) = self.connector.connect(&self.base).await?;
+        if !is_http2 {
+            return Link::alone(stream).await;
+        }
+        let connection = Multiplexed::new(stream, &self.base.authority()).await?;
+        let link = connection.link().ok_or_else(|| Failure::Closed("at its start".into()))?;
+        self.multiplexed.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        Ok(link)
     }
 
     /// Sends the request that `make` gives and waits for the head of its answer, for at most `patience` once it is connected.
@@ -150,7 +132,7 @@ impl Upstream {
         let mut request = self.address(make());
         while let Some(link) = self.kept().await {
             report(Sending::Left);
-            match exchange(link, request, patience).await {
+            match link.exchange(request, patience).await {
                 Ok(answer) => return Ok(answer),
                 Err(Ended::Unsent(unsent)) => request = *unsent,
                 Err(Ended::Unanswered { .. }) => {
@@ -164,11 +146,11 @@ impl Upstream {
         }
         let link = self.fresh().await?;
         report(Sending::Left);
-        exchange(link, request, patience).await.map_err(|ended| match ended {
+        link.exchange(request, patience).await.map_err(|ended| match ended {
             Ended::Failed(failure) => failure,
             Ended::Unsent(_) => {
                 report(Sending::NeverArrived);
-                Failure::Closed("before the request was sent".into())
+                Failure::Closed("before it took the request".into())
             }
             Ended::Unanswered { failure, is_whole } => {
                 if !is_whole {
@@ -201,46 +183,4 @@ pub(crate) enum Sending {
     Left,
     /// It did not reach the provider, or not whole, so nothing can be charged for it.
     NeverArrived,
-}
-
-/// Why an exchange has no answer.
-enum Ended {
-    /// The connection had ended before anything of the request was sent.
-    Unsent(Box<Request<Full<Bytes>>>),
-    /// The connection ended without a byte of an answer. `is_whole`: the provider may have the whole request.
-    Unanswered { failure: Failure, is_whole: bool },
-    /// The request must count as received.
-    Failed(Failure),
-}
-
-async fn exchange(mut link: Link, request: Request<Full<Bytes>>, patience: Duration) -> Result<Answer, Ended> {
-    let body_bytes = request.body().size_hint().exact().unwrap_or(u64::MAX);
-    link.traffic.begin();
-    let mut answer = std::pin::pin!(link.requests.try_send_request(request));
-    let waiting = poll_fn(|context| {
-        link.drive(context);
-        answer.as_mut().poll(context)
-    });
-    let mut error = match tokio::time::timeout(patience, waiting).await {
-        Ok(Ok(response)) => return Ok(Answer { response, link }),
-        Ok(Err(error)) => error,
-        Err(_) => return Err(Ended::Failed(Failure::Silent(patience))),
-    };
-    if let Some(unsent) = error.take_message() {
-        return Err(Ended::Unsent(Box::new(unsent)));
-    }
-    let error = error.into_error();
-    if error.is_parse() {
-        return Err(Ended::Failed(Failure::Malformed(words(&error))));
-    }
-    let failure = Failure::Closed(words(&error));
-    if link.traffic.has_answer() {
-        return Err(Ended::Failed(failure));
-    }
-    // The head's length is not known here. What is not even longer than the body is not the whole request.
-    Err(Ended::Unanswered { failure, is_whole: link.traffic.written() > body_bytes })
-}
-
-fn words(error: &hyper::Error) -> String {
-    error.to_string()
 }

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use crate::model::ModelServer;
-use authority::Authority;
+pub use authority::Authority;
 
 /// Why a proxy could not be started or its authority not be written.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@ mod door;
 mod endpoints;
 mod forwarding;
 mod host;
+mod http2;
 mod limits;
 mod misbehaviour;
 mod proxies;

@@ -1,4 +1,4 @@
-//! A certificate authority that lives as long as a test, and the certificates that it signs.
+//! A certificate authority of a test, and the certificates that it signs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 
-/// The authority. Its key is never written.
-pub(super) struct Authority {
+/// A certificate authority that lives as long as a test. Its key is never written.
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
@@ -22,7 +22,12 @@ impl fmt::Debug for Authority {
 }
 
 impl Authority {
-    pub(super) fn new() -> Result<Self, Error> {
+    /// A fresh authority.
+    ///
+    /// # Errors
+    ///
+    /// When no key can be made.
+    pub fn new() -> Result<Self, Error> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.distinguished_name.push(DnType::CommonName, "Authority of a test");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -30,12 +35,16 @@ impl Authority {
         Ok(Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)? })
     }
 
-    pub(super) fn pem(&self) -> String {
+    /// Its certificate as PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
         self.issuer.pem()
     }
 
-    /// What serves TLS in the name of a host. `None`: no certificate can be made for such a name.
-    pub(super) fn serve_as(&self, host: &str) -> Option<Arc<ServerConfig>> {
+    /// What serves TLS in the name of a host and offers these protocols, best first (ALPN names, as `h2`). `None`: no
+    /// certificate can be made for such a name.
+    #[must_use]
+    pub fn serve_as(&self, host: &str, protocols: &[&str]) -> Option<Arc<ServerConfig>> {
         let key = KeyPair::generate().ok()?;
         let mut params = CertificateParams::new([host.to_owned()]).ok()?;
         params.distinguished_name.push(DnType::CommonName, host);
@@ -50,7 +59,7 @@ impl Authority {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key.into())
             .ok()?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Some(Arc::new(config))
     }
 }

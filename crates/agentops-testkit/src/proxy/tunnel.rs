@@ -52,7 +52,7 @@ async fn open(
     let head = read_head(&mut stream).await?;
     let line = head.lines().next().unwrap_or_default();
     let target = target(line);
-    let config = target.and_then(|(host, _)| authority.serve_as(host));
+    let config = target.and_then(|(host, _)| authority.serve_as(host, &["http/1.1"]));
     let note = |entry| asked.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     let (Some((_, target)), Some(config)) = (target, config) else {
         note(Asked::Refused(line.into()));
