@@ -32,8 +32,24 @@ pub(super) fn limit_key(head: &Head) -> &'static str {
     if is_openai && !name.starts_with("gpt-oss") { "max_completion_tokens" } else { "max_tokens" }
 }
 
-static NEEDLES: Needles =
-    Needles::new(|| needles(&["_url", "input_audio", "file", "audio", "source", "file_id", "\"url", "\"uri"]));
+static NEEDLES: Needles = Needles::new(|| {
+    needles(&[
+        "_url",
+        "file_uri",
+        "fileUrl",
+        "fileUri",
+        "input_audio",
+        "file",
+        "audio",
+        "source",
+        "file_id",
+        "fileId",
+        "file_data",
+        "fileData",
+        "\"url",
+        "\"uri",
+    ])
+});
 
 pub(super) fn media(part: BodyPart<'_>, bytes: &[u8]) -> Media {
     let mut media = Media::default();
@@ -61,7 +77,7 @@ fn message(media: &mut Media, message: Json<'_>) {
                 responses::image(media, part.get("image_url").map(|image| image.get("url").unwrap_or(image)));
             }
             b"input_audio" => {
-                responses::media_of(media, part.get("input_audio").and_then(|audio| audio.get("data")));
+                responses::sound(media, part.get("input_audio"));
             }
             b"file" => responses::file(media, part.get("file").unwrap_or(part)),
             // Servers in front of Claude take its blocks too.

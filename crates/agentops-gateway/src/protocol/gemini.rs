@@ -5,7 +5,7 @@
 
 use serde_json::json;
 
-use super::inline::Rates;
+use super::inline::{Declared, MediaKind, Rates};
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
 use super::request::{
@@ -94,10 +94,6 @@ fn content(media: &mut Media, content: Json<'_>) {
     parts(media, content.get("parts"), 0);
 }
 
-fn is_image_type(kind: Json<'_>) -> bool {
-    kind.raw().is_some_and(|kind| kind.starts_with(b"image"))
-}
-
 /// Parts of a content. What a function gave back may hold parts of its own.
 fn parts(media: &mut Media, list: Option<Json<'_>>, depth: u32) {
     if depth > DEPTH_MAX {
@@ -110,10 +106,12 @@ fn parts(media: &mut Media, list: Option<Json<'_>>, depth: u32) {
                 b"inlineData" | b"inline_data" => {
                     media.check(value, &["data"]);
                     let [kind, kind_too, data] = value.get_each(["mimeType", "mime_type", "data"]);
-                    let says_image = [kind, kind_too].into_iter().flatten().any(is_image_type);
+                    let declared = Declared::of_type(kind).and(Declared::of_type(kind_too));
                     match data {
-                        Some(data) if says_image => media.add_image(data, &RATES),
-                        Some(data) => media.add_inline(data, &RATES),
+                        Some(data) if declared == Declared::As(MediaKind::Image) => {
+                            media.add_image(data, declared, &RATES);
+                        }
+                        Some(data) => media.add_inline(data, declared, &RATES),
                         None => {}
                     }
                 }

@@ -1,11 +1,13 @@
-//! Media that stand within a request. What they are is read from their own bytes: a type that is written beside them may say
-//! anything, and providers look at the bytes as well.
+//! Media that stand within a request.
+//!
+//! Some providers go by the type that is written beside a file, others by its bytes. So a file counts by its bytes only where
+//! both agree. Otherwise it counts as text as well, and the larger count holds.
 
 use std::borrow::Cow;
 
 use super::json::Json;
 use super::pdf;
-use super::request::{Media, decoded_length};
+use super::request::{Media, Uncountable, decoded_length};
 
 /// What a provider counts for media, as upper bounds.
 #[derive(Debug, Clone, Copy)]
@@ -23,18 +25,100 @@ const MP3_BYTES_A_SECOND: u64 = 500;
 /// Bytes that say what a file is. The mark of a PDF may stand anywhere in them.
 const HEAD_BYTES: usize = 1024;
 
-impl Media {
-    /// Adds a file that stands within the request: base64 data, alone or as an address that holds it.
-    pub(super) fn add_inline(&mut self, data: Json<'_>, rates: &Rates) {
-        if let Some(raw) = data.raw() {
-            self.add(Some(data), tokens(raw, rates));
+/// The kinds of files that a provider does not read as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MediaKind {
+    Image,
+    Sound,
+    Pdf,
+}
+
+/// What a request says about the type of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Declared {
+    Nothing,
+    As(MediaKind),
+    /// Text, a kind that is not known here, or two types that contradict each other.
+    Other,
+}
+
+impl Declared {
+    /// A media type such as `image/png`.
+    pub(super) fn of_type(value: Option<Json<'_>>) -> Self {
+        let Some(value) = value else { return Self::Nothing };
+        value.name().map_or(Self::Other, |name| Self::of_type_name(&name))
+    }
+
+    fn of_type_name(name: &str) -> Self {
+        let name = name.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match name.as_str() {
+            "" | "application/octet-stream" => Self::Nothing,
+            "application/pdf" | "application/x-pdf" => Self::As(MediaKind::Pdf),
+            // Such an image is text.
+            _ if name.ends_with("xml") || name.starts_with("image/svg") => Self::Other,
+            // More than one type.
+            _ if name.contains(|sign: char| !sign.is_ascii_alphanumeric() && !"/.+-".contains(sign)) => Self::Other,
+            _ if name.starts_with("image/") => Self::As(MediaKind::Image),
+            _ if name.starts_with("audio/") => Self::As(MediaKind::Sound),
+            _ => Self::Other,
         }
     }
 
+    /// A file's name, by its extension.
+    pub(super) fn of_file_name(value: Option<Json<'_>>) -> Self {
+        const EXTENSION_BYTES_MAX: usize = 10;
+        /// File systems take 255 bytes; what is read of a longer name may not be its end.
+        const NAME_BYTES_MAX: usize = 250;
+        let Some(name) = value.and_then(Json::name) else { return Self::Nothing };
+        if name.len() > NAME_BYTES_MAX {
+            return Self::Other;
+        }
+        let Some((_, extension)) = name.rsplit_once('.') else { return Self::Nothing };
+        let is_extension = extension.len() <= EXTENSION_BYTES_MAX
+            && extension.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            && extension.bytes().any(|byte| byte.is_ascii_alphabetic());
+        match extension.to_ascii_lowercase().as_str() {
+            _ if !is_extension => Self::Nothing,
+            "pdf" => Self::As(MediaKind::Pdf),
+            "png" | "jpg" | "jpeg" | "gif" | "webp" | "bmp" | "heic" | "heif" | "avif" => Self::As(MediaKind::Image),
+            "mp3" | "wav" => Self::As(MediaKind::Sound),
+            _ => Self::Other,
+        }
+    }
+
+    /// What both say together.
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, said) | (said, Self::Nothing) => said,
+            _ if self == other => self,
+            _ => Self::Other,
+        }
+    }
+
+    /// What it says, or this where it says nothing.
+    pub(super) fn or(self, kind: MediaKind) -> Self {
+        if self == Self::Nothing { Self::As(kind) } else { self }
+    }
+}
+
+impl Media {
+    /// Adds a file that stands within the request: base64 data, alone or as an address that holds it. Another address is
+    /// refused: its provider would get the file itself.
+    pub(super) fn add_inline(&mut self, data: Json<'_>, declared: Declared, rates: &Rates) {
+        self.add_file(data, declared, 0, rates);
+    }
+
     /// Adds what stands within the request where an image belongs.
-    pub(super) fn add_image(&mut self, data: Json<'_>, rates: &Rates) {
-        let tokens = data.raw().map_or(0, |raw| tokens(raw, rates));
-        self.add(Some(data), tokens.max(rates.image));
+    pub(super) fn add_image(&mut self, data: Json<'_>, declared: Declared, rates: &Rates) {
+        self.add_file(data, declared.or(MediaKind::Image), rates.image, rates);
+    }
+
+    fn add_file(&mut self, data: Json<'_>, declared: Declared, tokens_min: u64, rates: &Rates) {
+        let Some(raw) = data.raw() else { return self.add(Some(data), tokens_min) };
+        match tokens(raw, declared, rates) {
+            Some(tokens) => self.add(Some(data), tokens.max(tokens_min)),
+            None => self.refuse(Uncountable::Address),
+        }
     }
 }
 
@@ -43,23 +127,38 @@ pub(super) fn is_data_address(address: Json<'_>) -> bool {
     address.raw().is_some_and(|raw| raw.len() >= 5 && raw[..5].eq_ignore_ascii_case(b"data:"))
 }
 
-/// Upper bound of the tokens of a file. One that is not known has at most as many as its encoded data has bytes.
-fn tokens(raw: &[u8], rates: &Rates) -> u64 {
-    let Some(base64) = base64(raw) else { return raw.len() as u64 };
+/// Upper bound of the tokens of a file. As text it has at most as many as its encoded data has bytes. `None`: it is an address.
+fn tokens(raw: &[u8], declared: Declared, rates: &Rates) -> Option<u64> {
+    let text = raw.len() as u64;
+    let (declared, base64) = match content(raw) {
+        Content::Base64 { type_name, data } => (declared.and(Declared::of_type_name(&type_name)), data),
+        Content::Text => return Some(text),
+        Content::Address => return None,
+    };
+    let (kind, tokens) = by_bytes(&base64, rates);
+    let agrees = kind.is_some_and(|kind| declared == Declared::As(kind));
+    Some(if agrees { tokens } else { tokens.max(text) })
+}
+
+/// What the bytes of a file say: its kind, if it is known here, and what it counts as that.
+fn by_bytes(base64: &[u8], rates: &Rates) -> (Option<MediaKind>, u64) {
     let head = decode(&base64[..base64.len().min(HEAD_BYTES * 2)], HEAD_BYTES);
-    let image = if is_image(&head) || is_boxed_image(&head, &base64) { rates.image } else { 0 };
+    let image = if is_image(&head) || is_boxed_image(&head, base64) { rates.image } else { 0 };
     if pdf::is_pdf(&head) {
-        return pdf::tokens(&decode(&base64, usize::MAX), rates.page_image).max(image);
+        let tokens = pdf::tokens(&decode(base64, usize::MAX), rates.page_image);
+        return (Some(MediaKind::Pdf), tokens.max(image));
     }
     if image > 0 {
-        return image;
+        return (Some(MediaKind::Image), image);
     }
-    let bytes = decoded_length(&base64);
     match sound_bytes_a_second(&head) {
-        Some(rate) => bytes.saturating_mul(rates.sound_second).div_ceil(rate.max(1)).saturating_add(1),
-        None if is_text(&head) => raw.len() as u64,
+        Some(rate) => {
+            let seconds = decoded_length(base64).saturating_mul(rates.sound_second).div_ceil(rate.max(1));
+            (Some(MediaKind::Sound), seconds.saturating_add(1))
+        }
+        None if is_text(&head) => (None, 0),
         // It may be an image of a kind that is not known here.
-        None => rates.image.max(raw.len() as u64),
+        None => (None, rates.image),
     }
 }
 
@@ -72,21 +171,49 @@ fn is_text(head: &[u8]) -> bool {
     whole && !head.contains(&0)
 }
 
-/// The base64 text without JSON's escapes and without the head of a `data:` address; `None`: it is something else.
-fn base64(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
+/// What a string holds where a file belongs.
+enum Content<'a> {
+    /// Data, with the type that a `data:` address names.
+    Base64 { type_name: String, data: Cow<'a, [u8]> },
+    /// A `data:` address that holds its data as text.
+    Text,
+    /// The address of something else.
+    Address,
+}
+
+/// Reads a string without JSON's escapes.
+fn content(raw: &[u8]) -> Content<'_> {
     let plain: Cow<'_, [u8]> = match raw.contains(&b'\\') {
-        true => serde_json::from_slice::<String>(&[b"\"", raw, b"\""].concat()).ok()?.into_bytes().into(),
+        true => match serde_json::from_slice::<String>(&[b"\"", raw, b"\""].concat()) {
+            Ok(text) => text.into_bytes().into(),
+            Err(_) => return Content::Text,
+        },
         false => raw.into(),
     };
     if plain.len() < 5 || !plain[..5].eq_ignore_ascii_case(b"data:") {
-        return Some(plain);
+        // An address has a colon or a dot before long. Looking further would cost a pass over each image.
+        let head = &plain[..plain.len().min(HEAD_BYTES)];
+        return match head.iter().all(|byte| is_base64(*byte)) {
+            true => Content::Base64 { type_name: String::new(), data: plain },
+            false => Content::Address,
+        };
     }
-    let comma = memchr::memchr(b',', &plain)?;
-    let is_base64 = plain[..comma].to_ascii_lowercase().ends_with(b"base64");
-    is_base64.then(|| match plain {
+    let Some(comma) = memchr::memchr(b',', &plain) else { return Content::Text };
+    let head = String::from_utf8_lossy(&plain[5..comma]);
+    if !head.trim_end().to_ascii_lowercase().ends_with("base64") {
+        return Content::Text;
+    }
+    let type_name = head.split(';').next().unwrap_or_default().to_owned();
+    let data = match plain {
         Cow::Borrowed(plain) => Cow::Borrowed(&plain[comma + 1..]),
         Cow::Owned(plain) => Cow::Owned(plain[comma + 1..].to_vec()),
-    })
+    };
+    Content::Base64 { type_name, data }
+}
+
+/// A byte of base64 text in either alphabet, with line breaks as mail has them.
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=')
 }
 
 /// The bytes that base64 text stands for, at most `max`. Both alphabets are read; what belongs to none is passed over.

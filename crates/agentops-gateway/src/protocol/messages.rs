@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::inline::{Rates, is_data_address};
+use super::inline::{Declared, Rates, is_data_address};
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
 use super::request::{BodyPart, Builder, DEPTH_MAX, Media, Needles, Uncountable, needles, plain_members, texts};
@@ -118,18 +118,20 @@ fn content(media: &mut Media, blocks: Option<Json<'_>>, depth: u32) {
 pub(super) fn source(media: &mut Media, source: Json<'_>, is_image: bool, depth: u32) {
     media.check(source, &["type", "media_type", "data", "url", "file_id", "content"]);
     let is_text = source.get("type").and_then(Json::raw) == Some(b"text");
+    let declared = Declared::of_type(source.get("media_type"));
     if let Some(data) = source.get("data").filter(|_| !is_text) {
         match is_image {
-            true => media.add(Some(data), IMAGE_TOKENS_MAX),
-            false => media.add_inline(data, &RATES),
+            true => media.add_image(data, declared, &RATES),
+            false => media.add_inline(data, declared, &RATES),
         }
     }
     content(media, source.get("content"), depth + 1);
     for (key, why) in [("url", Uncountable::Address), ("file_id", Uncountable::FileId)] {
         let Some(reference) = source.get(key) else { continue };
         match is_image {
+            true if is_data_address(reference) => media.add_image(reference, declared, &RATES),
             true => media.add(None, IMAGE_TOKENS_MAX),
-            false if is_data_address(reference) => media.add_inline(reference, &RATES),
+            false if is_data_address(reference) => media.add_inline(reference, declared, &RATES),
             false => media.refuse(why),
         }
     }

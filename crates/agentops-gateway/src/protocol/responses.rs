@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::inline::{Rates, is_data_address};
+use super::inline::{Declared, MediaKind, Rates, is_data_address};
 use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
 use super::request::{BodyPart, Builder, Head, Media, Needles, Uncountable, needles, plain_members, texts};
@@ -28,7 +28,13 @@ static NEEDLES: Needles = Needles::new(|| {
         "computer_screenshot",
         "image_generation_call",
         "file_id",
+        "fileId",
+        "file_data",
+        "fileData",
         "_url",
+        "file_uri",
+        "fileUrl",
+        "fileUri",
         // A reference needs no type.
         "\"id",
     ])
@@ -97,7 +103,7 @@ fn part(media: &mut Media, part: Json<'_>) {
     match part.get("type").and_then(Json::raw).unwrap_or_default() {
         b"input_text" | b"output_text" | b"refusal" | b"reasoning_text" | b"summary_text" => {}
         b"input_image" | b"computer_screenshot" => image(media, part.get("image_url")),
-        b"input_audio" => media_of(media, part.get("input_audio").and_then(|audio| audio.get("data"))),
+        b"input_audio" => sound(media, part.get("input_audio")),
         b"input_file" => file(media, part),
         _ => unknown(media, part),
     }
@@ -107,33 +113,56 @@ fn part(media: &mut Media, part: Json<'_>) {
 pub(super) fn image(media: &mut Media, address: Option<Json<'_>>) {
     match address.filter(|address| is_data_address(*address)) {
         // Some servers take other files here too.
-        Some(data) => media.add_image(data, &RATES),
+        Some(data) => media.add_image(data, Declared::Nothing, &RATES),
         None => media.add(None, IMAGE_TOKENS_MAX),
     }
 }
 
-pub(super) fn media_of(media: &mut Media, data: Option<Json<'_>>) {
-    if let Some(data) = data {
-        media.add_inline(data, &RATES);
-    }
+/// Sound within the request. Some servers take its address too.
+pub(super) fn sound(media: &mut Media, sound: Option<Json<'_>>) {
+    let Some(sound) = sound else { return };
+    media.check(sound, &["data", "url"]);
+    file_members(media, sound, Declared::As(MediaKind::Sound));
 }
 
 /// A file, by id, by address or within the request.
 pub(super) fn file(media: &mut Media, file: Json<'_>) {
     media.check(file, &["type", "file_data", "file_id", "file_url", "filename"]);
-    media_of(media, file.get("file_data"));
-    if file.get("file_id").is_some() {
-        media.refuse(Uncountable::FileId);
-    }
-    if let Some(address) = file.get("file_url") {
-        self::address(media, address);
+    file_members(media, file, Declared::of_file_name(file.get("filename")));
+}
+
+/// The members of an object that is a file, under the names that servers which speak like OpenAI's give them.
+fn file_members(media: &mut Media, file: Json<'_>, declared: Declared) {
+    for (key, value) in file.members().filter(|(_, value)| !value.is_null()) {
+        match key {
+            b"file_data" | b"fileData" | b"data" if value.raw().is_some() => media.add_inline(value, declared, &RATES),
+            b"file_id" | b"fileId" => media.refuse(Uncountable::FileId),
+            key if is_address_key(key) => address(media, value.get("url").unwrap_or(value), declared),
+            _ => {}
+        }
     }
 }
 
+/// Whether a member of that name holds the address of a file.
+fn is_address_key(key: &[u8]) -> bool {
+    matches!(
+        key,
+        b"url"
+            | b"uri"
+            | b"file_url"
+            | b"fileUrl"
+            | b"file_uri"
+            | b"fileUri"
+            | b"audio_url"
+            | b"video_url"
+            | b"document_url"
+    )
+}
+
 /// A document, audio or video by its address, which may hold the data itself.
-pub(super) fn address(media: &mut Media, address: Json<'_>) {
+fn address(media: &mut Media, address: Json<'_>, declared: Declared) {
     match is_data_address(address) {
-        true => media.add_inline(address, &RATES),
+        true => media.add_inline(address, declared, &RATES),
         false => media.refuse(Uncountable::Address),
     }
 }
@@ -142,20 +171,20 @@ pub(super) fn address(media: &mut Media, address: Json<'_>) {
 pub(super) fn unknown(media: &mut Media, part: Json<'_>) {
     for (key, value) in part.members().filter(|(_, value)| !value.is_null()) {
         match key {
-            b"file_id" => media.refuse(Uncountable::FileId),
-            b"url" | b"uri" if value.raw().is_some() => address(media, value),
-            key if key.ends_with(b"_url") => address(media, value.get("url").unwrap_or(value)),
-            _ if value.is_object() => {
-                let [url, file_id] = value.get_each(["url", "file_id"]);
-                if file_id.is_some() {
-                    media.refuse(Uncountable::FileId);
-                }
-                if let Some(url) = url {
-                    address(media, url);
-                }
-            }
-            _ => {}
+            key if key.ends_with(b"_url") => address(media, value.get("url").unwrap_or(value), Declared::Nothing),
+            _ if value.is_object() => value.members().for_each(|(key, value)| unknown_member(media, key, value)),
+            _ => unknown_member(media, key, value),
         }
+    }
+}
+
+fn unknown_member(media: &mut Media, key: &[u8], value: Json<'_>) {
+    match key {
+        _ if value.is_null() => {}
+        b"file_id" | b"fileId" => media.refuse(Uncountable::FileId),
+        b"file_data" | b"fileData" if value.raw().is_some() => media.add_inline(value, Declared::Nothing, &RATES),
+        key if is_address_key(key) => address(media, value.get("url").unwrap_or(value), Declared::Nothing),
+        _ => {}
     }
 }
 

@@ -205,7 +205,8 @@ fn a_call_that_did_not_arrive_whole_costs_nothing() {
     });
     let room = Room::new();
     let lane = room.lane(&provider.url());
-    let data = "A".repeat(24 << 20);
+    // Begins as a PNG does.
+    let data = format!("iVBORw0KGgoAAAAN{}", "A".repeat(24 << 20));
     let call = CALL.replace(
         "\"hi\"",
         &format!(

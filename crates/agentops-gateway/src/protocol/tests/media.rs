@@ -94,6 +94,14 @@ fn b1_what_is_not_in_the_request_is_refused_by_its_name() {
         (chat(json!({"type": "audio_url", "audio_url": {"url": "https://example.com/a.mp3"}})), Uncountable::Address),
         (chat(by_id.clone()), Uncountable::FileId),
         ((Protocol::Chat, json!({"role": "assistant", "audio": {"id": "a"}})), Uncountable::SpokenAnswer),
+        (chat(json!({"type": "file", "file": {"url": "https://example.com/a.pdf"}})), Uncountable::Address),
+        (chat(json!({"type": "file", "file": {"fileData": "https://example.com/a.pdf"}})), Uncountable::Address),
+        (chat(json!({"type": "file", "file": {"fileId": "f"}})), Uncountable::FileId),
+        (chat(json!({"type": "document", "document": {"file_data": "gs://a"}})), Uncountable::Address),
+        (chat(json!({"type": "document", "fileUri": "gs://a"})), Uncountable::Address),
+        (chat(json!({"type": "document", "url": {"url": "https://example.com/a.pdf"}})), Uncountable::Address),
+        (input(json!({"type": "input_document", "document": {"file_uri": "gs://a"}})), Uncountable::Address),
+        (chat(json!({"type": "input_audio", "input_audio": {"url": "https://example.com/a.wav"}})), Uncountable::Address),
         (part(film.clone()), Uncountable::Address),
         (part(json!({"file_data": {"file_uri": "u"}})), Uncountable::Address),
         (part(json!({"functionResponse": {"name": "f", "response": {}, "parts": film}})), Uncountable::Address),
@@ -102,6 +110,42 @@ fn b1_what_is_not_in_the_request_is_refused_by_its_name() {
     for ((protocol, item), why) in cases {
         assert_eq!(read_item(protocol, &item.to_string()).uncountable, Some(why), "{item}");
     }
+}
+
+#[test]
+fn b1_an_address_in_the_place_of_data_is_refused() {
+    for address in [
+        "https://example.com/a.pdf",
+        "HTTPS://example.com/a.pdf",
+        " https://example.com/a.pdf",
+        "//example.com/a.pdf",
+        "gs://bucket/a",
+        "gs:a",
+        "example.com/a.pdf",
+        " data:application/pdf;base64,QQ==",
+    ] {
+        let source = json!({"type": "base64", "media_type": "application/pdf", "data": address});
+        let file = json!({"filename": "a.pdf", "file_data": address});
+        let cases = [
+            (Protocol::Messages, json!({"content": [{"type": "document", "source": source}]})),
+            (Protocol::Responses, json!({"content": [{"type": "input_file", "file_data": address}]})),
+            (Protocol::Chat, json!({"content": [{"type": "file", "file": file}]})),
+            (Protocol::Chat, json!({"content": [{"type": "input_audio", "input_audio": {"data": address}}]})),
+            (Protocol::Responses, json!({"content": [{"type": "input_audio", "input_audio": {"data": address}}]})),
+            (Protocol::Gemini, json!({"parts": [{"inlineData": {"mimeType": "application/pdf", "data": address}}]})),
+        ];
+        for (protocol, item) in cases {
+            let why = read_item(protocol, &item.to_string()).uncountable;
+            assert_eq!(why, Some(Uncountable::Address), "{address}, {protocol:?}");
+        }
+    }
+    // Escapes hide nothing, and data may have them.
+    let escaped = r#"{"content":[{"type":"file","file":{"file_data":"https\u003a\/\/a"}}]}"#;
+    assert_eq!(read_item(Protocol::Chat, escaped).uncountable, Some(Uncountable::Address));
+    // Sound in frames begins as an address without a scheme does.
+    let sound = base64(&[&b"\xff\xfb\x90\x64"[..], &[0; 600]].concat()).replace('/', "\\/");
+    let item = format!(r#"{{"content":[{{"type":"input_audio","input_audio":{{"data":"{sound}","format":"mp3"}}}}]}}"#);
+    assert_eq!(read_item(Protocol::Chat, &item).uncountable, None);
 }
 
 #[test]
@@ -277,6 +321,87 @@ fn b1_a_file_is_what_its_bytes_say() {
     slow.resize(3_044, 0);
     let sound = json!({"parts": [{"inlineData": {"mimeType": "audio/wav", "data": base64(&slow)}}]});
     assert!(of(Protocol::Gemini, &sound).1 >= 3_000 * 32);
+}
+
+/// A provider that goes by the declared type reads each of these files as text.
+#[test]
+fn b1_a_file_that_is_declared_as_text_counts_as_text() {
+    let text = "word ".repeat(20_000);
+    let wave = &b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0data\0\0\0\0"[..];
+    let beginnings = [
+        ("an image", &b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"[..]),
+        ("a drawing", b"GIF89a\x10\0\x10\0\0\0\0"),
+        ("sound", b"ID3\x04\0\0\0\0\0\0\xff\xfb\x90\0"),
+        ("waves", wave),
+        ("a PDF", &pdf_of(1, "x")),
+    ];
+    for (what, beginning) in beginnings {
+        let data = base64(&[beginning, text.as_bytes()].concat());
+        let inline = |kind: &str| json!({"inlineData": {"mimeType": kind, "data": data}});
+        let source = |kind: &str| json!({"type": "base64", "media_type": kind, "data": data});
+        let address = |kind: &str| format!("data:{kind};base64,{data}");
+        let file = |kind: &str, name: &str| json!({"filename": name, "file_data": address(kind)});
+        for kind in [
+            "text/plain",
+            "text/html;charset=utf-8",
+            "Application/JSON",
+            "image/svg",
+            "image/png, text/plain",
+            "application/x-new",
+            "",
+        ] {
+            let response = json!({"functionResponse": {"name": "f", "response": {}, "parts": [inline(kind)]}});
+            let shown = json!({"type": "input_image", "image_url": address(kind)});
+            let mut named = file(kind, "a.txt");
+            named["type"] = "input_file".into();
+            let cases = [
+                (Protocol::Gemini, json!({"parts": [inline(kind)]})),
+                (Protocol::Gemini, json!({"parts": [response]})),
+                (Protocol::Messages, json!({"content": [{"type": "document", "source": source(kind)}]})),
+                (Protocol::Chat, json!({"content": [{"type": "file", "file": file(kind, "a")}]})),
+                (Protocol::Responses, json!({"content": [named]})),
+                (Protocol::Responses, json!({"type": "function_call_output", "output": [named]})),
+            ];
+            for (protocol, item) in cases {
+                assert!(of(protocol, &item).1 >= 100_000, "{what} as `{kind}`, {protocol:?}");
+            }
+            if !kind.is_empty() {
+                let item = json!({"content": [shown]});
+                assert!(of(Protocol::Responses, &item).1 >= 100_000, "{what} as `{kind}`, shown");
+                let item = json!({"content": [{"type": "image", "source": source(kind)}]});
+                assert!(of(Protocol::Messages, &item).1 >= 100_000, "{what} as `{kind}`, an image");
+            }
+        }
+        let long = format!("{}.pdf{}.txt", "a".repeat(252), "a".repeat(100));
+        for (kind, name) in [
+            ("application/pdf", "a.py"),
+            ("application/pdf", &long),
+            ("image/png", "a.txt"),
+            ("audio/wav", "a.md"),
+            ("audio/mp3", "a.pdf"),
+        ] {
+            let item = json!({"content": [{"type": "file", "file": file(kind, name)}]});
+            assert!(of(Protocol::Chat, &item).1 >= 100_000, "{what} as `{kind}`, named {name}");
+        }
+    }
+}
+
+/// Its name may be missing or be no file name.
+#[test]
+fn a_pdf_that_is_declared_as_one_counts_by_its_pages() {
+    let data = base64(&pdf_of(1, "x"));
+    for (kind, name) in [
+        ("application/pdf", "a.pdf"),
+        ("application/pdf", "Report v1.2"),
+        ("Application/PDF", "no extension. Really"),
+        ("application/octet-stream", "A.PDF"),
+    ] {
+        let file = json!({"filename": name, "file_data": format!("data:{kind};base64,{data}")});
+        assert_eq!(of(Protocol::Chat, &json!({"content": [{"type": "file", "file": file}]})).1, 13_000, "{kind}, {name}");
+    }
+    let lines = data.as_bytes().chunks(76).map(|line| str::from_utf8(line).unwrap()).collect::<Vec<_>>().join("\r\n");
+    let file = json!({"filename": "a.pdf", "file_data": lines});
+    assert_eq!(of(Protocol::Chat, &json!({"content": [{"type": "file", "file": file}]})).1, 13_000, "as mail has it");
 }
 
 #[test]
