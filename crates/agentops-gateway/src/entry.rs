@@ -50,6 +50,7 @@ impl Entry {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.closing.notify_waiters();
+        self.lane.end();
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -219,6 +219,12 @@ async fn pass(
             }
         }
         Endpoint::Count(protocol) => body = entry.lane.without_secrets(*protocol, body).await.map_err(reply_answer)?,
+        Endpoint::Later(id) => {
+            (body, ticket) = (Bytes::new(), entry.lane.background.take(id));
+            if let Some(ticket) = &mut ticket {
+                ticket.asked_again();
+            }
+        }
         Endpoint::Lookup | Endpoint::Refused(_) => {}
     }
     let mut following = Following::new(ticket, Arc::clone(entry));

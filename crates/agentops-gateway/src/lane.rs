@@ -16,6 +16,7 @@ use agentops_safe::Redactor;
 use agentops_text::tokens;
 use bytes::Bytes;
 
+use crate::background::Background;
 use crate::conversation::{Conversations, Counted, Density, Part, Reading};
 use crate::day::Days;
 use crate::host::{Host, Note, Refusal};
@@ -79,6 +80,8 @@ pub struct Lane {
     last_model: Mutex<Option<(String, Known)>>,
     /// Texts of rows in which there is no secret, of which there are few.
     clean: Mutex<Vec<Box<str>>>,
+    /// Calls whose answers are made in the background.
+    pub(crate) background: Background,
 }
 
 /// Maximum number of clean texts that are remembered.
@@ -171,6 +174,7 @@ impl Lane {
             newest: AtomicU32::new(0),
             compacts: AtomicBool::new(false),
             hidden: AtomicBool::new(false),
+            background: Background::default(),
         })
     }
 
@@ -183,6 +187,11 @@ impl Lane {
     pub fn narrow(&self, window: Window) {
         let mut known = lock(&self.window);
         *known = Some(known.map_or(window, |known| known.min(window)));
+    }
+
+    /// Settles what nobody will ask for any more: answers that are made in the background.
+    pub fn end(&self) {
+        self.background.end();
     }
 
     /// Tells the host something.

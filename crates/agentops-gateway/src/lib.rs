@@ -2,6 +2,7 @@
 //! not forwarded if it cannot stay below the ceiling or within the budgets.
 
 pub mod alone;
+mod background;
 mod connect;
 pub mod conversation;
 pub mod day;

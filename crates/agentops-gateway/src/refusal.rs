@@ -61,6 +61,7 @@ pub(crate) fn reply_answer(reply: Reply) -> Response<Body> {
 pub(crate) fn protocol_of(endpoint: &Endpoint<'_>) -> Option<Protocol> {
     match endpoint {
         Endpoint::Call { protocol, .. } | Endpoint::Count(protocol) => Some(*protocol),
+        Endpoint::Later(_) => Some(Protocol::Responses),
         Endpoint::Lookup | Endpoint::Refused(_) => None,
     }
 }

@@ -72,6 +72,15 @@ struct Open {
     error: Option<String>,
     /// When the provider takes calls again, as the answer's head says.
     until_ms: Option<u64>,
+    /// The answer is made in the background: what the provider said when it began.
+    begun: Option<Begun>,
+}
+
+/// The beginning of an answer that is made in the background.
+#[derive(Debug)]
+struct Begun {
+    status: Option<u16>,
+    answer: Answer,
 }
 
 impl Ticket {
@@ -91,6 +100,7 @@ impl Ticket {
             hidden: false,
             error: None,
             until_ms: None,
+            begun: None,
         })))
     }
 
@@ -104,7 +114,8 @@ impl Ticket {
     /// The provider cannot have received the request after all.
     pub fn never_arrived(&mut self) {
         if let Some(open) = &mut self.0 {
-            open.sent = false;
+            // The question for an answer that was made in the background is not the request.
+            open.sent = open.begun.is_some();
         }
     }
 
@@ -161,10 +172,48 @@ impl Ticket {
     }
 }
 
+impl Ticket {
+    /// The length of the request's body.
+    pub(crate) fn body_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |open| open.call.reading.body.len())
+    }
+
+    /// A client asks for an answer that was made in the background; what it is told is read anew.
+    pub(crate) fn asked_again(&mut self) {
+        if let Some(open) = &mut self.0 {
+            (open.output_bytes, open.hidden, open.error) = (0, false, None);
+        }
+    }
+
+    /// Settles a call that was made in the background with what is known of it.
+    pub(crate) fn end(mut self) {
+        if let Some(mut open) = self.0.take() {
+            let begun = open.begun.take();
+            open.status = begun.as_ref().and_then(|begun| begun.status);
+            open.settle(begun.map(|begun| begun.answer).unwrap_or_default(), false);
+        }
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         let Some(mut open) = self.0.take() else { return };
-        let answer = open.reader.take_answer();
+        let mut answer = open.reader.take_answer();
+        if let Some(id) = open.goes_on(&answer) {
+            match open.begun {
+                Some(_) => open.error = None,
+                None => open.begun = Some(Begun { status: open.status, answer }),
+            }
+            let lane = Arc::clone(&open.lane);
+            let Err(full) = lane.background.keep(id, Self(Some(open))) else { return };
+            return full.end();
+        }
+        if answer.usage.is_none()
+            && let Some(begun) = open.begun.take()
+        {
+            // It ended without a report.
+            (open.status, answer.id) = (begun.status, begun.answer.id);
+        }
         let taken = open.sent && open.may_have_cost();
         // Where the estimate decides (there is no report, or hand-over may be due), it is counted and not guessed from bytes.
         // That takes a while.
@@ -240,6 +289,20 @@ impl Open {
 }
 
 impl Open {
+    /// The id of the answer, if the provider goes on with it in the background.
+    fn goes_on(&self, answer: &Answer) -> Option<String> {
+        if !self.call.background || !self.sent || self.is_cut() {
+            return None;
+        }
+        let Some(begun) = &self.begun else {
+            let goes_on = self.may_have_cost() && !answer.complete;
+            return answer.id.clone().filter(|_| goes_on);
+        };
+        // What says nothing of this answer's end ends nothing.
+        let has_ended = self.may_have_cost() && answer.complete && answer.id == begun.answer.id;
+        begun.answer.id.clone().filter(|_| !has_ended)
+    }
+
     /// Providers charge only for answers with content: not for errors and redirects, nor for 204, 205 and 304.
     fn may_have_cost(&self) -> bool {
         self.status.is_none_or(|status| matches!(status, 200..=203 | 206..=299))

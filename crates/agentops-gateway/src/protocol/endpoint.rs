@@ -20,6 +20,8 @@ pub enum Endpoint<'a> {
     },
     /// A question how many tokens a body has. It costs no tokens.
     Count(Protocol),
+    /// A question about the answer with this id, which a call before this one began. It costs no tokens.
+    Later(&'a str),
     /// A question that carries no model call.
     Lookup,
     /// It is not forwarded, for this reason.
@@ -44,6 +46,8 @@ pub enum Treatment {
     Measured(Protocol),
     /// It is forwarded: it asks for a count of tokens.
     Counted(Protocol),
+    /// It is forwarded: its report settles the call that began this answer.
+    Later,
     /// It is forwarded: it carries no model call.
     Passed,
     /// It is not forwarded, for this reason.
@@ -81,6 +85,8 @@ pub const RULES: &[Rule] = &[
     rule("POST", &["messages/count_tokens"], Treatment::Counted(Protocol::Messages)),
     rule("POST", &["responses/input_tokens"], Treatment::Counted(Protocol::Responses)),
     rule("POST", &["models/{model}:countTokens"], Treatment::Counted(Protocol::Gemini)),
+    rule("GET", &["responses/{answer}"], Treatment::Later),
+    rule("POST", &["responses/{answer}/cancel"], Treatment::Later),
     // Claude Code opens its connection with the last of these.
     rule("GET", &["models", "models/{id}", "models/{author}/{id}", "files", "files/{id}", "api/hello"], Treatment::Passed),
     rule(
@@ -155,7 +161,7 @@ pub fn endpoint<'a>(method: &str, path: &'a str) -> Endpoint<'a> {
     let path = path.strip_suffix('/').unwrap_or(path);
     let mut refusal = UNKNOWN;
     for rule in RULES {
-        let Some((pattern, model)) = rule.paths.iter().find_map(|pattern| Some((*pattern, fits(pattern, path)?))) else {
+        let Some((pattern, name)) = rule.paths.iter().find_map(|pattern| Some((*pattern, fits(pattern, path)?))) else {
             continue;
         };
         let takes = rule.method == "any" || rule.method == method || (rule.method == "GET" && method == "HEAD");
@@ -163,9 +169,10 @@ pub fn endpoint<'a>(method: &str, path: &'a str) -> Endpoint<'a> {
             Treatment::Measured(_) | Treatment::Counted(_) if !takes => refusal = METHOD,
             _ if !takes => {}
             Treatment::Measured(protocol) => {
-                return Endpoint::Call { protocol, model, streamed: streamed(pattern, query) };
+                return Endpoint::Call { protocol, model: name, streamed: streamed(pattern, query) };
             }
             Treatment::Counted(protocol) => return Endpoint::Count(protocol),
+            Treatment::Later => return Endpoint::Later(name.unwrap_or_default()),
             Treatment::Passed => return Endpoint::Lookup,
             Treatment::Refused(reason) => return Endpoint::Refused(if refusal == METHOD { METHOD } else { reason }),
         }
@@ -184,22 +191,22 @@ fn streamed(pattern: &str, query: &str) -> Option<bool> {
     }
 }
 
-/// Whether a path has this form, and the model that it names. Nothing is unescaped or folded: another spelling of a path is
+/// Whether a path has this form, and the model or the answer that it names. Nothing is unescaped or folded: another spelling of a path is
 /// another path, which is not known.
 fn fits<'a>(pattern: &str, path: &'a str) -> Option<Option<&'a str>> {
-    let mut model = None;
+    let mut named = None;
     let mut segments = path.split('/');
     for wanted in pattern.split('/') {
         if wanted == "…" {
-            return Some(model);
+            return Some(named);
         }
         let segment = segments.next()?;
-        if let Some(action) = wanted.strip_prefix("{model}") {
+        if let Some(action) = wanted.strip_prefix("{model}").or_else(|| wanted.strip_prefix("{answer}")) {
             let name = segment.strip_suffix(action)?;
             if name.is_empty() || name.contains([':', '%']) {
                 return None;
             }
-            model = Some(name);
+            named = Some(name);
         } else if wanted.starts_with('{') {
             // A colon begins an action, which is no question.
             if segment.is_empty() || segment.contains(':') {
@@ -209,7 +216,7 @@ fn fits<'a>(pattern: &str, path: &'a str) -> Option<Option<&'a str>> {
             return None;
         }
     }
-    segments.next().is_none().then_some(model)
+    segments.next().is_none().then_some(named)
 }
 
 /// A path without a version in front, such as `v1` or `v1beta`, and without the `openai` that Google's endpoints for OpenAI's
@@ -235,6 +242,7 @@ pub fn table() -> String {
         let happens = match rule.treatment {
             Treatment::Measured(protocol) => format!("measured as {}", protocol.name()),
             Treatment::Counted(_) => "passes: a count costs no tokens".to_owned(),
+            Treatment::Later => "passes: its report settles the call that began this answer".to_owned(),
             Treatment::Passed => "passes: it carries no model call".to_owned(),
             Treatment::Refused(reason) => format!("refused: {reason}"),
         };
@@ -317,7 +325,8 @@ mod tests {
         for (method, path, reason) in [
             ("PUT", "/v1/messages", METHOD),
             ("GET", "/v1/responses", METHOD),
-            ("GET", "/v1/responses/resp_1", STORED),
+            ("GET", "/v1/responses/resp_1/input_items", STORED),
+            ("DELETE", "/v1/responses/resp_1", STORED),
             ("POST", "/v1/messages/batches", BATCH),
             ("POST", "/v1/completions", OLDER),
             ("POST", "/v1/files", UPLOAD),

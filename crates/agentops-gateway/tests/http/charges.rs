@@ -69,6 +69,7 @@ fn call(protocol: Protocol, body: &Value, heard: &Heard<'_>) -> (CallRow, String
     let told = Arc::<Told>::default();
     let lane = lane(&told, Limits::default());
     let passed = runtime().block_on(make(&lane, protocol, body, heard)).expect("it is forwarded");
+    lane.end();
     let row = told.wait(PATIENCE, |said| said.rows.first().cloned()).expect("the call is settled");
     (row, passed)
 }
@@ -333,6 +334,7 @@ fn b3_background_calls_stay_within_the_budget_together() {
         drop(runtime);
     }
     assert_eq!(forwarded, 5);
+    lane.end();
     let rows = told.wait(PATIENCE, |said| (said.rows.len() == 5).then(|| said.rows.clone())).unwrap();
     assert_eq!(rows.iter().map(|row| row.charged.tokens).sum::<u64>(), 5 * one);
 }

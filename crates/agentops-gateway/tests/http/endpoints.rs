@@ -46,7 +46,7 @@ fn body(text: &str) -> String {
 
 /// Paths that a rule's pattern stands for.
 fn paths(pattern: &str) -> Vec<String> {
-    let path = pattern.replace("{model}", "m").replace("{id}", "x").replace("{author}", "a");
+    let path = pattern.replace("{model}", "m").replace("{id}", "x").replace("{answer}", "resp_1").replace("{author}", "a");
     match path.strip_suffix("/…") {
         Some(beginning) => vec![beginning.to_owned(), format!("{beginning}/x"), format!("{beginning}/x/y")],
         None => vec![path],
@@ -172,6 +172,11 @@ fn b1_no_whole_call_goes_unmeasured() {
             let mut wire = lane.wire();
             wire.write(lane.raw(method, path, "", &large));
             let status = wire.head().unwrap().status();
+            if matches!((method, *path), ("GET" | "HEAD", "/v1/responses/r") | ("POST", "/v1/responses/r/cancel")) {
+                // It asks for an answer that was begun before, and takes nothing along.
+                assert!(status == 200 && provider.request().body.is_empty(), "{method} {path} at {name}: {status}");
+                continue;
+            }
             assert!((400..500).contains(&status) && !provider.was_asked(), "{method} {path} at {name}: {status}");
         }
         let overridden = lane.raw("GET", "/v1/models/m", "X-HTTP-Method-Override: POST\r\n", &large);

@@ -1,5 +1,6 @@
 //! The gateway's HTTP: what is passed on, what is refused, and what becomes of it when either side misbehaves.
 
+mod background;
 mod ceiling;
 mod charges;
 mod connections;
