@@ -10,6 +10,7 @@ mod tests;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::ops::Range;
+use std::sync::Arc;
 
 use agentops_core::models;
 use bytes::Bytes;
@@ -107,7 +108,7 @@ struct Report {
     input: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Conversation {
     number: u32,
     /// What was measured holds for this protocol alone: the same bytes mean something else in another one.
@@ -122,11 +123,12 @@ struct Conversation {
     used: u64,
 }
 
-/// The conversations of a lane.
-#[derive(Debug, Default)]
+/// The conversations of a lane. A copy is cheap: it shares what is known.
+#[derive(Debug, Clone, Default)]
 pub struct Conversations {
-    known: Vec<Conversation>,
+    known: Vec<Arc<Conversation>>,
     hashing: RandomState,
+    /// Counts what is remembered.
     clock: u64,
     last_number: u32,
     /// How far a report was ever above our own upper bound, in thousandths; at least 1000.
@@ -174,8 +176,7 @@ impl Conversations {
     ///
     /// # Errors
     /// The body cannot be read.
-    pub fn read(&mut self, body: Bytes, protocol: Protocol) -> Result<Reading, Malformed> {
-        self.clock += 1;
+    pub fn read(&self, body: Bytes, protocol: Protocol) -> Result<Reading, Malformed> {
         let items_key = protocol.items_key();
         let alike = || self.known.iter().enumerate().filter(|(_, known)| known.protocol == protocol);
         let nearest =
@@ -202,7 +203,7 @@ impl Conversations {
         let mut items: Vec<Part> = owner.map_or_else(Vec::new, |index| self.known[index].items[..matched].to_vec());
         items.resize(layout.items.len(), Part::UNMEASURED);
         let mut unmeasured: Vec<Slot> = (matched..layout.items.len()).map(Slot::Item).collect();
-        let look_in = owner.or(base).map(|index| &self.known[index]);
+        let look_in = owner.or(base).map(|index| &*self.known[index]);
         let fields = layout.fields.iter().enumerate().map(|(index, field)| {
             if layout.is_items(field) {
                 return Part { counted: Some(Counted::default()), ..Part::new(0, true, None) };
@@ -220,7 +221,7 @@ impl Conversations {
         });
         let fields = fields.collect();
 
-        let owner = owner.map(|index| &self.known[index]);
+        let owner = owner.map(|index| &*self.known[index]);
         // Less than half of a conversation is another one that began alike.
         let is_same = owner.filter(|known| matched * 2 >= known.chain.len());
         Ok(Reading {
@@ -243,10 +244,11 @@ impl Conversations {
     /// Remembers a body that is about to be forwarded, or whose conversation is refused. Another conversation may have begun
     /// since the body was read: then the body's number is that of its own conversation, or a new one.
     pub fn remember(&mut self, reading: &mut Reading) {
+        self.clock += 1;
         let is_same = |known: &Conversation| known.protocol == reading.protocol && known.chain == reading.chain;
         let mut position = self.known.iter().position(|known| known.number == reading.number);
         if reading.is_new && position.is_some_and(|at| !is_same(&self.known[at])) {
-            position = self.known.iter().position(is_same);
+            position = self.known.iter().position(|known| is_same(known));
             reading.number = position.map_or(self.last_number + 1, |at| self.known[at].number);
         }
         self.last_number = self.last_number.max(reading.number);
@@ -265,12 +267,13 @@ impl Conversations {
             used: self.clock,
         };
         match position {
-            Some(at) => self.known[at] = conversation,
-            None => self.known.push(conversation),
+            Some(at) => self.known[at] = Arc::new(conversation),
+            None => self.known.push(Arc::new(conversation)),
         }
         self.known.sort_unstable_by_key(|known| std::cmp::Reverse(known.used));
         self.known.truncate(REMEMBERED_MAX);
-        for old in self.known.iter_mut().skip(BODIES_MAX) {
+        for old in self.known.iter_mut().skip(BODIES_MAX).filter(|old| !old.body.is_empty()) {
+            let old = Arc::make_mut(old);
             old.body = Bytes::new();
             old.layout = Layout::default();
             old.fields.clear();
@@ -284,7 +287,7 @@ impl Conversations {
             let raise = input.saturating_mul(1000).div_ceil(mark.upper.max(1));
             self.raise = self.raise.max(raise.min(RAISE_MAX));
         }
-        let Some(known) = self.known.iter_mut().find(|known| known.number == number) else { return };
+        let Some(known) = self.find(number) else { return };
         // What begins with the same items holds at least as much.
         let before = known.report.as_ref().filter(|report| report.mark.is_of(&known.chain));
         if mark.items > 0 && before.is_none_or(|report| report.mark.items <= mark.items) {
@@ -295,7 +298,7 @@ impl Conversations {
 
     /// Takes over what was counted of a body since it was remembered, as far as its conversation still holds the same parts.
     pub fn counted(&mut self, reading: &Reading) {
-        let Some(known) = self.known.iter_mut().find(|known| known.number == reading.number) else { return };
+        let Some(known) = self.find(reading.number) else { return };
         let same = known.chain.iter().zip(&reading.chain).take_while(|(old, new)| old == new).count();
         for (old, new) in known.items.iter_mut().zip(&reading.items).take(same) {
             old.counted = old.counted.or(new.counted);
@@ -307,9 +310,13 @@ impl Conversations {
 
     /// Nothing more of this conversation is forwarded.
     pub fn close(&mut self, number: u32) {
-        if let Some(known) = self.known.iter_mut().find(|known| known.number == number) {
+        if let Some(known) = self.find(number) {
             known.closed = true;
         }
+    }
+
+    fn find(&mut self, number: u32) -> Option<&mut Conversation> {
+        self.known.iter_mut().find(|known| known.number == number).map(Arc::make_mut)
     }
 
     fn link(&self, before: u64, item: &[u8]) -> u64 {

@@ -21,6 +21,7 @@ use crate::conversation::{Conversations, Counted, Density, Part, Reading};
 use crate::day::Days;
 use crate::host::{Host, Note, Refusal};
 use crate::judge::{Ask, Decision, Room, decide};
+use crate::offload::{self, LARGE_BYTES};
 use crate::protocol::{self, BodyPart, Edit, Head, Protocol, Reply};
 use crate::scan::Layout;
 use crate::ticket::{Call, Ticket};
@@ -207,7 +208,8 @@ impl Lane {
     /// Judges a call, reserves for it, and waits for what must be durable before it leaves.
     pub async fn admit(self: &Arc<Self>, call: Incoming) -> Admitted {
         let (protocol, streamed) = (call.protocol, call.streamed);
-        let mut judged = match self.read(call) {
+        let lane = Arc::clone(self);
+        let mut judged = match offload::run(call.body.len(), move || lane.read(call)).await {
             Ok(judged) => judged,
             Err(Unread::Malformed(words)) => return Admitted::Malformed(words),
             Err(Unread::Refused(refusal)) => return Admitted::Refuse(self.refuse(protocol, refusal).await),
@@ -228,18 +230,22 @@ impl Lane {
             }
             Decision::TooLong { needed, allowed } => return self.too_long(&mut judged, needed, allowed).await,
         };
+        let has_secrets = !judged.reading.unclean().is_empty();
+        let (lane, redacted_bytes) = (Arc::clone(self), if has_secrets { judged.reading.body.len() } else { 0 });
+        let write = move || (lane.body(&judged, room), judged);
+        let (body, mut judged) = match offload::run(redacted_bytes, write).await {
+            (Ok(body), judged) => (body, judged),
+            (Err(refusal), _) => return Admitted::Refuse(self.refuse(protocol, refusal).await),
+        };
         let admission = self.admission();
         let reservation = match self.reserve(&mut judged, room, &admission).await {
             Ok(reservation) => reservation,
             Err(refusal) => return Admitted::Refuse(self.refuse(protocol, refusal).await),
         };
-        let body = match self.body(&judged, room) {
-            Ok(body) => body,
-            Err(refusal) => {
-                self.give_back(reservation, &admission);
-                return Admitted::Refuse(self.refuse(protocol, refusal).await);
-            }
-        };
+        // From here on nothing is waited for: a client that left would take the reservation with it.
+        if has_secrets {
+            self.note(Note::Redacted);
+        }
         lock(&self.conversations).remember(&mut judged.reading);
         let number = judged.reading.number;
         self.follow_own(&judged);
@@ -274,9 +280,14 @@ impl Lane {
             Part::new(bound, clean, media.uncountable)
         };
         let malformed = |words: String| Unread::Malformed(words);
-        let reading = lock(&self.conversations).read(body, protocol);
+        let reading = if body.len() > LARGE_BYTES {
+            // Reading takes a while, in which other calls of the lane must not wait for the lock.
+            let known = lock(&self.conversations).clone();
+            known.read(body, protocol)
+        } else {
+            lock(&self.conversations).read(body, protocol)
+        };
         let mut reading = reading.map_err(|error| malformed(error.to_string()))?;
-        // Without the lock: other calls of the lane do not wait for it.
         reading.measure(measure);
         let head =
             protocol::head(protocol, &reading.body, &reading.layout.fields).map_err(|error| malformed(error.to_string()))?;
@@ -329,7 +340,6 @@ impl Lane {
         if self.rules.secrets == Secrets::Refuse {
             return Err(Refusal::Secret);
         }
-        self.note(Note::Redacted);
         let redact = |at: Range<usize>| Edit { with: self.rules.redactor.redact_bytes(&body[at.clone()]).into_owned(), at };
         let body = edited(body, &unclean.into_iter().map(redact).collect::<Vec<_>>());
         // The limit may stand inside what was changed, so the places are looked up again.
@@ -414,15 +424,25 @@ impl Lane {
     }
 
     /// Redacts the body of a request that only asks for a token count. Fails where the profile lets no secret leave.
-    pub(crate) async fn without_secrets(&self, protocol: Protocol, body: Bytes) -> Result<Bytes, Reply> {
-        if self.rules.secrets == Secrets::Pass || !self.rules.redactor.finds(&body) {
+    pub(crate) async fn without_secrets(self: &Arc<Self>, protocol: Protocol, body: Bytes) -> Result<Bytes, Reply> {
+        if self.rules.secrets == Secrets::Pass {
             return Ok(body);
         }
-        if self.rules.secrets == Secrets::Refuse {
-            return Err(self.refuse(protocol, Refusal::Secret).await);
+        let (lane, bytes) = (Arc::clone(self), body.len());
+        let redact = move || {
+            let redactor = &lane.rules.redactor;
+            let has_secrets = redactor.finds(&body);
+            (if has_secrets { Bytes::from(redactor.redact_bytes(&body).into_owned()) } else { body }, has_secrets)
+        };
+        match (offload::run(bytes, redact).await, self.rules.secrets) {
+            ((_, true), Secrets::Refuse) => Err(self.refuse(protocol, Refusal::Secret).await),
+            ((body, has_secrets), _) => {
+                if has_secrets {
+                    self.note(Note::Redacted);
+                }
+                Ok(body)
+            }
         }
-        self.note(Note::Redacted);
-        Ok(Bytes::from(self.rules.redactor.redact_bytes(&body).into_owned()))
     }
 
     /// A text for a call's row, without its secrets. Most are those of the calls before: a model, a reason.
@@ -477,11 +497,11 @@ impl Judged {
             return false;
         }
         let (reading, protocol) = (self.reading.clone(), self.protocol);
+        let bytes = open.iter().map(|slot| reading.part(*slot).1.len()).sum();
+        let count =
+            move || open.into_iter().map(|slot| (slot, count_part(protocol, reading.part(slot)))).collect::<Vec<_>>();
         // Counting takes long enough to hold up every other call of this thread.
-        let counting = tokio::task::spawn_blocking(move || {
-            open.into_iter().map(|slot| (slot, count_part(protocol, reading.part(slot)))).collect::<Vec<_>>()
-        });
-        let Ok(counted) = counting.await else { return false };
+        let counted = offload::on_own_thread(bytes, count).await;
         for (slot, counted) in counted {
             self.reading.count(slot, counted);
         }

@@ -19,6 +19,7 @@ mod idle;
 pub mod judge;
 pub mod lane;
 mod link;
+mod offload;
 pub mod protocol;
 mod refusal;
 mod reset;

@@ -1,6 +1,6 @@
 //! A forwarded call until it is settled.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use agentops_core::budget::{Amount, Reservation};
@@ -13,7 +13,8 @@ use hyper::header::HeaderMap;
 use crate::conversation::{Density, Reading};
 use crate::host::Note;
 use crate::judge::Room;
-use crate::lane::{Lane, at_list_price, count_part};
+use crate::lane::{Lane, at_list_price, count_part, lock};
+use crate::offload::LARGE_BYTES;
 use crate::protocol::{Answer, Protocol, Reader};
 use crate::reset;
 
@@ -227,11 +228,18 @@ impl Drop for Ticket {
     }
 }
 
+/// Held while a large body is counted to settle its call.
+static COUNTING: Mutex<()> = Mutex::new(());
+
 impl Open {
     fn settle(mut self, answer: Answer, count: bool) {
         if count {
             let reading = &mut self.call.reading;
-            for slot in reading.uncounted() {
+            let slots = reading.uncounted();
+            let bytes = slots.iter().map(|slot| reading.part(*slot).1.len()).sum::<usize>();
+            // Nobody waits for this count, so large ones come one after the other.
+            let _turn = (bytes > LARGE_BYTES).then(|| lock(&COUNTING));
+            for slot in slots {
                 let counted = count_part(self.call.protocol, reading.part(slot));
                 reading.count(slot, counted);
             }

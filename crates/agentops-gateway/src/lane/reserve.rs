@@ -84,12 +84,6 @@ impl Lane {
         granted
     }
 
-    /// Takes back what was reserved for a call that is not made after all.
-    pub(super) fn give_back(&self, reservation: Reservation, admission: &Admission) {
-        lock(&self.days).grant(admission.day).add(reservation.amount());
-        lock(&self.rules.book).release(reservation);
-    }
-
     /// A call has ended and did cost this much. Says what was booked, and what that does to the grant in the ledger.
     pub(crate) fn settle(&self, reservation: Reservation, actual: Amount) -> (Amount, Settled) {
         let reserved = reservation.amount();

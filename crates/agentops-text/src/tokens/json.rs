@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{PART_BYTES, text_tokens};
+use super::{CUT_TOKENS, PART_BYTES, text_tokens};
 
 /// How a value reaches a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,14 +26,14 @@ const EXPONENT_BYTES: u64 = 24;
 /// The o200k tokens of a JSON value, written with a blank behind each comma and colon as Python does it or without any as
 /// JavaScript does it, whichever has more. `data`: strings that are no text (places within the value, in their order), which count as empty.
 ///
-/// Cuts may add tokens, never take any.
+/// A long value is counted in parts. That may add tokens, and takes none: each cut counts.
 #[must_use]
 pub fn json_tokens(json: &[u8], rendering: Rendering, data: &[Range<usize>]) -> u64 {
     let json_from = (rendering == Rendering::Json).then_some(0);
     let mut writer = Writer { json, at: 0, text: String::new(), blanks: Vec::new(), tokens: 0, depth: 0, json_from, data };
     writer.write();
     writer.flush();
-    writer.tokens
+    writer.tokens.min(json_bound(json, data))
 }
 
 /// An upper bound of the tokens of a JSON value without a tokenizer: its bytes, the blanks behind commas and colons, and what
@@ -107,6 +107,7 @@ impl Writer<'_> {
             }
             if self.text.len() >= PART_BYTES {
                 self.flush();
+                self.tokens += CUT_TOKENS;
             }
         }
     }
