@@ -12,12 +12,12 @@ pub(super) fn named(name: &str) -> String {
     format!("[redacted:{}]", if name.is_empty() { "value" } else { &name })
 }
 
-/// Writes what replaces `text[span]`: the marker, or `0` for each number where the marker could break JSON (nothing, if
+/// Writes what replaces the known value `text[span]`: the marker, or `0` for each number where the marker could break JSON (nothing, if
 /// it is the end of a longer number).
 ///
 /// Only a known value made of nothing but numbers (and what stands between the numbers of an array) can lie outside the
 /// strings of a JSON document. There only a number keeps the document valid, and inside a string it does no harm.
-pub(super) fn write(marker: &[u8], text: &[u8], span: Range<usize>, out: &mut Vec<u8>) {
+pub(super) fn write_known(marker: &[u8], text: &[u8], span: Range<usize>, out: &mut Vec<u8>) {
     let value = &text[span.clone()];
     let is_list = value.iter().all(|byte| is_of_number(*byte) || b", \t\r\n:[]{}".contains(byte));
     let is_number = is_list && value.iter().all(|byte| is_of_number(*byte));
@@ -76,7 +76,7 @@ mod tests {
             let mut at = 0;
             while let Some(near) = rest.find(value) {
                 out.extend_from_slice(&rest.as_bytes()[..near]);
-                write(b"[redacted:K]", text.as_bytes(), at + near..at + near + value.len(), &mut out);
+                write_known(b"[redacted:K]", text.as_bytes(), at + near..at + near + value.len(), &mut out);
                 at += near + value.len();
                 rest = &text[at..];
             }

@@ -10,6 +10,27 @@
 //! [`commands`] are secrets on command lines, [`documents`] those in other files of settings. [`encoded`] finds the keys of
 //! the first table in base64.
 
+/// A value in quotes: what it may not have beside white space, quotes and backslashes, how often that stands (`4,256`),
+/// and how often after the first. An unescaped `"` may also end a JSON string, and the rest of the document is no value:
+/// after such a quote nothing counts that begins as this rest would.
+macro_rules! in_quotes {
+    ($not:literal, $times:literal, $after_first:literal) => {
+        concat!(
+            r#"(?:(?:\\*'|\\(?:\\\\)*")([^\s"'`\\"#,
+            $not,
+            "]{",
+            $times,
+            r#"})|(?:\\\\)*"([^\s"'`\\,:\]}"#,
+            $not,
+            r#"][^\s"'`\\"#,
+            $not,
+            "]{",
+            $after_first,
+            "}))"
+        )
+    };
+}
+
 mod assigned;
 mod checks;
 mod commands;

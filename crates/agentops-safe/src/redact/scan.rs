@@ -31,6 +31,8 @@ pub(super) struct Span {
     pub marker: usize,
     /// What would go on the span if it ends where the text ends.
     pub tail: Option<Tail>,
+    /// Whether a rule found a number where a JSON document may have one: there the marker would break the document.
+    pub is_number: bool,
 }
 
 /// What was found in a text.
@@ -129,7 +131,13 @@ impl Exact {
             match index.checked_sub(self.markers) {
                 None => markers.push((start, end)),
                 Some(form) => {
-                    spans.push(Span { start, end: number_end(text, start, end), marker: self.owners[form], tail: None });
+                    spans.push(Span {
+                        start,
+                        end: number_end(text, start, end),
+                        marker: self.owners[form],
+                        tail: None,
+                        is_number: false,
+                    });
                 }
             }
         });
@@ -255,7 +263,37 @@ fn judge(index: usize, shape: &Regex, view: View<'_>, at: usize, segment: Segmen
     let next = (end < sight && !view.has_code_at(end)).then(|| text[end]);
     let is_cut = segment.is_before_marker && sight == segment.end;
     let found = Found { head: &text[at..start], value: &text[start..seen], next, after: &text[seen..sight], is_cut };
-    (rule.check)(&found).then_some(Span { start, end, marker: index, tail })
+    // A value that reaches the window's end may go on, or may not have come yet.
+    let is_of_number = if end >= at + rule.window { may_be_of_number(found.value) } else { is_json_number(found.value) };
+    let is_number = is_of_number && ends_a_name(found.head);
+    (rule.check)(&found).then_some(Span { start, end, marker: index, tail, is_number })
+}
+
+/// Whether what stands before a value is a closed string and the sign after it, as before a number of a JSON document.
+fn ends_a_name(head: &[u8]) -> bool {
+    match head.trim_ascii_end() {
+        [head @ .., b':' | b','] => head.trim_ascii_end().ends_with(b"\""),
+        _ => false,
+    }
+}
+
+/// Whether what is seen of a value may be the beginning of a number.
+fn may_be_of_number(value: &[u8]) -> bool {
+    value.iter().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte))
+}
+
+/// Whether this is a number as JSON writes it.
+pub(super) fn is_json_number(value: &[u8]) -> bool {
+    let are_digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let value = value.strip_prefix(b"-").unwrap_or(value);
+    let mut parts = value.splitn(2, |byte| b"eE".contains(byte));
+    let mantissa = parts.next().unwrap_or_default();
+    let is_exponent = |text: &[u8]| are_digits(text.strip_prefix(b"+").or(text.strip_prefix(b"-")).unwrap_or(text));
+    let has_right_exponent = parts.next().is_none_or(is_exponent);
+    let mut parts = mantissa.splitn(2, |byte| *byte == b'.');
+    let whole = parts.next().unwrap_or_default();
+    let has_right_fraction = parts.next().is_none_or(are_digits);
+    are_digits(whole) && (whole.len() == 1 || whole[0] != b'0') && has_right_fraction && has_right_exponent
 }
 
 /// Judges what the base64 that starts at `at` stands for.
@@ -289,10 +327,10 @@ fn judge_encoded(form: &Encoded, shape: &Regex, text: &[u8], at: usize, segment:
     if end == key.len() {
         // The key, or what base64 pads it with, may go on.
         let end = runs.end(Tail::Header, text, at + run, segment.end);
-        return Some(Span { start: at, end, marker: form.rule, tail: Some(Tail::Header) });
+        return Some(Span { start: at, end, marker: form.rule, tail: Some(Tail::Header), is_number: false });
     }
     let characters = ((form.zeros + end) * 8).div_ceil(6) - form.before.len();
-    Some(Span { start: at, end: at + characters, marker: form.rule, tail: None })
+    Some(Span { start: at, end: at + characters, marker: form.rule, tail: None, is_number: false })
 }
 
 /// Whether a match may start at `at`. Directly after a marker it may not: what the marker hides is not known, and taking

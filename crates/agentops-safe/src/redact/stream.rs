@@ -105,7 +105,12 @@ impl State {
             if span.start < scan.settled {
                 if span.start >= self.covered {
                     self.pass(view, span.start, out);
-                    marker::write(redactor.marker(span.marker), text, span.start..span.end, out);
+                    let marker = redactor.marker(span.marker);
+                    match (redactor.is_known(span.marker), span.is_number) {
+                        (true, _) => marker::write_known(marker, text, span.start..span.end, out),
+                        (false, true) => out.push(b'0'),
+                        (false, false) => out.extend_from_slice(marker),
+                    }
                     self.covered = span.end;
                 }
                 self.covered = self.covered.max(span.end);

@@ -8,11 +8,29 @@ macro_rules! command {
         r#"(?:[^|;\n]|\\\n)*?[\s"',]"#
     };
 }
+/// A value in quotes of at least 4, 6 or 8 bytes.
+macro_rules! quoted {
+    ("4") => {
+        in_quotes!("", "4,", "3,")
+    };
+    ("6") => {
+        in_quotes!("", "6,", "5,")
+    };
+    ("8") => {
+        in_quotes!("", "8,", "7,")
+    };
+}
 /// The value of an option: after white space, an equals sign, or the dash of a list in YAML, in quotes or up to what ends a word
 /// for a shell; in a list of arguments after a comma and in quotes.
 macro_rules! value {
-    ($least:literal) => {
-        value!("", $least)
+    ($least:tt) => {
+        concat!(
+            r#"\\*["']?(?:(?:\s{0,8}[=,]\s{0,8}|\s{1,8}|(?:\n|\\+n)\s{0,32}-\s{1,4})"#,
+            quoted!($least),
+            r#"|(?:\s{0,8}=\s{0,8}|\s{1,8}|(?:\n|\\+n)\s{0,32}-\s{1,4})([^\s"'`\\|;<>,]{"#,
+            $least,
+            ",}))"
+        )
     };
     ($before:literal, $least:literal) => {
         concat!(
@@ -30,12 +48,12 @@ macro_rules! value {
 }
 /// The value of an option that stands directly after it, or that may stand there.
 macro_rules! value_attached {
-    ($least:literal) => {
-        concat!(r#"(?:\\*["']([^\s"'`\\]{"#, $least, r#",})|([^\s"'`\\|;<>,=]{"#, $least, ",}))")
+    ($least:tt) => {
+        concat!("(?:", quoted!($least), r#"|([^\s"'`\\|;<>,=]{"#, $least, ",}))")
     };
 }
 macro_rules! value_at_once {
-    ($least:literal) => {
+    ($least:tt) => {
         concat!("(?:", value!($least), "|", value_attached!($least), ")")
     };
 }

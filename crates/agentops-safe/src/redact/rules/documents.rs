@@ -22,7 +22,9 @@ const NETRC: &str = concat!(
     blank!(),
     r"{1,8}password",
     blank!(),
-    r#"{1,8}\\*"?([^\s"'`\\<>]{4,})"#,
+    "{1,8}(?:",
+    in_quotes!("<>", "4,", "3,"),
+    r#"|([^\s"'`\\<>]{4,}))"#,
 );
 /// `HOST:5432:DATABASE:USER:PASSWORD` of PostgreSQL's file of passwords.
 const PGPASS: &str = r#":5432:[^:\s"'\\]{1,64}:[^:\s"'\\]{1,64}:([^\s"'\\:]{4,})"#;
@@ -40,10 +42,15 @@ const APART: &str = concat!(
     blank!(),
     r"{0,8}<\\{0,4}/",
     // A name and its value: `{"name": "DB_PASSWORD", "value": "…"}`, `<add key="Password" value="…"/>`, two lines of YAML.
-    r#"|\\*["']?(?:\s|\\+[nrt]|,|</name>){1,40}\\*["'<]?value\\*["']?\s{0,8}[:=>]\s{0,8}\\*["']?([^\s"'`\\<>]{6,256})"#,
+    r#"|\\*["']?(?:\s|\\+[nrt]|,|</name>){1,40}\\*["'<]?value(?:\\*["']?\s{0,8}[:=>]\s{0,8}"#,
+    in_quotes!("<>", "6,256", "5,255"),
+    // After a quoted name a bare value ends where a JSON document goes on.
+    r#"|\\*["']\s{0,8}[:=>]\s{0,8}([^\s"'`\\<>,\[\]{}]{6,256})|\s{0,8}[:=>]\s{0,8}([^\s"'`\\<>]{6,256}))"#,
     // A type between: `apiSecret: string = "…"`, `API_SECRET: &str = "…"`, `apiKey string = "…"`, `secret[] = "…"`.
     r#"|(?:\s{0,4}\[[0-9]{0,4}\]|\??\s{0,4}:\s{0,4}[A-Za-z&'_\[(][A-Za-z0-9_<>\[\]()|&'?:., ]{0,60}?|\s{1,4}[A-Za-z]{1,16})\s{0,4}=\s{0,4}"#,
-    r#"(?:new\s[A-Za-z]{1,32}\()?(?:\\+["']|["'`])([^"'`\\\s]{8,}))"#,
+    r#"(?:new\s[A-Za-z]{1,32}\()?(?:`([^"'`\\\s]{8,})|"#,
+    in_quotes!("", "8,", "7,"),
+    "))",
 );
 const SAS: &str = r"sig(?:=|%3[dD])((?:[A-Za-z0-9+/_~.-]|%(?:25)?[0-9A-Fa-f]{2}){20,}=?)";
 const SIGNATURE: &str =

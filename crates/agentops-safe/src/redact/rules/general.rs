@@ -14,7 +14,8 @@ const ASSIGNMENT: &str = concat!(
     // The same within a JSON string, where both quotes are escaped.
     r#"|\\*["']?\s{0,8}(?:[!=]?={1,2}|=>|:=?)\s{0,8}\\+"([^"\\\s,:;.+)\]}][^"\\\s]{7,})"#,
     // Quotes that are escaped or single: no backslash, no quote inside.
-    r#"|\\*["']?\s{0,8}(?:[!=]?={1,2}|=>|:=?)\s{0,8}(?:\\+["']|['`])([^"'`\\\s]{8,})"#,
+    r#"|\\*["']?\s{0,8}(?:[!=]?={1,2}|=>|:=?)\s{0,8}(?:(?:\\(?:\\\\)*["']|['`])([^"'`\\\s]{8,})"#,
+    r#"|(?:\\\\)+(?:'([^"'`\\\s]{8,})|"([^"'`\\\s,:\]}][^"'`\\\s]{7,})))"#,
     // No quotes at all.
     r#"|\s{0,8}(?:[!=]?={1,2}|=>|:=?|%3a|%3d)\s{0,8}([A-Za-z0-9_+/=.~!@#$%^*?-]{8,})"#,
     r#")"#
@@ -23,7 +24,8 @@ const ASSIGNMENT: &str = concat!(
 const PRIVATE_KEY: &str = concat!(
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----",
     // Fewer than five dashes: the next line of dashes ends the key or begins another.
-    r"(?:(?:-{0,4}(?:[A-Za-z0-9+/=\s:,.()>|]|\xE2\x86\x92|\\+[nrt]|\\+u00[0-9A-Fa-f]{2}))*?",
+    // Escapes stand in it in any number: what a colour code leaves of one is still no end of the key.
+    r"(?:(?:-{0,4}(?:[A-Za-z0-9+/=\s:,.()>|\\]|\xE2\x86\x92))*?",
     r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----",
     // The end was cut off: lines of base64, which no prose looks like.
     r"|(?:(?:[\s>|+]|\\+[nrt])*[A-Za-z0-9+/=]{16,})+)",

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
-use super::rules::{generators, with_secret};
+use super::rules::{generators, sample, with_secret};
 use super::*;
 
 /// What of a document redaction may not change. Names that became equal still count apart.
@@ -146,5 +146,58 @@ proptest! {
         let inside = &text.as_bytes()[1..text.len() - 1];
         let out = [b"\"", knowing_all().redact_bytes(inside).as_ref(), b"\""].concat();
         prop_assert!(serde_json::from_slice::<String>(&out).is_ok(), "{}", String::from_utf8_lossy(&out));
+    }
+}
+
+/// Documents in which the words of a rule are followed by anything but a string.
+#[test]
+fn s6_a_rule_reads_no_value_out_of_the_rest_of_a_document() {
+    let mut runner = runner(11);
+    let redactor = plain();
+    let mut broken = std::collections::BTreeSet::new();
+    for rule in super::super::rules::all() {
+        let (text, secret) = sample(rule, &mut runner);
+        let head = &text[..text.find(&secret).unwrap_or(text.len())];
+        for (end, rest) in ["", "=", ":", " "].iter().flat_map(|end| RESTS.map(|rest| (end, rest))) {
+            let name = json!(format!("{head}{end}"));
+            for document in [
+                format!("[{name},{rest}]"),
+                format!("{{{name}:{rest}}}"),
+                format!("[[{{{name}:{rest}]"),
+                format!("[[{{\"name\":{name},\"value\":{rest}]"),
+            ] {
+                let is_valid = serde_json::from_str::<Value>(&document).is_ok();
+                let out = redactor.redact(&document);
+                if is_valid && serde_json::from_str::<Structure>(&out).ok() != Some(structure(&document)) {
+                    broken.insert(format!("{}: {document} → {out}", rule.name));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+const RESTS: [&str; 6] =
+    ["false,12345", "false}],97", "-12345678e12,true", "null}],\"a1\"", "[false,1e9]", "1234567890123456789e12345"];
+
+/// What these rules take after a name in quotes or after quotes that close is the rest of the document.
+#[test]
+fn s6_what_follows_a_string_of_json_is_no_value() {
+    for (document, hidden) in [
+        (r#"["mysql","-p",false]"#, None),
+        (r#"["redis-cli -a ",false]"#, None),
+        (r#"["deploy","--token=",false,1234]"#, None),
+        (r#"["default password ",false]"#, None),
+        (r#"["token x = ",false,12345]"#, None),
+        (r#"["token=\\",false,1234567]"#, None),
+        (r#"[[{"name":"pwd","value":false}],97]"#, None),
+        (
+            r#"[[{"name":"DB_PASSWORD","value":12345678e1}],false,1]"#,
+            Some(r#"[[{"name":"DB_PASSWORD","value":0}],false,1]"#),
+        ),
+        (r#"{"algolia_key": 1234567890123456789012345678e012}"#, Some(r#"{"algolia_key": 0}"#)),
+    ] {
+        structure(document);
+        assert_eq!(plain().redact(document), hidden.unwrap_or(document));
     }
 }
