@@ -76,8 +76,8 @@ pub struct CallRow {
     pub reasoning: Option<u64>,
     /// What was taken from the budgets: the provider's figures, or an upper bound where there were none.
     pub charged: Amount,
-    /// What the row settles of what was granted: what was reserved for the call, or more where it cost more. Absent in rows of
-    /// older versions, which settled what they charged.
+    /// What the row settles of what was granted: what was reserved for the call, more where it cost more, and what is left of
+    /// the grant where no other call is under way. Absent in rows of older versions, which settled what they charged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved: Option<Amount>,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agentops_core::budget::{Grant, Scope};
+use agentops_core::budget::{Amount, Grant, Scope, Settled};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -56,6 +56,14 @@ impl Days {
             self.grants.pop_first();
         }
         self.grants.entry(day).or_default()
+    }
+
+    /// A call that was admitted at this time has ended.
+    pub(crate) fn settle(&mut self, admitted_ms: u64, taken: Amount, booked: Amount) -> Settled {
+        match self.grants.get_mut(&(admitted_ms / DAY_MS)) {
+            Some(grant) => grant.settle(taken, booked),
+            None => Settled::of(taken, booked),
+        }
     }
 }
 

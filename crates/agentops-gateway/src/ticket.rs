@@ -256,7 +256,7 @@ impl Open {
             self.lane.reported(&self.call, input_of(&usage));
         }
         let actual = self.cost(&answer);
-        let (charged, settled) = self.lane.settle(self.reservation, actual);
+        let (charged, settled) = self.lane.settle(self.reservation, actual, self.started_ms);
         // Clients close their connection when they have read the last event.
         let is_gone_after_end = |word: &String| answer.complete && matches!(word.as_str(), "client-gone" | "lane-closed");
         let error = self.error.filter(|word| !is_gone_after_end(word));

@@ -20,6 +20,8 @@ pub struct Grant {
     micro_usd: u64,
     burst_began_ms: u64,
     burst_calls: u64,
+    /// Calls that took something out and are not settled.
+    under_way: u64,
 }
 
 /// The grant does not cover a call: this must be made durable and added before it.
@@ -34,7 +36,7 @@ pub struct NeedsGrant {
 /// What a call that has ended does to the grant in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled {
-    /// What its row settles of what was granted.
+    /// What its row settles of what was granted: what was taken for the call, and what no other call needs.
     pub reserved: Amount,
     /// What the call cost above its reservation: it must be granted in the ledger before the call's row is appended, or the
     /// row would settle what other calls under way were granted.
@@ -48,7 +50,7 @@ impl Grant {
         Self::default()
     }
 
-    /// What was made durable may be used. So may what was taken for a call that was not made after all.
+    /// What was made durable may be used.
     pub fn add(&mut self, granted: Amount) {
         self.tokens = self.tokens.saturating_add(granted.tokens);
         self.micro_usd = self.micro_usd.saturating_add(granted.micro_usd.unwrap_or(0));
@@ -67,6 +69,7 @@ impl Grant {
         if let (Some(tokens), Some(micro_usd)) = (self.tokens.checked_sub(ask.tokens), self.micro_usd.checked_sub(money)) {
             (self.tokens, self.micro_usd) = (tokens, micro_usd);
             self.burst_calls += 1;
+            self.under_way += 1;
             return Ok(());
         }
         let others = self.burst_calls.min(GRANT_CALLS_MAX - 1);
@@ -85,10 +88,22 @@ impl Grant {
             },
         })
     }
+
+    /// A call for which `taken` was taken out has ended and cost `booked`. The row of the last call under way settles what is
+    /// left of the grant too: while no call is under way a crash costs nothing.
+    pub fn settle(&mut self, taken: Amount, booked: Amount) -> Settled {
+        let settled = Settled::of(taken, booked);
+        self.under_way = self.under_way.saturating_sub(1);
+        if self.under_way > 0 {
+            return settled;
+        }
+        let rest = Amount::priced(std::mem::take(&mut self.tokens), std::mem::take(&mut self.micro_usd));
+        Settled { reserved: settled.reserved.plus(rest), ..settled }
+    }
 }
 
 impl Settled {
-    /// Of a call for which `taken` was taken out of its grant, and which cost `booked`.
+    /// Of a call for which `taken` was taken out of its grant, and which cost `booked`, whatever is left of the grant.
     #[must_use]
     pub fn of(taken: Amount, booked: Amount) -> Self {
         let known = |amount: Amount| (amount.tokens, amount.micro_usd.unwrap_or(0));

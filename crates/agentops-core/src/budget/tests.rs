@@ -204,7 +204,7 @@ impl Model {
         let taken = reservation.amount();
         let used = taken.tokens * permille / 1000;
         let booked = self.book.settle(reservation, Amount::priced(used, 2 * used));
-        let settled = Settled::of(taken, booked);
+        let settled = self.grants[lane].settle(taken, booked);
         if let Some(missing) = settled.missing {
             self.durable[lane].outstanding = self.durable[lane].outstanding.plus(missing);
         }
@@ -289,7 +289,7 @@ proptest! {
                 prop_assert_eq!(grant.take(ask, Limits::default(), 0), Ok(()));
             }
         }
-        let settled = Settled::of(Amount::priced(asks[0], asks[0]), Amount::priced(first, first));
+        let settled = grant.settle(Amount::priced(asks[0], asks[0]), Amount::priced(first, first));
         outstanding = outstanding.plus(settled.missing.unwrap_or_default());
         let under_way: u64 = asks[1..].iter().sum();
         prop_assert!(outstanding.minus(settled.reserved).tokens >= under_way);
@@ -314,4 +314,29 @@ fn a_grant_is_for_the_calls_that_come_together() {
     };
     assert_eq!(granted(100), [1; 100]);
     assert_eq!(granted(0), [1, 2, 4, 8, 16, 32, 64]);
+}
+
+/// B3: calls that come fast one after the other are granted together, and what the last of them leaves is free again.
+#[test]
+fn b3_nothing_stays_granted_when_no_call_is_under_way() {
+    let ask = Amount::priced(1_000, 2_000);
+    let mut grant = Grant::new();
+    let (mut outstanding, mut under_way) = (Amount::ZERO, 0);
+    for step in ["call", "end", "call", "call", "end", "call", "end", "end", "call", "end"] {
+        match step {
+            "call" => {
+                while let Err(needs) = grant.take(ask, Limits::default(), 7) {
+                    outstanding = outstanding.plus(needs.ask);
+                    grant.add(needs.ask);
+                }
+                under_way += 1;
+            }
+            _ => {
+                outstanding = outstanding.minus(grant.settle(ask, Amount::priced(300, 600)).reserved);
+                under_way -= 1;
+            }
+        }
+        assert!(outstanding.tokens >= under_way * 1_000, "{outstanding}");
+        assert!(under_way > 0 || outstanding.is_zero(), "{outstanding} with no call under way");
+    }
 }

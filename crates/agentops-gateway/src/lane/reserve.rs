@@ -40,13 +40,20 @@ impl Lane {
         // A client that goes away while the grant is on its way takes nothing with it.
         let held = Held { book: &self.rules.book, reservation: Some(reservation?) };
         let mut alone = false;
+        let mut granted = Amount::ZERO;
         loop {
             let left = lock(&self.rules.book).room(&admission.scopes, judged.kind);
-            let taken = lock(&self.days).grant(admission.day).take(held.amount(), left, admission.at_ms);
+            let taken = {
+                // In one step: the row of a call that ends in between would settle what was granted for this one.
+                let mut days = lock(&self.days);
+                let grant = days.grant(admission.day);
+                grant.add(std::mem::take(&mut granted));
+                grant.take(held.amount(), left, admission.at_ms)
+            };
             let Err(needs) = taken else { return held.keep().ok_or(Refusal::NotGranted) };
             let ask = if alone { needs.least } else { needs.ask };
             match self.granted(ask, admission).await {
-                Ok(Some(granted)) => lock(&self.days).grant(admission.day).add(granted),
+                Ok(Some(more)) => granted = more,
                 // Not for others like it, then.
                 Ok(None) if ask != needs.least => alone = true,
                 answer => {
@@ -84,11 +91,12 @@ impl Lane {
         granted
     }
 
-    /// A call has ended and did cost this much. Says what was booked, and what that does to the grant in the ledger.
-    pub(crate) fn settle(&self, reservation: Reservation, actual: Amount) -> (Amount, Settled) {
+    /// A call that was admitted at this time has ended and cost this much. Says what was booked, and what that does to the
+    /// grant in the ledger.
+    pub(crate) fn settle(&self, reservation: Reservation, actual: Amount, admitted_ms: u64) -> (Amount, Settled) {
         let reserved = reservation.amount();
         let booked = lock(&self.rules.book).settle(reservation, actual);
-        (booked, Settled::of(reserved, booked))
+        (booked, lock(&self.days).settle(admitted_ms, reserved, booked))
     }
 }
 

@@ -299,3 +299,40 @@ proptest! {
         }
     }
 }
+
+/// Calls that come fast one after the other are granted together. When the last of them has ended and its row is written,
+/// the end of the gateway costs nothing more.
+#[test]
+fn b3_a_kill_while_no_call_is_under_way_costs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World {
+        folder: folder.path(),
+        budget: Limits { tokens: Some(200_000), micro_usd: None },
+        now_ms: Arc::new(AtomicU64::new(20_000 * DAY_MS)),
+        gateways: Vec::new(),
+        started: 0,
+        under_way: Vec::new(),
+        certain: BTreeMap::new(),
+        runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+    };
+    let gateway = world.gateway();
+    world.gateways.push(gateway);
+    let mut calls = 0;
+    for at_once in [1, 2, 3] {
+        for _ in 0..at_once {
+            world.call(0, Protocol::Messages, 50, 5_000);
+        }
+        for _ in 0..at_once {
+            world.answer(0, 800, 0, Report::Honest, End::Whole);
+        }
+        calls += at_once;
+        // The next call of the same gateway needs a grant of its own.
+        world.call(0, Protocol::Messages, 50, 5_000);
+        world.answer(0, 800, 0, Report::Honest, End::Whole);
+        calls += 1;
+        world.kill(0);
+        let reader = DayLedger::open(world.folder, &world.today(), "reader".into(), world.budget, Arc::default()).unwrap();
+        // The provider reports 20 tokens more of input than the prompt has words.
+        assert_eq!(reader.spent().tokens, world.certain.values().sum::<u64>() + 20 * calls, "after {calls} calls");
+    }
+}

@@ -1,7 +1,7 @@
 //! What the ledger knows of spending, and what a crash leaves of it.
 
 use super::*;
-use crate::budget::{Amount, Grant, Limits, Scope, Settled};
+use crate::budget::{Amount, Grant, Limits, Scope};
 use crate::call::{CallKind, CallRow};
 use crate::id::SessionId;
 
@@ -233,7 +233,7 @@ proptest! {
                     let reserved = under_way.swap_remove(at % under_way.len());
                     let used = reserved.tokens * permille / 1000;
                     let booked = Amount::priced(used, 3 * used);
-                    let settled = Settled::of(reserved, booked);
+                    let settled = grant.settle(reserved, booked);
                     if let Some(missing) = settled.missing {
                         world.append(granted(&session, missing));
                     }
