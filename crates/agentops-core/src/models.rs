@@ -234,7 +234,10 @@ impl Table {
     }
 
     fn family(&self, name: &str) -> Option<&Family> {
-        let known = self.families.iter().filter(|(begins, family)| {
+        let first = name.as_bytes().first();
+        // Most families begin with another letter.
+        let alike = self.families.iter().filter(|(begins, _)| begins.is_empty() || begins.as_bytes().first() == first);
+        let known = alike.filter(|(begins, family)| {
             let is_of_kind = family.contains.is_empty() || family.contains.iter().any(|part| name.contains(part.as_str()));
             name.strip_prefix(begins.as_str()).is_some_and(|rest| ends_a_number(begins, rest)) && is_of_kind
         });

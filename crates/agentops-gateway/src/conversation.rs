@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::ops::Range;
@@ -120,16 +121,14 @@ struct Conversation {
     layout: Layout,
     report: Option<Report>,
     closed: bool,
-    used: u64,
 }
 
 /// The conversations of a lane. A copy is cheap: it shares what is known.
 #[derive(Debug, Clone, Default)]
 pub struct Conversations {
+    /// The one used last comes first.
     known: Vec<Arc<Conversation>>,
     hashing: RandomState,
-    /// Counts what is remembered.
-    clock: u64,
     last_number: u32,
     /// How far a report was ever above our own upper bound, in thousandths; at least 1000.
     raise: u64,
@@ -196,9 +195,9 @@ impl Conversations {
             chain.push(self.link(before, &body[item.clone()]));
         }
         let shared = |known: &Conversation| known.chain.iter().zip(&chain).take_while(|(old, new)| old == new).count();
-        let own = alike().map(|(index, known)| (shared(known), known.used, index)).max();
+        let own = alike().map(|(index, known)| (shared(known), Reverse(index))).max();
         let (matched, owner) =
-            own.filter(|(matched, ..)| *matched > 0).map_or((0, None), |(matched, _, index)| (matched, Some(index)));
+            own.filter(|(matched, _)| *matched > 0).map_or((0, None), |(matched, Reverse(index))| (matched, Some(index)));
 
         let mut items: Vec<Part> = owner.map_or_else(Vec::new, |index| self.known[index].items[..matched].to_vec());
         items.resize(layout.items.len(), Part::UNMEASURED);
@@ -244,7 +243,6 @@ impl Conversations {
     /// Remembers a body that is about to be forwarded, or whose conversation is refused. Another conversation may have begun
     /// since the body was read: then the body's number is that of its own conversation, or a new one.
     pub fn remember(&mut self, reading: &mut Reading) {
-        self.clock += 1;
         let is_same = |known: &Conversation| known.protocol == reading.protocol && known.chain == reading.chain;
         let mut position = self.known.iter().position(|known| known.number == reading.number);
         if reading.is_new && position.is_some_and(|at| !is_same(&self.known[at])) {
@@ -254,7 +252,7 @@ impl Conversations {
         self.last_number = self.last_number.max(reading.number);
         let closed = position.is_some_and(|at| self.known[at].closed);
         let report = position.and_then(|at| self.known[at].report.clone()).or_else(|| reading.report.clone());
-        let conversation = Conversation {
+        let conversation = Arc::new(Conversation {
             number: reading.number,
             protocol: reading.protocol,
             chain: reading.chain.clone(),
@@ -264,14 +262,17 @@ impl Conversations {
             layout: reading.layout.clone(),
             report,
             closed,
-            used: self.clock,
+        });
+        let at = match position {
+            Some(at) => at,
+            None if self.known.len() < REMEMBERED_MAX => {
+                self.known.push(Arc::clone(&conversation));
+                self.known.len() - 1
+            }
+            None => REMEMBERED_MAX - 1,
         };
-        match position {
-            Some(at) => self.known[at] = Arc::new(conversation),
-            None => self.known.push(Arc::new(conversation)),
-        }
-        self.known.sort_unstable_by_key(|known| std::cmp::Reverse(known.used));
-        self.known.truncate(REMEMBERED_MAX);
+        self.known[at] = conversation;
+        self.known[..=at].rotate_right(1);
         for old in self.known.iter_mut().skip(BODIES_MAX).filter(|old| !old.body.is_empty()) {
             let old = Arc::make_mut(old);
             old.body = Bytes::new();

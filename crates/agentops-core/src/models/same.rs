@@ -19,6 +19,9 @@ struct Parts {
 /// suffixes of routers make no other model. A name that the table of models does not know may be an alias of any model.
 #[must_use]
 pub fn is_same_model(asked: &str, answered: &str) -> bool {
+    if asked == answered {
+        return true;
+    }
     let names = [asked, answered].map(base_name);
     if !names.iter().all(|name| TABLE.family(name).is_some()) {
         return true;
@@ -46,8 +49,9 @@ pub fn is_pinned_model(pinned: &str, asked: &str) -> bool {
 
 /// The name without a provider in front and without a router's suffix (`:free`).
 fn base_name(model: &str) -> String {
-    let name = plain(model).replace(['@', '_'], "-");
-    name.split_once(':').map_or(name.clone(), |(name, _)| name.to_owned())
+    let mut name = plain(model).replace(['@', '_'], "-");
+    name.truncate(name.find(':').unwrap_or(name.len()));
+    name
 }
 
 impl Parts {
