@@ -1,17 +1,23 @@
 //! Upper bound of the tokens of a PDF, from its bytes.
 //!
 //! A provider shows the model an image and the text of each page. How many pages a file has cannot be believed from its own
-//! declaration, so the page objects and the references to them are counted, in the file and in its compressed streams. What
+//! declaration, so the page objects and the references to them are counted, in the file and in its compressed streams. Text
+//! counts as often as it is drawn: a stream once for each reference to it, a form once for each time that it is drawn. What
 //! may hide pages or text from this reader (encryption, other compressions, a page that is used twice) counts as the most
 //! pages that a provider takes.
-//!
-//! What does not hold: a file whose pages show one shared text again and again has more text than its bytes say. Then the
-//! published figure for the text of a page decides, until the provider's first report.
+
+mod content;
+mod drawing;
+mod filter;
+mod unicode;
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
-use flate2::{Decompress, FlushDecompress, Status};
 use memchr::memmem;
+
+use drawing::{Drawing, Stream};
+use filter::Inflated;
 
 /// The most pages that a provider takes. Source: Gemini API, "Document understanding" (1,000 pages; Anthropic's "PDF support"
 /// has 100 and later 600).
@@ -33,44 +39,17 @@ pub(super) fn is_pdf(file: &[u8]) -> bool {
 pub(super) fn tokens(file: &[u8], page_image_tokens: u64) -> u64 {
     let mut survey = Survey::default();
     survey.structure(file);
-    let (mut streams, mut left) = (0, STREAM_BYTES_MAX);
-    for at in memmem::find_iter(file, b"stream") {
-        if survey.hidden {
-            break;
-        }
-        if file[..at].ends_with(b"end") {
-            // The end of one.
-            continue;
-        }
-        let Some(data) = file.get(at + b"stream".len()..).and_then(stream_data) else { continue };
-        streams += 1;
-        let dictionary = dictionary_before(file, at);
-        match inflate(data, left) {
-            _ if streams > STREAMS_MAX => survey.hidden = true,
-            Inflated::Whole(bytes) => {
-                left -= bytes.len();
-                survey.structure(&bytes);
-                survey.text(&bytes);
-                let twice = memmem::find_iter(dictionary, b"FlateDecode").count() > 1;
-                let altered_objects = contains(dictionary, b"ObjStm")
-                    && (contains(dictionary, b"DecodeParms") || contains(dictionary, b"/DP"));
-                survey.hidden |= twice || altered_objects;
-            }
-            Inflated::TooLong => survey.hidden = true,
-            Inflated::NotCompressed => {
-                survey.hidden |= contains(dictionary, b"Flate");
-                let data = &data[..data.len().min(left)];
-                match memmem::find(data, b"endstream") {
-                    Some(end) => {
-                        left -= end;
-                        survey.text(&data[..end]);
-                    }
-                    None => survey.hidden = true,
-                }
-            }
-        }
-    }
+    survey.streams(file);
     survey.tokens(page_image_tokens)
+}
+
+/// The content of a stream.
+struct Data {
+    bytes: Vec<u8>,
+    /// Where its data ends in the file.
+    end: usize,
+    /// It was decoded.
+    is_packed: bool,
 }
 
 /// What was seen of a file.
@@ -80,8 +59,9 @@ struct Survey {
     /// Lists of pages, each once: later revisions of a file repeat them.
     page_lists: BTreeSet<Vec<u8>>,
     page_references: Vec<u64>,
-    /// Bytes of the strings that are shown.
-    text_bytes: u64,
+    drawing: Drawing,
+    /// Names of the filter ASCII85 in the file, and streams that were read with it.
+    ascii85: (u64, u64),
     /// Something may hide pages or text.
     hidden: bool,
 }
@@ -92,12 +72,100 @@ impl Survey {
         self.page_references.sort_unstable();
         self.page_references.dedup();
         let repeats = self.page_references.len() < references;
-        let pages = match self.hidden || repeats {
-            true => PAGES_MAX,
-            false => self.page_objects.max(references as u64).clamp(1, PAGES_MAX),
+        let unread = self.ascii85.0 > self.ascii85.1;
+        // A file that hides something is not drawn: that would be work for nothing.
+        let text_bytes = if self.hidden || repeats || unread { None } else { self.drawing.text_bytes() };
+        let pages = match text_bytes {
+            None => PAGES_MAX,
+            Some(_) => self.page_objects.max(references as u64).clamp(1, PAGES_MAX),
         };
-        let text = pages.saturating_mul(PAGE_TEXT_TOKENS).max(self.text_bytes);
+        let text = pages.saturating_mul(PAGE_TEXT_TOKENS).max(text_bytes.unwrap_or_default());
         pages.saturating_mul(page_image_tokens).saturating_add(text)
+    }
+
+    /// Reads the streams: their structure, and what they draw.
+    fn streams(&mut self, file: &[u8]) {
+        let (mut count, mut left) = (0, STREAM_BYTES_MAX);
+        let (mut before, mut data_end, mut packed) = (0, 0, Vec::new());
+        for at in memmem::find_iter(file, b"stream") {
+            if self.hidden {
+                return;
+            }
+            if file[..at].ends_with(b"end") {
+                // The end of one.
+                continue;
+            }
+            let word_end = at + b"stream".len();
+            let Some(line_end) = file.get(word_end..).and_then(line_end_length) else { continue };
+            let begin = word_end + line_end;
+            let may_begin = file[..at].trim_ascii_end().ends_with(b">>") || ends_in_a_comment(&file[..at]);
+            if at < data_end && !may_begin {
+                // A word of a text.
+                continue;
+            }
+            count += 1;
+            let (objects, dictionary) = if may_begin { owners(&file[before..at]) } else { (Vec::new(), &file[at..at]) };
+            before = begin;
+            let names = filter::names_of(dictionary);
+            let data = self.decoded(file, begin, &names, left).filter(|_| count <= STREAMS_MAX && !objects.is_empty());
+            let Some(Data { bytes, end, is_packed }) = data else {
+                self.hidden = true;
+                return;
+            };
+            left -= bytes.len();
+            data_end = end;
+            if is_packed {
+                self.structure(&bytes);
+            }
+            if names.may_hold_objects {
+                self.hidden |= names.altered;
+                if is_packed {
+                    self.references(&bytes);
+                }
+                self.drawing.loose_bytes += content::string_bytes(&bytes, &[]);
+            }
+            if is_packed || names.is_binary {
+                self.hidden |= holds_an_object(&file[begin..end]);
+                packed.push(begin..end);
+            }
+            self.drawing.streams.push(Stream { objects, bytes, is_image: names.is_image });
+        }
+        self.drawing.loose_bytes += content::string_bytes(file, &packed);
+        let mut at = 0;
+        for range in packed {
+            self.references(file.get(at..range.start).unwrap_or_default());
+            at = range.end;
+        }
+        self.references(&file[at..]);
+    }
+
+    /// A stream's content as far as it is compressed in a way that is known here; `None`: there may be more in it.
+    fn decoded(&mut self, file: &[u8], begin: usize, names: &filter::Names, max: usize) -> Option<Data> {
+        let data = &file[begin..];
+        if names.ascii85 > 0 {
+            if names.ascii85 > 1 || names.flate > 1 {
+                return None;
+            }
+            let (plain, length) = filter::ascii85(data, max)?;
+            self.ascii85.1 += 1;
+            let bytes = match filter::inflate(&plain, max) {
+                Inflated::Whole { bytes, .. } => bytes,
+                Inflated::NotCompressed if names.flate == 0 => plain,
+                Inflated::NotCompressed | Inflated::TooLong => return None,
+            };
+            return Some(Data { bytes, end: begin + length, is_packed: true });
+        }
+        match filter::inflate(data, max) {
+            Inflated::Whole { bytes, length } if names.flate <= 1 => {
+                Some(Data { bytes, end: begin + length, is_packed: true })
+            }
+            Inflated::NotCompressed if names.flate == 0 => {
+                let data = &data[..data.len().min(max)];
+                let end = memmem::find(data, b"endstream")?;
+                Some(Data { bytes: data[..end].to_vec(), end: begin + end, is_packed: false })
+            }
+            _ => None,
+        }
     }
 
     /// Reads the names in some bytes. Their form makes it unlikely that data of an image looks like one.
@@ -107,23 +175,52 @@ impl Survey {
                 return;
             }
             let rest = &bytes[slash + 1..];
-            let written = &rest[..rest.iter().take(64).take_while(|byte| is_regular(**byte)).count()];
+            let written = written_name(rest);
             let name = name(written);
+            let after = &rest[written.len()..];
             match name.as_ref() {
                 b"Page" => self.page_objects += 1,
-                b"Kids" => self.page_list(&rest[written.len()..]),
-                b"Encrypt" | b"Crypt" | b"LZWDecode" | b"LZW" | b"ASCII85Decode" | b"A85" | b"ASCIIHexDecode" | b"AHx"
-                | b"RunLengthDecode" | b"BrotliDecode" => self.hidden = true,
+                b"Kids" => self.page_list(after),
+                b"Contents" => self.contents(after),
+                b"Differences" => self.hidden |= unicode::is_widening(after),
+                b"ASCII85Decode" => self.ascii85.0 += 1,
+                b"Encrypt" | b"Crypt" | b"LZWDecode" | b"LZW" | b"A85" | b"ASCIIHexDecode" | b"AHx" | b"RunLengthDecode"
+                | b"BrotliDecode" => self.hidden = true,
                 _ => {}
+            }
+        }
+    }
+
+    /// Counts references, and notes the names that they stand behind. Only where objects may stand: other data could look like
+    /// some.
+    fn references(&mut self, bytes: &[u8]) {
+        for at in memchr::memchr_iter(b'R', bytes) {
+            let is_word =
+                at > 0 && bytes[at - 1].is_ascii_whitespace() && bytes.get(at + 1).is_none_or(|byte| !is_regular(*byte));
+            if !is_word {
+                continue;
+            }
+            if self.hidden {
+                return;
+            }
+            // A comment could hide what a reference belongs to.
+            self.hidden |= ends_in_a_comment(&bytes[..at]);
+            let Some((before, _)) = number_before(bytes[..at].trim_ascii_end()) else { continue };
+            let Some((number_end, object)) = number_before(before.trim_ascii_end()) else { continue };
+            self.hidden |= ends_in_a_comment(before) || ends_in_a_comment(number_end);
+            *self.drawing.references.entry(object).or_default() += 1;
+            let before = number_end.trim_ascii_end();
+            let length = before.iter().rev().take(128).take_while(|byte| is_regular(**byte)).count();
+            let begin = before.len() - length;
+            if begin > 0 && before[begin - 1] == b'/' {
+                self.drawing.named.entry(name_hash(&before[begin..])).or_default().insert(object);
             }
         }
     }
 
     /// Reads a list of pages: references, and nothing else.
     fn page_list(&mut self, bytes: &[u8]) {
-        let bytes = bytes.trim_ascii_start();
-        let list = bytes.strip_prefix(b"[").and_then(|inner| Some(&inner[..memchr::memchr(b']', inner)?]));
-        let Some(list) = list else {
+        let Some(list) = list(bytes) else {
             // The list stands elsewhere.
             self.hidden = true;
             return;
@@ -131,65 +228,108 @@ impl Survey {
         if !self.page_lists.insert(list.to_vec()) {
             return;
         }
-        let mut numbers = list.split(|byte| byte.is_ascii_whitespace()).filter(|token| !token.is_empty());
-        while let Some(object) = numbers.next() {
-            let object = std::str::from_utf8(object).ok().and_then(|digits| digits.parse().ok());
-            let (Some(object), Some(_), Some(b"R")) = (object, numbers.next(), numbers.next()) else {
-                self.hidden = true;
-                return;
-            };
-            self.page_references.push(object);
+        match object_numbers(list) {
+            Some(objects) => self.page_references.extend(objects),
+            None => self.hidden = true,
         }
     }
 
-    /// Adds the strings of a stream that shows text.
-    fn text(&mut self, stream: &[u8]) {
-        let shows = ["Tj", "TJ", "'", "\""].iter().any(|operator| has_operator(stream, operator.as_bytes()));
-        if !shows || !has_operator(stream, b"BT") {
-            return;
-        }
-        let mut at = 0;
-        while let Some(begin) = stream.get(at..).and_then(|rest| memchr::memchr2(b'(', b'<', rest)) {
-            let begin = at + begin;
-            let end = match stream[begin] {
-                b'(' => literal_end(stream, begin),
-                _ if stream.get(begin + 1) == Some(&b'<') => begin + 2,
-                _ => memchr::memchr(b'>', &stream[begin..]).map_or(stream.len(), |length| begin + length),
-            };
-            self.text_bytes = self.text_bytes.saturating_add((end - begin) as u64);
-            at = end;
+    /// Reads which streams a page draws, one after another. Of an annotation it is a string.
+    fn contents(&mut self, bytes: &[u8]) {
+        let bytes = bytes.trim_ascii_start();
+        let objects = match bytes.first() {
+            Some(b'(' | b'<') => return,
+            Some(b'[') => list(bytes).and_then(object_numbers),
+            _ => first_reference(bytes).map(|object| vec![object]),
+        };
+        match objects {
+            Some(objects) => objects.into_iter().for_each(|object| *self.drawing.contents.entry(object).or_default() += 1),
+            None => self.hidden = true,
         }
     }
 }
 
-/// The end of a string in parentheses, which may hold balanced ones.
-fn literal_end(stream: &[u8], begin: usize) -> usize {
-    let mut depth = 0_u32;
-    let mut at = begin;
-    while let Some(byte) = stream.get(at) {
-        match byte {
-            b'\\' => at += 1,
-            b'(' => depth += 1,
-            b')' if depth <= 1 => return at + 1,
-            b')' => depth -= 1,
-            _ => {}
-        }
-        at += 1;
+/// What stands between the brackets of a list.
+fn list(bytes: &[u8]) -> Option<&[u8]> {
+    let inner = bytes.trim_ascii_start().strip_prefix(b"[")?;
+    Some(&inner[..memchr::memchr(b']', inner)?])
+}
+
+/// The objects that a list refers to, if it has nothing but references.
+fn object_numbers(list: &[u8]) -> Option<Vec<u64>> {
+    let mut objects = Vec::new();
+    let mut words = list.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+    while let Some(object) = words.next() {
+        let (Some(_), Some(b"R")) = (words.next(), words.next()) else { return None };
+        objects.push(std::str::from_utf8(object).ok()?.parse().ok()?);
     }
-    stream.len()
+    Some(objects)
 }
 
-fn contains(bytes: &[u8], word: &[u8]) -> bool {
-    memmem::find(bytes, word).is_some()
+fn first_reference(bytes: &[u8]) -> Option<u64> {
+    let end = memchr::memchr(b'R', &bytes[..bytes.len().min(64)])?;
+    object_numbers(&bytes[..=end])?.first().copied()
 }
 
-/// Whether the operator stands there between delimiters.
-fn has_operator(stream: &[u8], operator: &[u8]) -> bool {
-    let is_edge = |byte: Option<&u8>| byte.is_none_or(|byte| !is_regular(*byte));
-    memmem::find_iter(stream, operator).any(|at| {
-        let before = at.checked_sub(1).and_then(|before| stream.get(before));
-        is_edge(before) && is_edge(stream.get(at + operator.len()))
+/// The whole number that ends some bytes, and what stands before it.
+fn number_before(bytes: &[u8]) -> Option<(&[u8], u64)> {
+    let digits = bytes.iter().rev().take(20).take_while(|byte| byte.is_ascii_digit()).count();
+    let (before, digits) = bytes.split_at(bytes.len() - digits);
+    Some((before, std::str::from_utf8(digits).ok()?.parse().ok()?))
+}
+
+/// The numbers of the objects that a stream may belong to, and its dictionary, from the bytes between the stream before and its
+/// own data. More than one object where a comment or a string could be meant.
+fn owners(bytes: &[u8]) -> (Vec<u64>, &[u8]) {
+    const CANDIDATES_MAX: usize = 8;
+    let mut objects = Vec::new();
+    let mut dictionary = None;
+    for at in memmem::rfind_iter(bytes, b"obj").take(CANDIDATES_MAX) {
+        if bytes[..at].ends_with(b"end") {
+            match dictionary {
+                Some(_) => break,
+                None => continue,
+            }
+        }
+        let number = number_before(bytes[..at].trim_ascii_end())
+            .and_then(|(before, _)| number_before(before.trim_ascii_end()))
+            .map(|(_, object)| object);
+        let Some(object) = number else { continue };
+        objects.push(object);
+        if content::is_dictionary(&bytes[at + 3..]) {
+            dictionary = Some(&bytes[at..]);
+        }
+    }
+    match dictionary {
+        Some(dictionary) => (objects, dictionary),
+        None => (Vec::new(), bytes),
+    }
+}
+
+/// Whether an object begins in some bytes: a reader that is led there by a file's table of objects finds it.
+fn holds_an_object(bytes: &[u8]) -> bool {
+    memmem::find_iter(bytes, b"obj").any(|at| {
+        let before = bytes[..at].trim_ascii_end();
+        number_before(before).is_some_and(|(before, _)| number_before(before.trim_ascii_end()).is_some())
     })
+}
+
+/// Whether some bytes end with a line that holds a comment, and blanks.
+fn ends_in_a_comment(bytes: &[u8]) -> bool {
+    let line = bytes.trim_ascii_end();
+    let has_line_end = bytes[line.len()..].iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+    has_line_end && line.iter().rev().take(1024).take_while(|byte| !matches!(byte, b'\n' | b'\r')).any(|byte| *byte == b'%')
+}
+
+fn name_hash(written: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name(written).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A name as it is written behind its slash. Those that mean something here are short.
+fn written_name(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.iter().take(128).take_while(|byte| is_regular(**byte)).count()]
 }
 
 /// A byte of a name or of an operator: no blank and no delimiter.
@@ -224,42 +364,11 @@ fn name(written: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     name.into()
 }
 
-/// The dictionary before a stream's data, from the beginning of its object.
-fn dictionary_before(file: &[u8], stream: usize) -> &[u8] {
-    const DICTIONARY_MAX: usize = 4096;
-    let before = &file[stream.saturating_sub(DICTIONARY_MAX)..stream];
-    memmem::rfind(before, b"obj").map_or(before, |at| &before[at..])
-}
-
-/// A stream's data, behind the end of the line; `None`: the word is not the beginning of a stream.
-fn stream_data(after: &[u8]) -> Option<&[u8]> {
-    after.strip_prefix(b"\r\n").or_else(|| after.strip_prefix(b"\n")).or_else(|| after.strip_prefix(b"\r"))
-}
-
-enum Inflated {
-    Whole(Vec<u8>),
-    TooLong,
-    NotCompressed,
-}
-
-/// Decompresses as far as the data goes; what breaks off counts as far as it was read.
-fn inflate(data: &[u8], max: usize) -> Inflated {
-    const STEP: usize = 32 << 10;
-    let mut decompress = Decompress::new(true);
-    let mut bytes = Vec::new();
-    loop {
-        bytes.reserve(STEP);
-        let (read, written) = (decompress.total_in(), decompress.total_out());
-        let rest = data.get(usize::try_from(read).unwrap_or(usize::MAX)..).unwrap_or_default();
-        let status = decompress.decompress_vec(rest, &mut bytes, FlushDecompress::None);
-        if bytes.len() > max {
-            return Inflated::TooLong;
-        }
-        let moved = (decompress.total_in(), decompress.total_out()) != (read, written);
-        match status {
-            Ok(Status::Ok | Status::BufError) if moved => {}
-            _ if bytes.is_empty() => return Inflated::NotCompressed,
-            _ => return Inflated::Whole(bytes),
-        }
+/// Length of the end of the line behind the word that begins a stream; `None`: it begins none.
+fn line_end_length(after: &[u8]) -> Option<usize> {
+    match after {
+        [b'\r', b'\n', ..] => Some(2),
+        [b'\r' | b'\n', ..] => Some(1),
+        _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! Tests across the protocols: what requests and answers of real clients and providers say, and what may be sent instead.
 
 mod answers;
+mod drawing;
 mod endings;
 mod media;
 mod requests;

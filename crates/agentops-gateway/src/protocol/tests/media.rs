@@ -7,7 +7,7 @@ fn read_item(protocol: Protocol, item: &str) -> Media {
 }
 
 /// Bytes of data and tokens.
-fn of(protocol: Protocol, item: &Value) -> (u64, u64) {
+pub(super) fn of(protocol: Protocol, item: &Value) -> (u64, u64) {
     let media = read_item(protocol, &item.to_string());
     assert_eq!(media.uncountable, None, "{item}");
     (media.data_bytes(), media.tokens)
@@ -198,7 +198,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// The same file in each protocol.
-fn as_document(file: &[u8]) -> [(Protocol, Value); 4] {
+pub(super) fn as_document(file: &[u8]) -> [(Protocol, Value); 4] {
     let data = base64(file);
     let address = format!("data:application/pdf;base64,{data}");
     let source = json!({"type": "base64", "media_type": "application/pdf", "data": data});
@@ -224,7 +224,7 @@ fn a_small_pdf_within_the_request_is_counted_by_its_pages() {
     }
 }
 
-fn deflated(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn deflated(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
     std::io::Write::write_all(&mut encoder, bytes).unwrap();
     encoder.finish().unwrap()
