@@ -132,6 +132,28 @@ fn errors_have_each_providers_shape() {
 }
 
 #[test]
+fn faults_end_after_as_many_calls_as_the_turn_says() {
+    let headers = [("x-resets-at".to_owned(), "at {unix+0}".to_owned())].into();
+    let details = vec![json!({"@type": "quota"})];
+    let error = HttpError { retry_after_s: Some(9), headers, details, ..HttpError::new(429, "later") };
+    let chunk_bytes = std::num::NonZeroUsize::new(3);
+    let server = serve(Turn { http_error: Some(error), faults_max: Some(1), chunk_bytes, ..Turn::text("now") });
+    let mut first = String::new();
+    open(&server, WHOLE, &gemini()).read_to_string(&mut first).unwrap();
+    let resets_at = first.split_once("x-resets-at: at ").and_then(|(_, rest)| rest.split_once("\r\n")).unwrap().0;
+    assert!(resets_at.parse::<u64>().unwrap() > 1_700_000_000, "{first}");
+    assert!(first.starts_with("HTTP/1.1 429 ") && first.contains("\r\nretry-after: 9\r\n"), "{first}");
+    let body: String = first.split_once("\r\n\r\n").unwrap().1.lines().skip(1).step_by(2).collect();
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&body["error"]["details"][0]["@type"], &body["error"]["details"][1]["retryDelay"]),
+        (&json!("quota"), &json!("9s"))
+    );
+    let (status, body) = ask(&server, WHOLE, &gemini());
+    assert!(status == 200 && body.contains("now"), "{body}");
+}
+
+#[test]
 fn usage_lies_in_both_protocols() {
     let told = |turn: Turn| {
         let server = serve(turn);

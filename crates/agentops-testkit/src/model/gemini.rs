@@ -53,9 +53,12 @@ pub(super) fn error(error: &HttpError) -> Value {
         _ => "INTERNAL",
     };
     let mut body = json!({"code": error.status, "message": error.message, "status": kind_or(error, usual)});
-    if let Some(seconds) = error.retry_after_s {
-        let retry = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{seconds}s")});
-        body["details"] = json!([retry]);
+    let retry = error
+        .retry_after_s
+        .map(|seconds| json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{seconds}s")}));
+    let details: Vec<Value> = error.details.iter().cloned().chain(retry).collect();
+    if !details.is_empty() {
+        body["details"] = details.into();
     }
     json!({"error": body})
 }

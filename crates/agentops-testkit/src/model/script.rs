@@ -114,6 +114,9 @@ pub struct Turn {
     /// answer that is no stream has it as ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_after_chunks: Option<usize>,
+    /// How many calls of this turn meet its faults (an error, a cut); later ones get the answer. `None`: all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub faults_max: Option<usize>,
     /// Send the client elsewhere instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirect: Option<Redirect>,
@@ -257,6 +260,12 @@ pub struct HttpError {
     /// Seconds for a `retry-after` header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,
+    /// More headers, such as a provider's own of its rate limits. `{unix+N}` stands for the Unix time in N seconds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Gemini's `details`, besides the `RetryInfo` that `retry_after_s` makes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<Value>,
 }
 
 /// Why a script cannot be used.
@@ -357,6 +366,13 @@ impl Turn {
     #[must_use]
     pub fn redirect(status: u16, location: impl Into<String>) -> Self {
         Self { redirect: Some(Redirect { status, location: location.into() }), ..Self::default() }
+    }
+
+    /// The same turn without its faults.
+    #[must_use]
+    pub(super) fn without_faults(self) -> Self {
+        let without = Self { http_error: None, error_after_chunks: None, malformed_json: false, ..self };
+        Self { cut_after_chunks: None, cut_after_bytes: None, ..without }
     }
 
     /// The same turn with a lie about what it used.

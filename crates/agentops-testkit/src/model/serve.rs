@@ -1,9 +1,10 @@
 //! Answering one request: which turn, in which words, at which pace and with which fault.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, State};
@@ -32,8 +33,11 @@ pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: axum::ext
     let protocol = if parsed.is_some() { Protocol::of(&path) } else { Protocol::Unknown };
     let value = parsed.unwrap_or_default();
     let request = protocol.read(&path, &value);
-    let picked = pick(&shared.script, &request);
+    let mut picked = pick(&shared.script, &request);
     let call = protocol.is_call();
+    if call && shared.has_failed_enough(&picked) {
+        picked.turn = picked.turn.without_faults();
+    }
     let number = shared.record(Record {
         number: 0,
         protocol,
@@ -70,7 +74,7 @@ pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: axum::ext
             // Gemini streams a JSON array unless it is asked for events.
             let array = protocol == Protocol::Gemini && !query.contains("alt=sse");
             let mut response = turn(shared, protocol, &request, &picked, number, array).await;
-            put_headers(&mut response, &picked.turn);
+            put_headers(&mut response, &picked.turn.headers);
             response
         }
     }
@@ -106,10 +110,17 @@ async fn turn(
     let late = turn.error_after_chunks.filter(|_| request.stream && !array);
     if let (Some(error), None) = (&turn.http_error, late) {
         tokio::time::sleep(delay).await;
-        let mut response = plain(error.status, whole(&protocol.error(error), turn));
+        let body = whole(&protocol.error(error), turn);
+        let mut response = match turn.chunk_bytes {
+            Some(_) => streamed(shared, vec![Frame { bytes: body.into(), piece: false }], turn),
+            None => plain(error.status, body),
+        };
+        *response.status_mut() = status(error.status);
+        put(&mut response, "content-type", "application/json");
         if let Some(seconds) = error.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        put_headers(&mut response, &error.headers);
         return response;
     }
     // The port keeps ids apart when a session meets two servers, one after the other.
@@ -214,15 +225,31 @@ async fn cut(sender: &mpsc::Sender<Result<Bytes, std::io::Error>>) {
 
 fn plain(status: u16, body: String) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = self::status(status);
     put(&mut response, "content-type", "application/json");
     response
 }
 
-fn put_headers(response: &mut Response<Body>, turn: &Turn) {
-    for (name, value) in &turn.headers {
-        put(response, name, value);
+fn status(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn put_headers(response: &mut Response<Body>, headers: &BTreeMap<String, String>) {
+    for (name, value) in headers {
+        put(response, name, &with_time(value));
     }
+}
+
+/// A header's value with the Unix time in N seconds in the place of `{unix+N}`.
+#[expect(clippy::disallowed_methods, reason = "clients compare it with the machine's own time")]
+fn with_time(value: &str) -> String {
+    let filled = || {
+        let (before, rest) = value.split_once("{unix+")?;
+        let (seconds, after) = rest.split_once('}')?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        Some(format!("{before}{}{after}", now.checked_add(seconds.parse().ok()?)?))
+    };
+    filled().unwrap_or_else(|| value.to_owned())
 }
 
 /// Sets a header. One that HTTP does not allow is left out: the test that wants it finds it missing.

@@ -13,6 +13,7 @@ use axum::Router;
 use axum::serve::ListenerExt;
 use tokio::sync::oneshot;
 
+use super::pick::Pick;
 use super::received::Watch;
 use super::record::Record;
 use super::script::{Script, ScriptError};
@@ -72,6 +73,8 @@ pub(super) struct Shared {
 struct Seen {
     records: Vec<Record>,
     disconnects: usize,
+    /// How many calls a turn had whose faults are limited, by conversation and index.
+    faults: HashMap<(Option<String>, usize), usize>,
     log: Option<File>,
     /// What is left of [`Options::keep_body_bytes`].
     body_bytes_left: usize,
@@ -204,6 +207,16 @@ impl Drop for ModelServer {
 impl Shared {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether as many calls of the turn as it wants have met its faults. If not, this call is one more.
+    pub(super) fn has_failed_enough(&self, pick: &Pick) -> bool {
+        let Some(faults_max) = pick.turn.faults_max else { return false };
+        let mut seen = self.seen();
+        let faults = seen.faults.entry((pick.conversation.clone(), pick.turn_index)).or_default();
+        let enough = *faults >= faults_max;
+        *faults += 1;
+        enough
     }
 
     /// Remembers a request and gives its number.

@@ -47,3 +47,4 @@ mod user_repo;
 mod user_repository;
 mod with;
 mod with_real;
+mod with_real_media;

@@ -17,7 +17,7 @@ fn refuses_first(retry_after_s: u64) -> ModelServer {
     server(Script { conversations: vec![first], ..Script::default() })
 }
 
-fn timers_fired(room: &Room, run: &str) -> Vec<u32> {
+pub fn timers_fired(room: &Room, run: &str) -> Vec<u32> {
     let fired = room.entries(run).into_iter().filter_map(|entry| match entry.event {
         Event::TimerFired { key: Key::Backoff { tries, .. } } => Some(tries),
         _ => None,

@@ -162,32 +162,40 @@ pub fn args_of(room: &Room, program: Program, server: &ModelServer, workflow: &s
     args
 }
 
-/// Claude Code, whose pinned model is replaced by the provider once: what the run comes to, and what `show` says.
-fn pinned_model_is_replaced(bin: &std::path::Path, settings: &str) -> (crate::room::Ran, String) {
-    let switched = Turn { answered_by: Some("claude-haiku-4-5-20251001".into()), ..shell("echo done > done.txt") };
+/// A model that no program of these tests asks for.
+fn other_model(program: Program) -> &'static str {
+    match program {
+        Program::Claude => "claude-haiku-4-5-20251001",
+        Program::Codex | Program::OpenCode => "gpt-4o-2024-08-06",
+        Program::Gemini => "gemini-2.5-flash",
+    }
+}
+
+/// The provider replaces the pinned model once: what the run comes to, and what `show` says.
+fn pinned_model_is_replaced(program: Program, bin: &std::path::Path, settings: &str) -> (crate::room::Ran, String) {
+    let switched = Turn { answered_by: Some(other_model(program).into()), ..shell("echo done > done.txt") };
     let work = conversation(
         "Phase `implement`",
         vec![switched, shell("true"), Turn::text("Done.")],
         Growth { base: 20_000, step: 1_000, output: 300 },
     );
     let server = ModelServer::start(script(vec![work])).unwrap();
-    let room = room(Program::Claude, bin, &server);
+    let room = room(program, bin, &server);
     let folder = room.root().join("home/.config/agentops");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("config.toml"), settings).unwrap();
-    let args = args_of(&room, Program::Claude, &server, "quick");
+    let args = args_of(&room, program, &server, "quick");
     let ran = room.run(&crate::room::refs(&args));
     (ran, room.run(&["show"]).stdout)
 }
 
-#[test]
-fn a_session_whose_pinned_model_is_replaced_is_stopped_or_counted() {
+fn a_session_whose_pinned_model_is_replaced_is_stopped_or_counted(program: Program) {
     let Some(bin) = programs() else { return };
-    let (ran, shown) = pinned_model_is_replaced(&bin, "");
+    let (ran, shown) = pinned_model_is_replaced(program, &bin, "");
     assert_ne!(ran.code, 0, "{ran:#?}");
     let all = format!("{}{}{shown}", ran.stdout, ran.stderr);
-    assert!(all.contains("`claude-haiku-4-5-20251001` answered") && all.contains("other-model"), "{all}");
-    let (ran, shown) = pinned_model_is_replaced(&bin, "[gateway]\nother-model = \"note\"\n");
+    assert!(all.contains(&format!("`{}` answered", other_model(program))) && all.contains("other-model"), "{all}");
+    let (ran, shown) = pinned_model_is_replaced(program, &bin, "[gateway]\nother-model = \"note\"\n");
     ran.expect(0);
     assert!(shown.contains("another model than was asked for answered 1 of its calls"), "{shown}");
 }
@@ -380,7 +388,7 @@ fn a_refused_key_needs_a_decision(program: Program) {
         kind: "authentication_error".into(),
         message: "invalid key".into(),
         code: Some("invalid_api_key".into()),
-        retry_after_s: None,
+        ..HttpError::default()
     });
     let mut refusing = script(Vec::new());
     for conversation in &mut refusing.conversations {
@@ -393,6 +401,7 @@ fn a_refused_key_needs_a_decision(program: Program) {
     assert_eq!(view["status"]["decision"]["kind"], "not-logged-in", "{view:#}");
 }
 
+/// Tests that do the same with several programs.
 macro_rules! with_each_program {
     ($($test:ident: $what:ident($program:ident);)*) => {
         $(#[test]
@@ -401,23 +410,28 @@ macro_rules! with_each_program {
         })*
     };
 }
+pub(crate) use with_each_program;
 
 with_each_program! {
+    claude_code_is_stopped_or_counted_when_another_model_answers: a_session_whose_pinned_model_is_replaced_is_stopped_or_counted(Claude);
     claude_code_with_a_refused_key_needs_a_decision: a_refused_key_needs_a_decision(Claude);
     claude_code_carries_the_task_through_all_phases: carries_the_task_through(Claude);
     claude_code_hands_over_in_band_and_is_stopped_at_the_ceiling: hands_over_and_is_stopped_at_the_ceiling(Claude);
     b1_nothing_above_the_ceiling_of_claude_code_is_forwarded: nothing_above_the_ceiling_is_forwarded(Claude);
     claude_code_survives_a_kill_of_the_supervisor: survives_a_kill_of_the_supervisor(Claude);
+    codex_is_stopped_or_counted_when_another_model_answers: a_session_whose_pinned_model_is_replaced_is_stopped_or_counted(Codex);
     codex_with_a_refused_key_needs_a_decision: a_refused_key_needs_a_decision(Codex);
     codex_carries_the_task_through_all_phases: carries_the_task_through(Codex);
     codex_hands_over_in_band_and_is_stopped_at_the_ceiling: hands_over_and_is_stopped_at_the_ceiling(Codex);
     b1_nothing_above_the_ceiling_of_codex_is_forwarded: nothing_above_the_ceiling_is_forwarded(Codex);
     codex_survives_a_kill_of_the_supervisor: survives_a_kill_of_the_supervisor(Codex);
+    opencode_is_stopped_or_counted_when_another_model_answers: a_session_whose_pinned_model_is_replaced_is_stopped_or_counted(OpenCode);
     opencode_with_a_refused_key_needs_a_decision: a_refused_key_needs_a_decision(OpenCode);
     opencode_carries_the_task_through_all_phases: carries_the_task_through(OpenCode);
     opencode_hands_over_in_band_and_is_stopped_at_the_ceiling: hands_over_and_is_stopped_at_the_ceiling(OpenCode);
     b1_nothing_above_the_ceiling_of_opencode_is_forwarded: nothing_above_the_ceiling_is_forwarded(OpenCode);
     opencode_survives_a_kill_of_the_supervisor: survives_a_kill_of_the_supervisor(OpenCode);
+    gemini_is_stopped_or_counted_when_another_model_answers: a_session_whose_pinned_model_is_replaced_is_stopped_or_counted(Gemini);
     gemini_with_a_refused_key_needs_a_decision: a_refused_key_needs_a_decision(Gemini);
     gemini_carries_the_task_through_all_phases: carries_the_task_through(Gemini);
     gemini_hands_over_in_band_and_is_stopped_at_the_ceiling: hands_over_and_is_stopped_at_the_ceiling(Gemini);

@@ -1,14 +1,14 @@
 //! `agentops with` around the real agent programs.
 
 use agentops_testkit::judge;
-use agentops_testkit::model::{Conversation, Growth, ModelServer, Options, Script, ToolCall, Turn, Watch};
+use agentops_testkit::model::{Conversation, Growth, ModelServer, Options, Script, Turn, Watch};
 use serde_json::Value;
 
 use crate::real::{Program, programs, room, shell};
 use crate::room::{Ran, Room};
 
 /// What a person types for one question without a screen.
-fn words(program: Program, server: &ModelServer, room: &Room) -> Vec<String> {
+pub fn words(program: Program, server: &ModelServer, room: &Room) -> Vec<String> {
     let words: &[&str] = match program {
         Program::Claude => &["-p", "TASK: do it", "--model", program.model(), "--allowedTools", "Bash"],
         Program::Codex => &["exec", "--skip-git-repo-check", "--sandbox", "danger-full-access", "TASK: do it"],
@@ -17,7 +17,9 @@ fn words(program: Program, server: &ModelServer, room: &Room) -> Vec<String> {
             std::fs::create_dir_all(&folder).unwrap();
             let options =
                 serde_json::json!({"baseURL": format!("{}/v1", server.base_url()), "apiKey": "{env:SCRIPTED_KEY}"});
-            let models = serde_json::json!({"gpt-5-2026-01-01": {}});
+            // Without them it takes a model for one that reads text alone.
+            let reads = serde_json::json!({"input": ["text", "image", "pdf"], "output": ["text"]});
+            let models = serde_json::json!({"gpt-5-2026-01-01": {"attachment": true, "modalities": reads}});
             let provider = serde_json::json!({"npm": "@ai-sdk/openai-compatible", "options": options, "models": models});
             let config = serde_json::json!({"model": program.model(), "provider": {"scripted": provider}});
             std::fs::write(folder.join("opencode.json"), config.to_string()).unwrap();
@@ -29,7 +31,7 @@ fn words(program: Program, server: &ModelServer, room: &Room) -> Vec<String> {
 }
 
 /// A server with one conversation, which says nothing true of its usage.
-fn server(turns: Vec<Turn>) -> ModelServer {
+pub fn server(turns: Vec<Turn>) -> ModelServer {
     let usage = Some(Growth { base: 10, step: 0, output: 1 });
     let conversations = vec![Conversation { when: "TASK".into(), turns, on: Vec::new(), usage }];
     let watch = [("key", "dummy-key-for-tests"), ("lane", "agentops-lane-")].map(|(name, value)| Watch::new(name, value));
@@ -37,7 +39,7 @@ fn server(turns: Vec<Turn>) -> ModelServer {
     ModelServer::start_with(Script { conversations, ..Script::default() }, options).unwrap()
 }
 
-fn with(room: &Room, program: Program, flags: &[&str], words: &[String]) -> (Ran, Value) {
+pub fn with(room: &Room, program: Program, flags: &[&str], words: &[String]) -> (Ran, Value) {
     let report = room.root().join("report.json");
     let mut args = vec!["with", "--report", report.to_str().unwrap()];
     args.extend(flags.iter().copied().chain([program.name()]));
@@ -100,53 +102,6 @@ fn is_recalled(program: Program, kind: &str) {
         made.stdout.contains("$ echo it was here > here.txt") && made.stdout.contains("skips the header row"),
         "{made:#?}"
     );
-}
-
-/// A PDF of one page.
-fn pdf(text: &str) -> String {
-    let content = format!("BT /F1 24 Tf 72 700 Td ({text}) Tj ET");
-    let objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
-        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_owned(),
-        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>"
-            .to_owned(),
-        format!("<< /Length {} >>\nstream\n{content}\nendstream", content.len()),
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>".to_owned(),
-    ];
-    let mut file = "%PDF-1.4\n".to_owned();
-    let mut places = String::new();
-    for (n, object) in objects.iter().enumerate() {
-        places += &format!("{:010} 00000 n \n", file.len());
-        file += &format!("{} 0 obj\n{object}\nendobj\n", n + 1);
-    }
-    let start = file.len();
-    file + &format!(
-        "xref\n0 6\n0000000000 65535 f \n{places}trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n"
-    )
-}
-
-#[test]
-fn claude_code_reads_a_small_pdf_and_goes_on() {
-    let Some(bin) = programs() else { return };
-    let program = Program::Claude;
-    let read = Turn::call(vec![ToolCall::Read { path: "doc.pdf".into() }]);
-    let server = server(vec![read, Turn::text("The retry limit is 7.")]);
-    let room = room(program, &bin, &server);
-    std::fs::write(room.repo().join("doc.pdf"), pdf("The retry limit is 7.")).unwrap();
-    let ask = |more: &[&str]| {
-        let words = ["-p", "TASK: read doc.pdf", "--model", program.model(), "--allowedTools", "Read"];
-        let words: Vec<String> = words.iter().chain(more).map(|word| (*word).to_owned()).collect();
-        with(&room, program, &[], &words)
-    };
-    for more in [&[][..], &["-c"]] {
-        let (ran, report) = ask(more);
-        let ran = ran.expect(0);
-        assert!(ran.stdout.contains("The retry limit is 7."), "{ran:#?}");
-        assert_eq!(report["totals"]["refused"], 0, "{ran:#?}");
-    }
-    let bodies = server.requests().into_iter().filter_map(|record| record.body);
-    let with_it = bodies.filter(|body| String::from_utf8_lossy(body).contains(r#""type":"document""#)).count();
-    assert!(with_it >= 2, "the document left with the call and with the one that went on: {with_it}");
 }
 
 #[test]
