@@ -291,6 +291,10 @@ impl Lane {
         reading.measure(measure);
         let head =
             protocol::head(protocol, &reading.body, &reading.layout.fields).map_err(|error| malformed(error.to_string()))?;
+        if protocol == Protocol::Messages && head.output.is_none() {
+            // The provider refuses it. With a limit of ours it would be another request than the client's.
+            return Err(malformed("`max_tokens` is missing, and the protocol needs it".into()));
+        }
         let model = model.or_else(|| head.model.clone());
         let known = self.known(model.as_deref().unwrap_or_default());
         let Known { window: table, density, price } = head.other_models.iter().fold(known, |known, other| known.or(other));

@@ -73,7 +73,7 @@ fn s7_closing_a_lane_ends_its_calls_and_no_others() {
     waiting.write(a.raw("GET", "/v1/models/slow", "", ""));
     let mut streams = [&a, &b].map(|lane| {
         let mut wire = lane.wire();
-        wire.write(lane.post("/v1/messages", "", "{}"));
+        wire.write(lane.post("/v1/messages", "", "{\"max_tokens\":9}"));
         wire.head().unwrap();
         assert_eq!(wire.chunk().unwrap(), b"x");
         wire
@@ -143,7 +143,9 @@ fn s8_no_request_chooses_where_it_goes() {
         assert!(!provider.was_asked() && !elsewhere.was_asked(), "{raw}");
     }
     // What means something elsewhere means nothing here.
-    let body = format!("{{\"api_base\":\"http://{evil}\",\"base_url\":\"http://{evil}\",\"proxy\":\"http://{evil}\"}}");
+    let body = format!(
+        "{{\"max_tokens\":9,\"api_base\":\"http://{evil}\",\"base_url\":\"http://{evil}\",\"proxy\":\"http://{evil}\"}}"
+    );
     let headers = format!(
         "X-Forwarded-Host: {evil}\r\nForwarded: host={evil}\r\nX-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\nX-Portkey-Custom-Host: http://{evil}\r\n"
     );
@@ -164,7 +166,7 @@ fn s8_a_redirect_is_neither_followed_nor_shown() {
         for status in ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent", "300 Choices"] {
             let provider = Provider::answering(answer(status, &format!("Location: {location}\r\n"), "moved"));
             let lane = room.lane(&provider.url());
-            let got = lane.ask(lane.post("/v1/messages", "", "{}"));
+            let got = lane.ask(lane.post("/v1/messages", "", "{\"max_tokens\":9}"));
             assert_eq!((got.status(), got.header("location")), (502, None), "{status}");
             assert!(!got.whole().contains(&location), "{}", got.whole());
             assert!(lane.rows(1)[0].contains("redirect"));

@@ -89,7 +89,7 @@ fn what_holds_for_one_connection_stays_there() {
     let room = Room::new();
     let lane = room.lane(&provider.url());
     let headers = "Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nTE: gzip\r\nTrailer: x-sum\r\nKeep-Alive: 5\r\nProxy-Connection: keep-alive\r\nX-Kept: 1\r\n";
-    let got = lane.ask(lane.post("/v1/messages", headers, "{}"));
+    let got = lane.ask(lane.post("/v1/messages", headers, "{\"max_tokens\":9}"));
     let seen = provider.request();
     for gone in ["connection", "x-hop", "te", "trailer", "keep-alive", "proxy-connection"] {
         assert_eq!(seen.header(gone), None, "{gone}");
@@ -115,7 +115,7 @@ fn a_stream_is_passed_on_as_it_comes_and_what_came_together_goes_on_together() {
     let room = Room::new();
     let lane = room.lane(&provider.url());
     let mut wire = lane.wire();
-    wire.write(lane.post("/v1/messages", "", "{\"stream\":true}"));
+    wire.write(lane.post("/v1/messages", "", "{\"max_tokens\":9,\"stream\":true}"));
     let head = wire.head().unwrap();
     assert_eq!(head.header("content-type"), Some("text/event-stream"));
     assert_eq!(wire.chunk().unwrap(), b"data: 1\n\n");
@@ -129,7 +129,7 @@ fn a_stream_is_passed_on_as_it_comes_and_what_came_together_goes_on_together() {
     let provider = Provider::answering(text);
     let lane = room.lane(&provider.url());
     let mut wire = lane.wire();
-    wire.write(lane.post("/v1/messages", "", "{\"stream\":true}"));
+    wire.write(lane.post("/v1/messages", "", "{\"max_tokens\":9,\"stream\":true}"));
     wire.head().unwrap();
     let first = wire.chunk().unwrap();
     assert!(many.as_bytes().starts_with(&first));

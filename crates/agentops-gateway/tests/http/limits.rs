@@ -115,7 +115,7 @@ impl Says {
     /// Whether the provider takes all of it.
     fn is_valid(&self, protocol: Protocol) -> bool {
         let wrong = [&self.limit, &self.answers, &self.thinking].into_iter().any(|said| matches!(said, Written::Wrong(_)));
-        let needs_limit = protocol == Protocol::Messages && matches!(self.limit, Written::Null);
+        let needs_limit = protocol == Protocol::Messages && matches!(self.limit, Written::Missing | Written::Null);
         !wrong && !needs_limit
     }
 }

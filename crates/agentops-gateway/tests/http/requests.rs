@@ -227,8 +227,10 @@ fn body(protocol: Protocol, pieces: &[Piece], how: &Hostile) -> String {
     let items: Vec<Value> = pieces.iter().map(|piece| item(protocol, piece)).collect();
     let mut body = json!({ "model": model(protocol) });
     body[protocol.items_key()] = items.into();
-    if protocol == Protocol::Gemini {
-        body = json!({ "contents": body["contents"] });
+    match protocol {
+        Protocol::Gemini => body = json!({ "contents": body["contents"] }),
+        Protocol::Messages => body["max_tokens"] = 1000.into(),
+        Protocol::Responses | Protocol::Chat => {}
     }
     if let Some(piece) = pieces.first().filter(|_| how.in_instructions) {
         match protocol {
