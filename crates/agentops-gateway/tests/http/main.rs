@@ -7,6 +7,7 @@ mod connections;
 mod door;
 mod endpoints;
 mod forwarding;
+mod generated;
 mod host;
 mod http2;
 mod limits;

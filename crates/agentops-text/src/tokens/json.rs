@@ -19,8 +19,8 @@ pub enum Rendering {
 const JSON_MEMBERS: [&[u8]; 8] =
     [b"input", b"args", b"response", b"arguments", b"parameters", b"input_schema", b"schema", b"tools"];
 
-/// Bytes that an exponent may add to a number that a provider writes out: `1e21` has 22 digits in JavaScript, and a fraction
-/// in Python.
+/// Bytes that an exponent may add to a number that a provider writes out: `1e20` has 21 digits in JavaScript. What a form with
+/// an exponent may add to a number without one is less than its digits give beyond their tokens.
 const EXPONENT_BYTES: u64 = 24;
 
 /// The o200k tokens of a JSON value, written with a blank behind each comma and colon as Python does it or without any as
@@ -195,24 +195,46 @@ impl Writer<'_> {
         let word = &rest[..rest.iter().take_while(is_part).count()];
         self.at += word.len();
         let word = String::from_utf8_lossy(word);
-        let number = word.contains(['e', 'E']).then(|| word.parse::<f64>().ok()).flatten();
-        match number.map(f64::abs).filter(|number| number.is_finite()) {
-            Some(number) => self.text.push_str(&forms(&word, number)),
+        match other_forms(&word) {
+            Some(number) => self.text.push_str(&longest_form(&word, number)),
             None => self.text.push_str(&word),
         }
     }
 }
 
-/// A number with an exponent as it has the most tokens: a provider that reads it writes it in its own way. As it is written, as
-/// Python writes it (`1e+20`, `1.5e-05`), and without an exponent (JavaScript from 1e-7 to 1e21).
-fn forms(word: &str, number: f64) -> String {
-    let (scientific, fraction) = (format!("{number:e}"), if number.fract() == 0.0 { ".0" } else { "" });
-    let python = scientific.split_once('e').map(|(digits, exponent)| {
-        let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
-        format!("-{digits}e{sign}{exponent:0>2}")
+/// The value of a number that a provider may write in another form with more tokens; `None`: there is no such form.
+///
+/// An exponent may be written out; Python writes one in place of more than three zeros behind the point or more than 16 digits
+/// before it, JavaScript in place of more than 21 digits of a whole number too.
+fn other_forms(word: &str) -> Option<f64> {
+    let digits = word.strip_prefix('-').unwrap_or(word);
+    let before_point = digits.bytes().take_while(u8::is_ascii_digit).count();
+    let may_differ = match digits.as_bytes().get(before_point) {
+        None => before_point > 21,
+        Some(b'.') => before_point > 16 || digits.starts_with("0.0000") || digits.contains(['e', 'E']),
+        Some(_) => digits.contains(['e', 'E']),
+    };
+    may_differ.then(|| word.parse::<f64>().ok().filter(|number| number.is_finite()))?
+}
+
+/// The form with the most tokens: as it is written, as Python writes it (`1e+20`, `1.5e-05`, `100000.0`), and as JavaScript does
+/// (`100000000000000000000`, `0.000015`, `1.5e-7`).
+fn longest_form(word: &str, number: f64) -> String {
+    let scientific = format!("{number:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    let sign = if exponent < 0 { '-' } else { '+' };
+    // Python reads a number without a point and an exponent as a whole one, and writes all its digits.
+    let is_float = word.contains(['.', 'e', 'E']);
+    let python = is_float.then(|| match exponent {
+        -4..16 => format!("{number:?}"),
+        _ => format!("{digits}e{sign}{:02}", exponent.abs()),
     });
-    let plain = (1e-7..1e22).contains(&number).then(|| format!("-{number}{fraction}"));
-    let all = [Some(word.to_owned()), python, plain].into_iter().flatten();
+    let javascript = match exponent {
+        -6..21 => number.to_string(),
+        _ => format!("{digits}e{sign}{}", exponent.abs()),
+    };
+    let all = [Some(word.to_owned()), python, Some(javascript)].into_iter().flatten();
     all.max_by_key(|form| text_tokens(form)).unwrap_or_default()
 }
 
@@ -307,6 +329,33 @@ mod tests {
         assert_eq!((&json[data[0].clone()], &json[data[1].clone()]), (&b"AAAA"[..], &b"BBBB"[..]));
         let empty = br#"{"data":"","text":"word","more":""}"#;
         assert_eq!(json_tokens(json, Rendering::Messages, &data), json_tokens(empty, Rendering::Messages, &[]));
+    }
+
+    /// A provider that reads a number writes it in its own way.
+    #[test]
+    fn b1_a_number_counts_in_the_form_with_the_most_tokens() {
+        for (written, form) in [
+            // Python's.
+            ("0.00001234", "1.234e-05"),
+            ("-0.000012345678", "-1.2345678e-05"),
+            ("12345678901234567.5", "1.2345678901234568e+16"),
+            ("1e5", "100000.0"),
+            ("1E-7", "1e-07"),
+            // JavaScript's.
+            ("1e20", "100000000000000000000"),
+            ("1234567890123456789012", "1.2345678901234568e+21"),
+            ("-1.5e19", "-15000000000000000000"),
+            // As they are written.
+            ("5.00e+00", "5.00e+00"),
+            ("1234567890.00005", "1234567890.00005"),
+            ("1e999", "1e999"),
+        ] {
+            let (json, form) = (vec![written; 1_000].join(","), vec![form; 1_000].join(", "));
+            let counted = json_tokens(json.as_bytes(), Rendering::Json, &[]);
+            let most = text_tokens(&form);
+            assert!(counted >= most && counted <= most + most / 50, "{written}: {counted} of {most}");
+            assert!(counted <= json_bound(json.as_bytes(), &[]), "{written}");
+        }
     }
 
     #[test]
