@@ -194,7 +194,8 @@ fn is_word(value: &[u8]) -> bool {
 /// An address, or the path of a file.
 fn is_path(value: &[u8]) -> bool {
     let text = String::from_utf8_lossy(value);
-    let is_file = text.contains('/') && text.rsplit_once('.').is_some_and(|(_, end)| end.len() <= 4 && !end.is_empty());
+    let is_ending = |end: &str| (1..=4).contains(&end.len()) && end.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_file = text.contains('/') && text.rsplit_once('.').is_some_and(|(_, end)| is_ending(end));
     text.contains("://") || ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start)) || is_file
 }
 
