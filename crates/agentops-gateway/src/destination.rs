@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use agentops_safe::Redactor;
 use hyper::Uri;
 
 use crate::protocol::Protocol;
@@ -101,7 +102,7 @@ pub struct Destinations(BTreeMap<String, Destination>);
 pub struct DestinationError {
     /// The destination.
     pub name: String,
-    /// Its address as written, without a password that stood in it.
+    /// Its address as written, without a login and the values of a query that stood in it.
     pub url: String,
     /// What is wrong with it, and what to do.
     pub problem: BaseError,
@@ -287,7 +288,7 @@ impl Destinations {
         for custom in custom {
             let base = Base::parse(&custom.base_url, custom.insecure).map_err(|problem| DestinationError {
                 name: custom.name.clone(),
-                url: without_credentials(&custom.base_url),
+                url: without_values(&custom.base_url),
                 problem,
             })?;
             let login = all.remove(&custom.name).and_then(|built_in| built_in.login);
@@ -357,14 +358,21 @@ fn built_in_base(url: &str) -> Base {
     Base { https: true, host: host.into(), port: 443, prefix: prefix.into() }
 }
 
-/// An address without what stands before its `@`.
-fn without_credentials(url: &str) -> String {
-    match url.rsplit_once('@') {
-        Some((before, after)) => {
-            format!("{}…@{after}", before.find("://").map_or("", |end| before.get(..end + 3).unwrap_or_default()))
-        }
-        None => url.to_owned(),
+/// An address as written, without the values in it. One that has no scheme may hold them all the same.
+fn without_values(url: &str) -> String {
+    match url.contains("://") {
+        true => agentops_safe::hide_address_values(url).into_owned(),
+        false => url.split(['@', '?', '#']).next().unwrap_or_default().to_owned(),
     }
+}
+
+/// The name of a variable, for a message. A key may have been written in the place of the name: what does not look like
+/// the name of a variable is not repeated.
+#[must_use]
+pub fn shown_variable(name: &str) -> &str {
+    let in_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    let is_name = name.bytes().all(in_name) && !Redactor::new([]).finds(name.as_bytes());
+    if is_name { name } else { "the variable that its `key-env` names" }
 }
 
 #[cfg(test)]
@@ -417,6 +425,18 @@ mod tests {
         let error = Destinations::new([custom("mine", "https://me:hunter2@a.example", Family::OpenAi)]).unwrap_err();
         assert!(!error.to_string().contains("hunter2"), "{error}");
         assert!(error.to_string().contains("a.example"), "{error}");
+        for url in ["https://a.example/v1?code=hunter2", "https://a.example/#hunter2", "a.example?key=hunter2"] {
+            let error = Destinations::new([custom("mine", url, Family::OpenAi)]).unwrap_err().to_string();
+            assert!(!error.contains("hunter2") && error.contains("a.example"), "{error}");
+        }
+    }
+
+    #[test]
+    fn s6_a_key_in_the_place_of_its_variables_name_is_not_repeated() {
+        for key in ["sk-ant-api03-abcdefgh", "h8Fk29dLq0ZmXv71Tz", "AKIAQWERTYUIOPASDFGH"] {
+            assert_eq!(shown_variable(key), "the variable that its `key-env` names");
+        }
+        assert_eq!(shown_variable("MY_KEY_2"), "MY_KEY_2");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use agentops_engine::trust::Subject;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::context;
 use crate::error::{self, CommandError};
 
 /// What a command did that changes something.
@@ -91,10 +92,10 @@ impl Printer {
         let _closed = writeln!(std::io::stdout(), "{}", agentops_safe::inert_json(json));
     }
 
-    /// Words beside the data.
+    /// Words beside the data. They often quote an error, so they show no secret either.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            let _closed = writeln!(std::io::stderr(), "{}", self.clean(text));
+            let _closed = writeln!(std::io::stderr(), "{}", self.clean(&without_secrets(text)));
         }
     }
 
@@ -114,20 +115,24 @@ impl Printer {
         clean
     }
 
-    /// A failed command; gives its exit code.
+    /// A failed command; gives its exit code. What an error quotes may come from anywhere, a file of settings among it, so
+    /// secrets are taken out here, for all commands.
     pub fn error(&self, error: &CommandError) -> u8 {
+        let hints: Vec<String> = error.hints.iter().map(|hint| without_secrets(hint)).collect();
         if self.json {
             self.value(&ErrorView {
                 error: error::code_name(error.code).into(),
                 code: error.code,
-                causes: error.causes.clone(),
-                hints: error.hints.clone(),
+                causes: error.causes.iter().map(|cause| without_secrets(cause)).collect(),
+                hints,
                 subject: error.subject.clone(),
             });
             return error.code;
         }
-        let mut text = format!("{} {}", self.paint("31;1", "error:"), inert(&error.causes.join(": ")));
-        for hint in &error.hints {
+        // As one text: a name and its value may be two causes.
+        let causes = without_secrets(&error.causes.join(": "));
+        let mut text = format!("{} {}", self.paint("31;1", "error:"), inert(&causes));
+        for hint in &hints {
             text.push_str(&format!("\n\n{} {}", self.paint("36", "hint:"), inert(hint)));
         }
         let _closed = writeln!(std::io::stderr(), "{text}");
@@ -143,6 +148,10 @@ impl Printer {
 
 /// What [`Printer::paint`] is asked for, and the end of it.
 const COLOURS: [&str; 13] = ["0", "1", "2", "31", "31;1", "32", "32;1", "33", "33;1", "34", "35", "36", "36;1"];
+
+fn without_secrets(text: &str) -> String {
+    context::redacted(&agentops_safe::hide_address_values(text))
+}
 
 fn inert(text: &str) -> String {
     agentops_safe::inert(text).into_owned()

@@ -147,6 +147,15 @@ pub fn read(path: &Path) -> Result<UserConfig, FileError> {
         if protocol.is_some_and(|protocol| !known.contains(&protocol)) {
             return wrong(name, format!("gateway.destination.{name}: protocol is one of {}", known.join(", ")));
         }
+        let is_variable = |name: &String| {
+            let in_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            !name.is_empty() && name.bytes().all(in_name) && !name.starts_with(|first: char| first.is_ascii_digit())
+        };
+        if !destination.key_env.as_ref().is_none_or(is_variable) {
+            // It may be the key itself, so it is not repeated.
+            let problem = format!("gateway.destination.{name}: key-env is the name of a variable that holds the key");
+            return wrong(name, problem);
+        }
         if !known.contains(&name.as_str()) && (protocol.is_none() || destination.key_env.is_none()) {
             return wrong(
                 name,

@@ -14,7 +14,7 @@ use agentops_core::id::SessionId;
 use agentops_core::workflow::Secrets;
 use agentops_gateway::alone::Ledgers;
 use agentops_gateway::day::date;
-use agentops_gateway::destination::{Base, Custom, Destination, Destinations, Family};
+use agentops_gateway::destination::{Base, Custom, Destination, Destinations, Family, shown_variable};
 use agentops_gateway::host::{Answer, Answering, Host, Note, Refusal, answer};
 use agentops_gateway::lane::{Lane, Rules};
 use agentops_gateway::{Config, Gateway, Identity, LaneHandle, LaneSpec, Proxies, usable_key};
@@ -390,9 +390,10 @@ fn default_key_env(name: &str) -> Option<String> {
 fn key(env: &Environment, destination: &Destination, key_env: Option<String>) -> Result<Option<Secret>, String> {
     let Some(name) = key_env.or_else(|| destination.key_env().map(str::to_owned)) else { return Ok(None) };
     let Some(value) = env.text(&name).filter(|value| !value.trim().is_empty()) else {
+        let name = shown_variable(&name);
         return Err(format!("the key of destination `{}` is not set: export {name}", destination.name()));
     };
-    let key = usable_key(&value).map_err(|error| format!("{name} cannot be used: {error}"))?;
+    let key = usable_key(&value).map_err(|error| format!("{} cannot be used: {error}", shown_variable(&name)))?;
     Ok(Some(Secret::new(key)))
 }
 

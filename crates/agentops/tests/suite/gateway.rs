@@ -151,3 +151,38 @@ fn without_a_key_it_says_what_is_missing() {
     let named = room.run(&["gateway", "--destination", "nowhere"]).expect(agentops::error::USAGE.into());
     assert!(named.stderr.contains("`nowhere` is not known"), "{}", named.stderr);
 }
+
+#[test]
+fn s6_a_secret_in_the_settings_is_in_no_error() {
+    let shaped = "sk-ant-api03-mAdEuPmAdEuP0123456789abcdefghijklmnop_qrst-AA";
+    let plain = "h8Fk29dLq0ZmXv71TzmAdEuP";
+    let settings = |key_env: &str| {
+        format!(
+            "[gateway.destination.x]\nbase-url = \"http://127.0.0.1:9\"\nprotocol = \"anthropic\"\nkey-env = \"{key_env}\"\n"
+        )
+    };
+    for (key_env, base, args) in [
+        (shaped, "", &["gateway", "--destination", "x"][..]),
+        (plain, "", &["gateway", "--destination", "x"]),
+        (plain, "", &["gateway"]),
+        ("X_KEY", &format!("https://proxy.example/v1?api-key={plain}"), &["gateway", "--destination", "anthropic"]),
+        ("X_KEY", &format!("https://proxy.example/v1?code={plain}"), &["gateway", "--destination", "anthropic"]),
+        ("X_KEY", &format!("https://proxy.example/#{plain}"), &["gateway", "--destination", "anthropic"]),
+        ("X_KEY", "", &["gateway", "--destination", plain, "--unknown", shaped]),
+    ] {
+        let mut room = Room::empty();
+        let folder = room.root().join("home/.config/agentops");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("config.toml"), settings(key_env)).unwrap();
+        if !base.is_empty() {
+            room.set("ANTHROPIC_BASE_URL", base);
+            room.set("ANTHROPIC_API_KEY", KEY);
+        }
+        for more in [&[][..], &["--json"]] {
+            let ran = room.run(&[args, more].concat());
+            let shown = format!("{}{}", ran.stdout, ran.stderr);
+            assert_eq!(ran.code, 2, "{shown}");
+            assert!(!shown.contains(shaped) && (!shown.contains(plain) || args.contains(&plain)), "{shown}");
+        }
+    }
+}

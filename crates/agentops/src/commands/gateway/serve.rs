@@ -3,7 +3,7 @@
 use agentops_agents::driver::{Credential, Reach};
 use agentops_core::call::CallRow;
 use agentops_engine::perform::gateway::{Aim, OpenLane, Target, aim, destinations, minute};
-use agentops_gateway::destination::{Destination, Destinations, Family};
+use agentops_gateway::destination::{Destination, Destinations, Family, shown_variable};
 use agentops_gateway::host::Note;
 use agentops_gateway::is_lane_address;
 use schemars::JsonSchema;
@@ -135,7 +135,8 @@ fn targets(standing: &Standing, args: &GatewayArgs) -> Result<Vec<Target>, Comma
         named => named.to_vec(),
     };
     if names.is_empty() {
-        let known: Vec<String> = all.iter().filter_map(|d| Some(format!("{} ({})", d.name(), d.key_env()?))).collect();
+        let named = |d: &Destination| Some(format!("{} ({})", d.name(), shown_variable(d.key_env()?)));
+        let known: Vec<String> = all.iter().filter_map(named).collect();
         return Err(refused(format!("no destination has its key set; there are {}", known.join(", ")))
             .hint("export a key, or pass your programs' own logins on with --login"));
     }
