@@ -3,19 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentops_core::workflow::Secrets;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming as Arriving};
 use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 
 use crate::door;
 use crate::entry::Entry;
 use crate::follow::Following;
+use crate::host::{self, Note};
 use crate::identity::{Credentials, answer_head};
 use crate::lane::{Admitted, Incoming};
+use crate::outgoing::Outgoing;
 use crate::protocol::{self, Endpoint, Protocol};
 use crate::refusal::{Refusal, protocol_of, reply_answer};
 use crate::stream::Body;
@@ -208,6 +211,17 @@ async fn pass(
             return Err(refuse(Refusal::closing(StatusCode::REQUEST_TIMEOUT, words)));
         }
     };
+    let asked = entry.credentials.path(path);
+    let rules = &entry.lane.rules;
+    let outgoing = match Outgoing::new(rules.secrets, &rules.redactor, asked.clone(), &parts.headers) {
+        Ok(outgoing) => outgoing,
+        Err(place) => {
+            return Err(match protocol.filter(|_| rules.secrets == Secrets::Refuse) {
+                Some(protocol) => reply_answer(entry.lane.refuse(protocol, host::Refusal::Secret).await),
+                None => refuse(Refusal::new(StatusCode::BAD_REQUEST, place.to_string())),
+            });
+        }
+    };
     let mut ticket = None;
     match endpoint {
         Endpoint::Call { protocol, model, streamed } => {
@@ -225,11 +239,16 @@ async fn pass(
                 ticket.asked_again();
             }
         }
-        Endpoint::Lookup | Endpoint::Refused(_) => {}
+        // A question has no body (RFC 9110, section 9.3.1): what a client sends with one is read by nobody.
+        Endpoint::Lookup | Endpoint::Refused(_) => body = Bytes::new(),
+    }
+    if outgoing.is_changed(&asked) {
+        entry.lane.note(Note::Redacted);
     }
     let mut following = Following::new(ticket, Arc::clone(entry));
-    let length = (has_body || !body.is_empty()).then_some(body.len());
-    let uri = match uri(entry, path) {
+    let takes_body = !matches!(endpoint, Endpoint::Lookup);
+    let length = (takes_body && (has_body || !body.is_empty())).then_some(body.len());
+    let uri = match uri(entry, &outgoing.path) {
         Ok(uri) => uri,
         Err(refusal) => {
             following.failed("request");
@@ -238,7 +257,7 @@ async fn pass(
     };
     let is_call = matches!(endpoint, Endpoint::Call { .. });
     // It is made anew where it is sent again: a copy for the rare case would cost every call.
-    let make = || request(entry, parts, &uri, body.clone(), length, is_call);
+    let make = || request(entry, &parts.method, &outgoing.headers, &uri, body.clone(), length, is_call);
     match entry.upstream.send(make, limits.silence, |sending| following.sending(sending)).await {
         Ok(answer) => {
             let head = &answer.response;
@@ -254,23 +273,24 @@ async fn pass(
 
 /// The address of a client's path at the destination.
 fn uri(entry: &Entry, path: &str) -> Result<Uri, Refusal> {
-    let path = entry.destination.path(entry.upstream.base(), &entry.credentials.path(path));
+    let path = entry.destination.path(entry.upstream.base(), path);
     Uri::try_from(path).map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the path is not one"))
 }
 
 /// The request as the destination gets it.
 fn request(
     entry: &Entry,
-    parts: &Parts,
+    method: &Method,
+    headers: &HeaderMap,
     uri: &Uri,
     body: Bytes,
     length: Option<usize>,
     is_call: bool,
 ) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(body));
-    *request.method_mut() = parts.method.clone();
+    *request.method_mut() = method.clone();
     *request.uri_mut() = uri.clone();
-    *request.headers_mut() = entry.credentials.head(&parts.headers, entry.upstream.host(), length, is_call);
+    *request.headers_mut() = entry.credentials.head(headers, entry.upstream.host(), length, is_call);
     request
 }
 

@@ -61,7 +61,7 @@ pub fn usable_key(key: &str) -> Result<&str, KeyError> {
 }
 
 /// Whether it is a header in which clients send what proves who they are.
-fn is_credential(name: &HeaderName) -> bool {
+pub(crate) fn is_credential(name: &HeaderName) -> bool {
     matches!(name.as_str(), "authorization" | "x-api-key" | "x-goog-api-key" | "api-key" | "cookie" | "x-amz-security-token")
 }
 

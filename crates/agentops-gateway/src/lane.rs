@@ -386,7 +386,8 @@ impl Lane {
         })
     }
 
-    async fn refuse(&self, protocol: Protocol, refusal: Refusal) -> Reply {
+    /// Tells the host of a refusal and gives the client's answer.
+    pub(crate) async fn refuse(&self, protocol: Protocol, refusal: Refusal) -> Reply {
         let words = refusal.to_string();
         let status =
             if matches!(refusal, Refusal::Budget(_) | Refusal::SetAside { .. } | Refusal::NotGranted) { 402 } else { 400 };

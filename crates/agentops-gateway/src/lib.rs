@@ -20,6 +20,7 @@ pub mod judge;
 pub mod lane;
 mod link;
 mod offload;
+mod outgoing;
 pub mod protocol;
 mod refusal;
 mod reset;

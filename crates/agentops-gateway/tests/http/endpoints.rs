@@ -210,6 +210,58 @@ fn s6_a_count_leaves_without_its_secrets() {
     }
 }
 
+/// S6: a secret leaves in no other place of a request either. The key of the destination does: that is what it is for.
+#[test]
+fn s6_no_place_of_a_request_lets_a_secret_leave() {
+    use agentops_core::workflow::Secrets;
+    let provider = Provider::answering(answer("200 OK", "", "{}"));
+    let room = Room::new();
+    let secret = format!("ghp_{}", "a1B2".repeat(9));
+    let hi = body("Hi.");
+    for secrets in [Secrets::Redact, Secrets::Refuse] {
+        let told = Arc::<Told>::default();
+        let rules = Rules { secrets, ..rules(20_000, Arc::clone(&told) as Arc<dyn Host>) };
+        let lane = open(&room, &provider, Family::Anthropic, "", rules, &told);
+        let header = format!("X-Note: {secret}\r\n");
+        for (method, path, headers, is_refused) in [
+            ("POST", format!("/v1/messages?x={secret}"), "", secrets == Secrets::Refuse),
+            ("POST", "/v1/messages".to_owned(), header.as_str(), secrets == Secrets::Refuse),
+            ("GET", format!("/v1/models?x={secret}"), "", secrets == Secrets::Refuse),
+            ("GET", format!("/v1/models/{secret}"), "", true),
+            ("GET", format!("/v1/files/{secret}"), "", true),
+        ] {
+            let got = lane.ask(lane.raw(method, &path, headers, if method == "POST" { &hi } else { "" }));
+            assert!(!got.whole().contains(&secret), "{}", got.whole());
+            if is_refused {
+                assert_eq!(got.status(), 400, "{path}: {}", got.whole());
+                assert!(got.text().contains("looks like a secret"), "{}", got.text());
+                assert!(!provider.was_asked(), "{path}");
+            } else {
+                assert_eq!(got.status(), 200, "{path}: {}", got.whole());
+                let seen = provider.request().whole();
+                assert!(!seen.contains(&secret) && seen.contains("redacted:github-token"), "{seen}");
+                assert!(seen.contains(KEY), "{seen}");
+                assert!(lane.notes().contains(&Note::Redacted));
+            }
+        }
+        let told = format!("{:?}", lane.notes());
+        assert!(!told.contains(&secret), "{told}");
+    }
+}
+
+/// A question has no body, so none leaves with one, whatever it holds.
+#[test]
+fn s6_a_question_leaves_without_a_body() {
+    let provider = Provider::answering(answer("200 OK", "", "{}"));
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    for path in ["/v1/models", "/v1/files/f"] {
+        assert_eq!(lane.ask(lane.raw("GET", path, "", &body("A body."))).status(), 200);
+        let seen = provider.request();
+        assert_eq!((seen.text().as_str(), seen.header("content-length")), ("", None), "{}", seen.whole());
+    }
+}
+
 #[test]
 fn the_document_has_the_table_of_endpoints() {
     let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/gateway.md")).unwrap();
