@@ -37,6 +37,11 @@ impl Following {
         }
     }
 
+    /// The request is a call that is not settled.
+    pub(crate) fn is_call(&self) -> bool {
+        self.ticket.is_some()
+    }
+
     /// The answer to a call is read as a stream, and may be cut.
     pub(crate) fn is_streamed(&self) -> bool {
         self.ticket.as_ref().is_some_and(Ticket::is_streamed)

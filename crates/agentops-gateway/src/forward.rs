@@ -107,6 +107,14 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Arriving>) -> R
         following.failed("redirect");
         return redirected(&entry).answer(protocol);
     }
+    if following.is_call() && head.status.is_success() && is_encoded(&head.headers) {
+        following.failed("encoded");
+        let words = format!(
+            "`{}` answers with a content coding, which was not asked for and cannot be measured; turn compression off there",
+            entry.destination.name
+        );
+        return Refusal::new(StatusCode::BAD_GATEWAY, words).answer(protocol);
+    }
     let scrubber = entry.credentials.scrubber();
     head.headers = answer_head(head.headers, &scrubber);
     let reason = head.extensions.remove::<ReasonPhrase>().and_then(|reason| scrubber.reason(reason));

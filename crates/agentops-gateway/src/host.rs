@@ -118,6 +118,13 @@ pub enum Note {
     },
     /// The answer holds reasoning that is not shown, so the output cannot be held to its limit while it comes.
     HiddenReasoning,
+    /// The provider reported more than a call can use. The report is not believed, and the call is charged at its limit.
+    ReportNotBelieved {
+        /// Tokens, input and output together.
+        reported: u64,
+        /// The most that the call can have used.
+        possible: u64,
+    },
     /// Secrets were taken out of a call before it left.
     Redacted,
     /// The provider refused a call and said when it takes calls again.

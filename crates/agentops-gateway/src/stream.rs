@@ -39,6 +39,8 @@ pub(crate) enum Broken {
     Silent,
     #[error("the lane was closed")]
     Closed,
+    #[error("the provider's answer is far longer than its limit")]
+    TooLong,
 }
 
 impl Broken {
@@ -47,6 +49,7 @@ impl Broken {
             Self::Upstream => "reset",
             Self::Silent => "timeout",
             Self::Closed => "lane-closed",
+            Self::TooLong => "cut",
         }
     }
 }
@@ -120,11 +123,15 @@ impl Relay {
             Ok(piece) => piece,
             Err(broken) => return Poll::Ready(self.breaks(broken)),
         };
-        if let Flow::Cut(last) = self.following.push(&piece) {
-            // What the provider still sends is not wanted: its connection is closed, not kept.
-            (self.incoming, self.link) = (None, None);
-            self.following.done();
-            return Poll::Ready(Some(Ok(last.into())));
+        match self.following.push(&piece) {
+            Flow::GoOn => {}
+            Flow::Cut(last) => {
+                // What the provider still sends is not wanted: its connection is closed, not kept.
+                (self.incoming, self.link) = (None, None);
+                self.following.done();
+                return Poll::Ready(Some(Ok(last.into())));
+            }
+            Flow::Break => return Poll::Ready(self.breaks(Broken::TooLong)),
         }
         if self.incoming.is_none() {
             self.following.done();

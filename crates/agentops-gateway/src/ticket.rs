@@ -9,6 +9,7 @@ use agentops_core::ceiling::Window;
 use agentops_core::models::{CacheLife, Price, PriceOption, option_factor};
 use agentops_core::usage::Usage;
 use hyper::header::HeaderMap;
+use tokio::runtime::Handle;
 
 use crate::conversation::{Density, Reading};
 use crate::host::Note;
@@ -50,6 +51,8 @@ pub enum Flow {
     GoOn,
     /// The answer would pass the ceiling: send these bytes in their place, which end it in good form, and nothing after them.
     Cut(Vec<u8>),
+    /// The answer is far longer than its limit and cannot be ended in good form here: nothing more is passed on.
+    Break,
 }
 
 /// Follows one call. It settles when it is dropped, so that a call that ends in any way is accounted for.
@@ -75,6 +78,10 @@ struct Open {
     until_ms: Option<u64>,
     /// The answer is made in the background: what the provider said when it began.
     begun: Option<Begun>,
+    /// The provider reported more than the call can use.
+    is_absurd: bool,
+    /// Bytes of an answer that was cut because too much came besides what the model wrote.
+    other_bytes: u64,
 }
 
 /// The beginning of an answer that is made in the background.
@@ -102,6 +109,8 @@ impl Ticket {
             error: None,
             until_ms: None,
             begun: None,
+            is_absurd: false,
+            other_bytes: 0,
         })))
     }
 
@@ -159,10 +168,26 @@ impl Ticket {
         // Where nothing but us holds the answer to its limit, it is cut when it could be longer: no tokenizer makes more tokens
         // than bytes. A provider that was told the limit is cut when it certainly did not keep to it.
         let is_too_long = seen.tokens_min > room.output || room.cut && open.output_bytes > room.output;
-        // The answer is cut where an event ends.
-        let Some(boundary) = seen.boundary.filter(|_| is_too_long) else { return Flow::GoOn };
-        open.error = Some("cut".into());
-        Flow::Cut([&bytes[..boundary], &open.reader.cut()].concat())
+        let is_too_long = is_too_long || open.reader.has_more_than(o200k_tokens_max(room.output));
+        let has_too_much_else = seen.other_bytes > open.call.other_bytes_max();
+        if !is_too_long && !has_too_much_else {
+            return Flow::GoOn;
+        }
+        if has_too_much_else {
+            open.other_bytes = seen.other_bytes;
+        }
+        match seen.boundary {
+            // The answer is cut where an event ends.
+            Some(boundary) => {
+                open.error = Some("cut".into());
+                Flow::Cut([&bytes[..boundary], &open.reader.cut()].concat())
+            }
+            None if has_too_much_else => {
+                open.error = Some("cut".into());
+                Flow::Break
+            }
+            None => Flow::GoOn,
+        }
     }
 
     /// The call failed: one word (`connect`, `timeout`, `reset`, `client-gone`).
@@ -198,7 +223,22 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Some(mut open) = self.0.take() else { return };
+        let Some(open) = self.0.take() else { return };
+        match Handle::try_current() {
+            // Reading it takes a while.
+            Ok(runtime) if open.reader.plain().is_some_and(|body| body.len() > LARGE_BYTES) => {
+                runtime.spawn_blocking(move || open.finish(None));
+            }
+            runtime => open.finish(runtime.ok()),
+        }
+    }
+}
+
+impl Open {
+    /// Settles a call, or keeps it where its answer goes on in the background. What takes a while is done by a thread of the
+    /// runtime, or here if there is none.
+    fn finish(self: Box<Self>, runtime: Option<Handle>) {
+        let mut open = self;
         let mut answer = open.reader.take_answer();
         if let Some(id) = open.goes_on(&answer) {
             match open.begun {
@@ -206,7 +246,7 @@ impl Drop for Ticket {
                 None => open.begun = Some(Begun { status: open.status, answer }),
             }
             let lane = Arc::clone(&open.lane);
-            let Err(full) = lane.background.keep(id, Self(Some(open))) else { return };
+            let Err(full) = lane.background.keep(id, Ticket(Some(open))) else { return };
             return full.end();
         }
         if answer.usage.is_none()
@@ -219,12 +259,41 @@ impl Drop for Ticket {
         // Where the estimate decides (there is no report, or hand-over may be due), it is counted and not guessed from bytes.
         // That takes a while.
         let decides = answer.usage.is_none() || open.call.input >= open.call.window.soft_mark();
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if taken && decides => {
-                runtime.spawn_blocking(move || open.settle(answer, true));
+        let is_counted = taken && decides;
+        let takes_a_while = is_counted || open.must_be_counted(&answer);
+        match runtime {
+            Some(runtime) if takes_a_while => {
+                runtime.spawn_blocking(move || open.settle(answer, is_counted));
             }
-            _ => open.settle(answer, taken && decides),
+            _ => open.settle(answer, is_counted),
         }
+    }
+}
+
+/// The most o200k tokens that an answer can have whose provider keeps to this limit: no tokenizer of the model families that
+/// we know makes less than half as many. The rest is for answers of some words.
+fn o200k_tokens_max(limit: u64) -> u64 {
+    limit.saturating_mul(2).saturating_add(1_000)
+}
+
+impl Call {
+    /// The most bytes that an honest answer has besides what the model wrote.
+    fn other_bytes_max(&self) -> u64 {
+        /// Comments that keep a connection open, and events at the beginning and the end.
+        const AROUND: u64 = 256 << 10;
+        /// The request's instructions and tools are repeated in up to three events.
+        const REQUESTS: u64 = 4;
+        /// Results of tools that the provider runs, such as documents that it fetches, are part of the answer.
+        const SERVER_TOOLS: u64 = 64;
+        let for_each_token = match self.protocol {
+            // An event of some 150 bytes for each character, where a server sends them one by one.
+            Protocol::Messages => 2 << 10,
+            // The probabilities of twenty other tokens, some times over; sound and images.
+            Protocol::Responses | Protocol::Chat | Protocol::Gemini => 16 << 10,
+        };
+        let once = (self.reading.body.len() as u64).saturating_mul(REQUESTS).saturating_add(AROUND);
+        let bytes = self.room.output.saturating_mul(for_each_token).saturating_add(once);
+        if self.teaches { bytes } else { bytes.saturating_mul(SERVER_TOOLS) }
     }
 }
 
@@ -232,7 +301,9 @@ impl Drop for Ticket {
 static COUNTING: Mutex<()> = Mutex::new(());
 
 impl Open {
-    fn settle(mut self, answer: Answer, count: bool) {
+    fn settle(mut self, mut answer: Answer, count: bool) {
+        self.disbelieve(&mut answer);
+        answer.tokens_min = answer.tokens_min.max(self.tokens_passed(&answer));
         if count {
             let reading = &mut self.call.reading;
             let slots = reading.uncounted();
@@ -316,6 +387,49 @@ impl Open {
         self.status.is_none_or(|status| matches!(status, 200..=203 | 206..=299))
     }
 
+    /// The most that the call can have used: its window and its limit. Where the provider runs tools in it, the model may have
+    /// read its input again after each of them.
+    fn usage_max(&self) -> u64 {
+        /// More than any provider lets a model use tools within one call.
+        const READINGS_MAX: u64 = 64;
+        let once = self.call.window.tokens().saturating_add(self.call.room.output);
+        if self.call.teaches { once } else { once.saturating_mul(READINGS_MAX) }
+    }
+
+    /// A report of more than that is unknown usage: believed, one of them would end a day's budget and a conversation.
+    fn disbelieve(&mut self, answer: &mut Answer) {
+        let reported = answer.usage.as_ref().map_or(0, Usage::context).max(answer.output_named);
+        let possible = self.usage_max();
+        if reported > possible {
+            self.is_absurd = true;
+            (answer.usage, answer.reasoning, answer.output_named) = (None, None, 0);
+            self.lane.note(Note::ReportNotBelieved { reported, possible });
+        }
+    }
+
+    /// Whether it must be counted what the model wrote.
+    fn must_be_counted(&mut self, answer: &Answer) -> bool {
+        let known = answer.output_named.max(answer.tokens_min);
+        self.is_cut() || self.reader.written().may_be_more_than(known)
+    }
+
+    /// Tokens of an answer that was cut, and of one whose report is less than half of what was shown: no tokenizer makes so
+    /// few. 0: the report stands.
+    fn tokens_passed(&mut self, answer: &Answer) -> u64 {
+        /// What is not known to be text counts as text of that many bytes.
+        const BYTES_PER_TOKEN: u64 = 4;
+        if !self.must_be_counted(answer) {
+            return 0;
+        }
+        let (shown, shown_max) = self.reader.written().tokens();
+        if self.is_cut() {
+            let tokens = shown_max.saturating_add(self.other_bytes / BYTES_PER_TOKEN);
+            return tokens.min(self.usage_max());
+        }
+        let known = answer.output_named.max(answer.tokens_min);
+        if shown / 2 > known { shown_max } else { 0 }
+    }
+
     /// What is charged: what a complete report says, and where there is none an upper bound. A report can only raise what is
     /// known without it.
     fn cost(&self, answer: &Answer) -> Amount {
@@ -329,7 +443,7 @@ impl Open {
         let at_most = if self.may_be_longer(answer) { limit.max(seen) } else { seen };
         let known = answer.output_named.max(answer.tokens_min);
         let Some(usage) = answer.usage else {
-            let at_most = if answer.complete { at_most } else { limit.max(seen) };
+            let at_most = if answer.complete && !self.is_absurd { at_most } else { limit.max(seen) };
             return at_list_price(price, self.call.input, at_most.max(known));
         };
         let output = if answer.usage_is_final && !self.is_cut() { known } else { known.max(at_most) };

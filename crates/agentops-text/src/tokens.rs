@@ -9,6 +9,7 @@ mod split;
 
 use std::cell::RefCell;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use tiktoken_rs::CoreBPE;
@@ -18,9 +19,9 @@ pub use json::{Rendering, json_bound, json_tokens};
 /// A run of white space, or one without any, is counted in pieces of at most this, because merging it as a whole costs more
 /// than its length, in time and in memory.
 const PIECE_BYTES: usize = 4 << 10;
-/// Tokens that a cut counts as. A text can have more tokens than its two parts: where bytes merge across the cut, what they
+/// Tokens that a cut through a text counts as, where its parts are counted each for itself. A text can have more tokens than its two parts: where bytes merge across the cut, what they
 /// leave on both sides merges worse. The most that a search among texts built for that found is six.
-const CUT_TOKENS: u64 = 16;
+pub const CUT_TOKENS: u64 = 16;
 /// Text is handed to the tokenizer in parts of about this size.
 const PART_BYTES: usize = 16 << 10;
 /// Pieces that are remembered with their counts, by thread. With 16 bytes for each key and one for its count, about a megabyte.
@@ -29,8 +30,14 @@ const KNOWN_PIECES: usize = 1 << 16;
 const KNOWN_BYTES: usize = 15;
 
 fn table() -> &'static CoreBPE {
-    tiktoken_rs::o200k_base_singleton()
+    let table = tiktoken_rs::o200k_base_singleton();
+    if !LOADED.load(Ordering::Relaxed) {
+        LOADED.store(true, Ordering::Relaxed);
+    }
+    table
 }
+
+static LOADED: AtomicBool = AtomicBool::new(false);
 
 static LOADING: OnceLock<()> = OnceLock::new();
 
@@ -42,6 +49,12 @@ pub fn load_in_background() {
             let _loaded = table();
         });
     });
+}
+
+/// Whether a count waits for no table.
+#[must_use]
+pub fn is_loaded() -> bool {
+    LOADED.load(Ordering::Relaxed)
 }
 
 /// The o200k tokens of a text.

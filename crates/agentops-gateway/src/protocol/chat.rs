@@ -107,7 +107,7 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
     let mut bytes = 0;
     let mut more = state.answer.id.is_none() && state.answer.model.is_none();
     let mut hidden = false;
-    let words = &mut state.words;
+    let written = &mut state.written;
     // Some servers say the same under both names of reasoning.
     let mut reasoning = None;
     each_member(event.data, |key, value| match (key, value) {
@@ -118,7 +118,7 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
             bytes += text_length(text);
             let is_reasoning = matches!(key, b"reasoning_content" | b"reasoning");
             if !is_reasoning || *reasoning.get_or_insert(key) == key {
-                words.take(text);
+                written.take(text);
             }
         }
         (b"encrypted_content" | b"reasoning_details", _) => hidden = true,

@@ -188,21 +188,22 @@ fn candidates(state: &mut State, candidates: Json<'_>) {
         for part in content.get("parts").into_iter().flat_map(Json::elements) {
             if let Some(call) = part.get("functionCall") {
                 bytes += call.bytes().len() as u64;
-                let words = &mut state.words;
+                let written = &mut state.written;
                 each_member(call.bytes(), |_, value| {
                     if let Found::Text(text) = value {
-                        words.take(text);
+                        written.take(text);
                     }
                 });
                 hidden |= part.get("thoughtSignature").is_some();
                 continue;
             }
-            let mut words = state.words;
+            let mark = state.written.mark();
+            let written = &mut state.written;
             let mut is_summary = false;
             each_member(part.bytes(), |key, value| match (key, value) {
                 (b"text" | b"code", Found::Text(text)) => {
                     bytes += text_length(text);
-                    words.take(text);
+                    written.take(text);
                 }
                 // What is shown of thoughts is a summary.
                 (b"thought", Found::Other(b't')) => is_summary = true,
@@ -210,8 +211,8 @@ fn candidates(state: &mut State, candidates: Json<'_>) {
                 _ => {}
             });
             hidden |= is_summary;
-            if !is_summary {
-                state.words = words;
+            if is_summary {
+                state.written.back_to(&mark);
             }
         }
         state.output(bytes);

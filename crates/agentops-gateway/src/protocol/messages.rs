@@ -171,7 +171,7 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
                 Some(b"thinking" | b"redacted_thinking") => state.hidden(true),
                 Some(b"text") => {
                     let text = block.and_then(|block| block.get("text")?.raw()).unwrap_or_default();
-                    state.words.take(text);
+                    state.written.take(text);
                     state.output(text_length(text));
                 }
                 _ => {}
@@ -193,13 +193,18 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
 fn delta(state: &mut State, data: &[u8]) {
     let mut bytes = 0;
     let mut hidden = false;
-    let words = &mut state.words;
+    let mut is_citation = false;
+    let written = &mut state.written;
     each_member(data, |key, value| match (key, value) {
-        (b"text" | b"partial_json" | b"thinking", Found::Text(text)) => {
-            bytes += text_length(text);
-            words.take(text);
-        }
         (b"signature", _) => hidden = true,
+        // What is cited is no output of its own.
+        (b"citation", _) => is_citation = true,
+        (b"type", _) => {}
+        // A piece of a kind that is not known is taken for what the model wrote.
+        (_, Found::Text(text)) if !is_citation => {
+            bytes += text_length(text);
+            written.take(text);
+        }
         _ => {}
     });
     state.output(bytes);

@@ -20,6 +20,7 @@ mod spelling;
 mod tests;
 mod usage;
 mod words;
+mod written;
 
 pub use endpoint::{Endpoint, RULES, Rule, Treatment, endpoint, table};
 pub use reader::{Answer, Reader, Seen};

@@ -4,7 +4,7 @@ use agentops_core::usage::Usage;
 
 use super::json::{Found, Json, each_member};
 use super::usage::{MessagesReport, Report};
-use super::words::Words;
+use super::written::Written;
 use super::{Protocol, chat, gemini, messages, responses};
 use crate::sse::{Event, Parser};
 
@@ -23,6 +23,9 @@ pub struct Seen {
     pub tokens_min: u64,
     /// There was reasoning that cannot be counted here: it is sealed, left out, or only its summary is shown.
     pub hidden: bool,
+    /// Bytes of the answer so far that are not known to be what the model wrote: all that stands around it, events that are
+    /// not known or have not ended, sealed reasoning. Of a plain answer all its bytes.
+    pub other_bytes: u64,
     /// The stream can be ended after so many of these bytes without leaving half an event behind; `None`: nowhere in them.
     pub boundary: Option<usize>,
 }
@@ -62,6 +65,8 @@ pub struct Reader {
     protocol: Protocol,
     form: Form,
     state: State,
+    /// Bytes of the answer so far.
+    arrived: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -87,8 +92,8 @@ pub(super) struct State {
     pub(super) seen: Seen,
     /// What the reports so far come to.
     report: Report,
-    /// Words of the texts so far.
-    pub(super) words: Words,
+    /// The texts so far.
+    pub(super) written: Written,
     /// Messages: the figures so far.
     pub(super) messages_report: MessagesReport,
     /// Messages: the content block that has begun and not ended.
@@ -151,20 +156,21 @@ impl Reader {
     pub fn new(protocol: Protocol, streamed: bool) -> Self {
         let plain = Form::Plain { body: Vec::new(), lost: false, begun: false };
         let form = if streamed { Form::Events { parser: Parser::default(), begun: false } } else { plain };
-        Self { protocol, form, state: State::default() }
+        Self { protocol, form, state: State::default(), arrived: 0 }
     }
 
     /// Takes the next bytes.
     pub fn push(&mut self, bytes: &[u8]) -> Seen {
         self.state.seen = Seen::default();
         let arrived = bytes.len();
+        self.arrived = self.arrived.saturating_add(arrived as u64);
         let bytes = self.recognised(bytes);
         let passed_over = arrived - bytes.len();
         match &mut self.form {
             Form::Events { parser, .. } => {
                 let boundary = parser.push(bytes, |event| read(self.protocol, &mut self.state, event));
                 self.state.seen.boundary = boundary.map(|end| end + passed_over);
-                self.state.seen.tokens_min = self.state.words.count();
+                self.state.seen.tokens_min = self.state.written.words();
             }
             Form::Plain { body, lost, .. } => {
                 self.state.seen.output_bytes = bytes.len() as u64;
@@ -176,7 +182,19 @@ impl Reader {
                 }
             }
         }
+        self.state.seen.other_bytes = self.arrived.saturating_sub(self.state.written.bytes());
         self.state.seen
+    }
+
+    /// Whether the model certainly wrote more than so many o200k tokens, as far as a stream has shown. Of a plain answer that
+    /// is known at its end.
+    pub(crate) fn has_more_than(&mut self, tokens: u64) -> bool {
+        self.state.written.is_more_than(tokens)
+    }
+
+    /// What the model wrote, as far as it was shown; of a plain answer after [`Reader::take_answer`].
+    pub(crate) fn written(&mut self) -> &mut Written {
+        &mut self.state.written
     }
 
     /// The bytes, after their first one that is not blank has told which form the answer has, whatever its head says. Blanks
@@ -209,22 +227,24 @@ impl Reader {
             Form::Events { parser, .. } => {
                 let mut state = self.state.clone();
                 parser.rest(|event| read(self.protocol, &mut state, event));
-                Answer { tokens_min: state.words.count(), ..state.answer }
+                Answer { tokens_min: state.written.words(), ..state.answer }
             }
-            Form::Plain { body, lost, .. } => {
-                let mut state = State::default();
-                // A document that does not end is not read: what it lacks may be what counts.
-                if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
-                    plain(self.protocol, &mut state, Json::new(body));
-                    each_member(body, |key, value| match value {
-                        Found::Text(text) if is_written(self.protocol, key) => state.words.take(text),
-                        _ => {}
-                    });
-                }
-                let tokens_min = if *lost { LOST_TOKENS_MIN } else { state.words.count() };
-                Answer { tokens_min, ..state.answer }
-            }
+            Form::Plain { body, lost, .. } => self.plain_answer(body, *lost).0,
         }
+    }
+
+    fn plain_answer(&self, body: &[u8], lost: bool) -> (Answer, Written) {
+        let mut state = State::default();
+        // A document that does not end is not read: what it lacks may be what counts.
+        if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
+            plain(self.protocol, &mut state, Json::new(body));
+            each_member(body, |key, value| match value {
+                Found::Text(text) if is_written(self.protocol, key) => state.written.take(text),
+                _ => {}
+            });
+        }
+        let tokens_min = if lost { LOST_TOKENS_MIN } else { state.written.words() };
+        (Answer { tokens_min, ..state.answer }, state.written)
     }
 
     /// The body of a plain answer as far as it came; `None`: the answer is a stream, or too large to be kept.
@@ -237,12 +257,16 @@ impl Reader {
 
     /// As [`Reader::answer`], of a reader that is at its end: the answer is taken out of it and not copied.
     pub(crate) fn take_answer(&mut self) -> Answer {
-        match &mut self.form {
+        match &self.form {
             Form::Events { parser, .. } => {
                 parser.rest(|event| read(self.protocol, &mut self.state, event));
-                Answer { tokens_min: self.state.words.count(), ..std::mem::take(&mut self.state.answer) }
+                Answer { tokens_min: self.state.written.words(), ..std::mem::take(&mut self.state.answer) }
             }
-            Form::Plain { .. } => self.answer(),
+            Form::Plain { body, lost, .. } => {
+                let (answer, written) = self.plain_answer(body, *lost);
+                self.state.written = written;
+                answer
+            }
         }
     }
 
@@ -263,14 +287,14 @@ impl Reader {
 }
 
 fn read(protocol: Protocol, state: &mut State, event: Event<'_>) {
-    let words = state.words;
+    let mark = state.written.mark();
     read_event(protocol, state, event);
     // One that is too long to be read as a whole: what of it the model wrote is not known, so all of it counts. A whole
     // response of the Responses protocol repeats what has been counted.
     if event.cut && (protocol != Protocol::Responses || responses::may_be_delta(event)) {
         state.output(event.data.len() as u64);
-        state.words = words;
-        state.words.take_cut(event.data);
+        state.written.back_to(&mark);
+        state.written.take_cut(event.data);
     }
 }
 

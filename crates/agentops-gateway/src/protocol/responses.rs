@@ -213,7 +213,7 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
                 let bytes = written(item).map(text_length).sum::<u64>();
                 // Servers that send no pieces say all of it here; of others it has been counted.
                 if state.open_bytes == 0 && !is_reasoning(item) {
-                    written(item).for_each(|text| state.words.take(text));
+                    written(item).for_each(|text| state.written.take(text));
                 }
                 state.output(bytes.saturating_sub(state.open_bytes));
                 state.open_bytes = 0;
@@ -259,12 +259,12 @@ fn first_type(data: &[u8]) -> &[u8] {
 /// A piece of an item.
 fn delta(state: &mut State, data: &[u8], is_summary: bool) {
     let mut bytes = 0;
-    let words = &mut state.words;
+    let written = &mut state.written;
     each_member(data, |key, value| {
         if let (b"delta", Found::Text(text)) = (key, value) {
             bytes += text_length(text);
             if !is_summary {
-                words.take(text);
+                written.take(text);
             }
         }
     });
@@ -309,7 +309,7 @@ pub(super) fn error(state: &mut State, body: Json<'_>) {
 pub(super) fn plain(state: &mut State, body: Json<'_>) {
     whole(state, body);
     for item in body.get("output").into_iter().flat_map(Json::elements).filter(|item| !is_reasoning(*item)) {
-        written(item).for_each(|text| state.words.take(text));
+        written(item).for_each(|text| state.written.take(text));
     }
     // An answer that is made in the background has only begun.
     let has_begun_only = matches!(body.get("status").and_then(Json::raw), Some(b"queued" | b"in_progress"));

@@ -1,7 +1,8 @@
 //! From a provider's own counting to parts that do not overlap.
 //!
 //! A report that cannot be true (no input at all, a negative number, a string) is no report of the input; its output figure
-//! still counts where it is larger than what is known. A large report stays: it can only raise what is counted here.
+//! still counts where it is larger than what is known. A large report stays here; whether the call can have used that much is
+//! decided where its window is known.
 
 use agentops_core::usage::Usage;
 

@@ -8,7 +8,7 @@ const TOKEN_BYTES_MAX: u64 = 128;
 /// or a digit is at least one token: no tokenizer of the model families that we know joins two of them.
 ///
 /// Blanks and punctuation are not counted, so real texts have about a third more tokens than this.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Words {
     count: u64,
     /// Length of the piece that has not ended yet.

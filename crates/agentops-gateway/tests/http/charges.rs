@@ -18,26 +18,26 @@ use crate::wire::{PATIENCE, Provider, answer};
 const LIMIT: u64 = 1_000;
 
 /// How an answer goes by.
-struct Heard<'a> {
-    status: u16,
+pub struct Heard<'a> {
+    pub status: u16,
     /// The answer says that it is a stream.
-    says_stream: bool,
-    pieces: &'a [String],
+    pub says_stream: bool,
+    pub pieces: &'a [String],
     /// Why no more comes.
-    fails: Option<&'a str>,
+    pub fails: Option<&'a str>,
 }
 
-fn stream(pieces: &[String]) -> Heard<'_> {
+pub fn stream(pieces: &[String]) -> Heard<'_> {
     Heard { status: 200, says_stream: true, pieces, fails: None }
 }
 
 /// A lane with a window of 200,000 tokens and these limits a day.
-fn lane(told: &Arc<Told>, day: Limits) -> Arc<Lane> {
+pub fn lane(told: &Arc<Told>, day: Limits) -> Arc<Lane> {
     Lane::new(Rules { takes_limit: true, day, ..rules(200_000, Arc::clone(told) as Arc<dyn Host>) })
 }
 
 /// Lets a lane have a call, and its answer go by. `None`: it was refused.
-async fn make(lane: &Arc<Lane>, protocol: Protocol, body: &Value, heard: &Heard<'_>) -> Option<String> {
+pub async fn make(lane: &Arc<Lane>, protocol: Protocol, body: &Value, heard: &Heard<'_>) -> Option<String> {
     let model = (protocol == Protocol::Gemini).then(|| "gemini-2.5-pro".to_owned());
     let streamed = (protocol == Protocol::Gemini).then_some(true);
     let incoming = Incoming { protocol, model, streamed, body: body.to_string().into() };
@@ -48,6 +48,7 @@ async fn make(lane: &Arc<Lane>, protocol: Protocol, body: &Value, heard: &Heard<
     for piece in heard.pieces {
         match ticket.push(piece.as_bytes()) {
             Flow::GoOn => passed.extend(piece.as_bytes()),
+            Flow::Break => break,
             Flow::Cut(last) => {
                 passed.extend(last);
                 break;
@@ -60,12 +61,12 @@ async fn make(lane: &Arc<Lane>, protocol: Protocol, body: &Value, heard: &Heard<
     Some(String::from_utf8(passed).unwrap())
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// The row of a call that is answered like this, and what the client gets in the end.
-fn call(protocol: Protocol, body: &Value, heard: &Heard<'_>) -> (CallRow, String) {
+pub fn call(protocol: Protocol, body: &Value, heard: &Heard<'_>) -> (CallRow, String) {
     let told = Arc::<Told>::default();
     let lane = lane(&told, Limits::default());
     let passed = runtime().block_on(make(&lane, protocol, body, heard)).expect("it is forwarded");
@@ -93,7 +94,7 @@ pub fn request_of(protocol: Protocol, words: u64, limit: u64) -> Value {
     }
 }
 
-fn event(data: &Value) -> String {
+pub fn event(data: &Value) -> String {
     match data["type"].as_str() {
         Some(name) => format!("event: {name}\ndata: {data}\n\n"),
         None => format!("data: {data}\n\n"),
@@ -113,7 +114,7 @@ pub fn text(protocol: Protocol, text: &str) -> String {
 }
 
 /// The end of a stream, with what its provider reports.
-fn end(protocol: Protocol, input: u64, output: u64) -> String {
+pub fn end(protocol: Protocol, input: u64, output: u64) -> String {
     end_with(protocol, Some((input.into(), output.into())))
 }
 

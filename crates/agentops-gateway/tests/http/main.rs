@@ -10,6 +10,7 @@ mod forwarding;
 mod generated;
 mod host;
 mod http2;
+mod lies;
 mod limits;
 mod misbehaviour;
 mod proxies;

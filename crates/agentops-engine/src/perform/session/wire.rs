@@ -124,6 +124,9 @@ impl Running<'_> {
             Wire::Noted(Note::HiddenReasoning) => {
                 self.trail("answers hold reasoning that cannot be counted while it comes".into())
             }
+            Wire::Noted(Note::ReportNotBelieved { reported, possible }) => self.trail(format!(
+                "the provider reported {reported} tokens for a call of at most {possible}; the report is not believed"
+            )),
             Wire::Noted(Note::ProviderWaits { until_ms }) => self.provider_waits(until_ms),
             Wire::Noted(Note::Redacted) => self.trail("secrets were taken out of what left for the provider".into()),
             Wire::Noted(_) => {}

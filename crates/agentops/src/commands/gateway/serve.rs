@@ -219,6 +219,10 @@ pub fn refused(request: &str, status: u16, reason: &str) -> String {
 fn words(note: &Note) -> String {
     match note {
         Note::HiddenReasoning => "an answer holds reasoning that is not shown; its length is known at its end only".into(),
+        Note::ReportNotBelieved { reported, possible } => format!(
+            "the provider reported {reported} tokens for a call of at most {possible}; the report is not believed, and the \
+             call is charged at its limit"
+        ),
         Note::Redacted => "secrets were taken out of a call".into(),
         Note::ProviderWaits { until_ms } => format!("the provider takes no calls until {}", minute(*until_ms)),
         _ => String::new(),

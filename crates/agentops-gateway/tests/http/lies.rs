@@ -1,0 +1,209 @@
+//! B3 against providers that lie: reports that cannot be true, and answers that go on past their limit while the report says
+//! next to nothing.
+
+use std::sync::Arc;
+
+use agentops_core::budget::Limits;
+use agentops_core::call::CallRow;
+use agentops_gateway::host::Note;
+use agentops_gateway::protocol::Protocol;
+use agentops_text::tokens;
+use serde_json::{Value, json};
+
+use crate::charges::{Heard, beginning, call, end, event, lane, make, request_of, runtime, stream, text};
+use crate::host::Told;
+use crate::room::Room;
+use crate::wire::{PATIENCE, Provider, answer};
+
+const LIMIT: u64 = 500;
+
+fn request(protocol: Protocol) -> Value {
+    request_of(protocol, 200, LIMIT)
+}
+
+#[test]
+fn b3_a_report_that_cannot_be_true_is_none() {
+    const HUGE: u64 = 1 << 62;
+    for protocol in Protocol::ALL {
+        for (input, output) in [(HUGE, HUGE), (HUGE, 5), (300, HUGE), (0, HUGE), (300, 250_000)] {
+            let told = Arc::<Told>::default();
+            let day = Limits { tokens: Some(100_000), micro_usd: None };
+            let lane = lane(&told, day);
+            let lie = [text(protocol, "Hello."), end(protocol, input, output)];
+            let honest = [text(protocol, "Hello."), end(protocol, 300, 5)];
+            for pieces in [&lie, &honest] {
+                runtime().block_on(make(&lane, protocol, &request(protocol), &stream(pieces))).expect("it is forwarded");
+            }
+            let rows = told.wait(PATIENCE, |said| (said.rows.len() == 2).then(|| said.rows.clone())).unwrap();
+            let lied = rows.iter().find(|row| row.usage.is_none()).expect("the report is not believed");
+            assert_eq!(lied.charged.tokens, lied.estimate + LIMIT, "{protocol:?}: {input} and {output}");
+            assert!(rows.iter().any(|row| row.charged.tokens == 305), "{protocol:?}: the next call goes on");
+            let notes = told.wait(PATIENCE, |said| Some(said.notes.clone())).unwrap();
+            let reported = input.saturating_add(output);
+            let is_named =
+                |note: &Note| matches!(note, Note::ReportNotBelieved { reported: named, .. } if *named == reported);
+            assert!(notes.iter().any(is_named), "{protocol:?}: {notes:?}");
+        }
+    }
+}
+
+/// A hundred pieces for each of these texts, each with another beginning.
+fn pieces_of(kind: &str) -> Vec<String> {
+    let mut seed = 7_u32;
+    let mut next = |below: u32| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) % below
+    };
+    let mut one = || match kind {
+        "one han" => "漢字混在".repeat(50),
+        "han" => (0..100).filter_map(|_| char::from_u32(0x4e00 + next(0x5000))).collect(),
+        "digits" => (0..300).filter_map(|_| char::from_digit(next(10), 10)).collect(),
+        "punctuation" => (0..300).map(|_| char::from(b"!?;:,.(){}[]<>"[next(14) as usize])).collect(),
+        "letters" => (0..300).map(|_| char::from(b'a' + next(26) as u8)).collect(),
+        _ => ['a', 'b', '漢', 'é', '!', '7'][next(6) as usize].to_string(),
+    };
+    (0..if kind == "one sign" { 20_000 } else { 200 }).map(|_| one()).collect()
+}
+
+#[test]
+fn b3_an_answer_past_its_limit_is_cut_and_charged_whatever_it_is_written_in() {
+    // Otherwise the first answer goes on until the table is loaded.
+    assert!(tokens::text_tokens("x") > 0);
+    for protocol in Protocol::ALL {
+        for kind in ["one han", "han", "digits", "punctuation", "letters", "one sign"] {
+            let texts = pieces_of(kind);
+            let mut pieces = beginning(protocol, 300, false);
+            pieces.extend(texts.iter().map(|piece| text(protocol, piece)));
+            pieces.push(end(protocol, 300, 1));
+            let (row, passed) = call(protocol, &request(protocol), &stream(&pieces));
+            assert_eq!(row.error.as_deref(), Some("cut"), "{protocol:?} {kind}");
+            let mut at = beginning(protocol, 300, false).concat().len();
+            let mut shown = String::new();
+            for piece in &texts {
+                let event = text(protocol, piece);
+                if passed[at..].starts_with(&event) {
+                    at += event.len();
+                    shown.push_str(piece);
+                }
+            }
+            let shown = tokens::text_tokens(&shown);
+            assert!(shown < 2 * LIMIT + 1_000 + 2_000, "{protocol:?} {kind}: {shown} tokens passed");
+            assert!(row.charged.tokens >= row.estimate.min(300) + shown, "{protocol:?} {kind}: {shown}, {:?}", row.charged);
+        }
+    }
+}
+
+/// The limit is in the provider's tokens, which may be fewer than ours: half as many at most.
+#[test]
+fn an_answer_within_its_limit_is_never_cut() {
+    for protocol in Protocol::ALL {
+        for kind in ["one han", "han", "digits", "punctuation", "letters", "one sign"] {
+            let mut texts = pieces_of(kind);
+            while tokens::text_tokens(&texts.concat()) > 2 * LIMIT {
+                texts.truncate(texts.len() * 9 / 10);
+            }
+            let mut pieces: Vec<String> = texts.iter().map(|piece| text(protocol, piece)).collect();
+            pieces.push(end(protocol, 300, LIMIT));
+            let (row, passed) = call(protocol, &request(protocol), &stream(&pieces));
+            assert_eq!((row.error, row.charged.tokens), (None, 300 + LIMIT), "{protocol:?} {kind}");
+            assert_eq!(passed, pieces.concat(), "{protocol:?} {kind}");
+        }
+    }
+}
+
+/// A report of less than half of what was shown is a lie. What was shown is charged, as a stream and plain.
+#[test]
+fn b3_a_report_below_what_was_shown_is_not_believed() {
+    for protocol in Protocol::ALL {
+        let shown = pieces_of("han")[..3].concat();
+        let tokens = tokens::text_tokens(&shown);
+        let (row, _) = call(protocol, &request(protocol), &stream(&[text(protocol, &shown), end(protocol, 300, 1)]));
+        assert_eq!(row.error, None);
+        assert!(row.charged.tokens >= 300 + tokens, "{protocol:?}: {tokens}, {:?}", row.charged);
+    }
+}
+
+/// What is no text of the model's, and so cannot be counted in tokens.
+#[test]
+fn b3_what_stands_around_an_answer_is_bounded_too() {
+    let words = "overheid regrets joiden clima ".repeat(20);
+    let delta = |delta: Value| event(&json!({"type": "content_block_delta", "index": 0, "delta": delta}));
+    let beginning = beginning(Protocol::Messages, 300, false);
+    let cases: [(&str, &str, String, u64); 9] = [
+        ("a signature", "", delta(json!({"type": "signature_delta", "signature": words})), 2 << 20),
+        ("citations", "", delta(json!({"type": "citations_delta", "citation": {"cited_text": words}})), 2 << 20),
+        ("an unknown piece", "", delta(json!({"type": "new_delta", "stuff": words})), 30_000),
+        ("an unknown event", "", event(&json!({"type": "zz", "x": words})), 2 << 20),
+        ("comments", "", format!(": {}\n\n", "p".repeat(1_000)), 2 << 20),
+        ("blank lines", "", "\n".repeat(1_000), 2 << 20),
+        ("a line without an end", "data: ", "a".repeat(1_000), 2 << 20),
+        ("an event without an end", "", format!("data: {words}\n"), 2 << 20),
+        ("one event", "data: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"", words.clone(), 2 << 20),
+    ];
+    for (what, first, again, most) in cases {
+        let mut pieces = beginning.clone();
+        pieces.push(first.to_owned());
+        // Sixty times as much as may pass is far more than is looked at.
+        pieces.extend(std::iter::repeat_n(again.clone(), 8_000_000 / again.len()));
+        let (row, passed) = call(Protocol::Messages, &request(Protocol::Messages), &stream(&pieces));
+        assert_eq!(row.error.as_deref(), Some("cut"), "{what}");
+        assert!(passed.len() as u64 <= most, "{what}: {} bytes passed", passed.len());
+        let least = (passed.len() as u64 / 8).min(200_000);
+        assert!(row.charged.tokens >= least, "{what}: {} bytes for {:?}", passed.len(), row.charged);
+    }
+    // Of a plain answer, nothing is known before its end.
+    let plain: Vec<String> = std::iter::once("{\"a\":\"".to_owned()).chain(vec!["a".repeat(1_000); 8_000]).collect();
+    for protocol in [Protocol::Messages, Protocol::Responses, Protocol::Chat] {
+        let heard = Heard { says_stream: false, ..stream(&plain) };
+        let (row, passed): (CallRow, String) = call(protocol, &request_of(protocol, 200, 100), &heard);
+        assert_eq!(row.error.as_deref(), Some("cut"), "{protocol:?}");
+        assert!(passed.len() <= 3 << 20, "{protocol:?}: {} bytes passed", passed.len());
+    }
+}
+
+/// The client of an answer that cannot be ended in good form sees that it is not whole.
+#[test]
+fn b3_an_endless_event_ends_with_its_connection() {
+    let provider = Provider::start(|mut wire, seen| {
+        let request = wire.message().unwrap();
+        wire.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: ");
+        seen.send(request).unwrap();
+        let more = "a".repeat(16 << 10);
+        // Sixty times as much as may pass.
+        let written = (0..4_000).all(|_| std::io::Write::write_all(&mut wire.stream, more.as_bytes()).is_ok());
+        assert!(!written, "nobody ends it");
+    });
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let mut wire = lane.wire();
+    wire.write(lane.post("/v1/messages", "", &request(Protocol::Messages).to_string()));
+    let head = wire.head().unwrap();
+    assert_eq!(head.status(), 200);
+    let mut last = None;
+    while let Some(chunk) = wire.chunk() {
+        last = Some(chunk);
+    }
+    assert!(last.is_some_and(|chunk| !chunk.is_empty()), "its end is missing");
+    assert_eq!(lane.rows(1), ["200, cut"]);
+}
+
+#[test]
+fn b3_an_answer_with_a_content_coding_is_refused_and_charged() {
+    for coding in ["gzip", "br", "identity, zstd"] {
+        let headers = format!("content-type: text/event-stream\r\ncontent-encoding: {coding}\r\n");
+        let provider = Provider::answering(answer("200 OK", &headers, "\u{1f}\u{8b}"));
+        let room = Room::new();
+        let lane = room.lane(&provider.url());
+        let got = lane.ask(lane.post("/v1/messages", "", &request(Protocol::Messages).to_string()));
+        assert_eq!(got.status(), 502, "{coding}");
+        assert!(got.text().contains("content coding"), "{}", got.text());
+        assert_eq!(lane.rows(1), ["200, encoded"]);
+        let row = lane.told.wait(PATIENCE, |said| said.rows.first().cloned()).unwrap();
+        assert_eq!(row.charged.tokens, row.estimate + LIMIT);
+    }
+    // What is no call passes as it came.
+    let provider = Provider::answering(answer("200 OK", "content-encoding: gzip\r\n", "data"));
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    assert_eq!(lane.ask(lane.raw("GET", "/v1/models", "", "")).status(), 200);
+}
