@@ -1,9 +1,12 @@
 //! Covers the provider's key in answers. Some providers repeat in their errors what they were sent, and the agent must not see
 //! the key.
 //!
-//! The key is covered in every form in which it is usually written, wherever an answer is cut into chunks. Only bytes that
-//! may be the beginning of the key wait for the next chunk.
+//! The key is covered in every form in which it is usually written, in any case, with any of its characters escaped, and so is a
+//! long part of it, wherever an answer is cut into chunks. Only bytes that may be the beginning of one wait for the next chunk.
 
+mod escapes;
+
+use std::ops::Range;
 use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
@@ -12,9 +15,16 @@ use hyper::ext::ReasonPhrase;
 use hyper::header::{HeaderMap, HeaderValue};
 use memchr::memmem;
 
+/// A part of the key of this length is covered, in bytes. What all keys of a provider begin with is shorter.
+const PART_BYTES: usize = 20;
+
 /// A key in all its forms. It is shared with the answers that are on their way.
 pub(crate) struct KeyForms {
+    /// In lower case.
+    key: Vec<u8>,
+    /// In lower case.
     forms: Vec<Vec<u8>>,
+    /// Finds forms and parts in any case.
     any: AhoCorasick,
     /// Bytes that stand in some form.
     alphabet: [bool; 256],
@@ -22,39 +32,68 @@ pub(crate) struct KeyForms {
     longest: usize,
 }
 
+/// What stands in the bytes that have come.
+struct Scan {
+    /// Where forms and parts stand.
+    found: Vec<Range<usize>>,
+    /// From here on it may be the beginning of one.
+    open: usize,
+}
+
 impl KeyForms {
     /// `None`: the key is too short to be told from other text.
     pub(crate) fn new(key: &str) -> Option<Self> {
         // A line break in a wrapped base64 form is where events end, and nothing should wait there: its lines are forms.
         let forms = agentops_safe::written_forms(key).into_iter().filter(|form| !form.contains(&b'\n'));
-        let forms: Vec<Vec<u8>> = forms.collect();
+        let forms: Vec<Vec<u8>> = forms.map(|form| form.to_ascii_lowercase()).collect();
         let longest = forms.iter().map(Vec::len).max()?;
+        let key = key.as_bytes().to_ascii_lowercase();
         let mut alphabet = [false; 256];
         for byte in forms.iter().flatten() {
             alphabet[usize::from(*byte)] = true;
+            alphabet[usize::from(byte.to_ascii_uppercase())] = true;
         }
-        let any = AhoCorasick::new(&forms).ok()?;
-        Some(Self { forms, any, alphabet, longest })
+        let parts = key.windows(PART_BYTES);
+        let all = forms.iter().map(Vec::as_slice).chain(parts);
+        let any = AhoCorasick::builder().ascii_case_insensitive(true).build(all).ok()?;
+        Some(Self { key, forms, any, alphabet, longest })
     }
 
-    /// Covers every form that stands in `text` and gives where the last one ends.
-    fn cover(&self, text: &mut [u8], original: &[u8]) -> usize {
-        let mut end = 0;
-        for form in &self.forms {
-            // Forms may overlap, so each is looked for in what was there before any was covered.
-            for at in memmem::find_iter(original, form) {
-                text[at..at + form.len()].fill(b'*');
-                end = end.max(at + form.len());
+    /// Looks at the bytes as they are and, where they have escapes, at what these stand for.
+    fn scan(&self, raw: &[u8], is_last: bool) -> Scan {
+        let mut found: Vec<_> = self.any.find_overlapping_iter(raw).map(|found| found.range()).collect();
+        let mut open = if is_last { raw.len() } else { self.open_start(raw) };
+        if escapes::may_have_escapes(raw) {
+            let shown = escapes::shown(raw, is_last);
+            let places = &shown.places;
+            let place = |found: aho_corasick::Match| places[found.start()].0..places[found.end() - 1].1;
+            found.extend(self.any.find_overlapping_iter(&shown.text).map(place));
+            if !is_last {
+                let begun = places.get(self.open_start(&shown.text)).map(|place| place.0);
+                open = [Some(open), begun, shown.undecided].into_iter().flatten().min().unwrap_or(open);
+                // What waits begins at a character, so that it is read alike with the next chunk.
+                let last = places.partition_point(|place| place.0 <= open).checked_sub(1);
+                open = last.map(|last| places[last]).filter(|place| open < place.1).map_or(open, |place| place.0);
             }
         }
-        end
+        Scan { found, open }
     }
 
-    /// The length of the longest end of `text` that is the beginning of a form.
-    fn open_end(&self, text: &[u8]) -> usize {
-        let run = text.iter().rev().take(self.longest - 1).take_while(|byte| self.alphabet[usize::from(**byte)]).count();
-        let begins_here = |rest: &[u8]| self.forms.iter().any(|form| form.len() > rest.len() && form.starts_with(rest));
-        (1..=run).rev().find(|length| begins_here(&text[text.len() - length..])).unwrap_or(0)
+    /// Where the longest end of `text` begins that is the beginning of a form or a part.
+    fn open_start(&self, text: &[u8]) -> usize {
+        let longest = self.longest.max(PART_BYTES) - 1;
+        let run = text.iter().rev().take(longest).take_while(|byte| self.alphabet[usize::from(**byte)]).count();
+        if run == 0 {
+            return text.len();
+        }
+        let end = text[text.len() - run..].to_ascii_lowercase();
+        let begins_part = |rest: &[u8]| {
+            let starts = self.key.len().checked_sub(PART_BYTES).filter(|_| rest.len() < PART_BYTES);
+            starts.is_some_and(|last| memmem::find(&self.key, rest).is_some_and(|at| at <= last))
+        };
+        let begins_form = |rest: &[u8]| self.forms.iter().any(|form| form.len() > rest.len() && form.starts_with(rest));
+        let begins = |from: &usize| begins_part(&end[*from..]) || begins_form(&end[*from..]);
+        text.len() - run + (0..run).find(begins).unwrap_or(run)
     }
 }
 
@@ -89,31 +128,36 @@ impl KeyScrubber {
                 std::mem::take(&mut self.held).into()
             }
         };
-        let open = if is_last { 0 } else { key.open_end(&bytes) };
-        let passed = bytes.len() - open;
-        if self.held_covered == 0 && !key.any.is_match(&*bytes) {
-            self.held = bytes[passed..].to_vec();
-            return bytes.slice(..passed);
+        let Scan { found, open } = key.scan(&bytes, is_last);
+        if self.held_covered == 0 && found.is_empty() {
+            self.held = bytes[open..].to_vec();
+            return bytes.slice(..open);
         }
         let mut covered = bytes.to_vec();
         covered[..self.held_covered].fill(b'*');
-        let end = key.cover(&mut covered, &bytes).max(self.held_covered);
-        self.held_covered = end.saturating_sub(passed);
-        self.held = bytes[passed..].to_vec();
-        covered.truncate(passed);
+        found.iter().for_each(|found| covered[found.clone()].fill(b'*'));
+        // What begins later stands in what waits, and is found again.
+        let ends = found.iter().filter(|found| found.start < open).map(|found| found.end);
+        self.held_covered = ends.max().unwrap_or(0).max(self.held_covered).saturating_sub(open);
+        self.held = bytes[open..].to_vec();
+        covered.truncate(open);
         covered.into()
     }
 
     /// A text that is there as a whole; `None`: the key does not stand in it.
     fn whole(&self, text: &[u8]) -> Option<Vec<u8>> {
-        let key = self.key.as_ref().filter(|key| key.any.is_match(text))?;
+        let Scan { found, .. } = self.key.as_ref()?.scan(text, true);
         let mut covered = text.to_vec();
-        key.cover(&mut covered, text);
-        Some(covered)
+        found.iter().for_each(|found| covered[found.clone()].fill(b'*'));
+        (!found.is_empty()).then_some(covered)
     }
 
-    /// Covers the key in the values of header or trailer lines.
+    /// Covers the key in the values of header or trailer lines. A line whose name holds it is left out.
     pub(crate) fn cover_head(&self, head: &mut HeaderMap) {
+        let names: Vec<_> = head.keys().filter(|name| self.whole(name.as_str().as_bytes()).is_some()).cloned().collect();
+        for name in names {
+            head.remove(name);
+        }
         for value in head.values_mut() {
             if let Some(covered) = self.whole(value.as_bytes())
                 && let Ok(covered) = HeaderValue::from_bytes(&covered)
@@ -178,6 +222,90 @@ mod tests {
         }
     }
 
+    /// Ways in which answers write a character.
+    fn written(byte: u8, way: usize) -> String {
+        let c = char::from(byte);
+        match way {
+            1 => format!("%{byte:02x}"),
+            2 => format!("%25{byte:02X}"),
+            3 => format!("\\u{byte:04x}"),
+            4 => format!("\\\\u{byte:04X}"),
+            5 => format!("\\x{byte:02x}"),
+            6 => format!("&#{byte};"),
+            7 => format!("&#x{byte:x};"),
+            8 => format!("{c}\0"),
+            9 => format!("\x1b[1;31m{c}"),
+            10 => c.to_ascii_uppercase().to_string(),
+            11 => format!("\\{byte:03o}"),
+            12 if c == '/' => "\\/".into(),
+            _ => c.to_string(),
+        }
+    }
+    const WAYS: usize = 13;
+
+    /// The key in one way throughout, or with one character only written so, at every cut.
+    #[test]
+    fn s7_the_key_is_covered_with_its_characters_escaped() {
+        let all: Vec<usize> = (0..KEY.len()).collect();
+        for way in 1..WAYS {
+            for escaped in [&all[..], &[3], &[0], &[28], &[7]] {
+                let written: String = KEY
+                    .bytes()
+                    .enumerate()
+                    .map(|(at, byte)| written(byte, if escaped.contains(&at) { way } else { 0 }))
+                    .collect();
+                let text = format!("before {written} after").into_bytes();
+                let whole = in_chunks(&text, &[]);
+                assert_eq!(whole.len(), text.len());
+                let shown = escapes::shown(&whole, true).text;
+                let left = String::from_utf8_lossy(&shown).replace(|c: char| c == '*' || c.is_control(), "");
+                assert!(left == "before  after" || left == "before %s after", "way {way}, {escaped:?}: {left}");
+                for cut in 0..=text.len() {
+                    assert_eq!(in_chunks(&text, &[cut]), whole, "{} cut at {cut}", String::from_utf8_lossy(&text));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn s7_a_long_part_of_the_key_is_covered() {
+        for part in [&KEY[..PART_BYTES], &KEY[5..26], &KEY[KEY.len() - PART_BYTES..]] {
+            let covered = format!("<{}>", "*".repeat(part.len()));
+            assert_eq!(in_chunks(format!("<{part}>").as_bytes(), &[9]), covered.as_bytes());
+        }
+        // What all keys of a provider begin with is no secret.
+        assert_eq!(in_chunks(b"keys begin with sk-test/key_", &[]), b"keys begin with sk-test/key_");
+    }
+
+    /// Escapes are covered as a whole, with all their backslashes.
+    #[test]
+    fn s7_a_covered_answer_stays_json() {
+        for way in [3, 12] {
+            let key: String = KEY.bytes().map(|byte| written(byte, way)).collect();
+            let inner = format!("{{\"error\":\"no such key\\n{key}\\\"\"}}");
+            let outer = serde_json::to_string(&serde_json::Value::from(inner.clone())).unwrap();
+            for text in [inner, outer] {
+                let covered = in_chunks(text.as_bytes(), &[]);
+                assert!(
+                    serde_json::from_slice::<serde_json::Value>(&covered).is_ok(),
+                    "{}",
+                    String::from_utf8_lossy(&covered)
+                );
+                assert!(covered.windows(8).any(|run| run == b"********"));
+            }
+        }
+    }
+
+    #[test]
+    fn s7_the_key_in_the_name_of_a_header_is_left_out() {
+        let mut head = HeaderMap::new();
+        head.insert(hyper::header::HeaderName::from_static("x-a"), HeaderValue::from_static("1"));
+        let key = "sk-testkey-qwertyuiop1234567890";
+        head.insert(hyper::header::HeaderName::from_bytes(key.as_bytes()).unwrap(), HeaderValue::from_static("2"));
+        KeyScrubber::new(KeyForms::new(&key.to_uppercase()).map(Arc::new)).cover_head(&mut head);
+        assert_eq!(head.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["x-a"]);
+    }
+
     #[test]
     fn only_what_may_begin_the_key_waits() {
         let mut scrubber = scrubber();
@@ -196,6 +324,23 @@ mod tests {
     }
 
     proptest! {
+        /// However the characters of a key are written, and wherever the answer is cut.
+        #[test]
+        fn s7_no_mix_of_escapes_and_cuts_shows_the_key(
+            ways in prop::collection::vec(0..WAYS, KEY.len()),
+            around in "[a-z%&\\\\u0-9;]{0,4}",
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let key: String = KEY.bytes().zip(ways).map(|(byte, way)| written(byte, way)).collect();
+            let text = format!("{around} {key} {around}").into_bytes();
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+            cuts.sort_unstable();
+            let whole = in_chunks(&text, &[]);
+            let shown = escapes::shown(&whole, true).text.to_ascii_lowercase();
+            prop_assert!(!KEY.as_bytes().windows(8).any(|part| memmem::find(&shown, part).is_some()));
+            prop_assert_eq!(in_chunks(&text, &cuts), whole);
+        }
+
         /// Wherever an answer is cut, it is the same as an answer that came as a whole.
         #[test]
         fn s7_chunks_change_nothing(

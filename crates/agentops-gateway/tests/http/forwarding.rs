@@ -153,6 +153,22 @@ fn s7_a_provider_that_repeats_the_key_does_not_show_it() {
 }
 
 #[test]
+fn s7_a_provider_that_escapes_the_key_or_names_a_header_by_it_does_not_show_it() {
+    let json: String = KEY.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
+    let percent: String = KEY.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let room = Room::new();
+    for form in [json, percent, KEY.replace('-', "&#45;"), KEY.replacen('-', "\\u002d", 1), KEY[..30].to_owned()] {
+        let body = format!("{{\"error\":\"wrong key: {form}\"}}");
+        let provider = Provider::answering(answer("401 Unauthorized", &format!("{KEY}: 1\r\nx-kept: {form}\r\n"), &body));
+        let lane = room.lane(&provider.url());
+        let got = lane.ask(lane.raw("POST", "/v1/messages", "", BODY));
+        let covered = "*".repeat(form.len());
+        assert_eq!((got.text(), got.complete), (body.replace(&form, &covered), true));
+        assert_eq!((got.header("x-kept"), got.header(KEY)), (Some(covered.as_str()), None));
+    }
+}
+
+#[test]
 fn trailers_reason_phrases_and_headers_for_browsers_pass() {
     let trailers = format!("x-sum: 7\r\nx-echo: {KEY}\r\nx-unnamed: 1\r\n");
     let text = format!(

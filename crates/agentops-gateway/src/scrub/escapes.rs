@@ -1,0 +1,228 @@
+//! Answers as a reader sees them: escapes as the characters that they stand for.
+//!
+//! How an answer is written is the provider's choice: JSON, an address, HTML or source code may write any character of the
+//! key as an escape. Each escape is read by what follows it and by nothing before it, so that an answer reads the same wherever
+//! it is cut between two of its characters.
+
+use memchr::{memchr2, memchr3};
+
+const ESC: u8 = 0x1b;
+/// What an escape shows that stands for no character of a key.
+const OTHER: u8 = 0;
+/// The longest run of backslashes before an escape: JSON inside JSON doubles it at each level.
+const BACKSLASHES_MAX: usize = 8;
+/// Levels of percent-encoding.
+const PERCENT_LEVELS_MAX: usize = 3;
+/// The longest name or number of an entity of HTML, in bytes.
+const ENTITY_BYTES_MAX: usize = 8;
+/// The longest run of parameters of a colour code, in bytes.
+const PARAMETERS_BYTES_MAX: usize = 16;
+/// How much that shows nothing may stand between two characters: a flood of it must not be held back.
+const NOTHINGS_MAX: usize = 4;
+
+const ENTITIES: [(&[u8], u8); 14] = [
+    (b"amp", b'&'),
+    (b"apos", b'\''),
+    (b"colon", b':'),
+    (b"comma", b','),
+    (b"dash", b'-'),
+    (b"equals", b'='),
+    (b"gt", b'>'),
+    (b"hyphen", b'-'),
+    (b"lowbar", b'_'),
+    (b"lt", b'<'),
+    (b"period", b'.'),
+    (b"plus", b'+'),
+    (b"quot", b'"'),
+    (b"sol", b'/'),
+];
+
+/// A text without its escapes.
+#[derive(Default)]
+pub(super) struct Shown {
+    pub(super) text: Vec<u8>,
+    /// For each byte of the text where it stands in the original: its first byte and the one after its last.
+    pub(super) places: Vec<(usize, usize)>,
+    /// Where an escape begins that does not end yet.
+    pub(super) undecided: Option<usize>,
+}
+
+enum Look {
+    /// So many bytes stand for this character.
+    Shows(usize, u8),
+    /// So many bytes stand for nothing.
+    Nothing(usize),
+    Text,
+    /// The text ends before it is known.
+    Undecided,
+}
+
+/// Whether anything in the text may be an escape.
+pub(super) fn may_have_escapes(raw: &[u8]) -> bool {
+    memchr3(b'\\', b'%', b'&', raw).is_some() || memchr2(0, ESC, raw).is_some()
+}
+
+/// Reads a text that begins at a character. With `is_last` nothing stays undecided.
+pub(super) fn shown(raw: &[u8], is_last: bool) -> Shown {
+    let mut shown = Shown { text: Vec::with_capacity(raw.len()), places: Vec::with_capacity(raw.len()), undecided: None };
+    let (mut at, mut nothings) = (0, 0);
+    while at < raw.len() {
+        let look = match raw[at] {
+            b'\\' => backslash(&raw[at..]),
+            b'%' => percent(&raw[at..]),
+            b'&' => entity(&raw[at..]),
+            ESC => colour(&raw[at..]),
+            0 => Look::Nothing(1),
+            _ => Look::Text,
+        };
+        let (length, shows) = match look {
+            Look::Undecided if !is_last => {
+                shown.undecided = Some(at);
+                break;
+            }
+            Look::Nothing(length) if nothings < NOTHINGS_MAX => {
+                nothings += 1;
+                at += length;
+                continue;
+            }
+            Look::Shows(length, shows) => (length, shows),
+            _ => (1, raw[at]),
+        };
+        nothings = 0;
+        shown.text.push(shows);
+        shown.places.push((at, at + length));
+        at += length;
+    }
+    shown
+}
+
+/// `\u002d` and `\x2d` with any number of backslashes, `\055`, `\/`, and the other escapes of JSON.
+fn backslash(raw: &[u8]) -> Look {
+    let run = raw.iter().take(BACKSLASHES_MAX + 1).take_while(|byte| **byte == b'\\').count();
+    if run > BACKSLASHES_MAX {
+        return Look::Text;
+    }
+    let is_odd = run % 2 == 1;
+    let alone = if is_odd { Look::Text } else { Look::Shows(run, b'\\') };
+    let Some(kind) = raw.get(run) else { return Look::Undecided };
+    let (digits, radix, from) = match kind {
+        b'u' => (4, 16, run + 1),
+        b'x' => (2, 16, run + 1),
+        b'0'..=b'1' => (3, 8, run),
+        b'/' => return Look::Shows(run + 1, b'/'),
+        b'"' | b'\'' if is_odd => return Look::Shows(run + 1, *kind),
+        b'n' | b'r' | b't' | b'b' | b'f' if is_odd => return Look::Shows(run + 1, OTHER),
+        _ => return alone,
+    };
+    match number(&raw[from..], digits, radix) {
+        Number::Is(value, length) if length == digits || (radix == 8 && length == 2) => {
+            Look::Shows(from + length, character(value))
+        }
+        Number::Cut => Look::Undecided,
+        Number::Is(..) => alone,
+    }
+}
+
+/// `%2d`, `%252d` and so on.
+fn percent(raw: &[u8]) -> Look {
+    let mut from = 1;
+    for _ in 1..PERCENT_LEVELS_MAX {
+        from += if raw.get(from..from + 2) == Some(b"25") { 2 } else { 0 };
+    }
+    match number(&raw[from.min(raw.len())..], 2, 16) {
+        Number::Is(value, 2) => Look::Shows(from + 2, character(value)),
+        Number::Cut => Look::Undecided,
+        Number::Is(..) if from > 1 => Look::Shows(3, b'%'),
+        Number::Is(..) => Look::Text,
+    }
+}
+
+/// `&#45;`, `&#x2d;` and `&amp;`.
+fn entity(raw: &[u8]) -> Look {
+    let inside = &raw[1..];
+    let Some(end) = inside.iter().take(ENTITY_BYTES_MAX + 2).position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'#')
+    else {
+        return if inside.len() <= ENTITY_BYTES_MAX { Look::Undecided } else { Look::Text };
+    };
+    if inside[end] != b';' {
+        return Look::Text;
+    }
+    let parsed = match &inside[..end] {
+        [b'#', b'x' | b'X', digits @ ..] => parse(digits, 16),
+        [b'#', digits @ ..] => parse(digits, 10),
+        name => ENTITIES.iter().find(|(known, _)| known == &name).map(|(_, shows)| u32::from(*shows)),
+    };
+    parsed.map_or(Look::Text, |value| Look::Shows(end + 2, character(value)))
+}
+
+/// `ESC[1;31m`.
+fn colour(raw: &[u8]) -> Look {
+    match raw.get(1) {
+        None => return Look::Undecided,
+        Some(b'[') => {}
+        Some(_) => return Look::Text,
+    }
+    let is_parameter = |byte: &&u8| byte.is_ascii_digit() || **byte == b';';
+    let parameters = raw[2..].iter().take(PARAMETERS_BYTES_MAX).take_while(is_parameter).count();
+    match raw.get(2 + parameters) {
+        Some(b'm' | b'K') => Look::Nothing(parameters + 3),
+        None => Look::Undecided,
+        Some(_) => Look::Text,
+    }
+}
+
+enum Number {
+    /// A value of so many digits.
+    Is(u32, usize),
+    /// More digits may follow.
+    Cut,
+}
+
+fn number(raw: &[u8], digits: usize, radix: u32) -> Number {
+    let length = raw.iter().take(digits).take_while(|byte| char::from(**byte).is_digit(radix)).count();
+    if length < digits && length == raw.len() {
+        return Number::Cut;
+    }
+    Number::Is(parse(&raw[..length], radix).unwrap_or(u32::MAX), length)
+}
+
+fn parse(digits: &[u8], radix: u32) -> Option<u32> {
+    u32::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()
+}
+
+/// Keys have printable characters of ASCII only.
+fn character(value: u32) -> u8 {
+    u8::try_from(value).ok().filter(u8::is_ascii_graphic).unwrap_or(OTHER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_read_as_what_they_stand_for() {
+        for (raw, text) in [
+            (r"sk\u002dA\x2db\055c", "sk-A-b-c"),
+            (r"\\u002d\\\\u002D\\x2d", "---"),
+            (r"a\/b\\/c\\n\'", "a/b/c\\n'"),
+            ("%2d%252D%25252d%25 %zz%", "---% %zz%"),
+            ("&#45;&#x2D;&lowbar;&amp;&unknown;&", "--_&&unknown;&"),
+            ("s\0k\x1b[1;31m-\x1b[0mx", "sk-x"),
+            (r"\d\\d \", "\\d\\d \\"),
+        ] {
+            let shown = shown(raw.as_bytes(), true);
+            assert_eq!(String::from_utf8_lossy(&shown.text), text, "{raw:?}");
+            assert_eq!(shown.text.len(), shown.places.len());
+        }
+        assert_eq!(shown(br"a\n\u00e9b", true).text, b"a\0\0b");
+    }
+
+    #[test]
+    fn what_may_become_an_escape_is_undecided() {
+        for raw in [r"a\", r"a\\", r"a\u00", r"a\x2", r"a\05", "a%", "a%2", "a%25", "a&", "a&#4", "a&am", "a\x1b", "a\x1b[1"]
+        {
+            assert_eq!(shown(raw.as_bytes(), false).undecided, Some(1), "{raw:?}");
+            assert_eq!(shown(raw.as_bytes(), true).undecided, None);
+        }
+    }
+}
