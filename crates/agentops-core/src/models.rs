@@ -4,6 +4,7 @@
 mod options;
 mod same;
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
@@ -26,6 +27,24 @@ pub fn window_of(model: &str) -> Option<Window> {
     let name = plain(model);
     let named = of_the_model(&TABLE.windows, &name).copied();
     Window::new(named.or_else(|| Some(TABLE.family(&name)?.window))?)
+}
+
+/// Windows that the user set for models by their names. They hold where the table knows none, and where they are smaller.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserWindows(BTreeMap<String, Window>);
+
+impl UserWindows {
+    /// The smaller of what the user and the table say of a model. The user's is for the name as the program writes it.
+    #[must_use]
+    pub fn window_of(&self, model: &str) -> Option<Window> {
+        [self.0.get(model).copied(), window_of(model)].into_iter().flatten().min()
+    }
+}
+
+impl FromIterator<(String, Window)> for UserWindows {
+    fn from_iter<I: IntoIterator<Item = (String, Window)>>(windows: I) -> Self {
+        Self(windows.into_iter().collect())
+    }
 }
 
 /// How many tokens a model may count at most where o200k_base counts a thousand, for code and prose. More than any known

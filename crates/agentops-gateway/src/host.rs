@@ -64,11 +64,13 @@ pub enum Refusal {
     /// The host granted nothing.
     #[error("the budget could not be made durable, so no call may be made")]
     NotGranted,
-    /// The window of its model is not known.
-    #[error("the context window of model `{model}` is not known")]
+    /// The window of its model, or of one that may answer in its place, is not known.
+    #[error("the context window of model `{model}` is not known; {}", remedy.words(model))]
     WindowUnknown {
         /// The model.
         model: String,
+        /// Where a person can set it.
+        remedy: WindowRemedy,
     },
     /// It holds or refers to something that cannot be counted.
     #[error(
@@ -79,6 +81,26 @@ pub enum Refusal {
     /// Something in it looks like a secret, and secrets may not leave.
     #[error("the call holds what looks like a secret, and the profile lets none leave")]
     Secret,
+}
+
+/// Where a person can set the window of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowRemedy {
+    /// In the file of the run's agent, or in the settings.
+    Agent,
+    /// In the settings, or by an argument of the command.
+    Command,
+}
+
+impl WindowRemedy {
+    fn words(self, model: &str) -> String {
+        let first = match self {
+            WindowRemedy::Agent => "set `window: TOKENS` in the agent's file",
+            WindowRemedy::Command => "start with `--window TOKENS`",
+        };
+        // A key of TOML in quotes has the escapes of JSON.
+        format!("{first}, or write `window = TOKENS` below `[models.{}]` in your config.toml", serde_json::json!(model))
+    }
 }
 
 impl Refusal {

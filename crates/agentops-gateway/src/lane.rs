@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use agentops_core::budget::{Book, Limits, Scope};
 use agentops_core::call::CallKind;
 use agentops_core::ceiling::Window;
-use agentops_core::models::{self, Price};
+use agentops_core::models::{self, Price, UserWindows};
 use agentops_core::workflow::Secrets;
 use agentops_safe::Redactor;
 use agentops_text::tokens;
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use crate::background::Background;
 use crate::conversation::{Conversations, Counted, Density, Part, Reading};
 use crate::day::Days;
-use crate::host::{Host, Note, Refusal};
+use crate::host::{Host, Note, Refusal, WindowRemedy};
 use crate::judge::{Ask, Decision, Room, decide};
 use crate::offload::{self, LARGE_BYTES};
 use crate::protocol::{self, BodyPart, Edit, Head, Protocol, Reply};
@@ -34,6 +34,10 @@ pub struct Rules {
     pub provider: String,
     /// The window that the user set for this lane; the model table can only narrow it. `None`: the table alone.
     pub window: Option<Window>,
+    /// Windows of single models that the user set.
+    pub user_windows: UserWindows,
+    /// What is said where a window is not known.
+    pub window_remedy: WindowRemedy,
     /// The destination takes an output limit where the request sets none.
     pub takes_limit: bool,
     /// After a refusal nothing more of that conversation is forwarded. Otherwise each call is judged by itself, so that a
@@ -88,7 +92,7 @@ pub struct Lane {
 /// Maximum number of clean texts that are remembered.
 const CLEAN_MAX: usize = 16;
 
-/// What the model table says of a model.
+/// What the model table and the user say of a model.
 #[derive(Clone, Copy)]
 struct Known {
     window: Option<Window>,
@@ -137,15 +141,6 @@ struct Judged {
     price_permille: u64,
     kind: CallKind,
     reading: Reading,
-}
-
-impl Known {
-    /// What holds where another model may answer too: the smaller window, and the larger count. The price stays that of the
-    /// model that is asked for.
-    fn or(self, other: &str) -> Self {
-        let window = self.window.zip(models::window_of(other)).map(|(window, other)| window.min(other));
-        Self { window, density: self.density.max(Density::of(other)), price: self.price }
-    }
 }
 
 impl std::fmt::Debug for Lane {
@@ -297,11 +292,14 @@ impl Lane {
         }
         let model = model.or_else(|| head.model.clone());
         let known = self.known(model.as_deref().unwrap_or_default());
-        let Known { window: table, density, price } = head.other_models.iter().fold(known, |known, other| known.or(other));
-        let Some(window) = [*lock(&self.window), table].into_iter().flatten().min() else {
-            let model = model.map_or_else(|| "(not named)".into(), |model| self.clean(model));
-            return Err(Unread::Refused(Refusal::WindowUnknown { model }));
-        };
+        let mut window = self.window(model.as_deref(), known.window)?;
+        let Known { mut density, price, .. } = known;
+        // Where another model may answer too, the smaller window and the larger count hold. The price stays that of the model
+        // that is asked for.
+        for other in &head.other_models {
+            window = window.min(self.window(Some(other), self.rules.user_windows.window_of(other))?);
+            density = density.max(Density::of(other));
+        }
         let factor = head.price.map(|factor| factor.permille(reading.input(density)));
         let price = price.zip(factor).map(|(price, factor)| price.times(factor));
         if head.server_history {
@@ -321,12 +319,20 @@ impl Lane {
         Ok(Judged { protocol, head, model, window, density, price, price_permille, kind, reading })
     }
 
+    /// The smaller of the lane's window and the model's.
+    fn window(&self, model: Option<&str>, known: Option<Window>) -> Result<Window, Unread> {
+        [*lock(&self.window), known].into_iter().flatten().min().ok_or_else(|| {
+            let model = model.map_or_else(|| "(not named)".into(), |model| self.clean(model.to_owned()));
+            Unread::Refused(Refusal::WindowUnknown { model, remedy: self.rules.window_remedy })
+        })
+    }
+
     fn known(&self, model: &str) -> Known {
         let mut last = lock(&self.last_model);
         if let Some((_, known)) = last.as_ref().filter(|(name, _)| name == model) {
             return *known;
         }
-        let (window, price) = (models::window_of(model), models::price_of(model));
+        let (window, price) = (self.rules.user_windows.window_of(model), models::price_of(model));
         let known = Known { window, density: Density::of(model), price };
         *last = Some((model.to_owned(), known));
         known

@@ -48,11 +48,12 @@ mod tests {
 
     use agentops_core::budget::{Amount, Limits};
     use agentops_core::call::CallRow;
+    use agentops_core::models::UserWindows;
     use agentops_core::workflow::Secrets;
     use agentops_safe::Redactor;
 
     use super::*;
-    use crate::host::{Answer, Host, Note, Refusal, answer};
+    use crate::host::{Answer, Host, Note, Refusal, WindowRemedy, answer};
     use crate::lane::{Admitted, Incoming, Lane, Rules};
     use crate::protocol::Protocol;
 
@@ -75,6 +76,8 @@ mod tests {
         Lane::new(Rules {
             provider: "mine".into(),
             window: None,
+            user_windows: UserWindows::default(),
+            window_remedy: WindowRemedy::Command,
             takes_limit: true,
             close_when_refused: false,
             hint: String::new(),

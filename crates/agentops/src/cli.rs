@@ -245,7 +245,7 @@ pub struct MergeArgs {
 /// `agentops with`
 #[derive(Debug, Args)]
 pub struct WithArgs {
-    /// The window to hold it to, where that is smaller than the model's own
+    /// The window to hold it to, where that is smaller than the model's own or the model is unknown
     #[arg(long, value_name = "TOKENS")]
     pub window: Option<NonZeroU64>,
     /// Write every call and the totals to this file, as JSON
@@ -265,6 +265,9 @@ pub struct GatewayArgs {
     /// Where calls may go: anthropic, openai, google, or one of your config.toml; default: all whose key is set
     #[arg(long, value_name = "NAME")]
     pub destination: Vec<String>,
+    /// The window to hold calls to, where that is smaller than their model's own or the model is unknown
+    #[arg(long, value_name = "TOKENS")]
+    pub window: Option<NonZeroU64>,
     /// Pass your programs' own logins on instead of a key
     #[arg(long)]
     pub login: bool,

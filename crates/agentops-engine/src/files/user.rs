@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use agentops_core::budget::{Limits, Usd};
+use agentops_core::ceiling::Window;
+use agentops_core::models::UserWindows;
 use agentops_core::workflow::Secrets;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,8 @@ pub const FILE_NAME: &str = "config.toml";
 pub struct UserConfig {
     /// The gateway between agents and model providers.
     pub gateway: GatewayConfig,
+    /// Models by the name that programs ask for them by.
+    pub models: BTreeMap<String, ModelConfig>,
     /// What all runs of a repository may cost on one day (UTC).
     pub budget: DayBudget,
     /// How much of the machine runs may use at once.
@@ -44,6 +48,25 @@ pub struct GatewayConfig {
     /// Destinations by name. `anthropic`, `openai` and `google` are known; naming one here changes its address for sessions
     /// that use a key, never for those that use a login.
     pub destination: BTreeMap<String, DestinationConfig>,
+}
+
+/// One model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ModelConfig {
+    /// Its context window in tokens, for a model that our table does not know. It can make the window of a known one only
+    /// smaller.
+    #[schemars(range(min = 1))]
+    pub window: u64,
+}
+
+impl UserConfig {
+    /// The windows of models.
+    #[must_use]
+    pub fn windows(&self) -> UserWindows {
+        let windows = self.models.iter().filter_map(|(name, model)| Some((name.clone(), Window::new(model.window)?)));
+        windows.collect()
+    }
 }
 
 /// What happens to a session when another model answers than the one that its agent pins.
@@ -162,6 +185,9 @@ pub fn read(path: &Path) -> Result<UserConfig, FileError> {
                 format!("gateway.destination.{name}: protocol and key-env are needed for a destination of your own"),
             );
         }
+    }
+    if let Some((name, _)) = config.models.iter().find(|(_, model)| model.window == 0) {
+        return wrong(name, format!("models.{name}: a window is a number of tokens above 0"));
     }
     if let Some(file) = config.gateway.extra_ca.iter().find(|file| !file.is_absolute()) {
         return wrong("extra-ca", format!("gateway.extra-ca: {} is not an absolute path", file.display()));

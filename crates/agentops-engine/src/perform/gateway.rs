@@ -15,7 +15,7 @@ use agentops_core::workflow::Secrets;
 use agentops_gateway::alone::Ledgers;
 use agentops_gateway::day::date;
 use agentops_gateway::destination::{Base, Custom, Destination, Destinations, Family, shown_variable};
-use agentops_gateway::host::{Answer, Answering, Host, Note, Refusal, answer};
+use agentops_gateway::host::{Answer, Answering, Host, Note, Refusal, WindowRemedy, answer};
 use agentops_gateway::lane::{Lane, Rules};
 use agentops_gateway::{Config, Gateway, Identity, LaneHandle, LaneSpec, Proxies, usable_key};
 use agentops_safe::Secret;
@@ -173,6 +173,8 @@ impl Gateways {
         let rules = Rules {
             provider: target.provider().to_owned(),
             window: opening.window,
+            user_windows: ctx.env.user.windows(),
+            window_remedy: WindowRemedy::Agent,
             takes_limit,
             close_when_refused: true,
             hint: String::new(),

@@ -141,7 +141,7 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
     };
     let capabilities = driver.capabilities(&agent.settings);
     let known = agent.window.and_then(Window::new);
-    let table = agent.model.as_deref().and_then(models::window_of);
+    let table = agent.model.as_deref().and_then(|model| ctx.env.user.windows().window_of(model));
     let window = [known, table].into_iter().flatten().min();
     let reach = driver.reach(&agent.settings, agent.model.as_deref(), &|name| ctx.env.variables.text(name));
     let mut added = job.state.created.workflow.lane.env.clone();

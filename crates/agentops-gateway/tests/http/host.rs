@@ -6,8 +6,9 @@ use std::time::Duration;
 use agentops_core::budget::{Amount, Limits};
 use agentops_core::call::CallRow;
 use agentops_core::ceiling::Window;
+use agentops_core::models::UserWindows;
 use agentops_core::workflow::Secrets;
-use agentops_gateway::host::{Answer, Host, Note, Refusal, answer};
+use agentops_gateway::host::{Answer, Host, Note, Refusal, WindowRemedy, answer};
 use agentops_gateway::lane::{Lane, Rules};
 use agentops_safe::Redactor;
 
@@ -71,6 +72,8 @@ pub fn rules(window: u64, host: Arc<dyn Host>) -> Rules {
         plain_refusal: false,
         provider: "mine".into(),
         window: Window::new(window),
+        user_windows: UserWindows::default(),
+        window_remedy: WindowRemedy::Command,
         takes_limit: false,
         close_when_refused: false,
         secrets: Secrets::Pass,

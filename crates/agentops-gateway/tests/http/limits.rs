@@ -2,8 +2,11 @@
 //! a reader of this test's own.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use agentops_core::budget::Scope;
+use agentops_core::ceiling::Window;
+use agentops_core::models::UserWindows;
 use agentops_gateway::host::Host;
 use agentops_gateway::lane::{Admitted, Incoming, Lane, Rules};
 use agentops_gateway::protocol::Protocol;
@@ -214,4 +217,45 @@ fn b1_a_call_fits_every_model_that_may_answer_it() {
     }
     assert!(is_forwarded(Protocol::Messages, r#","fallbacks":"default""#));
     assert!(!is_forwarded(Protocol::Messages, r#","fallbacks":[{"model":"gpt-4o"}]"#));
+}
+
+/// B1: a window that the user sets holds for a model that the table does not know. It raises none, nor does the lane's own where
+/// another model may answer.
+#[test]
+fn b1_a_window_of_the_user_raises_none_that_the_table_knows() {
+    let windows = [("gpt-4", 8_192), ("gpt-4o", 500_000), ("gpt-4.1", 64_000)];
+    let windows: UserWindows =
+        windows.iter().map(|(name, tokens)| ((*name).into(), Window::new(*tokens).unwrap())).collect();
+    let window_of = |lane_window: Option<u64>, models: &str| {
+        let told = Arc::<Told>::default();
+        let user_windows = windows.clone();
+        let rules = rules(WINDOW, Arc::clone(&told) as Arc<dyn Host>);
+        let lane = Lane::new(Rules { window: lane_window.and_then(Window::new), user_windows, ..rules });
+        let body = format!(r#"{{{models},"max_tokens":5,"messages":[{{"role":"user","content":"Hello"}}]}}"#);
+        let call = Incoming { protocol: Protocol::Chat, model: None, streamed: None, body: body.into() };
+        match runtime().block_on(lane.admit(call)) {
+            Admitted::Forward { mut ticket, .. } => {
+                ticket.sent();
+                ticket.answered(200, false);
+                drop(ticket);
+                Ok(told.wait(Duration::ZERO, |said| said.rows.last().map(|row| row.window)).expect("a row"))
+            }
+            _ => Err(told.wait(Duration::ZERO, |said| said.refusals.last().map(ToString::to_string)).expect("a refusal")),
+        }
+    };
+    for (lane, models, window) in [
+        (None, r#""model":"gpt-4""#, 8_192),
+        (None, r#""model":"gpt-4o""#, 128_000),
+        (None, r#""model":"gpt-4.1""#, 64_000),
+        (None, r#""model":"gpt-4o","models":["gpt-4"]"#, 8_192),
+        (Some(1_000_000), r#""model":"gpt-4o""#, 128_000),
+        (Some(1_000_000), r#""model":"gpt-4o","models":["nobody-knows-it"]"#, 128_000),
+        (Some(50_000), r#""model":"nobody-knows-it""#, 50_000),
+    ] {
+        assert_eq!(window_of(lane, models), Ok(window), "{lane:?} {models}");
+    }
+    let why = window_of(None, r#""model":"gpt-4o","models":["meta/llama-\"3\""]"#).unwrap_err();
+    let says = "model `meta/llama-\"3\"` is not known; start with `--window TOKENS`, or write `window = TOKENS` below \
+                `[models.\"meta/llama-\\\"3\\\"\"]` in your config.toml";
+    assert!(why.contains(says), "the model that is not known is named: {why}");
 }

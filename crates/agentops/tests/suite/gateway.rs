@@ -186,3 +186,41 @@ fn s6_a_secret_in_the_settings_is_in_no_error() {
         }
     }
 }
+
+/// What the refusal says works as it is written there.
+#[test]
+fn a_model_that_the_table_does_not_know_is_called_once_its_window_is_set() {
+    let server = ModelServer::start(Script::default()).unwrap();
+    let mut room = Room::empty();
+    room.set("OPENAI_API_KEY", KEY);
+    let folder = room.root().join("home/.config/agentops");
+    std::fs::create_dir_all(&folder).unwrap();
+    let settings = format!("[gateway.destination.openai]\nbase-url = \"{}/v1\"\n", server.base_url());
+    std::fs::write(folder.join("config.toml"), &settings).unwrap();
+    let call = json!({"model": "vendor/gpt-4.0", "messages": [{"role": "user", "content": "Hello."}]});
+    // Status, and the line that the gateway prints.
+    let answered = |arguments: &[&str]| {
+        let mut running = room.command(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+        let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+        let open = next();
+        let (status, body) = post(open["lanes"][0]["base"].as_str().unwrap(), "/v1/chat/completions", &call);
+        let line = next();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        assert!(running.wait().unwrap().success());
+        (status, body, line)
+    };
+    let (status, body, line) = answered(&["gateway", "--json"]);
+    let why = line["why"].as_str().unwrap();
+    assert_eq!(status, 400);
+    assert!(body.contains("--window TOKENS") && why.contains("--window TOKENS"), "{body} {why}");
+    let (status, _, line) = answered(&["gateway", "--json", "--window", "100000"]);
+    assert_eq!((status, &line["call"]["window"]), (200, &json!(100_000)));
+    let quoted: Vec<&str> = why.split('`').collect();
+    let [setting, table] = [5, 7].map(|at| quoted[at]);
+    let typed = format!("{settings}{table}\n{}\n", setting.replace("TOKENS", "50000"));
+    std::fs::write(folder.join("config.toml"), typed).unwrap();
+    let (status, _, line) = answered(&["gateway", "--json"]);
+    assert_eq!((status, &line["call"]["window"]), (200, &json!(50_000)));
+}

@@ -11,9 +11,9 @@ use agentops_agents::{strays, wait};
 use agentops_core::agent::AgentRef;
 use agentops_core::ceiling::{Enforcement, Meter, Preflight, StopReason, Verdict, Window};
 use agentops_core::id::BlobId;
-use agentops_core::models;
 use agentops_core::run::{Event, SessionEnd, SessionFacts, Stop};
 use agentops_core::usage::Usage;
+use agentops_gateway::host::{Refusal, WindowRemedy};
 
 use super::left::Left;
 use super::transcript::Transcript;
@@ -198,14 +198,12 @@ impl Running<'_> {
     /// Window and base prompt are checked before the first token is spent.
     fn ready(&mut self, model: Option<String>, version: Option<String>, window: Option<Window>, base_tokens: Option<u64>) {
         let no_model = self.capabilities.usage == UsageReports::NoModel;
-        let table = model.as_deref().and_then(models::window_of);
+        let table = model.as_deref().and_then(|model| self.ctx.env.user.windows().window_of(model));
         self.window = [self.window, window, table].into_iter().flatten().min();
         if !no_model {
             let Some(window) = self.window else {
-                return self.refuse(format!(
-                    "the context window of model `{}` is not known; set `window: <tokens>` in the agent's file",
-                    model.as_deref().unwrap_or("(unknown)")
-                ));
+                let model = model.unwrap_or_else(|| "(unknown)".into());
+                return self.refuse(Refusal::WindowUnknown { model, remedy: WindowRemedy::Agent }.to_string());
             };
             if let Some(behind) = &self.wire {
                 behind.narrow(window);

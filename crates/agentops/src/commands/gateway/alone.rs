@@ -14,7 +14,7 @@ use agentops_engine::world::{Clock, SystemClock};
 use agentops_gateway::Gateway;
 use agentops_gateway::alone::{LedgerError, Ledgers};
 use agentops_gateway::day::date;
-use agentops_gateway::host::{Answer, Answering, Host, Note, Refusal, answer};
+use agentops_gateway::host::{Answer, Answering, Host, Note, Refusal, WindowRemedy, answer};
 use agentops_gateway::lane::{Lane, Rules};
 
 use super::tally::Tally;
@@ -87,6 +87,8 @@ impl Alone {
         let rules = Rules {
             provider: wish.target.provider().to_owned(),
             window: wish.window,
+            user_windows: standing.user.windows(),
+            window_remedy: WindowRemedy::Command,
             takes_limit: wish.target.takes_limit(),
             close_when_refused: false,
             hint: wish.hint,

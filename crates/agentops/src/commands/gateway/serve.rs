@@ -2,6 +2,7 @@
 
 use agentops_agents::driver::{Credential, Reach};
 use agentops_core::call::CallRow;
+use agentops_core::ceiling::Window;
 use agentops_engine::perform::gateway::{Aim, OpenLane, Target, aim, destinations, minute};
 use agentops_gateway::destination::{Destination, Destinations, Family, shown_variable};
 use agentops_gateway::host::Note;
@@ -98,7 +99,7 @@ pub fn serve(standing: &Standing, args: &GatewayArgs, printer: &Printer) -> Resu
         let wish = Wish {
             name: name.clone(),
             target,
-            window: None,
+            window: args.window.and_then(|tokens| Window::new(tokens.get())),
             hint: String::new(),
             hint_past_summary: String::new(),
             plain_refusal: false,
@@ -261,7 +262,7 @@ fn print(printer: &Printer, line: &Line) {
 /// `anthropic  claude-sonnet-5-5  200  9 % of 200k  18.2k tokens  $0.06  1.2 s`
 fn call(destination: &str, call: &CallRow) -> String {
     let status = call.status.map_or_else(|| call.error.clone().unwrap_or_default(), |status| status.to_string());
-    let share = agentops_core::ceiling::Window::new(call.window).map(|window| window.permille(call.context()));
+    let share = Window::new(call.window).map(|window| window.permille(call.context()));
     [
         destination.to_owned(),
         call.model.clone().unwrap_or_else(|| "model not named".into()),
