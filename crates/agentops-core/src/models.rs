@@ -61,6 +61,12 @@ pub fn overhead_of(model: &str) -> Overhead {
     Overhead { request: counting.request, message: counting.message, tool: counting.tool }
 }
 
+/// How a model counts images.
+#[must_use]
+pub fn image_family(model: &str) -> ImageFamily {
+    TABLE.family(&plain(model)).map_or(ImageFamily::Unknown, |family| family.images)
+}
+
 /// The list price of a model, if it is known.
 #[must_use]
 pub fn price_of(model: &str) -> Option<Price> {
@@ -82,6 +88,36 @@ pub struct Overhead {
     pub message: u64,
     /// For each tool.
     pub tool: u64,
+}
+
+/// A way to count images.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageFamily {
+    /// Anthropic's models that see in high resolution.
+    Claude,
+    /// Those before.
+    ClaudeSmall,
+    /// OpenAI's models that scale an image down.
+    #[serde(rename = "openai")]
+    OpenAi,
+    /// Those that take an image as large as it is.
+    #[serde(rename = "openai-large")]
+    OpenAiLarge,
+    /// The one that counts a tile as thousands of tokens.
+    #[serde(rename = "openai-mini")]
+    OpenAiMini,
+    /// Google's.
+    Gemini,
+    /// A model that is not known.
+    #[default]
+    Unknown,
+}
+
+impl ImageFamily {
+    /// All of them, in their order.
+    pub const ALL: [Self; 7] =
+        [Self::Claude, Self::ClaudeSmall, Self::OpenAi, Self::OpenAiLarge, Self::OpenAiMini, Self::Gemini, Self::Unknown];
 }
 
 /// A list price.
@@ -226,6 +262,7 @@ struct Family {
     contains: Vec<String>,
     /// The smallest of its members, in tokens.
     window: u64,
+    images: ImageFamily,
     counting: Counting,
 }
 
@@ -234,7 +271,12 @@ impl Table {
         let raw: RawTable = toml::from_str(text).map_err(|e| e.to_string())?;
         let mut families = Vec::new();
         for family in raw.families {
-            let known = Family { contains: family.contains, window: family.window, counting: family.counting };
+            let known = Family {
+                contains: family.contains,
+                window: family.window,
+                images: family.images,
+                counting: family.counting,
+            };
             families.extend(family.begins.list().iter().map(|begins| (plain(begins), known.clone())));
         }
         let named = |window: RawWindow| window.models.into_iter().map(move |model| (plain(&model), window.tokens));
@@ -291,6 +333,7 @@ struct RawFamily {
     #[serde(default)]
     contains: Vec<String>,
     window: u64,
+    images: ImageFamily,
     #[serde(flatten)]
     counting: Counting,
 }

@@ -13,11 +13,11 @@ use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::Arc;
 
-use agentops_core::models;
+use agentops_core::models::{self, ImageFamily};
 use bytes::Bytes;
 use memchr::memmem;
 
-use crate::protocol::{self, BodyPart, Protocol, Uncountable};
+use crate::protocol::{self, BodyPart, ImageTokens, Protocol, Uncountable};
 use crate::scan::{Layout, Malformed, common_prefix};
 
 /// Conversations that are remembered in a lane; the one that was silent longest is forgotten first.
@@ -37,6 +37,26 @@ pub struct Density {
     pub request: u64,
     /// Tokens around a message.
     pub message: u64,
+    /// How it counts images.
+    pub images: ImageFamilies,
+}
+
+/// The ways in which one of several models may count images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageFamilies(u8);
+
+impl ImageFamilies {
+    /// One way.
+    #[must_use]
+    pub const fn new(family: ImageFamily) -> Self {
+        Self(1 << family as u8)
+    }
+
+    /// The largest count of any of them.
+    fn count(self, images: ImageTokens) -> u64 {
+        let known = ImageFamily::ALL.into_iter().filter(|family| self.0 & Self::new(*family).0 != 0);
+        known.map(|family| images.of(family)).max().unwrap_or_default()
+    }
 }
 
 impl Density {
@@ -44,7 +64,12 @@ impl Density {
     #[must_use]
     pub fn of(model: &str) -> Self {
         let around = models::overhead_of(model);
-        Self { factor: models::factor_permille(model), request: around.request, message: around.message }
+        Self {
+            factor: models::factor_permille(model),
+            request: around.request,
+            message: around.message,
+            images: ImageFamilies::new(models::image_family(model)),
+        }
     }
 
     /// The larger figures of both.
@@ -54,6 +79,7 @@ impl Density {
             factor: self.factor.max(other.factor),
             request: self.request.max(other.request),
             message: self.message.max(other.message),
+            images: ImageFamilies(self.images.0 | other.images.0),
         }
     }
 }
@@ -61,8 +87,10 @@ impl Density {
 /// One member or item of a body, measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
-    /// An upper bound in tokens without a tokenizer: bytes, and what media may count as.
+    /// An upper bound in tokens without a tokenizer: bytes, and what media but images may count as.
     pub bound: u64,
+    /// Upper bound of its images.
+    pub images: ImageTokens,
     /// o200k tokens of the text and the bound of the media; `None`: not counted yet.
     pub counted: Option<Counted>,
     /// Nothing in it looks like a secret.
@@ -78,26 +106,35 @@ pub struct Part {
 pub struct Counted {
     /// o200k tokens of its text.
     pub text: u64,
-    /// Upper bound of its media, in tokens of the provider.
+    /// Upper bound of its media but images, in tokens of the provider.
     pub media: u64,
 }
 
 impl Part {
     /// Until a part is measured, nothing with it may leave.
-    const UNMEASURED: Self = Self { bound: u64::MAX, counted: None, clean: false, uncountable: None, hash: 0 };
+    const UNMEASURED: Self =
+        Self { bound: u64::MAX, images: ImageTokens::NONE, counted: None, clean: false, uncountable: None, hash: 0 };
 
-    /// A part that was looked at and not counted.
+    /// A part that was looked at and not counted. It has no images.
     #[must_use]
     pub fn new(bound: u64, clean: bool, uncountable: Option<Uncountable>) -> Self {
-        Self { bound, counted: None, clean, uncountable, hash: 0 }
+        Self { bound, images: ImageTokens::NONE, counted: None, clean, uncountable, hash: 0 }
     }
 
-    /// Upper bound in tokens of a family whose tokenizer makes at most `factor` thousandths of o200k's.
+    /// The part with these images.
     #[must_use]
-    pub fn upper(&self, factor: u64) -> u64 {
+    pub fn with_images(self, images: ImageTokens) -> Self {
+        Self { images, ..self }
+    }
+
+    /// Upper bound in tokens of a family of models.
+    #[must_use]
+    pub fn upper(&self, density: Density) -> u64 {
+        let factor = density.factor;
         let counted =
             self.counted.map(|counted| counted.text.saturating_mul(factor).div_ceil(1000).saturating_add(counted.media));
-        counted.map_or(self.bound, |counted| counted.min(self.bound))
+        let text = counted.map_or(self.bound, |counted| counted.min(self.bound));
+        text.saturating_add(density.images.count(self.images))
     }
 }
 
@@ -370,7 +407,7 @@ impl Reading {
             let around = density.message.saturating_mul(items.len() as u64);
             items
                 .chain(fields)
-                .map(|part| part.upper(density.factor))
+                .map(|part| part.upper(density))
                 .fold(report.input.saturating_add(around), u64::saturating_add)
         });
         own.max(reported)
@@ -381,7 +418,7 @@ impl Reading {
     pub fn own(&self, density: Density) -> u64 {
         let around = density.request.saturating_add(density.message.saturating_mul(self.items.len() as u64));
         let parts = self.fields.iter().chain(&self.items);
-        parts.map(|part| part.upper(density.factor)).fold(around, u64::saturating_add)
+        parts.map(|part| part.upper(density)).fold(around, u64::saturating_add)
     }
 
     /// Minimum number of tokens of its counted text with any provider: half of the o200k tokens.
@@ -399,9 +436,10 @@ impl Reading {
 
     /// Upper bound of the tokens of its images and documents, as far as they were counted.
     #[must_use]
-    pub fn media_tokens(&self) -> u64 {
-        let counted = self.fields.iter().chain(&self.items).filter_map(|part| part.counted);
-        counted.map(|counted| counted.media).fold(0, u64::saturating_add)
+    pub fn media_tokens(&self, density: Density) -> u64 {
+        let parts = self.fields.iter().chain(&self.items);
+        let counted = parts.filter_map(|part| Some(part.counted?.media.saturating_add(density.images.count(part.images))));
+        counted.fold(0, u64::saturating_add)
     }
 
     /// No part is known by its bytes only.

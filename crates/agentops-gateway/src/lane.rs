@@ -272,7 +272,7 @@ impl Lane {
             let clean = !looks || !self.rules.redactor.finds(bytes);
             let media = protocol::media(protocol, part, bytes);
             let bound = tokens::json_bound(bytes, &media.data).saturating_add(media.tokens);
-            Part::new(bound, clean, media.uncountable)
+            Part::new(bound, clean, media.uncountable).with_images(media.images)
         };
         let malformed = |words: String| Unread::Malformed(words);
         let reading = if body.len() > LARGE_BYTES {
@@ -373,7 +373,7 @@ impl Lane {
             allowed,
             window: judged.window.tokens(),
         };
-        let media = judged.reading.media_tokens();
+        let media = judged.reading.media_tokens(judged.density);
         let hint = if refusal.leaves_room_for_summary() { &self.rules.hint } else { &self.rules.hint_past_summary };
         let words = match hint.as_str() {
             // Compacting would send them once more.

@@ -2,7 +2,8 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const DENSITY: Density = Density { factor: 1000, request: 100, message: 8 };
+const DENSITY: Density =
+    Density { factor: 1000, request: 100, message: 8, images: ImageFamilies::new(ImageFamily::Unknown) };
 
 fn measure(_part: BodyPart<'_>, bytes: &[u8]) -> Part {
     Part::new(bytes.len() as u64, true, None)

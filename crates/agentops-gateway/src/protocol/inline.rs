@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::image::{self, ImageTokens};
 use super::json::Json;
 use super::pdf;
 use super::request::{Media, Uncountable, decoded_length};
@@ -12,7 +13,7 @@ use super::request::{Media, Uncountable, decoded_length};
 /// What a provider counts for media, as upper bounds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rates {
-    /// Tokens of an image.
+    /// Tokens of an image, where the model is not known.
     pub(super) image: u64,
     /// Tokens of the image of a page.
     pub(super) page_image: u64,
@@ -105,21 +106,36 @@ impl Media {
     /// Adds a file that stands within the request: base64 data, alone or as an address that holds it. Another address is
     /// refused: its provider would get the file itself.
     pub(super) fn add_inline(&mut self, data: Json<'_>, declared: Declared, rates: &Rates) {
-        self.add_file(data, declared, 0, rates);
+        self.add_file(data, declared, ImageTokens::default(), rates);
     }
 
     /// Adds what stands within the request where an image belongs.
     pub(super) fn add_image(&mut self, data: Json<'_>, declared: Declared, rates: &Rates) {
-        self.add_file(data, declared.or(MediaKind::Image), rates.image, rates);
+        self.add_file(data, declared.or(MediaKind::Image), ImageTokens::most(rates.image), rates);
     }
 
-    fn add_file(&mut self, data: Json<'_>, declared: Declared, tokens_min: u64, rates: &Rates) {
-        let Some(raw) = data.raw() else { return self.add(Some(data), tokens_min) };
-        match tokens(raw, declared, rates) {
-            Some(tokens) => self.add(Some(data), tokens.max(tokens_min)),
-            None => self.refuse(Uncountable::Address),
-        }
+    /// `images`: the least count of what is not an image of a known size.
+    fn add_file(&mut self, data: Json<'_>, declared: Declared, images: ImageTokens, rates: &Rates) {
+        let file = match data.raw().map(|raw| file(raw, declared, rates)) {
+            Some(Some(file)) => file,
+            Some(None) => return self.refuse(Uncountable::Address),
+            None => FileTokens { images, ..FileTokens::default() },
+        };
+        self.add(Some(data), file.tokens);
+        self.images.add(match file.is_sized {
+            true => file.images,
+            false => file.images.max(images.beyond(file.tokens)),
+        });
     }
+}
+
+/// Upper bound of the tokens of a file.
+#[derive(Debug, Clone, Copy, Default)]
+struct FileTokens {
+    tokens: u64,
+    images: ImageTokens,
+    /// It is an image, and its size is known.
+    is_sized: bool,
 }
 
 /// Whether an address holds the data itself.
@@ -127,38 +143,46 @@ pub(super) fn is_data_address(address: Json<'_>) -> bool {
     address.raw().is_some_and(|raw| raw.len() >= 5 && raw[..5].eq_ignore_ascii_case(b"data:"))
 }
 
-/// Upper bound of the tokens of a file. As text it has at most as many as its encoded data has bytes. `None`: it is an address.
-fn tokens(raw: &[u8], declared: Declared, rates: &Rates) -> Option<u64> {
+/// Counts a file. As text it has at most as many tokens as its encoded data has bytes. `None`: it is an address.
+fn file(raw: &[u8], declared: Declared, rates: &Rates) -> Option<FileTokens> {
     let text = raw.len() as u64;
     let (declared, base64) = match content(raw) {
         Content::Base64 { type_name, data } => (declared.and(Declared::of_type_name(&type_name)), data),
-        Content::Text => return Some(text),
+        Content::Text => return Some(FileTokens { tokens: text, ..FileTokens::default() }),
         Content::Address => return None,
     };
-    let (kind, tokens) = by_bytes(&base64, rates);
-    let agrees = kind.is_some_and(|kind| declared == Declared::As(kind));
-    Some(if agrees { tokens } else { tokens.max(text) })
+    let (kind, file) = by_bytes(&base64, rates);
+    if kind.is_some_and(|kind| declared == Declared::As(kind)) {
+        return Some(file);
+    }
+    let tokens = file.tokens.max(text);
+    Some(FileTokens { tokens, images: file.images.plus(file.tokens).beyond(tokens), is_sized: false })
 }
 
 /// What the bytes of a file say: its kind, if it is known here, and what it counts as that.
-fn by_bytes(base64: &[u8], rates: &Rates) -> (Option<MediaKind>, u64) {
+fn by_bytes(base64: &[u8], rates: &Rates) -> (Option<MediaKind>, FileTokens) {
     let head = decode(&base64[..base64.len().min(HEAD_BYTES * 2)], HEAD_BYTES);
-    let image = if is_image(&head) || is_boxed_image(&head, base64) { rates.image } else { 0 };
+    let most = ImageTokens::most(rates.image);
+    let is_image = is_image(&head) || is_boxed_image(&head, base64);
     if pdf::is_pdf(&head) {
-        let tokens = pdf::tokens(&decode(base64, usize::MAX), rates.page_image);
-        return (Some(MediaKind::Pdf), tokens.max(image));
+        let pdf = pdf::count(&decode(base64, usize::MAX));
+        let images = ImageTokens::pages(pdf.pages, rates.page_image);
+        let images = if is_image { images.max(most) } else { images };
+        return (Some(MediaKind::Pdf), FileTokens { tokens: pdf.text, images, is_sized: false });
     }
-    if image > 0 {
-        return (Some(MediaKind::Image), image);
+    if is_image {
+        let sized = image::tokens(&head, |max| decode(base64, max), rates.image);
+        let file = FileTokens { tokens: 0, images: sized.unwrap_or(most), is_sized: sized.is_some() };
+        return (Some(MediaKind::Image), file);
     }
     match sound_bytes_a_second(&head) {
         Some(rate) => {
             let seconds = decoded_length(base64).saturating_mul(rates.sound_second).div_ceil(rate.max(1));
-            (Some(MediaKind::Sound), seconds.saturating_add(1))
+            (Some(MediaKind::Sound), FileTokens { tokens: seconds.saturating_add(1), ..FileTokens::default() })
         }
-        None if is_text(&head) => (None, 0),
+        None if is_text(&head) => (None, FileTokens::default()),
         // It may be an image of a kind that is not known here.
-        None => (None, rates.image),
+        None => (None, FileTokens { images: most, ..FileTokens::default() }),
     }
 }
 

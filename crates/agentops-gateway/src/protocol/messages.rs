@@ -130,7 +130,7 @@ pub(super) fn source(media: &mut Media, source: Json<'_>, is_image: bool, depth:
         let Some(reference) = source.get(key) else { continue };
         match is_image {
             true if is_data_address(reference) => media.add_image(reference, declared, &RATES),
-            true => media.add(None, IMAGE_TOKENS_MAX),
+            true => media.add_unsized(None, &RATES),
             false if is_data_address(reference) => media.add_inline(reference, declared, &RATES),
             false => media.refuse(why),
         }

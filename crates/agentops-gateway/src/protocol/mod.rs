@@ -7,6 +7,7 @@
 mod chat;
 mod endpoint;
 mod gemini;
+mod image;
 mod inline;
 mod json;
 mod messages;
@@ -23,6 +24,7 @@ mod words;
 mod written;
 
 pub use endpoint::{Endpoint, RULES, Rule, Treatment, endpoint, table};
+pub use image::ImageTokens;
 pub use reader::{Answer, Reader, Seen};
 pub use reply::{Reply, error, too_long};
 pub use request::{BodyPart, Edit, Head, Limit, Media, Uncountable, cache_marks, head, is_compaction, limit_output, media};

@@ -35,12 +35,19 @@ pub(super) fn is_pdf(file: &[u8]) -> bool {
     memmem::find(&file[..file.len().min(1024)], b"%PDF-").is_some()
 }
 
-/// Upper bound of its tokens where the image of a page has this many.
-pub(super) fn tokens(file: &[u8], page_image_tokens: u64) -> u64 {
+/// What a PDF holds at most.
+pub(super) struct Pdf {
+    pub(super) pages: u64,
+    /// Tokens of its text.
+    pub(super) text: u64,
+}
+
+/// Counts a PDF.
+pub(super) fn count(file: &[u8]) -> Pdf {
     let mut survey = Survey::default();
     survey.structure(file);
     survey.streams(file);
-    survey.tokens(page_image_tokens)
+    survey.count()
 }
 
 /// The content of a stream.
@@ -67,7 +74,7 @@ struct Survey {
 }
 
 impl Survey {
-    fn tokens(mut self, page_image_tokens: u64) -> u64 {
+    fn count(mut self) -> Pdf {
         let references = self.page_references.len();
         self.page_references.sort_unstable();
         self.page_references.dedup();
@@ -80,7 +87,7 @@ impl Survey {
             Some(_) => self.page_objects.max(references as u64).clamp(1, PAGES_MAX),
         };
         let text = pages.saturating_mul(PAGE_TEXT_TOKENS).max(text_bytes.unwrap_or_default());
-        pages.saturating_mul(page_image_tokens).saturating_add(text)
+        Pdf { pages, text }
     }
 
     /// Reads the streams: their structure, and what they draw.

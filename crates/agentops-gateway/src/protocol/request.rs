@@ -8,6 +8,8 @@ use aho_corasick::packed::{Config, Searcher};
 
 use agentops_core::models::{PriceFactor, PriceOption, option_factor};
 
+use super::image::ImageTokens;
+use super::inline::Rates;
 use super::json::Json;
 use super::spelling::is_misspelt;
 use super::{Protocol, chat, gemini, messages, responses};
@@ -85,8 +87,10 @@ impl Edit {
 pub struct Media {
     /// Where encoded data stands in the part, in its order. It is not text and is not counted as text.
     pub data: Vec<Range<usize>>,
-    /// Upper bound of the tokens of all media in the part.
+    /// Upper bound of the tokens of all media in the part but its images.
     pub tokens: u64,
+    /// Upper bound of the tokens of its images, by how a model counts them.
+    pub images: ImageTokens,
     /// Why the part cannot be counted; `None`: it can.
     pub uncountable: Option<Uncountable>,
 }
@@ -132,6 +136,12 @@ impl Media {
         let text = |data: Json<'_>| data.raw().map(|_| data.range().start + 1..data.range().end - 1);
         self.data.extend(data.and_then(text));
         self.tokens = self.tokens.saturating_add(tokens);
+    }
+
+    /// Adds an image whose size is not known. Its data may be in the part.
+    pub(super) fn add_unsized(&mut self, data: Option<Json<'_>>, rates: &Rates) {
+        self.add(data, 0);
+        self.images.add(ImageTokens::most(rates.image));
     }
 
     /// The part cannot be counted.

@@ -10,9 +10,7 @@ use super::usage;
 use crate::scan::Malformed;
 use crate::sse::Event;
 
-/// The most tokens an image has: 10,000 patches of 32 pixels square at the detail `original`. Models that count a patch as
-/// more than one token take at most 1,536 patches, and those that count tiles have at most eight of 170 tokens and one
-/// image more; only `gpt-4o-mini`, whose tiles have 5,667, is above.
+/// What counts for an image of a model that is not known, and for that of a page.
 const IMAGE_TOKENS_MAX: u64 = 10_000;
 
 /// Ten tokens for a second of sound.
@@ -87,7 +85,7 @@ fn item(media: &mut Media, item: Json<'_>) {
         b"item_reference" => media.refuse(Uncountable::ItemReference),
         // What has neither a type nor a role is taken for a reference.
         b"" if role.is_none() && id.is_some() => media.refuse(Uncountable::ItemReference),
-        b"image_generation_call" => media.add(item.get("result"), IMAGE_TOKENS_MAX),
+        b"image_generation_call" => media.add_unsized(item.get("result"), &RATES),
         _ => media.add_sealed(item.get("encrypted_content")),
     }
     // What a computer shows is one part, everything else a list of them.
@@ -114,7 +112,7 @@ pub(super) fn image(media: &mut Media, address: Option<Json<'_>>) {
     match address.filter(|address| is_data_address(*address)) {
         // Some servers take other files here too.
         Some(data) => media.add_image(data, Declared::Nothing, &RATES),
-        None => media.add(None, IMAGE_TOKENS_MAX),
+        None => media.add_unsized(None, &RATES),
     }
 }
 

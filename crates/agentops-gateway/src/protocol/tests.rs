@@ -3,6 +3,7 @@
 mod answers;
 mod drawing;
 mod endings;
+mod images;
 mod media;
 mod requests;
 mod streams;

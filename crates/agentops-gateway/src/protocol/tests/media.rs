@@ -1,5 +1,7 @@
 //! What of an item is not text.
 
+use agentops_core::models::ImageFamily;
+
 use super::*;
 
 fn read_item(protocol: Protocol, item: &str) -> Media {
@@ -10,7 +12,7 @@ fn read_item(protocol: Protocol, item: &str) -> Media {
 pub(super) fn of(protocol: Protocol, item: &Value) -> (u64, u64) {
     let media = read_item(protocol, &item.to_string());
     assert_eq!(media.uncountable, None, "{item}");
-    (media.data_bytes(), media.tokens)
+    (media.data_bytes(), media.tokens + media.images.of(ImageFamily::Unknown))
 }
 
 const NONE: (u64, u64) = (0, 0);
@@ -184,7 +186,7 @@ fn pdf_of(pages: usize, text: &str) -> Vec<u8> {
     (file + "trailer<</Root 1 0 R>>").into_bytes()
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
@@ -315,7 +317,8 @@ fn b1_a_file_is_what_its_bytes_say() {
     // Escapes in the data hide nothing.
     let escaped = pdf.replace('J', "\\u004a");
     let item = format!(r#"{{"parts":[{{"inline_data":{{"mime_type":"application\/pdf","data":"{escaped}"}}}}]}}"#);
-    assert_eq!(read_item(Protocol::Gemini, &item).tokens, 5 * 5_240);
+    let media = read_item(Protocol::Gemini, &item);
+    assert_eq!((media.tokens, media.images.of(ImageFamily::Gemini)), (5 * 3_000, 5 * 2_240));
     // A sample a second: few bytes, many seconds.
     let mut slow = [&b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x01\0\0\0\x01\0\0\0\x01\0\x08\0data\0\0\0\0"[..]].concat();
     slow.resize(3_044, 0);
