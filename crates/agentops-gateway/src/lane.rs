@@ -305,7 +305,7 @@ impl Lane {
         if head.server_history {
             return Err(Unread::Refused(Refusal::Uncountable("goes on with a conversation that the provider keeps")));
         }
-        if let Some(why) = reading.uncountable() {
+        if let Some(why) = head.uncountable.or_else(|| reading.uncountable()) {
             return Err(Unread::Refused(Refusal::Uncountable(why.reason())));
         }
         let kind = if self.handing_over.load(Ordering::Relaxed) {

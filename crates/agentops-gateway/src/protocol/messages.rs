@@ -62,6 +62,7 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
             };
             builder.head.server_tools |= value.elements().any(runs);
         }
+        b"container" if !value.is_null() => builder.refuse(Uncountable::Container),
         b"mcp_servers" => builder.head.server_tools |= value.elements().next().is_some(),
         _ => {}
     }
@@ -104,6 +105,7 @@ fn content(media: &mut Media, blocks: Option<Json<'_>>, depth: u32) {
             b"thinking" => media.add_sealed(block.get("signature")),
             b"redacted_thinking" => media.add_sealed(block.get("data")),
             b"web_search_result" => media.add_sealed(block.get("encrypted_content")),
+            b"container_upload" => media.refuse(Uncountable::FileId),
             kind => {
                 if let Some(source) = block.get("source").filter(|source| source.is_object()) {
                     self::source(media, source, kind == b"image", depth);

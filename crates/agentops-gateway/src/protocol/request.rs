@@ -34,6 +34,8 @@ pub struct Head {
     pub server_tools: bool,
     /// It goes on with something that the provider keeps: the body is not the whole conversation.
     pub server_history: bool,
+    /// It refers to something that brings content with it; `None`: it does not.
+    pub uncountable: Option<Uncountable>,
     /// The answer is made whether or not anybody reads it.
     pub background: bool,
     /// What its options do to its price; `None`: that is not known.
@@ -106,6 +108,10 @@ pub enum Uncountable {
     ItemReference,
     /// An earlier spoken answer that the provider keeps.
     SpokenAnswer,
+    /// Settings and instructions that the provider keeps under a name.
+    Preset,
+    /// A container with files or skills that the provider keeps.
+    Container,
     /// A key or a type that is written with escapes.
     EscapedName,
     /// A key that comes twice in one object.
@@ -121,8 +127,12 @@ impl Uncountable {
         match self {
             Self::FileId => "refers to a file by its id",
             Self::Address => "refers to a document, audio or video by its address",
-            Self::ItemReference => "refers to an item that the provider keeps (an item reference)",
+            Self::ItemReference => {
+                "refers to an item that the provider keeps (an item reference, or an item without its content)"
+            }
             Self::SpokenAnswer => "refers to an earlier spoken answer by its id",
+            Self::Preset => "names a preset that the provider keeps",
+            Self::Container => "names a container, files or skills that the provider keeps",
             Self::EscapedName => "writes the name of a member or a type with escapes",
             Self::RepeatedKey => "has an object with the same key twice",
             Self::Nesting => "nests content too deeply",
@@ -268,7 +278,20 @@ impl<'a> Builder<'a> {
             return Err(wrong("more than 16 models that may answer"));
         }
         self.head.other_models.push(value.name().ok_or_else(|| wrong("a model that is no name"))?);
+        self.preset(value);
         Ok(())
+    }
+
+    /// The request cannot be counted.
+    pub(super) fn refuse(&mut self, why: Uncountable) {
+        self.head.uncountable = self.head.uncountable.or(Some(why));
+    }
+
+    /// Looks whether the name of a model has OpenRouter's mark for a preset, `@preset/…`, in it.
+    fn preset(&mut self, model: Json<'_>) {
+        if model.name().is_some_and(|name| name.to_ascii_lowercase().contains("@preset")) {
+            self.refuse(Uncountable::Preset);
+        }
     }
 
     /// Takes a budget of thinking.
@@ -322,6 +345,7 @@ pub fn head(protocol: Protocol, body: &[u8], fields: &[Field]) -> Result<Head, M
         has_tools: false,
         server_tools: false,
         server_history: false,
+        uncountable: None,
         background: false,
         price: Some(PriceFactor::STANDARD),
         answers: 1,
@@ -336,7 +360,10 @@ pub fn head(protocol: Protocol, body: &[u8], fields: &[Field]) -> Result<Head, M
             return Err(Malformed { what, at: field.key.start });
         }
         match key {
-            b"model" => builder.head.model = value.name(),
+            b"model" => {
+                builder.head.model = value.name();
+                builder.preset(value);
+            }
             b"stream" => builder.head.stream = value.is_true(),
             b"tools" | b"functions" => builder.head.has_tools |= value.elements().next().is_some(),
             // Names that servers which speak like OpenAI's have for the number of answers. Of `best_of` answers they return one.
@@ -344,6 +371,11 @@ pub fn head(protocol: Protocol, body: &[u8], fields: &[Field]) -> Result<Head, M
             // OpenRouter's list of models that it asks one after another.
             b"models" if protocol != Protocol::Gemini => {
                 value.elements().try_for_each(|model| builder.other_model(model))?
+            }
+            // OpenRouter's instructions and settings under a name.
+            b"preset" if protocol != Protocol::Gemini && !value.is_null() => builder.refuse(Uncountable::Preset),
+            b"previous_response_id" if protocol != Protocol::Gemini => {
+                builder.head.server_history |= !value.is_null();
             }
             // llama.cpp's server and others go by these names, whatever the protocol's own limit says.
             b"n_predict" | b"num_predict" | b"max_new_tokens"

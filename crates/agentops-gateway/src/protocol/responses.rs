@@ -51,7 +51,7 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
                 builder.thinking(budget)?;
             }
         }
-        b"previous_response_id" | b"conversation" | b"prompt" => builder.head.server_history |= !value.is_null(),
+        b"conversation" | b"prompt" => builder.head.server_history |= !value.is_null(),
         b"tools" => {
             let runs = |tool: Json<'_>| {
                 let client = [b"function".as_slice(), b"custom", b"namespace", b"local_shell", b"apply_patch", b"computer"];
@@ -59,6 +59,14 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
                 !client.iter().any(|beginning| kind.starts_with(beginning))
             };
             builder.head.server_tools |= value.elements().any(runs);
+            // One that is made for the call has a type, and no files.
+            let brings = |tool: Json<'_>| {
+                let Some(container) = tool.get("container") else { return false };
+                container.raw().is_some() || container.get("file_ids").is_some_and(|files| files.elements().next().is_some())
+            };
+            if value.elements().any(brings) {
+                builder.refuse(Uncountable::Container);
+            }
         }
         _ => {}
     }
@@ -85,6 +93,7 @@ fn item(media: &mut Media, item: Json<'_>) {
         b"item_reference" => media.refuse(Uncountable::ItemReference),
         // What has neither a type nor a role is taken for a reference.
         b"" if role.is_none() && id.is_some() => media.refuse(Uncountable::ItemReference),
+        kind if id.is_some() && is_stored(kind, item) => media.refuse(Uncountable::ItemReference),
         b"image_generation_call" => media.add_unsized(item.get("result"), &RATES),
         _ => media.add_sealed(item.get("encrypted_content")),
     }
@@ -92,6 +101,21 @@ fn item(media: &mut Media, item: Json<'_>) {
     for content in [item.get("content"), item.get("output")].into_iter().flatten() {
         content.each().for_each(|part| self::part(media, part));
     }
+}
+
+/// Whether an item with an id has nothing in it, or not what the model would read: the provider takes that from its own store.
+fn is_stored(kind: &[u8], item: Json<'_>) -> bool {
+    let has = |key: &str| item.get(key).is_some_and(|value| !matches!(value.bytes(), b"[]" | b"{}" | b"\"\""));
+    let is_named_only = item
+        .members()
+        .all(|(key, value)| value.is_null() || matches!(key, b"type" | b"id" | b"status" | b"role" | b"phase" | b"call_id"));
+    is_named_only
+        || match kind {
+            b"reasoning" => !has("encrypted_content") && !has("content"),
+            b"compaction" | b"compaction_summary" => !has("encrypted_content"),
+            b"file_search_call" => !has("results"),
+            _ => false,
+        }
 }
 
 const PART_KEYS: [&str; 7] = ["type", "image_url", "file_data", "file_id", "file_url", "input_audio", "text"];

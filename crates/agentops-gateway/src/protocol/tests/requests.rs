@@ -42,6 +42,7 @@ fn what_the_provider_keeps_or_runs_is_told() {
     }
     assert!(!head_of(Protocol::Responses, r#"{"previous_response_id":null}"#).server_history);
     assert!(head_of(Protocol::Gemini, r#"{"cachedContent":"c"}"#).server_history);
+    assert!(head_of(Protocol::Chat, r#"{"previous_response_id":"r"}"#).server_history);
     assert!(head_of(Protocol::Messages, r#"{"tools":[{"type":"web_search_20250305","name":"web_search"}]}"#).server_tools);
     assert!(head_of(Protocol::Responses, r#"{"tools":[{"type":"web_search"}]}"#).server_tools);
     assert!(head_of(Protocol::Gemini, r#"{"tools":[{"googleSearch":{}}]}"#).server_tools);
@@ -262,4 +263,64 @@ fn compactions_are_known_by_their_shape() {
                 && !asks(protocol, &no_tools, json!({"role": "user", "content": "summarise"}))
         );
     }
+}
+
+#[test]
+fn b1_what_brings_content_that_nobody_sees_is_refused_by_its_name() {
+    use Uncountable::{Container, Preset};
+    let tool = |container: Value| json!({"tools": [{"type": "code_interpreter", "container": container}]});
+    for (protocol, body, why) in [
+        (Protocol::Chat, json!({"preset": "p"}), Some(Preset)),
+        (Protocol::Chat, json!({"model": "gpt-4o@preset/p"}), Some(Preset)),
+        (Protocol::Chat, json!({"model": "gpt-4o", "models": ["@preset/p"]}), Some(Preset)),
+        (Protocol::Responses, json!({"preset": "p"}), Some(Preset)),
+        (Protocol::Messages, json!({"preset": "p"}), Some(Preset)),
+        (Protocol::Chat, json!({"preset": null, "model": "gpt-4o"}), None),
+        (Protocol::Messages, json!({"container": "c"}), Some(Container)),
+        (Protocol::Messages, json!({"container": {"skills": [{"skill_id": "s"}]}}), Some(Container)),
+        (Protocol::Messages, json!({"container": null}), None),
+        (Protocol::Responses, tool(json!({"type": "auto", "file_ids": ["f"]})), Some(Container)),
+        (Protocol::Responses, tool(json!("c")), Some(Container)),
+        (Protocol::Responses, tool(json!({"type": "auto"})), None),
+        (Protocol::Responses, tool(json!({"type": "auto", "file_ids": []})), None),
+    ] {
+        assert_eq!(head_of(protocol, &body.to_string()).uncountable, why, "{protocol:?}, {body}");
+    }
+}
+
+/// An item whose content the provider keeps under its id. What agents send back has its content with it.
+#[test]
+fn b1_an_item_without_its_content_is_refused() {
+    let stored = [
+        json!({"type": "message", "id": "i", "role": "assistant", "content": null}),
+        json!({"type": "function_call", "id": "i"}),
+        json!({"type": "function_call", "id": "i", "call_id": "c", "status": "completed"}),
+        json!({"type": "reasoning", "id": "i", "summary": []}),
+        json!({"type": "reasoning", "id": "i", "summary": [{"type": "summary_text", "text": "t"}], "encrypted_content": null}),
+        json!({"type": "compaction", "id": "i"}),
+        json!({"type": "file_search_call", "id": "i", "queries": ["q"], "status": "completed", "results": null}),
+        json!({"type": "a_new_call", "id": "i", "status": "completed"}),
+    ];
+    for item in stored {
+        let media = media(Protocol::Responses, BodyPart::Item, item.to_string().as_bytes());
+        assert_eq!(media.uncountable, Some(Uncountable::ItemReference), "{item}");
+    }
+    let text = |kind: &str| json!([{"type": kind, "text": "t"}]);
+    let whole = [
+        json!({"type": "message", "id": "i", "role": "assistant", "content": text("output_text")}),
+        json!({"type": "function_call", "id": "i", "call_id": "c", "name": "n", "arguments": "{}"}),
+        json!({"type": "function_call_output", "id": "i", "call_id": "c", "output": ""}),
+        json!({"type": "reasoning", "id": "i", "summary": [], "content": null, "encrypted_content": "AAAA"}),
+        json!({"type": "reasoning", "id": "i", "summary": [], "content": text("reasoning_text")}),
+        json!({"type": "reasoning", "summary": text("summary_text"), "content": null}),
+        json!({"type": "compaction", "id": "i", "encrypted_content": "AAAA"}),
+        json!({"type": "web_search_call", "id": "i", "status": "completed", "action": {"type": "search", "query": "q"}}),
+        json!({"type": "file_search_call", "id": "i", "queries": ["q"], "results": [{"text": "t"}]}),
+    ];
+    for item in whole {
+        let media = media(Protocol::Responses, BodyPart::Item, item.to_string().as_bytes());
+        assert_eq!(media.uncountable, None, "{item}");
+    }
+    let upload = json!({"content": [{"type": "container_upload", "file_id": "f"}]}).to_string();
+    assert_eq!(media(Protocol::Messages, BodyPart::Item, upload.as_bytes()).uncountable, Some(Uncountable::FileId));
 }
