@@ -1,0 +1,86 @@
+//! The real agent programs behind `agentops with`, with providers that fail for a while.
+
+use agentops_testkit::model::{HttpError, ModelServer, Turn};
+use serde_json::Value;
+
+use crate::real::{Program, programs, room, shell, with_each_program};
+use crate::room::{Ran, Room, bytes_of};
+use crate::with_real::{server, with, words};
+
+/// Seconds after which the provider takes calls again.
+const REFUSES_S: u64 = 3;
+
+/// A provider whose first call meets a fault. The next does the work.
+fn fails_first(fault: Turn) -> ModelServer {
+    let work = shell("echo went on > after.txt");
+    server(vec![Turn { tools: work.tools, faults_max: Some(1), ..fault }, Turn::text("All is done.")])
+}
+
+/// What the program did, and its calls.
+fn ran(room: &Room, program: Program, server: &ModelServer) -> (Ran, Vec<Value>) {
+    let (ran, report) = with(room, program, &[], &words(program, server, room));
+    let calls = report["calls"].as_array().unwrap().clone();
+    (ran, calls)
+}
+
+/// The program reads the provider's time and tries again by itself.
+fn waits_for_its_provider_and_goes_on(program: Program) {
+    let Some(bin) = programs() else { return };
+    let error = HttpError { status: 429, retry_after_s: Some(REFUSES_S), ..HttpError::default() };
+    let server = fails_first(Turn::fail(error));
+    let room = room(program, &bin, &server);
+    let (ran, calls) = ran(&room, program, &server);
+    let ran = ran.expect(0);
+    assert!(room.repo().join("after.txt").exists(), "{ran:#?}");
+    let refused = calls.iter().position(|call| call["status"] == 429).unwrap();
+    let started_ms = |call: &Value| call["started_ms"].as_u64().unwrap();
+    let conversation = &calls[refused]["conversation"];
+    let next = calls[refused + 1..].iter().find(|call| call["conversation"] == *conversation).unwrap();
+    let waited_ms = started_ms(next) - started_ms(&calls[refused]);
+    assert!(waited_ms >= REFUSES_S * 1000, "{waited_ms}");
+    assert_eq!(calls[refused]["charged"]["tokens"], 0, "{calls:#?}");
+}
+
+/// S6: the provider's error repeats the key, a few bytes at a time. Neither what the program prints nor what it keeps has it.
+fn hears_no_key_that_its_provider_repeats(program: Program) {
+    let Some(bin) = programs() else { return };
+    let error = HttpError { status: 400, message: "The key dummy-key-for-tests is blocked.".into(), ..HttpError::default() };
+    let server = server(vec![Turn { chunk_bytes: std::num::NonZeroUsize::new(3), ..Turn::fail(error) }]);
+    let mut room = room(program, &bin, &server);
+    room.own_temporary();
+    let (ran, calls) = ran(&room, program, &server);
+    assert!(calls.iter().any(|call| call["status"] == 400), "{calls:#?}");
+    let printed = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(printed.contains("is blocked") && !printed.contains("dummy-key-for-tests"), "{printed}");
+    for folder in [room.root().join("home"), room.temporary(), room.repo()] {
+        for (path, bytes) in bytes_of(&folder) {
+            assert!(!String::from_utf8_lossy(&bytes).contains("dummy-key-for-tests"), "{}", path.display());
+        }
+    }
+}
+
+with_each_program! {
+    claude_code_waits_for_its_provider_and_goes_on: waits_for_its_provider_and_goes_on(Claude);
+    codex_waits_for_its_provider_and_goes_on: waits_for_its_provider_and_goes_on(Codex);
+    gemini_waits_for_its_provider_and_goes_on: waits_for_its_provider_and_goes_on(Gemini);
+}
+
+#[test]
+fn s6_claude_code_hears_no_key_that_its_provider_repeats() {
+    hears_no_key_that_its_provider_repeats(Program::Claude);
+}
+
+#[test]
+fn s6_codex_hears_no_key_that_its_provider_repeats() {
+    hears_no_key_that_its_provider_repeats(Program::Codex);
+}
+
+#[test]
+fn s6_opencode_hears_no_key_that_its_provider_repeats() {
+    hears_no_key_that_its_provider_repeats(Program::OpenCode);
+}
+
+#[test]
+fn s6_gemini_hears_no_key_that_its_provider_repeats() {
+    hears_no_key_that_its_provider_repeats(Program::Gemini);
+}
