@@ -36,8 +36,8 @@ CONVERSATION = {"Anthropic Messages": "messages", "OpenAI Chat Completions": "me
                 "Gemini": "contents"}
 INSTRUCTIONS = {"system", "instructions", "systemInstruction"}
 # The gateway cuts a run without a blank into pieces of 512 bytes, and a part into pieces of 16 KiB; what is cut has
-# other tokens behind the cut, up to two more.
-CUT_BYTES, CUT_TOKENS = 512, 2
+# other tokens around the cut, up to four more where long rows of one sign are tokens.
+CUT_BYTES, CUT_TOKENS = 512, 4
 SIGNS = COMPACT, SPACED = (",", ":"), (", ", ": ")
 
 
