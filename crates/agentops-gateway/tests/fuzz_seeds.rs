@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../../../fuzz/checks/readers.rs"]
+mod readers;
 #[path = "../../../fuzz/checks/request.rs"]
 mod request;
 #[path = "../../../fuzz/checks/sse.rs"]
@@ -24,6 +26,15 @@ fn answers_hold_on_every_seed_however_they_are_cut() {
     each_seed("sse", |data| {
         for stride in [0, 1, 6, 60, 255] {
             sse::check(&[&[data[0], stride], &data[2..]].concat());
+        }
+    });
+}
+
+#[test]
+fn b1_the_gateway_reads_every_seed_as_a_provider_does() {
+    each_seed("readers", |data| {
+        for protocol in 0..4 {
+            readers::check(&[&[protocol], &data[1..]].concat());
         }
     });
 }

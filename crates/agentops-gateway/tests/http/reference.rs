@@ -45,7 +45,9 @@ impl<'de> Deserialize<'de> for Tree {
                 Ok(Tree::Bare(value.to_string()))
             }
             fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
-                Ok(Tree::Bare(value.to_string()))
+                // A provider may write it either way; the shorter one asks for less.
+                let (whole, short) = (value.to_string(), format!("{value:e}"));
+                Ok(Tree::Bare(if short.len() < whole.len() { short } else { whole }))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Tree, A::Error> {
                 let mut items = Vec::new();
@@ -68,7 +70,7 @@ impl<'de> Deserialize<'de> for Tree {
 
 impl Tree {
     /// All values of that key that are not null.
-    fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Tree> {
+    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Tree> {
         let members = if let Tree::Object(members) = self { &members[..] } else { &[] };
         members
             .iter()
@@ -78,6 +80,18 @@ impl Tree {
 
     fn says(&self, key: &str, word: &str) -> bool {
         self.all(key).any(|value| *value == Tree::Text(word.to_owned()))
+    }
+
+    fn is_one_of(&self, types: &[&str]) -> bool {
+        types.iter().any(|name| self.says("type", name))
+    }
+
+    /// An address from which the provider would fetch something: it does not hold the data itself.
+    fn is_elsewhere(&self) -> bool {
+        match self.all("url").next().unwrap_or(self) {
+            Tree::Text(address) => !address.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:")),
+            _ => true,
+        }
     }
 
     /// A list's items; anything else is a list of itself.
@@ -120,11 +134,20 @@ pub fn read(protocol: Protocol, body: &str) -> Found {
         Protocol::Responses => &["instructions", "input"],
         Protocol::Gemini => &["systemInstruction", "system_instruction", "contents"],
     };
-    for part in conversation.iter().flat_map(|key| body.all(key)).flat_map(Tree::each) {
-        found.message(protocol, part);
+    for key in conversation {
+        for part in body.all(key).flat_map(Tree::each) {
+            match *key {
+                "system" => found.piece(protocol, part),
+                _ => found.message(protocol, part),
+            }
+        }
     }
-    found.refers |=
-        ["previous_response_id", "cachedContent", "cached_content"].iter().any(|key| body.all(key).next().is_some());
+    let kept = match protocol {
+        Protocol::Messages | Protocol::Chat => &["previous_response_id"][..],
+        Protocol::Responses => &["previous_response_id", "conversation", "prompt"],
+        Protocol::Gemini => &["cachedContent", "cached_content"],
+    };
+    found.refers |= kept.iter().any(|key| body.all(key).next().is_some());
     body.all("tools").for_each(|tools| found.text(&tools.written()));
     found
 }
@@ -155,7 +178,8 @@ impl Found {
         }
         match protocol {
             Protocol::Gemini => message.all("parts").flat_map(Tree::each).for_each(|part| self.part(part)),
-            _ => self.content(message),
+            Protocol::Responses => self.content(protocol, message, &["content", "output"]),
+            _ => self.content(protocol, message, &["content"]),
         }
     }
 
@@ -165,17 +189,21 @@ impl Found {
         }
     }
 
-    /// The blocks that an object holds, or the object itself where it is one.
-    fn content(&mut self, holder: &Tree) {
-        for held in ["content", "output"].iter().flat_map(|key| holder.all(key)).flat_map(Tree::each) {
-            match held {
-                Tree::Text(text) => self.text(text),
-                block => self.block(block),
-            }
+    /// The blocks that an object holds under these keys.
+    fn content(&mut self, protocol: Protocol, holder: &Tree, keys: &[&str]) {
+        for held in keys.iter().flat_map(|key| holder.all(key)).flat_map(Tree::each) {
+            self.piece(protocol, held);
         }
     }
 
-    fn block(&mut self, block: &Tree) {
+    fn piece(&mut self, protocol: Protocol, piece: &Tree) {
+        match piece {
+            Tree::Text(text) => self.text(text),
+            block => self.block(protocol, block),
+        }
+    }
+
+    fn block(&mut self, protocol: Protocol, block: &Tree) {
         block.all("text").for_each(|text| self.texts(text));
         if block.says("type", "tool_use") {
             block.all("input").for_each(|input| self.text(&input.written()));
@@ -184,24 +212,55 @@ impl Found {
         for mark in block.all("cache_control").map(Tree::written).filter(|mark| !small.contains(&mark.as_str())) {
             self.text(&mark);
         }
-        for source in block.all("source") {
-            let is_image = block.says("type", "image");
-            self.refers |= !is_image && (source.all("url").next().is_some() || source.all("file_id").next().is_some());
-            match source.says("type", "text") {
-                true => source.all("data").for_each(|text| self.texts(text)),
-                false => source.all("data").for_each(|data| self.file(data)),
+        // Of these a provider reads the text, or what only it can read.
+        let plain = match protocol {
+            Protocol::Messages => {
+                const SEALED: [&str; 3] = ["thinking", "redacted_thinking", "web_search_result"];
+                block.is_one_of(&["text", "tool_use", "server_tool_use", "mcp_tool_use"]) || block.is_one_of(&SEALED)
             }
-            self.content(source);
+            Protocol::Chat => block.is_one_of(&["text", "refusal"]),
+            _ => block.is_one_of(&["input_text", "output_text", "refusal", "reasoning_text", "summary_text"]),
+        };
+        if plain {
+            return;
         }
-        let files = block.all("file").chain([block]);
-        for file in files {
-            self.refers |= file.all("file_id").next().is_some() || file.all("file_url").next().is_some();
-            file.all("file_data").for_each(|data| self.file(data));
+        match protocol {
+            Protocol::Messages => {
+                self.refers |= block.says("type", "container_upload");
+                block.all("source").for_each(|source| self.source(block, source));
+                self.content(protocol, block, &["content"]);
+            }
+            // An image by its address or its id has a known most.
+            Protocol::Chat if block.is_one_of(&["image_url", "input_audio"]) => {}
+            Protocol::Chat if block.says("type", "file") => self.stored(block.all("file").next().unwrap_or(block)),
+            Protocol::Chat if block.all("source").any(|source| matches!(source, Tree::Object(_))) => {
+                block.all("source").for_each(|source| self.source(block, source));
+            }
+            _ if block.is_one_of(&["input_image", "computer_screenshot", "input_audio"]) => {}
+            _ => {
+                block.all("file").chain([block]).for_each(|file| self.stored(file));
+                let mut addresses = block.all("document_url").chain(block.all("video_url"));
+                self.refers |= addresses.any(Tree::is_elsewhere);
+            }
         }
-        for address in block.all("document_url").chain(block.all("video_url")) {
-            self.refers |= !address.written().contains("\"data:");
+    }
+
+    /// What a block of Messages comes from.
+    fn source(&mut self, block: &Tree, source: &Tree) {
+        let is_image = block.says("type", "image");
+        self.refers |=
+            !is_image && (source.all("url").any(Tree::is_elsewhere) || source.all("file_id").any(Tree::is_elsewhere));
+        match source.says("type", "text") {
+            true => source.all("data").for_each(|text| self.texts(text)),
+            false => source.all("data").for_each(|data| self.file(data)),
         }
-        self.content(block);
+        self.content(Protocol::Messages, source, &["content"]);
+    }
+
+    /// A file of OpenAI's protocols.
+    fn stored(&mut self, file: &Tree) {
+        self.refers |= file.all("file_id").next().is_some() || file.all("file_url").any(Tree::is_elsewhere);
+        file.all("file_data").for_each(|data| self.file(data));
     }
 
     fn part(&mut self, part: &Tree) {
@@ -240,15 +299,4 @@ fn decode(base64: &str) -> Vec<u8> {
     bits.chunks_exact(8).map(|byte| byte.iter().fold(0, |byte, bit| byte << 1 | bit)).collect()
 }
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-pub fn encode(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for at in 0..4 {
-            text.push(if at <= chunk.len() { ALPHABET[(bits >> (18 - 6 * at) & 63) as usize] as char } else { '=' });
-        }
-    }
-    text
-}
+pub const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -12,9 +12,20 @@ use tokio::runtime::Runtime;
 
 use crate::ceiling::{model, runtime};
 use crate::host::{Told, rules};
-use crate::reference::{self, encode};
+use crate::reference::{self, ALPHABET};
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(runtime);
+
+fn encode(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for at in 0..4 {
+            text.push(if at <= chunk.len() { ALPHABET[(bits >> (18 - 6 * at) & 63) as usize] as char } else { '=' });
+        }
+    }
+    text
+}
 
 /// Something that a message holds.
 #[derive(Debug, Clone)]
