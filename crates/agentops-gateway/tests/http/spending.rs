@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use agentops_core::budget::{Amount, Limits};
@@ -97,19 +97,24 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The host of a gateway without a supervisor, whose ledgers go when it is killed.
-struct Books(Mutex<Option<Ledgers>>);
+struct Books {
+    ledgers: Mutex<Option<Ledgers>>,
+    /// Whether the request of the call that was settled last had been counted with a tokenizer.
+    was_counted: AtomicBool,
+}
 
 impl Host for Books {
     fn grant(&self, ask: Amount, admitted_ms: u64) -> Answer<Option<Amount>> {
         let (answers, waits) = answer();
-        let mut ledgers = self.0.lock().unwrap();
+        let mut ledgers = self.ledgers.lock().unwrap();
         let granted = ledgers.as_mut().expect("it lives").grant(&date(admitted_ms), ask).unwrap();
         answers.send(granted).ok();
         waits
     }
 
     fn settled(&self, row: CallRow, missing: Option<Amount>) {
-        if let Some(ledgers) = self.0.lock().unwrap().as_mut() {
+        self.was_counted.store(row.counted, Ordering::Relaxed);
+        if let Some(ledgers) = self.ledgers.lock().unwrap().as_mut() {
             ledgers.call(&date(row.started_ms), "lane", row, missing).unwrap();
         }
     }
@@ -154,18 +159,18 @@ impl World<'_> {
     fn gateway(&mut self) -> (Arc<Books>, Arc<Lane>) {
         self.started += 1;
         let now_ms = Arc::clone(&self.now_ms);
-        let placeholder = Arc::new(Books(Mutex::new(None)));
+        let books = Arc::new(Books { ledgers: Mutex::new(None), was_counted: AtomicBool::new(false) });
         let rules = Rules {
             takes_limit: true,
             day: self.budget,
             clock: Arc::new(move || now_ms.load(Ordering::Relaxed)),
-            ..rules(200_000, Arc::clone(&placeholder) as Arc<dyn Host>)
+            ..rules(200_000, Arc::clone(&books) as Arc<dyn Host>)
         };
         let name = format!("gateway-{}", self.started);
         let ledgers = Ledgers::new(self.folder.to_owned(), name, self.budget, Arc::clone(&rules.book));
         let ledgers = ledgers.open(&self.today()).unwrap();
-        *placeholder.0.lock().unwrap() = Some(ledgers);
-        (placeholder, Lane::new(rules))
+        *books.ledgers.lock().unwrap() = Some(ledgers);
+        (books, Lane::new(rules))
     }
 
     fn call(&mut self, gateway: usize, protocol: Protocol, words: u64, limit: u64) {
@@ -182,7 +187,7 @@ impl World<'_> {
     }
 
     fn answer(&mut self, at: usize, shown: u64, hidden: u64, report: Report, end: End) {
-        let UnderWay { protocol, mut ticket, date, words, limit, .. } = self.under_way.swap_remove(at);
+        let UnderWay { gateway, protocol, mut ticket, date, words, limit } = self.under_way.swap_remove(at);
         // A provider keeps to the limit in all.
         let shown = limit * shown / 1000;
         let hidden = (limit - shown) * hidden / 1000;
@@ -215,18 +220,25 @@ impl World<'_> {
             End::ClientGone => ticket.failed("client-gone"),
             End::Whole | End::Fails => {}
         }
+        drop(ticket);
         // A whole answer whose provider claims less than it did: what was seen is certain, and what it claims.
         let lies = is_whole && matches!(report, Report::Little);
         let output = if lies { shown } else { shown + hidden };
         // An answer that is whole and has no report may have had its reasoning unseen by anybody.
         let output = if is_whole && matches!(report, Report::None) { shown } else { output };
-        // A claim of less input than there was is raised to what so many bytes have at least.
-        let input = if lies { (words * 4 / 5).saturating_sub(400) } else { words };
+        let input = if lies { self.input_min(gateway, words) } else { words };
         *self.certain.entry(date).or_default() += input + output;
     }
 
+    /// What a claim of less input is raised to, for the call that this gateway settled last. No tokenizer makes less than half
+    /// as many tokens as o200k, which has one for each word here. Where the request was not counted, its bytes decide.
+    fn input_min(&self, gateway: usize, words: u64) -> u64 {
+        let was_counted = self.gateways[gateway].0.was_counted.load(Ordering::Relaxed);
+        if was_counted { words / 2 } else { (words * 4 / 5).saturating_sub(400) }
+    }
+
     fn kill(&mut self, gateway: usize) {
-        drop(self.gateways[gateway].0.0.lock().unwrap().take());
+        drop(self.gateways[gateway].0.ledgers.lock().unwrap().take());
         let (lost, left): (Vec<_>, Vec<_>) = self.under_way.drain(..).partition(|call| call.gateway == gateway);
         self.under_way = left;
         for UnderWay { ticket, date, words, limit, .. } in lost {
@@ -244,7 +256,7 @@ impl World<'_> {
             ticket.failed("lane-closed");
             *self.certain.entry(date).or_default() += words;
         }
-        self.gateways[gateway].0.0.lock().unwrap().take().expect("it lives").end().unwrap();
+        self.gateways[gateway].0.ledgers.lock().unwrap().take().expect("it lives").end().unwrap();
         self.gateways[gateway] = self.gateway();
     }
 
@@ -260,6 +272,19 @@ impl World<'_> {
     }
 }
 
+fn world(folder: &Path, budget: u64) -> World<'_> {
+    World {
+        folder,
+        budget: Limits { tokens: Some(budget), micro_usd: None },
+        now_ms: Arc::new(AtomicU64::new(20_000 * DAY_MS)),
+        gateways: Vec::new(),
+        started: 0,
+        under_way: Vec::new(),
+        certain: BTreeMap::new(),
+        runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -269,16 +294,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..60),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let mut world = World {
-            folder: folder.path(),
-            budget: Limits { tokens: Some(budget), micro_usd: None },
-            now_ms: Arc::new(AtomicU64::new(20_000 * DAY_MS)),
-            gateways: Vec::new(),
-            started: 0,
-            under_way: Vec::new(),
-            certain: BTreeMap::new(),
-            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
-        };
+        let mut world = world(folder.path(), budget);
         for _ in 0..2 {
             let gateway = world.gateway();
             world.gateways.push(gateway);
@@ -305,16 +321,7 @@ proptest! {
 #[test]
 fn b3_a_kill_while_no_call_is_under_way_costs_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let mut world = World {
-        folder: folder.path(),
-        budget: Limits { tokens: Some(200_000), micro_usd: None },
-        now_ms: Arc::new(AtomicU64::new(20_000 * DAY_MS)),
-        gateways: Vec::new(),
-        started: 0,
-        under_way: Vec::new(),
-        certain: BTreeMap::new(),
-        runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
-    };
+    let mut world = world(folder.path(), 200_000);
     let gateway = world.gateway();
     world.gateways.push(gateway);
     let mut calls = 0;
@@ -334,5 +341,25 @@ fn b3_a_kill_while_no_call_is_under_way_costs_nothing() {
         let reader = DayLedger::open(world.folder, &world.today(), "reader".into(), world.budget, Arc::default()).unwrap();
         // The provider reports 20 tokens more of input than the prompt has words.
         assert_eq!(reader.spent().tokens, world.certain.values().sum::<u64>() + 20 * calls, "after {calls} calls");
+    }
+}
+
+/// A budget that the bytes of a request alone would pass has the request counted. A lie about its input is then raised to half
+/// of the count; otherwise to a sixth of the bytes, which is more for these words.
+#[test]
+fn b3_a_lie_about_the_input_is_raised_to_what_is_known_of_it() {
+    for protocol in Protocol::ALL {
+        for (budget, is_counted, least) in [(10_000, true, 1_924 / 2), (200_000, false, 1_924 * 4 / 5 - 400)] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut world = world(folder.path(), budget);
+            let gateway = world.gateway();
+            world.gateways.push(gateway);
+            world.call(0, protocol, 1_924, 1_257);
+            world.answer(0, 173, 0, Report::Little, End::Whole);
+            assert_eq!(world.gateways[0].0.was_counted.load(Ordering::Relaxed), is_counted, "{protocol:?} {budget}");
+            let shown = 1_257 * 173 / 1_000;
+            assert_eq!(world.certain.values().sum::<u64>(), least + shown, "{protocol:?} {budget}");
+            world.check();
+        }
     }
 }
