@@ -9,6 +9,9 @@ use memchr::memchr2;
 
 /// The most members at the top level. Requests have some dozens, and each member is looked up among all others.
 const MEMBERS_MAX: usize = 256;
+/// The most elements of a conversation, which Anthropic's reference of the Messages API names as its limit. What is kept for
+/// each is some 70 bytes, and an element needs no more than two.
+const ITEMS_MAX: usize = 100_000;
 
 /// A member of the top level: ranges of the body's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,6 +195,9 @@ impl Scan<'_> {
                 Some(_) if !after_one => {}
                 _ => return self.fail("an array without an end"),
             }
+            if into.items.len() == ITEMS_MAX {
+                return self.fail("more than 100,000 messages");
+            }
             let start = self.at;
             self.value()?;
             into.items.push(start..self.at);
@@ -320,6 +326,19 @@ mod tests {
         let more = body(MEMBERS_MAX + 1);
         let refused = Layout::of(more.as_bytes(), "messages").unwrap_err();
         assert_eq!(refused.what, "more than 256 members");
+        let common = common_prefix(most.as_bytes(), more.as_bytes());
+        assert_eq!(layout.extend(common, more.as_bytes(), "messages"), Err(refused));
+    }
+
+    #[test]
+    fn more_messages_than_a_provider_takes_are_refused() {
+        let body = |count: usize| format!("{{\"messages\":[{}]}}", vec!["1"; count].join(","));
+        let most = body(ITEMS_MAX);
+        let layout = Layout::of(most.as_bytes(), "messages").unwrap();
+        assert_eq!(layout.items.len(), ITEMS_MAX);
+        let more = body(ITEMS_MAX + 1);
+        let refused = Layout::of(more.as_bytes(), "messages").unwrap_err();
+        assert_eq!(refused.what, "more than 100,000 messages");
         let common = common_prefix(most.as_bytes(), more.as_bytes());
         assert_eq!(layout.extend(common, more.as_bytes(), "messages"), Err(refused));
     }

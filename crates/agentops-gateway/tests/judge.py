@@ -35,9 +35,9 @@ JSON_MEMBERS = {"input", "args", "response", "arguments", "parameters", "input_s
 CONVERSATION = {"Anthropic Messages": "messages", "OpenAI Chat Completions": "messages", "OpenAI Responses": "input",
                 "Gemini": "contents"}
 INSTRUCTIONS = {"system", "instructions", "systemInstruction"}
-# The gateway cuts a run without a blank into pieces of 512 bytes, and a part into pieces of 16 KiB; what is cut has
-# other tokens around the cut, up to four more where long rows of one sign are tokens.
-CUT_BYTES, CUT_TOKENS = 512, 4
+# The gateway counts a long text in pieces of 4 KiB, less the bytes of one sign, or more. A cut counts as 16 tokens, and the
+# pieces can have some tokens more than the whole: a search among texts built for that found six.
+CUT_BYTES, CUT_TOKENS = 4093, 16 + 6
 SIGNS = COMPACT, SPACED = (",", ":"), (", ", ": ")
 
 
@@ -156,7 +156,7 @@ class Judge:
         tokens = 0
         for value, plain in parts:
             texts = [written(value, signs, plain, self.longest) for signs in SIGNS]
-            cuts = len(texts[0].encode()) // CUT_BYTES * CUT_TOKENS
+            cuts = max(len(text.encode()) for text in texts) // CUT_BYTES * CUT_TOKENS
             tokens += -(-(max(map(self.count, texts)) + cuts) * figures["factor"] // 1000)
         return tokens
 
@@ -203,6 +203,10 @@ def main():
         high = sorted(sum((half["high"] for half in halves), []), reverse=True)[:3]
         count = sum(half["cases"] for half in halves)
         cl100k = min(half["cl100k"] for half in halves)
+        if not low:
+            print(f"{protocol}: {count} cases, all of them refused")
+            wrong += 1
+            continue
         print(f"{protocol}: {count} cases; estimate / least from {-low[0][0]:.3f}; estimate / most to {high[0][0]:.3f}; "
               f"estimate / least by cl100k from {cl100k:.3f}")
         for ratio, name, estimate, least, most, model, body in low + high:

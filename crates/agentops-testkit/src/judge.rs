@@ -80,6 +80,12 @@ fn as_written(value: &Value) -> u64 {
     if value.is_null() { 0 } else { count(&value.to_string()) }
 }
 
+/// The tokens of a text in OpenAI's o200k, which the gateway estimates with, by another library than the gateway's.
+#[must_use]
+pub fn o200k(text: &str) -> u64 {
+    u64::try_from(bpe_openai::o200k_base().count(text)).unwrap_or(u64::MAX)
+}
+
 fn count(text: &str) -> u64 {
     u64::try_from(bpe_openai::cl100k_base().count(text)).unwrap_or(u64::MAX)
 }

@@ -283,6 +283,9 @@ fn string(dice: &mut Dice, text: &str) -> String {
 
 fn request(dice: &mut Dice, protocol: Protocol, size: usize) -> Request {
     let mut members = Vec::new();
+    if protocol == Protocol::Messages {
+        members.push(("max_tokens", "1000".to_owned()));
+    }
     let size = dice.below(size) + 1;
     if dice.one_in(4) {
         let given = grid(dice, size);
