@@ -82,6 +82,7 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Arriving>) -> R
             let door::Target { token, path } = door::target(&parts.uri);
             if let Ok(entry) = shared.lanes.enter(token) {
                 entry.refused(&parts.method, path, false, &refusal);
+                discard(&shared.limits, body).await;
             }
             return refusal.answer(None);
         }
@@ -185,6 +186,36 @@ fn is_encoded(headers: &HeaderMap) -> bool {
     codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity"))
 }
 
+/// Why a request is refused whatever its body says.
+fn refused_by_head(endpoint: &Endpoint<'_>, headers: &HeaderMap) -> Option<Refusal> {
+    if let Endpoint::Refused(reason) = endpoint {
+        return Some(Refusal::closing(StatusCode::NOT_FOUND, *reason));
+    }
+    if METHOD_OVERRIDES.iter().any(|name| headers.contains_key(*name)) {
+        let words = "a header that changes the method is not passed on";
+        return Some(Refusal::closing(StatusCode::BAD_REQUEST, words));
+    }
+    if protocol_of(endpoint).is_some() && is_encoded(headers) {
+        let words = "a compressed request cannot be measured; turn request compression off in the client's settings";
+        return Some(Refusal::closing(StatusCode::UNSUPPORTED_MEDIA_TYPE, words));
+    }
+    None
+}
+
+/// Lets the client of a refused request send its body, within the usual bounds: one that is still sending when its connection
+/// closes does not see the answer.
+async fn discard(limits: &Limits, mut body: Arriving) {
+    let reading = async {
+        let mut bytes = 0;
+        while bytes < limits.body_bytes_max
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    let _in_time = tokio::time::timeout(limits.body, reading).await;
+}
+
 /// Reads the request, has it admitted, and forwards it. `Err`: the client's answer is one of ours.
 async fn pass(
     limits: &Limits,
@@ -199,16 +230,9 @@ async fn pass(
         entry.refused(&parts.method, path, protocol.is_some(), &refusal);
         refusal.answer(Some(protocol.unwrap_or_else(|| entry.destination.family.protocol())))
     };
-    if let Endpoint::Refused(reason) = endpoint {
-        return Err(refuse(Refusal::closing(StatusCode::NOT_FOUND, *reason)));
-    }
-    if METHOD_OVERRIDES.iter().any(|name| parts.headers.contains_key(*name)) {
-        let words = "a header that changes the method is not passed on";
-        return Err(refuse(Refusal::closing(StatusCode::BAD_REQUEST, words)));
-    }
-    if protocol.is_some() && is_encoded(&parts.headers) {
-        let words = "a compressed request cannot be measured; turn request compression off in the client's settings";
-        return Err(refuse(Refusal::closing(StatusCode::UNSUPPORTED_MEDIA_TYPE, words)));
+    if let Some(refusal) = refused_by_head(endpoint, &parts.headers) {
+        discard(limits, body).await;
+        return Err(refuse(refusal));
     }
     let has_body = !body.is_end_stream() || parts.headers.contains_key(header::CONTENT_LENGTH);
     let mut body = match tokio::time::timeout(limits.body, read(body, limits.body_bytes_max)).await {

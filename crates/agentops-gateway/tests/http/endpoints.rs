@@ -186,6 +186,25 @@ fn b1_no_whole_call_goes_unmeasured() {
     }
 }
 
+/// A client that is still sending when its connection closes sees no answer.
+#[test]
+fn a_refusal_is_seen_by_a_client_with_a_large_body() {
+    let provider = Provider::answering(answer("200 OK", "", "{}"));
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let large = body(&"word ".repeat(1 << 20));
+    for (path, headers, status) in [
+        ("/v1/batches", "", 404),
+        ("/v1//messages", "", 400),
+        ("/v1/messages", "Content-Encoding: gzip\r\n", 415),
+        ("/v1/messages/count_tokens", "X-HTTP-Method: PUT\r\n", 400),
+    ] {
+        let got = lane.ask(lane.post(path, headers, &large));
+        assert_eq!((got.status(), got.complete), (status, true), "{path}: {}", got.whole());
+    }
+    assert!(!provider.was_asked());
+}
+
 /// S6: a question that is no call carries no more than a call would.
 #[test]
 fn s6_a_count_leaves_without_its_secrets() {
