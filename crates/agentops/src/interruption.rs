@@ -2,7 +2,7 @@
 
 use std::os::raw::c_int;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use signal_hook::SigId;
@@ -11,6 +11,14 @@ use signal_hook::iterator::{Handle, Signals};
 
 /// Whether a request to end ends this process although a handler was installed for it.
 static ENDS_PROCESS: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// Held while this process may start one that outlives it. A last answer takes it for good: nothing is started behind it.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Waits until this process may start one that outlives it. It may no more once it answers a request to end.
+pub fn starting() -> MutexGuard<'static, ()> {
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// As long as this exists, a request to end is noted instead of ending this process. After that it ends the process again.
 pub struct Interruption {
@@ -73,6 +81,7 @@ impl LastAnswer {
         let handle = signals.handle();
         let wait = move || {
             if let Some(signal) = signals.forever().next() {
+                let _for_good = starting();
                 answer();
                 std::process::exit(128 + signal);
             }

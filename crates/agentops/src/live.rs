@@ -14,6 +14,7 @@ use agentops_engine::world::{Clock, SystemClock};
 
 use crate::context::Context;
 use crate::error::{CommandError, accepted};
+use crate::interruption;
 use crate::printer::Printer;
 use crate::repository_changes;
 use crate::screen;
@@ -68,6 +69,8 @@ fn follow_until(
     let (mut locks, mut locks_asked) = (Vec::new(), Instant::now());
     // The supervisor may die under us: then the next one goes on, a bounded number of times.
     for _ in 0..5 {
+        // A request to end that is being answered may have removed what is read and written here.
+        let starting = interruption::starting();
         let state = context.state(&mut context.ledger()?, run)?;
         if state.outcome.is_some() {
             break;
@@ -77,6 +80,7 @@ fn follow_until(
             let lend = Request::Lend { run: run.clone(), environment: context.lent() };
             attended = accepted(context.ask(&lend)?).is_ok();
         }
+        drop(starting);
         let stream = match client::connect(&context.paths, None) {
             Ok(stream) => stream,
             // One that is there and does not answer must be named, not waited for.

@@ -12,9 +12,9 @@ use crate::real::{Program, programs, room, shell, with_each_program};
 use crate::room::Room;
 use crate::with_real::{server, with, words};
 
-/// Tokens that a page or an image of these tests counts as. Providers make 1,000 tokens or more of it, but its base64 would be
-/// ten times as many.
-const TOKENS: std::ops::Range<u64> = 1_000..20_000;
+/// A page or an image of these tests counts as fewer tokens than this; its base64 would be ten times as many. That it counts as
+/// at least what its provider makes of it cannot be seen here: a call is estimated from the report on the one before.
+const TOKENS_MAX: u64 = 20_000;
 
 /// A PDF of one page.
 fn pdf(text: &str) -> String {
@@ -175,7 +175,7 @@ fn sees_an_image(program: Program) {
     let Some(bin) = programs() else { return };
     let session = Session::new(program, Media::image(), &bin);
     let estimates = session.start(&words_with(program, &session.server, &session.room, session.media.name));
-    assert!(TOKENS.contains(&(estimates[1] - estimates[0])), "{estimates:?}");
+    assert!(estimates[1] < estimates[0] + TOKENS_MAX, "{estimates:?}");
     assert_eq!(session.carriers(), 3);
 }
 
@@ -184,7 +184,7 @@ fn reads_a_small_pdf(program: Program) {
     let Some(bin) = programs() else { return };
     let session = Session::new(program, Media::pdf(), &bin);
     let estimates = session.start(&words(program, &session.server, &session.room));
-    assert!(TOKENS.contains(&(estimates[1] - estimates[0])), "{estimates:?}");
+    assert!(estimates[1] < estimates[0] + TOKENS_MAX, "{estimates:?}");
     assert_eq!(session.carriers(), 2);
     session.start(&words_to_resume(program, &session.server, &session.room));
     assert_eq!(session.carriers(), 3);
