@@ -24,7 +24,7 @@ struct Waiting {
 }
 
 impl Background {
-    /// Keeps a call until somebody asks for its answer. Gives it back where there is no room.
+    /// Keeps a call until a client asks for its answer. Returns the call if there is no room for it.
     pub(crate) fn keep(&self, id: String, call: Ticket) -> Result<(), Ticket> {
         let mut waiting = lock(&self.0);
         let bytes: usize = waiting.calls.values().map(Ticket::body_bytes).sum();
@@ -36,12 +36,12 @@ impl Background {
         Ok(())
     }
 
-    /// The call whose answer this is. It is kept anew when the answer has not come to its end.
+    /// Takes out the call that began this answer. The call comes back if the answer is still not complete.
     pub(crate) fn take(&self, id: &str) -> Option<Ticket> {
         lock(&self.0).calls.remove(id)
     }
 
-    /// Nobody will ask any more: each call is settled at its limit.
+    /// Settles each call at its limit: no client can ask for its answer any more.
     pub(crate) fn end(&self) {
         let calls = {
             let mut waiting = lock(&self.0);

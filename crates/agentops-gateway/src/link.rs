@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Body as _;
-use hyper::client::conn::{http1, http2};
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::header;
-use hyper::{Request, Uri};
+use hyper::{Request, Response, Uri};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::connect::Stream;
@@ -107,7 +107,7 @@ impl Multiplexed {
         let (count, max) = (AtomicUsize::new(0), AtomicUsize::new(STREAMS_MAX));
         let using = Arc::new(Using { count, max, since: Mutex::new(Instant::now()) });
         let noted = Arc::clone(&using);
-        // It ends when no request is on its way and nobody holds a sender. Why is told to those who wait for answers.
+        // The task ends when no request is under way and no sender is left. Whoever waits for an answer gets the error.
         tokio::spawn(poll_fn(move |context| {
             let ended = Pin::new(&mut connection).poll(context);
             noted.max.store(connection.current_max_send_streams().min(STREAMS_MAX), Ordering::Relaxed);
@@ -139,7 +139,7 @@ impl Alone {
         if let Some(driver) = &mut self.driver
             && driver.as_mut().poll(context).is_ready()
         {
-            // Why it ended is told to whoever waits for the answer or its body.
+            // Whoever waits for the answer or its body gets the error.
             self.driver = None;
         }
     }
@@ -211,15 +211,10 @@ impl Alone {
             self.drive(context);
             answer.as_mut().poll(context)
         });
-        let mut error = match tokio::time::timeout(patience, waiting).await {
-            Ok(Ok(response)) => return Ok(Answer { response, link: Link::Alone(self) }),
-            Ok(Err(error)) => error,
-            Err(_) => return Err(Ended::Failed(Failure::Silent(patience))),
+        let error = match heard(waiting, patience).await? {
+            Ok(response) => return Ok(Answer { response, link: Link::Alone(self) }),
+            Err(error) => error,
         };
-        if let Some(unsent) = error.take_message() {
-            return Err(Ended::Unsent(Box::new(unsent)));
-        }
-        let error = error.into_error();
         if error.is_parse() {
             return Err(Ended::Failed(Failure::Malformed(words(&error))));
         }
@@ -240,15 +235,10 @@ impl Part {
             *request.uri_mut() = uri;
         }
         request.headers_mut().remove(header::HOST);
-        let mut error = match tokio::time::timeout(patience, self.requests.try_send_request(request)).await {
-            Ok(Ok(response)) => return Ok(Answer { response, link: Link::Part(self) }),
-            Ok(Err(error)) => error,
-            Err(_) => return Err(Ended::Failed(Failure::Silent(patience))),
+        let error = match heard(self.requests.try_send_request(request), patience).await? {
+            Ok(response) => return Ok(Answer { response, link: Link::Part(self) }),
+            Err(error) => error,
         };
-        if let Some(unsent) = error.take_message() {
-            return Err(Ended::Unsent(Box::new(unsent)));
-        }
-        let error = error.into_error();
         let failure = Failure::Closed(words(&error));
         let Some(cause) = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>()) else {
             return Err(Ended::Unanswered { failure, is_whole: true });
@@ -265,6 +255,20 @@ impl Part {
             false => Err(Ended::Unanswered { failure, is_whole: !is_refused }),
         }
     }
+}
+
+/// Waits for the head of an answer: what came, or why nothing came although the request has left.
+async fn heard(
+    answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>>>,
+    patience: Duration,
+) -> Result<Result<Response<Incoming>, hyper::Error>, Ended> {
+    let Ok(heard) = tokio::time::timeout(patience, answer).await else {
+        return Err(Ended::Failed(Failure::Silent(patience)));
+    };
+    heard.map(Ok).or_else(|mut error| match error.take_message() {
+        Some(unsent) => Err(Ended::Unsent(Box::new(unsent))),
+        None => Ok(Err(error.into_error())),
+    })
 }
 
 fn words(error: &hyper::Error) -> String {

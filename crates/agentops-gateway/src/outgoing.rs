@@ -92,8 +92,9 @@ fn together(path: &str, headers: &HeaderMap) -> Vec<u8> {
     let mut text = Vec::with_capacity(1024);
     text.extend_from_slice(path.as_bytes());
     for (name, value) in headers.iter().filter(|(name, _)| !is_credential(name)) {
-        text.push(b'\n');
-        text.extend_from_slice(&line(name, value));
+        for part in [b"\n", name.as_str().as_bytes(), b": ", value.as_bytes()] {
+            text.extend_from_slice(part);
+        }
     }
     text
 }

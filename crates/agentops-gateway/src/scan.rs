@@ -313,6 +313,14 @@ mod tests {
         }
     }
 
+    /// A body is refused for this reason, read as a whole and as one that extends `most`.
+    fn is_refused(more: &str, what: &str, layout: &Layout, most: &str) {
+        let refused = Layout::of(more.as_bytes(), "messages").unwrap_err();
+        assert_eq!(refused.what, what);
+        let common = common_prefix(most.as_bytes(), more.as_bytes());
+        assert_eq!(layout.extend(common, more.as_bytes(), "messages"), Err(refused));
+    }
+
     /// Looking each member up among all others took more than a second for a body of a quarter of a megabyte.
     #[test]
     fn more_members_than_requests_have_are_refused() {
@@ -323,11 +331,7 @@ mod tests {
         let most = body(MEMBERS_MAX);
         let layout = Layout::of(most.as_bytes(), "messages").unwrap();
         assert_eq!(layout.fields.len(), MEMBERS_MAX);
-        let more = body(MEMBERS_MAX + 1);
-        let refused = Layout::of(more.as_bytes(), "messages").unwrap_err();
-        assert_eq!(refused.what, "more than 256 members");
-        let common = common_prefix(most.as_bytes(), more.as_bytes());
-        assert_eq!(layout.extend(common, more.as_bytes(), "messages"), Err(refused));
+        is_refused(&body(MEMBERS_MAX + 1), "more than 256 members", &layout, &most);
     }
 
     #[test]
@@ -336,11 +340,7 @@ mod tests {
         let most = body(ITEMS_MAX);
         let layout = Layout::of(most.as_bytes(), "messages").unwrap();
         assert_eq!(layout.items.len(), ITEMS_MAX);
-        let more = body(ITEMS_MAX + 1);
-        let refused = Layout::of(more.as_bytes(), "messages").unwrap_err();
-        assert_eq!(refused.what, "more than 100,000 messages");
-        let common = common_prefix(most.as_bytes(), more.as_bytes());
-        assert_eq!(layout.extend(common, more.as_bytes(), "messages"), Err(refused));
+        is_refused(&body(ITEMS_MAX + 1), "more than 100,000 messages", &layout, &most);
     }
 
     /// A body as text, the conversation anywhere among the members.

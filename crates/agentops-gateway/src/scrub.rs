@@ -136,7 +136,7 @@ impl KeyScrubber {
         let mut covered = bytes.to_vec();
         covered[..self.held_covered].fill(b'*');
         found.iter().for_each(|found| covered[found.clone()].fill(b'*'));
-        // What begins later stands in what waits, and is found again.
+        // A form that begins after `open` is in the held bytes, and the next scan finds it again.
         let ends = found.iter().filter(|found| found.start < open).map(|found| found.end);
         self.held_covered = ends.max().unwrap_or(0).max(self.held_covered).saturating_sub(open);
         self.held = bytes[open..].to_vec();

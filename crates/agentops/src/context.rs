@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use agentops_agents::environment::Environment;
 use agentops_core::id::RunId;
@@ -302,10 +303,13 @@ impl Context {
     }
 }
 
-/// Knows the secrets of this process's environment.
+/// Knows the secrets of this process's environment, which never changes.
 pub fn redactor() -> Redactor {
-    let vars = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Redactor::from_env(vars)
+    static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| {
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Redactor::from_env(std::env::vars_os().filter_map(text))
+    });
+    REDACTOR.clone()
 }
 
 /// A person's words without the secrets that this terminal knows.

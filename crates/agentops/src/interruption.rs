@@ -12,10 +12,11 @@ use signal_hook::iterator::{Handle, Signals};
 /// Whether a request to end ends this process although a handler was installed for it.
 static ENDS_PROCESS: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Held while this process may start one that outlives it. A last answer takes it for good: nothing is started behind it.
+/// Locked while this process may start another one that outlives it. [`LastAnswer`] locks it and never unlocks it, so no process
+/// is started while a request to end is answered.
 static STARTING: Mutex<()> = Mutex::new(());
 
-/// Waits until this process may start one that outlives it. It may no more once it answers a request to end.
+/// Waits until this process may start another one that outlives it. Once a request to end is answered, it waits for ever.
 pub fn starting() -> MutexGuard<'static, ()> {
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -81,7 +82,7 @@ impl LastAnswer {
         let handle = signals.handle();
         let wait = move || {
             if let Some(signal) = signals.forever().next() {
-                let _for_good = starting();
+                let _never_unlocked = starting();
                 answer();
                 std::process::exit(128 + signal);
             }

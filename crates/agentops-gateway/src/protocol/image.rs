@@ -138,7 +138,7 @@ pub(super) fn tokens(head: &[u8], decode: impl Fn(usize) -> Vec<u8>, unknown: u6
         [b'R', b'I', b'F', b'F', ..] => webp(&decode(SIZE_BYTES)),
         _ => None,
     }?;
-    // A side of no pixels is no size.
+    // A size with a side of zero pixels is not valid.
     (size.0 > 0 && size.1 > 0).then(|| ImageTokens::sized(size, unknown))
 }
 

@@ -199,7 +199,7 @@ fn delta(state: &mut State, data: &[u8]) {
     let written = &mut state.written;
     each_member(data, |key, value| match (key, value) {
         (b"signature", _) => hidden = true,
-        // What is cited is no output of its own.
+        // A citation repeats text of a document. It is not output of the model.
         (b"citation", _) => is_citation = true,
         (b"type", _) => {}
         // A piece of a kind that is not known is taken for what the model wrote.

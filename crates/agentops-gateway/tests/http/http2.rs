@@ -41,7 +41,8 @@ impl Asked {
 /// A provider. Each request waits until the test answers it.
 struct Provider {
     address: SocketAddr,
-    pem: String,
+    /// Holds the certificate of its authority, which a gateway reads when it first connects.
+    folder: tempfile::TempDir,
     asked: Receiver<Asked>,
     runtime: tokio::runtime::Runtime,
 }
@@ -66,17 +67,17 @@ impl Provider {
                 });
             }
         });
-        Self { address, pem: authority.pem(), asked, runtime }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+        Self { address, folder, asked, runtime }
     }
 
-    fn room(&self, folder: &tempfile::TempDir) -> Room {
-        let ca = folder.path().join("ca.pem");
-        std::fs::write(&ca, &self.pem).unwrap();
-        Room::with(Config { extra_cas: vec![ca], ..Config::default() })
-    }
-
-    fn lane(&self, room: &Room) -> Open {
-        room.lane(&format!("https://{}", self.address))
+    /// A gateway that trusts it, and a lane to it.
+    fn open(&self) -> (Room, Open) {
+        let extra_cas = vec![self.folder.path().join("ca.pem")];
+        let room = Room::with(Config { extra_cas, ..Config::default() });
+        let lane = room.lane(&format!("https://{}", self.address));
+        (room, lane)
     }
 
     fn next(&self) -> Asked {
@@ -120,9 +121,8 @@ async fn read(request: Request<RecvStream>) -> (Parts, Bytes) {
 
 #[test]
 fn http_2_is_used_where_it_is_offered() {
-    let (provider, folder) = (Provider::start(100, usize::MAX), tempfile::tempdir().unwrap());
-    let room = provider.room(&folder);
-    let lane = provider.lane(&room);
+    let provider = Provider::start(100, usize::MAX);
+    let (_room, lane) = provider.open();
     for _ in 0..3 {
         let mut wire = lane.wire();
         wire.write(lane.post("/v1/messages?beta=true", "Connection: keep-alive\r\nX-Stainless-Lang: js\r\n", CALL));
@@ -147,9 +147,8 @@ fn http_2_is_used_where_it_is_offered() {
 #[test]
 fn one_connection_carries_calls_side_by_side_and_as_many_as_its_server_takes() {
     for (streams, connections) in [(100, [0, 0]), (1, [0, 1])] {
-        let (provider, folder) = (Provider::start(streams, usize::MAX), tempfile::tempdir().unwrap());
-        let room = provider.room(&folder);
-        let lane = provider.lane(&room);
+        let provider = Provider::start(streams, usize::MAX);
+        let (_room, lane) = provider.open();
         // The first call learns what the server takes.
         let mut first = lane.wire();
         first.write(lane.post("/v1/messages", "", CALL));
@@ -172,9 +171,8 @@ fn one_connection_carries_calls_side_by_side_and_as_many_as_its_server_takes() {
 
 #[test]
 fn an_answer_that_its_client_does_not_read_holds_up_no_other_on_its_connection() {
-    let (provider, folder) = (Provider::start(100, usize::MAX), tempfile::tempdir().unwrap());
-    let room = provider.room(&folder);
-    let lane = provider.lane(&room);
+    let provider = Provider::start(100, usize::MAX);
+    let (_room, lane) = provider.open();
     // Its limit allows for all of the answer.
     let call = CALL.replace("\"max_tokens\":9", "\"max_tokens\":32000");
     let mut unread = Vec::new();
@@ -199,9 +197,8 @@ fn an_answer_that_its_client_does_not_read_holds_up_no_other_on_its_connection()
 
 #[test]
 fn a_call_that_a_kept_connection_lost_or_refused_is_sent_once_more() {
-    let (provider, folder) = (Provider::start(100, 1), tempfile::tempdir().unwrap());
-    let room = provider.room(&folder);
-    let lane = provider.lane(&room);
+    let provider = Provider::start(100, 1);
+    let (_room, lane) = provider.open();
     for connection in 0..3 {
         let mut wire = lane.wire();
         wire.write(lane.post("/v1/messages", "", CALL));
@@ -213,8 +210,7 @@ fn a_call_that_a_kept_connection_lost_or_refused_is_sent_once_more() {
     assert_eq!(lane.rows(3), ["200", "200", "200"]);
 
     let provider = Provider::start(100, usize::MAX);
-    let room = provider.room(&folder);
-    let lane = provider.lane(&room);
+    let (_room, lane) = provider.open();
     let mut wire = lane.wire();
     wire.write(lane.post("/v1/messages", "", CALL));
     provider.next().reply(ANSWER);
@@ -234,9 +230,8 @@ fn b3_a_call_that_a_server_refused_to_begin_is_free_and_one_that_it_broke_off_is
         (Reason::INTERNAL_ERROR, "no answer, reset"),
         (Reason::CANCEL, "no answer, reset"),
     ] {
-        let (provider, folder) = (Provider::start(100, usize::MAX), tempfile::tempdir().unwrap());
-        let room = provider.room(&folder);
-        let lane = provider.lane(&room);
+        let provider = Provider::start(100, usize::MAX);
+        let (_room, lane) = provider.open();
         let mut wire = lane.wire();
         wire.write(lane.post("/v1/messages", "", CALL));
         provider.next().answer.send_reset(reason);
@@ -249,9 +244,8 @@ fn b3_a_call_that_a_server_refused_to_begin_is_free_and_one_that_it_broke_off_is
 
 #[test]
 fn a_client_that_goes_away_ends_its_own_call_and_no_other() {
-    let (provider, folder) = (Provider::start(100, usize::MAX), tempfile::tempdir().unwrap());
-    let room = provider.room(&folder);
-    let lane = provider.lane(&room);
+    let provider = Provider::start(100, usize::MAX);
+    let (_room, lane) = provider.open();
     let mut going = lane.wire();
     going.write(lane.post("/v1/messages", "", CALL));
     let mut left = provider.next();

@@ -32,8 +32,6 @@ const FOLDER_PREFIX: &str = "agentops-demo.tmp-";
 const KEPT_PREFIX: &str = "agentops-demo-";
 /// How long a supervisor may take to be gone after it was killed.
 const KILL_WAIT: Duration = Duration::from_secs(5);
-/// How long the processes of a demo may go on writing while it is removed: on a busy machine they end late.
-const REMOVE_WAIT: Duration = Duration::from_secs(30);
 
 /// `agentops demo`
 pub fn demo(args: &DemoArgs, printer: &Printer) -> Result<u8, CommandError> {
@@ -66,7 +64,7 @@ fn remove(folder: &Path) {
     end_supervisor(folder);
     agentops_git::sweep_temporary_folders();
     // A process that is being ended may write once more.
-    let until = Instant::now() + REMOVE_WAIT;
+    let until = Instant::now() + KILL_WAIT;
     while agentops_git::remove_all(folder).is_err() && folder.exists() && Instant::now() < until {
         std::thread::sleep(KILL_WAIT / 100);
     }
