@@ -30,6 +30,10 @@ pub(crate) struct KeyForms {
     alphabet: [bool; 256],
     /// The length of the longest form.
     longest: usize,
+    /// The length of the shortest form or part.
+    shortest: usize,
+    /// The key has quotes or backslashes.
+    has_quotes: bool,
 }
 
 /// What stands in the bytes that have come.
@@ -47,6 +51,8 @@ impl KeyForms {
         let forms = agentops_safe::written_forms(key).into_iter().filter(|form| !form.contains(&b'\n'));
         let forms: Vec<Vec<u8>> = forms.map(|form| form.to_ascii_lowercase()).collect();
         let longest = forms.iter().map(Vec::len).max()?;
+        let shortest = forms.iter().map(Vec::len).min()?.min(PART_BYTES);
+        let has_quotes = key.contains(['"', '\'', '\\']);
         let key = key.as_bytes().to_ascii_lowercase();
         let mut alphabet = [false; 256];
         for byte in forms.iter().flatten() {
@@ -56,14 +62,18 @@ impl KeyForms {
         let parts = key.windows(PART_BYTES);
         let all = forms.iter().map(Vec::as_slice).chain(parts);
         let any = AhoCorasick::builder().ascii_case_insensitive(true).build(all).ok()?;
-        Some(Self { key, forms, any, alphabet, longest })
+        Some(Self { key, forms, any, alphabet, longest, shortest, has_quotes })
     }
 
     /// Looks at the bytes as they are and, where they have escapes, at what these stand for.
     fn scan(&self, raw: &[u8], is_last: bool) -> Scan {
+        if is_last && raw.len() < self.shortest {
+            // An escape is no shorter than its character.
+            return Scan { found: Vec::new(), open: raw.len() };
+        }
         let mut found: Vec<_> = self.any.find_overlapping_iter(raw).map(|found| found.range()).collect();
         let mut open = if is_last { raw.len() } else { self.open_start(raw) };
-        if escapes::may_have_escapes(raw) {
+        if escapes::may_have_escapes(raw, self.has_quotes) {
             let shown = escapes::shown(raw, is_last);
             let places = &shown.places;
             let place = |found: aho_corasick::Match| places[found.start()].0..places[found.end() - 1].1;
@@ -75,6 +85,8 @@ impl KeyForms {
                 let last = places.partition_point(|place| place.0 <= open).checked_sub(1);
                 open = last.map(|last| places[last]).filter(|place| open < place.1).map_or(open, |place| place.0);
             }
+        } else if !is_last {
+            open = escapes::backslashes_before(raw, open);
         }
         Scan { found, open }
     }

@@ -4,7 +4,7 @@
 //! key as an escape. Each escape is read by what follows it and by nothing before it, so that an answer reads the same wherever
 //! it is cut between two of its characters.
 
-use memchr::{memchr2, memchr3};
+use memchr::{memchr2, memchr3_iter};
 
 const ESC: u8 = 0x1b;
 /// What an escape shows that stands for no character of a key.
@@ -57,9 +57,24 @@ enum Look {
     Undecided,
 }
 
-/// Whether anything in the text may be an escape.
-pub(super) fn may_have_escapes(raw: &[u8]) -> bool {
-    memchr3(b'\\', b'%', b'&', raw).is_some() || memchr2(0, ESC, raw).is_some()
+/// Whether anything in the text may be an escape of a character that a key has. Answers are full of `\n` and `\"`, which are
+/// none unless the key has quotes or backslashes (`has_quotes`).
+pub(super) fn may_have_escapes(raw: &[u8], has_quotes: bool) -> bool {
+    let may_begin = |at: usize| {
+        let run = if raw[at] == b'\\' { raw[at..].iter().take_while(|byte| **byte == b'\\').count() } else { 1 };
+        match (raw[at], raw.get(at + run)) {
+            (_, None) => true,
+            (b'\\', Some(next)) => has_quotes || matches!(next, b'u' | b'x' | b'0' | b'1' | b'/'),
+            (b'%', Some(next)) => next.is_ascii_hexdigit(),
+            (_, Some(next)) => next.is_ascii_alphanumeric() || *next == b'#',
+        }
+    };
+    memchr2(0, ESC, raw).is_some() || memchr3_iter(b'\\', b'%', b'&', raw).any(may_begin)
+}
+
+/// Where the run of backslashes begins that ends at `at`: what follows it may be a part of an escape.
+pub(super) fn backslashes_before(raw: &[u8], at: usize) -> usize {
+    at - raw[..at].iter().rev().take(BACKSLASHES_MAX).take_while(|byte| **byte == b'\\').count()
 }
 
 /// Reads a text that begins at a character. With `is_last` nothing stays undecided.
@@ -215,6 +230,16 @@ mod tests {
             assert_eq!(shown.text.len(), shown.places.len());
         }
         assert_eq!(shown(br"a\n\u00e9b", true).text, b"a\0\0b");
+    }
+
+    /// Reading escapes takes room for each byte of an answer.
+    #[test]
+    fn an_ordinary_answer_is_not_read_for_escapes() {
+        let ordinary = br#"{"text":"a \"line\"\nand another\t\\ 100 % of it & more","n":1}"#;
+        assert!(!may_have_escapes(ordinary, false) && may_have_escapes(ordinary, true));
+        for raw in [r"\u002d ", r"\\\x2d ", r"\055 ", r"a\/b", "%2d ", "&#45;", "&amp;", "\0 ", "\x1b[1m ", r"a\", "a%"] {
+            assert!(may_have_escapes(raw.as_bytes(), false), "{raw:?}");
+        }
     }
 
     #[test]
