@@ -119,19 +119,18 @@ impl Printer {
     /// secrets are taken out here, for all commands.
     pub fn error(&self, error: &CommandError) -> u8 {
         let hints: Vec<String> = error.hints.iter().map(|hint| without_secrets(hint)).collect();
+        let causes = causes_without_secrets(&error.causes);
         if self.json {
             self.value(&ErrorView {
                 error: error::code_name(error.code).into(),
                 code: error.code,
-                causes: error.causes.iter().map(|cause| without_secrets(cause)).collect(),
+                causes,
                 hints,
                 subject: error.subject.clone(),
             });
             return error.code;
         }
-        // As one text: a name and its value may be two causes.
-        let causes = without_secrets(&error.causes.join(": "));
-        let mut text = format!("{} {}", self.paint("31;1", "error:"), inert(&causes));
+        let mut text = format!("{} {}", self.paint("31;1", "error:"), inert(&causes.join(CAUSED_BY)));
         for hint in &hints {
             text.push_str(&format!("\n\n{} {}", self.paint("36", "hint:"), inert(hint)));
         }
@@ -153,6 +152,16 @@ fn without_secrets(text: &str) -> String {
     context::redacted(&agentops_safe::hide_address_values(text))
 }
 
+/// Between an error and its cause.
+const CAUSED_BY: &str = ": ";
+
+/// A secret's name and its value may be two causes: then all causes become one text.
+fn causes_without_secrets(causes: &[String]) -> Vec<String> {
+    let each: Vec<String> = causes.iter().map(|cause| without_secrets(cause)).collect();
+    let whole = without_secrets(&causes.join(CAUSED_BY));
+    if each.join(CAUSED_BY) == whole { each } else { vec![whole] }
+}
+
 fn inert(text: &str) -> String {
     agentops_safe::inert(text).into_owned()
 }
@@ -160,6 +169,18 @@ fn inert(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn s6_a_secret_whose_name_is_another_cause_is_shown_by_no_form_of_an_error() {
+        let apart =
+            ["cannot read the file".to_owned(), "token=ghp_a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8 is no name".to_owned()];
+        let clean = causes_without_secrets(&apart);
+        assert_eq!(clean.len(), 2, "{clean:?}");
+        assert!(!clean[1].contains("a1B2"), "{clean:?}");
+        let split = ["cannot read the setting password".to_owned(), "Zx7qLm9vT2pWk4".to_owned()];
+        let clean = causes_without_secrets(&split);
+        assert!(!clean.concat().contains("Zx7q"), "{clean:?}");
+    }
 
     #[test]
     fn s10_only_our_own_colours_reach_a_terminal() {
