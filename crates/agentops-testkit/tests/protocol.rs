@@ -127,6 +127,14 @@ fn a_cut_leaves_the_stream_without_an_end() {
 }
 
 #[test]
+fn a_cut_is_a_reset_where_the_script_wants_that() {
+    let turn = Turn { cut_after_chunks: Some(3), ..Turn::text("a b c d") };
+    let server = ModelServer::start(Script { resets: true, ..Script::of(vec![turn]) }).unwrap();
+    let end = open(&server, "/v1/messages", &claude()).read_to_end(&mut Vec::new());
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
 fn a_client_that_goes_away_is_noticed() {
     let turn = Turn { delay_ms: 60_000, ..Turn::text("late") };
     let server = ModelServer::start(Script::of(vec![turn])).unwrap();

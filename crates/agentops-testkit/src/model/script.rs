@@ -29,6 +29,9 @@ pub struct Script {
     /// Answers to requests that are no model calls, such as lists of models. What is not here gets 404.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Other>,
+    /// A connection that the server ends is reset (RST) and not closed in order (FIN).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resets: bool,
 }
 
 /// The answer to a request that is no model call.
@@ -56,6 +59,7 @@ impl Default for Script {
             side_text: side_text(),
             count_tokens: None,
             others: Vec::new(),
+            resets: false,
         }
     }
 }

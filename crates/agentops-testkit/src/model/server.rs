@@ -114,7 +114,13 @@ impl ModelServer {
         let listener = {
             let _inside = runtime.enter();
             // A piece that waits for the one before to be acknowledged would look like a slow gateway.
-            tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| drop(stream.set_nodelay(true)))
+            let resets = shared.script.resets;
+            tokio::net::TcpListener::from_std(listener)?.tap_io(move |stream| {
+                drop(stream.set_nodelay(true));
+                if resets {
+                    drop(stream.set_zero_linger());
+                }
+            })
         };
         let serve = move || {
             runtime.block_on(async move {
