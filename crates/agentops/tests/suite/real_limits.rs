@@ -108,4 +108,5 @@ with_each_program! {
     claude_code_is_ended_when_its_provider_refuses_for_hours: is_ended_when_its_provider_refuses_for_hours(Claude);
     codex_is_ended_when_its_provider_refuses_for_hours: is_ended_when_its_provider_refuses_for_hours(Codex);
     opencode_is_ended_when_its_provider_refuses_for_hours: is_ended_when_its_provider_refuses_for_hours(OpenCode);
+    gemini_is_ended_when_its_provider_refuses_for_hours: is_ended_when_its_provider_refuses_for_hours(Gemini);
 }

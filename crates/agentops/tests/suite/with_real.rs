@@ -1,10 +1,12 @@
 //! `agentops with` around the real agent programs.
 
+use std::path::Path;
+
 use agentops_testkit::judge;
-use agentops_testkit::model::{Conversation, Growth, ModelServer, Options, Script, Turn, Watch};
+use agentops_testkit::model::{Growth, ModelServer, Options, Script, Turn, Watch};
 use serde_json::Value;
 
-use crate::real::{Program, programs, room, shell};
+use crate::real::{Program, conversation, programs, room, shell};
 use crate::room::{Ran, Room};
 
 /// What a person types for one question without a screen.
@@ -30,13 +32,20 @@ pub fn words(program: Program, server: &ModelServer, room: &Room) -> Vec<String>
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
+/// What a server says that says nothing true of its usage.
+pub const NEXT_TO_NOTHING: Growth = Growth { base: 10, step: 0, output: 1 };
+
 /// A server with one conversation, which says nothing true of its usage.
 pub fn server(turns: Vec<Turn>) -> ModelServer {
-    let usage = Some(Growth { base: 10, step: 0, output: 1 });
-    let conversations = vec![Conversation { when: "TASK".into(), turns, on: Vec::new(), usage }];
+    let conversations = vec![conversation("TASK", turns, NEXT_TO_NOTHING)];
+    serve(Script { conversations, ..Script::default() })
+}
+
+/// A server that keeps what it receives.
+pub fn serve(script: Script) -> ModelServer {
     let watch = [("key", "dummy-key-for-tests"), ("lane", "agentops-lane-")].map(|(name, value)| Watch::new(name, value));
     let options = Options { watch: watch.into(), keep_body_bytes: 256 << 20, ..Options::default() };
-    ModelServer::start_with(Script { conversations, ..Script::default() }, options).unwrap()
+    ModelServer::start_with(script, options).unwrap()
 }
 
 pub fn with(room: &Room, program: Program, flags: &[&str], words: &[String]) -> (Ran, Value) {
@@ -47,6 +56,22 @@ pub fn with(room: &Room, program: Program, flags: &[&str], words: &[String]) -> 
     let ran = room.run(&args);
     let json = std::fs::read_to_string(&report).unwrap_or_else(|e| panic!("{e}: {ran:#?}"));
     (ran, serde_json::from_str(&json).unwrap())
+}
+
+/// The program without the gateway.
+#[expect(clippy::disallowed_methods, reason = "the program without us is what it is compared with")]
+pub fn without(room: &Room, program: Program, bin: &Path, words: &[String]) -> Ran {
+    let ours = room.command(&[]);
+    let variables = ours.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+    let mut command = std::process::Command::new(bin.join(program.name()));
+    // The gateway chooses this for a person who has not.
+    let settings = room.root().join("home/.gemini/settings.json");
+    if !settings.exists() {
+        std::fs::create_dir_all(settings.parent().unwrap()).unwrap();
+        std::fs::write(settings, r#"{"security":{"auth":{"selectedType":"gemini-api-key"}}}"#).unwrap();
+    }
+    command.args(words).env_clear().envs(variables).current_dir(room.repo()).stdin(std::process::Stdio::null());
+    Ran::of(&command.output().unwrap())
 }
 
 fn works_as_without_it(program: Program) {

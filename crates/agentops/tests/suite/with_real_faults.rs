@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::real::{Program, programs, room, shell, with_each_program};
 use crate::room::{Ran, Room, bytes_of};
-use crate::with_real::{server, with, words};
+use crate::with_real::{server, with, without, words};
 
 /// Seconds after which the provider takes calls again.
 const REFUSES_S: u64 = 3;
@@ -41,6 +41,25 @@ fn waits_for_its_provider_and_goes_on(program: Program) {
     assert_eq!(calls[refused]["charged"]["tokens"], 0, "{calls:#?}");
 }
 
+/// An answer breaks off within the stream. The program asks again or ends, as it does without the gateway.
+fn goes_on_as_without_it_when_an_answer_breaks_off(program: Program) {
+    let Some(bin) = programs() else { return };
+    // As providers keep it: where a server says that it closes the connection, Node takes its end for the end of the answer,
+    // even in the middle.
+    let headers = std::collections::BTreeMap::from([("connection".to_owned(), "keep-alive".to_owned())]);
+    let text = Some("one two three four five six".to_owned());
+    let fault = || Turn { text: text.clone(), headers: headers.clone(), cut_after_chunks: Some(4), ..Turn::default() };
+    let (direct, behind) = (fails_first(fault()), fails_first(fault()));
+    let seen = [(direct, false), (behind, true)].map(|(server, is_behind)| {
+        let room = room(program, &bin, &server);
+        let words = words(program, &server, &room);
+        let code =
+            if is_behind { with(&room, program, &[], &words).0.code } else { without(&room, program, &bin, &words).code };
+        (code, room.repo().join("after.txt").exists(), server.main_count())
+    });
+    assert_eq!(seen[0], seen[1]);
+}
+
 /// S6: the provider's error repeats the key, a few bytes at a time. Neither what the program prints nor what it keeps has it.
 fn hears_no_key_that_its_provider_repeats(program: Program) {
     let Some(bin) = programs() else { return };
@@ -64,6 +83,11 @@ fn hears_no_key_that_its_provider_repeats(program: Program) {
 with_each_program! {
     claude_code_waits_for_its_provider_and_goes_on: waits_for_its_provider_and_goes_on(Claude);
     codex_waits_for_its_provider_and_goes_on: waits_for_its_provider_and_goes_on(Codex);
+    opencode_waits_for_its_provider_and_goes_on: waits_for_its_provider_and_goes_on(OpenCode);
+    claude_code_goes_on_as_without_it_when_an_answer_breaks_off: goes_on_as_without_it_when_an_answer_breaks_off(Claude);
+    codex_goes_on_as_without_it_when_an_answer_breaks_off: goes_on_as_without_it_when_an_answer_breaks_off(Codex);
+    opencode_goes_on_as_without_it_when_an_answer_breaks_off: goes_on_as_without_it_when_an_answer_breaks_off(OpenCode);
+    gemini_goes_on_as_without_it_when_an_answer_breaks_off: goes_on_as_without_it_when_an_answer_breaks_off(Gemini);
     gemini_waits_for_its_provider_and_goes_on: waits_for_its_provider_and_goes_on(Gemini);
 }
 
