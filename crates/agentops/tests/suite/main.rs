@@ -48,5 +48,6 @@ mod user_repo;
 mod user_repository;
 mod with;
 mod with_real;
+mod with_real_agents;
 mod with_real_faults;
 mod with_real_media;
