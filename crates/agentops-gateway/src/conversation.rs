@@ -17,7 +17,7 @@ use agentops_core::models::{self, ImageFamily};
 use bytes::Bytes;
 use memchr::memmem;
 
-use crate::protocol::{self, BodyPart, ImageTokens, Protocol, Uncountable};
+use crate::protocol::{self, BodyPart, ImageTokens, Protocol, Role, Uncountable};
 use crate::scan::{Layout, Malformed, common_prefix};
 
 /// Conversations that are remembered in a lane; the one that was silent longest is forgotten first.
@@ -258,8 +258,7 @@ impl Conversations {
         let fields = fields.collect();
 
         let owner = owner.map(|index| &*self.known[index]);
-        // Less than half of a conversation is another one that began alike.
-        let is_same = owner.filter(|known| matched * 2 >= known.chain.len());
+        let is_same = owner.filter(|known| goes_on(known.chain.len(), matched, &layout, &body));
         Ok(Reading {
             number: is_same.map_or(self.last_number + 1, |known| known.number),
             matched,
@@ -508,6 +507,19 @@ impl Reading {
             fields: self.fields.iter().map(|part| part.hash).collect(),
         }
     }
+}
+
+/// Whether a body goes on with a conversation of `known` items, of which it repeats the first `matched`. One that repeats less
+/// than half is another one that began alike, and so is one that repeats no more than instructions: a sub-agent has those of
+/// its program. But one that repeats all that was asked before the model's first answer, and has not become shorter, is the
+/// same one with an edited history: programs take old results and signatures out.
+fn goes_on(known: usize, matched: usize, layout: &Layout, body: &[u8]) -> bool {
+    let leading = |is_one: fn(Role) -> bool| {
+        layout.items.iter().take_while(|item| is_one(protocol::role(&body[(*item).clone()]))).count()
+    };
+    matched == known
+        || matched * 2 >= known && matched > leading(|role| role == Role::Instructions)
+        || layout.items.len() >= known && matched >= leading(|role| role != Role::Model)
 }
 
 /// The item without its marks for the provider's cache, which move from call to call; `None`: it has none.

@@ -197,3 +197,52 @@ proptest! {
         }
     }
 }
+
+/// Number of the conversation to which a body with these items belongs.
+fn number(known: &mut Conversations, protocol: Protocol, items: Vec<Value>) -> u32 {
+    let body = Bytes::from(json!({ protocol.items_key(): items, "model": "m" }).to_string());
+    let mut reading = known.read(body, protocol).unwrap();
+    reading.measure(measure);
+    known.remember(&mut reading);
+    reading.number
+}
+
+/// A sub-agent has the program's instructions in front of its own task.
+#[test]
+fn a_conversation_that_shares_only_instructions_is_another_one() {
+    let mut known = Conversations::default();
+    let mut number = |items: &[(&str, &str)]| {
+        let items = items.iter().map(|(role, text)| json!({ "role": role, "content": text })).collect();
+        number(&mut known, Protocol::Chat, items)
+    };
+    let rules = ("system", "You are.");
+    assert_eq!(number(&[rules]), 1);
+    assert_eq!(number(&[rules, ("user", "work")]), 1, "it goes on");
+    assert_eq!(number(&[rules, ("user", "look")]), 2);
+    assert_eq!(number(&[rules, ("user", "work"), ("assistant", "a"), ("user", "b")]), 1);
+    assert_eq!(number(&[rules, ("user", "look"), ("assistant", "a"), ("user", "b")]), 2);
+}
+
+/// Gemini CLI takes the signatures that it made up itself out of all older turns at once.
+#[test]
+fn a_conversation_goes_on_when_its_program_edits_what_the_model_said() {
+    let mut known = Conversations::default();
+    let user = |text: &str| json!({ "role": "user", "parts": [{ "text": text }] });
+    let model = |signature: Option<&str>| {
+        let mut part = json!({ "functionCall": { "name": "ls", "args": {} } });
+        if let Some(signature) = signature {
+            part["thoughtSignature"] = signature.into();
+        }
+        json!({ "role": "model", "parts": [part] })
+    };
+    let turns = |task: &str, signature| {
+        let mut items = vec![user("context"), user(task)];
+        items.extend((0..3).flat_map(|n| [model(signature), user(&format!("result {n}"))]));
+        items
+    };
+    assert_eq!(number(&mut known, Protocol::Gemini, turns("work", Some("skip"))), 1);
+    let edited = [turns("work", None), vec![user("next")]].concat();
+    assert_eq!(number(&mut known, Protocol::Gemini, edited), 1);
+    assert_eq!(number(&mut known, Protocol::Gemini, turns("look", None)), 2, "another task");
+    assert_eq!(number(&mut known, Protocol::Gemini, vec![user("context"), user("work")]), 3, "it begins anew");
+}

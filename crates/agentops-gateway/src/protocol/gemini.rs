@@ -23,8 +23,8 @@ const IMAGE_TOKENS_MAX: u64 = 24 * 258;
 /// tokens a second (guide "Audio understanding").
 const RATES: Rates = Rates { image: IMAGE_TOKENS_MAX, page_image: 2_240, sound_second: 32 };
 
-/// How what Gemini CLI asks for ends when it summarises its own context.
-const SUMMARY_ENDING: &[u8] = b"<state_snapshot>.";
+/// How what Gemini CLI asks for ends when it summarises its own context: for a summary, and whether it is complete.
+const SUMMARY_ENDINGS: [&[u8]; 2] = [b"<state_snapshot>.", b"repeat the exact same <state_snapshot> again."];
 
 pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> Result<(), Malformed> {
     match key {
@@ -130,7 +130,8 @@ fn parts(media: &mut Media, list: Option<Json<'_>>, depth: u32) {
 
 pub(super) fn is_compaction(head: &Head, last_items: &[&[u8]]) -> bool {
     let Some(last) = last_items.last().map(|item| Json::new(item)) else { return false };
-    let asks = texts(last.get("parts")).last().is_some_and(|text| text.ends_with(SUMMARY_ENDING));
+    let asks =
+        texts(last.get("parts")).last().is_some_and(|text| SUMMARY_ENDINGS.iter().any(|ending| text.ends_with(ending)));
     !head.has_tools && asks
 }
 

@@ -27,7 +27,9 @@ pub use endpoint::{Endpoint, RULES, Rule, Treatment, endpoint, table};
 pub use image::ImageTokens;
 pub use reader::{Answer, Reader, Seen};
 pub use reply::{Reply, error, too_long};
-pub use request::{BodyPart, Edit, Head, Limit, Media, Uncountable, cache_marks, head, is_compaction, limit_output, media};
+pub use request::{
+    BodyPart, Edit, Head, Limit, Media, Role, Uncountable, cache_marks, head, is_compaction, limit_output, media, role,
+};
 
 /// How a client speaks to its provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

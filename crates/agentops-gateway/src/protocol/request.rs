@@ -488,6 +488,27 @@ fn is_cache_mark(mark: Json<'_>) -> bool {
     (kinds, others) == (1, 0) && lives <= 1
 }
 
+/// Whose words an item of a conversation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The program's instructions to the model, with which any conversation of it may begin.
+    Instructions,
+    /// A person's, or the program's in that place.
+    User,
+    /// The model's, a tool's, or not known.
+    Model,
+}
+
+/// Whose words an item is.
+#[must_use]
+pub fn role(item: &[u8]) -> Role {
+    match Json::new(item).get("role").and_then(Json::raw) {
+        Some(b"system" | b"developer") => Role::Instructions,
+        Some(b"user") => Role::User,
+        _ => Role::Model,
+    }
+}
+
 /// Whether the request's shape says that the program compacts its own context. `last_items` are the last of the
 /// conversation, in their order.
 #[must_use]
