@@ -37,6 +37,11 @@ pub const NEXT_TO_NOTHING: Growth = Growth { base: 10, step: 0, output: 1 };
 
 /// A server with one conversation, which says nothing true of its usage.
 pub fn server(turns: Vec<Turn>) -> ModelServer {
+    server_with(turns, Script::default())
+}
+
+/// As [`server`], with what else the script says.
+pub fn server_with(turns: Vec<Turn>, script: Script) -> ModelServer {
     let conversations = vec![conversation("TASK", turns, NEXT_TO_NOTHING)];
     serve(Script { conversations, ..Script::default() })
 }

@@ -1,19 +1,23 @@
 //! The real agent programs behind `agentops with`, with providers that fail for a while.
 
-use agentops_testkit::model::{HttpError, ModelServer, Turn};
+use agentops_testkit::model::{HttpError, ModelServer, Script, Turn};
 use serde_json::Value;
 
 use crate::real::{Program, programs, room, shell, with_each_program};
 use crate::room::{Ran, Room, bytes_of};
-use crate::with_real::{server, with, without, words};
+use crate::with_real::{server, server_with, with, without, words};
 
 /// Seconds after which the provider takes calls again.
 const REFUSES_S: u64 = 3;
 
 /// A provider whose first call meets a fault. The next does the work.
 fn fails_first(fault: Turn) -> ModelServer {
+    server(once(fault))
+}
+
+fn once(fault: Turn) -> Vec<Turn> {
     let work = shell("echo went on > after.txt");
-    server(vec![Turn { tools: work.tools, faults_max: Some(1), ..fault }, Turn::text("All is done.")])
+    vec![Turn { tools: work.tools, faults_max: Some(1), ..fault }, Turn::text("All is done.")]
 }
 
 /// What the program did, and its calls.
@@ -41,16 +45,17 @@ fn waits_for_its_provider_and_goes_on(program: Program) {
     assert_eq!(calls[refused]["charged"]["tokens"], 0, "{calls:#?}");
 }
 
-/// An answer breaks off within the stream. The program asks again or ends, as it does without the gateway.
-fn goes_on_as_without_it_when_an_answer_breaks_off(program: Program) {
+/// An answer breaks off within the stream, or before its first byte. The program asks again or ends, as it does without the
+/// gateway.
+fn goes_on_as_without_it(program: Program, cut_after_chunks: usize, resets: bool) {
     let Some(bin) = programs() else { return };
     // As providers keep it: where a server says that it closes the connection, Node takes its end for the end of the answer,
     // even in the middle.
     let headers = std::collections::BTreeMap::from([("connection".to_owned(), "keep-alive".to_owned())]);
     let text = Some("one two three four five six".to_owned());
-    let fault = || Turn { text: text.clone(), headers: headers.clone(), cut_after_chunks: Some(4), ..Turn::default() };
-    let (direct, behind) = (fails_first(fault()), fails_first(fault()));
-    let seen = [(direct, false), (behind, true)].map(|(server, is_behind)| {
+    let fault = Turn { text, headers, cut_after_chunks: Some(cut_after_chunks), ..Turn::default() };
+    let seen = [false, true].map(|is_behind| {
+        let server = server_with(once(fault.clone()), Script { resets, ..Script::default() });
         let room = room(program, &bin, &server);
         let words = words(program, &server, &room);
         let code =
@@ -58,6 +63,16 @@ fn goes_on_as_without_it_when_an_answer_breaks_off(program: Program) {
         (code, room.repo().join("after.txt").exists(), server.main_count())
     });
     assert_eq!(seen[0], seen[1]);
+}
+
+fn goes_on_as_without_it_when_an_answer_breaks_off(program: Program) {
+    goes_on_as_without_it(program, 4, false);
+}
+
+fn goes_on_as_without_it_when_its_connection_is_reset(program: Program) {
+    for cut_after_chunks in [0, 4] {
+        goes_on_as_without_it(program, cut_after_chunks, true);
+    }
 }
 
 /// S6: the provider's error repeats the key, a few bytes at a time. Neither what the program prints nor what it keeps has it.
@@ -88,6 +103,12 @@ with_each_program! {
     codex_goes_on_as_without_it_when_an_answer_breaks_off: goes_on_as_without_it_when_an_answer_breaks_off(Codex);
     opencode_goes_on_as_without_it_when_an_answer_breaks_off: goes_on_as_without_it_when_an_answer_breaks_off(OpenCode);
     gemini_goes_on_as_without_it_when_an_answer_breaks_off: goes_on_as_without_it_when_an_answer_breaks_off(Gemini);
+    claude_code_goes_on_as_without_it_when_its_connection_is_reset:
+        goes_on_as_without_it_when_its_connection_is_reset(Claude);
+    codex_goes_on_as_without_it_when_its_connection_is_reset: goes_on_as_without_it_when_its_connection_is_reset(Codex);
+    opencode_goes_on_as_without_it_when_its_connection_is_reset:
+        goes_on_as_without_it_when_its_connection_is_reset(OpenCode);
+    gemini_goes_on_as_without_it_when_its_connection_is_reset: goes_on_as_without_it_when_its_connection_is_reset(Gemini);
     gemini_waits_for_its_provider_and_goes_on: waits_for_its_provider_and_goes_on(Gemini);
 }
 
