@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::task::{self, AbortHandle, JoinError, JoinSet};
 
 use crate::forward::{self, Shared};
 use crate::idle::{Activity, IdleOrder, TrackedBody, connections_max};
+use crate::stream::Broken;
 use crate::unread::Unread;
 
 /// The most that is read or written at once, in bytes.
@@ -121,6 +123,12 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, activity: Arc<Activi
             Ok::<_, Infallible>(answer.map(|body| TrackedBody::new(body, activity)))
         }
     });
-    // Its errors are the client's: gone, or no HTTP. hyper has answered what can be answered.
-    let _client_error = builder.serve_connection(stream, service).await;
+    let mut connection = builder.serve_connection(stream, service);
+    // Its errors are the client's: gone, or no HTTP. hyper has answered what can be answered. An answer that breaks off ends
+    // it too, and the way in which it broke off tells some clients whether to ask again.
+    let Err(error) = (&mut connection).await else { return };
+    let broken = error.source().and_then(|cause| cause.downcast_ref::<Broken>());
+    if broken == Some(&Broken::Reset) {
+        let _ended = connection.into_parts().io.into_inner().inner().set_zero_linger();
+    }
 }

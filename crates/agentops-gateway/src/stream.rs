@@ -1,6 +1,8 @@
 //! Answers on their way back to the client: passed on as they come, measured as they pass.
 
+use std::error::Error as _;
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -35,6 +37,8 @@ enum Kind {
 pub(crate) enum Broken {
     #[error("the provider's answer broke off")]
     Upstream,
+    #[error("the provider's connection was reset")]
+    Reset,
     #[error("the provider said nothing for too long")]
     Silent,
     #[error("the lane was closed")]
@@ -44,9 +48,17 @@ pub(crate) enum Broken {
 }
 
 impl Broken {
+    fn of(error: &hyper::Error) -> Self {
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+        match cause.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionReset) {
+            true => Self::Reset,
+            false => Self::Upstream,
+        }
+    }
+
     fn word(self) -> &'static str {
         match self {
-            Self::Upstream => "reset",
+            Self::Upstream | Self::Reset => "reset",
             Self::Silent => "timeout",
             Self::Closed => "lane-closed",
             Self::TooLong => "cut",
@@ -170,7 +182,7 @@ impl Relay {
                         break;
                     }
                 }
-                Poll::Ready(Some(Err(_))) => self.broken = Some(Broken::Upstream),
+                Poll::Ready(Some(Err(error))) => self.broken = Some(Broken::of(&error)),
                 Poll::Ready(None) => {
                     self.incoming = None;
                     if let Some(link) = self.link.take() {

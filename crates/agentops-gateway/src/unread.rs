@@ -27,6 +27,10 @@ impl<T> Unread<T> {
         Self { stream, limit, waiting: None, activity }
     }
 
+    pub(crate) fn into_inner(self) -> T {
+        self.stream
+    }
+
     fn limit<R>(&mut self, written: Poll<io::Result<R>>, context: &mut Context<'_>) -> Poll<io::Result<R>> {
         if written.is_ready() {
             self.waiting = None;

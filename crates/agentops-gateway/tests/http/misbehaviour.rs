@@ -1,9 +1,9 @@
 //! What becomes of a call when the provider, the client or the network misbehaves.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentops_gateway::host::Note;
@@ -353,6 +353,33 @@ fn a_half_written_answer_is_seen_to_be_half() {
         let got = lane.ask(lane.post("/v1/messages", "", CALL));
         assert!(!got.complete, "a client must not take half an answer for a whole one");
         assert!(got.text().starts_with(if is_stream { "data:" } else { "{\"half\":" }), "{}", got.text());
+        assert_eq!(lane.rows(1), ["200, reset"]);
+    }
+}
+
+/// Gemini CLI asks again after a reset, and not when an answer just ends.
+#[test]
+fn a_connection_that_is_reset_is_reset_for_the_client_too() {
+    for resets in [true, false] {
+        let (read, is_read) = std::sync::mpsc::channel::<()>();
+        let is_read = Arc::new(Mutex::new(is_read));
+        let provider = Provider::start(move |mut wire, seen| {
+            seen.send(wire.message().unwrap()).unwrap();
+            wire.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n1\r\n:\r\n");
+            is_read.lock().unwrap().recv().unwrap();
+            if resets {
+                rustix::net::sockopt::set_socket_linger(&wire.stream, Some(Duration::ZERO)).unwrap();
+            }
+        });
+        let room = Room::new();
+        let lane = room.lane(&provider.url());
+        let mut wire = lane.wire();
+        wire.write(lane.post("/v1/messages", "", CALL));
+        assert_eq!(wire.head().unwrap().status(), 200);
+        assert_eq!(wire.chunk().unwrap(), b":");
+        read.send(()).unwrap();
+        let end = wire.stream.read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(end, if resets { Err(ErrorKind::ConnectionReset) } else { Ok(0) });
         assert_eq!(lane.rows(1), ["200, reset"]);
     }
 }
