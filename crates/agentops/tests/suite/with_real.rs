@@ -43,7 +43,7 @@ pub fn server(turns: Vec<Turn>) -> ModelServer {
 /// As [`server`], with what else the script says.
 pub fn server_with(turns: Vec<Turn>, script: Script) -> ModelServer {
     let conversations = vec![conversation("TASK", turns, NEXT_TO_NOTHING)];
-    serve(Script { conversations, ..Script::default() })
+    serve(Script { conversations, ..script })
 }
 
 /// A server that keeps what it receives.
