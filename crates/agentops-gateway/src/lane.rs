@@ -214,7 +214,7 @@ impl Lane {
             tokens::load_in_background();
         }
         let mut decision = judged.decide(self.rules.takes_limit);
-        if matches!(decision, Decision::TooLong { .. }) && judged.count().await {
+        if judged.is_tight(decision) && judged.count().await {
             decision = judged.decide(self.rules.takes_limit);
         }
         let room = match decision {
@@ -499,6 +499,15 @@ impl Judged {
             kind: self.kind,
             takes_limit,
         })
+    }
+
+    /// Less is left for the answer than the client asks for. By its bytes alone a call seems several times as large as it is.
+    fn is_tight(&self, decision: Decision) -> bool {
+        let wanted = self.head.output.as_ref().and_then(|limit| limit.tokens).unwrap_or(self.window.output_cap());
+        match decision {
+            Decision::Forward(room) => room.output < wanted.saturating_mul(self.head.answers.max(1)),
+            Decision::TooLong { .. } => true,
+        }
     }
 
     /// Counts what is known by its bytes only. `false`: there was nothing to count.

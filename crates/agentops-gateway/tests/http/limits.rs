@@ -194,6 +194,26 @@ fn b3_every_answer_is_reserved_for() {
     }
 }
 
+/// By its bytes this text has four times as many tokens as by count, and would leave no room for the answer that is asked for.
+#[test]
+fn a_limit_for_which_there_is_room_stays_as_it_is() {
+    const LIMIT: u64 = 20_000;
+    let text = "The gate holds before the call. ".repeat(1_000);
+    assert!(ALLOWED < LIMIT + text.len() as u64);
+    for answers in [1, 2] {
+        let told = Arc::<Told>::default();
+        let lane = Lane::new(rules(WINDOW, told as Arc<dyn Host>));
+        let each = LIMIT / answers;
+        let said = format!(r#""max_tokens":{each},"n":{answers},"messages":[{{"role":"user","content":"{text}"}}]"#);
+        let sent = format!(r#"{{"model":"gpt-4.1",{said}}}"#);
+        let call = Incoming { protocol: Protocol::Chat, model: None, streamed: None, body: sent.clone().into() };
+        match runtime().block_on(lane.admit(call)) {
+            Admitted::Forward { body, .. } => assert!(body == sent, "{:?}", &body[..60]),
+            refused => panic!("{refused:?}"),
+        }
+    }
+}
+
 /// B1: where another model may answer in the place of the one that is asked for, the smallest window counts.
 #[test]
 fn b1_a_call_fits_every_model_that_may_answer_it() {
