@@ -436,7 +436,7 @@ impl Open {
         if answer.usage.is_none() && !(self.sent && self.may_have_cost()) {
             return Amount::ZERO;
         }
-        let limit = self.call.room.output;
+        let limit = if self.has_not_begun() { 0 } else { self.call.room.output };
         let price = self.price(answer);
         // No tokenizer makes more tokens than bytes.
         let seen = if self.call.room.cut { self.output_bytes } else { self.output_bytes.min(limit) };
@@ -469,6 +469,14 @@ impl Open {
             true => self.call.reading.input_min(),
             false => input_min(self.call.input),
         }
+    }
+
+    /// The provider's connection ended before the first byte of a stream that tells its beginning before the model writes: the
+    /// event `message_start` or `response.created`. A client that leaves does not count: the provider may have begun meanwhile.
+    fn has_not_begun(&self) -> bool {
+        let tells = matches!(self.call.protocol, Protocol::Messages | Protocol::Responses);
+        let is_of_provider = self.error.as_deref() == Some("reset");
+        tells && self.call.streamed && !self.call.background && is_of_provider && self.first_byte_ms.is_none()
     }
 
     fn is_cut(&self) -> bool {

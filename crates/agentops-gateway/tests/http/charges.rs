@@ -196,6 +196,22 @@ fn b3_a_cut_stream_that_shows_all_is_charged_what_was_seen() {
 }
 
 #[test]
+fn a_stream_that_its_provider_breaks_off_before_its_beginning_is_charged_its_input() {
+    for protocol in Protocol::ALL {
+        for fails in ["client-gone", "reset", "timeout", "lane-closed"] {
+            let charged = |pieces: &[String]| {
+                let (row, _) = call(protocol, &request(protocol), &Heard { fails: Some(fails), ..stream(pieces) });
+                row.charged.tokens - row.estimate
+            };
+            let tells = matches!(protocol, Protocol::Messages | Protocol::Responses);
+            let expected = if tells && fails == "reset" { 0 } else { LIMIT };
+            assert_eq!(charged(&[]), expected, "{protocol:?} {fails}");
+            assert_eq!(charged(&[": a comment\n\n".to_owned()]), LIMIT, "{protocol:?} {fails}");
+        }
+    }
+}
+
+#[test]
 fn b3_an_answer_in_the_background_is_charged_its_limit_until_its_report() {
     let mut body = request(Protocol::Responses);
     body["background"] = true.into();
