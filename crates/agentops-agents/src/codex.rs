@@ -136,7 +136,7 @@ impl Driver for Codex {
             options.extend(artifacts_profile(&out_folder(&request.work_tree)?)?);
         }
         if let Some(route) = &request.route {
-            options.extend(route::options(route));
+            options.extend(route::options(route, settings, &|name| request.env.text(name)));
         }
         options.extend(FIXED.iter().map(|option| (*option).to_owned()));
         let args = options.into_iter().flat_map(|option| ["-c".into(), option.into()]);
@@ -154,8 +154,9 @@ impl Driver for Codex {
     }
 
     fn lead(&self, lead: &Lead<'_>) -> Result<Led, DriverError> {
-        let mut options = route::options(lead.route);
-        if !home::users_home(&|name| lead.env.text(name)).is_some_and(|users| home::sets_title(&users)) {
+        let variable = |name: &str| lead.env.text(name);
+        let mut options = route::options(lead.route, lead.settings, &variable);
+        if !home::users_home(&variable).is_some_and(|users| home::sets_title(&users)) {
             // The title is where share and cost are shown.
             options.push("tui.terminal_title=[]".into());
         }

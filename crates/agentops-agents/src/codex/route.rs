@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use super::config::quoted;
 use super::home;
@@ -22,30 +23,64 @@ struct Provider {
     special: bool,
 }
 
+/// Settings of a provider that hold as well where the gateway takes its place: how often the program asks again, and how long
+/// it waits. Source: Codex, `ModelProviderInfo`. Its other settings are the way itself, or only the program can send them.
+const HELD: &[&str] = &["request_max_retries", "stream_max_retries", "stream_idle_timeout_ms"];
+
+/// The provider that a session would use without the gateway, and the configuration that says so.
+struct Configured {
+    provider: String,
+    users: Option<PathBuf>,
+    /// The agent file's.
+    config: BTreeMap<String, toml::Value>,
+    /// The user's.
+    kept: toml::Table,
+}
+
+impl Configured {
+    fn read(settings: &Settings, env: &dyn Fn(&str) -> Option<String>) -> Self {
+        let users = home::users_home(env);
+        let kept = users.as_deref().and_then(|users| home::kept_settings(users).ok()).unwrap_or_default();
+        let config = settings.get("config").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let read = Self { provider: String::new(), users, config, kept };
+        let provider = settings.get("model_provider").cloned().or_else(|| read.text("model_provider"));
+        Self { provider: provider.unwrap_or_else(|| "openai".into()), ..read }
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        self.config.get(key).or_else(|| self.kept.get(key)).and_then(toml::Value::as_str).map(str::to_owned)
+    }
+
+    /// A setting of the provider.
+    fn of(&self, key: &str) -> Option<&toml::Value> {
+        let name = &self.provider;
+        let single = self.config.get(&format!("model_providers.{name}.{key}"));
+        let table = self.config.get(&format!("model_providers.{name}"));
+        let [agent_file, user] = [self.config.get("model_providers"), self.kept.get("model_providers")]
+            .map(|all| all.and_then(|all| all.get(name)));
+        single.or_else(|| [table, agent_file, user].into_iter().flatten().find_map(|table| table.get(key)))
+    }
+
+    fn of_text(&self, key: &str) -> Option<String> {
+        self.of(key).and_then(toml::Value::as_str).map(str::to_owned)
+    }
+}
+
 /// As the agent file's settings, the user's configuration and login have it.
 pub(super) fn reach(settings: &Settings, env: &dyn Fn(&str) -> Option<String>) -> Reach {
     let set = |name: &str| env(name).filter(|value| !value.is_empty());
-    let users = home::users_home(env);
-    let kept = users.as_deref().and_then(|users| home::kept_settings(users).ok()).unwrap_or_default();
-    let config: BTreeMap<String, toml::Value> =
-        settings.get("config").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let text = |key: &str| config.get(key).or_else(|| kept.get(key)).and_then(toml::Value::as_str).map(str::to_owned);
-    let name = settings.get("model_provider").cloned().or_else(|| text("model_provider")).unwrap_or_else(|| "openai".into());
-    let table = kept.get("model_providers").and_then(|all| all.get(&name));
-    let of = |key: &str| {
-        let whole = config.get("model_providers").and_then(|all| all.get(&name));
-        let tables = [config.get(&format!("model_providers.{name}")), whole, table];
-        let single = config.get(&format!("model_providers.{name}.{key}"));
-        single.or_else(|| tables.into_iter().flatten().find_map(|table| table.get(key))).cloned()
-    };
-    let of_text = |key: &str| of(key).and_then(|value| value.as_str().map(str::to_owned));
+    let configured = Configured::read(settings, env);
+    let name = &configured.provider;
     let provider = Provider {
-        base_url: of_text("base_url").or_else(|| (name == "openai").then(|| text("openai_base_url")).flatten()),
-        env_key: of_text("env_key"),
-        requires_openai_auth: name == "openai" || of("requires_openai_auth").and_then(|v| v.as_bool()).unwrap_or(false),
+        base_url: configured
+            .of_text("base_url")
+            .or_else(|| (name == "openai").then(|| configured.text("openai_base_url")).flatten()),
+        env_key: configured.of_text("env_key"),
+        requires_openai_auth: name == "openai"
+            || configured.of("requires_openai_auth").and_then(toml::Value::as_bool).unwrap_or(false),
         special: ["query_params", "http_headers", "env_http_headers", "auth", "experimental_bearer_token"]
             .iter()
-            .any(|key| of(key).is_some()),
+            .any(|key| configured.of(key).is_some()),
     };
     if name.contains("bedrock")
         || name.contains("azure")
@@ -56,13 +91,13 @@ pub(super) fn reach(settings: &Settings, env: &dyn Fn(&str) -> Option<String>) -
     if provider.special {
         return Reach::Direct(format!("provider `{name}` has headers or parameters of its own, which only codex can send"));
     }
-    if of_text("wire_api").is_some_and(|wire| wire != "responses") {
+    if configured.of_text("wire_api").is_some_and(|wire| wire != "responses") {
         return Reach::Direct(format!("provider `{name}` does not speak the Responses protocol"));
     }
     let key = provider.env_key.clone().or_else(|| (name == "openai").then(|| "OPENAI_API_KEY".to_owned()));
     let has_key = key.as_deref().is_some_and(|key| set(key).is_some());
     let login = provider.requires_openai_auth
-        && (!has_key || users.as_deref().is_some_and(|users| users.join("auth.json").is_file()));
+        && (!has_key || configured.users.as_deref().is_some_and(|users| users.join("auth.json").is_file()));
     Reach::Gateway {
         destination: "openai".into(),
         credential: if login { Credential::Login } else { Credential::Key },
@@ -71,16 +106,20 @@ pub(super) fn reach(settings: &Settings, env: &dyn Fn(&str) -> Option<String>) -
     }
 }
 
-/// The program's options for a provider that is the gateway.
-pub(super) fn options(route: &Route) -> Vec<String> {
+/// The program's options for a provider that is the gateway. It keeps those settings of the user's provider that hold there
+/// too.
+pub(super) fn options(route: &Route, settings: &Settings, env: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let credential = match route.credential {
         Credential::Key => format!("env_key={}", quoted(KEY_ENV)),
         Credential::Login => "requires_openai_auth=true".to_owned(),
     };
     let base = quoted(&format!("{}/v1", route.base));
+    let configured = Configured::read(settings, env);
+    let held = |key: &&str| Some(format!(",{key}={}", configured.of(key)?.as_integer()?));
+    let held: String = HELD.iter().filter_map(held).collect();
     vec![
         format!(
-            "model_providers.{PROVIDER}={{name=\"AgentOps gateway\",wire_api=\"responses\",base_url={base},{credential}}}"
+            "model_providers.{PROVIDER}={{name=\"AgentOps gateway\",wire_api=\"responses\",base_url={base},{credential}{held}}}"
         ),
         format!("model_provider={}", quoted(PROVIDER)),
     ]
@@ -89,4 +128,56 @@ pub(super) fn options(route: &Route) -> Vec<String> {
 /// The variables that go with them.
 pub(super) fn env(route: &Route) -> Option<(OsString, OsString)> {
     (route.credential == Credential::Key).then(|| (KEY_ENV.into(), route.token.expose().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use agentops_safe::Secret;
+
+    use super::*;
+
+    /// The provider of ours, where the user and an agent file have these.
+    fn provider(user: &str, agent_file: &[(&str, &str)]) -> toml::Value {
+        let users = tempfile::tempdir().unwrap();
+        std::fs::write(users.path().join("config.toml"), user).unwrap();
+        let users = users.path().to_str().unwrap().to_owned();
+        let env = |name: &str| (name == "CODEX_HOME").then(|| users.clone());
+        let settings = agent_file.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let route = Route { base: "http://[::1]:1/x".into(), token: Secret::new("t"), credential: Credential::Key };
+        let options = options(&route, &settings, &env);
+        let table: toml::Table = options[0].parse().unwrap();
+        table["model_providers"]["agentops"].clone()
+    }
+
+    #[test]
+    fn how_often_the_program_asks_again_is_the_users() {
+        let user = r#"
+            model_provider = "mine"
+            [model_providers.mine]
+            name = "Mine"
+            base_url = "http://mine/v1"
+            env_key = "MINE"
+            supports_websockets = true
+            request_max_retries = 0
+            stream_max_retries = 1
+            stream_idle_timeout_ms = 900000
+            [model_providers.other]
+            name = "Other"
+            stream_max_retries = 7
+        "#;
+        let ours = provider(user, &[]);
+        let held = |ours: &toml::Value| HELD.iter().map(|key| ours.get(key)?.as_integer()).collect::<Vec<_>>();
+        assert_eq!(held(&ours), [Some(0), Some(1), Some(900_000)]);
+        assert_eq!(ours["base_url"].as_str(), Some("http://[::1]:1/x/v1"));
+        assert_eq!(ours["env_key"].as_str(), Some(KEY_ENV));
+        assert_eq!(ours.get("supports_websockets"), None);
+
+        let one = provider(user, &[("config", r#"{"model_providers.mine.stream_max_retries": 2}"#)]);
+        assert_eq!(held(&one), [Some(0), Some(2), Some(900_000)]);
+        assert_eq!(held(&provider(user, &[("model_provider", "other")])), [None, Some(7), None]);
+        assert_eq!(held(&provider("model_provider = \"openai\"", &[])), [None; 3]);
+        // The program refuses it by itself.
+        let wrong = "model_provider = \"mine\"\n[model_providers.mine]\nstream_max_retries = \"1, x = 2\"";
+        assert_eq!(held(&provider(wrong, &[])), [None; 3]);
+    }
 }

@@ -1,5 +1,7 @@
 //! The real agent programs behind `agentops with`, with providers that fail for a while.
 
+use std::path::Path;
+
 use agentops_testkit::model::{HttpError, ModelServer, Script, Turn};
 use serde_json::Value;
 
@@ -45,33 +47,39 @@ fn waits_for_its_provider_and_goes_on(program: Program) {
     assert_eq!(calls[refused]["charged"]["tokens"], 0, "{calls:#?}");
 }
 
-/// An answer breaks off within the stream, or before its first byte. The program asks again or ends, as it does without the
-/// gateway.
-fn goes_on_as_without_it(program: Program, cut_after_chunks: usize, resets: bool) {
-    let Some(bin) = programs() else { return };
+/// An answer that breaks off after so many chunks.
+fn breaks_off(cut_after_chunks: usize) -> Turn {
     // As providers keep it: where a server says that it closes the connection, Node takes its end for the end of the answer,
     // even in the middle.
     let headers = std::collections::BTreeMap::from([("connection".to_owned(), "keep-alive".to_owned())]);
     let text = Some("one two three four five six".to_owned());
-    let fault = Turn { text, headers, cut_after_chunks: Some(cut_after_chunks), ..Turn::default() };
+    Turn { text, headers, cut_after_chunks: Some(cut_after_chunks), ..Turn::default() }
+}
+
+/// The program ends, has done as much of the work and has asked as often as it does without the gateway. Gives how often.
+#[track_caller]
+fn ends_as_without_it(program: Program, bin: &Path, turns: &[Turn], resets: bool) -> usize {
     let seen = [false, true].map(|is_behind| {
-        let server = server_with(once(fault.clone()), Script { resets, ..Script::default() });
-        let room = room(program, &bin, &server);
+        let server = server_with(turns.to_vec(), Script { resets, ..Script::default() });
+        let room = room(program, bin, &server);
         let words = words(program, &server, &room);
         let code =
-            if is_behind { with(&room, program, &[], &words).0.code } else { without(&room, program, &bin, &words).code };
+            if is_behind { with(&room, program, &[], &words).0.code } else { without(&room, program, bin, &words).code };
         (code, room.repo().join("after.txt").exists(), server.main_count())
     });
     assert_eq!(seen[0], seen[1]);
+    seen[0].2
 }
 
 fn goes_on_as_without_it_when_an_answer_breaks_off(program: Program) {
-    goes_on_as_without_it(program, 4, false);
+    let Some(bin) = programs() else { return };
+    ends_as_without_it(program, &bin, &once(breaks_off(4)), false);
 }
 
 fn goes_on_as_without_it_when_its_connection_is_reset(program: Program) {
+    let Some(bin) = programs() else { return };
     for cut_after_chunks in [0, 4] {
-        goes_on_as_without_it(program, cut_after_chunks, true);
+        ends_as_without_it(program, &bin, &once(breaks_off(cut_after_chunks)), true);
     }
 }
 
@@ -88,7 +96,7 @@ fn hears_no_key_that_its_provider_repeats(program: Program) {
     assert!(printed.contains("is blocked") && !printed.contains("dummy-key-for-tests"), "{printed}");
     for folder in [room.root().join("home"), room.temporary(), room.repo()] {
         // Codex keeps the environment of its shell there for as long as it runs, the person's own variables among it.
-        let of_the_echo = |path: &std::path::Path| !path.components().any(|part| part.as_os_str() == "shell_snapshots");
+        let of_the_echo = |path: &Path| !path.components().any(|part| part.as_os_str() == "shell_snapshots");
         for (path, bytes) in bytes_of(&folder).into_iter().filter(|(path, _)| of_the_echo(path)) {
             assert!(!String::from_utf8_lossy(&bytes).contains("dummy-key-for-tests"), "{}", path.display());
         }
@@ -110,6 +118,13 @@ with_each_program! {
         goes_on_as_without_it_when_its_connection_is_reset(OpenCode);
     gemini_goes_on_as_without_it_when_its_connection_is_reset: goes_on_as_without_it_when_its_connection_is_reset(Gemini);
     gemini_waits_for_its_provider_and_goes_on: waits_for_its_provider_and_goes_on(Gemini);
+}
+
+/// Its configuration says that it asks once more.
+#[test]
+fn codex_asks_as_often_as_its_user_says_when_every_answer_breaks_off() {
+    let Some(bin) = programs() else { return };
+    assert_eq!(ends_as_without_it(Program::Codex, &bin, &[breaks_off(4)], false), 2);
 }
 
 #[test]
