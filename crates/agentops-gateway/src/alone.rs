@@ -5,6 +5,10 @@
 //! rows settle of them is charged by the rows, and the rest counts as spent. A call's grant and row stand in the ledger of the
 //! day on which the call was admitted, whenever its gateway was started.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 use std::collections::btree_map::{self, BTreeMap};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
@@ -54,7 +58,20 @@ pub struct Ledgers {
     limits: Limits,
     book: Arc<Mutex<Book>>,
     open: BTreeMap<String, DayLedger>,
+    /// Rows that could not be written yet: a disk may be full for a while.
+    unwritten: VecDeque<Unwritten>,
 }
+
+/// A call's row, and what has to be granted before it.
+struct Unwritten {
+    date: String,
+    lane: String,
+    row: CallRow,
+    missing: Option<Amount>,
+}
+
+/// Rows that are kept while they cannot be written. For those above it the grants of their calls stand.
+const UNWRITTEN_MAX: usize = 1_000;
 
 /// Ledgers that are kept open: of today, and of yesterday for calls that midnight overtook.
 const LEDGERS_MAX: usize = 2;
@@ -63,7 +80,8 @@ impl Ledgers {
     /// The ledgers in `folder` for a gateway whose name no other has. None of them is opened before it is needed.
     #[must_use]
     pub fn new(folder: PathBuf, gateway: String, limits: Limits, book: Arc<Mutex<Book>>) -> Self {
-        Self { folder, gateway, limits, book, open: BTreeMap::new() }
+        let (open, unwritten) = Default::default();
+        Self { folder, gateway, limits, book, open, unwritten }
     }
 
     /// Opens the ledger of `date` before a call needs it.
@@ -85,15 +103,33 @@ impl Ledgers {
     /// # Errors
     /// The file cannot be used.
     pub fn grant(&mut self, date: &str, ask: Amount) -> Result<Option<Amount>, LedgerError> {
+        // What cannot be written yet stays granted, and is tried again.
+        let _later = self.write_rows();
         self.of(date)?.grant(ask)
     }
 
-    /// As [`DayLedger::call`], of a call that was admitted on that day.
+    /// As [`DayLedger::call`], of a call that was admitted on that day. A row that cannot be written is kept and written with
+    /// the next grant or row; until then its grant stands for it.
     ///
     /// # Errors
     /// The file cannot be used.
     pub fn call(&mut self, date: &str, lane: &str, row: CallRow, missing: Option<Amount>) -> Result<(), LedgerError> {
-        self.of(date)?.call(lane, row, missing)
+        if self.unwritten.len() == UNWRITTEN_MAX {
+            self.unwritten.pop_front();
+        }
+        self.unwritten.push_back(Unwritten { date: date.to_owned(), lane: lane.to_owned(), row, missing });
+        self.write_rows()
+    }
+
+    fn write_rows(&mut self) -> Result<(), LedgerError> {
+        while let Some(mut next) = self.unwritten.pop_front() {
+            let Unwritten { date, lane, row, missing } = &mut next;
+            if let Err(error) = self.of(date).and_then(|ledger| ledger.call(lane, row, missing)) {
+                self.unwritten.push_front(next);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Ends in order, on each day.
@@ -101,8 +137,9 @@ impl Ledgers {
     /// # Errors
     /// A file cannot be used.
     pub fn end(mut self) -> Result<(), LedgerError> {
+        let written = self.write_rows();
         let ended: Vec<_> = std::mem::take(&mut self.open).into_values().map(DayLedger::end).collect();
-        ended.into_iter().collect()
+        [written].into_iter().chain(ended).collect()
     }
 
     fn of(&mut self, date: &str) -> Result<&mut DayLedger, LedgerError> {
@@ -217,19 +254,21 @@ impl DayLedger {
         })
     }
 
-    /// Appends a call, after a grant of what it cost above everything granted, or its row would use up what other calls under
-    /// way were granted. It is durable with the next grant; until then the grant stands for it.
+    /// Appends a call, after a grant of what it cost above everything granted (`missing`, which is taken once it is written), or
+    /// its row would use up what other calls under way were granted. It is durable with the next grant; until then the grant
+    /// stands for it.
     ///
     /// # Errors
     /// The file cannot be used.
-    pub fn call(&mut self, lane: &str, row: CallRow, missing: Option<Amount>) -> Result<(), LedgerError> {
+    pub fn call(&mut self, lane: &str, row: &CallRow, missing: &mut Option<Amount>) -> Result<(), LedgerError> {
         self.locked(|ledger| {
             let gateway = ledger.gateway.clone();
-            if let Some(amount) = missing {
+            if let Some(amount) = *missing {
                 let granted = Entry::Granted { gateway: gateway.clone(), amount };
                 ledger.append(&granted).map_err(|source| ledger.failed(source))?;
+                *missing = None;
             }
-            let entry = Entry::Call { gateway, lane: lane.to_owned(), row: Box::new(row) };
+            let entry = Entry::Call { gateway, lane: lane.to_owned(), row: Box::new(row.clone()) };
             ledger.append(&entry).map_err(|source| ledger.failed(source))
         })
     }
@@ -269,11 +308,15 @@ impl DayLedger {
     }
 
     /// A line is written at once and whole; a torn one (the machine lost power) has no newline and is closed with one, so
-    /// that it spoils no other.
+    /// that it spoils no other. Where there is no room for all of it, none of it stays.
     fn append(&mut self, entry: &Entry) -> io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
-        self.file.write_all(&line)
+        let before = self.file.metadata()?.len();
+        self.file.write_all(&line).inspect_err(|_| {
+            // What is not cut off is a torn line.
+            let _torn = self.file.set_len(before);
+        })
     }
 
     /// Reads what was appended since the last time.
@@ -326,156 +369,4 @@ fn take(accounts: &mut BTreeMap<String, Account>, entry: Entry) -> Result<(), u3
         Entry::Ended { gateway } => accounts.entry(gateway).or_default().open = Amount::ZERO,
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use agentops_core::call::CallKind;
-
-    fn row(tokens: u64) -> CallRow {
-        CallRow {
-            conversation: 1,
-            sub_agent: false,
-            kind: CallKind::Work,
-            provider: "anthropic".into(),
-            model: Some("claude-sonnet-4-5".into()),
-            answered_by: None,
-            response_id: None,
-            finish: None,
-            status: Some(200),
-            error: None,
-            streamed: true,
-            started_ms: 0,
-            first_byte_ms: None,
-            duration_ms: 1,
-            estimate: tokens,
-            counted: true,
-            output_max: 10,
-            window: 200_000,
-            usage: None,
-            reasoning: None,
-            charged: Amount::priced(tokens, 0),
-            reserved: None,
-        }
-    }
-
-    fn open(folder: &Path, name: &str, limit: Option<u64>) -> DayLedger {
-        let limits = Limits { tokens: limit, micro_usd: None };
-        DayLedger::open(folder, "2026-11-24", name.into(), limits, Arc::default()).unwrap()
-    }
-
-    #[test]
-    fn b3_gateways_side_by_side_do_not_pass_the_day_together() {
-        let folder = tempfile::tempdir().unwrap();
-        let granted: u64 = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..8)
-                .map(|n| {
-                    let folder = folder.path();
-                    scope.spawn(move || {
-                        let mut ledger = open(folder, &format!("g{n}"), Some(1_000));
-                        (0..20)
-                            .filter_map(|_| ledger.grant(Amount::priced(30, 0)).unwrap())
-                            .map(|amount| amount.tokens)
-                            .sum::<u64>()
-                    })
-                })
-                .collect();
-            workers.into_iter().map(|worker| worker.join().unwrap()).sum()
-        });
-        assert_eq!(granted, 990, "as much as fits, and nothing more");
-    }
-
-    #[test]
-    fn a_killed_gateway_leaves_its_grant_spent_and_one_that_ended_does_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut killed = open(folder.path(), "killed", Some(1_000));
-        killed.grant(Amount::priced(400, 0)).unwrap().unwrap();
-        killed.call("lane", row(100), None).unwrap();
-        drop(killed);
-        let mut ended = open(folder.path(), "ended", Some(1_000));
-        ended.grant(Amount::priced(500, 0)).unwrap().unwrap();
-        ended.call("lane", row(50), None).unwrap();
-        ended.end().unwrap();
-        let mut next = open(folder.path(), "next", Some(1_000));
-        assert_eq!(next.spent().tokens, 450);
-        assert_eq!(next.grant(Amount::priced(551, 0)).unwrap(), None);
-        assert!(next.grant(Amount::priced(550, 0)).unwrap().is_some());
-    }
-
-    /// One call that has ended, and its row was written: no more than it cost is spent when its gateway is killed.
-    #[test]
-    fn b3_a_killed_gateway_is_charged_by_its_rows_and_for_what_was_under_way() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut killed = open(folder.path(), "killed", Some(100_000));
-        let reserved = Some(Amount::priced(8_066, 0));
-        for _ in 0..2 {
-            killed.grant(Amount::priced(8_066, 0)).unwrap().unwrap();
-        }
-        killed.call("lane", CallRow { reserved, ..row(5_000) }, None).unwrap();
-        drop(killed);
-        let mut next = open(folder.path(), "next", Some(100_000));
-        assert_eq!(next.spent().tokens, 5_000 + 8_066);
-        assert_eq!(next.grant(Amount::priced(100_000 - 5_000 - 8_066 + 1, 0)).unwrap(), None);
-    }
-
-    /// A gateway that runs on past midnight and one that is started then share the new day.
-    #[test]
-    fn b3_gateways_share_each_day_around_midnight() {
-        let folder = tempfile::tempdir().unwrap();
-        let limits = Limits { tokens: Some(1_000), micro_usd: None };
-        let ledgers = |date, name: &str| {
-            Ledgers::new(folder.path().to_owned(), name.into(), limits, Arc::default()).open(date).unwrap()
-        };
-        let (before, after) = ("2026-11-24", "2026-11-25");
-        let ask = |tokens| Amount::priced(tokens, 0);
-        let mut old = ledgers(before, "old");
-        assert!(old.grant(before, ask(750)).unwrap().is_some());
-        let mut new = ledgers(after, "new");
-        assert!(new.grant(after, ask(600)).unwrap().is_some());
-        assert_eq!(old.grant(after, ask(401)).unwrap(), None);
-        assert!(old.grant(after, ask(400)).unwrap().is_some());
-        assert_eq!(new.grant(after, ask(1)).unwrap(), None, "what the older one was granted counts");
-        // A call that midnight overtook belongs to the day before.
-        let settled = CallRow { reserved: Some(ask(750)), ..row(700) };
-        old.call(before, "lane", settled, None).unwrap();
-        assert_eq!(open(folder.path(), "third", Some(1_000)).spent().tokens, 700);
-        old.end().unwrap();
-        assert!(new.grant(after, ask(400)).unwrap().is_some(), "an end gives back what was not used on each day");
-        // Days later the oldest ledger is ended, and one that is needed again is opened again.
-        assert!(new.grant("2026-11-26", ask(1_000)).unwrap().is_some());
-        assert!(new.grant("2026-11-27", ask(1_000)).unwrap().is_some());
-        new.call(after, "lane", CallRow { reserved: Some(ask(600)), ..row(10) }, None).unwrap();
-        new.end().unwrap();
-    }
-
-    /// Files of the version before the first that says what a row settles.
-    #[test]
-    fn a_row_that_says_nothing_of_its_grant_settles_what_it_charged() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut old = open(folder.path(), "old", None);
-        old.grant(Amount::priced(400, 0)).unwrap().unwrap();
-        old.call("lane", row(100), None).unwrap();
-        let text = std::fs::read_to_string(folder.path().join("2026-11-24.jsonl")).unwrap();
-        assert!(!text.contains("reserved"), "{text}");
-        assert_eq!(open(folder.path(), "next", None).spent().tokens, 400);
-    }
-
-    #[test]
-    fn a_torn_line_spoils_nothing_and_a_newer_file_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut first = open(folder.path(), "first", None);
-        first.grant(Amount::priced(10, 0)).unwrap().unwrap();
-        let path = folder.path().join("2026-11-24.jsonl");
-        let whole = std::fs::read(&path).unwrap();
-        for cut in 0..whole.len() {
-            std::fs::write(&path, &whole[..cut]).unwrap();
-            let next = open(folder.path(), "next", None);
-            assert!(next.spent().tokens <= 10);
-            assert!(open(folder.path(), "after", None).spent() == next.spent(), "cut at {cut}");
-        }
-        std::fs::write(&path, "{\"entry\":\"began\",\"format\":2,\"gateway\":\"x\"}\n").unwrap();
-        let error = DayLedger::open(folder.path(), "2026-11-24", "g".into(), Limits::default(), Arc::default());
-        assert!(matches!(error, Err(LedgerError::Newer { format: 2, .. })));
-    }
 }
