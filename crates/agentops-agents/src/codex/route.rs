@@ -27,6 +27,10 @@ struct Provider {
 /// it waits. Source: Codex, `ModelProviderInfo`. Its other settings are the way itself, or only the program can send them.
 const HELD: &[&str] = &["request_max_retries", "stream_max_retries", "stream_idle_timeout_ms"];
 
+/// The headers of the program's own provider that are a person's to set, each with its variable: whom OpenAI charges. The program
+/// leaves out those whose variable is not set. Source: Codex, `ModelProviderInfo::create_openai_provider`.
+const ACCOUNT: &str = r#"{"OpenAI-Organization"="OPENAI_ORGANIZATION","OpenAI-Project"="OPENAI_PROJECT"}"#;
+
 /// The provider that a session would use without the gateway, and the configuration that says so.
 struct Configured {
     provider: String,
@@ -117,9 +121,10 @@ pub(super) fn options(route: &Route, settings: &Settings, env: &dyn Fn(&str) -> 
     let configured = Configured::read(settings, env);
     let held = |key: &&str| Some(format!(",{key}={}", configured.of(key)?.as_integer()?));
     let held: String = HELD.iter().filter_map(held).collect();
+    let account = if configured.provider == "openai" { format!(",env_http_headers={ACCOUNT}") } else { String::new() };
     vec![
         format!(
-            "model_providers.{PROVIDER}={{name=\"AgentOps gateway\",wire_api=\"responses\",base_url={base},{credential}{held}}}"
+            "model_providers.{PROVIDER}={{name=\"AgentOps gateway\",wire_api=\"responses\",base_url={base},{credential}{held}{account}}}"
         ),
         format!("model_provider={}", quoted(PROVIDER)),
     ]
@@ -179,5 +184,15 @@ mod tests {
         // The program refuses it by itself.
         let wrong = "model_provider = \"mine\"\n[model_providers.mine]\nstream_max_retries = \"1, x = 2\"";
         assert_eq!(held(&provider(wrong, &[])), [None; 3]);
+    }
+
+    #[test]
+    fn whom_openai_charges_is_said_to_it_alone() {
+        let headers = |user: &str| provider(user, &[]).get("env_http_headers").cloned();
+        let account = headers("").unwrap();
+        assert_eq!(account["OpenAI-Organization"].as_str(), Some("OPENAI_ORGANIZATION"));
+        assert_eq!(account["OpenAI-Project"].as_str(), Some("OPENAI_PROJECT"));
+        let other = "model_provider = \"mine\"\n[model_providers.mine]\nbase_url = \"http://mine/v1\"";
+        assert_eq!(headers(other), None);
     }
 }

@@ -154,6 +154,23 @@ fn codex_works_as_without_it() {
     works_as_without_it(Program::Codex);
 }
 
+/// A person's account at OpenAI is charged for what they say, behind the gateway too.
+#[test]
+fn codex_says_whom_openai_charges() {
+    let Some(bin) = programs() else { return };
+    let server = server(vec![Turn::text("All is done.")]);
+    let mut room = room(Program::Codex, &bin, &server);
+    let config = format!("model = \"gpt-5-2026-01-01\"\nopenai_base_url = \"{}/v1\"\n", server.base_url());
+    std::fs::write(room.root().join("home/.codex/config.toml"), config).unwrap();
+    room.set("OPENAI_API_KEY", "dummy-key-for-tests");
+    room.set("OPENAI_ORGANIZATION", "org-of-tests");
+    let (ran, _) = with(&room, Program::Codex, &[], &words(Program::Codex, &server, &room));
+    ran.expect(0);
+    let calls: Vec<_> = server.requests().into_iter().filter(|record| record.method == "POST").collect();
+    let says = |name: &str| calls.iter().all(|record| record.headers.iter().any(|header| header == name));
+    assert!(!calls.is_empty() && says("openai-organization") && !says("openai-project"), "{calls:#?}");
+}
+
 #[test]
 fn opencode_works_as_without_it() {
     works_as_without_it(Program::OpenCode);
