@@ -82,7 +82,7 @@ pub(super) fn reach(settings: &Settings, env: &dyn Fn(&str) -> Option<String>) -
         env_key: configured.of_text("env_key"),
         requires_openai_auth: name == "openai"
             || configured.of("requires_openai_auth").and_then(toml::Value::as_bool).unwrap_or(false),
-        special: ["query_params", "http_headers", "env_http_headers", "auth", "experimental_bearer_token"]
+        special: ["query_params", "http_headers", "env_http_headers", "auth", "aws", "experimental_bearer_token"]
             .iter()
             .any(|key| configured.of(key).is_some()),
     };
@@ -93,7 +93,9 @@ pub(super) fn reach(settings: &Settings, env: &dyn Fn(&str) -> Option<String>) -
         return Reach::Direct(format!("provider `{name}` is one that the gateway does not speak"));
     }
     if provider.special {
-        return Reach::Direct(format!("provider `{name}` has headers or parameters of its own, which only codex can send"));
+        return Reach::Direct(format!(
+            "provider `{name}` has headers, parameters or a signature of its own, which only codex can send"
+        ));
     }
     if configured.of_text("wire_api").is_some_and(|wire| wire != "responses") {
         return Reach::Direct(format!("provider `{name}` does not speak the Responses protocol"));
@@ -194,5 +196,13 @@ mod tests {
         assert_eq!(account["OpenAI-Project"].as_str(), Some("OPENAI_PROJECT"));
         let other = "model_provider = \"mine\"\n[model_providers.mine]\nbase_url = \"http://mine/v1\"";
         assert_eq!(headers(other), None);
+    }
+
+    #[test]
+    fn a_provider_whose_calls_the_program_signs_is_not_led() {
+        let config = r#"{"model_providers.mine": {"base_url": "http://mine/v1", "aws": {"profile": "work"}}}"#;
+        let settings =
+            [("model_provider", "mine"), ("config", config)].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert!(matches!(reach(&settings.into(), &|_| None), Reach::Direct(_)));
     }
 }
