@@ -259,12 +259,15 @@ fn gemini_that_cannot_be_given_a_login_is_told_how_to_choose_one() {
 }
 
 #[test]
-fn a_request_to_end_is_handed_on() {
-    let server = server(Turn { delay_ms: 600_000, ..Turn::text("Never.") });
-    let room = room(&server);
-    let mut running = room.command(&["with", "claude", "1", "50", "0"]).stderr(Stdio::piped()).spawn().unwrap();
-    assert!(server.wait_for(1, Duration::from_secs(60)), "the call has arrived");
-    let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert_eq!(running.wait().unwrap().code(), Some(128 + 15), "as a shell has it");
+fn a_signal_that_reaches_this_program_alone_is_handed_on() {
+    use rustix::process::Signal;
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let server = server(Turn { delay_ms: 600_000, ..Turn::text("Never.") });
+        let room = room(&server);
+        let mut running = room.command(&["with", "claude", "1", "50", "0"]).stderr(Stdio::piped()).spawn().unwrap();
+        assert!(server.wait_for(1, Duration::from_secs(60)), "the call has arrived");
+        let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        assert_eq!(running.wait().unwrap().code(), Some(128 + signal.as_raw()), "as a shell has it");
+    }
 }
