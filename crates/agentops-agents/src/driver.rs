@@ -413,6 +413,10 @@ pub trait Driver: Send + Sync {
     /// programs it decides who the provider is. `env` reads the environment that the program will get.
     fn reach(&self, settings: &BTreeMap<String, String>, model: Option<&str>, env: &dyn Fn(&str) -> Option<String>)
     -> Reach;
+    /// The model that a person's own arguments name, where it decides who the provider is.
+    fn model_of_args(&self, _args: &[OsString]) -> Option<String> {
+        None
+    }
     /// Whether sessions can work with their own folders below this one.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod project;
 mod provider;
 mod user;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::acp::{Conversation, Plan, whole_prompt};
@@ -98,6 +99,20 @@ impl Driver for OpenCode {
         }
     }
 
+    fn model_of_args(&self, args: &[OsString]) -> Option<String> {
+        let words = args.iter().map(|word| word.to_str().unwrap_or_default()).take_while(|word| *word != "--");
+        let mut model = None;
+        let mut is_next = false;
+        for word in words {
+            if std::mem::replace(&mut is_next, matches!(word, "-m" | "--model")) {
+                (model, is_next) = (Some(word.to_owned()), false);
+            } else if let Some(named) = word.strip_prefix("--model=").or_else(|| word.strip_prefix("-m=")) {
+                model = Some(named.to_owned());
+            }
+        }
+        model
+    }
+
     fn login_variables(&self, settings: &Settings, reach: &Reach) -> Vec<String> {
         let key = settings.get("key_env").filter(|_| matches!(reach, Reach::Direct(_)));
         key.into_iter().cloned().collect()
@@ -153,13 +168,15 @@ impl Driver for OpenCode {
         })
     }
 
-    /// The provider of the user's own default model is led, and no other is offered: its calls would go past the gateway.
+    /// The provider of the model that the person names, or of their own default model, is led, and no other is offered: its calls
+    /// would go past the gateway.
     fn lead(&self, lead: &Lead<'_>) -> Result<Led, DriverError> {
         let (settings, route) = (lead.settings, lead.route);
         let user = user::kept(&|name| lead.env.text(name));
-        let model = user.model.clone().ok_or(DriverError::NotLed {
+        let asked = self.model_of_args(lead.args);
+        let model = model_of(asked.as_deref(), &user).ok_or(DriverError::NotLed {
             driver: "opencode",
-            reason: "its configuration names no `model`, so nobody knows whose calls to lead",
+            reason: "neither `-m` nor its configuration names a model, so nobody knows whose calls to lead",
         })?;
         let provider = Provider::of(&model, settings, &user)?;
         // It is read last: no file of a repository can change the address again.
@@ -201,5 +218,26 @@ impl Driver for OpenCode {
             usage: UsageReports::AtEnd,
             refusal_words: &["rule which prevents you from using this specific tool call"],
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_can_name_the_model_as_the_program_lets_them() {
+        for (words, model) in [
+            (&["run", "say hello"][..], None),
+            (&["run", "-m", "openai/gpt-5", "say hello"], Some("openai/gpt-5")),
+            (&["run", "--model", "openai/gpt-5"], Some("openai/gpt-5")),
+            (&["--model=openai/gpt-5", "run"], Some("openai/gpt-5")),
+            (&["-m=openai/gpt-5"], Some("openai/gpt-5")),
+            (&["run", "--", "-m", "openai/gpt-5"], None),
+            (&["run", "-m"], None),
+        ] {
+            let args: Vec<OsString> = words.iter().map(OsString::from).collect();
+            assert_eq!(OpenCode.model_of_args(&args).as_deref(), model, "{words:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! `agentops with`: a person's own agent program behind the gateway.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ pub fn with(standing: &Standing, args: &WithArgs, printer: &Printer) -> Result<u
     let agent = words.next().map(|agent| agent.to_string_lossy().into_owned()).unwrap_or_default();
     let driver = registry::driver(&agent).map_err(of_driver)?;
     let standing = &with_settings(standing, driver);
-    let target = target(standing, driver)?;
+    let target = target(standing, driver, args.command.get(1..).unwrap_or_default())?;
     let destination = target.destination.name().to_owned();
     let kept = args.report.as_ref().map(|_| Kept::default());
     let ran = run(standing, driver, target, args, kept.clone())?;
@@ -137,9 +138,10 @@ fn with_settings(standing: &Standing, driver: &dyn Driver) -> Standing {
     standing
 }
 
-/// Where the program's calls go, as its own settings and the user's have it.
-fn target(standing: &Standing, driver: &dyn Driver) -> Result<Target, CommandError> {
-    let reach = driver.reach(&Default::default(), None, &|name| standing.var(name));
+/// Where the program's calls go, as its own settings, its arguments and the user's settings have it.
+fn target(standing: &Standing, driver: &dyn Driver, args: &[OsString]) -> Result<Target, CommandError> {
+    let model = driver.model_of_args(args);
+    let reach = driver.reach(&Default::default(), model.as_deref(), &|name| standing.var(name));
     let refused = |words: String| CommandError::new(USAGE, words);
     match aim(&standing.user, &standing.env, reach).map_err(refused)? {
         Aim::At(target) => Ok(*target),
