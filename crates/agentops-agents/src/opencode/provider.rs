@@ -21,13 +21,15 @@ struct Kind {
     destination: &'static str,
     /// How the address that the client wants ends.
     version: &'static str,
+    /// The variable in which the client looks for the address that its options do not name.
+    base_env: Option<&'static str>,
 }
 
 const KINDS: &[Kind] = &[
-    Kind { npm: "@ai-sdk/anthropic", destination: "anthropic", version: "/v1" },
-    Kind { npm: "@ai-sdk/openai", destination: "openai", version: "/v1" },
-    Kind { npm: "@ai-sdk/openai-compatible", destination: "openai", version: "/v1" },
-    Kind { npm: "@ai-sdk/google", destination: "google", version: "/v1beta" },
+    Kind { npm: "@ai-sdk/anthropic", destination: "anthropic", version: "/v1", base_env: Some("ANTHROPIC_BASE_URL") },
+    Kind { npm: "@ai-sdk/openai", destination: "openai", version: "/v1", base_env: Some("OPENAI_BASE_URL") },
+    Kind { npm: "@ai-sdk/openai-compatible", destination: "openai", version: "/v1", base_env: None },
+    Kind { npm: "@ai-sdk/google", destination: "google", version: "/v1beta", base_env: None },
 ];
 
 /// Providers that the program knows by itself: their package, and the variables with their key.
@@ -107,7 +109,9 @@ impl Provider {
         if self.option("headers").is_some() {
             return direct(format!("provider `{id}` has headers of its own, which only opencode can send"));
         }
-        let base = match self.option("baseURL").map(|url| url.as_str().unwrap_or_default().trim_end_matches('/')) {
+        let named = self.option("baseURL").map(|url| url.as_str().unwrap_or_default().to_owned());
+        let of_env = || env(kind.base_env?).map(|url| url.trim().to_owned()).filter(|url| !url.is_empty());
+        let base = match named.or_else(of_env).as_deref().map(|url| url.trim_end_matches('/')) {
             None => None,
             // Its clients and its users mean the same address, version and all.
             Some(url) if kind.destination == "openai" => Some(url.to_owned()),
@@ -208,6 +212,28 @@ mod tests {
             let entry = of(options);
             assert!(matches!(reach("local/qwen", &[("provider", &entry)], &["MINE"]), Reach::Direct(_)), "{entry}");
         }
+    }
+
+    /// As the program's own clients do, so that a key for a proxy goes to no other host.
+    #[test]
+    fn an_address_in_the_environment_counts_where_the_configuration_names_none() {
+        let reach = |model: &str, pairs: &[(&str, &str)], base_env: &str, base: &str| {
+            let settings = settings(pairs);
+            let value = |name: &str| {
+                if name == base_env { Some(base.to_owned()) } else { name.ends_with("KEY").then(|| "k".into()) }
+            };
+            Provider::of(model, &settings, &Kept::default()).unwrap().reach(&settings, &value)
+        };
+        let anthropic = |base: &str| reach("anthropic/m", &[], "ANTHROPIC_BASE_URL", base);
+        assert_eq!(anthropic("http://mine/v1"), gateway("anthropic", Some("http://mine"), "ANTHROPIC_API_KEY"));
+        assert_eq!(anthropic(""), gateway("anthropic", None, "ANTHROPIC_API_KEY"));
+        assert!(matches!(anthropic("http://mine"), Reach::Direct(_)));
+        let openai = |pairs: &[(&str, &str)]| reach("openai/m", pairs, "OPENAI_BASE_URL", "http://mine/v1");
+        assert_eq!(openai(&[]), gateway("openai", Some("http://mine/v1"), "OPENAI_API_KEY"));
+        let configured = json!({"options": {"baseURL": "http://other/v1"}}).to_string();
+        assert_eq!(openai(&[("provider", &configured)]), gateway("openai", Some("http://other/v1"), "OPENAI_API_KEY"));
+        let compatible = json!({"npm": "@ai-sdk/openai-compatible"}).to_string();
+        assert_eq!(openai(&[("provider", &compatible)]), gateway("openai", None, "OPENAI_API_KEY"));
     }
 
     #[test]
