@@ -115,6 +115,10 @@ impl Driver for Codex {
         home::check_folder(folder, &env.temp_dir())
     }
 
+    fn unread_address(&self) -> Option<(&'static str, &'static str)> {
+        Some(("OPENAI_BASE_URL", "`openai_base_url` in its config.toml"))
+    }
+
     fn login_variables(&self, _settings: &Settings, reach: &Reach) -> Vec<String> {
         let names: &[&str] = match reach {
             Reach::Direct(_) => &["OPENAI_API_KEY", "AZURE_*", "AWS_*"],

@@ -417,6 +417,10 @@ pub trait Driver: Send + Sync {
     fn model_of_args(&self, _args: &[OsString]) -> Option<String> {
         None
     }
+    /// A variable that names a provider's address to usual programs and that this one does not read, and what it reads instead.
+    fn unread_address(&self) -> Option<(&'static str, &'static str)> {
+        None
+    }
     /// Whether sessions can work with their own folders below this one.
     ///
     /// # Errors

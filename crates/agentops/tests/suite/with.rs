@@ -237,6 +237,27 @@ fn what_cannot_be_led_is_refused_by_name() {
     assert!(bodies(&server).is_empty(), "nothing was started");
 }
 
+/// Codex reads its own setting only: a key for a proxy must not go to another host unsaid.
+#[test]
+fn an_address_that_codex_does_not_read_is_said() {
+    let mut room = Room::empty();
+    let bin = room.root().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::write(bin.join("codex"), "#!/bin/sh\nexit 0\n").unwrap();
+    std::fs::set_permissions(bin.join("codex"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    room.set("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default()));
+    room.set("OPENAI_API_KEY", KEY);
+    let says = |room: &Room| room.run(&["with", "codex"]).expect(0).stderr.contains("codex does not read OPENAI_BASE_URL");
+    assert!(!says(&room));
+    room.set("OPENAI_BASE_URL", "http://127.0.0.1:9/v1/");
+    let ran = room.run(&["with", "codex"]).expect(0);
+    assert!(ran.stderr.contains("OPENAI_BASE_URL: its calls go to https://api.openai.com"), "{ran:#?}");
+    let folder = room.root().join("home/.codex");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("config.toml"), "openai_base_url = \"http://127.0.0.1:9/v1\"\n").unwrap();
+    assert!(!says(&room), "it is the one that it reads");
+}
+
 #[test]
 fn gemini_that_cannot_be_given_a_login_is_told_how_to_choose_one() {
     let mut room = Room::empty();

@@ -35,6 +35,9 @@ pub fn with(standing: &Standing, args: &WithArgs, printer: &Printer) -> Result<u
     let standing = &with_settings(standing, driver);
     let target = target(standing, driver, args.command.get(1..).unwrap_or_default())?;
     let destination = target.destination.name().to_owned();
+    if let Some(words) = unread_address(standing, driver, &target) {
+        printer.note(&words);
+    }
     let kept = args.report.as_ref().map(|_| Kept::default());
     let ran = run(standing, driver, target, args, kept.clone())?;
     say(&ran, printer);
@@ -151,6 +154,19 @@ fn target(standing: &Standing, driver: &dyn Driver, args: &[OsString]) -> Result
             Err(refused(format!("{} calls no model", driver.name())).hint("agentops with claude, codex, opencode or gemini"))
         }
     }
+}
+
+/// The environment names another address than the one to which the program sends its calls and their key.
+fn unread_address(standing: &Standing, driver: &dyn Driver, target: &Target) -> Option<String> {
+    let (variable, setting) = driver.unread_address()?;
+    let named = standing.var(variable).filter(|address| !address.trim().is_empty())?;
+    let named = named.trim().trim_end_matches('/');
+    let base = target.base().to_string();
+    let is_base = [named, named.trim_end_matches("/v1")].contains(&base.trim_end_matches('/'));
+    let driver = driver.name();
+    (!is_base).then(|| {
+        format!("agentops: {driver} does not read {variable}: its calls go to {base}. Its own setting is {setting}")
+    })
 }
 
 fn of_driver(error: DriverError) -> CommandError {
