@@ -87,6 +87,29 @@ fn the_providers_own_errors_pass_unchanged() {
 }
 
 #[test]
+fn the_latest_time_that_a_refusing_provider_names_is_noted() {
+    let said = "{\"error\":{\"message\":\"You exceeded your current quota. Please retry in 2h13m4.5s.\"}}";
+    for (headers, body, until_ms) in [
+        ("", said, Some(7_984_500)),
+        ("retry-after: 60\r\nretry-after: 7200\r\n", "{}", Some(7_200_000)),
+        ("retry-after: 9000, 60\r\n", said, Some(9_000_000)),
+        ("retry-after: 99999999999999999999\r\n", "{}", None),
+    ] {
+        let provider = Provider::answering(answer("429 Too Many Requests", headers, body));
+        let room = Room::new();
+        let lane = room.lane(&provider.url());
+        let got = lane.ask(lane.post("/v1/messages", "", CALL));
+        assert_eq!((got.status(), got.text().as_str()), (429, body));
+        assert_eq!(lane.rows(1), ["429, http-429, free"]);
+        let noted = lane.notes().into_iter().find_map(|note| match note {
+            Note::ProviderWaits { until_ms } => Some(until_ms),
+            _ => None,
+        });
+        assert_eq!(noted, until_ms, "{headers}");
+    }
+}
+
+#[test]
 fn a_malformed_answer_passes_unchanged() {
     let body = "{\"id\": \"msg_1\", \"content\": [";
     let provider = Provider::answering(answer("200 OK", "content-type: application/json\r\n", body));
