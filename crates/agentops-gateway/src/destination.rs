@@ -118,6 +118,9 @@ pub enum BaseError {
     /// Neither `https` nor `http`.
     #[error("has a scheme that is neither `https` nor `http`")]
     Scheme,
+    /// What stands behind the host's colon.
+    #[error("has a port that is not a number from 1 to 65535")]
+    Port,
     /// A user or a password stands in it.
     #[error("holds a user name or password; name the variable of the key in `key_env` instead")]
     Credentials,
@@ -158,7 +161,18 @@ impl Base {
         if uri.query().is_some() || climbs || prefix.contains(['%', '?']) || prefix.contains("//") {
             return Err(BaseError::Path);
         }
-        let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
+        // What is no port is left out by the library's own reading, and the key would go to another server.
+        let port = match authority.as_str().strip_prefix(authority.host()).and_then(|rest| rest.strip_prefix(':')) {
+            None if authority.as_str() == authority.host() => {
+                if https {
+                    443
+                } else {
+                    80
+                }
+            }
+            None => return Err(BaseError::Malformed),
+            Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or(BaseError::Port)?,
+        };
         let base = Self { https, host: authority.host().to_ascii_lowercase(), port, prefix: prefix.to_owned() };
         if !https && !insecure && !base.is_loopback() {
             return Err(BaseError::Insecure);
@@ -403,6 +417,13 @@ mod tests {
             ("https://a.example/#x", BaseError::Malformed),
             ("https://a.example\\@b.example/", BaseError::Malformed),
             ("ftp://a.example", BaseError::Scheme),
+            ("http://127.0.0.1:99999/v1", BaseError::Port),
+            ("https://a.example:65536", BaseError::Port),
+            ("https://a.example:0", BaseError::Port),
+            ("https://a.example:443x/v1", BaseError::Port),
+            ("https://[::1]:99999", BaseError::Port),
+            ("https://a.example:", BaseError::Port),
+            ("https://::1/v1", BaseError::Malformed),
             ("unix:///tmp/socket", BaseError::Malformed),
             ("https://user:pass@a.example", BaseError::Credentials),
             ("https://a.example/v1/../admin", BaseError::Path),
