@@ -391,11 +391,13 @@ fn default_key_env(name: &str) -> Option<String> {
 /// The key; `None`: the destination wants none.
 fn key(env: &Environment, destination: &Destination, key_env: Option<String>) -> Result<Option<Secret>, String> {
     let Some(name) = key_env.or_else(|| destination.key_env().map(str::to_owned)) else { return Ok(None) };
-    let Some(value) = env.text(&name).filter(|value| !value.trim().is_empty()) else {
-        let name = shown_variable(&name);
-        return Err(format!("the key of destination `{}` is not set: export {name}", destination.name()));
+    let shown = shown_variable(&name);
+    let Some(value) = env.get(&name).filter(|value| !value.as_encoded_bytes().trim_ascii().is_empty()) else {
+        return Err(format!("the key of destination `{}` is not set: export {shown}", destination.name()));
     };
-    let key = usable_key(&value).map_err(|error| format!("{} cannot be used: {error}", shown_variable(&name)))?;
+    // What is no text is no key either.
+    let key =
+        usable_key(value.to_str().unwrap_or("\u{fffd}")).map_err(|error| format!("{shown} cannot be used: {error}"))?;
     Ok(Some(Secret::new(key)))
 }
 

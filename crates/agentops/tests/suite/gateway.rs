@@ -1,7 +1,9 @@
 //! `agentops gateway`, called as any program would call it.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Stdio;
 
 use agentops_testkit::model::{ModelServer, Options, Script, Watch};
@@ -129,6 +131,16 @@ fn calls_go_where_the_usual_programs_would_send_them_and_the_address_is_printed(
     let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert!(running.wait().unwrap().success());
+    // A server there may need no key; that it gets none is said.
+    room.set("ANTHROPIC_API_KEY", " ");
+    let mut running = room.command(&["gateway", "--destination", "anthropic"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut text = BufReader::new(running.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let printed = text.find(|line| line.starts_with("# anthropic")).unwrap();
+    assert!(printed.ends_with(", without a key"), "{printed}");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert!(running.wait().unwrap().success());
+    room.set("ANTHROPIC_API_KEY", KEY);
     room.set("ANTHROPIC_BASE_URL", lanes[0]["base"].as_str().unwrap());
     let refused = room.run(&["gateway"]).expect(agentops::error::USAGE.into());
     assert!(refused.stderr.contains("unset ANTHROPIC_BASE_URL"), "{}", refused.stderr);
@@ -148,6 +160,15 @@ fn without_a_key_it_says_what_is_missing() {
         refused.stderr
     );
     assert!(!refused.stderr.contains("half"), "{}", refused.stderr);
+    // Nor one that is no text; without it calls would leave with no key.
+    for base in ["", "http://127.0.0.1:9"] {
+        let mut command = broken.command(&["gateway", "--destination", "anthropic"]);
+        command.env("ANTHROPIC_API_KEY", OsStr::from_bytes(b"sk-half\xff")).env("ANTHROPIC_BASE_URL", base);
+        let refused = command.output().unwrap();
+        let words = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(agentops::error::USAGE.into()), "{words}");
+        assert!(words.contains("ANTHROPIC_API_KEY cannot be used"), "{words}");
+    }
     let named = room.run(&["gateway", "--destination", "nowhere"]).expect(agentops::error::USAGE.into());
     assert!(named.stderr.contains("`nowhere` is not known"), "{}", named.stderr);
 }

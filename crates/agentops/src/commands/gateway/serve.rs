@@ -6,7 +6,7 @@ use agentops_core::ceiling::Window;
 use agentops_engine::perform::gateway::{Aim, OpenLane, Target, aim, destinations, minute};
 use agentops_gateway::destination::{Destination, Destinations, Family, shown_variable};
 use agentops_gateway::host::Note;
-use agentops_gateway::is_lane_address;
+use agentops_gateway::{Identity, is_lane_address};
 use schemars::JsonSchema;
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -79,6 +79,8 @@ pub struct LaneLine {
     pub token: String,
     /// The program's own login passes instead.
     pub login: bool,
+    /// Calls get your key; with neither this nor a login they go without.
+    pub key: bool,
     /// Variables that lead usual programs here.
     pub env: Vec<(String, String)>,
 }
@@ -95,6 +97,7 @@ pub fn serve(standing: &Standing, args: &GatewayArgs, printer: &Printer) -> Resu
         let name = target.destination.name().to_owned();
         let (family, credential) = (target.destination.family(), target.credential);
         let upstream = context::redacted(&target.base().to_string());
+        let has_key = matches!(target.identity, Identity::Key(_));
         let show = show(name.clone(), printer.clone());
         let wish = Wish {
             name: name.clone(),
@@ -106,7 +109,7 @@ pub fn serve(standing: &Standing, args: &GatewayArgs, printer: &Printer) -> Resu
             show,
         };
         let (lane, host) = alone.open(standing, wish)?;
-        lines.push(lane_line(&name, upstream, family, credential, &lane));
+        lines.push(lane_line(&name, upstream, family, credential, has_key, &lane));
         lanes.push((name, lane, host));
     }
     print(printer, &Line::Open { address: alone.address().to_string(), lanes: lines });
@@ -156,8 +159,9 @@ fn targets(standing: &Standing, args: &GatewayArgs) -> Result<Vec<Target>, Comma
     Ok(targets)
 }
 
+/// Also to what cannot be used: that is refused by name, and not left out.
 fn is_set(standing: &Standing, name: &str) -> bool {
-    standing.var(name).is_some_and(|value| !value.trim().is_empty())
+    standing.env.get(name).is_some_and(|value| !value.as_encoded_bytes().trim_ascii().is_empty())
 }
 
 /// The address in the variable that usual programs of this provider read, as `agentops with` and runs take it. A key of a
@@ -179,7 +183,14 @@ fn base(standing: &Standing, destination: &str) -> Result<Option<String>, Comman
     Ok(Some(base.trim().trim_end_matches('/').to_owned()))
 }
 
-fn lane_line(name: &str, upstream: String, family: Family, credential: Credential, lane: &OpenLane) -> LaneLine {
+fn lane_line(
+    name: &str,
+    upstream: String,
+    family: Family,
+    credential: Credential,
+    has_key: bool,
+    lane: &OpenLane,
+) -> LaneLine {
     let route = lane.route(credential);
     let token = route.token.expose().to_owned();
     let (base_name, base, key_name) = match family {
@@ -192,7 +203,7 @@ fn lane_line(name: &str, upstream: String, family: Family, credential: Credentia
     if !login {
         env.push((key_name.to_owned(), token.clone()));
     }
-    LaneLine { destination: name.to_owned(), upstream, base: route.base, token, login, env }
+    LaneLine { destination: name.to_owned(), upstream, base: route.base, token, login, key: has_key, env }
 }
 
 fn show(destination: String, printer: Printer) -> Show {
@@ -245,7 +256,11 @@ fn print(printer: &Printer, line: &Line) {
                     "\n# {}: calls go to {}{}",
                     lane.destination,
                     lane.upstream,
-                    if lane.login { ", with your program's own login" } else { "" }
+                    match (lane.login, lane.key) {
+                        (true, _) => ", with your program's own login",
+                        (false, true) => "",
+                        (false, false) => ", without a key",
+                    }
                 ));
                 text.extend(lane.env.iter().map(|(name, value)| format!("export {name}={value}")));
             }
