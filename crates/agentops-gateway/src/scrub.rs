@@ -18,6 +18,14 @@ use memchr::memmem;
 /// A part of the key of this length is covered, in bytes. What all keys of a provider begin with is shorter.
 const PART_BYTES: usize = 20;
 
+/// What may stand between the bytes of a key in hex. A blank may not: then the end of most texts could be the beginning of one.
+const HEX_SEPARATORS: [&str; 2] = [":", "-"];
+
+fn in_hex(key: &str, separator: &str) -> Vec<u8> {
+    let bytes: Vec<String> = key.bytes().map(|byte| format!("{byte:02x}")).collect();
+    bytes.join(separator).into_bytes()
+}
+
 /// A key in all its forms. It is shared with the answers that are on their way.
 pub(crate) struct KeyForms {
     /// In lower case.
@@ -49,7 +57,10 @@ impl KeyForms {
     pub(crate) fn new(key: &str) -> Option<Self> {
         // A line break in a wrapped base64 form is where events end, and nothing should wait there: its lines are forms.
         let forms = agentops_safe::written_forms(key).into_iter().filter(|form| !form.contains(&b'\n'));
-        let forms: Vec<Vec<u8>> = forms.map(|form| form.to_ascii_lowercase()).collect();
+        let mut forms: Vec<Vec<u8>> = forms.map(|form| form.to_ascii_lowercase()).collect();
+        if !forms.is_empty() {
+            forms.extend(HEX_SEPARATORS.map(|separator| in_hex(key, separator)));
+        }
         let longest = forms.iter().map(Vec::len).max()?;
         let shortest = forms.iter().map(Vec::len).min()?.min(PART_BYTES);
         let has_quotes = key.contains(['"', '\'', '\\']);
@@ -223,7 +234,8 @@ mod tests {
 
     #[test]
     fn s7_the_key_is_covered_in_every_form_and_at_every_cut() {
-        for form in agentops_safe::written_forms(KEY).iter().filter(|form| !form.contains(&b'\n')) {
+        let forms = agentops_safe::written_forms(KEY).into_iter().filter(|form| !form.contains(&b'\n'));
+        for form in &forms.chain(HEX_SEPARATORS.map(|separator| in_hex(KEY, separator))).collect::<Vec<_>>() {
             let text = [b"before sk-test ".as_slice(), form, b" after"].concat();
             let covered = [b"before sk-test ".to_vec(), vec![b'*'; form.len()], b" after".to_vec()].concat();
             for cut in 0..=text.len() {
@@ -250,10 +262,15 @@ mod tests {
             10 => c.to_ascii_uppercase().to_string(),
             11 => format!("\\{byte:03o}"),
             12 if c == '/' => "\\/".into(),
+            13 => format!("\\u{{{byte:x}}}"),
+            14 => format!("\\U{byte:08x}"),
+            15 => format!("%u{byte:04x}"),
+            16 => format!("\\{byte:06x}"),
+            17 => format!("&#{byte:06};"),
             _ => c.to_string(),
         }
     }
-    const WAYS: usize = 13;
+    const WAYS: usize = 18;
 
     /// The key in one way throughout, or with one character only written so, at every cut.
     #[test]
@@ -274,6 +291,22 @@ mod tests {
                 assert!(left == "before  after" || left == "before %s after", "way {way}, {escaped:?}: {left}");
                 for cut in 0..=text.len() {
                     assert_eq!(in_chunks(&text, &[cut]), whole, "{} cut at {cut}", String::from_utf8_lossy(&text));
+                }
+            }
+        }
+    }
+
+    /// HTML reads a number without a semicolon as far as it goes.
+    #[test]
+    fn s7_the_key_is_covered_in_numbers_that_nothing_ends() {
+        let decimal: String = KEY.bytes().map(|byte| format!("&#{byte}")).collect();
+        let hex: String = KEY.bytes().map(|byte| format!("&#x{byte:x}")).collect();
+        for key in [decimal, hex] {
+            for end in [" after", ""] {
+                let covered = format!("{}{end}", "*".repeat(key.len())).into_bytes();
+                let text = format!("{key}{end}").into_bytes();
+                for cut in 0..=text.len() {
+                    assert_eq!(in_chunks(&text, &[cut]), covered, "{key}{end} cut at {cut}");
                 }
             }
         }

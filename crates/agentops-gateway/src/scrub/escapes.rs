@@ -13,8 +13,9 @@ const OTHER: u8 = 0;
 const BACKSLASHES_MAX: usize = 8;
 /// Levels of percent-encoding.
 const PERCENT_LEVELS_MAX: usize = 3;
-/// The longest name or number of an entity of HTML, in bytes.
-const ENTITY_BYTES_MAX: usize = 8;
+/// The longest name of an entity of HTML, and the longest number in one, with zeros before it.
+const NAME_BYTES_MAX: usize = 8;
+const DIGITS_MAX: usize = 10;
 /// The longest run of parameters of a colour code, in bytes.
 const PARAMETERS_BYTES_MAX: usize = 16;
 /// How much that shows nothing may stand between two characters: a flood of it must not be held back.
@@ -64,8 +65,8 @@ pub(super) fn may_have_escapes(raw: &[u8], has_quotes: bool) -> bool {
         let run = if raw[at] == b'\\' { raw[at..].iter().take_while(|byte| **byte == b'\\').count() } else { 1 };
         match (raw[at], raw.get(at + run)) {
             (_, None) => true,
-            (b'\\', Some(next)) => has_quotes || matches!(next, b'u' | b'x' | b'0' | b'1' | b'/'),
-            (b'%', Some(next)) => next.is_ascii_hexdigit(),
+            (b'\\', Some(next)) => has_quotes || matches!(next, b'u' | b'U' | b'x' | b'0' | b'1' | b'/'),
+            (b'%', Some(next)) => next.is_ascii_hexdigit() || *next == b'u',
             (_, Some(next)) => next.is_ascii_alphanumeric() || *next == b'#',
         }
     };
@@ -85,7 +86,7 @@ pub(super) fn shown(raw: &[u8], is_last: bool) -> Shown {
         let look = match raw[at] {
             b'\\' => backslash(&raw[at..]),
             b'%' => percent(&raw[at..]),
-            b'&' => entity(&raw[at..]),
+            b'&' => entity(&raw[at..], is_last),
             ESC => colour(&raw[at..]),
             0 => Look::Nothing(1),
             _ => Look::Text,
@@ -111,7 +112,8 @@ pub(super) fn shown(raw: &[u8], is_last: bool) -> Shown {
     shown
 }
 
-/// `\u002d` and `\x2d` with any number of backslashes, `\055`, `\/`, and the other escapes of JSON.
+/// `\u002d` and `\x2d` with any number of backslashes, `\u{2d}`, `\U0000002d`, `\055`, `\00002d`, `\/`, and the other escapes
+/// of JSON.
 fn backslash(raw: &[u8]) -> Look {
     let run = raw.iter().take(BACKSLASHES_MAX + 1).take_while(|byte| **byte == b'\\').count();
     if run > BACKSLASHES_MAX {
@@ -120,9 +122,14 @@ fn backslash(raw: &[u8]) -> Look {
     let is_odd = run % 2 == 1;
     let alone = if is_odd { Look::Text } else { Look::Shows(run, b'\\') };
     let Some(kind) = raw.get(run) else { return Look::Undecided };
+    let zeros = raw[run..].iter().take(CSS_ZEROS).take_while(|byte| **byte == b'0').count();
     let (digits, radix, from) = match kind {
+        b'u' if raw.get(run + 1) == Some(&b'{') => return braced(raw, run + 2, alone),
         b'u' => (4, 16, run + 1),
+        b'U' => (8, 16, run + 1),
         b'x' => (2, 16, run + 1),
+        b'0' if zeros == CSS_ZEROS => (CSS_ZEROS + 2, 16, run),
+        b'0' if run + zeros == raw.len() => return Look::Undecided,
         b'0'..=b'1' => (3, 8, run),
         b'/' => return Look::Shows(run + 1, b'/'),
         b'"' | b'\'' if is_odd => return Look::Shows(run + 1, *kind),
@@ -138,8 +145,31 @@ fn backslash(raw: &[u8]) -> Look {
     }
 }
 
-/// `%2d`, `%252d` and so on.
+/// Before the two digits of a character in CSS, where all six are written.
+const CSS_ZEROS: usize = 4;
+
+/// What follows `\u{`.
+fn braced(raw: &[u8], from: usize, alone: Look) -> Look {
+    let length = digits(&raw[from..], 16);
+    match raw.get(from + length) {
+        _ if length > DIGITS_MAX => alone,
+        None => Look::Undecided,
+        Some(b'}') => {
+            parse(&raw[from..from + length], 16).map_or(alone, |value| Look::Shows(from + length + 1, character(value)))
+        }
+        Some(_) => alone,
+    }
+}
+
+/// `%2d`, `%252d` and so on, and `%u002d`.
 fn percent(raw: &[u8]) -> Look {
+    if raw.get(1) == Some(&b'u') {
+        return match number(&raw[2..], 4, 16) {
+            Number::Is(value, 4) => Look::Shows(6, character(value)),
+            Number::Cut => Look::Undecided,
+            Number::Is(..) => Look::Text,
+        };
+    }
     let mut from = 1;
     for _ in 1..PERCENT_LEVELS_MAX {
         from += if raw.get(from..from + 2) == Some(b"25") { 2 } else { 0 };
@@ -152,22 +182,34 @@ fn percent(raw: &[u8]) -> Look {
     }
 }
 
-/// `&#45;`, `&#x2d;` and `&amp;`.
-fn entity(raw: &[u8]) -> Look {
-    let inside = &raw[1..];
-    let Some(end) = inside.iter().take(ENTITY_BYTES_MAX + 2).position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'#')
-    else {
-        return if inside.len() <= ENTITY_BYTES_MAX { Look::Undecided } else { Look::Text };
-    };
-    if inside[end] != b';' {
-        return Look::Text;
+/// `&#45;`, `&#x2d;` and `&amp;`. A number may end without a semicolon.
+fn entity(raw: &[u8], is_last: bool) -> Look {
+    match (raw.get(1), raw.get(2)) {
+        (Some(b'#'), Some(b'x' | b'X')) => numbered(raw, 3, 16, is_last),
+        (Some(b'#'), Some(_)) => numbered(raw, 2, 10, is_last),
+        (Some(b'#'), None) => Look::Undecided,
+        _ => named(raw),
     }
-    let parsed = match &inside[..end] {
-        [b'#', b'x' | b'X', digits @ ..] => parse(digits, 16),
-        [b'#', digits @ ..] => parse(digits, 10),
-        name => ENTITIES.iter().find(|(known, _)| known == &name).map(|(_, shows)| u32::from(*shows)),
+}
+
+fn numbered(raw: &[u8], from: usize, radix: u32, is_last: bool) -> Look {
+    let end = from + digits(&raw[from..], radix);
+    let ending = match raw.get(end) {
+        _ if end - from > DIGITS_MAX => return Look::Text,
+        None if !is_last => return Look::Undecided,
+        Some(b';') => 1,
+        _ => 0,
     };
-    parsed.map_or(Look::Text, |value| Look::Shows(end + 2, character(value)))
+    parse(&raw[from..end], radix).map_or(Look::Text, |value| Look::Shows(end + ending, character(value)))
+}
+
+fn named(raw: &[u8]) -> Look {
+    let inside = &raw[1..];
+    let Some(end) = inside.iter().take(NAME_BYTES_MAX + 2).position(|byte| !byte.is_ascii_alphanumeric()) else {
+        return if inside.len() <= NAME_BYTES_MAX { Look::Undecided } else { Look::Text };
+    };
+    let known = ENTITIES.iter().find(|(name, _)| inside[end] == b';' && *name == &inside[..end]);
+    known.map_or(Look::Text, |(_, shows)| Look::Shows(end + 2, *shows))
 }
 
 /// `ESC[1;31m`.
@@ -201,6 +243,11 @@ fn number(raw: &[u8], digits: usize, radix: u32) -> Number {
     Number::Is(parse(&raw[..length], radix).unwrap_or(u32::MAX), length)
 }
 
+/// How many digits there are, of which more than [`DIGITS_MAX`] are no number.
+fn digits(raw: &[u8], radix: u32) -> usize {
+    raw.iter().take(DIGITS_MAX + 1).take_while(|byte| char::from(**byte).is_digit(radix)).count()
+}
+
 fn parse(digits: &[u8], radix: u32) -> Option<u32> {
     u32::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()
 }
@@ -219,9 +266,12 @@ mod tests {
         for (raw, text) in [
             (r"sk\u002dA\x2db\055c", "sk-A-b-c"),
             (r"\\u002d\\\\u002D\\x2d", "---"),
+            (r"\u{2d}\\u{00002D}\u{}\u{2d \U0000002d\U0000002 \00002da", "--\\u{}\\u{2d -\\U0000002 -a"),
             (r"a\/b\\/c\\n\'", "a/b/c\\n'"),
             ("%2d%252D%25252d%25 %zz%", "---% %zz%"),
+            ("%u002d%U002d%u00", "-%U002d%u00"),
             ("&#45;&#x2D;&lowbar;&amp;&unknown;&", "--_&&unknown;&"),
+            ("&#45&#0000000045 &#x2d-&amp&#00000000045;&#;&#x2d", "-- --&amp&#00000000045;&#;-"),
             ("s\0k\x1b[1;31m-\x1b[0mx", "sk-x"),
             (r"\d\\d \", "\\d\\d \\"),
         ] {
@@ -244,6 +294,9 @@ mod tests {
 
     #[test]
     fn what_may_become_an_escape_is_undecided() {
+        for raw in [r"a\u", r"a\u{", r"a\u{2d", r"a\U0000002", r"a\000", r"a\0000", r"a\00002", "a%u00", "a&#x", "a&#45"] {
+            assert_eq!(shown(raw.as_bytes(), false).undecided, Some(1), "{raw:?}");
+        }
         for raw in [r"a\", r"a\\", r"a\u00", r"a\x2", r"a\05", "a%", "a%2", "a%25", "a&", "a&#4", "a&am", "a\x1b", "a\x1b[1"]
         {
             assert_eq!(shown(raw.as_bytes(), false).undecided, Some(1), "{raw:?}");
