@@ -8,8 +8,9 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming as Arriving};
 use hyper::ext::ReasonPhrase;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::http::response;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 
 use crate::door;
@@ -108,13 +109,9 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Arriving>) -> R
         following.failed("redirect");
         return redirected(&entry).answer(protocol);
     }
-    if following.is_call() && head.status.is_success() && is_encoded(&head.headers) {
-        following.failed("encoded");
-        let words = format!(
-            "`{}` answers with a content coding, which was not asked for and cannot be measured; turn compression off there",
-            entry.destination.name
-        );
-        return Refusal::new(StatusCode::BAD_GATEWAY, words).answer(protocol);
+    let must_be_read = entry.credentials.is_key() || following.is_call() && head.status.is_success();
+    if must_be_read && is_encoded(&head.headers) {
+        return unread(&entry, head, following, protocol);
     }
     let scrubber = entry.credentials.scrubber();
     head.headers = answer_head(head.headers, &scrubber);
@@ -170,6 +167,31 @@ fn redirected(entry: &Entry) -> Refusal {
     Refusal::new(StatusCode::BAD_GATEWAY, words)
 }
 
+/// The answer in the place of one with a content coding, which was not asked for: it cannot be measured, and it may hold the key.
+/// Of an error all but its body goes on: its status and headers may say when to ask again.
+fn unread(entry: &Entry, head: response::Parts, mut following: Following, protocol: Option<Protocol>) -> Response<Body> {
+    let name = &entry.destination.name;
+    if head.status.is_success() {
+        following.failed("encoded");
+        let words = format!(
+            "`{name}` answers with a content coding, which was not asked for and cannot be read; turn compression off there"
+        );
+        return Refusal::new(StatusCode::BAD_GATEWAY, words).answer(protocol);
+    }
+    following.done();
+    let words = format!(
+        "`{name}` says why in a content coding, which was not asked for and is left out; turn compression off there"
+    );
+    let mut answer = Refusal::new(head.status, words).answer(protocol);
+    let mut headers = answer_head(head.headers, &entry.credentials.scrubber());
+    for name in [header::CONTENT_ENCODING, header::CONTENT_LENGTH] {
+        headers.remove(name);
+    }
+    headers.extend(std::mem::take(answer.headers_mut()));
+    *answer.headers_mut() = headers;
+    answer
+}
+
 fn is_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     kind.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
@@ -178,12 +200,15 @@ fn is_stream(headers: &HeaderMap) -> bool {
 /// By these headers a server may take a request for one with another method.
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
-/// Whether a body has another content coding than `identity`, which is none (RFC 9110, section 8.4).
+/// Whether a body has another content coding than `identity`, which is none (RFC 9110, section 8.4), or another transfer coding
+/// than `chunked`.
 fn is_encoded(headers: &HeaderMap) -> bool {
-    let codings =
-        headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    let mut codings = codings.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
-    codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity"))
+    let has_other = |name: HeaderName, none: &[u8]| {
+        let codings = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let mut codings = codings.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
+        codings.any(|coding| !coding.eq_ignore_ascii_case(none) && !coding.eq_ignore_ascii_case(b"identity"))
+    };
+    has_other(header::CONTENT_ENCODING, b"identity") || has_other(header::TRANSFER_ENCODING, b"chunked")
 }
 
 /// Why a request is refused whatever its body says.

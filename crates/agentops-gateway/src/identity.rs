@@ -110,6 +110,11 @@ impl Credentials {
         Ok(Self::Replace((!key.is_empty()).then_some(Key { name, value, forms })))
     }
 
+    /// A key goes out, which no answer may show.
+    pub(crate) fn is_key(&self) -> bool {
+        matches!(self, Self::Replace(Some(_)))
+    }
+
     /// What covers the key in one answer.
     pub(crate) fn scrubber(&self) -> KeyScrubber {
         match self {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use agentops_core::budget::Limits;
 use agentops_core::call::CallRow;
+use agentops_gateway::Identity;
+use agentops_gateway::destination::Family;
 use agentops_gateway::host::Note;
 use agentops_gateway::protocol::Protocol;
 use agentops_text::tokens;
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::charges::{Heard, beginning, call, end, event, lane, make, request_of, runtime, stream, text};
 use crate::host::Told;
-use crate::room::Room;
+use crate::room::{Room, destination};
 use crate::wire::{PATIENCE, Provider, answer};
 
 const LIMIT: u64 = 500;
@@ -201,9 +203,36 @@ fn b3_an_answer_with_a_content_coding_is_refused_and_charged() {
         let row = lane.told.wait(PATIENCE, |said| said.rows.first().cloned()).unwrap();
         assert_eq!(row.charged.tokens, row.estimate + LIMIT);
     }
-    // What is no call passes as it came.
-    let provider = Provider::answering(answer("200 OK", "content-encoding: gzip\r\n", "data"));
+}
+
+/// A key could stand in an answer that nobody reads: an error's, too, of which the rest goes on.
+#[test]
+fn s7_an_answer_with_a_coding_that_nobody_asked_for_is_not_passed_on() {
+    let heads = ["content-encoding: gzip\r\n", "content-encoding: identity\r\ncontent-encoding: br\r\n"];
+    for coding in heads {
+        let headers = format!("{coding}retry-after: 7\r\nx-note: a\r\n");
+        let error = Provider::answering(answer("429 Too Many Requests", &headers, "sealed"));
+        let room = Room::new();
+        let lane = room.lane(&error.url());
+        let got = lane.ask(lane.post("/v1/messages", "", &request(Protocol::Messages).to_string()));
+        assert_eq!((got.status(), got.header("retry-after"), got.header("x-note")), (429, Some("7"), Some("a")));
+        assert!(got.header("content-encoding").is_none() && got.text().contains("content coding"), "{}", got.whole());
+        assert!(got.complete && !got.text().contains("sealed"), "{}", got.whole());
+        assert_eq!(lane.rows(1), ["429, http-429, free"]);
+        // What is no call, with a key and without one.
+        let found = Provider::answering(answer("200 OK", coding, "sealed"));
+        let with_key = room.lane(&found.url());
+        assert_eq!(with_key.ask(with_key.raw("GET", "/v1/models", "", "")).status(), 502);
+        let nobody = room.lane_of(destination(&found.url(), Family::Anthropic), Identity::Nobody);
+        assert_eq!(nobody.ask(nobody.raw("GET", "/v1/models", "", "")).text(), "sealed");
+    }
+    // The transfer coding is undone by nobody either.
+    let provider = Provider::start(|mut wire, seen| {
+        seen.send(wire.message().unwrap()).unwrap();
+        wire.write("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n6\r\nsealed\r\n0\r\n\r\n");
+    });
     let room = Room::new();
     let lane = room.lane(&provider.url());
-    assert_eq!(lane.ask(lane.raw("GET", "/v1/models", "", "")).status(), 200);
+    let got = lane.ask(lane.post("/v1/messages", "", &request(Protocol::Messages).to_string()));
+    assert_eq!(got.status(), 502, "{}", got.whole());
 }
