@@ -116,7 +116,7 @@ impl Driver for Codex {
     }
 
     fn unread_address(&self) -> Option<(&'static str, &'static str)> {
-        Some(("OPENAI_BASE_URL", "`openai_base_url` in its config.toml"))
+        Some((route::BASE_ENV, "`openai_base_url` in its config.toml"))
     }
 
     fn login_variables(&self, _settings: &Settings, reach: &Reach) -> Vec<String> {

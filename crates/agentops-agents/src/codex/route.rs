@@ -13,6 +13,9 @@ use crate::settings::Settings;
 const PROVIDER: &str = "agentops";
 const KEY_ENV: &str = "AGENTOPS_LANE_TOKEN";
 
+/// The variable that names the address of OpenAI, or of a proxy for it, to usual programs.
+pub(super) const BASE_ENV: &str = "OPENAI_BASE_URL";
+
 /// What of a provider's configuration decides about the way.
 #[derive(Debug, Default)]
 struct Provider {
@@ -75,7 +78,7 @@ pub(super) fn reach(settings: &Settings, env: &dyn Fn(&str) -> Option<String>) -
     let set = |name: &str| env(name).filter(|value| !value.is_empty());
     let configured = Configured::read(settings, env);
     let name = &configured.provider;
-    let provider = Provider {
+    let mut provider = Provider {
         base_url: configured
             .of_text("base_url")
             .or_else(|| (name == "openai").then(|| configured.text("openai_base_url")).flatten()),
@@ -104,6 +107,12 @@ pub(super) fn reach(settings: &Settings, env: &dyn Fn(&str) -> Option<String>) -
     let has_key = key.as_deref().is_some_and(|key| set(key).is_some());
     let login = provider.requires_openai_auth
         && (!has_key || configured.users.as_deref().is_some_and(|users| users.join("auth.json").is_file()));
+    if name == "openai" && !login && provider.base_url.is_none() {
+        // The program does not read it. But its key comes from the environment, and so from where this comes: a proxy's key
+        // would go to the official host. A login is OpenAI's, and stays there.
+        let named = env(BASE_ENV).map(|base| base.trim().trim_end_matches('/').to_owned());
+        provider.base_url = named.filter(|base| !base.is_empty());
+    }
     Reach::Gateway {
         destination: "openai".into(),
         credential: if login { Credential::Login } else { Credential::Key },
@@ -196,6 +205,34 @@ mod tests {
         assert_eq!(account["OpenAI-Project"].as_str(), Some("OPENAI_PROJECT"));
         let other = "model_provider = \"mine\"\n[model_providers.mine]\nbase_url = \"http://mine/v1\"";
         assert_eq!(headers(other), None);
+    }
+
+    #[test]
+    fn a_key_goes_to_the_address_beside_it() {
+        let users = tempfile::tempdir().unwrap();
+        let folder = users.path().to_str().unwrap().to_owned();
+        let base = |named: &str| {
+            let env = |name: &str| match name {
+                "CODEX_HOME" => Some(folder.clone()),
+                "OPENAI_API_KEY" => Some("key".to_owned()),
+                "OPENAI_BASE_URL" => Some(named.to_owned()),
+                _ => None,
+            };
+            let Reach::Gateway { base, credential, .. } = reach(&Settings::new(), &env) else { panic!("not led") };
+            (base, credential)
+        };
+        let named = |base: &str| (Some(base.to_owned()), Credential::Key);
+        let configure = |text: &str| std::fs::write(users.path().join("config.toml"), text).unwrap();
+        assert_eq!(base(" http://proxy/v1/ "), named("http://proxy/v1"));
+        assert_eq!(base(" "), (None, Credential::Key));
+        configure("openai_base_url = \"http://mine/v1\"");
+        assert_eq!(base("http://proxy/v1"), named("http://mine/v1"));
+        let other = "model_provider = \"other\"\n[model_providers.other]\nbase_url = \"http://other/v1\"\nenv_key = \"OPENAI_API_KEY\"";
+        configure(other);
+        assert_eq!(base("http://proxy/v1"), named("http://other/v1"));
+        configure("");
+        std::fs::write(users.path().join("auth.json"), "{}").unwrap();
+        assert_eq!(base("http://proxy/v1"), (None, Credential::Login));
     }
 
     #[test]

@@ -237,7 +237,7 @@ fn what_cannot_be_led_is_refused_by_name() {
     assert!(bodies(&server).is_empty(), "nothing was started");
 }
 
-/// Codex reads its own setting only: a key for a proxy must not go to another host unsaid.
+/// Codex by itself reads its own setting only. A key for a proxy must not go to another host, and none goes anywhere unsaid.
 #[test]
 fn an_address_that_codex_does_not_read_is_said() {
     let mut room = Room::empty();
@@ -247,15 +247,24 @@ fn an_address_that_codex_does_not_read_is_said() {
     std::fs::set_permissions(bin.join("codex"), std::fs::Permissions::from_mode(0o755)).unwrap();
     room.set("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default()));
     room.set("OPENAI_API_KEY", KEY);
-    let says = |room: &Room| room.run(&["with", "codex"]).expect(0).stderr.contains("codex does not read OPENAI_BASE_URL");
-    assert!(!says(&room));
+    let stderr = |room: &Room| room.run(&["with", "codex"]).expect(0).stderr;
+    assert!(!stderr(&room).contains("OPENAI_BASE_URL"));
     room.set("OPENAI_BASE_URL", "http://127.0.0.1:9/v1/");
-    let ran = room.run(&["with", "codex"]).expect(0);
-    assert!(ran.stderr.contains("OPENAI_BASE_URL: its calls go to https://api.openai.com"), "{ran:#?}");
+    let said = stderr(&room);
+    assert!(said.contains("calls go to http://127.0.0.1:9/v1, as OPENAI_BASE_URL says"), "{said}");
     let folder = room.root().join("home/.codex");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("config.toml"), "openai_base_url = \"http://127.0.0.1:9/v1\"\n").unwrap();
-    assert!(!says(&room), "it is the one that it reads");
+    let config = folder.join("config.toml");
+    std::fs::write(&config, "openai_base_url = \"http://127.0.0.1:9/v1\"\n").unwrap();
+    assert!(!stderr(&room).contains("OPENAI_BASE_URL"), "it is the one that it reads");
+    std::fs::write(&config, "openai_base_url = \"http://127.0.0.1:8/v1\"\n").unwrap();
+    let said = stderr(&room);
+    assert!(said.contains("codex does not read OPENAI_BASE_URL: its calls go to http://127.0.0.1:8/v1"), "{said}");
+    // A login is OpenAI's own, and is sent to no other host.
+    std::fs::remove_file(&config).unwrap();
+    std::fs::write(folder.join("auth.json"), "{}").unwrap();
+    let said = stderr(&room);
+    assert!(said.contains("codex does not read OPENAI_BASE_URL: its calls go to https://"), "{said}");
 }
 
 #[test]

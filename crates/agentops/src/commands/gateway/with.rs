@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use agentops_agents::attached;
-use agentops_agents::driver::{Driver, DriverError, Lead, Led};
+use agentops_agents::driver::{Driver, DriverError, Lead, Led, Reach};
 use agentops_agents::process::ProcessId;
 use agentops_agents::registry;
 use agentops_core::ceiling::Window;
@@ -156,17 +156,25 @@ fn target(standing: &Standing, driver: &dyn Driver, args: &[OsString]) -> Result
     }
 }
 
-/// The environment names another address than the one to which the program sends its calls and their key.
+/// The environment names an address that the program by itself would not read: says where its calls and their key go.
 fn unread_address(standing: &Standing, driver: &dyn Driver, target: &Target) -> Option<String> {
     let (variable, setting) = driver.unread_address()?;
     let named = standing.var(variable).filter(|address| !address.trim().is_empty())?;
     let named = named.trim().trim_end_matches('/');
     let base = target.base().to_string();
     let is_base = [named, named.trim_end_matches("/v1")].contains(&base.trim_end_matches('/'));
+    let others = |name: &str| standing.var(name).filter(|_| name != variable);
+    let is_configured = matches!(driver.reach(&Default::default(), None, &others), Reach::Gateway { base: Some(_), .. });
     let driver = driver.name();
-    (!is_base).then(|| {
-        format!("agentops: {driver} does not read {variable}: its calls go to {base}. Its own setting is {setting}")
-    })
+    match (is_base, is_configured) {
+        (true, true) => None,
+        (true, false) => {
+            Some(format!("agentops: calls go to {base}, as {variable} says; {driver} alone reads only {setting}"))
+        }
+        (false, _) => Some(format!(
+            "agentops: {driver} does not read {variable}: its calls go to {base}. Its own setting is {setting}"
+        )),
+    }
 }
 
 fn of_driver(error: DriverError) -> CommandError {
