@@ -25,6 +25,13 @@ impl Environment {
         self.get(name)?.to_str().map(str::to_owned)
     }
 
+    /// The value of a variable, with a replacement character for what is no text. Use this where a value that cannot be used
+    /// must be refused, and not count as none.
+    #[must_use]
+    pub fn lossy_text(&self, name: &str) -> Option<String> {
+        self.get(name).map(|value| value.to_string_lossy().into_owned())
+    }
+
     /// The same with one variable set.
     #[must_use]
     pub fn with(&self, name: &str, value: &str) -> Self {

@@ -299,7 +299,7 @@ fn plan_agent(
     settings.extend(request.settings.clone());
     let capabilities = driver.capabilities(&settings);
     let model = file.front.model.clone().filter(|model| model != "inherit").or_else(|| request.model.clone());
-    let reach = driver.reach(&settings, model.as_deref(), &|name| env.text(name));
+    let reach = driver.reach(&settings, model.as_deref(), &|name| env.lossy_text(name));
     if let (UsageReports::Never | UsageReports::AtEnd, Reach::Direct(why)) = (capabilities.usage, &reach) {
         return Err(PlanError::UsageUnknown { agent: name.clone(), driver: driver_name, why: why.clone() });
     }

@@ -139,7 +139,7 @@ impl Base {
     ///
     /// [`BaseError`] says what must be different.
     pub fn parse(url: &str, insecure: bool) -> Result<Self, BaseError> {
-        if url.contains(['#', '\\']) || url.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        if !url.is_ascii() || url.contains(['#', '\\']) || url.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(BaseError::Malformed);
         }
         let uri: Uri = url.parse().map_err(|_| BaseError::Malformed)?;
@@ -424,6 +424,9 @@ mod tests {
             ("https://[::1]:99999", BaseError::Port),
             ("https://a.example:", BaseError::Port),
             ("https://::1/v1", BaseError::Malformed),
+            ("https://a.example/\u{fffd}", BaseError::Malformed),
+            ("https://a.ex\u{e4}mple", BaseError::Malformed),
+            ("https:///v1", BaseError::Malformed),
             ("unix:///tmp/socket", BaseError::Malformed),
             ("https://user:pass@a.example", BaseError::Credentials),
             ("https://a.example/v1/../admin", BaseError::Path),

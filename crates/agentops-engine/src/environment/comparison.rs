@@ -138,7 +138,7 @@ impl RunEnvironment {
 
     fn destination(&self, agent: &AgentRef) -> CallDestination {
         let Ok(driver) = registry::driver(agent.driver.as_str()) else { return CallDestination::Unusable };
-        let variable = |name: &str| self.variables.text(name);
+        let variable = |name: &str| self.variables.lossy_text(name);
         let reach = driver.reach(&agent.settings, agent.model.as_deref(), &variable);
         match aim(&self.user, &self.variables, reach) {
             Ok(Aim::NoModel) => CallDestination::NoModel,

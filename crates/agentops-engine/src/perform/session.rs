@@ -143,7 +143,8 @@ fn start(ctx: &Arc<Ctx>, job: &Job, _slot: Slot, tx: Sender<Incoming>, rx: Recei
     let known = agent.window.and_then(Window::new);
     let table = agent.model.as_deref().and_then(|model| ctx.env.user.windows().window_of(model));
     let window = [known, table].into_iter().flatten().min();
-    let reach = driver.reach(&agent.settings, agent.model.as_deref(), &|name| ctx.env.variables.text(name));
+    let variable = |name: &str| ctx.env.variables.lossy_text(name);
+    let reach = driver.reach(&agent.settings, agent.model.as_deref(), &variable);
     let mut added = job.state.created.workflow.lane.env.clone();
     added.extend(driver.login_variables(&agent.settings, &reach));
     let opening = Opening {

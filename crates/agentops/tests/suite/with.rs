@@ -1,6 +1,8 @@
 //! `agentops with` around a small program that calls a model as Claude Code does, against the scripted model server.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
@@ -265,6 +267,23 @@ fn an_address_that_codex_does_not_read_is_said() {
     std::fs::write(folder.join("auth.json"), "{}").unwrap();
     let said = stderr(&room);
     assert!(said.contains("codex does not read OPENAI_BASE_URL: its calls go to https://"), "{said}");
+}
+
+/// None of them counts as not set: calls would go to the official host, or without the key.
+#[test]
+fn an_address_or_key_that_cannot_be_used_is_refused_by_name() {
+    let mut room = Room::empty();
+    room.set("OPENAI_API_KEY", KEY);
+    let refusal = |name: &str, value: &[u8]| {
+        let mut command = room.command(&["with", "codex"]);
+        let refused = command.env(name, OsStr::from_bytes(value)).output().unwrap();
+        let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(agentops::error::USAGE.into()), "{words}");
+        words
+    };
+    assert!(refusal("OPENAI_API_KEY", b"sk-half\xff").contains("OPENAI_API_KEY cannot be used"));
+    assert!(refusal("OPENAI_BASE_URL", b"http://127.0.0.1:9/\xff").contains("is not a URL"));
+    assert!(refusal("OPENAI_BASE_URL", b"http://127.0.0.1:99999/v1").contains("has a port that"));
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn base(standing: &Standing, destination: &str) -> Result<Option<String>, Comman
         "google" => GOOGLE_BASE,
         _ => return Ok(None),
     };
-    let Some(base) = standing.var(name).filter(|base| !base.trim().is_empty()) else { return Ok(None) };
+    let Some(base) = standing.env.lossy_text(name).filter(|base| !base.trim().is_empty()) else { return Ok(None) };
     if is_lane_address(&base) {
         let message = format!("{name} is the address of a gateway of ours, and calls cannot go through two");
         return Err(

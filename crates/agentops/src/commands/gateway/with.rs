@@ -144,7 +144,7 @@ fn with_settings(standing: &Standing, driver: &dyn Driver) -> Standing {
 /// Where the program's calls go, as its own settings, its arguments and the user's settings have it.
 fn target(standing: &Standing, driver: &dyn Driver, args: &[OsString]) -> Result<Target, CommandError> {
     let model = driver.model_of_args(args);
-    let reach = driver.reach(&Default::default(), model.as_deref(), &|name| standing.var(name));
+    let reach = driver.reach(&Default::default(), model.as_deref(), &|name| standing.env.lossy_text(name));
     let refused = |words: String| CommandError::new(USAGE, words);
     match aim(&standing.user, &standing.env, reach).map_err(refused)? {
         Aim::At(target) => Ok(*target),
@@ -163,7 +163,7 @@ fn unread_address(standing: &Standing, driver: &dyn Driver, target: &Target) -> 
     let named = named.trim().trim_end_matches('/');
     let base = target.base().to_string();
     let is_base = [named, named.trim_end_matches("/v1")].contains(&base.trim_end_matches('/'));
-    let others = |name: &str| standing.var(name).filter(|_| name != variable);
+    let others = |name: &str| standing.env.lossy_text(name).filter(|_| name != variable);
     let is_configured = matches!(driver.reach(&Default::default(), None, &others), Reach::Gateway { base: Some(_), .. });
     let driver = driver.name();
     match (is_base, is_configured) {
