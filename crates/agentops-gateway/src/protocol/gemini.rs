@@ -60,7 +60,8 @@ fn config(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> Result<(), 
         b"thinkingConfig" | b"thinking_config" => {
             let is_budget = |key: &[u8]| matches!(key, b"thinkingBudget" | b"thinking_budget");
             // -1 leaves it to the model.
-            let budgets = plain_members(value)?.filter(|(key, budget)| is_budget(key) && budget.bytes() != b"-1");
+            let is_open = |budget: &Json<'_>| matches!(budget.bytes(), b"-1" | b"-1.0");
+            let budgets = plain_members(value)?.filter(|(key, budget)| is_budget(key) && !is_open(budget));
             for (_, budget) in budgets {
                 builder.thinking(budget)?;
             }

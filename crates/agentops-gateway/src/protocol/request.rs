@@ -204,18 +204,24 @@ const LIMIT_MAX: u64 = i32::MAX as u64;
 /// The most answers to one request. OpenAI's API reference has this maximum for `n`; Gemini takes 8.
 const ANSWERS_MAX: u64 = 128;
 
-/// A whole number, as its digits say it; `None`: `null`.
+/// A whole number, as its digits say it; `None`: `null`. A fraction of zeros, as in `5.0`, is none: clients whose numbers are
+/// floats write it, and JSON's schema and the JSON form of Gemini's messages take it for 5.
 ///
-/// Whatever else a server might take for a number (`"5"`, `5.0`, `5e0`) is refused: another server could read another one.
+/// Whatever else a server might take for a number (`"5"`, `5e0`) is refused: another server could read another one.
 /// No client sends that, and what a provider refuses, such as `-5`, must not be replaced with something valid.
 fn whole(value: Json<'_>, max: u64, wrong: &'static str) -> Result<Option<u64>, Malformed> {
     if value.bytes() == b"null" {
         return Ok(None);
     }
-    let digits = std::str::from_utf8(value.bytes()).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    let number = digits.filter(|text| *text == "0" || !text.starts_with('0')).and_then(|text| text.parse().ok());
-    let number = number.filter(|number| *number <= max).ok_or(Malformed { what: wrong, at: value.range().start })?;
-    Ok(Some(number))
+    let all_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let text = std::str::from_utf8(value.bytes()).unwrap_or_default();
+    let digits = match text.split_once('.') {
+        Some((digits, zeros)) if !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0') => digits,
+        _ => text,
+    };
+    let is_plain = all_digits(digits) && (digits == "0" || !digits.starts_with('0'));
+    let number = is_plain.then(|| digits.parse().ok()).flatten().filter(|number| *number <= max);
+    number.map(Some).ok_or(Malformed { what: wrong, at: value.range().start })
 }
 
 /// The body's limit and place while its top level is read.

@@ -31,6 +31,8 @@ enum Written {
     Missing,
     Null,
     Whole(u64),
+    /// As clients write it whose numbers are floats.
+    Float(u64),
     /// What no provider takes, or what two servers could read differently.
     Wrong(&'static str),
 }
@@ -41,24 +43,26 @@ impl Written {
             Self::Missing => None,
             Self::Null => Some("null".into()),
             Self::Whole(number) => Some(number.to_string()),
+            Self::Float(number) => Some(format!("{number}.0")),
             Self::Wrong(text) => Some((*text).into()),
         }
     }
 
     fn number(&self) -> Option<u64> {
         match self {
-            Self::Whole(number) => Some(*number),
+            Self::Whole(number) | Self::Float(number) => Some(*number),
             _ => None,
         }
     }
 }
 
-fn written(numbers: impl Strategy<Value = u64>) -> impl Strategy<Value = Written> {
-    const WRONG: &[&str] = &["-2", "\"5\"", "2.5", "5.0", "1e3", "NaN", "true", "[9]", "18446744073709551616", "-9e99"];
+fn written(numbers: impl Strategy<Value = u64> + Clone + 'static) -> impl Strategy<Value = Written> {
+    const WRONG: &[&str] = &["-2", "-2.0", "\"5\"", "2.5", "1e3", "NaN", "true", "[9]", "18446744073709551616", "-9e99"];
     prop_oneof![
         4 => Just(Written::Missing),
         1 => Just(Written::Null),
-        8 => numbers.prop_map(Written::Whole),
+        7 => numbers.clone().prop_map(Written::Whole),
+        1 => numbers.prop_map(Written::Float),
         1 => prop::sample::select(WRONG).prop_map(Written::Wrong),
     ]
 }
@@ -132,9 +136,10 @@ fn take_limits(protocol: Protocol, body: &mut Value) -> (Option<u64>, u64) {
     };
     let Some(members) = holder.as_object_mut() else { return (None, 1) };
     let limits = ["max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"];
-    let limits: Vec<u64> = limits.iter().filter_map(|key| members.remove(*key)?.as_u64()).collect();
+    let number = |value: &Value| value.as_f64().map(|number| number as u64);
+    let limits: Vec<u64> = limits.iter().filter_map(|key| number(&members.remove(*key)?)).collect();
     assert!(limits.len() <= 1, "two limits: {limits:?}");
-    let answers = ["n", "candidateCount", "candidate_count"].iter().filter_map(|key| members.get(*key)?.as_u64());
+    let answers = ["n", "candidateCount", "candidate_count"].iter().filter_map(|key| number(members.get(*key)?));
     (limits.first().copied(), answers.max().unwrap_or(1))
 }
 

@@ -112,8 +112,16 @@ fn b1_a_number_that_cannot_be_read_is_refused_by_name() {
     let numbers = [
         "\"5\"",
         "5.5",
-        "5.0",
+        "5.05",
+        "5.",
+        ".0",
+        "5.0.0",
+        "5.0e1",
         "5e0",
+        "1e400",
+        "-5.0",
+        "05.0",
+        "2147483648.0",
         "-5",
         "-0",
         "NaN",
@@ -131,7 +139,9 @@ fn b1_a_number_that_cannot_be_read_is_refused_by_name() {
             let words = refused(protocol, &body.replace('@', number));
             assert!(words.as_ref().is_some_and(|words| words.contains(name)), "{body} {number}: {words:?}");
         }
-        assert_eq!(refused(protocol, &body.replace('@', "5")), None, "{body}");
+        for number in ["5", "5.0", "5.000"] {
+            assert_eq!(refused(protocol, &body.replace('@', number)), None, "{body} {number}");
+        }
     }
     for (protocol, body) in [
         (Protocol::Chat, r#"{"n":0}"#),
@@ -139,6 +149,7 @@ fn b1_a_number_that_cannot_be_read_is_refused_by_name() {
         (Protocol::Chat, r#"{"n":1,"best_of":2}"#),
         (Protocol::Chat, r#"{"max_tokens":5,"n_predict":100000}"#),
         (Protocol::Chat, r#"{"max_tokens":0}"#),
+        (Protocol::Chat, r#"{"max_tokens":0.0}"#),
         (Protocol::Responses, r#"{"max_output_tokens":0}"#),
         (Protocol::Gemini, r#"{"generationConfig":{"candidateCount":1,"candidate_count":8}}"#),
         (Protocol::Gemini, r#"{"generationConfig":{"max\u004futputTokens":5}}"#),
@@ -157,6 +168,29 @@ fn b1_a_number_that_cannot_be_read_is_refused_by_name() {
     for fallbacks in [r#""default""#, r#"[{"model":"m"}]"#, r#"[{"model":"m","max_tokens":null}]"#] {
         assert_eq!(refused(Protocol::Messages, &format!("{{\"max_tokens\":5,\"fallbacks\":{fallbacks}}}")), None);
     }
+}
+
+/// Clients whose numbers are floats write them so. A lowered limit has no fraction.
+#[test]
+fn a_fraction_of_zeros_is_none() {
+    for (protocol, body, lowered) in [
+        (Protocol::Messages, r#"{"max_tokens":100.0}"#, r#"{"max_tokens":7}"#),
+        (Protocol::Responses, r#"{"max_output_tokens":100.0}"#, r#"{"max_output_tokens":7}"#),
+        (Protocol::Chat, r#"{"max_completion_tokens": 100.00 }"#, r#"{"max_completion_tokens": 7 }"#),
+        (
+            Protocol::Gemini,
+            r#"{"generationConfig":{"thinkingConfig":{"thinkingBudget":-1.0},"maxOutputTokens":100.0}}"#,
+            r#"{"generationConfig":{"thinkingConfig":{"thinkingBudget":-1.0},"maxOutputTokens":7}}"#,
+        ),
+    ] {
+        let head = head_of(protocol, body);
+        assert_eq!((head.output.as_ref().and_then(|limit| limit.tokens), head.thinking), (Some(100), None), "{body}");
+        let edited = limit_output(protocol, body.as_bytes(), &head, 7).apply(body.as_bytes());
+        assert_eq!(String::from_utf8(edited).unwrap(), lowered);
+    }
+    let gemini = r#"{"generationConfig":{"candidateCount":2.0,"thinkingConfig":{"thinkingBudget":8192.0}}}"#;
+    let head = head_of(Protocol::Gemini, gemini);
+    assert_eq!((head.answers, head.thinking), (2, Some(8192)));
 }
 
 #[test]
