@@ -88,12 +88,18 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Arriving>) -> R
             return refusal.answer(None);
         }
     };
-    let entry = match enter(&shared, target.token, &parts.headers) {
+    let entry = match enter(&shared, target.token) {
         Ok(entry) => entry,
         Err(refusal) => return refusal.answer(protocol_of(&protocol::endpoint(parts.method.as_str(), target.path))),
     };
     let endpoint = protocol::endpoint(parts.method.as_str(), entry.destination.relative(target.path));
     let protocol = protocol_of(&endpoint);
+    if shows_other_lane(&entry, &parts.headers) {
+        let refusal = Refusal::closing(StatusCode::UNAUTHORIZED, "address and key name different lanes");
+        entry.refused(&parts.method, target.path, false, &refusal);
+        discard(&shared.limits, body).await;
+        return refusal.answer(protocol);
+    }
     let Some(mut closing) = entry.closing() else { return closed().answer(protocol) };
     let done = tokio::select! {
         biased;
@@ -137,19 +143,17 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Arriving>) -> R
 }
 
 /// The lane that a request may use.
-fn enter(shared: &Shared, token: &str, headers: &HeaderMap) -> Result<Arc<Entry>, Refusal> {
-    let entry = shared.lanes.enter(token).map_err(|denied| match denied {
+fn enter(shared: &Shared, token: &str) -> Result<Arc<Entry>, Refusal> {
+    shared.lanes.enter(token).map_err(|denied| match denied {
         Denied::Unknown => Refusal::closing(StatusCode::UNAUTHORIZED, "no lane has this token; it belongs to one run only"),
         Denied::Closed => closed(),
-    })?;
-    if matches!(entry.credentials, Credentials::Replace(_)) {
-        // In the place of a key stands the lane's own token, or something else that is dropped; never another lane's.
-        let foreign = |shown: &[u8]| shown.starts_with(token::PREFIX.as_bytes()) && !entry.token.is(shown);
-        if Credentials::shown(headers).any(foreign) {
-            return Err(Refusal::closing(StatusCode::UNAUTHORIZED, "address and key name different lanes"));
-        }
-    }
-    Ok(entry)
+    })
+}
+
+/// In the place of a key stands the lane's own token, or something else that is dropped; never another lane's.
+fn shows_other_lane(entry: &Entry, headers: &HeaderMap) -> bool {
+    let is_foreign = |shown: &[u8]| shown.starts_with(token::PREFIX.as_bytes()) && !entry.token.is(shown);
+    matches!(entry.credentials, Credentials::Replace(_)) && Credentials::shown(headers).any(is_foreign)
 }
 
 fn closed() -> Refusal {

@@ -485,6 +485,7 @@ fn a_request_that_is_refused_unread_is_reported() {
         lane.address
     );
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    let foreign = format!("x-api-key: {}\r\n", room.lane(&provider.url()).handle.token().expose());
     let cases = [
         (lane.post("/v1/messages", "", "{\"model\":"), 400, "POST /v1/messages", "cannot be measured"),
         (
@@ -502,6 +503,8 @@ fn a_request_that_is_refused_unread_is_reported() {
         (lane.post(&format!("/v1/{secret}/x"), "", CALL), 404, "POST /v1/", "base-url"),
         (lane.raw("GET", "/v1/models", "X-HTTP-Method-Override: POST\r\n", ""), 400, "GET /v1/models", "method"),
         (lane.raw("OPTIONS", "/v1/models", "", ""), 405, "OPTIONS /v1/models", "method"),
+        (lane.raw("GET", "/v1/models", &foreign, ""), 401, "GET /v1/models", "different lanes"),
+        (lane.raw("GET", "/v1/models", &foreign, ""), 401, "", ""),
     ];
     let mut expected = Vec::new();
     for (request, status, line, reason) in cases {
