@@ -29,6 +29,14 @@ pub fn window_of(model: &str) -> Option<Window> {
     Window::new(named.or_else(|| Some(TABLE.family(&name)?.window))?)
 }
 
+/// The most that one answer of a model can have, in tokens. A provider refuses a request with a larger limit. `None`: not known, or
+/// more than [`Window::output_cap`].
+#[must_use]
+pub fn output_max(model: &str) -> Option<u64> {
+    let name = plain(model);
+    of_the_model(&TABLE.outputs, &name).copied().or_else(|| TABLE.family(&name)?.output)
+}
+
 /// Windows that the user set for models by their names. They hold where the table knows none, and where they are smaller.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserWindows(BTreeMap<String, Window>);
@@ -252,6 +260,8 @@ struct Table {
     families: Vec<(String, Family)>,
     /// By the name, in tokens.
     windows: Vec<(String, u64)>,
+    /// By the name, in tokens.
+    outputs: Vec<(String, u64)>,
     /// By the name.
     prices: Vec<(String, Price)>,
 }
@@ -262,6 +272,8 @@ struct Family {
     contains: Vec<String>,
     /// The smallest of its members, in tokens.
     window: u64,
+    /// The most that one answer can have, in tokens.
+    output: Option<u64>,
     images: ImageFamily,
     counting: Counting,
 }
@@ -274,13 +286,15 @@ impl Table {
             let known = Family {
                 contains: family.contains,
                 window: family.window,
+                output: family.output,
                 images: family.images,
                 counting: family.counting,
             };
             families.extend(family.begins.list().iter().map(|begins| (plain(begins), known.clone())));
         }
-        let named = |window: RawWindow| window.models.into_iter().map(move |model| (plain(&model), window.tokens));
+        let named = |limit: RawLimit| limit.models.into_iter().map(move |model| (plain(&model), limit.tokens));
         let windows = raw.windows.into_iter().flat_map(named).collect();
+        let outputs = raw.outputs.into_iter().flat_map(named).collect();
         let mut prices = Vec::new();
         for price in raw.prices {
             let long = match (price.above, &price.long) {
@@ -291,7 +305,7 @@ impl Table {
             let checked = Price { base: price.base.check()?, long };
             prices.extend(price.models.iter().map(|model| (plain(model), checked)));
         }
-        Ok(Self { prices_date: raw.prices_date, unknown: raw.unknown, families, windows, prices })
+        Ok(Self { prices_date: raw.prices_date, unknown: raw.unknown, families, windows, outputs, prices })
     }
 
     fn family(&self, name: &str) -> Option<&Family> {
@@ -314,7 +328,9 @@ struct RawTable {
     #[serde(rename = "family")]
     families: Vec<RawFamily>,
     #[serde(rename = "window")]
-    windows: Vec<RawWindow>,
+    windows: Vec<RawLimit>,
+    #[serde(rename = "output")]
+    outputs: Vec<RawLimit>,
     #[serde(rename = "price")]
     prices: Vec<RawPrice>,
 }
@@ -333,6 +349,7 @@ struct RawFamily {
     #[serde(default)]
     contains: Vec<String>,
     window: u64,
+    output: Option<u64>,
     images: ImageFamily,
     #[serde(flatten)]
     counting: Counting,
@@ -356,7 +373,7 @@ impl OneOrMore {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawWindow {
+struct RawLimit {
     tokens: u64,
     models: Vec<String>,
 }

@@ -16,6 +16,8 @@ struct Listed {
     context: Option<u64>,
     /// In tokens.
     input: u64,
+    /// In tokens, where it is said.
+    output: Option<u64>,
     /// In US dollars per million tokens.
     prices: Prices,
 }
@@ -31,12 +33,13 @@ fn listed() -> Vec<Listed> {
     let rows = include_str!("data/catalogues.tsv").lines().filter(|line| !line.starts_with('#'));
     let listed = rows.map(|line| {
         let columns: Vec<&str> = line.split('\t').collect();
-        let [catalogue, _, model, context, most, _, input, output, cache_read] = columns.as_slice() else {
+        let [catalogue, _, model, context, most, answer, input, output, cache_read] = columns.as_slice() else {
             panic!("{line}")
         };
         let price = |column: &str| column.parse().ok();
         let prices = Prices { input: price(input), output: price(output), cache_read: price(cache_read) };
-        Listed { catalogue, model, context: context.parse().ok(), input: most.parse().expect("a number"), prices }
+        let input = most.parse().expect("a number");
+        Listed { catalogue, model, context: context.parse().ok(), input, output: answer.parse().ok(), prices }
     });
     listed.collect()
 }
@@ -99,6 +102,22 @@ fn reason(model: &str) -> Option<usize> {
 /// We round the million down.
 fn rounded(tokens: u64) -> u64 {
     if (1_000_000..1_100_000).contains(&tokens) { 1_000_000 } else { tokens }
+}
+
+/// A request without a limit gets one, and a provider refuses a limit above what its model can write.
+#[test]
+fn no_model_is_given_a_limit_that_its_provider_refuses() {
+    let mut wrong = Vec::new();
+    let mut compared = 0;
+    for Listed { model, output, .. } in listed() {
+        let (Some(most), Some(window)) = (output, models::window_of(model)) else { continue };
+        let ours = models::output_max(model).map_or(window.output_cap(), |max| max.min(window.output_cap()));
+        compared += 1;
+        if ours > most {
+            wrong.push(format!("{model}: {most} in a catalogue, {ours} here"));
+        }
+    }
+    assert!(wrong.is_empty() && compared > 200, "{wrong:#?}");
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub struct Ask {
     pub input: u64,
     /// The output limit that the request sets for each of its answers; `None`: it sets none.
     pub output: Option<u64>,
+    /// The most that an answer of the model can have, in tokens; `None`: not known, or more than the window's output cap.
+    pub output_max: Option<u64>,
     /// Number of answers that the request asks for; 0 counts as 1.
     pub answers: u64,
     /// Tokens that the request sets aside for the thinking of each answer, inside its output limit.
@@ -61,6 +63,14 @@ pub fn allowed(window: Window, kind: CallKind) -> u64 {
     window.ceiling().saturating_sub(reserve)
 }
 
+/// The output that the request asks for, in tokens an answer. Without a limit of its own it gets no more than the model can
+/// write, for a provider refuses a larger one.
+#[must_use]
+pub fn wanted(ask: &Ask) -> u64 {
+    let cap = ask.window.output_cap();
+    ask.output.unwrap_or_else(|| ask.output_max.map_or(cap, |most| most.min(cap)))
+}
+
 /// Decides. Whatever is forwarded fits: input and output together stay within what the kind is allowed.
 #[must_use]
 pub fn decide(ask: &Ask) -> Decision {
@@ -68,7 +78,7 @@ pub fn decide(ask: &Ask) -> Decision {
     let room = allowed.saturating_sub(ask.input);
     // In a small window the floor would be the whole of it; a quarter of the output cap is enough to say something useful.
     let floor = ask.thinking.saturating_add(OUTPUT_FLOOR.min((ask.window.output_cap() / 4).max(1)));
-    let wanted = ask.output.unwrap_or(ask.window.output_cap());
+    let wanted = wanted(ask);
     let answers = ask.answers.max(1);
     let least = wanted.min(floor);
     if room / answers < least || room < answers {
@@ -93,7 +103,7 @@ mod tests {
 
     fn ask(input: u64, output: Option<u64>) -> Ask {
         let window = Window::new(200_000).unwrap();
-        Ask { window, input, output, answers: 1, thinking: 0, kind: CallKind::Work, takes_limit: true }
+        Ask { window, input, output, output_max: None, answers: 1, thinking: 0, kind: CallKind::Work, takes_limit: true }
     }
 
     #[test]
@@ -120,6 +130,15 @@ mod tests {
     }
 
     #[test]
+    fn a_request_without_a_limit_gets_no_more_than_its_model_can_write() {
+        let without = |output_max| decide(&Ask { output_max, ..ask(1_000, None) });
+        let forward = |output| Decision::Forward(Room { output, write: Some(output), cut: false });
+        assert_eq!([without(None), without(Some(40_000)), without(Some(4_096))], [16_000, 16_000, 4_096].map(forward));
+        let several = Ask { answers: 3, output_max: Some(4_096), ..ask(1_000, None) };
+        assert_eq!(decide(&several), Decision::Forward(Room { output: 3 * 4_096, write: Some(4_096), cut: false }));
+    }
+
+    #[test]
     fn only_handing_over_and_compacting_use_the_reserve() {
         let near = ask(75_000, Some(2_000));
         assert!(matches!(decide(&near), Decision::TooLong { .. }));
@@ -132,13 +151,15 @@ mod tests {
         /// B1: what is forwarded stays within the ceiling, whatever is asked.
         #[test]
         fn b1_what_is_forwarded_fits(
-            window in 1u64..3_000_000, input: u32, output: Option<u32>, answers in 0_u64..200, thinking in 0u64..100_000,
+            window in 1u64..3_000_000, input: u32, output: Option<u32>, output_max: Option<u16>, answers in 0_u64..200,
+            thinking in 0u64..100_000,
             kind in 0..3, takes_limit: bool,
         ) {
             let window = Window::new(window).unwrap();
             let kind = [CallKind::Work, CallKind::HandOver, CallKind::Compaction][kind as usize];
             let input = u64::from(input) % 2_000_000;
-            let ask = Ask { window, input, output: output.map(u64::from), answers, thinking, kind, takes_limit };
+            let (output, output_max) = (output.map(u64::from), output_max.map(u64::from));
+            let ask = Ask { window, input, output, output_max, answers, thinking, kind, takes_limit };
             let answers = answers.max(1);
             match decide(&ask) {
                 Decision::Forward(room) => {

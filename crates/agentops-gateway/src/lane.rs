@@ -20,7 +20,7 @@ use crate::background::Background;
 use crate::conversation::{Conversations, Counted, Density, Part, Reading};
 use crate::day::Days;
 use crate::host::{Host, Note, Refusal, WindowRemedy};
-use crate::judge::{Ask, Decision, Room, decide};
+use crate::judge::{Ask, Decision, Room, decide, wanted};
 use crate::offload::{self, LARGE_BYTES};
 use crate::protocol::{self, BodyPart, Edit, Head, Protocol, Reply};
 use crate::scan::Layout;
@@ -96,6 +96,7 @@ const CLEAN_MAX: usize = 16;
 #[derive(Clone, Copy)]
 struct Known {
     window: Option<Window>,
+    output_max: Option<u64>,
     density: Density,
     price: Option<Price>,
 }
@@ -135,6 +136,8 @@ struct Judged {
     head: Head,
     model: Option<String>,
     window: Window,
+    /// The most that an answer can have, of any model that may answer.
+    output_max: Option<u64>,
     density: Density,
     price: Option<Price>,
     /// What its options do to its price.
@@ -213,10 +216,7 @@ impl Lane {
             // A call of this conversation will soon have to be counted.
             tokens::load_in_background();
         }
-        let mut decision = judged.decide(self.rules.takes_limit);
-        if judged.is_tight(decision) && judged.count().await {
-            decision = judged.decide(self.rules.takes_limit);
-        }
+        let decision = judged.decide(self.rules.takes_limit).await;
         let room = match decision {
             Decision::Forward(room) if !judged.reading.closed => room,
             Decision::Forward(room) => {
@@ -293,12 +293,13 @@ impl Lane {
         let model = model.or_else(|| head.model.clone());
         let known = self.known(model.as_deref().unwrap_or_default());
         let mut window = self.window(model.as_deref(), known.window)?;
-        let Known { mut density, price, .. } = known;
+        let Known { mut density, mut output_max, price, .. } = known;
         // Where another model may answer too, the smaller window and the larger count hold. The price stays that of the model
         // that is asked for.
         for other in &head.other_models {
             window = window.min(self.window(Some(other), self.rules.user_windows.window_of(other))?);
             density = density.max(Density::of(other));
+            output_max = [output_max, models::output_max(other)].into_iter().flatten().min();
         }
         let factor = head.price.map(|factor| factor.permille(reading.input(density)));
         let price = price.zip(factor).map(|(price, factor)| price.times(factor));
@@ -316,7 +317,7 @@ impl Lane {
             CallKind::Work
         };
         let price_permille = factor.unwrap_or(1000);
-        Ok(Judged { protocol, head, model, window, density, price, price_permille, kind, reading })
+        Ok(Judged { protocol, head, model, window, output_max, density, price, price_permille, kind, reading })
     }
 
     /// The smaller of the lane's window and the model's.
@@ -333,7 +334,7 @@ impl Lane {
             return *known;
         }
         let (window, price) = (self.rules.user_windows.window_of(model), models::price_of(model));
-        let known = Known { window, density: Density::of(model), price };
+        let known = Known { window, output_max: models::output_max(model), density: Density::of(model), price };
         *last = Some((model.to_owned(), known));
         known
     }
@@ -489,25 +490,29 @@ impl Judged {
         self.reading.input(self.density)
     }
 
-    fn decide(&self, takes_limit: bool) -> Decision {
-        decide(&Ask {
+    fn ask(&self, takes_limit: bool) -> Ask {
+        Ask {
             window: self.window,
             input: self.input(),
             output: self.head.output.as_ref().and_then(|limit| limit.tokens),
+            output_max: self.output_max,
             answers: self.head.answers,
             thinking: self.head.thinking.unwrap_or_default(),
             kind: self.kind,
             takes_limit,
-        })
+        }
     }
 
-    /// Less is left for the answer than the client asks for. By its bytes alone a call seems several times as large as it is.
-    fn is_tight(&self, decision: Decision) -> bool {
-        let wanted = self.head.output.as_ref().and_then(|limit| limit.tokens).unwrap_or(self.window.output_cap());
-        match decision {
-            Decision::Forward(room) => room.output < wanted.saturating_mul(self.head.answers.max(1)),
+    /// Decides. By its bytes alone a call seems several times as large as it is, so it is counted where less is left for the
+    /// answer than the client asks for.
+    async fn decide(&mut self, takes_limit: bool) -> Decision {
+        let ask = self.ask(takes_limit);
+        let decision = decide(&ask);
+        let is_tight = match decision {
+            Decision::Forward(room) => room.output < wanted(&ask).saturating_mul(ask.answers.max(1)),
             Decision::TooLong { .. } => true,
-        }
+        };
+        if is_tight && self.count().await { decide(&self.ask(takes_limit)) } else { decision }
     }
 
     /// Counts what is known by its bytes only. `false`: there was nothing to count.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use agentops_core::models;
 use serde_json::{Value, json};
 use toml::Table;
 
@@ -18,6 +19,10 @@ const STANDING_BYTES_MAX: u64 = 64 << 10;
 
 /// The word of the program's settings for an API key.
 pub(super) const KEY_LOGIN: &str = "gemini-api-key";
+
+/// The largest budget that each of the models takes that think to one, in tokens: that of Gemini 2.5 Flash. Source: guide "Gemini
+/// thinking" of the Gemini API, "Thinking budgets".
+const THINKING_BUDGET_MAX: u64 = 24_576;
 
 /// The permission of the group and of others to write.
 const OTHERS_MAY_WRITE: u32 = 0o022;
@@ -102,10 +107,12 @@ fn settings(request: &SessionRequest, retries: Option<u64>) -> Value {
     }
     // The limit holds thinking, too: the provider counts thoughts as output.
     if let (Some(window), Some(model)) = (request.window, &request.model) {
-        let mut limits = json!({"maxOutputTokens": window.output_cap()});
-        // Later families take a level of thinking instead of a budget, and refuse both.
-        if model.starts_with("gemini-2") {
-            limits["thinkingConfig"] = json!({"thinkingBudget": window.output_cap() / 2});
+        // The provider refuses a larger one.
+        let most = models::output_max(model).unwrap_or(u64::MAX).min(window.output_cap());
+        let mut limits = json!({"maxOutputTokens": most});
+        // Earlier models do not think, and later families take a level of thinking instead of a budget, and refuse both.
+        if model.starts_with("gemini-2.5") {
+            limits["thinkingConfig"] = json!({"thinkingBudget": THINKING_BUDGET_MAX.min(most / 2)});
         }
         let config = json!({"generateContentConfig": limits});
         settings["modelConfigs"] = json!({"overrides": [{"match": {"model": model}, "modelConfig": config}]});

@@ -1,5 +1,6 @@
 //! The configuration of one session.
 
+use agentops_core::models;
 use serde_json::{Map, Value, json};
 
 use super::provider::Provider;
@@ -49,7 +50,8 @@ fn name_model(entry: &mut Map<String, Value>, model: &str, request: &SessionRequ
     let Some(models) = models.as_object_mut() else { return };
     let listed = models.entry(name).or_insert_with(|| json!({}));
     if let (Some(window), Some(listed)) = (request.window, listed.as_object_mut()) {
-        listed.insert("limit".into(), json!({"context": window.tokens(), "output": window.output_cap()}));
+        let output = models::output_max(model).unwrap_or(u64::MAX).min(window.output_cap());
+        listed.insert("limit".into(), json!({"context": window.tokens(), "output": output}));
     }
 }
 
