@@ -187,6 +187,15 @@ impl Price {
         Self { base: self.base.times(permille), long }
     }
 
+    /// A price above which neither of two is, whatever a call uses.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        let base = self.base.max(other.base);
+        let above = [self.long, other.long].into_iter().flatten().map(|(above, _)| above).min();
+        let rates = |price: &Self| price.long.map_or(price.base, |(_, rates)| rates.max(price.base));
+        Self { base, long: above.map(|above| (above, rates(&self).max(rates(&other)))) }
+    }
+
     /// The most that a call with this much input and output can cost, in millionths of a US dollar: nothing comes from a
     /// cache, and everything is written to the dearest one.
     #[must_use]
@@ -205,6 +214,16 @@ impl Price {
 }
 
 impl Rates {
+    fn max(self, other: Self) -> Self {
+        Self {
+            input: self.input.max(other.input),
+            output: self.output.max(other.output),
+            cache_read: self.cache_read.max(other.cache_read),
+            cache_write: self.cache_write.max(other.cache_write),
+            cache_write_hour: self.cache_write_hour.max(other.cache_write_hour),
+        }
+    }
+
     fn times(self, permille: u64) -> Self {
         let times = |rate: u64| rate.saturating_mul(permille).div_ceil(1000);
         Self {
@@ -417,6 +436,17 @@ impl RawRates {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_larger_of_two_prices_is_below_neither() {
+        let [plain, long] = ["gpt-5.4-pro", "gpt-6-astra"].map(|model| price_of(model).unwrap());
+        for price in [plain.max(long), long.max(plain)] {
+            for (input, output) in [(1_000, 1_000), (272_000, 10), (272_001, 10), (900_000, 90_000)] {
+                let bound = price.upper_bound(input, output);
+                assert!(bound >= plain.upper_bound(input, output).max(long.upper_bound(input, output)), "{input}");
+            }
+        }
+    }
 
     #[test]
     fn b1_a_model_has_its_own_window_or_the_smallest_of_its_family() {

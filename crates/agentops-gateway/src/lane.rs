@@ -140,6 +140,8 @@ struct Judged {
     output_max: Option<u64>,
     density: Density,
     price: Option<Price>,
+    /// Where several models may answer: the list price of each.
+    prices: Vec<(String, Option<Price>)>,
     /// What its options do to its price.
     price_permille: u64,
     kind: CallKind,
@@ -255,6 +257,7 @@ impl Lane {
             room,
             model: judged.model,
             price: judged.price,
+            prices: judged.prices,
             price_permille: judged.price_permille,
             protocol,
             // What a provider's own tools bring in is input too, and nothing of it stands in the body.
@@ -294,14 +297,20 @@ impl Lane {
         let known = self.known(model.as_deref().unwrap_or_default());
         let mut window = self.window(model.as_deref(), known.window)?;
         let Known { mut density, mut output_max, price, .. } = known;
-        // Where another model may answer too, the smaller window and the larger count hold. The price stays that of the model
-        // that is asked for.
+        // Where another model may answer too, the smaller window, the larger count and the dearer price hold.
+        let mut prices = Vec::new();
         for other in &head.other_models {
+            prices.push((other.clone(), models::price_of(other)));
             window = window.min(self.window(Some(other), self.rules.user_windows.window_of(other))?);
             density = density.max(Density::of(other));
             output_max = [output_max, models::output_max(other)].into_iter().flatten().min();
         }
         let factor = head.price.map(|factor| factor.permille(reading.input(density)));
+        if !prices.is_empty() {
+            prices.push((model.clone().unwrap_or_default(), price));
+        }
+        let dearest = |price: Option<Price>, other: Option<Price>| price.zip(other).map(|(price, other)| price.max(other));
+        let price = prices.iter().map(|(_, price)| *price).fold(price, dearest);
         let price = price.zip(factor).map(|(price, factor)| price.times(factor));
         if head.server_history {
             return Err(Unread::Refused(Refusal::Uncountable("goes on with a conversation that the provider keeps")));
@@ -317,7 +326,7 @@ impl Lane {
             CallKind::Work
         };
         let price_permille = factor.unwrap_or(1000);
-        Ok(Judged { protocol, head, model, window, output_max, density, price, price_permille, kind, reading })
+        Ok(Judged { protocol, head, model, window, output_max, density, price, prices, price_permille, kind, reading })
     }
 
     /// The smaller of the lane's window and the model's.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use agentops_core::budget::{Amount, Reservation};
 use agentops_core::call::{CallKind, CallRow, input_min};
 use agentops_core::ceiling::Window;
-use agentops_core::models::{CacheLife, Price, PriceOption, option_factor};
+use agentops_core::models::{CacheLife, Price, PriceOption, is_same_model, option_factor};
 use agentops_core::usage::Usage;
 use hyper::header::HeaderMap;
 use tokio::runtime::Handle;
@@ -32,8 +32,10 @@ pub(crate) struct Call {
     pub window: Window,
     pub room: Room,
     pub model: Option<String>,
-    /// Its list price with its options; `None`: not known.
+    /// Its list price with its options, where several models may answer the dearest; `None`: not known.
     pub price: Option<Price>,
+    /// Where several models may answer: the list price of each.
+    pub prices: Vec<(String, Option<Price>)>,
     /// What its options do to its price, in thousandths.
     pub price_permille: u64,
     pub protocol: Protocol,
@@ -455,12 +457,20 @@ impl Open {
         Amount { tokens: usage.context(), micro_usd }
     }
 
-    /// The price at the service tier that was asked for, or at the one that answered, where that is dearer.
+    /// The price of the model that answered, at the service tier that was asked for, or at the one that answered, where that is
+    /// dearer.
     fn price(&self, answer: &Answer) -> Option<Price> {
+        let answered = |name: &String| self.call.prices.iter().find(|(model, _)| is_same_model(model, name));
+        let of_model = answer
+            .model
+            .as_ref()
+            .and_then(answered)
+            .map(|(_, price)| price.map(|price| price.times(self.call.price_permille)));
+        let price = of_model.unwrap_or(self.call.price);
         let tier = answer.tier.as_deref().and_then(|tier| option_factor(PriceOption::ServiceTier, tier));
         let answered = tier.map_or(0, |factor| factor.permille(self.call.input));
         let asked = self.call.price_permille.max(1);
-        if answered <= asked { self.call.price } else { self.call.price.map(|price| price.times(answered * 1000 / asked)) }
+        if answered <= asked { price } else { price.map(|price| price.times(answered * 1000 / asked)) }
     }
 
     /// Minimum number of tokens of the input.

@@ -48,7 +48,8 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
                             let what = "a second limit of the output, in `fallbacks`";
                             return Err(Malformed { what, at: value.range().start });
                         }
-                        _ => {}
+                        // It may be dearer under options of its own.
+                        _ => builder.option(key, value),
                     }
                 }
             }

@@ -321,6 +321,35 @@ fn b3_options_that_change_the_price_are_priced() {
     assert_eq!(cost(Protocol::Gemini, Some(("serviceTier", "SERVICE_TIER_PRIORITY")), None), gemini * 5 / 2);
 }
 
+/// A model that may answer in the place of another is reserved for and charged at its own price.
+#[test]
+fn b3_a_model_that_answers_for_another_is_priced() {
+    let answer = |model: Option<&str>| {
+        let start = model.map(|model| event(&json!({"id": "c", "model": model, "choices": []})));
+        start.into_iter().chain([end(Protocol::Chat, 1_000, 500)]).collect::<Vec<_>>()
+    };
+    let cost = |asked: &str, others: Value, answered: Option<&str>| {
+        let mut body = request(Protocol::Chat);
+        (body["model"], body["models"]) = (asked.into(), others);
+        call(Protocol::Chat, &body, &stream(&answer(answered))).0.charged.micro_usd
+    };
+    let (cheap, dear) = ("gpt-5-nano", "gpt-5.4-pro");
+    let [low, high] = [cheap, dear].map(|model| cost(model, Value::Null, None).expect("its price is known"));
+    assert!(low * 100 < high);
+    assert_eq!(cost(cheap, json!([dear]), Some("gpt-5.4-pro-2026-03-05")), Some(high));
+    assert_eq!(cost(cheap, json!([dear]), Some("openai/gpt-5-nano")), Some(low));
+    assert_eq!(cost(cheap, json!([dear]), None), Some(high), "nobody says which answered");
+    assert_eq!(cost(cheap, json!([dear]), Some("gpt-5.5")), Some(high), "none of those that were asked for");
+    assert_eq!(cost(cheap, json!([dear, "gpt-5-unpriced"]), None), None);
+    assert_eq!(cost(dear, json!([cheap]), None), Some(high));
+    // A limit in money holds for the dearest.
+    let mut body = request(Protocol::Chat);
+    (body["model"], body["models"]) = (cheap.into(), json!([dear]));
+    let told = Arc::<Told>::default();
+    let money = lane(&told, Limits { tokens: None, micro_usd: Some(2 * low) });
+    assert!(runtime().block_on(make(&money, Protocol::Chat, &body, &stream(&answer(None)))).is_none());
+}
+
 #[test]
 fn b3_an_option_whose_price_is_not_known_is_refused_where_money_is_limited() {
     let mut body = request(Protocol::Messages);
