@@ -23,14 +23,15 @@ pub(crate) fn check<'a>(method: &Method, uri: &'a Uri, headers: &HeaderMap, port
     let host = hosts.next().and_then(|host| host.to_str().ok()).filter(|_| hosts.next().is_none());
     let named = host.and_then(|host| host.rsplit_once(':'));
     let own = named.is_some_and(|(name, digits)| {
-        matches!(name, "127.0.0.1" | "localhost")
+        // Names of hosts have no case (RFC 3986, section 3.2.2).
+        (name == "127.0.0.1" || name.eq_ignore_ascii_case("localhost"))
             && digits.bytes().all(|digit| digit.is_ascii_digit())
             && digits.parse() == Ok(port)
     });
     if !own {
         return Err(Refusal::closing(StatusCode::FORBIDDEN, "this is not the host that you asked for"));
     }
-    if headers.contains_key(header::ORIGIN) {
+    if headers.contains_key(header::ORIGIN) || is_of_page(headers) {
         return Err(Refusal::closing(StatusCode::FORBIDDEN, "web pages are not served"));
     }
     if *method == Method::CONNECT || uri.scheme().is_some() || uri.authority().is_some() {
@@ -56,6 +57,10 @@ pub(crate) fn check<'a>(method: &Method, uri: &'a Uri, headers: &HeaderMap, port
             "the address lacks its lane: `/lane/TOKEN` goes before the path",
         ));
     }
+    if path.is_empty() || path.starts_with('?') {
+        let words = "the address ends with its lane: the path of an endpoint goes after `/lane/TOKEN`";
+        return Err(Refusal::closing(StatusCode::NOT_FOUND, words));
+    }
     if !is_canonical(path) {
         return Err(Refusal::closing(
             StatusCode::BAD_REQUEST,
@@ -63,6 +68,12 @@ pub(crate) fn check<'a>(method: &Method, uri: &'a Uri, headers: &HeaderMap, port
         ));
     }
     Ok(Target { token, path })
+}
+
+/// Whether a browser says that a page sends this. For pictures and scripts it names no `Origin`. `none` is what a person
+/// typed, and what programs send that are built on a browser (Fetch Metadata, section 2.4).
+fn is_of_page(headers: &HeaderMap) -> bool {
+    headers.get_all("sec-fetch-site").iter().any(|site| !site.as_bytes().eq_ignore_ascii_case(b"none"))
 }
 
 /// What a request's address names, which may be nothing.

@@ -159,6 +159,19 @@ fn s8_no_request_chooses_where_it_goes() {
 }
 
 #[test]
+fn an_address_without_an_endpoint_is_refused_by_that() {
+    let provider = provider();
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    for path in ["", "?x=1"] {
+        let got = lane.ask(lane.post(path, "", "{}"));
+        assert_eq!(got.status(), 404);
+        assert!(got.text().contains("goes after `/lane/TOKEN`"), "{}", got.text());
+        assert!(!provider.was_asked(), "{path}");
+    }
+}
+
+#[test]
 fn s8_a_redirect_is_neither_followed_nor_shown() {
     let elsewhere = provider();
     let room = Room::new();
@@ -183,7 +196,7 @@ fn s9_no_web_page_reaches_it() {
     let lane = room.lane(&provider.url());
     let port = lane.address.port();
     let path = lane.path("/v1/models");
-    let good = [format!("127.0.0.1:{port}"), format!("localhost:{port}")];
+    let good = [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("LocalHost:{port}")];
     for host in &good {
         assert_eq!(get(&lane, &path, host, "").status(), 200, "{host}");
         provider.request();
@@ -226,6 +239,17 @@ fn s9_no_web_page_reaches_it() {
             assert!(!got.names().iter().any(|name| name.starts_with("access-control-")), "{}", got.whole());
             assert!(!provider.was_asked(), "{raw}");
         }
+    }
+    // A page's pictures and scripts have no `Origin`.
+    for site in ["cross-site", "same-site", "same-origin", "Cross-Site", "none\r\nSec-Fetch-Site: cross-site"] {
+        let headers = format!("Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Site: {site}\r\n");
+        assert_eq!(get(&lane, &path, &good[0], &headers).status(), 403, "{site}");
+        assert!(!provider.was_asked(), "{site}");
+    }
+    // Node's `fetch` sends the first alone, programs that are built on Chromium send both.
+    for headers in ["Sec-Fetch-Mode: cors\r\n", "Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Site: none\r\n"] {
+        assert_eq!(get(&lane, &path, &good[0], headers).status(), 200, "{headers}");
+        provider.request();
     }
     let preflight = format!("OPTIONS {path} HTTP/1.1\r\nHost: {}\r\n\r\n", good[0]);
     assert_eq!(lane.ask(&preflight).status(), 405);
