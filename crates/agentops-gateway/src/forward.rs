@@ -111,6 +111,11 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Arriving>) -> R
         Err(answer) => return answer,
     };
     let (mut head, incoming) = response.into_parts();
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        following.failed("malformed");
+        let words = format!("`{}` changes the protocol, which was not asked for", entry.destination.name);
+        return Refusal::new(StatusCode::BAD_GATEWAY, words).answer(protocol);
+    }
     if head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED {
         following.failed("redirect");
         return redirected(&entry).answer(protocol);

@@ -384,9 +384,10 @@ impl Open {
         begun.answer.id.clone().filter(|_| !has_ended)
     }
 
-    /// Providers charge only for answers with content: not for errors and redirects, nor for 204, 205 and 304.
+    /// Providers charge only for answers with content: not for errors and redirects, nor for 204, 205 and 304. After a 101 the
+    /// answer comes in another protocol (RFC 9110, section 7.8).
     fn may_have_cost(&self) -> bool {
-        self.status.is_none_or(|status| matches!(status, 200..=203 | 206..=299))
+        self.status.is_none_or(|status| matches!(status, 101 | 200..=203 | 206..=299))
     }
 
     /// The most that the call can have used: its window and its limit. Where the provider runs tools in it, the model may have

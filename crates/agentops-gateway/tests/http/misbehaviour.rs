@@ -110,6 +110,21 @@ fn the_latest_time_that_a_refusing_provider_names_is_noted() {
 }
 
 #[test]
+fn a_change_of_protocol_that_nobody_asked_for_is_an_error_of_the_provider() {
+    let provider = Provider::start(|mut wire, _| {
+        wire.message();
+        wire.try_write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\nConnection: Upgrade\r\n\r\nwords");
+        wire.rest();
+    });
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let got = lane.ask(lane.post("/v1/messages", "", CALL));
+    assert_eq!((got.status(), got.header("upgrade")), (502, None), "{}", got.whole());
+    assert!(words(&got).contains("`mine` changes the protocol"), "{}", words(&got));
+    assert_eq!(lane.rows(1), ["101, malformed"], "the provider had the whole call");
+}
+
+#[test]
 fn a_malformed_answer_passes_unchanged() {
     let body = "{\"id\": \"msg_1\", \"content\": [";
     let provider = Provider::answering(answer("200 OK", "content-type: application/json\r\n", body));
