@@ -272,5 +272,8 @@ async fn heard(
 }
 
 fn words(error: &hyper::Error) -> String {
+    if error.is_parse_too_large() {
+        return format!("the head of its answer has more than {} KiB or 100 headers", HEAD_MAX >> 10);
+    }
     error.to_string()
 }

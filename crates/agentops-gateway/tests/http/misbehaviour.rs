@@ -125,6 +125,17 @@ fn a_change_of_protocol_that_nobody_asked_for_is_an_error_of_the_provider() {
 }
 
 #[test]
+fn an_answer_with_too_many_headers_is_said_to_have_them() {
+    let headers: String = (0..101).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let provider = Provider::answering(answer("200 OK", &headers, ANSWER));
+    let room = Room::new();
+    let lane = room.lane(&provider.url());
+    let got = lane.ask(lane.post("/v1/messages", "", CALL));
+    assert_eq!(got.status(), 502);
+    assert!(words(&got).contains("more than 64 KiB or 100 headers"), "{}", words(&got));
+}
+
+#[test]
 fn a_malformed_answer_passes_unchanged() {
     let body = "{\"id\": \"msg_1\", \"content\": [";
     let provider = Provider::answering(answer("200 OK", "content-type: application/json\r\n", body));
