@@ -1,6 +1,6 @@
 //! Connections to destinations: names, proxies and TLS, as the user's machine is set up.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
@@ -88,7 +89,7 @@ pub(crate) enum Route {
 /// Makes connections.
 pub(crate) struct Connector {
     proxies: Matcher,
-    extra_cas: Vec<PathBuf>,
+    extra_roots: RootCertStore,
     timeout: Duration,
     /// Reading the system's roots takes some milliseconds and megabytes, which a gateway to a model on this machine
     /// never needs, so the first encrypted connection does it.
@@ -98,7 +99,7 @@ pub(crate) struct Connector {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Connector {
-    pub(crate) fn new(proxies: &Proxies, extra_cas: Vec<PathBuf>, timeout: Duration) -> Self {
+    pub(crate) fn new(proxies: &Proxies, extra_roots: RootCertStore, timeout: Duration) -> Self {
         let text = |secret: &Secret| secret.expose().to_owned();
         let matcher = Matcher::builder()
             .all(text(&proxies.all))
@@ -106,7 +107,7 @@ impl Connector {
             .https(text(&proxies.https))
             .no(proxies.no.clone())
             .build();
-        Self { proxies: matcher, extra_cas, timeout, tls: OnceCell::new() }
+        Self { proxies: matcher, extra_roots, timeout, tls: OnceCell::new() }
     }
 
     /// The proxy that leads to a destination. None leads to this machine: it would look for the address on its own.
@@ -161,29 +162,32 @@ impl Connector {
     /// Certificates and how they are checked: the system's roots, and the user's own.
     async fn tls(&self) -> Result<Arc<rustls::ClientConfig>, ConnectError> {
         let load = || async {
-            let extra = self.extra_cas.clone();
-            let loading = tokio::task::spawn_blocking(move || client_config(&extra));
+            let extra = self.extra_roots.clone();
+            let loading = tokio::task::spawn_blocking(move || client_config(extra));
             loading.await.unwrap_or_else(|error| Err(ConnectError::Tls(error.to_string())))
         };
         self.tls.get_or_try_init(load).await.cloned()
     }
 }
 
-fn client_config(extra: &[PathBuf]) -> Result<Arc<rustls::ClientConfig>, ConnectError> {
-    let mut roots = rustls::RootCertStore::empty();
+/// Adds the certificates of a file in PEM form. The error is in words.
+pub(crate) fn add_ca_file(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
+    let found = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
+    let certificates: Vec<_> = found.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    if certificates.is_empty() {
+        return Err("it holds no certificate in PEM form".into());
+    }
+    for certificate in certificates {
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn client_config(extra: RootCertStore) -> Result<Arc<rustls::ClientConfig>, ConnectError> {
+    let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);
-    for path in extra {
-        let unread = |error: String| ConnectError::Tls(format!("the CA file {} cannot be used: {error}", path.display()));
-        let found = CertificateDer::pem_file_iter(path).map_err(|error| unread(error.to_string()))?;
-        let certificates: Vec<_> = found.collect::<Result<_, _>>().map_err(|error| unread(error.to_string()))?;
-        if certificates.is_empty() {
-            return Err(unread("it holds no certificate in PEM form".into()));
-        }
-        for certificate in certificates {
-            roots.add(certificate).map_err(|error| unread(error.to_string()))?;
-        }
-    }
+    roots.extend(extra.roots);
     if roots.is_empty() {
         let found = system.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string);
         return Err(ConnectError::Tls(format!("this system has no root certificates: {found}; install ca-certificates")));

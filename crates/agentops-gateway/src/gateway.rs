@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use agentops_safe::Secret;
+use rustls::RootCertStore;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use crate::connect::{Connector, Proxies};
+use crate::connect::{Connector, Proxies, add_ca_file};
 use crate::destination::Destination;
 use crate::entry::Entry;
 use crate::forward::{Limits, Shared};
@@ -74,6 +75,14 @@ pub enum GatewayError {
         /// The variable.
         variable: &'static str,
     },
+    /// A file with certificates cannot be used.
+    #[error("the CA file {} cannot be used: {reason}; correct `gateway.extra-ca` in your config.toml", file.display())]
+    ExtraCa {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No random bytes for a token.
     #[error("the operating system gives no random bytes for a lane's token")]
     Random(#[from] getrandom::Error),
@@ -117,9 +126,13 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// When the port is taken, a proxy's address is not usable, or the machine gives no thread.
+    /// When the port is taken, a proxy's address or a CA file is not usable, or the machine gives no thread.
     pub fn start(config: Config) -> Result<Self, GatewayError> {
         config.proxies.check().map_err(|variable| GatewayError::Proxy { variable })?;
+        let mut extra_roots = RootCertStore::empty();
+        for file in config.extra_cas {
+            add_ca_file(&mut extra_roots, &file).map_err(|reason| GatewayError::ExtraCa { file, reason })?;
+        }
         let failed = |source| GatewayError::Listen { port: config.port, source };
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
@@ -129,7 +142,7 @@ impl Gateway {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(listener).map_err(failed)?
         };
-        let connector = Arc::new(Connector::new(&config.proxies, config.extra_cas, config.limits.connect));
+        let connector = Arc::new(Connector::new(&config.proxies, extra_roots, config.limits.connect));
         let shared = Arc::new(Shared { port: address.port(), lanes: Lanes::default(), limits: config.limits });
         let (stop, stopped) = watch::channel(());
         let serving = Arc::clone(&shared);
