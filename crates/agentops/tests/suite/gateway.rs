@@ -174,6 +174,20 @@ fn without_a_key_it_says_what_is_missing() {
 }
 
 #[test]
+fn a_destination_that_is_named_twice_has_one_lane() {
+    let mut room = Room::empty();
+    room.set("ANTHROPIC_API_KEY", KEY);
+    let arguments = ["gateway", "--json", "--destination", "anthropic", "--destination", "anthropic"];
+    let mut running = room.command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    let open: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert!(running.wait().unwrap().success());
+    assert_eq!(open["lanes"].as_array().unwrap().len(), 1, "{open}");
+}
+
+#[test]
 fn s6_a_secret_in_the_settings_is_in_no_error() {
     let shaped = "sk-ant-api03-mAdEuPmAdEuP0123456789abcdefghijklmnop_qrst-AA";
     let plain = "h8Fk29dLq0ZmXv71TzmAdEuP";

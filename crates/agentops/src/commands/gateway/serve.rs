@@ -1,5 +1,7 @@
 //! `agentops gateway`: for any program that can be given an address, until it is interrupted.
 
+use std::collections::BTreeSet;
+
 use agentops_agents::driver::{Credential, Reach};
 use agentops_core::call::CallRow;
 use agentops_core::ceiling::Window;
@@ -134,10 +136,13 @@ fn targets(standing: &Standing, args: &GatewayArgs) -> Result<Vec<Target>, Comma
         (false, Some(name)) => is_set(standing, name),
         (false, None) => true,
     };
-    let names: Vec<String> = match args.destination.as_slice() {
+    let mut names: Vec<String> = match args.destination.as_slice() {
         [] => all.iter().filter(has_key).map(|destination| destination.name().to_owned()).collect(),
         named => named.to_vec(),
     };
+    // One lane for each, however often it is named.
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
     if names.is_empty() {
         let named = |d: &Destination| Some(format!("{} ({})", d.name(), shown_variable(d.key_env()?)));
         let known: Vec<String> = all.iter().filter_map(named).collect();
