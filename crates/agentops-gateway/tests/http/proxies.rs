@@ -94,7 +94,7 @@ fn a_ca_file_that_is_none_is_named() {
     std::fs::write(&file, "not a certificate").unwrap();
     for file in [file, net.folder.path().join("absent.pem")] {
         let config = Config { extra_cas: vec![file.clone()], ..net.config("") };
-        let error = Gateway::start(config).err().expect("it does not start").to_string();
+        let error = Gateway::start(config).expect_err("it does not start").to_string();
         assert!(error.contains(file.to_str().unwrap()) && error.contains("gateway.extra-ca"), "{error}");
     }
 }
