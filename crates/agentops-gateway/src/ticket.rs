@@ -449,7 +449,14 @@ impl Open {
             let at_most = if answer.complete && !self.is_absurd { at_most } else { limit.max(seen) };
             return at_list_price(price, self.call.input, at_most.max(known));
         };
-        let output = if answer.usage_is_final && !self.is_cut() { known } else { known.max(at_most) };
+        let output = match answer.usage_is_final && !self.is_cut() {
+            // What is there and said to be nothing is not known. Streams begin with a figure of 1.
+            true if known <= 1 && self.has_output(answer) => limit.max(seen),
+            true => known,
+            // A plain answer whose report is not the last one has only begun.
+            false if self.reader.plain().is_some() => limit.max(seen).max(known),
+            false => known.max(at_most),
+        };
         // Input that the report leaves out is priced as input.
         let left_out = self.input_min().saturating_sub(input_of(&usage));
         let usage = Usage { output, input: usage.input.saturating_add(left_out), ..usage };
@@ -490,6 +497,12 @@ impl Open {
         tells && self.call.streamed && !self.call.background && is_of_provider && self.first_byte_ms.is_none()
     }
 
+    /// The model certainly wrote something: it began to reason, or came to its limit.
+    fn has_output(&self, answer: &Answer) -> bool {
+        let at_limit = |finish: &str| matches!(finish, "max_tokens" | "length" | "MAX_TOKENS" | "max_output_tokens");
+        self.hidden || answer.finish.as_deref().is_some_and(at_limit)
+    }
+
     fn is_cut(&self) -> bool {
         self.error.as_deref() == Some("cut")
     }
@@ -498,7 +511,9 @@ impl Open {
     fn may_be_longer(&self, answer: &Answer) -> bool {
         let shows_all = match self.call.protocol {
             // Reasoning is a block or an item of its own, which is seen to begin.
-            Protocol::Messages | Protocol::Responses => !self.hidden,
+            Protocol::Messages => !self.hidden,
+            // A report says so of them too; without one nobody knows.
+            Protocol::Responses => !self.hidden && answer.usage.is_some(),
             // Some models reason without showing any of it in the answer.
             Protocol::Chat | Protocol::Gemini => false,
         };

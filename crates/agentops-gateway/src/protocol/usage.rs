@@ -74,23 +74,25 @@ pub(super) struct MessagesReport {
 
 impl MessagesReport {
     pub(super) fn read(usage: Json<'_>) -> Result<Self, Untrue> {
-        let [input, cache_read, cache_write, writes, output, details] = usage.get_each([
+        let [input, cache_read, cache_write, writes, output, details, iterations] = usage.get_each([
             "input_tokens",
             "cache_read_input_tokens",
             "cache_creation_input_tokens",
             "cache_creation",
             "output_tokens",
             "output_tokens_details",
+            "iterations",
         ]);
         let lasting = |key| writes.map_or(Ok(None), |writes| number_of(writes, key));
         let (hour, minutes) = (lasting("ephemeral_1h_input_tokens")?, lasting("ephemeral_5m_input_tokens")?);
         let split = hour.or(minutes).map(|_| hour.unwrap_or(0).saturating_add(minutes.unwrap_or(0)));
+        let each = |key| sum(iterations.into_iter().flat_map(Json::elements), key);
         Ok(Self {
-            input: number(input)?,
-            cache_read: number(cache_read)?,
-            cache_write: number(cache_write)?.max(split),
+            input: number(input)?.max(each("input_tokens")?),
+            cache_read: number(cache_read)?.max(each("cache_read_input_tokens")?),
+            cache_write: number(cache_write)?.max(split).max(each("cache_creation_input_tokens")?),
             cache_write_hour: hour,
-            output: number(output)?,
+            output: number(output)?.max(each("output_tokens")?),
             reasoning: details.map_or(Ok(None), |details| number_of(details, "thinking_tokens"))?,
         })
     }
@@ -121,6 +123,18 @@ impl MessagesReport {
         let cache_write_hour = self.cache_write_hour.unwrap_or(0).min(usage.cache_write);
         Report { usage, cache_write_hour, reasoning: self.reasoning }
     }
+}
+
+/// The sum of a figure over the iterations of a call. A provider that compacts within it reports that only there, and bills all
+/// of them. Source: Anthropic's documentation, "Compaction", "Understanding usage".
+fn sum<'a>(iterations: impl Iterator<Item = Json<'a>>, key: &str) -> Result<Option<u64>, Untrue> {
+    let mut sum = None;
+    for iteration in iterations {
+        if let Some(tokens) = number_of(iteration, key)? {
+            sum = Some(sum.unwrap_or(0_u64).saturating_add(tokens));
+        }
+    }
+    Ok(sum)
 }
 
 /// The output that a report names, where the rest of it cannot be true.

@@ -321,6 +321,70 @@ fn b3_options_that_change_the_price_are_priced() {
     assert_eq!(cost(Protocol::Gemini, Some(("serviceTier", "SERVICE_TIER_PRIORITY")), None), gemini * 5 / 2);
 }
 
+/// A provider that compacts within a call reports that among its iterations, and bills all of them.
+#[test]
+fn b3_each_iteration_of_a_call_is_charged() {
+    let iterations = json!([
+        {"type": "compaction", "input_tokens": 9_000, "output_tokens": 3_000, "cache_read_input_tokens": 100},
+        {"type": "message", "input_tokens": 900, "output_tokens": 5, "cache_creation_input_tokens": 10},
+    ]);
+    let usage = json!({"input_tokens": 900, "output_tokens": 5, "iterations": iterations});
+    let body = request(Protocol::Messages);
+    let plain = [json!({"content": [], "stop_reason": "end_turn", "usage": usage}).to_string()];
+    let (row, _) = call(Protocol::Messages, &body, &Heard { says_stream: false, ..stream(&plain) });
+    assert_eq!(row.charged.tokens, 9_900 + 3_005 + 100 + 10);
+    let delta = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage});
+    let pieces = [beginning(Protocol::Messages, 900, false), vec![event(&delta), event(&json!({"type": "message_stop"}))]];
+    let (row, _) = call(Protocol::Messages, &body, &stream(&pieces.concat()));
+    assert_eq!(row.charged.tokens, 9_900 + 3_005 + 100 + 10);
+}
+
+#[test]
+fn b3_an_answer_that_ends_without_a_report_is_charged_its_limit_where_the_model_may_reason_unseen() {
+    for protocol in [Protocol::Responses, Protocol::Chat, Protocol::Gemini] {
+        let pieces = [end_with(protocol, None)];
+        let (row, _) = call(protocol, &request(protocol), &stream(&pieces));
+        assert_eq!(row.charged.tokens, row.estimate + LIMIT, "{protocol:?}");
+    }
+    for status in ["completed", "incomplete", "cancelled"] {
+        let plain = [json!({"id": "r", "status": status, "usage": null, "output": []}).to_string()];
+        let (row, _) =
+            call(Protocol::Responses, &request(Protocol::Responses), &Heard { says_stream: false, ..stream(&plain) });
+        assert_eq!(row.charged.tokens, row.estimate + LIMIT, "{status}");
+    }
+    // It has only begun, although nobody asked for an answer in the background.
+    let begun =
+        json!({"id": "r", "status": "in_progress", "usage": {"input_tokens": 300, "output_tokens": 1}, "output": []});
+    let plain = [begun.to_string()];
+    let (row, _) = call(Protocol::Responses, &request(Protocol::Responses), &Heard { says_stream: false, ..stream(&plain) });
+    assert_eq!(row.charged.tokens, 300 + LIMIT);
+}
+
+/// A report of no output is no report where there certainly was some.
+#[test]
+fn b3_no_output_is_not_believed_at_the_limit_or_after_reasoning() {
+    let charged = |protocol, pieces: &[String]| call(protocol, &request(protocol), &stream(pieces)).0.charged.tokens;
+    let zero = |protocol| end(protocol, 300, 0);
+    let thought = [hidden_beginning(Protocol::Messages), vec![zero(Protocol::Messages)]].concat();
+    assert_eq!(charged(Protocol::Messages, &thought), 300 + LIMIT);
+    let at_limit = [
+        (Protocol::Messages, zero(Protocol::Messages).replace("end_turn", "max_tokens")),
+        (Protocol::Chat, zero(Protocol::Chat).replace("\"stop\"", "\"length\"")),
+        (Protocol::Gemini, zero(Protocol::Gemini).replace("STOP", "MAX_TOKENS")),
+        (
+            Protocol::Responses,
+            zero(Protocol::Responses).replace(
+                "\"status\":\"completed\"",
+                "\"status\":\"incomplete\",\"incomplete_details\":{\"reason\":\"max_output_tokens\"}",
+            ),
+        ),
+    ];
+    for (protocol, last) in at_limit {
+        assert_eq!(charged(protocol, &[last]), 300 + LIMIT, "{protocol:?}");
+        assert!(charged(protocol, &[zero(protocol)]) < 400, "{protocol:?}");
+    }
+}
+
 /// A model that may answer in the place of another is reserved for and charged at its own price.
 #[test]
 fn b3_a_model_that_answers_for_another_is_priced() {
