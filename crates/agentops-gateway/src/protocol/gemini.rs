@@ -29,8 +29,11 @@ const SUMMARY_ENDINGS: [&[u8]; 2] = [b"<state_snapshot>.", b"repeat the exact sa
 pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> Result<(), Malformed> {
     match key {
         b"generationConfig" | b"generation_config" => {
-            if builder.head.place != Place::Body {
-                return Err(Malformed { what: "a second configuration", at: value.range().start });
+            // `null` is none.
+            match builder.head.place {
+                Place::Body | Place::Value(_) => {}
+                Place::Object(_) if value.is_null() => return Ok(()),
+                Place::Object(_) => return Err(Malformed { what: "a second configuration", at: value.range().start }),
             }
             builder.head.place = match value.bytes() {
                 [b'{', ..] => Place::Object(value.range().start),

@@ -246,11 +246,12 @@ impl<'a> Builder<'a> {
     /// Takes a limit of the output.
     ///
     /// # Errors
-    /// There is one already. Which of the two counts is for each server to say, so neither can be relied on.
+    /// There is one already. Which of the two counts is for each server to say, so neither can be relied on. `null` is none.
     pub(super) fn limit(&mut self, value: Json<'_>) -> Result<(), Malformed> {
         const WRONG: &str = "the limit of the output is not a whole number of tokens";
-        if self.head.output.is_some() {
-            return Err(Malformed { what: "a second limit of the output", at: value.range().start });
+        if self.head.output.as_ref().is_some_and(|known| known.tokens.is_some()) {
+            let second = Err(Malformed { what: "a second limit of the output", at: value.range().start });
+            return if value.is_null() { Ok(()) } else { second };
         }
         self.head.output = Some(Limit { at: value.range(), tokens: whole(value, LIMIT_MAX, WRONG)? });
         Ok(())
@@ -536,21 +537,29 @@ pub fn limit_output(protocol: Protocol, body: &[u8], head: &Head, tokens: u64) -
         Protocol::Chat => chat::limit_key(head),
         Protocol::Gemini => "maxOutputTokens",
     };
-    let limit = format!("\"{key}\":{tokens}");
+    let limit_member = format!("\"{key}\":{tokens}");
     let first_member = |brace: usize, member: String| {
         let is_empty = Json::within(body, brace..body.len()).members().next().is_none();
         Edit { at: brace + 1..brace + 1, with: if is_empty { member } else { member + "," }.into_bytes() }
     };
     if let Some(limit) = &head.output {
-        return Edit { at: limit.at.clone(), with: tokens.to_string().into_bytes() };
+        let mut at = limit.at.clone();
+        if protocol == Protocol::Chat && limit.tokens.is_none() {
+            // It may stand under the name that the model does not take.
+            match Json::new(body).members().find(|(name, _)| *name == key.as_bytes()) {
+                Some((_, value)) => at = value.range(),
+                None => return first_member(Json::new(body).range().start, limit_member),
+            }
+        }
+        return Edit { at, with: tokens.to_string().into_bytes() };
     }
     match (&head.place, protocol) {
-        (Place::Object(brace), _) => first_member(*brace, limit),
-        (Place::Value(at), _) => Edit { at: at.clone(), with: format!("{{{limit}}}").into_bytes() },
+        (Place::Object(brace), _) => first_member(*brace, limit_member),
+        (Place::Value(at), _) => Edit { at: at.clone(), with: format!("{{{limit_member}}}").into_bytes() },
         (Place::Body, Protocol::Gemini) => {
-            first_member(Json::new(body).range().start, format!("\"generationConfig\":{{{limit}}}"))
+            first_member(Json::new(body).range().start, format!("\"generationConfig\":{{{limit_member}}}"))
         }
-        (Place::Body, _) => first_member(Json::new(body).range().start, limit),
+        (Place::Body, _) => first_member(Json::new(body).range().start, limit_member),
     }
 }
 

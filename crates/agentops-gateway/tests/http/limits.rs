@@ -180,6 +180,41 @@ proptest! {
     }
 }
 
+/// Clients that write all their members write `null` for those that they do not set.
+#[test]
+fn b1_null_is_no_limit() {
+    let sent = |protocol, model: &str, body: &str| {
+        let told = Arc::<Told>::default();
+        let lane = Lane::new(Rules { takes_limit: true, ..rules(WINDOW, told as Arc<dyn Host>) });
+        let call = Incoming { protocol, model: Some(model.into()), streamed: None, body: body.to_owned().into() };
+        match runtime().block_on(lane.admit(call)) {
+            Admitted::Forward { body, .. } => serde_json::from_slice::<Value>(&body).unwrap(),
+            refused => panic!("{body}: {refused:?}"),
+        }
+    };
+    let cap = WINDOW * 8 / 100;
+    for (model, limits, older, newer) in [
+        ("gpt-5", r#""max_tokens":null"#, None, Some(cap)),
+        ("gpt-5", r#""max_completion_tokens":null"#, None, Some(cap)),
+        ("gpt-5", r#""max_completion_tokens":null,"max_tokens":null"#, None, Some(cap)),
+        ("gpt-5", r#""max_tokens":null,"max_completion_tokens":500"#, None, Some(500)),
+        ("gpt-5", r#""max_completion_tokens":500,"max_tokens":null"#, None, Some(500)),
+        ("claude-x", r#""max_completion_tokens":null,"max_tokens":null"#, Some(cap), None),
+        ("claude-x", r#""max_completion_tokens":null"#, Some(cap), None),
+    ] {
+        let body = sent(Protocol::Chat, model, &format!(r#"{{"model":"{model}","messages":[],{limits}}}"#));
+        let [got_older, got_newer] = ["max_tokens", "max_completion_tokens"].map(|key| body[key].as_u64());
+        assert_eq!((got_older, got_newer), (older, newer), "{model} {limits}");
+    }
+    for configs in [
+        r#""generationConfig":null,"generation_config":{"max_output_tokens":500}"#,
+        r#""generation_config":{"max_output_tokens":500},"generationConfig":null"#,
+    ] {
+        let body = sent(Protocol::Gemini, "gemini-2.5-pro", &format!(r#"{{"contents":[],{configs}}}"#));
+        assert_eq!(body["generation_config"]["max_output_tokens"], 500, "{configs}");
+    }
+}
+
 /// B3: the budget is reserved for all answers.
 #[test]
 fn b3_every_answer_is_reserved_for() {
