@@ -35,6 +35,10 @@ static NEEDLES: Needles = Needles::new(|| {
         "fileUri",
         // A reference needs no type.
         "\"id",
+        "\"container",
+        "container_id",
+        "file_ids",
+        "\"skills",
     ])
 });
 
@@ -52,6 +56,7 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
             }
         }
         b"conversation" | b"prompt" => builder.head.server_history |= !value.is_null(),
+        b"additional_tools" => tools(builder, value),
         b"tools" => {
             let runs = |tool: Json<'_>| {
                 let client = [b"function".as_slice(), b"custom", b"namespace", b"local_shell", b"apply_patch", b"computer"];
@@ -59,18 +64,40 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
                 !client.iter().any(|beginning| kind.starts_with(beginning))
             };
             builder.head.server_tools |= value.elements().any(runs);
-            // One that is made for the call has a type, and no files.
-            let brings = |tool: Json<'_>| {
-                let Some(container) = tool.get("container") else { return false };
-                container.raw().is_some() || container.get("file_ids").is_some_and(|files| files.elements().next().is_some())
-            };
-            if value.elements().any(brings) {
-                builder.refuse(Uncountable::Container);
-            }
+            tools(builder, value);
         }
         _ => {}
     }
     Ok(())
+}
+
+fn tools(builder: &mut Builder<'_>, tools: Json<'_>) {
+    if let Some(why) = brought(tools, NESTED_MAX) {
+        builder.refuse(why);
+    }
+}
+
+/// Tools stand in namespaces, and their settings in objects of theirs.
+const NESTED_MAX: usize = 16;
+
+/// What tools bring into the call besides what stands in them: a container, files and skills that the provider keeps. A container
+/// that is made for the call has neither a name nor files.
+fn brought(value: Json<'_>, depth: usize) -> Option<Uncountable> {
+    let Some(depth) = depth.checked_sub(1) else { return Some(Uncountable::Container) };
+    let is_filled = |list: Json<'_>| list.elements().next().is_some();
+    let of_member = |(key, value): (&[u8], Json<'_>)| match key {
+        // What a client's own tool takes is described there, under names of its choice.
+        b"parameters" | b"input_schema" | b"output_schema" => None,
+        b"container" | b"container_id" if value.raw().is_some() => Some(Uncountable::Container),
+        b"file_ids" | b"skills" if is_filled(value) => Some(Uncountable::Container),
+        b"file_id" if value.raw().is_some() => Some(Uncountable::FileId),
+        key if key.contains(&b'\\') => Some(Uncountable::Container),
+        _ => brought(value, depth),
+    };
+    match value.is_object() {
+        true => value.members().find_map(of_member),
+        false => value.elements().find_map(|element| brought(element, depth)),
+    }
 }
 
 pub(super) fn media(part: BodyPart<'_>, bytes: &[u8]) -> Media {
@@ -96,6 +123,12 @@ fn item(media: &mut Media, item: Json<'_>) {
         kind if id.is_some() && is_stored(kind, item) => media.refuse(Uncountable::ItemReference),
         b"image_generation_call" => media.add_unsized(item.get("result"), &RATES),
         _ => media.add_sealed(item.get("encrypted_content")),
+    }
+    // Tools that were found or are added, and where a shell runs.
+    for settings in [item.get("tools"), item.get("environment")].into_iter().flatten() {
+        if let Some(why) = brought(settings, NESTED_MAX) {
+            media.refuse(why);
+        }
     }
     // What a computer shows is one part, everything else a list of them.
     for content in [item.get("content"), item.get("output")].into_iter().flatten() {

@@ -322,6 +322,43 @@ fn b1_what_brings_content_that_nobody_sees_is_refused_by_its_name() {
     }
 }
 
+/// Wherever a tool may stand. What a client's own tool takes may have any name.
+#[test]
+fn b1_what_a_tool_brings_is_refused_however_deep_it_stands() {
+    use Uncountable::{Container, FileId};
+    let shell = |environment: Value| json!({"type": "shell", "environment": environment});
+    let own = json!({"type": "function", "name": "n", "parameters": {"properties": {"container_id": {"type": "string"},
+        "skills": {"default": ["a"]}, "file_ids": {"enum": ["a"]}}, "required": ["file_ids"]}});
+    for (tool, why) in [
+        (shell(json!({"type": "container_reference", "container_id": "c"})), Some(Container)),
+        (shell(json!({"type": "container_auto", "file_ids": ["f"]})), Some(Container)),
+        (
+            shell(json!({"type": "container_auto", "skills": [{"type": "skill_reference", "skill_id": "s"}]})),
+            Some(Container),
+        ),
+        (json!({"type": "code_interpreter", "container": "c"}), Some(Container)),
+        (json!({"type": "image_generation", "input_image_mask": {"file_id": "f"}}), Some(FileId)),
+        (shell(json!({"type": "container_auto", "skills": [], "file_ids": [], "container_id": null})), None),
+        (shell(json!({"type": "local"})), None),
+        (own, None),
+    ] {
+        let tools = json!([tool]);
+        let nested = json!([{"type": "namespace", "name": "n", "tools": tools}]);
+        for body in [json!({"tools": tools}), json!({"tools": nested}), json!({"additional_tools": tools})] {
+            assert_eq!(head_of(Protocol::Responses, &body.to_string()).uncountable, why, "{body}");
+        }
+        for kind in ["tool_search_output", "additional_tools"] {
+            let item = json!({"type": kind, "call_id": "x", "tools": nested}).to_string();
+            assert_eq!(media(Protocol::Responses, BodyPart::Item, item.as_bytes()).uncountable, why, "{item}");
+        }
+    }
+    let call = json!({"type": "shell_call", "call_id": "c", "action": {"commands": ["ls"]},
+        "environment": {"type": "container_reference", "container_id": "c"}});
+    assert_eq!(media(Protocol::Responses, BodyPart::Item, call.to_string().as_bytes()).uncountable, Some(Container));
+    let deep = format!(r#"{{"tools":{}{}}}"#, "[".repeat(40), "]".repeat(40));
+    assert_eq!(head_of(Protocol::Responses, &deep).uncountable, Some(Container));
+}
+
 /// An item whose content the provider keeps under its id. What agents send back has its content with it.
 #[test]
 fn b1_an_item_without_its_content_is_refused() {
