@@ -109,10 +109,20 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
     let mut hidden = false;
     let written = &mut state.written;
     // Some servers say the same under both names of reasoning.
-    let mut reasoning = None;
+    let mut reasoning: Option<&[u8]> = None;
     each_member(event.data, |key, value| match (key, value) {
+        // OpenRouter says reasoning once more among its details, as `text` or `summary`; elsewhere `text` is a part of a content
+        // that is a list, and `input` what a custom tool gets.
+        (b"text" | b"summary", Found::Text(text)) if hidden => {
+            bytes += text_length(text);
+            let details: &[u8] = b"reasoning_details";
+            if *reasoning.get_or_insert(details) == details {
+                written.take(text);
+            }
+        }
         (
-            b"content" | b"reasoning_content" | b"reasoning" | b"arguments" | b"refusal" | b"transcript",
+            b"content" | b"reasoning_content" | b"reasoning" | b"arguments" | b"refusal" | b"transcript" | b"input"
+            | b"text",
             Found::Text(text),
         ) => {
             bytes += text_length(text);

@@ -190,8 +190,8 @@ fn candidates(state: &mut State, candidates: Json<'_>) {
         state.candidate(index, finish);
         let Some(content) = content else { continue };
         let (mut bytes, mut hidden) = (0, false);
-        for part in content.get("parts").into_iter().flat_map(Json::elements) {
-            if let Some(call) = part.get("functionCall") {
+        for part in content.get("parts").into_iter().flat_map(Json::each) {
+            if let Some(call) = part.get("functionCall").or_else(|| part.get("toolCall")) {
                 bytes += call.bytes().len() as u64;
                 let written = &mut state.written;
                 each_member(call.bytes(), |_, value| {

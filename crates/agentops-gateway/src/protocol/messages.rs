@@ -177,7 +177,16 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
                     state.written.take(text);
                     state.output(text_length(text));
                 }
-                _ => {}
+                // Some servers send no pieces of what a tool gets.
+                _ => {
+                    let input = block.and_then(|block| block.get("input"));
+                    each_member(input.map(Json::bytes).unwrap_or_default(), |_, value| {
+                        if let Found::Text(text) = value {
+                            state.written.take(text);
+                            state.output(text_length(text));
+                        }
+                    });
+                }
             }
         }
         DELTA => delta(state, event.data),

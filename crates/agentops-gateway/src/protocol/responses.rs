@@ -7,6 +7,7 @@ use super::json::{Found, Json, each_member, text_length};
 use super::reader::{State, sent};
 use super::request::{BodyPart, Builder, Head, Media, Needles, Uncountable, needles, plain_members, texts};
 use super::usage;
+use super::written::Written;
 use crate::scan::Malformed;
 use crate::sse::Event;
 
@@ -258,6 +259,24 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
         return delta(state, event.data, kind == b"response.reasoning_summary_text.delta");
     }
     match kind {
+        // What servers say that send no pieces; of others it has been counted.
+        b"response.output_text.done"
+        | b"response.refusal.done"
+        | b"response.reasoning_text.done"
+        | b"response.function_call_arguments.done"
+        | b"response.custom_tool_call_input.done"
+        | b"response.mcp_call_arguments.done"
+        | b"response.code_interpreter_call_code.done"
+            if state.open_bytes == 0 =>
+        {
+            let event = Json::new(event.data);
+            for text in ["text", "refusal", "arguments", "input", "code"].into_iter().filter_map(|key| event.get(key)?.raw())
+            {
+                state.written.take(text);
+                state.output(text_length(text));
+                state.open_bytes = state.open_bytes.saturating_add(text_length(text));
+            }
+        }
         b"response.output_item.added" => {
             let item = Json::new(event.data).get("item");
             state.hidden(item.is_some_and(is_reasoning));
@@ -284,6 +303,11 @@ pub(super) fn event(state: &mut State, event: Event<'_>) {
             // It is the end, even where it is too long to be read.
             state.answer.complete = kind != b"response.failed";
             if let Some(response) = Json::new(event.data).get("response") {
+                // Servers that send no pieces say all of it here.
+                if state.written.bytes() == 0 {
+                    let bytes = shown(&mut state.written, response);
+                    state.output(bytes);
+                }
                 whole(state, response);
             }
         }
@@ -335,7 +359,8 @@ fn is_reasoning(item: Json<'_>) -> bool {
 fn written(item: Json<'_>) -> impl Iterator<Item = &[u8]> {
     let members = ["arguments", "input", "code", "name"].into_iter().filter_map(move |key| item.get(key)?.raw());
     let parts = [item.get("content"), item.get("summary")].into_iter().flat_map(texts);
-    members.chain(parts).chain(item.get("action").map(Json::bytes))
+    let acts = [item.get("action"), item.get("operation")].into_iter().flatten().map(Json::bytes);
+    members.chain(parts).chain(acts)
 }
 
 /// The response as a whole, at its end.
@@ -355,6 +380,18 @@ fn whole(state: &mut State, response: Json<'_>) {
     }
 }
 
+/// Takes what a whole response shows of what the model wrote. Gives its bytes.
+fn shown(all: &mut Written, response: Json<'_>) -> u64 {
+    let mut bytes = 0;
+    for item in response.get("output").into_iter().flat_map(Json::elements).filter(|item| !is_reasoning(*item)) {
+        for text in written(item) {
+            bytes += text_length(text);
+            all.take(text);
+        }
+    }
+    bytes
+}
+
 /// The code says more than the type, where there is one.
 pub(super) fn error(state: &mut State, body: Json<'_>) {
     let code = body.get("code").filter(|code| code.name().is_some());
@@ -363,9 +400,7 @@ pub(super) fn error(state: &mut State, body: Json<'_>) {
 
 pub(super) fn plain(state: &mut State, body: Json<'_>) {
     whole(state, body);
-    for item in body.get("output").into_iter().flat_map(Json::elements).filter(|item| !is_reasoning(*item)) {
-        written(item).for_each(|text| state.written.take(text));
-    }
+    shown(&mut state.written, body);
     // An answer that is made in the background has only begun.
     let has_begun_only = matches!(body.get("status").and_then(Json::raw), Some(b"queued" | b"in_progress"));
     state.answer.complete = state.answer.error.is_none() && body.is_object() && !has_begun_only;

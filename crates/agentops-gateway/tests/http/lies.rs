@@ -95,6 +95,77 @@ fn b3_an_answer_past_its_limit_is_cut_and_charged_whatever_it_is_written_in() {
     }
 }
 
+/// Places in which some servers write what others send in pieces or elsewhere.
+#[test]
+fn b3_an_answer_past_its_limit_is_cut_wherever_it_stands() {
+    assert!(tokens::text_tokens("x") > 0);
+    let words = "overheid regrets joiden clima ".repeat(20);
+    let chat = |delta: Value| json!({"id": "c", "choices": [{"index": 0, "delta": delta}]});
+    let item = |item: Value| json!({"type": "response.output_item.done", "item": item});
+    let gemini = |parts: Value| json!({"candidates": [{"index": 0, "content": {"parts": parts}}]});
+    for (protocol, piece) in [
+        (Protocol::Chat, chat(json!({"tool_calls": [{"index": 0, "custom": {"name": "n", "input": words}}]}))),
+        (Protocol::Chat, chat(json!({"content": [{"type": "text", "text": words}]}))),
+        (Protocol::Chat, chat(json!({"reasoning_details": [{"type": "reasoning.text", "text": words}]}))),
+        (Protocol::Chat, json!({"id": "c", "choices": [{"index": 0, "text": words}]})),
+        (Protocol::Responses, json!({"type": "response.output_text.done", "text": words})),
+        (Protocol::Responses, json!({"type": "response.function_call_arguments.done", "arguments": words})),
+        (
+            Protocol::Responses,
+            item(json!({"type": "apply_patch_call", "operation": {"type": "create_file", "diff": words}})),
+        ),
+        (
+            Protocol::Messages,
+            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "input": {"a": words}}}),
+        ),
+        (Protocol::Gemini, gemini(json!({"text": words}))),
+        (Protocol::Gemini, gemini(json!([{"toolCall": {"name": "n", "args": {"a": words}}}]))),
+    ] {
+        let mut pieces = beginning(protocol, 300, false);
+        for _ in 0..400 {
+            pieces.push(event(&piece));
+            if protocol == Protocol::Responses && piece["type"] != "response.output_item.done" {
+                // The item ends, and so does what its pieces showed.
+                pieces.push(event(&item(json!({"type": "message", "content": []}))));
+            }
+        }
+        pieces.push(end(protocol, 300, 1));
+        let (row, passed) = call(protocol, &request(protocol), &stream(&pieces));
+        assert_eq!(row.error.as_deref(), Some("cut"), "{piece}");
+        let shown = tokens::text_tokens(&words) * passed.matches("overheid").count() as u64 / 20;
+        assert!(shown < 2 * LIMIT + 1_000 + 2_000, "{piece}: {shown} tokens passed");
+        assert!(row.charged.tokens >= 300 + shown * 9 / 10, "{piece}: {shown}, {:?}", row.charged);
+    }
+}
+
+/// What is said twice is written once: as reasoning and as its details, in pieces and at their end.
+#[test]
+fn an_answer_that_repeats_itself_is_not_cut() {
+    let words = "overheid regrets joiden clima ".repeat(2);
+    // As many words as the limit has tokens, nearly: said twice they would be more than an answer can have that keeps to it.
+    let count = usize::try_from(LIMIT * 19 / 20).unwrap() / words.split_whitespace().count();
+    let all = words.repeat(count);
+    let details = json!([{"type": "reasoning.text", "text": words}]);
+    let delta = json!({"reasoning": words, "reasoning_details": details});
+    let chat = event(&json!({"id": "c", "choices": [{"index": 0, "delta": delta}]}));
+    let message = json!({"type": "message", "content": [{"type": "output_text", "text": all}]});
+    let ends = [
+        json!({"type": "response.output_text.done", "text": all}),
+        json!({"type": "response.output_item.done", "item": message}),
+        json!({"type": "response.completed", "response": {"id": "r", "status": "completed", "output": [message],
+            "usage": {"input_tokens": 300, "output_tokens": LIMIT}}}),
+    ];
+    let responses = vec![text(Protocol::Responses, &words); count].into_iter().chain(ends.iter().map(event)).collect();
+    for (protocol, pieces) in [
+        (Protocol::Chat, [vec![chat; count], vec![end(Protocol::Chat, 300, LIMIT)]].concat()),
+        (Protocol::Responses, responses),
+    ] {
+        let (row, passed) = call(protocol, &request(protocol), &stream(&pieces));
+        assert_eq!((row.error, row.charged.tokens), (None, 300 + LIMIT), "{protocol:?}");
+        assert_eq!(passed, pieces.concat(), "{protocol:?}");
+    }
+}
+
 /// The limit is in the provider's tokens, which may be fewer than ours: half as many at most.
 #[test]
 fn an_answer_within_its_limit_is_never_cut() {
