@@ -72,7 +72,8 @@ impl Grant {
             self.under_way += 1;
             return Ok(());
         }
-        let others = self.burst_calls.min(GRANT_CALLS_MAX - 1);
+        // No more than are under way: what is granted ahead of them a crash would leave spent.
+        let others = self.burst_calls.min(self.under_way).min(GRANT_CALLS_MAX - 1);
         let chunk = |ask: u64, has: u64, room: Option<u64>| {
             let more = ask.saturating_mul(others).min(room.unwrap_or(u64::MAX));
             ask.saturating_add(more).saturating_sub(has)

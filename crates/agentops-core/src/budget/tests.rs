@@ -316,6 +316,25 @@ fn a_grant_is_for_the_calls_that_come_together() {
     assert_eq!(granted(0), [1, 2, 4, 8, 16, 32, 64]);
 }
 
+/// B3: with four calls under way at most, however many came before them, no more than for as many again is granted ahead.
+#[test]
+fn b3_a_grant_is_for_no_more_calls_than_are_under_way() {
+    const AT_ONCE: u64 = 4;
+    let ask = Amount::priced(1_000, 1_000);
+    let mut grant = Grant::new();
+    let mut outstanding = Amount::ZERO;
+    for call in 0..200_u64 {
+        if call >= AT_ONCE {
+            outstanding = outstanding.minus(grant.settle(ask, ask).reserved);
+        }
+        while let Err(needs) = grant.take(ask, Limits::default(), 7) {
+            outstanding = outstanding.plus(needs.ask);
+            grant.add(needs.ask);
+        }
+        assert!(outstanding.tokens <= 2 * AT_ONCE * 1_000, "{outstanding} after {call}");
+    }
+}
+
 /// B3: calls that come fast one after the other are granted together, and what the last of them leaves is free again.
 #[test]
 fn b3_nothing_stays_granted_when_no_call_is_under_way() {
