@@ -32,7 +32,7 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
             // `null` is none.
             match builder.head.place {
                 Place::Body | Place::Value(_) => {}
-                Place::Object(_) if value.is_null() => return Ok(()),
+                Place::Object(_) if value.bytes() == b"null" => return Ok(()),
                 Place::Object(_) => return Err(Malformed { what: "a second configuration", at: value.range().start }),
             }
             builder.head.place = match value.bytes() {

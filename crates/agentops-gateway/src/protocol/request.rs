@@ -251,7 +251,7 @@ impl<'a> Builder<'a> {
         const WRONG: &str = "the limit of the output is not a whole number of tokens";
         if self.head.output.as_ref().is_some_and(|known| known.tokens.is_some()) {
             let second = Err(Malformed { what: "a second limit of the output", at: value.range().start });
-            return if value.is_null() { Ok(()) } else { second };
+            return if value.bytes() == b"null" { Ok(()) } else { second };
         }
         self.head.output = Some(Limit { at: value.range(), tokens: whole(value, LIMIT_MAX, WRONG)? });
         Ok(())
@@ -263,6 +263,9 @@ impl<'a> Builder<'a> {
     /// It cannot be read, no provider takes it, or there is one already.
     pub(super) fn answers(&mut self, value: Json<'_>) -> Result<(), Malformed> {
         const WRONG: &str = "the number of answers is not a whole number from 1 to 128";
+        if value.bytes() == b"null" {
+            return Ok(());
+        }
         let answers = whole(value, ANSWERS_MAX, WRONG)?.unwrap_or(1);
         if answers == 0 {
             return Err(Malformed { what: WRONG, at: value.range().start });
@@ -307,6 +310,9 @@ impl<'a> Builder<'a> {
     /// It cannot be read, or there is one already.
     pub(super) fn thinking(&mut self, value: Json<'_>) -> Result<(), Malformed> {
         const WRONG: &str = "the budget of thinking is not a whole number of tokens";
+        if value.bytes() == b"null" {
+            return Ok(());
+        }
         if self.head.thinking.is_some() {
             return Err(Malformed { what: "a second budget of thinking", at: value.range().start });
         }

@@ -85,13 +85,15 @@ const NESTED_MAX: usize = 16;
 /// that is made for the call has neither a name nor files.
 fn brought(value: Json<'_>, depth: usize) -> Option<Uncountable> {
     let Some(depth) = depth.checked_sub(1) else { return Some(Uncountable::Container) };
-    let is_filled = |list: Json<'_>| list.elements().next().is_some();
+    let names = |value: Json<'_>| value.raw().is_some_and(|name| !name.is_empty());
     let of_member = |(key, value): (&[u8], Json<'_>)| match key {
         // What a client's own tool takes is described there, under names of its choice.
         b"parameters" | b"input_schema" | b"output_schema" => None,
-        b"container" | b"container_id" if value.raw().is_some() => Some(Uncountable::Container),
-        b"file_ids" | b"skills" if is_filled(value) => Some(Uncountable::Container),
-        b"file_id" if value.raw().is_some() => Some(Uncountable::FileId),
+        b"container_id" | b"skill_id" if names(value) => Some(Uncountable::Container),
+        b"container" if names(value) || value.get("id").is_some_and(names) => Some(Uncountable::Container),
+        // Skills that stand in the request, or on the client's machine, have a name and no id.
+        b"file_ids" | b"skills" if names(value) || value.elements().any(names) => Some(Uncountable::Container),
+        b"file_id" | b"fileId" if names(value) => Some(Uncountable::FileId),
         key if key.contains(&b'\\') => Some(Uncountable::Container),
         _ => brought(value, depth),
     };

@@ -206,6 +206,8 @@ fn b1_null_is_no_limit() {
         let [got_older, got_newer] = ["max_tokens", "max_completion_tokens"].map(|key| body[key].as_u64());
         assert_eq!((got_older, got_newer), (older, newer), "{model} {limits}");
     }
+    // Nor is it a second number of answers.
+    sent(Protocol::Chat, "gpt-5", r#"{"model":"gpt-5","messages":[],"n":1,"best_of":null}"#);
     for configs in [
         r#""generationConfig":null,"generation_config":{"max_output_tokens":500}"#,
         r#""generation_config":{"max_output_tokens":500},"generationConfig":null"#,

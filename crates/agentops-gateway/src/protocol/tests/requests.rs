@@ -339,7 +339,10 @@ fn b1_what_a_tool_brings_is_refused_however_deep_it_stands() {
         (json!({"type": "code_interpreter", "container": "c"}), Some(Container)),
         (json!({"type": "image_generation", "input_image_mask": {"file_id": "f"}}), Some(FileId)),
         (shell(json!({"type": "container_auto", "skills": [], "file_ids": [], "container_id": null})), None),
+        (shell(json!({"type": "container_auto", "container": {"id": "c"}})), Some(Container)),
+        (shell(json!({"type": "container_auto", "skills": ["s"]})), Some(Container)),
         (shell(json!({"type": "local"})), None),
+        (shell(json!({"type": "local", "skills": [{"name": "n", "description": "d", "path": "/p"}]})), None),
         (own, None),
     ] {
         let tools = json!([tool]);
