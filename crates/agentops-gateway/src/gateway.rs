@@ -149,7 +149,7 @@ impl Gateway {
         let serve = move || {
             runtime.block_on(server::serve(listener, serving, stopped));
             // Calls may still be counted to be settled, and names be looked up.
-            runtime.shutdown_timeout(server::END);
+            runtime.shutdown_timeout(server::SETTLING);
         };
         let thread = std::thread::Builder::new().name("gateway".into()).spawn(serve).map_err(failed)?;
         Ok(Self {

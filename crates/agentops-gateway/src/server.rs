@@ -24,7 +24,9 @@ pub(crate) const BUFFER: usize = 256 << 10;
 pub(crate) const HEAD_MAX: usize = 64 << 10;
 
 /// At the end, what is under way is waited for no longer than this.
-pub(crate) const END: Duration = Duration::from_secs(1);
+const END: Duration = Duration::from_secs(1);
+/// And calls that are counted to be settled no longer than this: the tokenizer may have to be loaded first.
+pub(crate) const SETTLING: Duration = Duration::from_secs(5);
 
 /// Serves until the other end of `stop` is dropped.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<()>) {

@@ -499,7 +499,8 @@ impl Open {
 
     /// The model certainly wrote something: it began to reason, or came to its limit.
     fn has_output(&self, answer: &Answer) -> bool {
-        let at_limit = |finish: &str| matches!(finish, "max_tokens" | "length" | "MAX_TOKENS" | "max_output_tokens");
+        let at_limit =
+            |finish: &str| matches!(finish, "max_tokens" | "length" | "MAX_TOKENS" | "max_output_tokens" | "incomplete");
         self.hidden || answer.finish.as_deref().is_some_and(at_limit)
     }
 
