@@ -14,8 +14,8 @@ use crate::driver::Launch;
 
 /// Starts the program with `args` behind the launch's own, on the terminal of this process, and waits for its end.
 ///
-/// Keys such as Ctrl-C are the program's while it runs: the terminal sends them to both, and this process goes on. A signal that
-/// another process sent may have reached this one alone, so it is handed on, and so is SIGHUP, whoever sends it.
+/// Keys such as Ctrl-C are the program's while it runs: the terminal sends them to both, and this process goes on. A signal from
+/// another process may have reached this process alone, so this process passes it on. It passes SIGTERM and SIGHUP on in any case.
 ///
 /// # Errors
 /// It cannot be started.

@@ -25,8 +25,8 @@ impl Environment {
         self.get(name)?.to_str().map(str::to_owned)
     }
 
-    /// The value of a variable, with a replacement character for what is no text. Use this where a value that cannot be used
-    /// must be refused, and not count as none.
+    /// The value of a variable. U+FFFD stands for bytes that are not UTF-8. It is for callers that must refuse such a value and not
+    /// treat the variable as unset.
     #[must_use]
     pub fn lossy_text(&self, name: &str) -> Option<String> {
         self.get(name).map(|value| value.to_string_lossy().into_owned())

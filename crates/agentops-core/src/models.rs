@@ -37,6 +37,13 @@ pub fn output_max(model: &str) -> Option<u64> {
     of_the_model(&TABLE.outputs, &name).copied().or_else(|| TABLE.family(&name)?.output)
 }
 
+/// The largest output limit that a call to this model is given where nobody sets one, in tokens: the window's output cap, or what
+/// the model can write at most where that is less.
+#[must_use]
+pub fn output_limit(model: &str, window: Window) -> u64 {
+    output_max(model).map_or(window.output_cap(), |most| most.min(window.output_cap()))
+}
+
 /// Windows that the user set for models by their names. They hold where the table knows none, and where they are smaller.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserWindows(BTreeMap<String, Window>);
@@ -187,7 +194,7 @@ impl Price {
         Self { base: self.base.times(permille), long }
     }
 
-    /// A price above which neither of two is, whatever a call uses.
+    /// The larger of two prices, rate by rate: no call costs more at either of them.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
         let base = self.base.max(other.base);

@@ -111,7 +111,7 @@ fn no_model_is_given_a_limit_that_its_provider_refuses() {
     let mut compared = 0;
     for Listed { model, output, .. } in listed() {
         let (Some(most), Some(window)) = (output, models::window_of(model)) else { continue };
-        let ours = models::output_max(model).map_or(window.output_cap(), |max| max.min(window.output_cap()));
+        let ours = models::output_limit(model, window);
         compared += 1;
         if ours > most {
             wrong.push(format!("{model}: {most} in a catalogue, {ours} here"));

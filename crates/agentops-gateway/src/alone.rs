@@ -308,7 +308,7 @@ impl DayLedger {
     }
 
     /// A line is written at once and whole; a torn one (the machine lost power) has no newline and is closed with one, so
-    /// that it spoils no other. Where there is no room for all of it, none of it stays.
+    /// that it spoils no other. If the disk has no room for the whole line, no part of it stays in the file.
     fn append(&mut self, entry: &Entry) -> io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');

@@ -132,6 +132,10 @@ pub enum BaseError {
     Insecure,
 }
 
+fn usual_port(https: bool) -> u16 {
+    if https { 443 } else { 80 }
+}
+
 impl Base {
     /// Reads an address. `insecure` allows plain `http` to other machines.
     ///
@@ -161,17 +165,12 @@ impl Base {
         if uri.query().is_some() || climbs || prefix.contains(['%', '?']) || prefix.contains("//") {
             return Err(BaseError::Path);
         }
-        // What is no port is left out by the library's own reading, and the key would go to another server.
-        let port = match authority.as_str().strip_prefix(authority.host()).and_then(|rest| rest.strip_prefix(':')) {
-            None if authority.as_str() == authority.host() => {
-                if https {
-                    443
-                } else {
-                    80
-                }
-            }
-            None => return Err(BaseError::Malformed),
+        // The library ignores a port that it cannot read, and the key would go to another server.
+        let rest = authority.as_str().strip_prefix(authority.host()).ok_or(BaseError::Malformed)?;
+        let port = match rest.strip_prefix(':') {
             Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or(BaseError::Port)?,
+            None if rest.is_empty() => usual_port(https),
+            None => return Err(BaseError::Malformed),
         };
         let base = Self { https, host: authority.host().to_ascii_lowercase(), port, prefix: prefix.to_owned() };
         if !https && !insecure && !base.is_loopback() {
@@ -214,8 +213,7 @@ impl Base {
     /// Host and port as the `Host` header has them: the scheme's own port is left out.
     #[must_use]
     pub fn authority(&self) -> String {
-        let usual = if self.https { 443 } else { 80 };
-        if self.port == usual { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == usual_port(self.https) { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
 
     /// Scheme, host and port.

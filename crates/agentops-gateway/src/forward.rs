@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming as Arriving};
 use hyper::ext::ReasonPhrase;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::response;
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -120,8 +120,9 @@ pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Arriving>) -> R
         following.failed("redirect");
         return redirected(&entry).answer(protocol);
     }
+    // Nobody undoes a transfer coding, and its name goes no further.
     let must_be_read = entry.credentials.is_key() || following.is_call() && head.status.is_success();
-    if must_be_read && is_encoded(&head.headers) {
+    if must_be_read && has_content_coding(&head.headers) || has_transfer_coding(&head.headers) {
         return unread(&entry, head, following, protocol);
     }
     let scrubber = entry.credentials.scrubber();
@@ -176,8 +177,8 @@ fn redirected(entry: &Entry) -> Refusal {
     Refusal::new(StatusCode::BAD_GATEWAY, words)
 }
 
-/// The answer in the place of one with a content coding, which was not asked for: it cannot be measured, and it may hold the key.
-/// Of an error all but its body goes on: its status and headers may say when to ask again.
+/// Answers in the place of an answer with a coding that was not asked for: it cannot be measured, and it may hold the key. The
+/// status and the headers of an error are passed on, because they may say when to ask again.
 fn unread(entry: &Entry, head: response::Parts, mut following: Following, protocol: Option<Protocol>) -> Response<Body> {
     let name = &entry.destination.name;
     if head.status.is_success() {
@@ -209,15 +210,20 @@ fn is_stream(headers: &HeaderMap) -> bool {
 /// By these headers a server may take a request for one with another method.
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
-/// Whether a body has another content coding than `identity`, which is none (RFC 9110, section 8.4), or another transfer coding
-/// than `chunked`.
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let has_other = |name: HeaderName, none: &[u8]| {
-        let codings = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-        let mut codings = codings.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
-        codings.any(|coding| !coding.eq_ignore_ascii_case(none) && !coding.eq_ignore_ascii_case(b"identity"))
-    };
-    has_other(header::CONTENT_ENCODING, b"identity") || has_other(header::TRANSFER_ENCODING, b"chunked")
+/// Whether a body has another content coding than `identity`, which is none (RFC 9110, section 8.4).
+fn has_content_coding(headers: &HeaderMap) -> bool {
+    has_coding_besides(b"identity", headers.get_all(header::CONTENT_ENCODING))
+}
+
+/// Whether a body has another transfer coding than `chunked`, which hyper undoes (RFC 9112, section 7).
+fn has_transfer_coding(headers: &HeaderMap) -> bool {
+    has_coding_besides(b"chunked", headers.get_all(header::TRANSFER_ENCODING))
+}
+
+fn has_coding_besides(known: &[u8], values: header::GetAll<'_, HeaderValue>) -> bool {
+    let codings = values.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut codings = codings.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
+    codings.any(|coding| !coding.eq_ignore_ascii_case(known))
 }
 
 /// Why a request is refused whatever its body says.
@@ -229,7 +235,7 @@ fn refused_by_head(endpoint: &Endpoint<'_>, headers: &HeaderMap) -> Option<Refus
         let words = "a header that changes the method is not passed on";
         return Some(Refusal::closing(StatusCode::BAD_REQUEST, words));
     }
-    if protocol_of(endpoint).is_some() && is_encoded(headers) {
+    if protocol_of(endpoint).is_some() && (has_content_coding(headers) || has_transfer_coding(headers)) {
         let words = "a compressed request cannot be measured; turn request compression off in the client's settings";
         return Some(Refusal::closing(StatusCode::UNSUPPORTED_MEDIA_TYPE, words));
     }

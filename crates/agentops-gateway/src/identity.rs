@@ -142,7 +142,7 @@ impl Credentials {
     /// compressed stream neither a limit nor the provider's figures can be seen in time. So does whatever carries a key: it
     /// could not be covered in a compressed error.
     pub(crate) fn head(&self, client: &HeaderMap, host: &HeaderValue, length: Option<usize>, is_call: bool) -> HeaderMap {
-        let readable = is_call || matches!(self, Self::Replace(Some(_)));
+        let readable = is_call || self.is_key();
         let mut head = HeaderMap::with_capacity(client.len() + 3);
         head.insert(header::HOST, host.clone());
         let named = connection_names(client);

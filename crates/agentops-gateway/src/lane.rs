@@ -298,9 +298,11 @@ impl Lane {
         let mut window = self.window(model.as_deref(), known.window)?;
         let Known { mut density, mut output_max, price, .. } = known;
         // Where another model may answer too, the smaller window, the larger count and the dearer price hold.
-        let mut prices = Vec::new();
+        let (mut prices, mut dearest) = (Vec::new(), price);
         for other in &head.other_models {
-            prices.push((other.clone(), models::price_of(other)));
+            let other_price = models::price_of(other);
+            dearest = dearest.zip(other_price).map(|(price, other)| price.max(other));
+            prices.push((other.clone(), other_price));
             window = window.min(self.window(Some(other), self.rules.user_windows.window_of(other))?);
             density = density.max(Density::of(other));
             output_max = [output_max, models::output_max(other)].into_iter().flatten().min();
@@ -309,9 +311,7 @@ impl Lane {
         if !prices.is_empty() {
             prices.push((model.clone().unwrap_or_default(), price));
         }
-        let dearest = |price: Option<Price>, other: Option<Price>| price.zip(other).map(|(price, other)| price.max(other));
-        let price = prices.iter().map(|(_, price)| *price).fold(price, dearest);
-        let price = price.zip(factor).map(|(price, factor)| price.times(factor));
+        let price = dearest.zip(factor).map(|(price, factor)| price.times(factor));
         if head.server_history {
             return Err(Unread::Refused(Refusal::Uncountable("goes on with a conversation that the provider keeps")));
         }

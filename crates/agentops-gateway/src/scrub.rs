@@ -55,7 +55,7 @@ struct Scan {
 impl KeyForms {
     /// `None`: the key is too short to be told from other text.
     pub(crate) fn new(key: &str) -> Option<Self> {
-        // A line break in a wrapped base64 form is where events end, and nothing should wait there: its lines are forms.
+        // Base64 that is broken into lines is left out: events end at line breaks, and no bytes should be held back there.
         let forms = agentops_safe::written_forms(key).into_iter().filter(|form| !form.contains(&b'\n'));
         let mut forms: Vec<Vec<u8>> = forms.map(|form| form.to_ascii_lowercase()).collect();
         if !forms.is_empty() {

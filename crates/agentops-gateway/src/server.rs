@@ -25,7 +25,8 @@ pub(crate) const HEAD_MAX: usize = 64 << 10;
 
 /// At the end, what is under way is waited for no longer than this.
 const END: Duration = Duration::from_secs(1);
-/// And calls that are counted to be settled no longer than this: the tokenizer may have to be loaded first.
+/// At the end, calls whose tokens are still being counted are waited for no longer than this: the tokenizer may have to be loaded
+/// first.
 pub(crate) const SETTLING: Duration = Duration::from_secs(5);
 
 /// Serves until the other end of `stop` is dropped.

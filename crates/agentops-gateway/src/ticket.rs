@@ -450,7 +450,7 @@ impl Open {
             return at_list_price(price, self.call.input, at_most.max(known));
         };
         let output = match answer.usage_is_final && !self.is_cut() {
-            // What is there and said to be nothing is not known. Streams begin with a figure of 1.
+            // The model certainly wrote something, so a report of nothing is unknown. Streams begin with a figure of 1.
             true if known <= 1 && self.has_output(answer) => limit.max(seen),
             true => known,
             // A plain answer whose report is not the last one has only begun.
@@ -468,13 +468,14 @@ impl Open {
     /// The price of the model that answered, at the service tier that was asked for, or at the one that answered, where that is
     /// dearer.
     fn price(&self, answer: &Answer) -> Option<Price> {
-        let answered = |name: &String| self.call.prices.iter().find(|(model, _)| is_same_model(model, name));
         let of_model = answer
             .model
             .as_ref()
-            .and_then(answered)
-            .map(|(_, price)| price.map(|price| price.times(self.call.price_permille)));
-        let price = of_model.unwrap_or(self.call.price);
+            .and_then(|name| self.call.prices.iter().find(|(model, _)| is_same_model(model, name)).map(|(_, price)| *price));
+        let price = match of_model {
+            Some(price) => price.map(|price| price.times(self.call.price_permille)),
+            None => self.call.price,
+        };
         let tier = answer.tier.as_deref().and_then(|tier| option_factor(PriceOption::ServiceTier, tier));
         let answered = tier.map_or(0, |factor| factor.permille(self.call.input));
         let asked = self.call.price_permille.max(1);
@@ -513,7 +514,7 @@ impl Open {
         let shows_all = match self.call.protocol {
             // Reasoning is a block or an item of its own, which is seen to begin.
             Protocol::Messages => !self.hidden,
-            // A report says so of them too; without one nobody knows.
+            // Some models reason without showing it, and only a report tells.
             Protocol::Responses => !self.hidden && answer.usage.is_some(),
             // Some models reason without showing any of it in the answer.
             Protocol::Chat | Protocol::Gemini => false,

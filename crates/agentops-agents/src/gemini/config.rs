@@ -108,7 +108,7 @@ fn settings(request: &SessionRequest, retries: Option<u64>) -> Value {
     // The limit holds thinking, too: the provider counts thoughts as output.
     if let (Some(window), Some(model)) = (request.window, &request.model) {
         // The provider refuses a larger one.
-        let most = models::output_max(model).unwrap_or(u64::MAX).min(window.output_cap());
+        let most = models::output_limit(model, window);
         let mut limits = json!({"maxOutputTokens": most});
         // Earlier models do not think, and later families take a level of thinking instead of a budget, and refuse both.
         if model.starts_with("gemini-2.5") {

@@ -50,8 +50,7 @@ fn name_model(entry: &mut Map<String, Value>, model: &str, request: &SessionRequ
     let Some(models) = models.as_object_mut() else { return };
     let listed = models.entry(name).or_insert_with(|| json!({}));
     if let (Some(window), Some(listed)) = (request.window, listed.as_object_mut()) {
-        let output = models::output_max(model).unwrap_or(u64::MAX).min(window.output_cap());
-        listed.insert("limit".into(), json!({"context": window.tokens(), "output": output}));
+        listed.insert("limit".into(), json!({"context": window.tokens(), "output": models::output_limit(model, window)}));
     }
 }
 

@@ -392,12 +392,10 @@ fn default_key_env(name: &str) -> Option<String> {
 fn key(env: &Environment, destination: &Destination, key_env: Option<String>) -> Result<Option<Secret>, String> {
     let Some(name) = key_env.or_else(|| destination.key_env().map(str::to_owned)) else { return Ok(None) };
     let shown = shown_variable(&name);
-    let Some(value) = env.get(&name).filter(|value| !value.as_encoded_bytes().trim_ascii().is_empty()) else {
+    let Some(value) = env.lossy_text(&name).filter(|value| !value.trim().is_empty()) else {
         return Err(format!("the key of destination `{}` is not set: export {shown}", destination.name()));
     };
-    // What is no text is no key either.
-    let key =
-        usable_key(value.to_str().unwrap_or("\u{fffd}")).map_err(|error| format!("{shown} cannot be used: {error}"))?;
+    let key = usable_key(&value).map_err(|error| format!("{shown} cannot be used: {error}"))?;
     Ok(Some(Secret::new(key)))
 }
 

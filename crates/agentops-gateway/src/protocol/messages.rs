@@ -48,7 +48,7 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
                             let what = "a second limit of the output, in `fallbacks`";
                             return Err(Malformed { what, at: value.range().start });
                         }
-                        // It may be dearer under options of its own.
+                        // A fallback may have options that raise its price.
                         _ => builder.option(key, value),
                     }
                 }

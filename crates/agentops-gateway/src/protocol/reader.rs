@@ -311,7 +311,7 @@ fn read_event(protocol: Protocol, state: &mut State, event: Event<'_>) {
 fn is_written(protocol: Protocol, key: &[u8]) -> bool {
     match protocol {
         Protocol::Messages => matches!(key, b"text" | b"thinking"),
-        Protocol::Chat => matches!(key, b"content" | b"reasoning_content" | b"arguments" | b"refusal" | b"input"),
+        Protocol::Chat => matches!(key, b"content" | b"text" | b"reasoning_content" | b"arguments" | b"refusal" | b"input"),
         // They are counted where they are read.
         Protocol::Responses | Protocol::Gemini => false,
     }

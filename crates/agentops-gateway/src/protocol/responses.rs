@@ -73,7 +73,7 @@ pub(super) fn member(builder: &mut Builder<'_>, key: &[u8], value: Json<'_>) -> 
 }
 
 fn tools(builder: &mut Builder<'_>, tools: Json<'_>) {
-    if let Some(why) = brought(tools, NESTED_MAX) {
+    if let Some(why) = referenced(tools, NESTED_MAX) {
         builder.refuse(why);
     }
 }
@@ -81,9 +81,9 @@ fn tools(builder: &mut Builder<'_>, tools: Json<'_>) {
 /// Tools stand in namespaces, and their settings in objects of theirs.
 const NESTED_MAX: usize = 16;
 
-/// What tools bring into the call besides what stands in them: a container, files and skills that the provider keeps. A container
-/// that is made for the call has neither a name nor files.
-fn brought(value: Json<'_>, depth: usize) -> Option<Uncountable> {
+/// What tools refer to that does not stand in the request: a container, files or skills that the provider keeps. A container that
+/// is made for the call has neither a name nor files.
+fn referenced(value: Json<'_>, depth: usize) -> Option<Uncountable> {
     let Some(depth) = depth.checked_sub(1) else { return Some(Uncountable::Container) };
     let names = |value: Json<'_>| value.raw().is_some_and(|name| !name.is_empty());
     let of_member = |(key, value): (&[u8], Json<'_>)| match key {
@@ -95,11 +95,11 @@ fn brought(value: Json<'_>, depth: usize) -> Option<Uncountable> {
         b"file_ids" | b"skills" if names(value) || value.elements().any(names) => Some(Uncountable::Container),
         b"file_id" | b"fileId" if names(value) => Some(Uncountable::FileId),
         key if key.contains(&b'\\') => Some(Uncountable::Container),
-        _ => brought(value, depth),
+        _ => referenced(value, depth),
     };
     match value.is_object() {
         true => value.members().find_map(of_member),
-        false => value.elements().find_map(|element| brought(element, depth)),
+        false => value.elements().find_map(|element| referenced(element, depth)),
     }
 }
 
@@ -129,7 +129,7 @@ fn item(media: &mut Media, item: Json<'_>) {
     }
     // Tools that were found or are added, and where a shell runs.
     for settings in [item.get("tools"), item.get("environment")].into_iter().flatten() {
-        if let Some(why) = brought(settings, NESTED_MAX) {
+        if let Some(why) = referenced(settings, NESTED_MAX) {
             media.refuse(why);
         }
     }
@@ -382,7 +382,7 @@ fn whole(state: &mut State, response: Json<'_>) {
     }
 }
 
-/// Takes what a whole response shows of what the model wrote. Gives its bytes.
+/// Takes what a whole response shows of what the model wrote. Returns its bytes.
 fn shown(all: &mut Written, response: Json<'_>) -> u64 {
     let mut bytes = 0;
     for item in response.get("output").into_iter().flat_map(Json::elements).filter(|item| !is_reasoning(*item)) {

@@ -304,6 +304,13 @@ fn s7_an_answer_with_a_coding_that_nobody_asked_for_is_not_passed_on() {
     });
     let room = Room::new();
     let lane = room.lane(&provider.url());
-    let got = lane.ask(lane.post("/v1/messages", "", &request(Protocol::Messages).to_string()));
-    assert_eq!(got.status(), 502, "{}", got.whole());
+    let nobody = room.lane_of(destination(&provider.url(), Family::Anthropic), Identity::Nobody);
+    for lane in [lane, nobody] {
+        for asked in
+            [lane.post("/v1/messages", "", &request(Protocol::Messages).to_string()), lane.raw("GET", "/v1/models", "", "")]
+        {
+            let got = lane.ask(asked);
+            assert_eq!(got.status(), 502, "{}", got.whole());
+        }
+    }
 }

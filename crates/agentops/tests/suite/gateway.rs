@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt as _;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use agentops_testkit::model::{ModelServer, Options, Script, Watch};
 use serde_json::{Value, json};
@@ -28,6 +28,21 @@ fn post(base: &str, path: &str, body: &Value) -> (u16, String) {
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// As Ctrl-C does.
+fn interrupt(running: &Child) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(running), rustix::process::Signal::INT).unwrap();
+}
+
+/// What a gateway with these arguments prints of Anthropic's lane.
+fn anthropic_lane(room: &Room, args: &[&str]) -> String {
+    let mut running = room.command(args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut text = BufReader::new(running.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let printed = text.find(|line| line.starts_with("# anthropic")).unwrap();
+    interrupt(&running);
+    assert!(running.wait().unwrap().success());
+    printed
 }
 
 #[test]
@@ -87,8 +102,7 @@ fn it_meters_every_protocol_until_it_is_interrupted() {
     assert_eq!(post(base, "/v1/messages", &unknown).0, 400);
     assert!(next()["why"].as_str().unwrap().contains("nobody-knows-it"));
     assert_eq!(server.requests().len(), seen);
-    let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    interrupt(&running);
     let ends = [next(), next(), next()].map(|line| (line["line"].clone(), line["totals"]["calls"].as_u64().unwrap()));
     assert_eq!(ends, [1, 1, 2].map(|calls| (json!("end"), calls)));
     assert!(running.wait().unwrap().success());
@@ -118,28 +132,16 @@ fn calls_go_where_the_usual_programs_would_send_them_and_the_address_is_printed(
     let (status, answer) = post(lanes[0]["base"].as_str().unwrap(), "/v1/messages", &call);
     assert_eq!((status, server.requests().len()), (200, 1), "{answer}");
     assert!(server.requests()[0].credential_is("key"), "the key goes where the calls go");
-    let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    interrupt(&running);
     assert!(running.wait().unwrap().success());
 
     // A login goes to its vendor, whatever the variable says; and an address of ours would lead back here.
-    let mut running =
-        room.command(&["gateway", "--login", "--destination", "anthropic"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut text = BufReader::new(running.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let printed = text.find(|line| line.starts_with("# anthropic")).unwrap();
+    let printed = anthropic_lane(&room, &["gateway", "--login", "--destination", "anthropic"]);
     assert!(printed.contains("calls go to https://api.anthropic.com"), "{printed}");
-    let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert!(running.wait().unwrap().success());
     // A server there may need no key; that it gets none is said.
     room.set("ANTHROPIC_API_KEY", " ");
-    let mut running = room.command(&["gateway", "--destination", "anthropic"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut text = BufReader::new(running.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let printed = text.find(|line| line.starts_with("# anthropic")).unwrap();
+    let printed = anthropic_lane(&room, &["gateway", "--destination", "anthropic"]);
     assert!(printed.ends_with(", without a key"), "{printed}");
-    let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert!(running.wait().unwrap().success());
     room.set("ANTHROPIC_API_KEY", KEY);
     room.set("ANTHROPIC_BASE_URL", lanes[0]["base"].as_str().unwrap());
     let refused = room.run(&["gateway"]).expect(agentops::error::USAGE.into());
@@ -181,8 +183,7 @@ fn a_destination_that_is_named_twice_has_one_lane() {
     let mut running = room.command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
     let open: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-    let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    interrupt(&running);
     assert!(running.wait().unwrap().success());
     assert_eq!(open["lanes"].as_array().unwrap().len(), 1, "{open}");
 }
@@ -241,8 +242,7 @@ fn a_model_that_the_table_does_not_know_is_called_once_its_window_is_set() {
         let open = next();
         let (status, body) = post(open["lanes"][0]["base"].as_str().unwrap(), "/v1/chat/completions", &call);
         let line = next();
-        let pid = rustix::process::Pid::from_raw(i32::try_from(running.id()).unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        interrupt(&running);
         assert!(running.wait().unwrap().success());
         (status, body, line)
     };

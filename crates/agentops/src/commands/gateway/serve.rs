@@ -164,9 +164,9 @@ fn targets(standing: &Standing, args: &GatewayArgs) -> Result<Vec<Target>, Comma
     Ok(targets)
 }
 
-/// Also to what cannot be used: that is refused by name, and not left out.
+/// A value that cannot be used counts as set, so that it is refused by the variable's name.
 fn is_set(standing: &Standing, name: &str) -> bool {
-    standing.env.get(name).is_some_and(|value| !value.as_encoded_bytes().trim_ascii().is_empty())
+    standing.env.lossy_text(name).is_some_and(|value| !value.trim().is_empty())
 }
 
 /// The address in the variable that usual programs of this provider read, as `agentops with` and runs take it. A key of a
