@@ -8,6 +8,7 @@
 
 mod facts;
 mod kind;
+mod omissions;
 mod open;
 mod outline;
 mod pack;
@@ -29,10 +30,11 @@ use agentops_safe::Redactor;
 use agentops_text::tokens;
 
 use crate::{Compressed, Fact, SourceError};
+use omissions::Account;
 use open::Opened;
 use query::Query;
 use rank::{FileRank, PartRank};
-use scan::{Scanned, Unread};
+use scan::Scanned;
 
 /// How many tokens of the budget there are for each file that is looked into, and the least and most such files.
 const TOKENS_A_FILE: u64 = 60;
@@ -73,6 +75,7 @@ pub struct Sources {
     opened: Vec<Opened>,
     ranks: Vec<Vec<PartRank>>,
     facts: Vec<Fact>,
+    account: Account,
     note: String,
 }
 
@@ -109,8 +112,11 @@ impl Sources {
         opened.iter_mut().for_each(|file| file.find_headings(|word| paths.contains(word)));
         let ranks = rank::parts(&opened, &weights);
         let facts = facts::of(&scanned, &files, &opened, &ranks);
-        let note = note(&scanned, redactor);
-        Ok(Self { tokens: scanned.tokens, opened, ranks, facts, note })
+        let unread = scanned.unread.iter_mut().chain(&mut scanned.excluded);
+        unread.for_each(|(path, _)| *path = shown(path, redactor));
+        let account = Account::of(&scanned);
+        let note = note(&scanned);
+        Ok(Self { tokens: scanned.tokens, opened, ranks, facts, account, note })
     }
 
     /// A bundle of at most `budget` tokens.
@@ -119,26 +125,31 @@ impl Sources {
         let note = if budget >= NOTE_BUDGET_MIN || self.opened.is_empty() { self.note.as_str() } else { "" };
         let fits = |text: &str| tokens::text_tokens(text) <= budget;
         let room = budget.saturating_sub(tokens::text_tokens(note));
-        let make = |room: u64| render::render(&self.opened, &pack::choose(&self.opened, &self.ranks, room), note);
-        let mut text = make(room);
+        let make = |room: u64| {
+            let chosen = pack::choose(&self.opened, &self.ranks, room);
+            (render::render(&self.opened, &chosen, note), chosen)
+        };
+        let (mut text, mut chosen) = make(room);
         // Lines are counted one by one, which is a little more than they count together: what is left is used once more. Should
         // it ever be less, it is made smaller until it fits.
         let used = tokens::text_tokens(&text);
         if used < budget {
             let more = make(room + (budget - used));
-            if fits(&more) {
-                text = more;
+            if fits(&more.0) {
+                (text, chosen) = more;
             }
         }
         let mut room = room;
         while !fits(&text) && room > 0 {
             room -= room.div_ceil(20);
-            text = make(room);
+            (text, chosen) = make(room);
         }
         if !fits(&text) {
-            text = String::new();
+            (text, chosen) = (String::new(), Vec::new());
         }
-        Compressed { after: tokens::text_tokens(&text), text, before: self.tokens, facts: self.facts.clone() }
+        let after = tokens::text_tokens(&text);
+        let (coverage, omitted) = self.account.covering(&self.opened, &chosen);
+        Compressed::new(text, self.tokens, after, self.facts.clone()).covering(coverage, omitted)
     }
 }
 
@@ -172,27 +183,15 @@ fn shown(path: &str, redactor: &Redactor) -> String {
 }
 
 /// What a reader must know that the lines do not say.
-fn note(scanned: &Scanned, redactor: &Redactor) -> String {
+fn note(scanned: &Scanned) -> String {
     if scanned.sources.is_empty() {
         return "No text files are in this folder.\n".to_owned();
     }
     if scanned.unread.is_empty() {
         return String::new();
     }
-    let named: Vec<String> = scanned
-        .unread
-        .iter()
-        .take(NOTED_MAX)
-        .map(|(path, why)| {
-            let why = match why {
-                Unread::LfsPointer => "a Git LFS pointer, its content is not here",
-                Unread::TooLarge => "too large",
-                Unread::Unreadable => "unreadable",
-                Unread::Submodule => "a repository of its own",
-            };
-            format!("{} ({why})", shown(path, redactor))
-        })
-        .collect();
+    let named: Vec<String> =
+        scanned.unread.iter().take(NOTED_MAX).map(|(path, reason)| format!("{path} ({})", reason.description())).collect();
     let more = match scanned.unread.len().saturating_sub(NOTED_MAX) {
         0 => String::new(),
         more => format!(", and {more} more"),

@@ -21,7 +21,7 @@ pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
     let signals = salience::of(&talk);
     let (text, after) = choice::within(&talk, &signals, budget);
     let facts = facts::of(&talk, &signals);
-    Ok(Compressed { text, before: talk.tokens, after, facts })
+    Ok(Compressed::new(text, talk.tokens, after, facts))
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
     let (added, removed): (usize, usize) = files.iter().fold((0, 0), |sum, file| (sum.0 + file.added, sum.1 + file.removed));
     let head = format!("Diff of {} files, +{added} −{removed}, shortened; … lines left out.\n", files.len());
     let (text, after) = pick::within(&head, &pieces, "…\n", 12.0, budget);
-    Ok(Compressed { text, before, after, facts: facts(&files) })
+    Ok(Compressed::new(text, before, after, facts(&files)))
 }
 
 /// What stands before the first file (a commit's message), and the files.

@@ -8,6 +8,8 @@ use std::collections::HashSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::coverage::{Coverage, Omission};
+
 /// What kind of fact it is. The order is the one in which a report names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -44,6 +46,8 @@ pub enum Class {
     SevereEvent,
     /// Something that was said.
     Statement,
+    /// A part of a source that was not read. Such a fact is always lost.
+    Unread,
 }
 
 /// One thing that must not get lost.
@@ -95,7 +99,17 @@ pub struct Fidelity {
     pub classes: Vec<ClassScore>,
     /// What is not in the result, with where to find it; the heaviest first, and in the order of the source.
     pub lost: Vec<Fact>,
+    /// How much of the sources was read and is shown; absent in bundles of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
+    /// The parts of the sources that are not in the result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<Omission>,
 }
+
+/// Weight of the lines that are shown in a score, beside the facts. It is small, because a bundle is meant to leave lines out,
+/// and not zero, so that a score of 1 means that nothing was left out.
+const SHOWN_WEIGHT: f64 = 0.01;
 
 impl Fidelity {
     /// Looks for each fact in the result.
@@ -118,15 +132,44 @@ impl Fidelity {
         }
         classes.sort_by_key(|score| score.class);
         lost.sort_by_key(|fact| std::cmp::Reverse(fact.weight));
-        Self { classes, lost }
+        Self { classes, lost, ..Self::default() }
     }
 
-    /// The mean of the classes' shares, 0 to 1; `None` where the sources had no facts at all.
+    /// The same with an account of the sources. What was not read is a loss of its own, and comes first.
+    #[must_use]
+    pub fn with_coverage(mut self, coverage: Option<Coverage>, omitted: &[Omission]) -> Self {
+        let unread = omitted.iter().filter(|omission| omission.reason.is_unread());
+        let unread = unread.map(|omission| Fact::new(Class::Unread, omission.reason.description(), &omission.place));
+        self.lost.splice(0..0, unread);
+        self.coverage = coverage;
+        self.omitted = omitted.to_vec();
+        self
+    }
+
+    /// How much survived, 0 to 1: `facts × read × (0.99 + 0.01 × shown)`. `facts` is the mean of the classes' shares, `read` the
+    /// share of the source that was read, `shown` the share of its lines that is in the result. A source without facts is
+    /// scored by its lines alone. It is 1 only if all of the source is in the result, and `None` if nothing is known.
+    ///
+    /// [`Fidelity::percent`] is the form for people.
     #[must_use]
     pub fn score(&self) -> Option<f64> {
         let shares: Vec<f64> = self.classes.iter().map(|score| score.kept as f64 / score.total as f64).collect();
-        (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
+        let facts = (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64);
+        let Some(coverage) = self.coverage else { return facts };
+        let (read, shown) = (coverage.read.ratio(), coverage.shown.ratio());
+        match facts {
+            Some(facts) => Some(facts * read * (1.0 - SHOWN_WEIGHT * (1.0 - shown))),
+            None if coverage.read.whole == 0 => None,
+            None => Some(read * shown),
+        }
     }
+}
+
+/// A share from 0 to 1 as whole percent, rounded down: 99.9 % is not all.
+#[must_use]
+pub fn percent(score: f64) -> u64 {
+    // A hair more than the product, which may be a hair too small.
+    (score * 100.0 + 1e-9).floor() as u64
 }
 
 /// A result, ready to be searched.
@@ -148,6 +191,7 @@ impl Result {
                 let words: Vec<&str> = event_words(&fact.text).collect();
                 self.lines.iter().any(|line| words.iter().all(|word| line.contains(*word)))
             }
+            Class::Unread => false,
             Class::Identifier | Class::Number => has_whole(&self.flat, &flat(&fact.text)),
             _ => self.flat.contains(&flat(&fact.text)),
         }
@@ -221,6 +265,23 @@ mod tests {
             prop_assert_eq!(&report.lost, &[facts[removed].clone()]);
             prop_assert!(report.score().is_some_and(|score| score < 1.0));
         }
+    }
+
+    #[test]
+    fn only_all_is_a_hundred_percent() {
+        use crate::coverage::{OmissionReason, Share};
+        let fact = Fact::new(Class::Path, "src/a.rs", "x:1");
+        let of = |read: (u64, u64), shown: (u64, u64)| {
+            let coverage = Coverage { read: Share::new(read.0, read.1), shown: Share::new(shown.0, shown.1) };
+            Fidelity::of(std::slice::from_ref(&fact), "src/a.rs").with_coverage(Some(coverage), &[])
+        };
+        assert_eq!(of((9, 9), (9, 9)).score(), Some(1.0));
+        assert_eq!(of((1_000_000, 1_000_000), (999_999, 1_000_000)).score().map(percent), Some(99));
+        assert_eq!(of((3, 4), (3, 4)).score().map(percent), Some(74));
+        assert_eq!((percent(0.29), percent(0.57), percent(1.0)), (29, 57, 100));
+        let unread = Omission::new("line 7", 1, OmissionReason::NotDecoded);
+        let report = of((3, 4), (3, 4)).with_coverage(None, &[unread]);
+        assert_eq!((report.lost[0].class, report.lost[0].place.as_str()), (Class::Unread, "line 7"));
     }
 
     #[test]

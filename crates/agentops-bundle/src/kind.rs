@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use agentops_text::decode::{Encoding, decode};
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -73,11 +74,13 @@ impl Kind {
     /// What these bytes are.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        let look = &bytes[..bytes.len().min(LOOK_BYTES)];
-        if is_binary(look) {
+        let decoded = decode(bytes);
+        let is_eight_bit = matches!(decoded.encoding, Encoding::Utf8 | Encoding::Windows1252);
+        if is_eight_bit && is_binary(&bytes[..bytes.len().min(LOOK_BYTES)]) {
             return Self::Binary;
         }
-        let text = String::from_utf8_lossy(look);
+        let bytes = decoded.text.as_bytes();
+        let text = &decoded.text[..decoded.text.floor_char_boundary(LOOK_BYTES)];
         let lines: Vec<&str> = text.lines().take(LOOK_LINES).filter(|line| !line.trim().is_empty()).collect();
         if is_diff(&lines) {
             return Self::Diff;

@@ -5,6 +5,7 @@
 
 pub mod code;
 pub mod conversation;
+pub mod coverage;
 pub mod diff;
 pub mod fidelity;
 pub mod kind;
@@ -13,12 +14,14 @@ pub mod manifest;
 pub mod mixed;
 pub mod page;
 mod pick;
+pub mod source_text;
 pub mod store;
 pub mod table;
 pub mod transcript;
 
 use std::path::PathBuf;
 
+pub use coverage::{Coverage, Omission, OmissionReason};
 pub use fidelity::{Class, Fact, Fidelity};
 pub use kind::Kind;
 
@@ -33,13 +36,36 @@ pub struct Compressed {
     pub after: u64,
     /// What the source has that must not get lost, taken from it before it was compressed, in the order of their places.
     pub facts: Vec<Fact>,
+    /// How much of the source was read and is shown. `None` if nobody accounted for it.
+    pub coverage: Option<Coverage>,
+    /// The parts of the source that are not in the text, in their order. With the text they account for all of the source.
+    pub omitted: Vec<Omission>,
 }
 
 impl Compressed {
-    /// What of the facts is still there.
+    /// A text without an account of the source: [`Compressed::covering`] or [`Compressed::covering_lines`] adds it.
+    #[must_use]
+    pub fn new(text: String, before: u64, after: u64, facts: Vec<Fact>) -> Self {
+        Self { text, before, after, facts, coverage: None, omitted: Vec::new() }
+    }
+
+    /// The same with an account of the source.
+    #[must_use]
+    pub fn covering(self, coverage: Coverage, omitted: Vec<Omission>) -> Self {
+        Self { coverage: Some(coverage), omitted, ..self }
+    }
+
+    /// The same with an account of the source that looks for each of its lines in the text.
+    #[must_use]
+    pub fn covering_lines(self, source: &str) -> Self {
+        let (coverage, omitted) = coverage::by_lines(source, &self.text, OmissionReason::Budget);
+        self.covering(coverage, omitted)
+    }
+
+    /// Which facts are still there, and how much of the source is.
     #[must_use]
     pub fn fidelity(&self) -> Fidelity {
-        Fidelity::of(&self.facts, &self.text)
+        Fidelity::of(&self.facts, &self.text).with_coverage(self.coverage, &self.omitted)
     }
 }
 

@@ -13,9 +13,11 @@ use crate::{Compressed, Fidelity};
 /// The version of the format. A reader refuses a newer one.
 pub const FORMAT: u32 = 1;
 /// The version of the compressors: it changes when the same sources give other bytes.
-pub const COMPRESSORS: u32 = 1;
+pub const COMPRESSORS: u32 = 2;
 /// Losses that a manifest lists; the counts are complete, the list may not be.
 pub const LOST_MAX: usize = 200;
+/// Omissions that a manifest lists; of a source with more ranges, neighbours are joined before.
+pub const OMITTED_MAX: usize = 1000;
 /// Hexadecimal digits of an id.
 const ID_DIGITS: usize = 16;
 
@@ -121,11 +123,18 @@ pub struct Manifest {
     /// Losses that are not listed.
     #[serde(default)]
     pub lost_unlisted: u64,
+    /// Omissions that are not listed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub omitted_unlisted: u64,
     /// Bundles that it was made from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<BundleId>,
     /// SHA-256 of the body, in hexadecimal.
     pub body: String,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Manifest {
@@ -135,6 +144,8 @@ impl Manifest {
         let mut fidelity = made.fidelity();
         let lost_unlisted = fidelity.lost.len().saturating_sub(LOST_MAX) as u64;
         fidelity.lost.truncate(LOST_MAX);
+        let omitted_unlisted = fidelity.omitted.len().saturating_sub(OMITTED_MAX) as u64;
+        fidelity.omitted.truncate(OMITTED_MAX);
         Self {
             format: FORMAT,
             compressors: COMPRESSORS,
@@ -149,6 +160,7 @@ impl Manifest {
             },
             fidelity,
             lost_unlisted,
+            omitted_unlisted,
             parents: Vec::new(),
             body: hash(body.as_bytes()),
         }

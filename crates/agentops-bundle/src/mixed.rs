@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use agentops_safe::Redactor;
 use agentops_text::tokens::text_tokens;
 
+use crate::coverage::{Coverage, Omission, Share};
 use crate::kind::Kind;
+use crate::source_text::{self, SourceText};
 use crate::{Compressed, Fact, SourceError, code, conversation, diff, log, page, table, transcript};
 
 /// The sizes at which a part is tried: shares of the whole budget, in percent.
@@ -55,18 +57,17 @@ impl Part {
     pub fn compress(&self, task: &str, budget: u64, redactor: &Redactor) -> Result<Compressed, SourceError> {
         match &self.source {
             Source::Folder(root) => code::compress(root, task, budget, redactor),
-            Source::Bytes(kind, bytes) => of_kind(*kind, &redacted(bytes, redactor), budget),
+            Source::Bytes(kind, bytes) => of_source(*kind, &SourceText::read(bytes, redactor), budget),
         }
     }
 }
 
-/// Bytes without secrets.
-#[must_use]
-pub fn redacted(bytes: &[u8], redactor: &Redactor) -> Vec<u8> {
-    let mut stream = redactor.stream();
-    let mut clean = stream.push(bytes);
-    clean.extend(stream.finish());
-    clean
+/// Compresses a source as what it is, with an account of what could not be decoded.
+///
+/// # Errors
+/// As [`of_kind`].
+pub fn of_source(kind: Kind, source: &SourceText, budget: u64) -> Result<Compressed, SourceError> {
+    Ok(source.account(of_kind(kind, source.text.as_bytes(), budget)?))
 }
 
 /// Compresses redacted bytes as what they are. What turns out not to be what it looked like is taken as notes; what is for people
@@ -89,7 +90,9 @@ pub fn of_kind(kind: Kind, bytes: &[u8], budget: u64) -> Result<Compressed, Sour
         let whole = String::from_utf8_lossy(bytes);
         let tokens = text_tokens(&whole);
         if tokens <= budget {
-            (made.text, made.after) = (whole.into_owned(), tokens);
+            made = Compressed::new(whole.into_owned(), made.before, tokens, made.facts);
+            let lines = made.text.lines().filter(|line| !line.trim().is_empty()).count() as u64;
+            made = made.covering(Coverage::of_lines(lines, &[]), Vec::new());
         }
     }
     Ok(made)
@@ -105,7 +108,8 @@ fn or_notes(made: Result<Compressed, SourceError>, bytes: &[u8], budget: u64) ->
 /// A source that is no text.
 fn named(bytes: &[u8], budget: u64) -> Compressed {
     let text = page::fit(format!("(no text, {} bytes)\n", bytes.len()), budget);
-    Compressed { after: text_tokens(&text), text, before: 0, facts: Vec::new() }
+    let after = text_tokens(&text);
+    source_text::not_text(text, after)
 }
 
 /// Compresses parts into one text within a budget. Parts keep their order; each has its name as a heading.
@@ -126,7 +130,8 @@ pub fn compress(parts: &[Part], task: &str, budget: u64, redactor: &Redactor) ->
         tried.push(sizes(part, steps, task, room, redactor)?);
     }
     let chosen = share(&tried, room);
-    let mut whole = Compressed { text: String::new(), before: 0, after: 0, facts: Vec::new() };
+    let mut whole = Compressed::new(String::new(), 0, 0, Vec::new());
+    let mut coverages = Vec::new();
     for ((part, head), (sizes, size)) in parts.iter().zip(&heads).zip(tried.iter().zip(chosen)) {
         let made = &sizes[size].made;
         whole.text.push_str(head);
@@ -135,10 +140,29 @@ pub fn compress(parts: &[Part], task: &str, budget: u64, redactor: &Redactor) ->
         whole.before += made.before;
         let placed = |fact: &Fact| Fact { place: format!("{}: {}", part.name, fact.place), ..fact.clone() };
         whole.facts.extend(made.facts.iter().map(placed));
+        let placed =
+            |omission: &Omission| Omission { place: format!("{}: {}", part.name, omission.place), ..omission.clone() };
+        whole.omitted.extend(made.omitted.iter().map(placed));
+        coverages.push((made.coverage, made.before.max(1)));
     }
+    whole.coverage = joined(&coverages);
     whole.text = page::fit(format!("{}\n", whole.text.trim_end()), budget);
     whole.after = text_tokens(&whole.text);
     Ok(whole)
+}
+
+/// The coverage of several sources, each with its tokens. What was read counts by tokens, what is shown by lines. Unknown if it is
+/// unknown for one of them.
+fn joined(coverages: &[(Option<Coverage>, u64)]) -> Option<Coverage> {
+    let mut all = Coverage::default();
+    for (coverage, tokens) in coverages {
+        let coverage = (*coverage)?;
+        let read = (*tokens as f64 * coverage.read.ratio()).floor() as u64;
+        all.read = Share::new(all.read.part + read, all.read.whole + tokens);
+        let shown = coverage.shown;
+        all.shown = Share::new(all.shown.part + shown.part, all.shown.whole + shown.whole);
+    }
+    Some(all)
 }
 
 /// A part at one size.
@@ -150,7 +174,7 @@ struct Size {
 /// What a part is compressed from, read or redacted once for all its sizes.
 enum Ready {
     Folder(code::Sources),
-    Bytes(Kind, Vec<u8>),
+    Text(Kind, SourceText),
 }
 
 /// A part at every size that differs, the smallest first.
@@ -158,13 +182,13 @@ fn sizes(part: &Part, steps: &[u64], task: &str, room: u64, redactor: &Redactor)
     let mut sizes: Vec<Size> = Vec::new();
     let ready = match &part.source {
         Source::Folder(root) => Ready::Folder(code::Sources::read(root, task, room, redactor)?),
-        Source::Bytes(kind, bytes) => Ready::Bytes(*kind, redacted(bytes, redactor)),
+        Source::Bytes(kind, bytes) => Ready::Text(*kind, SourceText::read(bytes, redactor)),
     };
     for percent in steps {
         let budget = room * percent / 100;
         let made = match &ready {
             Ready::Folder(folder) => Ok(folder.bundle(budget)),
-            Ready::Bytes(kind, bytes) => of_kind(*kind, bytes, budget),
+            Ready::Text(kind, text) => of_source(*kind, text, budget),
         };
         let made = match made {
             // Too small a step for what must be there; a larger one may do.

@@ -218,7 +218,7 @@ mod tests {
     fn made() -> (Manifest, String) {
         let facts = vec![Fact::new(Class::Path, "src/a.rs", "x:1"), Fact::new(Class::Path, "src/b.rs", "x:2")];
         let body = "see src/a.rs\n".to_owned();
-        let made = Compressed { text: body.clone(), before: 100, after: 5, facts };
+        let made = Compressed::new(body.clone(), 100, 5, facts);
         let source = SourceRecord { path: "x".into(), kind: Kind::Log, commit: None, hash: hash(b"x") };
         (Manifest::new("do it", vec![source], &made, &body), body)
     }

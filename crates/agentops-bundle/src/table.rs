@@ -31,7 +31,7 @@ pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
         Read::Document { head, pieces, facts } => (head, pieces, facts, ""),
     };
     let (text, after) = pick::within(&head, &pieces, gap, 3.0, budget);
-    Ok(Compressed { text, before, after, facts })
+    Ok(Compressed::new(text, before, after, facts))
 }
 
 enum Read {

@@ -34,7 +34,7 @@ pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
     let atoms = atoms::of(&events, &history);
     let (text, after) = choice::within(&events, &history, &atoms, budget);
     let facts = facts::of(&events, &history, &atoms);
-    Ok(Compressed { text, before, after, facts })
+    Ok(Compressed::new(text, before, after, facts))
 }
 
 #[cfg(test)]

@@ -4,5 +4,6 @@
 //! budget, recall and rankings compare words with it.
 
 pub mod bm25;
+pub mod decode;
 pub mod tokens;
 pub mod words;

@@ -59,7 +59,7 @@ impl Opened {
         redactor: &Redactor,
         with_grammar: bool,
     ) -> Option<Self> {
-        let text = scan::read_text(root, Path::new(&source.path)).ok().flatten()?;
+        let (text, _) = scan::read_text(root, Path::new(&source.path)).ok()?;
         let text = match redactor.redact(&text) {
             std::borrow::Cow::Borrowed(_) => text,
             std::borrow::Cow::Owned(clean) => clean,

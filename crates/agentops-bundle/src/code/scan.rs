@@ -3,19 +3,20 @@
 //! Memory holds the text of one file per thread at a time and, of all others, only the hits. Links are never followed, and
 //! nothing outside the folder is read. What is not read is said, not guessed.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use agentops_text::tokens;
+use agentops_text::{decode, tokens};
 
 use super::kind::{self, Kind};
 use super::outline;
 use super::rank::ON_DEFINITION;
 use super::words::{self, Counted, Hit, TERMS_MAX, Table};
-use crate::SourceError;
+use crate::{OmissionReason, SourceError};
 
 /// The largest file that is read as a source, in bytes: nobody writes one by hand that is larger.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -37,6 +38,8 @@ pub struct Source {
     pub path: String,
     /// How many bytes of text it has.
     pub bytes: u64,
+    /// Lines that are not blank.
+    pub lines: u32,
     /// What it is for.
     pub kind: Kind,
     /// Where the words stand.
@@ -45,26 +48,15 @@ pub struct Source {
     pub chunks: Vec<u32>,
 }
 
-/// Why a file is not among the sources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Unread {
-    /// A pointer to a large file that git LFS keeps elsewhere.
-    LfsPointer,
-    /// Larger than [`FILE_BYTES_MAX`].
-    TooLarge,
-    /// It could not be opened or read.
-    Unreadable,
-    /// A repository within the repository.
-    Submodule,
-}
-
 /// What a folder holds.
 #[derive(Debug, Default)]
 pub struct Scanned {
     /// The text files, by path.
     pub sources: Vec<Source>,
-    /// What was left out although it may matter, by path.
-    pub unread: Vec<(String, Unread)>,
+    /// What was left out although it may matter, by path; also lines of files that could not be decoded.
+    pub unread: Vec<(String, OmissionReason)>,
+    /// Files that are no sources: pictures, archives, lock files.
+    pub excluded: Vec<(String, OmissionReason)>,
     /// The o200k tokens of all text files: exact up to 4 MiB of text, else from an even sample of that size.
     pub tokens: u64,
     /// How many parts all files have.
@@ -82,7 +74,7 @@ pub struct Scanned {
 pub fn scan(root: &Path, table: &Table) -> Result<Scanned, SourceError> {
     let unreadable = |source| SourceError::Unreadable { path: root.to_owned(), source };
     let _entries = std::fs::read_dir(root).map_err(unreadable)?;
-    let (mut files, mut unread) = walk(root);
+    let Walked { mut files, mut unread, mut excluded } = walk(root);
     files.sort_unstable();
     let bytes: u64 = files.iter().map(|(_, size)| *size).sum();
     let step = bytes.div_ceil(SAMPLE_BYTES).max(1);
@@ -120,13 +112,15 @@ pub fn scan(root: &Path, table: &Table) -> Result<Scanned, SourceError> {
         }
         scanned.sources.append(&mut part.sources);
         unread.append(&mut part.unread);
+        excluded.append(&mut part.excluded);
         sampled_bytes += part.sampled_bytes;
         sampled_tokens += part.sampled_tokens;
         text_bytes += part.text_bytes;
     }
     scanned.sources.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     unread.sort_unstable();
-    scanned.unread = unread;
+    excluded.sort_unstable();
+    (scanned.unread, scanned.excluded) = (unread, excluded);
     scanned.tokens = match step {
         1 => sampled_tokens,
         _ => (sampled_tokens as f64 * (text_bytes as f64 / sampled_bytes.max(1) as f64)).round() as u64,
@@ -134,11 +128,18 @@ pub fn scan(root: &Path, table: &Table) -> Result<Scanned, SourceError> {
     Ok(scanned)
 }
 
-/// The files below the root with their sizes, and what is left out.
-#[expect(clippy::type_complexity, reason = "two lists, taken apart at once")]
-fn walk(root: &Path) -> (Vec<(PathBuf, u64)>, Vec<(String, Unread)>) {
+/// What lies below a root.
+struct Walked {
+    /// Files to read, with their sizes.
+    files: Vec<(PathBuf, u64)>,
+    unread: Vec<(String, OmissionReason)>,
+    excluded: Vec<(String, OmissionReason)>,
+}
+
+fn walk(root: &Path) -> Walked {
     let mut files = Vec::new();
     let mut unread = Vec::new();
+    let mut excluded = Vec::new();
     let walk = ignore::WalkBuilder::new(root)
         .hidden(false)
         .parents(false)
@@ -149,32 +150,57 @@ fn walk(root: &Path) -> (Vec<(PathBuf, u64)>, Vec<(String, Unread)>) {
         .filter_entry(|entry| !entry.file_type().is_some_and(|kind| kind.is_dir()) || is_wanted(entry.path(), entry.depth()))
         .build();
     for entry in walk {
-        let Ok(entry) = entry else { continue };
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                unread.extend(unreadable_path(&error, root).map(|path| (path, OmissionReason::Unreadable)));
+                continue;
+            }
+        };
         let Ok(path) = entry.path().strip_prefix(root) else { continue };
         let Some(kind) = entry.file_type() else { continue };
         if kind.is_dir() {
             if entry.depth() > 0 && entry.path().join(".git").symlink_metadata().is_ok() {
-                unread.push((slashed(path), Unread::Submodule));
+                unread.push((slashed(path), OmissionReason::Submodule));
             }
             continue;
         }
-        if !kind.is_file() || entry.file_name() == ".git" || kind::is_never_source(path) {
+        if !kind.is_file() || entry.file_name() == ".git" {
             continue;
         }
-        let Ok(data) = entry.metadata() else { continue };
-        if data.len() > FILE_BYTES_MAX {
-            unread.push((slashed(path), Unread::TooLarge));
-        } else if files.len() < FILES_MAX {
+        if let Some(reason) = kind::is_never_source(path) {
+            excluded.push((slashed(path), reason));
+            continue;
+        }
+        let Ok(data) = entry.metadata() else {
+            unread.push((slashed(path), OmissionReason::Unreadable));
+            continue;
+        };
+        if data.len() > FILE_BYTES_MAX || files.len() >= FILES_MAX {
+            unread.push((slashed(path), OmissionReason::TooLarge));
+        } else {
             files.push((path.to_owned(), data.len()));
         }
     }
     // Files of a repository within the repository are its own.
     let inner: Vec<String> =
-        unread.iter().filter(|(_, why)| *why == Unread::Submodule).map(|(path, _)| format!("{path}/")).collect();
+        unread.iter().filter(|(_, why)| *why == OmissionReason::Submodule).map(|(path, _)| format!("{path}/")).collect();
     if !inner.is_empty() {
-        files.retain(|(path, _)| !inner.iter().any(|folder| slashed(path).starts_with(folder.as_str())));
+        let is_inner = |path: &str| inner.iter().any(|folder| path.starts_with(folder.as_str()));
+        files.retain(|(path, _)| !is_inner(&slashed(path)));
+        unread.retain(|(path, _)| !is_inner(path));
+        excluded.retain(|(path, _)| !is_inner(path));
     }
-    (files, unread)
+    Walked { files, unread, excluded }
+}
+
+/// The path that an error of the walk is about, below the root.
+fn unreadable_path(error: &ignore::Error, root: &Path) -> Option<String> {
+    match error {
+        ignore::Error::WithPath { path, .. } => path.strip_prefix(root).ok().map(slashed),
+        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => unreadable_path(err, root),
+        _ => None,
+    }
 }
 
 /// Whether a folder is walked into: not what tools keep for themselves.
@@ -197,31 +223,47 @@ fn slashed(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Reads a file below the root as text: invalid UTF-8 becomes U+FFFD. `None` where it is no text.
-pub fn read_text(root: &Path, path: &Path) -> Result<Option<String>, Unread> {
+/// A file below the root as text, and the lines of it that could not be decoded.
+///
+/// # Errors
+/// It is too large, unreadable, a Git LFS pointer, or no text.
+pub fn read_text(root: &Path, path: &Path) -> Result<(String, Vec<u64>), OmissionReason> {
     let mut bytes = Vec::new();
-    let mut file = File::open(root.join(path)).map_err(|_| Unread::Unreadable)?;
+    let mut file = File::open(root.join(path)).map_err(|_| OmissionReason::Unreadable)?;
     // The size may have changed since the walk.
-    file.by_ref().take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|_| Unread::Unreadable)?;
+    file.by_ref().take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|_| OmissionReason::Unreadable)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(Unread::TooLarge);
-    }
-    if memchr::memchr(0, &bytes[..bytes.len().min(8000)]).is_some() {
-        return Ok(None);
+        return Err(OmissionReason::TooLarge);
     }
     if bytes.len() < 1024 && bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
-        return Err(Unread::LfsPointer);
+        return Err(OmissionReason::LfsPointer);
     }
-    Ok(Some(match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-    }))
+    let decoded = decode::decode(&bytes);
+    if is_binary(&decoded.text) {
+        return Err(OmissionReason::NotText);
+    }
+    let undecoded = decoded.undecoded.iter().map(|stretch| stretch.line).collect();
+    let text = match decoded.text {
+        // The bytes are taken over as they are.
+        Cow::Borrowed(text) if text.len() == bytes.len() => None,
+        text => Some(text.into_owned()),
+    };
+    let text = text.unwrap_or_else(|| String::from_utf8(bytes).unwrap_or_default());
+    Ok((text, undecoded))
+}
+
+/// Zero bytes in the first lines, or many characters that no text has.
+fn is_binary(text: &str) -> bool {
+    let look = &text.as_bytes()[..text.len().min(8000)];
+    let odd = look.iter().filter(|byte| matches!(byte, 0x01..=0x08 | 0x0e..=0x1a | 0x1c..=0x1f)).count();
+    memchr::memchr(0, look).is_some() || odd * 10 > look.len().max(1)
 }
 
 /// What one thread found.
 struct Part {
     sources: Vec<Source>,
-    unread: Vec<(String, Unread)>,
+    unread: Vec<(String, OmissionReason)>,
+    excluded: Vec<(String, OmissionReason)>,
     chunks: usize,
     chunks_with: Vec<u32>,
     files_with: Vec<u32>,
@@ -237,6 +279,7 @@ impl Part {
         Self {
             sources: Vec::new(),
             unread: Vec::new(),
+            excluded: Vec::new(),
             chunks: 0,
             chunks_with: vec![0; TERMS_MAX],
             files_with: vec![0; TERMS_MAX],
@@ -249,17 +292,19 @@ impl Part {
 
     fn read(&mut self, root: &Path, path: &Path, index: usize, table: &Table, step: u64) {
         let name = slashed(path);
-        let text = match read_text(root, path) {
-            Ok(Some(text)) => text,
-            Ok(None) => return,
-            Err(why) => return self.unread.push((name, why)),
+        let (text, undecoded) = match read_text(root, path) {
+            Ok(read) => read,
+            Err(OmissionReason::NotText) => return self.excluded.push((name, OmissionReason::NotText)),
+            Err(reason) => return self.unread.push((name, reason)),
         };
+        let places = undecoded.into_iter().map(|line| (format!("{name} line {line}"), OmissionReason::NotDecoded));
+        self.unread.extend(places);
         self.text_bytes += text.len() as u64;
         self.sample(&text, index as u64, step);
         let mut counted = words::count(text.as_bytes(), table);
         counted.hits.truncate(HITS_MAX);
         counted.hits.shrink_to_fit();
-        let chunks = chunk_starts(&text, &mut counted.hits);
+        let (chunks, lines) = chunk_starts(&text, &mut counted.hits);
         self.chunks += chunks.len();
         let mut seen_in_file = [false; TERMS_MAX];
         let mut seen_in_chunk = [u32::MAX; TERMS_MAX];
@@ -279,7 +324,7 @@ impl Part {
             }
         }
         let kind = kind::of(&name, &text);
-        self.sources.push(Source { path: name, bytes: text.len() as u64, kind, counted, chunks });
+        self.sources.push(Source { path: name, bytes: text.len() as u64, lines, kind, counted, chunks });
     }
 
     /// Keeps a part of the text for the figure before. With a step of one, all of it.
@@ -306,11 +351,13 @@ impl Part {
 }
 
 /// The first lines of the parts that a text falls into: at definitions, and where that would be too long. Marks the hits that
-/// stand on a line that defines something.
-fn chunk_starts(text: &str, hits: &mut [Hit]) -> Vec<u32> {
+/// stand on a line that defines something. Also the number of lines that are not blank.
+fn chunk_starts(text: &str, hits: &mut [Hit]) -> (Vec<u32>, u32) {
     let mut starts = vec![0_u32];
     let mut next = 0;
+    let mut lines = 0;
     for (line, content) in (0_u32..).zip(text.split_inclusive('\n')) {
+        lines += u32::from(!content.trim().is_empty());
         let last = starts[starts.len() - 1];
         let is_definition = outline::defines(content).is_some();
         if (is_definition && line - last >= CHUNK_LINES.0) || line - last >= CHUNK_LINES.1 {
@@ -324,5 +371,5 @@ fn chunk_starts(text: &str, hits: &mut [Hit]) -> Vec<u32> {
             }
         }
     }
-    starts
+    (starts, lines)
 }

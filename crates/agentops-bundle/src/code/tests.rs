@@ -210,3 +210,52 @@ proptest! {
         }
     }
 }
+
+fn utf16(text: &str, mark: bool) -> Vec<u8> {
+    let mark = mark.then_some(0xfeff);
+    mark.into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+}
+
+#[test]
+fn sources_in_utf_16_and_latin_1_are_read() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "orders.cs", utf16("class Orders {\r\n  int ExportJson() { return 1; }\r\n}\r\n", true));
+    write(root.path(), "plain.cs", utf16("class Plain {\r\n  int ExportPlain() { return 1; }\r\n}\r\n", false));
+    write(root.path(), "latin.cs", b"class Latin {\n  // gr\xf6\xdfer\n  int ExportLatin() { return 1; }\n}\n");
+    let made = bundle(root.path(), "add a flag to ExportJson, ExportPlain and ExportLatin", 2_000);
+    for line in ["  int ExportJson() {", "  int ExportPlain() {", "  // größer\n  int ExportLatin() {"] {
+        assert!(made.text.contains(line), "{line} is missing in\n{}", made.text);
+    }
+    assert_eq!(made.fidelity().score(), Some(1.0));
+}
+
+#[test]
+fn files_that_are_not_read_are_named_and_lower_the_score() {
+    let root = shop();
+    let whole = bundle(root.path(), "round the discounted sum up", 50_000).fidelity();
+    assert_eq!((whole.score(), whole.omitted.len()), (Some(1.0), 0));
+    let mut torn = utf16("class Torn {\n  int x;\n  ", true);
+    torn.extend([0x00, 0xd8]);
+    write(root.path(), "src/torn.cs", torn);
+    write(root.path(), "src/zeros.rs", b"fn a() {}\n\0\0\0\0\0\0\xff\xfe\0\n");
+    write(root.path(), "src/picture.png", b"\x89PNG\0\0");
+    write(root.path(), "Cargo.lock", "version = 4\n");
+    let report = bundle(root.path(), "round the discounted sum up", 50_000).fidelity();
+    let places: Vec<&str> = report.omitted.iter().map(|omission| omission.place.as_str()).collect();
+    assert_eq!(places, ["src/torn.cs line 3", "src/zeros.rs", "1 file *.lock", "1 file *.png"]);
+    assert!(report.score().unwrap() < 0.9, "two of eight files: {:?}", report.score());
+    assert_eq!(report.lost.len(), 3, "what is generated was not lost: {:?}", report.lost);
+}
+
+#[test]
+fn every_line_is_shown_or_within_an_omission() {
+    let root = shop();
+    for budget in [100, 400, 1_500, 6_000] {
+        let made = bundle(root.path(), "round the discounted sum up", budget);
+        let report = made.fidelity();
+        let omitted: u64 = report.omitted.iter().map(|omission| omission.amount).sum();
+        let shown = report.coverage.unwrap().shown;
+        assert_eq!(shown.part + omitted, shown.whole, "{budget}: {:?}", report.omitted);
+        assert_eq!(report.score() < Some(1.0), omitted > 0);
+    }
+}

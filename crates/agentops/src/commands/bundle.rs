@@ -8,9 +8,11 @@ pub mod kept;
 
 use std::path::Path;
 
+use agentops_bundle::fidelity::percent;
 use agentops_bundle::kind::Kind;
-use agentops_bundle::mixed::{self, Part, Source};
-use agentops_bundle::{Compressed, Fidelity, SourceError, conversation, diff, log, table, transcript};
+use agentops_bundle::mixed::{Part, Source};
+use agentops_bundle::source_text::SourceText;
+use agentops_bundle::{Compressed, Fidelity, Omission, SourceError, conversation, diff, log, table, transcript};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -19,6 +21,9 @@ use crate::context::{self, Context};
 use crate::error::{self, CommandError, USAGE};
 use crate::printer::Printer;
 use crate::screen;
+
+/// Unread parts that are named on stderr.
+const UNREAD_SHOWN: usize = 5;
 
 /// A text that was made smaller.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -54,26 +59,33 @@ pub fn bundle(global: &Global, args: &BundleArgs, printer: &Printer) -> Result<u
             print(&part.compress(&context::redacted(&task), args.budget, &context::redactor())?, printer);
             return Ok(error::SUCCESS);
         }
-        BundleCommand::Transcript(args) => file(args, Kind::Transcript)?,
-        BundleCommand::Log(args) => file(args, Kind::Log)?,
-        BundleCommand::Conversation(args) => file(args, Kind::Conversation)?,
-        BundleCommand::Patch(args) => file(args, Kind::Diff)?,
-        BundleCommand::Data(args) => file(args, Kind::Table)?,
+        BundleCommand::Transcript(args) => file(args, Kind::Transcript, printer)?,
+        BundleCommand::Log(args) => file(args, Kind::Log, printer)?,
+        BundleCommand::Conversation(args) => file(args, Kind::Conversation, printer)?,
+        BundleCommand::Patch(args) => file(args, Kind::Diff, printer)?,
+        BundleCommand::Data(args) => file(args, Kind::Table, printer)?,
     };
     print(&part?, printer);
     Ok(error::SUCCESS)
 }
 
-fn file(args: &FileArgs, kind: Kind) -> Result<Result<Compressed, SourceError>, CommandError> {
-    let clean = mixed::redacted(&read(&args.file)?, &context::redactor());
-    Ok(match kind {
-        Kind::Transcript => transcript::compress(&clean, args.budget),
-        Kind::Log => log::compress(&clean, args.budget),
-        Kind::Diff => diff::compress(&clean, args.budget),
-        Kind::Table => table::compress(&clean, args.budget),
+fn file(args: &FileArgs, kind: Kind, printer: &Printer) -> Result<Result<Compressed, SourceError>, CommandError> {
+    let source = SourceText::read(&read(&args.file)?, &context::redactor());
+    let text = source.text.as_bytes();
+    let made = match kind {
+        Kind::Transcript => transcript::compress(text, args.budget),
+        Kind::Log => log::compress(text, args.budget),
+        Kind::Diff => diff::compress(text, args.budget),
+        Kind::Table => table::compress(text, args.budget),
         // What a person named as notes may be a chat as well.
-        _ => conversation::compress(&clean, args.budget),
-    })
+        _ => conversation::compress(text, args.budget),
+    };
+    if source.assumed_lines > 0 {
+        let name = agentops_safe::inert_line(&args.file.display().to_string(), 80);
+        let lines = source.assumed_lines;
+        printer.note(&format!("{name}: lines that are not UTF-8 were read as Windows-1252: {lines}"));
+    }
+    Ok(made.map(|made| source.account(made)))
 }
 
 fn print(made: &Compressed, printer: &Printer) {
@@ -85,12 +97,26 @@ fn print(made: &Compressed, printer: &Printer) {
     }
     printer.data(made.text.trim_end());
     printer.note(&figures(made.before, made.after, &fidelity));
+    unread(&fidelity, printer);
+}
+
+/// Parts of the sources that were not read, for a person: the first five by name.
+fn unread(fidelity: &Fidelity, printer: &Printer) {
+    let unread: Vec<&Omission> = fidelity.omitted.iter().filter(|omission| omission.reason.is_unread()).collect();
+    for omission in unread.iter().take(UNREAD_SHOWN) {
+        let place = agentops_safe::inert_line(&omission.place, 120);
+        printer.note(&format!("not read  {place}  ({})", omission.reason.description()));
+    }
+    if unread.len() > UNREAD_SHOWN {
+        printer.note(&format!("not read  {} more; --json lists them", unread.len() - UNREAD_SHOWN));
+    }
 }
 
 /// `48.2k → 6.1k tokens, 7.9:1, kept 97 %`
 fn figures(before: u64, after: u64, fidelity: &Fidelity) -> String {
     let kept = match fidelity.score() {
-        Some(score) => format!("kept {:.0} %", score * 100.0),
+        // Rounded down: only a bundle that leaves nothing out keeps 100 %.
+        Some(score) => format!("kept {} %", percent(score)),
         None => "nothing that must be kept was found".to_owned(),
     };
     let ratio = if after == 0 { "—".to_owned() } else { format!("{:.1}", before as f64 / after as f64) };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use agentops_bundle::fidelity::percent;
 use agentops_bundle::manifest::{BundleId, Manifest, SourceRecord, hash};
 use agentops_bundle::mixed::{self, Part, Source};
 use agentops_bundle::store::{Bundle, Store, StoreError};
@@ -265,7 +266,7 @@ pub fn diff(context: &Context, args: &DiffArgs, printer: &Printer) -> Result<u8,
         printer.value(&view);
         return Ok(error::SUCCESS);
     }
-    let percent = |kept: Option<f64>| kept.map_or("unknown".to_owned(), |kept| format!("{:.0} %", kept * 100.0));
+    let percent = |kept: Option<f64>| kept.map_or("unknown".to_owned(), |kept| format!("{} %", percent(kept)));
     for (mark, paths) in [("+", &view.sources_added), ("-", &view.sources_removed), ("~", &view.sources_changed)] {
         for path in paths {
             printer.data(&format!("source {mark} {path}"));
