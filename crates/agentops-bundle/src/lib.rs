@@ -98,37 +98,5 @@ pub enum SourceError {
     },
 }
 
-/// What every compressor promises, for their tests.
 #[cfg(test)]
-mod promises {
-    use proptest::prelude::*;
-
-    use crate::{Compressed, SourceError};
-
-    type Compress = fn(&[u8], u64) -> Result<Compressed, SourceError>;
-
-    /// What is hostile or broken is text like any other, and stays within the budget.
-    pub(crate) fn take_anything(compress: Compress, broken: &[&[u8]]) {
-        for source in broken {
-            for budget in [0, 1, 7, 100] {
-                assert!(compress(source, budget).expect("no error").after <= budget);
-            }
-        }
-        let long = vec![b'x'; 1 << 20];
-        assert!(compress(&long, 500).expect("no error").after <= 500);
-    }
-
-    /// Any bytes, any budget: no panic, never over, the same twice.
-    pub(crate) fn never_over_budget(compress: Compress) {
-        let inputs = (prop::collection::vec(any::<u8>(), 0..600), 0u64..200);
-        let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(64));
-        let held = runner.run(&inputs, |(bytes, budget)| {
-            let (one, two) = (compress(&bytes, budget), compress(&bytes, budget));
-            let (one, two) = (one.expect("no error"), two.expect("no error"));
-            prop_assert!(one.after <= budget && one.after == agentops_text::tokens::text_tokens(&one.text));
-            prop_assert_eq!(one, two);
-            Ok(())
-        });
-        held.unwrap_or_else(|e| panic!("{e}"));
-    }
-}
+mod promises;
