@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::diff;
+
 /// So many bytes of the beginning are looked at.
 const LOOK_BYTES: usize = 256 << 10;
 /// So many lines.
@@ -144,11 +146,14 @@ fn is_binary(look: &[u8]) -> bool {
 }
 
 fn is_diff(lines: &[&str]) -> bool {
-    let has_hunk = |lines: &[&str]| lines.iter().take(8).any(|line| line.starts_with("@@ -"));
+    let has_hunk = |lines: &[&str]| lines.iter().take(8).any(|line| diff::is_hunk_header(line));
+    let begins = |line: &str| ["diff --git ", "diff --cc ", "diff --combined "].iter().any(|start| line.starts_with(start));
+    let is_header = |line: &str| {
+        line.starts_with("index ") || line.contains(" mode ") || line.contains("similarity") || line.starts_with("--- ")
+    };
     lines.windows(2).enumerate().any(|(at, two)| {
         two[0].starts_with("--- ") && two[1].starts_with("+++ ") && has_hunk(&lines[at..])
-            || two[0].starts_with("diff --git ")
-                && (two[1].starts_with("index ") || two[1].contains(" mode ") || two[1].contains("similarity"))
+            || begins(two[0]) && (is_header(two[1]) || diff::is_hunk_header(two[1]))
     })
 }
 
@@ -275,6 +280,11 @@ mod tests {
     fn kinds_are_told_by_content() {
         for (source, kind) in [
             ("diff --git a/x b/x\nindex 1..2 100644\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n", Kind::Diff),
+            (
+                "commit 1\nMerge: 2 3\n\n    m\n\ndiff --cc f\nindex 1,2..3\n--- a/f\n+++ b/f\n@@@ -1 -1 +1 @@@\n- a\n -b\n++c\n",
+                Kind::Diff,
+            ),
+            ("diff --combined f\nindex 1,2..3\n@@@ -1 -1 +1 @@@\n- a\n -b\n++c\n", Kind::Diff),
             ("{\n  \"name\": \"x\",\n  \"deps\": {\"a\": 1}\n}", Kind::Json),
             ("{\"a\":1,\"b\":2}\n{\"a\":2,\"b\":3}\n", Kind::Table),
             ("[{\"a\":1},{\"a\":2}]", Kind::Table),

@@ -7,6 +7,7 @@ pub mod code;
 pub mod conversation;
 pub mod coverage;
 pub mod diff;
+mod excerpt;
 pub mod fidelity;
 pub mod kind;
 pub mod log;

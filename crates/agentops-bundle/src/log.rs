@@ -22,6 +22,7 @@ use crate::{Class, Compressed, Fact, SourceError};
 use cluster::Group;
 use header::Header;
 use scan::Kinds;
+pub(crate) use words::is_trouble;
 
 /// A longer source is not counted whole: its tokens are reckoned from pieces of it.
 const COUNTED_BYTES_MAX: usize = 512 << 10;

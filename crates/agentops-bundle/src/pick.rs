@@ -1,21 +1,37 @@
 //! The best pieces of a text that fit into a budget, printed in their order.
 //!
-//! Greedy by value per token. A piece may need another one (a line its heading), which is then taken with it.
+//! [`select`] puts the pieces into one order, by value per token, and takes as many from its beginning as fit. So a larger
+//! budget keeps every fact that a smaller one keeps. A piece may need another one (a line its heading), which comes with it.
 
 use agentops_text::tokens::{cut, text_tokens};
 
-/// How often what is left of the budget is filled again.
-const ROUNDS: usize = 3;
+/// A piece of this many tokens has half the rank that its value per token would give it.
+const LARGE_TOKENS: f64 = 200.0;
+/// Pieces that may fill what the last step leaves of the budget.
+const FILLERS_MAX: usize = 1000;
 
 /// A piece that is kept or left out as a whole.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
     /// Its text, with the line's end.
     pub text: String,
-    /// What it is worth.
+    /// Its value, at least 0; only the ratio to the values of other pieces matters.
     pub value: f64,
-    /// The piece before it without which it says nothing.
+    /// The earlier piece without which this one says nothing, for example the heading of a line.
     pub needs: Option<usize>,
+    /// Whether a fact is looked up in this piece.
+    pub is_fact: bool,
+}
+
+/// The chosen pieces as one text.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Selection {
+    /// The head and the chosen pieces, in their order.
+    pub text: String,
+    /// The o200k tokens of the text.
+    pub tokens: u64,
+    /// For each piece whether it is in the text.
+    pub is_taken: Vec<bool>,
 }
 
 /// A choice of pieces that can be filled up, printed, and taken back from its end.
@@ -76,96 +92,255 @@ pub(crate) fn trimmed(choice: &mut impl Choice, budget: u64) -> (String, u64) {
     }
 }
 
-struct Picked<'a> {
+/// Chooses pieces and prints them behind `head`. `gap` stands where pieces of one heading are left out. Each piece counts as if
+/// it had `more_tokens` more: without them the shortest lines would come before all that matter.
+///
+/// The order of the pieces does not depend on the budget, and the text is measured as it is printed. Therefore the pieces with
+/// facts that a budget keeps are all kept by every larger budget, and the sum of the values never decreases. Tokens that are
+/// left because the next step is too large go to pieces without facts, as long as these are worth less than that step.
+pub(crate) fn select(head: &str, pieces: &[Piece], gap: &str, more_tokens: f64, budget: u64) -> Selection {
+    let print = Print { head, pieces, gap, budget };
+    let Some(bare) = print.within(&[]) else {
+        let text = cut(head, budget).to_owned();
+        return Selection { tokens: text_tokens(&text), text, is_taken: vec![false; pieces.len()] };
+    };
+    let order = by_density(pieces, more_tokens);
+    let steps = Steps::of(pieces, &order);
+    let mut best = bare;
+    let count = largest(steps.ends.len(), |count| print.try_within(steps.first(count), &mut best));
+    let mut taken = steps.first(count).to_vec();
+    if let Some(next) = steps.step(count) {
+        let limit: f64 = next.iter().map(|at| pieces[*at].value).sum();
+        let fillers = fillers(pieces, &order, &taken, limit);
+        let with = |count: usize| [&taken[..], &fillers[..count]].concat();
+        let count = largest(fillers.len(), |count| print.try_within(&with(count), &mut best));
+        taken = with(count);
+    }
+    let mut is_taken = vec![false; pieces.len()];
+    for at in &taken {
+        is_taken[*at] = true;
+    }
+    let (text, tokens) = best;
+    Selection { text, tokens, is_taken }
+}
+
+/// The pieces, the most value per token first. Large pieces come later than that, because a step that does not fit ends the
+/// selection.
+fn by_density(pieces: &[Piece], more_tokens: f64) -> Vec<usize> {
+    let density = |piece: &Piece| {
+        let tokens = text_tokens(&piece.text) as f64;
+        piece.value / ((tokens + more_tokens).max(1.0) * (1.0 + tokens / LARGE_TOKENS))
+    };
+    let densities: Vec<f64> = pieces.iter().map(density).collect();
+    let mut order: Vec<usize> = (0..pieces.len()).collect();
+    order.sort_by(|a, b| densities[*b].total_cmp(&densities[*a]).then(a.cmp(b)));
+    order
+}
+
+/// All pieces in the order in which they are taken. A step is a piece with the headings that it still needs.
+struct Steps {
+    pieces: Vec<usize>,
+    /// Where each step ends in `pieces`.
+    ends: Vec<usize>,
+}
+
+impl Steps {
+    fn of(pieces: &[Piece], order: &[usize]) -> Self {
+        let mut steps = Self { pieces: Vec::with_capacity(order.len()), ends: Vec::new() };
+        let mut is_in = vec![false; pieces.len()];
+        for at in order.iter().copied().filter(|at| pieces[*at].value > 0.0) {
+            let start = steps.pieces.len();
+            let mut next = Some(at);
+            // A piece only needs an earlier one, so this ends.
+            while let Some(at) = next.filter(|at| !is_in[*at]) {
+                is_in[at] = true;
+                steps.pieces.push(at);
+                next = pieces[at].needs.filter(|before| *before < at);
+            }
+            if steps.pieces.len() > start {
+                steps.ends.push(steps.pieces.len());
+            }
+        }
+        steps
+    }
+
+    fn end(&self, count: usize) -> usize {
+        count.checked_sub(1).map_or(0, |last| self.ends[last])
+    }
+
+    fn first(&self, count: usize) -> &[usize] {
+        &self.pieces[..self.end(count)]
+    }
+
+    /// The step behind the first `count`; `None` where there is none.
+    fn step(&self, count: usize) -> Option<&[usize]> {
+        let end = *self.ends.get(count)?;
+        Some(&self.pieces[self.end(count)..end])
+    }
+}
+
+/// Pieces without facts whose headings are taken, worth less than `limit` together.
+fn fillers(pieces: &[Piece], order: &[usize], taken: &[usize], limit: f64) -> Vec<usize> {
+    let mut is_in = vec![false; pieces.len()];
+    for at in taken {
+        is_in[*at] = true;
+    }
+    let mut fillers = Vec::new();
+    let mut value = 0.0;
+    for at in order.iter().copied().filter(|at| !pieces[*at].is_fact && pieces[*at].value > 0.0) {
+        let has_heading = pieces[at].needs.is_none_or(|heading| is_in[heading]);
+        if is_in[at] || !has_heading {
+            continue;
+        }
+        value += pieces[at].value;
+        if value >= limit || fillers.len() == FILLERS_MAX {
+            break;
+        }
+        is_in[at] = true;
+        fillers.push(at);
+    }
+    fillers
+}
+
+/// The largest count up to `max` that fits. What is tried next depends only on the answers so far, so a larger budget, for which
+/// whatever fitted still fits, never leads to a smaller count.
+fn largest(max: usize, mut fits: impl FnMut(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, 1);
+    while low < max && fits(high.min(max)) {
+        low = high.min(max);
+        high *= 2;
+    }
+    high = high.min(max);
+    while low + 1 < high {
+        let middle = low + (high - low) / 2;
+        if fits(middle) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+/// Prints choices of one list of pieces.
+struct Print<'a> {
     head: &'a str,
     pieces: &'a [Piece],
     gap: &'a str,
-    costs: Vec<u64>,
-    order: Vec<usize>,
-    is_taken: Vec<bool>,
-    taken: Vec<usize>,
+    budget: u64,
 }
 
-/// The text of the best choice behind `head`, and its tokens. `gap` stands where pieces of one heading are left out.
-/// Each piece counts as if it had `more` tokens more: without them the shortest lines would be taken before all that matter.
-pub(crate) fn within(head: &str, pieces: &[Piece], gap: &str, more: f64, budget: u64) -> (String, u64) {
-    let gap_tokens = if gap.is_empty() { 0 } else { 1 };
-    let costs: Vec<u64> = pieces.iter().map(|piece| text_tokens(&piece.text) + gap_tokens).collect();
-    let density = |at: usize| pieces[at].value / (costs[at] as f64 + more);
-    let mut order: Vec<usize> = (0..pieces.len()).collect();
-    order.sort_by(|a, b| density(*b).total_cmp(&density(*a)).then(a.cmp(b)));
-    let (is_taken, taken) = (vec![false; pieces.len()], Vec::new());
-    settled(&mut Picked { head, pieces, gap, costs, order, is_taken, taken }, text_tokens(head), ROUNDS, budget)
-}
-
-impl Choice for Picked<'_> {
-    fn fill(&mut self, mut left: u64) {
-        for at in self.order.iter().copied() {
-            // Headings of headings, as deep as they go; a piece only needs what stands before it, so this ends.
-            let mut with = Vec::new();
-            let mut next = Some(at);
-            while let Some(at) = next.filter(|at| !self.is_taken[*at]) {
-                with.push(at);
-                next = self.pieces[at].needs.filter(|before| *before < at);
-            }
-            let cost: u64 = with.iter().map(|at| self.costs[*at]).sum();
-            if with.is_empty() || cost > left {
-                continue;
-            }
-            left -= cost;
-            for at in with.into_iter().rev() {
-                self.is_taken[at] = true;
-                self.taken.push(at);
-            }
+impl Print<'_> {
+    /// The text of these pieces and its tokens, if they are within the budget.
+    fn within(&self, taken: &[usize]) -> Option<(String, u64)> {
+        // No token has more than this many bytes; texts that are far too long are not counted.
+        const TOKEN_BYTES_MAX: u64 = 200;
+        let bytes: usize = taken.iter().map(|at| self.pieces[*at].text.len()).sum();
+        if bytes as u64 > (self.budget + 1) * TOKEN_BYTES_MAX {
+            return None;
         }
+        let text = self.print(taken);
+        let tokens = text_tokens(&text);
+        (tokens <= self.budget).then_some((text, tokens))
     }
 
-    fn taken(&mut self) -> &mut Vec<usize> {
-        &mut self.taken
+    /// Replaces `best` by the text of these pieces if it is within the budget; returns whether it is.
+    fn try_within(&self, taken: &[usize], best: &mut (String, u64)) -> bool {
+        let made = self.within(taken);
+        let fits = made.is_some();
+        *best = made.unwrap_or_else(|| std::mem::take(best));
+        fits
     }
 
-    fn cost(&self, at: usize) -> u64 {
-        self.costs[at]
-    }
-
-    fn print(&self) -> String {
-        print(self.head, self.pieces, &self.taken, self.gap)
-    }
-}
-
-fn print(head: &str, pieces: &[Piece], taken: &[usize], gap: &str) -> String {
-    let mut order = taken.to_vec();
-    order.sort_unstable();
-    let mut text = head.to_owned();
-    let mut before: Option<usize> = None;
-    for at in order {
-        let piece = &pieces[at];
-        let skips = before.is_some_and(|before| before + 1 != at);
-        let same = before.is_some_and(|before| pieces[before].needs == piece.needs || piece.needs == Some(before));
-        if !gap.is_empty() && skips && same && piece.needs.is_some() {
-            text.push_str(gap);
+    fn print(&self, taken: &[usize]) -> String {
+        let mut order = taken.to_vec();
+        order.sort_unstable();
+        let pieces = self.pieces;
+        let mut text = self.head.to_owned();
+        let mut before: Option<usize> = None;
+        for at in order {
+            let piece = &pieces[at];
+            let skips = before.is_some_and(|before| before + 1 != at);
+            let same = before.is_some_and(|before| pieces[before].needs == piece.needs || piece.needs == Some(before));
+            if !self.gap.is_empty() && skips && same && piece.needs.is_some() {
+                text.push_str(self.gap);
+            }
+            text.push_str(&piece.text);
+            before = Some(at);
         }
-        text.push_str(&piece.text);
-        before = Some(at);
+        text
     }
-    text
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn piece(text: &str, value: f64, needs: Option<usize>) -> Piece {
+        Piece { text: text.to_owned(), value, needs, is_fact: value > 1.0 }
+    }
 
     #[test]
     fn a_line_brings_its_heading_and_nothing_is_over() {
-        let piece = |text: &str, value: f64, needs| Piece { text: text.to_owned(), value, needs };
         let pieces = [
             piece("# one\n", 0.0, None),
             piece("dull\n", 0.1, Some(0)),
             piece("dear\n", 9.0, Some(0)),
             piece("# two\n", 0.0, None),
         ];
-        let (text, tokens) = within("", &pieces, "…\n", 3.0, 8);
-        assert!(text.starts_with("# one\n…\ndear\n") && tokens <= 8, "{text}");
-        assert_eq!(within("head\n", &pieces, "", 3.0, 0), (String::new(), 0));
+        let made = select("", &pieces, "…\n", 3.0, 8);
+        assert!(made.text.starts_with("# one\n…\ndear\n") && made.tokens <= 8, "{}", made.text);
+        assert_eq!(made.is_taken, [true, false, true, false]);
+        let none = select("head\n", &pieces, "", 3.0, 0);
+        assert_eq!((none.text.as_str(), none.tokens), ("", 0));
+    }
+
+    #[test]
+    fn a_piece_that_is_too_large_leaves_its_tokens_to_context_of_less_value() {
+        let large = "word ".repeat(40);
+        let pieces = [piece("# one\n", 1.0, None), piece(&large, 90.0, Some(0)), piece("context\n", 0.1, Some(0))];
+        assert_eq!(select("", &pieces, "", 3.0, 12).text, "# one\ncontext\n");
+    }
+
+    #[test]
+    fn the_largest_count_is_found() {
+        for max in 0..40 {
+            for limit in 0..45 {
+                assert_eq!(largest(max, |count| count <= limit), max.min(limit), "{max} {limit}");
+            }
+        }
+    }
+
+    fn forest() -> impl Strategy<Value = Vec<Piece>> {
+        let piece = ("[a-z ]{0,60}\n", 0.0..10.0, any::<Option<prop::sample::Index>>(), any::<bool>());
+        prop::collection::vec(piece, 1..40).prop_map(|drawn| {
+            let draw = |(at, (text, value, needs, is_fact)): (usize, (String, f64, Option<prop::sample::Index>, bool))| {
+                let needs = needs.filter(|_| at > 0).map(|needs| needs.index(at));
+                Piece { text, value, needs, is_fact }
+            };
+            drawn.into_iter().enumerate().map(draw).collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_larger_budget_keeps_every_fact_and_at_least_the_value(pieces in forest(), gap in prop_oneof![Just(""), Just("…\n")]) {
+            let (mut value, mut facts) = (0.0, HashSet::new());
+            for budget in 0..400 {
+                let made = select("head\n", &pieces, gap, 3.0, budget);
+                prop_assert!(made.tokens <= budget && made.tokens == text_tokens(&made.text));
+                let taken: Vec<usize> = (0..pieces.len()).filter(|at| made.is_taken[*at]).collect();
+                let now: f64 = taken.iter().map(|at| pieces[*at].value).sum();
+                prop_assert!(now >= value - 1e-9, "{} is less than {} at {}", now, value, budget);
+                let with_facts: HashSet<usize> = taken.into_iter().filter(|at| pieces[*at].is_fact).collect();
+                prop_assert!(with_facts.is_superset(&facts), "a fact is gone at {}", budget);
+                (value, facts) = (now, with_facts);
+            }
+        }
     }
 }

@@ -30,8 +30,8 @@ pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
         Read::Table(table) => of_table(&table),
         Read::Document { head, pieces, facts } => (head, pieces, facts, ""),
     };
-    let (text, after) = pick::within(&head, &pieces, gap, 3.0, budget);
-    Ok(Compressed::new(text, before, after, facts))
+    let made = pick::select(&head, &pieces, gap, 3.0, budget);
+    Ok(Compressed::new(made.text, before, made.tokens, facts))
 }
 
 enum Read {
@@ -58,15 +58,15 @@ fn of_table(table: &Table) -> (String, Vec<Piece>, Vec<Fact>, &'static str) {
         let place = format!("column {name}");
         // Pieces begin with the line's end, so that a column's values can stand behind it or not.
         let at = pieces.len();
-        pieces.push(Piece { text: format!("\n- {name}: {}", column.told()), value: 40.0, needs: None });
-        pieces.push(Piece { text: column.values(), value: 4.0, needs: Some(at) });
+        pieces.push(Piece { text: format!("\n- {name}: {}", column.told()), value: 40.0, needs: None, is_fact: true });
+        pieces.push(Piece { text: column.values(), value: 4.0, needs: Some(at), is_fact: true });
         facts.push(Fact::new(Class::Identifier, name.clone(), place.clone()));
         for end in column.ends() {
             facts.push(Fact::new(Class::Number, end.to_owned(), place.clone()));
         }
     }
     let heading = pieces.len();
-    pieces.push(Piece { text: format!("\nrows: {}", table.names.join(" | ")), value: 1.0, needs: None });
+    pieces.push(Piece { text: format!("\nrows: {}", table.names.join(" | ")), value: 1.0, needs: None, is_fact: true });
     let count = table.rows.len();
     let mut odd_rows = 0;
     for (number, row) in table.rows.iter().enumerate() {
@@ -85,7 +85,7 @@ fn of_table(table: &Table) -> (String, Vec<Piece>, Vec<Fact>, &'static str) {
         if value > 15.0 {
             facts.push(Fact::new(Class::RareEvent, line.clone(), format!("row {}", number + 1)));
         }
-        pieces.push(Piece { text: format!("\n{line}"), value, needs: Some(heading) });
+        pieces.push(Piece { text: format!("\n{line}"), value, needs: Some(heading), is_fact: true });
     }
     (head, pieces, facts, "\n…")
 }

@@ -82,7 +82,7 @@ static TELLING: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// Whether a line tells of trouble.
-pub(super) fn is_trouble(line: &str) -> bool {
+pub(crate) fn is_trouble(line: &str) -> bool {
     // `0 errors` and `errors=0` are good news; what else stands there may not be.
     let is_good =
         |found: Match| NO_TROUBLE.find_iter(line).any(|good| good.start() <= found.start() && found.end() <= good.end());

@@ -22,7 +22,7 @@ pub fn read(source: &[u8]) -> Option<Read> {
     let mut facts = Vec::new();
     match &document {
         Value::Object(_) | Value::Array(_) => children(&document, 0, None, &mut pieces, &mut facts),
-        scalar => pieces.push(Piece { text: format!("{}\n", told(scalar)), value: 1.0, needs: None }),
+        scalar => pieces.push(Piece { text: format!("{}\n", told(scalar)), value: 1.0, needs: None, is_fact: true }),
     }
     Some(Read::Document {
         head: String::from(
@@ -82,7 +82,7 @@ fn child(
     let above = parent.map_or(1.0, |parent| pieces[parent].value);
     let at = pieces.len();
     let text = format!("{}{key}{colon}{told}\n", "  ".repeat(depth));
-    pieces.push(Piece { text, value: above * share * full * 0.7, needs: parent });
+    pieces.push(Piece { text, value: above * share * full * 0.7, needs: parent, is_fact: true });
     if depth < DEPTH_MAX {
         children(value, depth + 1, Some(at), pieces, facts);
     }
