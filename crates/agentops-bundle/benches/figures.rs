@@ -1,6 +1,6 @@
 //! Code bundled for a task: `cargo bench -p agentops-bundle --bench figures`.
 //!
-//! Every row is a process of its own, so that a figure holds what a person waits for: the token table is loaded, files are read,
+//! Every row is a process of its own, so that a figure holds what a person waits for: the program starts, files are read,
 //! a bundle of 8,000 tokens is made. Repositories of 10,000, 100,000 and 1,000,000 lines are made of this project's own
 //! sources under other names: the time for a megabyte should be the same. Memory is the peak of the process (`VmHWM`). CPU is
 //! that of the process. It prints and asserts nothing.

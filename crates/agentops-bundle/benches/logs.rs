@@ -36,7 +36,6 @@ fn main() {
         return;
     }
     let seed = std::env::var("AGENTOPS_BENCH_LOG").ok().and_then(|path| fs::read(path).ok()).unwrap_or_else(own_log);
-    let _loaded = agentops_text::tokens::text_tokens("load the table");
     println!("{:<12} {:>8} {:>9} {:>9} {:>10} {:>8}", "", "MB", "seconds", "MB/s", "CPU s", "tokens");
     for size in [MB, 10 * MB, 100 * MB] {
         let log = repeated(&seed, size);

@@ -60,7 +60,6 @@ const NOTED_MAX: usize = 5;
 /// # Errors
 /// The folder cannot be read, or the budget is smaller than the task itself.
 pub fn compress(root: &Path, task: &str, budget: u64, redactor: &Redactor) -> Result<Compressed, SourceError> {
-    tokens::load_in_background();
     let sources = Sources::read(root, task, budget, redactor)?;
     let needed = tokens::text_tokens(task);
     if needed > budget {
@@ -85,7 +84,6 @@ impl Sources {
     /// # Errors
     /// The folder cannot be read.
     pub fn read(root: &Path, task: &str, budget_max: u64, redactor: &Redactor) -> Result<Self, SourceError> {
-        tokens::load_in_background();
         let query = Query::of(task);
         let mut scanned = scan::scan(root, &query.table)?;
         let weights = rank::Weights::of(&query, &scanned);

@@ -100,7 +100,6 @@ fn line_at(source: &[u8], at: usize, header: &Header) -> String {
 ///
 /// None: any bytes are lines.
 pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
-    tokens::load_in_background();
     let before = tokens_of(source);
     let log = Log::read(source);
     let facts = log.facts();

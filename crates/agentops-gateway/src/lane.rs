@@ -214,10 +214,6 @@ impl Lane {
             Err(Unread::Malformed(words)) => return Admitted::Malformed(words),
             Err(Unread::Refused(refusal)) => return Admitted::Refuse(self.refuse(protocol, refusal).await),
         };
-        if judged.input() > judged.window.soft_mark() / 2 {
-            // A call of this conversation will soon have to be counted.
-            tokens::load_in_background();
-        }
         let decision = judged.decide(self.rules.takes_limit).await;
         let room = match decision {
             Decision::Forward(room) if !judged.reading.closed => room,

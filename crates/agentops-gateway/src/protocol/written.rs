@@ -69,11 +69,7 @@ impl Written {
     /// Whether these are certainly more than so many o200k tokens. What came last may not be counted yet.
     pub(super) fn is_more_than(&mut self, tokens: u64) -> bool {
         let is_enough = self.tokens.saturating_add(self.open.len() as u64) > tokens;
-        if is_enough {
-            tokens::load_in_background();
-        }
-        // Until the table is there, other calls need not wait for it.
-        let part = if is_enough && tokens::is_loaded() { PART_BYTES } else { OPEN_BYTES_MAX };
+        let part = if is_enough { PART_BYTES } else { OPEN_BYTES_MAX };
         if self.open.len() >= part {
             self.count();
         }

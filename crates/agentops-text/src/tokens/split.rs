@@ -12,7 +12,7 @@
 //! \s+
 //! ```
 //!
-//! Only ASCII is split here. Where a piece touches anything else, the caller has the rest of the line split by the library.
+//! Only ASCII is split here. Where a piece touches anything else, the caller has the rest of the line split by [`super::unicode`].
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
