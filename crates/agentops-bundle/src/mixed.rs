@@ -1,7 +1,8 @@
 //! Several artifacts in one bundle: one budget of tokens, shared by what each part has to lose.
 //!
-//! Each part is compressed at a few sizes. The tokens then go, step by step, to the part whose next step keeps the most facts
-//! for each token, so a part that is whole takes nothing from one that is not.
+//! How the budget is shared is decided in `share`.
+
+mod share;
 
 use std::path::PathBuf;
 
@@ -12,9 +13,6 @@ use crate::coverage::{Coverage, Omission, Share};
 use crate::kind::Kind;
 use crate::source_text::{self, SourceText};
 use crate::{Compressed, Fact, SourceError, code, conversation, diff, log, page, table, transcript};
-
-/// The sizes at which a part is tried: shares of the whole budget, in percent.
-const STEPS: [u64; 6] = [3, 8, 15, 30, 55, 100];
 
 /// One part of a bundle.
 #[derive(Debug, Clone)]
@@ -120,20 +118,26 @@ pub fn compress(parts: &[Part], task: &str, budget: u64, redactor: &Redactor) ->
     let heads: Vec<String> = parts.iter().map(|part| format!("# {}\n\n", crate::fidelity::flat(&part.name))).collect();
     // A blank line parts what follows from what was before.
     let head_tokens: u64 = heads.iter().map(|head| text_tokens(head) + 2).sum();
-    let Some(room) = budget.checked_sub(head_tokens) else {
+    let Some(mut room) = budget.checked_sub(head_tokens) else {
         return Err(SourceError::Budget { budget, needed: head_tokens });
     };
-    let mut tried = Vec::new();
-    // One that shares with nobody needs no other size than the largest.
-    let steps = if parts.len() == 1 { &STEPS[STEPS.len() - 1..] } else { &STEPS };
-    for part in parts {
-        tried.push(sizes(part, steps, task, room, redactor)?);
+    let sources = parts.iter().map(|part| Ready::read(part, task, room, redactor)).collect::<Result<Vec<_>, _>>()?;
+    loop {
+        let made = share::share(&sources, room)?;
+        let whole = together(parts, &heads, &made);
+        // Parts are counted one by one. Together they may count a few tokens more.
+        if whole.after <= budget || room == 0 {
+            return Ok(Compressed { text: page::fit(whole.text, budget), ..whole });
+        }
+        room = room.saturating_sub(whole.after - budget);
     }
-    let chosen = share(&tried, room);
+}
+
+/// Parts that were compressed, behind their headings.
+fn together(parts: &[Part], heads: &[String], made: &[Compressed]) -> Compressed {
     let mut whole = Compressed::new(String::new(), 0, 0, Vec::new());
     let mut coverages = Vec::new();
-    for ((part, head), (sizes, size)) in parts.iter().zip(&heads).zip(tried.iter().zip(chosen)) {
-        let made = &sizes[size].made;
+    for ((part, head), made) in parts.iter().zip(heads).zip(made) {
         whole.text.push_str(head);
         whole.text.push_str(made.text.trim_end());
         whole.text.push_str("\n\n");
@@ -146,9 +150,9 @@ pub fn compress(parts: &[Part], task: &str, budget: u64, redactor: &Redactor) ->
         coverages.push((made.coverage, made.before.max(1)));
     }
     whole.coverage = joined(&coverages);
-    whole.text = page::fit(format!("{}\n", whole.text.trim_end()), budget);
+    whole.text = format!("{}\n", whole.text.trim_end());
     whole.after = text_tokens(&whole.text);
-    Ok(whole)
+    whole
 }
 
 /// The coverage of several sources, each with its tokens. What was read counts by tokens, what is shown by lines. Unknown if it is
@@ -165,71 +169,27 @@ fn joined(coverages: &[(Option<Coverage>, u64)]) -> Option<Coverage> {
     Some(all)
 }
 
-/// A part at one size.
-struct Size {
-    made: Compressed,
-    kept: u64,
-}
-
-/// What a part is compressed from, read or redacted once for all its sizes.
+/// What a part is compressed from, read and redacted once for all its sizes.
 enum Ready {
     Folder(code::Sources),
     Text(Kind, SourceText),
 }
 
-/// A part at every size that differs, the smallest first.
-fn sizes(part: &Part, steps: &[u64], task: &str, room: u64, redactor: &Redactor) -> Result<Vec<Size>, SourceError> {
-    let mut sizes: Vec<Size> = Vec::new();
-    let ready = match &part.source {
-        Source::Folder(root) => Ready::Folder(code::Sources::read(root, task, room, redactor)?),
-        Source::Bytes(kind, bytes) => Ready::Text(*kind, SourceText::read(bytes, redactor)),
-    };
-    for percent in steps {
-        let budget = room * percent / 100;
-        let made = match &ready {
-            Ready::Folder(folder) => Ok(folder.bundle(budget)),
-            Ready::Text(kind, text) => of_source(*kind, text, budget),
-        };
-        let made = match made {
-            // Too small a step for what must be there; a larger one may do.
-            Err(SourceError::Budget { .. }) if *percent < 100 => continue,
-            made => made?,
-        };
-        let kept = made.fidelity().classes.iter().map(|score| score.kept).sum();
-        let is_whole = made.after >= made.before;
-        if sizes.last().is_none_or(|last| last.made.text != made.text) {
-            sizes.push(Size { made, kept });
-        }
-        if is_whole {
-            break;
-        }
+impl Ready {
+    fn read(part: &Part, task: &str, budget_max: u64, redactor: &Redactor) -> Result<Self, SourceError> {
+        Ok(match &part.source {
+            Source::Folder(root) => Self::Folder(code::Sources::read(root, task, budget_max, redactor)?),
+            Source::Bytes(kind, bytes) => Self::Text(*kind, SourceText::read(bytes, redactor)),
+        })
     }
-    Ok(sizes)
 }
 
-/// For each part which of its sizes it gets: greedily the step that keeps most facts a token, then those that only add text.
-fn share(parts: &[Vec<Size>], room: u64) -> Vec<usize> {
-    let mut chosen = vec![0; parts.len()];
-    let mut left = room.saturating_sub(parts.iter().filter_map(|sizes| sizes.first()).map(|size| size.made.after).sum());
-    loop {
-        let mut best: Option<(f64, usize, usize, u64)> = None;
-        for (part, sizes) in parts.iter().enumerate() {
-            let now = &sizes[chosen[part]];
-            for (size, next) in sizes.iter().enumerate().skip(chosen[part] + 1) {
-                let cost = next.made.after.saturating_sub(now.made.after);
-                if cost > left {
-                    break;
-                }
-                let gain = next.kept.saturating_sub(now.kept) as f64 + 0.001;
-                let rate = gain / (cost.max(1)) as f64;
-                if best.is_none_or(|(best, ..)| rate > best) {
-                    best = Some((rate, part, size, cost));
-                }
-            }
+impl share::Shrink for Ready {
+    fn compress(&self, budget: u64) -> Result<Compressed, SourceError> {
+        match self {
+            Self::Folder(folder) => Ok(folder.bundle(budget)),
+            Self::Text(kind, text) => of_source(*kind, text, budget),
         }
-        let Some((_, part, size, cost)) = best else { return chosen };
-        chosen[part] = size;
-        left -= cost;
     }
 }
 
@@ -253,6 +213,40 @@ mod tests {
         assert!(made.after <= 300 && made.text.contains("because it is fast"), "{}", made.text);
         assert!(!made.fidelity().lost.is_empty());
         assert!(made.fidelity().lost.iter().all(|fact| fact.place.starts_with("large: ")), "{:?}", made.fidelity().lost);
+    }
+
+    #[test]
+    fn a_larger_budget_never_keeps_less_of_several_parts() {
+        let log: String = (0..90)
+            .map(|n| match n {
+                50 => "ERROR store: commit refused\n".to_owned(),
+                _ => format!("INFO {} {} of {n} rows\n", ["read", "wrote", "sent"][n % 3], "abcdefgh"[n % 7..].repeat(2)),
+            })
+            .collect();
+        let table: String = (0..60).map(|n| format!("{n},name{n},{}\n", n * 37 % 101)).collect();
+        let parts = [
+            Part::of_bytes("change", diff(60)),
+            Part { name: "log".to_owned(), source: Source::Bytes(Kind::Log, log.into_bytes()) },
+            Part::of_bytes("table", format!("id,name,total\n{table}").into_bytes()),
+        ];
+        let mut before = (0, 0);
+        for budget in (60..3_000).step_by(35) {
+            let made = compress(&parts, "", budget, &Redactor::new([])).expect("a bundle");
+            assert!(made.after <= budget);
+            let kept: u64 = made.fidelity().classes.iter().map(|score| score.kept).sum();
+            assert!(kept >= before.1, "{} with {}, {kept} with {budget}", before.1, before.0);
+            before = (budget, kept);
+        }
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_named_and_accounted_for() {
+        let of = |n: usize| String::from_utf8(diff(30)).expect("text").replace("a_long_value", &format!("value_of_{n}"));
+        let parts: Vec<Part> = (0..40).map(|n| Part::of_bytes(format!("part{n}"), of(n).into_bytes())).collect();
+        let made = compress(&parts, "", 400, &Redactor::new([])).expect("a bundle");
+        assert!(made.text.contains("# part39"), "{}", made.text);
+        let score = made.fidelity().score();
+        assert!(score < Some(0.6), "the paths are in other parts too: {score:?}");
     }
 
     #[test]
