@@ -1,29 +1,23 @@
 //! Where passages come from: files in the repository, and the transcripts that agent programs keep.
 //!
-//! Everything here reads and nothing writes. A line that is not understood is left out and counted, a file that is too large
-//! too: what was not searched is said, so that "nothing found" is not taken for "nothing there".
+//! Everything here reads and nothing writes. Every file, line and record that is not searched is counted with its reason, so
+//! that "nothing found" is not taken for "nothing there".
 
 pub mod claude;
 pub mod codex;
+mod files;
+pub mod gaps;
 pub mod notes;
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use self::files::{FileFormat, FileReader};
+use self::gaps::{Gaps, SearchGap};
 use crate::passages::Source;
 
-/// A larger file is not read.
-const FILE_BYTES_MAX: u64 = 64 << 20;
-/// Of one kind of source so much is read, the newest files first.
-const ALL_BYTES_MAX: u64 = 512 << 20;
-/// Files of one kind that are looked at.
-const FILES_MAX: usize = 20_000;
-/// How deep folders are followed.
-const DEPTH_MAX: usize = 8;
 /// A passage is at most about this long; longer texts are several.
 const PASSAGE_BYTES: usize = 1600;
 
@@ -42,10 +36,26 @@ pub struct Searched {
     pub other_projects: u64,
     /// Those that do not say which project they are of; left out where a project is asked for.
     pub unknown_project: u64,
-    /// Those that are too large, cannot be read, or are beyond the limit of what is read.
+    /// Number of files that were not read: the sum of those in `gaps`.
     pub not_read: u64,
-    /// Lines or records that are not understood.
+    /// Number of lines and records that were not understood: the sum of those in `gaps`.
     pub not_understood: u64,
+    /// What was not read or not understood, by reason.
+    pub gaps: Vec<SearchGap>,
+}
+
+impl Searched {
+    /// A kind of source at a place, before anything was read.
+    #[must_use]
+    pub fn new(what: &str, place: String, there: bool) -> Self {
+        Self { what: what.into(), place, there, ..Self::default() }
+    }
+
+    /// With these gaps.
+    #[must_use]
+    pub fn with_gaps(self, gaps: Gaps) -> Self {
+        Self { not_read: gaps.files(), not_understood: gaps.lines(), gaps: gaps.into_list(), ..self }
+    }
 }
 
 /// The folders of the project that is asked for; `None` are all projects.
@@ -58,73 +68,27 @@ pub struct Transcript {
     pub folder: Option<String>,
     /// What was said.
     pub passages: Vec<crate::passages::Passage>,
-    /// Lines that are not understood.
-    pub not_understood: u64,
+    /// Lines and records that are not understood; each place is a line.
+    pub gaps: Gaps,
 }
 
-/// Files under a folder whose names pass, oldest first; links are not followed.
-fn files(folder: &Path, wanted: impl Fn(&str) -> bool, searched: &mut Searched) -> Vec<PathBuf> {
-    let mut found: Vec<(SystemTime, PathBuf, u64)> = Vec::new();
-    let mut open = vec![(folder.to_owned(), 0)];
-    while let Some((folder, depth)) = open.pop() {
-        let Ok(entries) = fs::read_dir(&folder) else {
-            searched.not_read += 1;
-            continue;
-        };
-        let mut entries: Vec<_> = entries.flatten().collect();
-        entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries {
-            let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_dir() && depth < DEPTH_MAX {
-                open.push((entry.path(), depth + 1));
-            } else if kind.is_file() && entry.file_name().to_str().is_some_and(&wanted) {
-                let (changed, bytes) = entry.metadata().map_or((SystemTime::UNIX_EPOCH, u64::MAX), |data| {
-                    (data.modified().unwrap_or(SystemTime::UNIX_EPOCH), data.len())
-                });
-                if bytes > FILE_BYTES_MAX || found.len() >= FILES_MAX {
-                    searched.not_read += 1;
-                } else {
-                    found.push((changed, entry.path(), bytes));
-                }
-            }
-        }
-    }
-    found.sort();
-    let mut bytes = 0;
-    let mut newest: Vec<PathBuf> = Vec::new();
-    for (_, path, size) in found.into_iter().rev() {
-        bytes += size;
-        if bytes > ALL_BYTES_MAX {
-            searched.not_read += 1;
-        } else {
-            newest.push(path);
-        }
-    }
-    newest.reverse();
-    newest
-}
-
-/// Reads the transcripts under a folder, those of the wanted project.
+/// Reads the transcripts under some folders, those of the wanted project; oldest first.
 fn transcripts(
-    folder: &Path,
+    folders: &[PathBuf],
     what: &str,
     kind: crate::passages::Kind,
     wanted: Wanted<'_>,
-    is_transcript: impl Fn(&str) -> bool,
+    format: impl Fn(&str) -> FileFormat,
     parse: impl Fn(&str) -> Transcript,
 ) -> (Vec<Source>, Searched) {
-    let mut searched =
-        Searched { what: what.into(), place: folder.display().to_string(), there: folder.is_dir(), ..Searched::default() };
-    if !searched.there {
-        return (Vec::new(), searched);
-    }
+    let place = folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ");
+    let existing: Vec<PathBuf> = folders.iter().filter(|folder| folder.is_dir()).cloned().collect();
+    let mut searched = Searched::new(what, place, !existing.is_empty());
+    let mut gaps = Gaps::default();
+    let mut reader = FileReader::default();
     let mut sources = Vec::new();
-    for file in files(folder, is_transcript, &mut searched) {
-        let Ok(bytes) = fs::read(&file) else {
-            searched.not_read += 1;
-            continue;
-        };
-        let text = String::from_utf8_lossy(&bytes);
+    for file in files::find(&existing, format, &mut gaps) {
+        let Some(text) = reader.text(&file, &mut gaps) else { continue };
         // Most transcripts are of other projects: these need not be read line by line.
         let is_named = |project: &PathBuf| plain(project).is_none_or(|project| text.contains(project));
         if wanted.is_some_and(|projects| !projects.iter().any(is_named)) {
@@ -148,11 +112,12 @@ fn transcripts(
             }
         }
         searched.read += 1;
-        searched.not_understood += transcript.not_understood;
-        let name = file.display().to_string();
+        let name = file.path.display().to_string();
+        gaps.append(&name, transcript.gaps);
         sources.push(Source { kind, name, project: transcript.folder, passages: transcript.passages });
     }
-    (sources, searched)
+    sources.reverse();
+    (sources, searched.with_gaps(gaps))
 }
 
 /// A path that stands in JSON as it is.

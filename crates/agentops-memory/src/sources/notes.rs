@@ -1,11 +1,12 @@
 //! Records in the repository: memory and bundles as Markdown, run records as JSON.
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Searched, day, files, pieces};
+use super::files::{self, FileFormat, FileReader};
+use super::gaps::{GapReason, Gaps};
+use super::{Searched, day, pieces};
 use crate::passages::{Kind, Passage, Source};
 
 /// What is kept where, and in which words it is named.
@@ -23,29 +24,28 @@ pub fn read(work_tree: &Path) -> Vec<(Vec<Source>, Searched)> {
 
 fn read_folder(work_tree: &Path, folder: &str, kind: Kind, what: &str) -> (Vec<Source>, Searched) {
     let path = work_tree.join(".agentops").join(folder);
-    let mut searched =
-        Searched { what: what.into(), place: path.display().to_string(), there: path.is_dir(), ..Searched::default() };
+    let mut searched = Searched::new(what, path.display().to_string(), path.is_dir());
     if !searched.there {
         return (Vec::new(), searched);
     }
-    let is_record = |name: &str| if kind == Kind::RunRecord { name.ends_with(".json") } else { name.ends_with(".md") };
+    let ending = if kind == Kind::RunRecord { ".json" } else { ".md" };
+    let format = |name: &str| if name.ends_with(ending) { FileFormat::Readable } else { FileFormat::Foreign };
+    let mut gaps = Gaps::default();
+    let mut reader = FileReader::default();
     let mut sources = Vec::new();
-    for file in files(&path, is_record, &mut searched) {
-        let Ok(bytes) = fs::read(&file) else {
-            searched.not_read += 1;
-            continue;
-        };
-        let text = String::from_utf8_lossy(&bytes);
+    for file in files::find(&[path], format, &mut gaps) {
+        let Some(text) = reader.text(&file, &mut gaps) else { continue };
+        let name = file.path.strip_prefix(work_tree).unwrap_or(&file.path).display().to_string();
         let passages = if kind == Kind::RunRecord { record(&text) } else { Some(passages(&text)) };
         let Some(passages) = passages else {
-            searched.not_understood += 1;
+            gaps.add(GapReason::UnparsedRecord, name);
             continue;
         };
         searched.read += 1;
-        let name = file.strip_prefix(work_tree).unwrap_or(&file).display().to_string();
         sources.push(Source { kind, name, project: Some(work_tree.display().to_string()), passages });
     }
-    (sources, searched)
+    sources.reverse();
+    (sources, searched.with_gaps(gaps))
 }
 
 /// The paragraphs of a Markdown text, each with its line; the date is that of the front matter.
@@ -125,6 +125,8 @@ pub fn date_of(at_ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

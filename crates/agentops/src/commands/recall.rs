@@ -8,8 +8,9 @@ use agentops_engine::ledger::Ledger;
 use agentops_git::Repo;
 use agentops_memory::corpus::{self, CorpusError};
 use agentops_memory::passages::{self, Found, Kind, Passage, Source};
+use agentops_memory::sources::gaps::{GapReason, Gaps, SearchGap};
 use agentops_memory::sources::{self, Searched, Wanted, claude, codex, notes};
-use agentops_safe::Redactor;
+use agentops_safe::{Redactor, inert_line};
 use agentops_text::tokens;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -130,8 +131,7 @@ fn gather(here: Option<&Context>, projects: Wanted<'_>, redactor: &Redactor) -> 
         sources.extend(more);
         searched.push(of);
     };
-    let unknown =
-        |what: &str| (Vec::new(), Searched { what: what.into(), place: "HOME is not set".into(), ..Searched::default() });
+    let unknown = |what: &str| (Vec::new(), Searched::new(what, "HOME is not set".into(), false));
     add(env::claude_dir().map_or_else(|| unknown("transcripts of Claude Code"), |folder| claude::read(&folder, projects)));
     add(env::codex_dir().map_or_else(|| unknown("transcripts of Codex"), |folder| codex::read(&folder, projects)));
     if let Some(here) = here {
@@ -144,23 +144,23 @@ fn gather(here: Option<&Context>, projects: Wanted<'_>, redactor: &Redactor) -> 
 /// The runs of the private state: their tasks and the documents that agents wrote.
 fn runs(here: &Context, redactor: &Redactor) -> (Vec<Source>, Searched) {
     let place = here.paths.ledger();
-    let mut searched = Searched {
-        what: "runs on this machine".into(),
-        place: place.display().to_string(),
-        there: place.is_file(),
-        ..Searched::default()
-    };
+    let shown = place.display().to_string();
+    let mut searched = Searched::new("runs on this machine", shown.clone(), place.is_file());
+    let mut gaps = Gaps::default();
     let mut sources = Vec::new();
     let mut ledger = match Ledger::read(&place) {
         Ok(Some(ledger)) => ledger,
         Ok(None) => return (sources, Searched { there: false, ..searched }),
-        Err(_) => return (sources, Searched { not_read: 1, ..searched }),
+        Err(_) => {
+            gaps.add(GapReason::UnreadableFile, shown);
+            return (sources, searched.with_gaps(gaps));
+        }
     };
     let blobs = Blobs::at(&here.paths.blobs(), redactor.clone());
     let lines = ledger.runs(RUNS_MAX).unwrap_or_default();
     for line in lines.into_iter().rev() {
         let Ok(Some(state)) = ledger.state(&line.run) else {
-            searched.not_read += 1;
+            gaps.add(GapReason::UnreadableFile, format!("run {}", line.run));
             continue;
         };
         searched.read += 1;
@@ -169,7 +169,7 @@ fn runs(here: &Context, redactor: &Redactor) -> (Vec<Source>, Searched) {
         let task = [("task".to_owned(), &line.task)].into_iter();
         for (name, blob) in task.chain(artifacts.map(|(name, blob)| (name.clone(), blob))) {
             let Ok(text) = blobs.text(blob) else {
-                searched.not_read += 1;
+                gaps.add(GapReason::UnreadableFile, format!("run {} {name}", line.run));
                 continue;
             };
             let mut passages = notes::passages(&text);
@@ -178,7 +178,7 @@ fn runs(here: &Context, redactor: &Redactor) -> (Vec<Source>, Searched) {
             sources.push(Source { kind: Kind::Run, name: format!("run {} {name}", line.run), project, passages });
         }
     }
-    (sources, searched)
+    (sources, searched.with_gaps(gaps))
 }
 
 /// Takes the best passages that fit the budget.
@@ -272,22 +272,32 @@ fn print(view: &RecallView, printer: &Printer) {
     }
     printer.note(&format!("{} passages, {} tokens", view.passages.len(), view.tokens));
     for searched in &view.searched {
-        printer.note(&said(searched));
+        printer.note(&summary(searched));
+        searched.gaps.iter().for_each(|gap| printer.note(&format!("  {}", named(gap))));
     }
 }
 
 /// What was searched, in a line.
-fn said(searched: &Searched) -> String {
+fn summary(searched: &Searched) -> String {
     if !searched.there {
         return format!("{}: none ({})", searched.what, searched.place);
     }
-    let mut words = vec![format!("{} searched", searched.read)];
-    let parts = [
+    let mut parts = vec![format!("{} searched", searched.read)];
+    let counts = [
         (searched.other_projects, "of other projects left out"),
         (searched.unknown_project, "of an unknown project left out"),
         (searched.not_read, "not read"),
-        (searched.not_understood, "lines not understood"),
+        (searched.not_understood, "lines or records not understood"),
     ];
-    words.extend(parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
-    format!("{}: {}", searched.what, words.join(", "))
+    parts.extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    format!("{}: {}", searched.what, parts.join(", "))
+}
+
+/// A gap with examples of where it is, in a line.
+fn named(gap: &SearchGap) -> String {
+    let record_type = gap.record_type.as_ref().map(|name| format!(" `{}`", inert_line(name, 60))).unwrap_or_default();
+    let examples: Vec<String> = gap.examples.iter().map(|place| inert_line(place, 200)).collect();
+    let more = gap.count.saturating_sub(examples.len() as u64);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{record_type}: {} ({}{more})", gap.reason.words(), gap.count, examples.join(", "))
 }

@@ -68,6 +68,65 @@ fn what_was_learnt_said_and_done_is_found_with_its_source() {
 }
 
 #[test]
+fn archived_sessions_of_codex_are_found_and_compressed_ones_named() {
+    let room = Room::empty();
+    let codex = room.root().join("home/.codex");
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../agentops-memory/tests/data/codex-zst");
+    copy(&data, &codex);
+    for (query, found, speaker) in [
+        ("lemur jitter", "archived_sessions/rollout-2026-08-03T10-00-00-cccc.jsonl:2", "you"),
+        ("ibex decision", "eeee.jsonl:2", "summary"),
+    ] {
+        let said = room.run(&["recall", query, "--all", "--json"]).expect(0).json();
+        let first = &said["passages"][0];
+        assert!(first["source"].as_str().unwrap().ends_with(found), "{said:#}");
+        assert_eq!(first["speaker"], speaker);
+        let gap = &said["searched"][1]["gaps"][0];
+        assert_eq!(gap["reason"], "compressed-file");
+        assert!(gap["examples"][0].as_str().unwrap().ends_with("bbbb.jsonl.zst"), "{said:#}");
+    }
+}
+
+#[test]
+fn what_was_not_read_is_counted_and_named() {
+    let room = Room::empty();
+    let day = room.root().join("home/.codex/sessions/2026/08/02");
+    std::fs::create_dir_all(&day).unwrap();
+    std::fs::write(day.join("rollout-a.jsonl.zst"), "this is no Zstandard data").unwrap();
+    std::fs::write(day.join("rollout-b.json"), "{}").unwrap();
+    std::os::unix::fs::symlink("rollout-c.jsonl", day.join("rollout-d.jsonl")).unwrap();
+    let lines = "{\"type\":\"session_meta\",\"payload\":{\"cwd\":\"/x\"}}\nbroken\n{\"type\":\"poem\",\"payload\":{}}\n";
+    std::fs::write(day.join("rollout-c.jsonl"), lines).unwrap();
+    let said = room.run(&["recall", "walrus", "--all", "--json"]).expect(0).json();
+    let codex = &said["searched"][1];
+    assert_eq!((codex["not_read"].as_u64(), codex["not_understood"].as_u64()), (Some(3), Some(2)), "{codex:#}");
+    let reasons: Vec<_> = codex["gaps"].as_array().unwrap().iter().map(|gap| gap["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["compressed-file", "unknown-format", "link", "unparsed-line", "unknown-record"]);
+    let people = room.run(&["recall", "walrus", "--all"]).expect(0);
+    for line in [
+        "transcripts of Codex: 1 searched, 3 not read, 2 lines or records not understood",
+        "  compressed files: 1 (",
+        "  records of an unknown type `poem`: 1 (",
+        "rollout-c.jsonl:3)",
+    ] {
+        assert!(people.stderr.contains(line), "{line}: {people:#?}");
+    }
+}
+
+/// Copies a folder with everything in it.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
 fn the_budget_holds_and_nothing_found_is_said() {
     let room = remembering();
     let none = room.run(&["recall", "zebra crossing"]).expect(0);
