@@ -60,47 +60,49 @@ impl Part {
     }
 }
 
-/// Compresses a source as what it is, with an account of what could not be decoded.
-///
-/// # Errors
-/// As [`of_kind`].
-pub fn of_source(kind: Kind, source: &SourceText, budget: u64) -> Result<Compressed, SourceError> {
-    Ok(source.account(of_kind(kind, source.text.as_bytes(), budget)?))
-}
-
-/// Compresses redacted bytes as what they are. What turns out not to be what it looked like is taken as notes; what is for people
-/// to read and fits stays as it is.
+/// Compresses a source as what it looks like, with an account of what could not be decoded. If it turns out to be something
+/// else, it is read as notes.
 ///
 /// # Errors
 /// The budget does not suffice for what cannot be left out.
-pub fn of_kind(kind: Kind, bytes: &[u8], budget: u64) -> Result<Compressed, SourceError> {
+pub fn of_source(kind: Kind, source: &SourceText, budget: u64) -> Result<Compressed, SourceError> {
+    match as_kind(kind, source, budget) {
+        Err(SourceError::Form { .. }) => as_kind(Kind::Notes, source, budget),
+        made => made,
+    }
+}
+
+/// Compresses a source as the kind that a person named, with an account of what could not be decoded.
+///
+/// A source that fits stays as it is, unless it is one that people read better in another form, and is smaller in it. So the
+/// result is never larger than the source, unless the source does not fit.
+///
+/// # Errors
+/// The source is not of that kind, or the budget does not suffice for what cannot be left out.
+pub fn as_kind(kind: Kind, source: &SourceText, budget: u64) -> Result<Compressed, SourceError> {
+    let bytes = source.text.as_bytes();
     let made = match kind {
-        Kind::Transcript => return or_notes(transcript::compress(bytes, budget), bytes, budget),
+        Kind::Transcript => transcript::compress(bytes, budget),
         Kind::Binary => return Ok(named(bytes, budget)),
         Kind::Log => log::compress(bytes, budget),
         Kind::Diff => diff::compress(bytes, budget),
         Kind::Json | Kind::Table => table::compress(bytes, budget),
         Kind::Folder | Kind::Code | Kind::Notes | Kind::Conversation => conversation::compress(bytes, budget),
     };
-    let mut made = or_notes(made, bytes, budget)?;
-    // What was read of it may count less than it does as it stands, but not by much.
-    if made.before <= budget.saturating_mul(2) && kind != Kind::Conversation {
-        let whole = String::from_utf8_lossy(bytes);
-        let tokens = text_tokens(&whole);
-        if tokens <= budget {
-            made = Compressed::new(whole.into_owned(), made.before, tokens, made.facts);
-            let lines = made.text.lines().filter(|line| !line.trim().is_empty()).count() as u64;
-            made = made.covering(Coverage::of_lines(lines, &[]), Vec::new());
-        }
-    }
-    Ok(made)
+    Ok(source.account(whole_if_better(kind, &source.text, made?, budget)))
 }
 
-fn or_notes(made: Result<Compressed, SourceError>, bytes: &[u8], budget: u64) -> Result<Compressed, SourceError> {
-    match made {
-        Err(SourceError::Form { .. }) => conversation::compress(bytes, budget),
-        made => made,
+/// The source as it is, where it fits and its compressed form is no better.
+fn whole_if_better(kind: Kind, source: &str, made: Compressed, budget: u64) -> Compressed {
+    // No text has more tokens than bytes, and `before` may be less than the source where only what was said in it counts.
+    let may_fit = source.len() as u64 <= budget || made.before <= budget.saturating_mul(2);
+    let tokens = if may_fit { text_tokens(source) } else { u64::MAX };
+    let reads_better_compressed = matches!(kind, Kind::Transcript | Kind::Conversation) && made.after < tokens;
+    if tokens > budget || reads_better_compressed {
+        return made;
     }
+    let lines = source.lines().filter(|line| !line.trim().is_empty()).count() as u64;
+    Compressed::new(source.to_owned(), made.before, tokens, made.facts).covering(Coverage::of_lines(lines, &[]), Vec::new())
 }
 
 /// A source that is no text.
@@ -196,6 +198,22 @@ impl share::Shrink for Ready {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_source_that_fits_does_not_become_larger(
+            lines in prop::collection::vec("[a-z]{1,8}(,[a-z0-9]{1,5}){0,3}|(ERROR|INFO) [a-z ]{3,20}|[A-Z][a-z]{2,6}: [a-z ,.]{3,40}", 1..30),
+            kind in prop::sample::select(vec![Kind::Log, Kind::Table, Kind::Notes, Kind::Conversation, Kind::Code, Kind::Json]),
+            spare in 0_u64..400,
+        ) {
+            let source = SourceText::read((lines.join("\n") + "\n").as_bytes(), &Redactor::new([]));
+            let tokens = text_tokens(&source.text);
+            let made = of_source(kind, &source, tokens + spare).expect("no error");
+            prop_assert!(made.after <= tokens, "{} of {tokens}:\n{}", made.after, made.text);
+        }
+    }
 
     fn diff(lines: usize) -> Vec<u8> {
         let body: String = (0..lines).map(|line| format!("+let a_long_value_{line} = {line};\n")).collect();
@@ -217,23 +235,18 @@ mod tests {
 
     #[test]
     fn a_larger_budget_never_keeps_less_of_several_parts() {
-        let log: String = (0..90)
-            .map(|n| match n {
-                50 => "ERROR store: commit refused\n".to_owned(),
-                _ => format!("INFO {} {} of {n} rows\n", ["read", "wrote", "sent"][n % 3], "abcdefgh"[n % 7..].repeat(2)),
-            })
-            .collect();
+        let notes: String = (0..30).map(|n| format!("Ann moved {n} boxes to Lisbon on {} May 2021.\n", n + 1)).collect();
         let table: String = (0..60).map(|n| format!("{n},name{n},{}\n", n * 37 % 101)).collect();
         let parts = [
             Part::of_bytes("change", diff(60)),
-            Part { name: "log".to_owned(), source: Source::Bytes(Kind::Log, log.into_bytes()) },
+            Part { name: "notes".to_owned(), source: Source::Bytes(Kind::Notes, notes.into_bytes()) },
             Part::of_bytes("table", format!("id,name,total\n{table}").into_bytes()),
         ];
-        let mut before = (0, 0);
+        let mut before = (0, 0.0);
         for budget in (60..3_000).step_by(35) {
             let made = compress(&parts, "", budget, &Redactor::new([])).expect("a bundle");
             assert!(made.after <= budget);
-            let kept: u64 = made.fidelity().classes.iter().map(|score| score.kept).sum();
+            let kept: f64 = made.fidelity().classes.iter().map(|score| score.kept as f64 / score.total as f64).sum();
             assert!(kept >= before.1, "{} with {}, {kept} with {budget}", before.1, before.0);
             before = (budget, kept);
         }

@@ -47,6 +47,12 @@ impl SourceText {
         Self { text, encoding: decoded.encoding, assumed_lines: decoded.assumed_lines, undecoded }
     }
 
+    /// A text that is decoded and without secrets already.
+    #[must_use]
+    pub fn of_clean(text: impl Into<String>) -> Self {
+        Self { text: text.into(), encoding: Encoding::Utf8, assumed_lines: 0, undecoded: Vec::new() }
+    }
+
     /// Adds what could not be decoded to a compressor's account of this text.
     #[must_use]
     pub fn account(&self, mut made: Compressed) -> Compressed {

@@ -5,6 +5,7 @@ use agentops_bundle::kind::Kind;
 use agentops_bundle::manifest::{Manifest, SourceRecord, hash};
 use agentops_bundle::mixed::{self, Part, Source};
 use agentops_bundle::page::Page;
+use agentops_bundle::source_text::SourceText;
 use agentops_bundle::{Class, Compressed, Fact, Fidelity, SourceError, log, transcript};
 use agentops_core::id::{Name, RunId, SessionId};
 use agentops_core::run::{Event, State};
@@ -171,7 +172,7 @@ pub(super) fn shortened(text: &str, tokens: u64) -> (String, u64) {
     };
     let note = "[shortened; `agentops show` has all of it]";
     let room = tokens.saturating_sub(text_tokens(note) + 4);
-    match mixed::of_kind(kind, text.as_bytes(), room) {
+    match mixed::of_source(kind, &SourceText::of_clean(text), room) {
         Ok(made) => {
             let text = format!("{}\n\n{note}", made.text.trim_end());
             let used = text_tokens(&text);

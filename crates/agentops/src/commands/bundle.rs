@@ -10,9 +10,9 @@ use std::path::Path;
 
 use agentops_bundle::fidelity::percent;
 use agentops_bundle::kind::Kind;
-use agentops_bundle::mixed::{Part, Source};
+use agentops_bundle::mixed::{self, Part, Source};
 use agentops_bundle::source_text::SourceText;
-use agentops_bundle::{Compressed, Fidelity, Omission, SourceError, conversation, diff, log, table, transcript};
+use agentops_bundle::{Compressed, Fidelity, Omission, SourceError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -71,21 +71,13 @@ pub fn bundle(global: &Global, args: &BundleArgs, printer: &Printer) -> Result<u
 
 fn file(args: &FileArgs, kind: Kind, printer: &Printer) -> Result<Result<Compressed, SourceError>, CommandError> {
     let source = SourceText::read(&read(&args.file)?, &context::redactor());
-    let text = source.text.as_bytes();
-    let made = match kind {
-        Kind::Transcript => transcript::compress(text, args.budget),
-        Kind::Log => log::compress(text, args.budget),
-        Kind::Diff => diff::compress(text, args.budget),
-        Kind::Table => table::compress(text, args.budget),
-        // What a person named as notes may be a chat as well.
-        _ => conversation::compress(text, args.budget),
-    };
+    let made = mixed::as_kind(kind, &source, args.budget);
     if source.assumed_lines > 0 {
         let name = agentops_safe::inert_line(&args.file.display().to_string(), 80);
         let lines = source.assumed_lines;
         printer.note(&format!("{name}: lines that are not UTF-8 were read as Windows-1252: {lines}"));
     }
-    Ok(made.map(|made| source.account(made)))
+    Ok(made)
 }
 
 fn print(made: &Compressed, printer: &Printer) {
