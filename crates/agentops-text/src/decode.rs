@@ -1,6 +1,7 @@
 //! Bytes as text: UTF-8, UTF-16 and UTF-32 with and without a byte order mark, and Windows-1252.
 //!
-//! Line breaks of every form stay as they are. Bytes that belong to no character become U+FFFD and are listed with their line, so
+//! Line breaks stay as they are, except in a text that ends its lines with carriage returns alone, as old Macintosh programs and
+//! some exports do: it gets line feeds. Bytes that belong to no character become U+FFFD and are listed with their line, so
 //! that a caller can report them. Lines that are not valid UTF-8 are read as Windows-1252, in which every byte is a character:
 //! nothing of such a line gets lost, but the characters above ASCII are an assumption, and the lines are counted.
 //!
@@ -72,6 +73,14 @@ pub struct Decoded<'a> {
 /// Reads bytes as text. Every input is accepted.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Decoded<'_> {
+    let mut decoded = decode_as_written(bytes);
+    if decoded.text.contains('\r') && !decoded.text.contains('\n') {
+        decoded.text = Cow::Owned(decoded.text.replace('\r', "\n"));
+    }
+    decoded
+}
+
+fn decode_as_written(bytes: &[u8]) -> Decoded<'_> {
     match encoding_of(bytes) {
         (Encoding::Utf16Le, mark) => units(&bytes[mark..], mark, Encoding::Utf16Le),
         (Encoding::Utf16Be, mark) => units(&bytes[mark..], mark, Encoding::Utf16Be),
@@ -296,6 +305,13 @@ mod tests {
     }
 
     #[test]
+    fn carriage_returns_alone_end_lines() {
+        assert_eq!(decode(b"a\rb\r").text, "a\nb\n");
+        assert_eq!(decode(b"a\r\nb\r10 %\r").text, "a\r\nb\r10 %\r");
+        assert_eq!(decode(&utf16("a\rb", true, true)).text, "a\nb");
+    }
+
+    #[test]
     fn what_cannot_be_decoded_is_listed_with_its_line() {
         let mut bytes = utf16("one\ntwo ", true, false);
         bytes.extend([0x00, 0xd8, 0x00, 0xd8, b'x', 0, 0x41]);
@@ -323,7 +339,8 @@ mod tests {
             let replaced = decoded.text.matches('\u{fffd}').count();
             prop_assert!(decoded.undecoded_bytes > 0 || replaced == 0 || decoded.encoding != Encoding::Windows1252);
             if matches!(decoded.encoding, Encoding::Utf8 | Encoding::Windows1252) {
-                let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+                let count = |end| bytes.iter().filter(|byte| **byte == end).count();
+                let lines = if count(b'\n') > 0 { count(b'\n') } else { count(b'\r') };
                 prop_assert_eq!(decoded.text.matches('\n').count(), lines);
                 prop_assert_eq!(decoded.undecoded_bytes, 0);
             }
