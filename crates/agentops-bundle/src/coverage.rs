@@ -30,8 +30,10 @@ pub enum OmissionReason {
     LfsPointer,
     /// A repository within the repository.
     Submodule,
-    /// A file that is not text.
+    /// A source that should be text, by its name or because it was asked for, and is not.
     NotText,
+    /// Pictures, archives and programs in a folder of code. They are no sources, so they do not count as unread.
+    Binary,
     /// Lines that a program generated, as in lock files.
     Generated,
     /// Lines that say the same as one that is shown, apart from values that vary.
@@ -52,7 +54,7 @@ impl OmissionReason {
             | Self::LfsPointer
             | Self::Submodule
             | Self::NotText => true,
-            Self::Generated | Self::Similar | Self::Budget => false,
+            Self::Binary | Self::Generated | Self::Similar | Self::Budget => false,
         }
     }
 
@@ -67,6 +69,7 @@ impl OmissionReason {
             Self::LfsPointer => "a Git LFS pointer, its content is not here",
             Self::Submodule => "a repository of its own",
             Self::NotText => "not text",
+            Self::Binary => "binary",
             Self::Generated => "generated",
             Self::Similar => "similar to a line that is shown",
             Self::Budget => "left out for the budget",

@@ -91,7 +91,7 @@ pub fn is_never_source(path: &Path) -> Option<OmissionReason> {
     if LOCKS.contains(&lower.as_str()) || lower.contains(".min.") || ending == "map" {
         Some(OmissionReason::Generated)
     } else if ENDINGS.contains(&ending) {
-        Some(OmissionReason::NotText)
+        Some(OmissionReason::Binary)
     } else {
         None
     }
@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(of("run", "#!/usr/bin/env python3\n").language, Some(Language::Python));
         assert_eq!(is_never_source(Path::new("a/Cargo.lock")), Some(OmissionReason::Generated));
         assert_eq!(is_never_source(Path::new("x.min.js")), Some(OmissionReason::Generated));
-        assert_eq!(is_never_source(Path::new("x.PNG")), Some(OmissionReason::NotText));
+        assert_eq!(is_never_source(Path::new("x.PNG")), Some(OmissionReason::Binary));
         assert_eq!(is_never_source(Path::new("x.rs")), None);
     }
 }

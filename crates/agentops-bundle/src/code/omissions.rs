@@ -44,7 +44,8 @@ impl Account {
                 unread.push(Omission::new(path, 1, *reason));
                 unread_files += 1;
             } else {
-                *others.entry((ending(path), *reason)).or_default() += 1;
+                let reason = if *reason == OmissionReason::NotText { OmissionReason::Binary } else { *reason };
+                *others.entry((ending(path), reason)).or_default() += 1;
             }
         }
         unread.extend(others.into_iter().map(|((ending, reason), count)| {
