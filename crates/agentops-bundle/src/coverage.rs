@@ -164,12 +164,18 @@ pub fn by_lines(source: &str, result: &str, reason: OmissionReason) -> (Coverage
 /// 100 ranges remain: then a range also spans lines that are shown, and its amount is less than its length.
 #[must_use]
 pub fn ranges(unit: &str, numbers: impl IntoIterator<Item = u64>, reason: OmissionReason) -> Vec<Omission> {
+    ranges_of(unit, numbers.into_iter().map(|number| (number, 1)), reason)
+}
+
+/// As [`ranges`], for numbered parts that stand for any amount each.
+#[must_use]
+pub fn ranges_of(unit: &str, numbers: impl IntoIterator<Item = (u64, u64)>, reason: OmissionReason) -> Vec<Omission> {
     // First, last and amount.
     let mut spans: Vec<(u64, u64, u64)> = Vec::new();
-    for number in numbers {
+    for (number, more) in numbers {
         match spans.last_mut() {
-            Some((_, last, amount)) if *last + 1 == number => (*last, *amount) = (number, *amount + 1),
-            _ => spans.push((number, number, 1)),
+            Some((_, last, amount)) if *last + 1 == number => (*last, *amount) = (number, *amount + more),
+            _ => spans.push((number, number, more)),
         }
     }
     if spans.len() > RANGES_MAX {

@@ -109,7 +109,7 @@ fn pieces(sections: &[DiffSection<'_>]) -> Vec<Piece> {
             DiffSection::Text(text) => {
                 let value = text_value(text, &mut names_commit);
                 if !text.trim().is_empty() {
-                    pieces.push(Piece { text: format!("{}\n", short(text)), value, needs: None, is_fact: false });
+                    pieces.push(Piece { text: format!("{}\n", short(text)), value, needs: None });
                 }
             }
             DiffSection::File(file) => file_pieces(file, &mut pieces),
@@ -140,7 +140,7 @@ fn file_pieces(file: &DiffFile<'_>, pieces: &mut Vec<Piece>) {
     let is_generated = file.is_generated();
     let generated = if is_generated { ", generated, lines left out" } else { "" };
     let heading = format!("## {} (+{} −{}{notes}{generated})", file.path, file.added, file.removed);
-    let heading = Piece { text: format!("{}\n", short(&flat(&heading))), value: 8.0, needs: None, is_fact: true };
+    let heading = Piece { text: format!("{}\n", short(&flat(&heading))), value: 8.0, needs: None };
     pieces.push(heading);
     if is_generated {
         return;
@@ -152,9 +152,8 @@ fn file_pieces(file: &DiffFile<'_>, pieces: &mut Vec<Piece>) {
 
 fn hunk_pieces(hunk: &DiffHunk<'_>, file: usize, pieces: &mut Vec<Piece>) {
     let head = pieces.len();
-    let is_defined = !hunk.definition().is_empty();
-    let value = if is_defined { 2.0 } else { 0.5 };
-    pieces.push(Piece { text: format!("{}\n", short(hunk.header)), value, needs: Some(file), is_fact: is_defined });
+    let value = if hunk.definition().is_empty() { 0.5 } else { 2.0 };
+    pieces.push(Piece { text: format!("{}\n", short(hunk.header)), value, needs: Some(file) });
     let mut rank = 0.0;
     let is_change = |at: usize| hunk.lines.get(at).is_some_and(|line| hunk.change(line) != LineChange::Context);
     for (at, line) in hunk.lines.iter().enumerate() {
@@ -170,10 +169,9 @@ fn hunk_pieces(hunk: &DiffHunk<'_>, file: usize, pieces: &mut Vec<Piece>) {
             LineChange::Context if is_change(at + 1) || at > 0 && is_change(at - 1) => 0.15,
             LineChange::Context => 0.05,
         };
-        let is_fact = change == LineChange::Added;
-        rank += if is_fact { 1.0 } else { 0.0 };
+        rank += if change == LineChange::Added { 1.0 } else { 0.0 };
         let text = format!("{}\n", short(line));
-        pieces.push(Piece { text, value: value * slight * defines, needs: Some(head), is_fact });
+        pieces.push(Piece { text, value: value * slight * defines, needs: Some(head) });
     }
 }
 

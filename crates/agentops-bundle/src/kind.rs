@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::diff;
+use crate::table::json::{self as json_text, Json};
+use crate::table::separated::Dialect;
 
 /// So many bytes of the beginning are looked at.
 const LOOK_BYTES: usize = 256 << 10;
@@ -81,13 +83,12 @@ impl Kind {
         if is_eight_bit && is_binary(&bytes[..bytes.len().min(LOOK_BYTES)]) {
             return Self::Binary;
         }
-        let bytes = decoded.text.as_bytes();
         let text = &decoded.text[..decoded.text.floor_char_boundary(LOOK_BYTES)];
         let lines: Vec<&str> = text.lines().take(LOOK_LINES).filter(|line| !line.trim().is_empty()).collect();
         if is_diff(&lines) {
             return Self::Diff;
         }
-        if let Some(kind) = json(bytes, &lines) {
+        if let Some(kind) = json(&decoded.text, &lines) {
             return kind;
         }
         let share =
@@ -157,31 +158,50 @@ fn is_diff(lines: &[&str]) -> bool {
     })
 }
 
-fn json(bytes: &[u8], lines: &[&str]) -> Option<Kind> {
+fn json(text: &str, lines: &[&str]) -> Option<Kind> {
     let first = lines.first()?.trim_start();
     if !first.starts_with(['{', '[']) {
         return None;
     }
-    let values: Vec<Value> = lines.iter().take(60).filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let objects: Vec<&Value> = values.iter().filter(|value| value.is_object()).collect();
+    let values: Vec<Json<'_>> = lines.iter().take(OBJECTS_MAX).filter_map(|line| json_text::value(line)).collect();
+    let objects = objects_of(&values);
     if objects.len() > 1 || objects.len() == 1 && lines.len() == 1 {
-        return Some(of_objects(&objects));
+        return Some(of_objects(&objects.iter().collect::<Vec<_>>()));
     }
-    // One document over many lines, or a list.
-    let document: Value = serde_json::from_slice(bytes).ok()?;
-    let list = match &document {
-        Value::Array(list) => Some(list),
-        Value::Object(object) => ["messages", "turns", "conversation", "history", "trajectory"]
-            .iter()
-            .find_map(|key| object.get(*key)?.as_array()),
+    // One document over many lines, a list, or values one after the other.
+    let source = json_text::read(text)?;
+    let values: Vec<Json<'_>> = source.values.into_iter().map(|(_, value)| value).collect();
+    let [document] = values.as_slice() else {
+        return Some(of_objects(&objects_of(&values).iter().collect::<Vec<_>>()));
+    };
+    let list = match document {
+        Json::List(list) => Some(list),
+        Json::Object(object) => object.iter().find_map(|(key, value)| match value {
+            Json::List(list) if CONVERSATION_KEYS.contains(&key.as_ref()) => Some(list),
+            _ => None,
+        }),
         _ => None,
     };
-    let objects: Vec<&Value> = list.into_iter().flatten().take(60).filter(|value| value.is_object()).collect();
-    match (objects.is_empty(), &document) {
-        (true, _) => Some(Kind::Json),
-        (false, Value::Object(_)) => Some(of_objects(&objects)).filter(|kind| *kind != Kind::Table).or(Some(Kind::Json)),
-        (false, _) => Some(of_objects(&objects)),
+    let objects = list.map(|list| objects_of(list)).unwrap_or_default();
+    let kind = of_objects(&objects.iter().collect::<Vec<_>>());
+    match document {
+        // A lone brace that the end cuts off is no document.
+        Json::List(list) if list.is_empty() && source.ends_early => None,
+        Json::Object(object) if object.is_empty() && source.ends_early => None,
+        _ if objects.is_empty() => Some(Kind::Json),
+        Json::Object(_) if kind == Kind::Table => Some(Kind::Json),
+        _ => Some(kind),
     }
+}
+
+/// Objects that are looked at.
+const OBJECTS_MAX: usize = 60;
+/// Keys under which a document has what was said and done.
+const CONVERSATION_KEYS: &[&str] = &["messages", "turns", "conversation", "history", "trajectory"];
+
+/// The first objects among some values.
+fn objects_of(values: &[Json<'_>]) -> Vec<Value> {
+    values.iter().take(OBJECTS_MAX).filter(|value| value.is_object()).map(Json::to_value).collect()
 }
 
 fn of_objects(objects: &[&Value]) -> Kind {
@@ -232,27 +252,18 @@ fn of_objects(objects: &[&Value]) -> Kind {
     if any(&acts) { Kind::Transcript } else { Kind::Conversation }
 }
 
-/// The same number of separators in nearly every line.
+/// The same number of separators in nearly every record, or a first line that names the separator.
 fn is_separated(lines: &[&str]) -> bool {
-    let lines = &lines[..lines.len().min(50)];
-    if lines.len() < 3 {
-        return false;
-    }
-    [('\t', 1), (',', 2), (';', 2), ('|', 3)].into_iter().any(|(separator, least)| {
-        let counts: Vec<usize> = lines.iter().map(|line| fields(line, separator)).collect();
-        counts[0] >= least && counts.iter().filter(|count| **count == counts[0]).count() * 10 >= counts.len() * 9
-    })
-}
-
-/// Separators outside of quotes.
-fn fields(line: &str, separator: char) -> usize {
-    let mut quoted = false;
-    line.chars()
-        .filter(|c| {
-            quoted ^= *c == '"';
-            *c == separator && !quoted
-        })
-        .count()
+    let text = lines.join("\n");
+    let Some(dialect) = Dialect::of(&text) else { return false };
+    let separators = dialect.width - 1;
+    let least = match dialect.separator {
+        b'\t' => 1,
+        b'|' => 3,
+        _ => 2,
+    };
+    let is_usual = dialect.share_percent >= 90 && separators >= least && dialect.records(&text).len() > 2;
+    is_usual || dialect.is_declared
 }
 
 /// Most lines have a name before them, and the names come again. Levels of logs are written like names.
@@ -288,6 +299,14 @@ mod tests {
             ("{\n  \"name\": \"x\",\n  \"deps\": {\"a\": 1}\n}", Kind::Json),
             ("{\"a\":1,\"b\":2}\n{\"a\":2,\"b\":3}\n", Kind::Table),
             ("[{\"a\":1},{\"a\":2}]", Kind::Table),
+            ("[{\"v\":NaN},{\"v\":Infinity},{\"v\":1}]", Kind::Table),
+            ("{\"a\": 1e400}", Kind::Table),
+            ("{\n  \"a\": 1\n}\n{\n  \"a\": 2\n}\n", Kind::Table),
+            ("{\"a\":1}{\"a\":2}", Kind::Table),
+            ("{\n  // a comment\n  \"a\": [1, 2,],\n}\n", Kind::Json),
+            ("id,note,total\n0,\"first\nsecond\",0\n1,\"first\nsecond\",3\n2,\"first\nsecond\",6\n", Kind::Table),
+            ("sep=;\nid;name\n1;a\n2;b\n", Kind::Table),
+            ("# exported\n# by tool\nid,name,total\n0,n0,0\n1,n1,1\n2,n2,2\n", Kind::Table),
             ("id,name,age\n1,\"Ann, B\",3\n2,Bob,4\n", Kind::Table),
             ("{\"role\":\"user\",\"content\":\"Hi\"}\n{\"role\":\"assistant\",\"content\":\"Hello\"}", Kind::Conversation),
             (
