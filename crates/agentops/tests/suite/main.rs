@@ -16,6 +16,7 @@ mod formats;
 mod full_disk;
 mod gateway;
 mod hostile_text;
+mod inputs;
 mod keys;
 mod lanes;
 mod leftovers;
