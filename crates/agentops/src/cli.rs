@@ -573,7 +573,7 @@ pub struct CodeArgs {
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub root: PathBuf,
     /// The task, in plain words
-    #[arg(long, value_name = "TEXT", required_unless_present = "query_file")]
+    #[arg(long, value_name = "TEXT", required_unless_present = "query_file", allow_hyphen_values = true)]
     pub task: Option<String>,
     /// Read the task from a file; `-` is stdin
     #[arg(long, value_name = "FILE", conflicts_with = "task")]
@@ -601,7 +601,7 @@ pub struct CreateArgs {
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// What it is for, in plain words
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
     pub task: String,
     /// The most that it may take, in o200k tokens
     #[arg(long, value_name = "TOKENS", default_value_t = 8000)]

@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod kept;
+mod source;
 
 use std::path::Path;
 
@@ -13,10 +14,11 @@ use agentops_bundle::kind::Kind;
 use agentops_bundle::mixed::{self, Part, Source};
 use agentops_bundle::source_text::SourceText;
 use agentops_bundle::{Compressed, Fidelity, Omission, SourceError};
+use agentops_text::decode::decode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::cli::{BundleArgs, BundleCommand, FileArgs, Global};
+use crate::cli::{BundleArgs, BundleCommand, CodeArgs, FileArgs, Global};
 use crate::context::{self, Context};
 use crate::error::{self, CommandError, USAGE};
 use crate::printer::Printer;
@@ -24,6 +26,8 @@ use crate::screen;
 
 /// Unread parts that are named on stderr.
 const UNREAD_SHOWN: usize = 5;
+/// Smallest budget in tokens: a heading and one line.
+const BUDGET_MIN: u64 = 16;
 
 /// A text that was made smaller.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -52,9 +56,10 @@ pub fn bundle(global: &Global, args: &BundleArgs, printer: &Printer) -> Result<u
         BundleCommand::Code(args) => {
             let task = match (&args.task, &args.query_file) {
                 (Some(task), _) => task.clone(),
-                (None, Some(file)) => String::from_utf8_lossy(&read(file)?).into_owned(),
+                (None, Some(file)) => task_of(file)?,
                 (None, None) => String::new(),
             };
+            refuse_code(args, &task)?;
             let part = Part { name: String::new(), source: Source::Folder(args.root.clone()) };
             print(&part.compress(&context::redacted(&task), args.budget, &context::redactor())?, printer);
             return Ok(error::SUCCESS);
@@ -69,11 +74,52 @@ pub fn bundle(global: &Global, args: &BundleArgs, printer: &Printer) -> Result<u
     Ok(error::SUCCESS)
 }
 
+/// The task that a file holds, in any encoding.
+fn task_of(file: &Path) -> Result<String, CommandError> {
+    let bytes = source::read(file, "bundle code --query-file -")?;
+    Ok(decode(&bytes).text.into_owned())
+}
+
+/// Refuses arguments of which no bundle of code can be made.
+fn refuse_code(args: &CodeArgs, task: &str) -> Result<(), CommandError> {
+    if task.trim().is_empty() {
+        return Err(CommandError::new(USAGE, "the task is empty")
+            .hint("say in plain words what is to be done: --task \"the export writes a wrong header\""));
+    }
+    if args.root.is_file() {
+        let path = args.root.display();
+        return Err(CommandError::new(USAGE, format!("{path} is a file, and code is read by folder"))
+            .hint("give --root a folder; name the file in --task"));
+    }
+    refuse_budget(args.budget)
+}
+
+/// Refuses a budget that is too small for any kind of bundle.
+fn refuse_budget(budget: u64) -> Result<(), CommandError> {
+    if budget < BUDGET_MIN {
+        return Err(SourceError::Budget { budget, needed: BUDGET_MIN }.into());
+    }
+    Ok(())
+}
+
 fn file(args: &FileArgs, kind: Kind, printer: &Printer) -> Result<Result<Compressed, SourceError>, CommandError> {
-    let source = SourceText::read(&read(&args.file)?, &context::redactor());
+    refuse_budget(args.budget)?;
+    let command = match kind {
+        Kind::Transcript => "transcript",
+        Kind::Log => "log",
+        Kind::Diff => "patch",
+        Kind::Table => "data",
+        _ => "conversation",
+    };
+    let bytes = source::read(&args.file, &format!("bundle {command} --file -"))?;
+    let source = SourceText::read(&bytes, &context::redactor());
+    let name = agentops_safe::inert_line(&source::name(&args.file), 80);
+    if source.text.trim().is_empty() && source.undecoded.is_empty() {
+        printer.note(&format!("{name} is empty"));
+        return Ok(Ok(Compressed::new(String::new(), 0, 0, Vec::new())));
+    }
     let made = mixed::as_kind(kind, &source, args.budget);
     if source.assumed_lines > 0 {
-        let name = agentops_safe::inert_line(&args.file.display().to_string(), 80);
         let lines = source.assumed_lines;
         printer.note(&format!("{name}: lines that are not UTF-8 were read as Windows-1252: {lines}"));
     }
@@ -86,6 +132,9 @@ fn print(made: &Compressed, printer: &Printer) {
         let kept = fidelity.score();
         let (text, tokens_before, tokens_after) = (made.text.clone(), made.before, made.after);
         return printer.value(&BundleView { text, tokens_before, tokens_after, kept, fidelity });
+    }
+    if made.before == 0 && made.text.is_empty() {
+        return;
     }
     printer.data(made.text.trim_end());
     printer.note(&figures(made.before, made.after, &fidelity));
@@ -113,11 +162,6 @@ fn figures(before: u64, after: u64, fidelity: &Fidelity) -> String {
     };
     let ratio = if after == 0 { "—".to_owned() } else { format!("{:.1}", before as f64 / after as f64) };
     format!("{} → {} tokens, {ratio}:1, {kept}", screen::thousands(before), screen::thousands(after))
-}
-
-/// A file whole; `-` is stdin.
-fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
-    super::input(file, u64::MAX).map_err(|source| SourceError::Unreadable { path: file.to_owned(), source }.into())
 }
 
 impl From<SourceError> for CommandError {

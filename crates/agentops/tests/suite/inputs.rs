@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod code;
+mod command;
 mod conversation;
 mod data;
 mod log;

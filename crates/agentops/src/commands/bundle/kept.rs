@@ -68,6 +68,7 @@ pub struct DifferenceView {
 
 /// `agentops bundle create`
 pub fn create(context: &Context, args: &CreateArgs, printer: &Printer) -> Result<u8, CommandError> {
+    super::refuse_budget(args.budget)?;
     let head = context.repo.head().ok().map(|head| head.commit);
     let store = Store::of(context.repo.work_tree());
     for parent in &args.parent {
@@ -149,7 +150,7 @@ fn taken(repo: &Repo, head: Option<&Oid>, path: &Path) -> Result<(SourceRecord, 
         let part = Part { name: name.clone(), source: Source::Folder(real.clone()) };
         return Ok((SourceRecord { path: name, kind: part.kind(), commit, hash }, part));
     }
-    let bytes = std::fs::read(&real).map_err(unreadable)?;
+    let bytes = super::source::bytes(&real)?;
     let commit = match (within, head) {
         (Some(within), Some(head)) if repo.read_file(head, within)?.as_deref() == Some(&bytes) => {
             repo.last_change(head, within)?.map(|(commit, _)| commit.to_string())
