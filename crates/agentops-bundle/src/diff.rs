@@ -14,6 +14,7 @@ use std::sync::LazyLock;
 use agentops_text::tokens::text_tokens;
 use regex::Regex;
 
+use crate::coverage::{self, Coverage, Omission, OmissionReason};
 use crate::excerpt::excerpt;
 use crate::fidelity::flat;
 use crate::pick::{self, Piece};
@@ -83,7 +84,7 @@ pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
         .iter()
         .filter_map(|section| match section {
             DiffSection::File(file) => Some(file),
-            DiffSection::Text(_) => None,
+            DiffSection::Text { .. } => None,
         })
         .collect();
     if !files.iter().any(|file| !file.hunks.is_empty() || !file.notes.is_empty()) {
@@ -92,30 +93,109 @@ pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
     }
     let facts = facts(&files);
     if before <= budget {
-        let whole = Compressed::new(text.into_owned(), before, before, facts);
-        return Ok(whole);
+        return Ok(Compressed::whole(text.into_owned(), before, facts));
     }
     let (added, removed): (usize, usize) = files.iter().fold((0, 0), |sum, file| (sum.0 + file.added, sum.1 + file.removed));
     let head = format!("Diff of {} files, +{added} −{removed}, shortened; … lines left out.\n", files.len());
-    let made = pick::select(&head, &pieces(&sections), "…\n", 12.0, budget);
-    Ok(Compressed::new(made.text, before, made.tokens, facts))
+    let draft = Draft::of(&sections);
+    let made = pick::select(&head, &draft.pieces, "…\n", 12.0, budget);
+    let (coverage, omitted) = draft.account(&made.is_taken);
+    Ok(Compressed::new(made.text, before, made.tokens, facts).covering(coverage, omitted))
 }
 
-fn pieces(sections: &[DiffSection<'_>]) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let mut names_commit = false;
-    for section in sections {
-        match section {
-            DiffSection::Text(text) => {
-                let value = text_value(text, &mut names_commit);
-                if !text.trim().is_empty() {
-                    pieces.push(Piece { text: format!("{}\n", short(text)), value, needs: None });
+/// What can be shown of a diff, and which lines of the source each piece shows.
+#[derive(Debug, Default)]
+struct Draft {
+    pieces: Vec<Piece>,
+    /// For each line of the source that is not blank its number, and the piece that shows all of it.
+    lines: Vec<(usize, Option<usize>)>,
+    /// Numbers of lines of generated files.
+    generated: Vec<usize>,
+}
+
+impl Draft {
+    fn of(sections: &[DiffSection<'_>]) -> Self {
+        let mut draft = Self::default();
+        let mut names_commit = false;
+        for section in sections {
+            match section {
+                DiffSection::Text { line, text } => {
+                    let value = text_value(text, &mut names_commit);
+                    if !text.trim().is_empty() {
+                        draft.line(*line, text, value, None);
+                    }
                 }
+                DiffSection::File(file) => draft.file(file),
             }
-            DiffSection::File(file) => file_pieces(file, &mut pieces),
+        }
+        draft
+    }
+
+    /// Adds a line as it stands.
+    fn line(&mut self, number: usize, line: &str, value: f64, needs: Option<usize>) -> usize {
+        let shown = excerpt(line.trim_end(), LINE_BYTES_MAX);
+        let piece = self.pieces.len();
+        self.pieces.push(Piece { text: format!("{}\n", shown.text), value, needs });
+        if !line.trim().is_empty() {
+            self.lines.push((number, (shown.omitted_bytes == 0).then_some(piece)));
+        }
+        piece
+    }
+
+    fn file(&mut self, file: &DiffFile<'_>) {
+        let at = self.pieces.len();
+        let notes: String = file.notes.iter().map(|note| format!(", {note}")).collect();
+        let is_generated = file.is_generated();
+        let generated = if is_generated { ", generated, lines left out" } else { "" };
+        let heading = format!("## {} (+{} −{}{notes}{generated})", file.path, file.added, file.removed);
+        let heading = excerpt(&flat(&heading), LINE_BYTES_MAX);
+        self.pieces.push(Piece { text: format!("{}\n", heading.text), value: 8.0, needs: None });
+        let shows = (heading.omitted_bytes == 0).then_some(at);
+        self.lines.extend(file.header_lines.iter().map(|number| (*number, shows)));
+        self.lines.extend(file.unread_lines.iter().map(|number| (*number, None)));
+        for hunk in &file.hunks {
+            if is_generated {
+                self.generated.extend(hunk.line..=hunk.line + hunk.lines.len());
+            } else {
+                self.hunk(hunk, at);
+            }
         }
     }
-    pieces
+
+    fn hunk(&mut self, hunk: &DiffHunk<'_>, file: usize) {
+        let value = if hunk.definition().is_empty() { 0.5 } else { 2.0 };
+        let head = self.line(hunk.line, hunk.header, value, Some(file));
+        let mut rank = 0.0;
+        let is_change = |at: usize| hunk.lines.get(at).is_some_and(|line| hunk.change(line) != LineChange::Context);
+        for (at, line) in hunk.lines.iter().enumerate() {
+            let slight = if is_slight(line) { 0.2 } else { 1.0 };
+            let change = hunk.change(line);
+            let is_definition = change != LineChange::Context && DEFINES.is_match(hunk.signs(line).1);
+            let defines = if is_definition { 2.0 } else { 1.0 };
+            // The first lines of a long hunk say most of what it does.
+            let share = 1.0 / (1.0 + rank / 30.0);
+            let value = match change {
+                LineChange::Added => share,
+                LineChange::Removed => 0.7 * share,
+                LineChange::Context if is_change(at + 1) || at > 0 && is_change(at - 1) => 0.15,
+                LineChange::Context => 0.05,
+            };
+            rank += if change == LineChange::Added { 1.0 } else { 0.0 };
+            self.line(hunk.line + 1 + at, line, value * slight * defines, Some(head));
+        }
+    }
+
+    /// Accounts for every line of the source that is not blank.
+    fn account(mut self, is_taken: &[bool]) -> (Coverage, Vec<Omission>) {
+        let all = (self.lines.len() + self.generated.len()) as u64;
+        self.lines.sort_unstable();
+        let is_shown = |piece: &Option<usize>| piece.is_some_and(|piece| is_taken[piece]);
+        let left_out = self.lines.iter().filter(|(_, piece)| !is_shown(piece)).map(|(number, _)| *number as u64);
+        let mut omitted = coverage::ranges("line", left_out, OmissionReason::Budget);
+        let generated = self.generated.iter().map(|number| *number as u64);
+        omitted.extend(coverage::ranges("line", generated, OmissionReason::Generated));
+        (Coverage::of_lines(all, &omitted), omitted)
+    }
 }
 
 /// The value of a line of text: what a commit does says more than who made it and when, and a diffstat says nothing new.
@@ -132,47 +212,6 @@ fn text_value(line: &str, names_commit: &mut bool) -> f64 {
     }
     let is_stat = line.starts_with(' ') && (line.contains(" | ") || line.contains(" changed, ") || line.contains(" mode 1"));
     if is_stat || ["Author: ", "Date: ", "Merge: ", "index "].iter().any(|word| line.starts_with(word)) { 0.2 } else { 1.0 }
-}
-
-fn file_pieces(file: &DiffFile<'_>, pieces: &mut Vec<Piece>) {
-    let at = pieces.len();
-    let notes: String = file.notes.iter().map(|note| format!(", {note}")).collect();
-    let is_generated = file.is_generated();
-    let generated = if is_generated { ", generated, lines left out" } else { "" };
-    let heading = format!("## {} (+{} −{}{notes}{generated})", file.path, file.added, file.removed);
-    let heading = Piece { text: format!("{}\n", short(&flat(&heading))), value: 8.0, needs: None };
-    pieces.push(heading);
-    if is_generated {
-        return;
-    }
-    for hunk in &file.hunks {
-        hunk_pieces(hunk, at, pieces);
-    }
-}
-
-fn hunk_pieces(hunk: &DiffHunk<'_>, file: usize, pieces: &mut Vec<Piece>) {
-    let head = pieces.len();
-    let value = if hunk.definition().is_empty() { 0.5 } else { 2.0 };
-    pieces.push(Piece { text: format!("{}\n", short(hunk.header)), value, needs: Some(file) });
-    let mut rank = 0.0;
-    let is_change = |at: usize| hunk.lines.get(at).is_some_and(|line| hunk.change(line) != LineChange::Context);
-    for (at, line) in hunk.lines.iter().enumerate() {
-        let slight = if is_slight(line) { 0.2 } else { 1.0 };
-        let change = hunk.change(line);
-        let is_definition = change != LineChange::Context && DEFINES.is_match(hunk.signs(line).1);
-        let defines = if is_definition { 2.0 } else { 1.0 };
-        // The first lines of a long hunk say most of what it does.
-        let share = 1.0 / (1.0 + rank / 30.0);
-        let value = match change {
-            LineChange::Added => share,
-            LineChange::Removed => 0.7 * share,
-            LineChange::Context if is_change(at + 1) || at > 0 && is_change(at - 1) => 0.15,
-            LineChange::Context => 0.05,
-        };
-        rank += if change == LineChange::Added { 1.0 } else { 0.0 };
-        let text = format!("{}\n", short(line));
-        pieces.push(Piece { text, value: value * slight * defines, needs: Some(head) });
-    }
 }
 
 fn facts(files: &[&DiffFile<'_>]) -> Vec<Fact> {
@@ -212,8 +251,4 @@ pub(crate) fn is_hunk_header(line: &str) -> bool {
 
 fn is_slight(line: &str) -> bool {
     line.chars().filter(|c| c.is_alphanumeric() || *c == '_').nth(5).is_none()
-}
-
-fn short(line: &str) -> String {
-    excerpt(line.trim_end(), LINE_BYTES_MAX).text
 }

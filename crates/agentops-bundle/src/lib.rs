@@ -50,6 +50,16 @@ impl Compressed {
         Self { text, before, after, facts, coverage: None, omitted: Vec::new() }
     }
 
+    /// A source that fits, as it is: nothing of it is left out. Facts that are written otherwise in it, as with escapes, are
+    /// not looked for.
+    #[must_use]
+    pub(crate) fn whole(text: String, tokens: u64, facts: Vec<Fact>) -> Self {
+        let lost = Fidelity::of(&facts, &text).lost;
+        let facts = facts.into_iter().filter(|fact| !lost.contains(fact)).collect();
+        let lines = text.lines().filter(|line| !line.trim().is_empty()).count() as u64;
+        Self::new(text, tokens, tokens, facts).covering(Coverage::of_lines(lines, &[]), Vec::new())
+    }
+
     /// The same with an account of the source.
     #[must_use]
     pub fn covering(self, coverage: Coverage, omitted: Vec<Omission>) -> Self {

@@ -15,10 +15,9 @@ mod tests;
 
 use agentops_text::tokens::text_tokens;
 
-use crate::coverage::Coverage;
 use crate::excerpt::{Excerpt, excerpt};
 use crate::pick::{self, Piece};
-use crate::{Class, Compressed, Fact, Fidelity, SourceError};
+use crate::{Class, Compressed, Fact, SourceError};
 use account::{Account, Place};
 use columns::{Column, Unusual};
 use json::Json;
@@ -52,19 +51,11 @@ pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
         return Err(SourceError::Form { expected: "table", detail });
     };
     if before <= budget {
-        return Ok(whole(text.into_owned(), before, draft.facts));
+        return Ok(Compressed::whole(text.into_owned(), before, draft.facts));
     }
     let made = pick::select(&draft.head, &draft.pieces, "…\n", 3.0, budget);
     let (coverage, omitted) = draft.account.finish(&made.is_taken);
     Ok(Compressed::new(made.text, before, made.tokens, draft.facts).covering(coverage, omitted))
-}
-
-/// A source that fits, as it is. Facts that are written otherwise in it, as with escapes, are there all the same.
-fn whole(text: String, tokens: u64, facts: Vec<Fact>) -> Compressed {
-    let lost = Fidelity::of(&facts, &text).lost;
-    let facts = facts.into_iter().filter(|fact| !lost.contains(fact)).collect();
-    let lines = text.lines().filter(|line| !line.trim().is_empty()).count() as u64;
-    Compressed::new(text, tokens, tokens, facts).covering(Coverage::of_lines(lines, &[]), Vec::new())
 }
 
 /// A result before it is known how much of it fits.

@@ -14,7 +14,12 @@ const PARENTS_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) enum DiffSection<'a> {
     /// A line that belongs to no file: a commit's message, a mail's header, a diffstat.
-    Text(&'a str),
+    Text {
+        /// Its number, from 1.
+        line: usize,
+        /// The line.
+        text: &'a str,
+    },
     /// The change of one file.
     File(DiffFile<'a>),
 }
@@ -32,8 +37,10 @@ pub(super) struct DiffFile<'a> {
     pub notes: Vec<String>,
     /// Whether the file is new.
     pub is_new: bool,
-    /// Numbers of header lines whose content is in no other field: index lines and binary data.
+    /// Numbers of header lines whose content is in no other field: hashes of versions and binary data.
     pub unread_lines: Vec<usize>,
+    /// Numbers of the other header lines.
+    pub header_lines: Vec<usize>,
     /// Its hunks.
     pub hunks: Vec<DiffHunk<'a>>,
     /// Lines that the change adds.
@@ -133,11 +140,14 @@ impl<'a> Parser<'a> {
         if self.in_hunk(line, next) {
             return;
         }
-        if self.begins_file(number, line, next) || self.begins_hunk(number, line) || self.is_header(number, line) {
+        if self.begins_file(number, line, next) {
+            return self.header_line(number);
+        }
+        if self.begins_hunk(number, line) || self.is_header(number, line) {
             return;
         }
         self.state = State::Text;
-        self.sections.push(DiffSection::Text(line));
+        self.sections.push(DiffSection::Text { line: number, text: line });
     }
 
     /// Adds the line to the hunk that is open. Counts may be wrong, as where a person edited the patch: what cannot be a line of
@@ -170,6 +180,12 @@ impl<'a> Parser<'a> {
         file.added += usize::from(change == LineChange::Added);
         file.removed += usize::from(change == LineChange::Removed);
         true
+    }
+
+    fn header_line(&mut self, number: usize) {
+        if let Some(file) = self.file() {
+            file.header_lines.push(number);
+        }
     }
 
     fn open(&mut self, line: usize, path: Cow<'a, str>, awaits_paths: bool, is_sure_of_path: bool) {
@@ -235,7 +251,7 @@ impl<'a> Parser<'a> {
     fn begins_hunk(&mut self, number: usize, line: &'a str) -> bool {
         let Some((old, new)) = ranges(line) else { return false };
         // Blank lines between two hunks end no file.
-        while matches!(self.sections.last(), Some(DiffSection::Text(text)) if text.trim().is_empty()) {
+        while matches!(self.sections.last(), Some(DiffSection::Text { text, .. }) if text.trim().is_empty()) {
             self.sections.pop();
         }
         if self.file().is_none() {
@@ -259,7 +275,7 @@ impl<'a> Parser<'a> {
     fn is_header(&mut self, number: usize, line: &'a str) -> bool {
         let is_data = line.starts_with("literal ") || line.starts_with("delta ") || !line.contains(' ');
         if self.state == State::Binary && is_data {
-            if let Some(file) = self.file() {
+            if let Some(file) = self.file().filter(|_| !line.trim().is_empty()) {
                 file.unread_lines.push(number);
             }
             return true;
@@ -294,6 +310,7 @@ impl<'a> Parser<'a> {
             self.state = State::Binary;
         } else if line.starts_with("index ") || line.starts_with("====") {
             file.unread_lines.push(number);
+            return true;
         } else if ["similarity ", "dissimilarity ", "mode ", "Binary files ", "Files "]
             .iter()
             .any(|word| line.starts_with(word))
@@ -303,6 +320,7 @@ impl<'a> Parser<'a> {
         } else {
             return false;
         }
+        self.header_line(number);
         true
     }
 }
