@@ -34,6 +34,8 @@ pub enum OmissionReason {
     NotText,
     /// Pictures, archives and programs in a folder of code. They are no sources, so they do not count as unread.
     Binary,
+    /// Records about the source itself, such as ids and counts, that say nothing of what it is about.
+    Metadata,
     /// Lines that a program generated, as in lock files.
     Generated,
     /// Lines that say the same as one that is shown, apart from values that vary.
@@ -54,7 +56,7 @@ impl OmissionReason {
             | Self::LfsPointer
             | Self::Submodule
             | Self::NotText => true,
-            Self::Binary | Self::Generated | Self::Similar | Self::Budget => false,
+            Self::Binary | Self::Metadata | Self::Generated | Self::Similar | Self::Budget => false,
         }
     }
 
@@ -70,6 +72,7 @@ impl OmissionReason {
             Self::Submodule => "a repository of its own",
             Self::NotText => "not text",
             Self::Binary => "binary",
+            Self::Metadata => "metadata",
             Self::Generated => "generated",
             Self::Similar => "similar to a line that is shown",
             Self::Budget => "left out for the budget",
@@ -150,7 +153,7 @@ impl Coverage {
 /// their order, at most without the first few, as where a log's time is left out. Blank lines do not count.
 #[must_use]
 pub fn by_lines(source: &str, result: &str, reason: OmissionReason) -> (Coverage, Vec<Omission>) {
-    let shown = Shown::of(result);
+    let shown = ShownWords::of(result);
     let mut lines = 0;
     let missing = source.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).filter_map(|(index, line)| {
         lines += 1;
@@ -200,14 +203,14 @@ pub fn ranges_of(unit: &str, numbers: impl IntoIterator<Item = (u64, u64)>, reas
 }
 
 /// The words of a result, ready to be searched for lines.
-struct Shown<'a> {
+pub(crate) struct ShownWords<'a> {
     words: Vec<&'a str>,
     /// Where each pair of neighbouring words stands, and each last word alone.
     at: HashMap<(&'a str, &'a str), Vec<u32>>,
 }
 
-impl<'a> Shown<'a> {
-    fn of(result: &'a str) -> Self {
+impl<'a> ShownWords<'a> {
+    pub(crate) fn of(result: &'a str) -> Self {
         let words: Vec<&str> = result.split_whitespace().collect();
         let mut at: HashMap<(&str, &str), Vec<u32>> = HashMap::new();
         for (index, pair) in words.windows(2).enumerate() {
@@ -219,7 +222,8 @@ impl<'a> Shown<'a> {
         Self { words, at }
     }
 
-    fn has(&self, line: &str) -> bool {
+    /// Whether the result has the line's words, at most without the first few.
+    pub(crate) fn has(&self, line: &str) -> bool {
         let words: Vec<&str> = line.split_whitespace().collect();
         (0..=HEADER_WORDS_MAX.min(words.len() / 2)).any(|start| self.has_words(&words[start..]))
     }

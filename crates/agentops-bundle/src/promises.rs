@@ -104,6 +104,16 @@ fn log(planted: usize) -> String {
     (0..300).map(line).collect()
 }
 
+/// A session of an agent with the planted words at this index, from 0.
+fn transcript(planted: usize) -> String {
+    let line = |at: usize| {
+        let said = if at == planted { PLANTED.to_owned() } else { format!("Step {at}: I look at part {} again.", at % 7) };
+        let role = if at == 0 { "user" } else { "assistant" };
+        format!("{}\n", serde_json::json!({"role": role, "text": said}))
+    };
+    (0..300).map(line).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -113,11 +123,13 @@ proptest! {
         planted in 0_usize..300,
         budget in 20_u64..1_500,
     ) {
-        let bytes = stored.bytes(&log(planted));
-        prop_assert_eq!(Kind::of(&bytes), Kind::Log);
-        let source = SourceText::read(&bytes, &Redactor::new([]));
-        let made = mixed::of_source(Kind::Log, &source, budget).expect("no error");
-        accounts_for(&made, planted as u64 + 1, PLANTED);
+        for (kind, source) in [(Kind::Log, log(planted)), (Kind::Transcript, transcript(planted))] {
+            let bytes = stored.bytes(&source);
+            prop_assert_eq!(Kind::of(&bytes), if kind == Kind::Transcript { Kind::Conversation } else { kind });
+            let source = SourceText::read(&bytes, &Redactor::new([]));
+            let made = mixed::of_source(kind, &source, budget).expect("no error");
+            accounts_for(&made, planted as u64 + 1, PLANTED);
+        }
     }
 }
 

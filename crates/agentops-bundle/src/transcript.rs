@@ -19,28 +19,68 @@ mod read;
 mod shell;
 mod tools;
 
+use std::collections::BTreeMap;
+
+use agentops_text::tokens::text_tokens;
+use choice::Legend;
+use event::{Event, Events, Kind};
+
+use crate::coverage::{self, Coverage, Omission, OmissionReason, ShownWords};
 use crate::{Compressed, SourceError};
+
+/// What a message takes beside its words, about: its role and the marks around it.
+const EVENT_TOKENS: u64 = 6;
 
 /// Makes a transcript fit into `budget` o200k tokens.
 ///
-/// `before` counts the words of the run (what was asked, said, run, written and answered), not the JSON around them.
+/// `before` counts the words of the run (what was asked, said, run, written and answered) and 6 tokens for each message, not the
+/// JSON around them.
 ///
 /// # Errors
 /// None yet: a source of no known form is read as text.
 pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
     let events = read::events(source);
-    let before = events.list.iter().map(|event| agentops_text::tokens::text_tokens(&event.text)).sum();
+    let tokens = |event: &Event| {
+        let path = if let Kind::Edit { path, .. } = &event.kind { text_tokens(path) } else { 0 };
+        path + text_tokens(&event.text) + EVENT_TOKENS
+    };
+    let before = events.list.iter().map(tokens).sum();
     let history = history::History::of(&events.list);
     let atoms = atoms::of(&events, &history);
-    let (text, after) = choice::within(&events, &history, &atoms, budget);
+    let (mut text, mut after) = choice::within(&events, &history, &atoms, Legend::Full, budget);
+    if after > before {
+        (text, after) = choice::within(&events, &history, &atoms, Legend::None, budget);
+    }
     let facts = facts::of(&events, &history, &atoms);
-    Ok(Compressed::new(text, before, after, facts))
+    let (coverage, omitted) = account(&events, &text);
+    Ok(Compressed::new(text, before, after, facts).covering(coverage, omitted))
+}
+
+/// Accounts for every line of every event, by its message, and for records that are no events.
+fn account(events: &Events, text: &str) -> (Coverage, Vec<Omission>) {
+    let shown = ShownWords::of(text);
+    let mut lines = 0;
+    let mut missing: BTreeMap<u64, u64> = BTreeMap::new();
+    for event in &events.list {
+        for line in event.text.lines().filter(|line| !line.trim().is_empty()) {
+            lines += 1;
+            if !shown.has(line) {
+                *missing.entry(event.at as u64).or_default() += 1;
+            }
+        }
+    }
+    let mut omitted = coverage::ranges(events.unit, events.unparsed.iter().copied(), OmissionReason::NotParsed);
+    omitted.extend(coverage::ranges_of(events.unit, missing, OmissionReason::Budget));
+    omitted.extend(coverage::ranges(events.unit, events.metadata.iter().copied(), OmissionReason::Metadata));
+    let records = (events.unparsed.len() + events.metadata.len()) as u64;
+    (Coverage::of_lines(lines + records, &omitted), omitted)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Class;
+    use crate::fidelity::percent;
     use proptest::prelude::*;
 
     fn text(source: &str, budget: u64) -> Compressed {
@@ -106,7 +146,9 @@ mod tests {
             "{:?}",
             made.facts
         );
-        assert_eq!(made.fidelity().score(), Some(1.0));
+        let report = made.fidelity();
+        let score = report.score();
+        assert_eq!((report.lost, score.map(percent)), (vec![], Some(99)), "the long look is not all there");
     }
 
     #[test]
@@ -138,12 +180,34 @@ mod tests {
         ]);
         let made = text(&source, 200);
         for wanted in
-            ["Changed: src/a.py", "Count twice.", "counter_total = 2", "$ cargo test", "error[E0308]: mismatched types"]
+            ["[4] edit src/a.py", "Count twice.", "counter_total = 2", "$ cargo test", "error[E0308]: mismatched types"]
         {
             assert!(made.text.contains(wanted), "{wanted} is missing in\n{}", made.text);
         }
         assert_eq!(made.text.matches("Count twice.").count(), 1);
         assert!(!made.text.contains("Chunk ID"));
+        assert!(made.after <= made.before, "a short run does not grow: {}", made.text);
+        assert!(made.omitted.contains(&Omission::new("line 1", 1, OmissionReason::Metadata)), "{:?}", made.omitted);
+    }
+
+    #[test]
+    fn broken_lines_are_named_and_the_others_are_read() {
+        let said = |text: &str| serde_json::json!({"role": "assistant", "text": text}).to_string();
+        let source = [
+            r#"{"role": "user", "text": "cut off at its beg"#.to_owned(),
+            said("The lock is taken twice."),
+            "} half a record".to_owned(),
+            said("The second lock goes.") + &said("The test of the pool passes."),
+            r#"{"type": "compacted", "payload": {"message": "So far: key webhook-7 was chosen."}}"#.to_owned(),
+        ];
+        let made = text(&source.join("\n"), 400);
+        for wanted in ["taken twice", "[4] The second lock goes.", "test of the pool passes", "key webhook-7 was chosen"] {
+            assert!(made.text.contains(wanted), "{wanted} is missing in\n{}", made.text);
+        }
+        let report = made.fidelity();
+        let unread = report.lost.iter().filter(|fact| fact.class == Class::Unread);
+        assert_eq!(unread.map(|fact| fact.place.as_str()).collect::<Vec<_>>(), ["line 1", "line 3"]);
+        assert!(made.fidelity().score().unwrap() < 0.8, "{:?}", made.fidelity());
     }
 
     /// The recordings of the drivers: every one that has words has them in the result.

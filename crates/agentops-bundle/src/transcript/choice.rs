@@ -27,9 +27,21 @@ const ROUNDS: usize = 4;
 /// No atom is counted that is this many times longer in bytes than what is left in tokens: few texts have so many bytes a token.
 const BYTES_PER_TOKEN_MAX: usize = 8;
 
+/// What stands before a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Legend {
+    /// What the marks mean, and which files were changed.
+    Full,
+    /// Nothing: for a run that is so short that it would grow.
+    None,
+}
+
 /// The text of the best choice, and its tokens.
-pub fn within(events: &Events, history: &History, atoms: &[Atom], budget: u64) -> (String, u64) {
-    let head = head(events, history, budget);
+pub fn within(events: &Events, history: &History, atoms: &[Atom], legend: Legend, budget: u64) -> (String, u64) {
+    let head = match legend {
+        Legend::Full => head(events, history, budget),
+        Legend::None => String::new(),
+    };
     let tokens = text_tokens(&head);
     pick::settled(&mut Atoms::of(head, events, atoms), tokens, ROUNDS, budget)
 }

@@ -12,6 +12,8 @@ pub fn line(reader: &mut Reader, kind: &str, value: &Value, at: usize) {
         "response_item" => response_item(reader, &value["payload"], at),
         "event_msg" => event(reader, &value["payload"], at),
         "item.completed" => item(reader, &value["item"], at),
+        // The summary that replaces what was said before.
+        "compacted" => reader.events.push(at, Kind::Said, text_of(&value["payload"]["message"])),
         "error" | "turn.failed" => {
             let message = if value.get("error").is_some() { &value["error"] } else { &value["message"] };
             reader.events.push(at, Kind::Output { failed: true }, text_of(message));

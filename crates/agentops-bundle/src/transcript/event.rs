@@ -46,6 +46,10 @@ pub struct Events {
     pub list: Vec<Event>,
     /// What `at` counts: `message` or `line`.
     pub unit: &'static str,
+    /// Lines that are not JSON, or not to their end.
+    pub unparsed: Vec<u64>,
+    /// Records that say nothing of the run.
+    pub metadata: Vec<u64>,
     /// Whether the last event may still grow by pieces that were streamed.
     open: bool,
 }
@@ -53,7 +57,12 @@ pub struct Events {
 impl Events {
     /// No events yet.
     pub fn new(unit: &'static str) -> Self {
-        Self { list: Vec::new(), unit, open: false }
+        Self { unit, ..Self::default() }
+    }
+
+    /// Changes with every event and every piece of one.
+    pub fn size(&self) -> (usize, usize) {
+        (self.list.len(), self.list.last().map_or(0, |last| last.text.len()))
     }
 
     /// Adds one, if it says anything.

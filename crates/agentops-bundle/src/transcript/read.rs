@@ -16,25 +16,36 @@ pub fn events(source: &[u8]) -> Events {
     plain(&String::from_utf8_lossy(source))
 }
 
-/// One JSON value a line. `None` where the first lines are none, or nothing in them is about a run.
+/// Lines at the beginning that decide whether a source is JSON lines: at least half of them are objects.
+const FIRST_LINES: usize = 20;
+
+/// JSON values, usually one a line. `None` where most of the first lines are no objects, or none of them is about a run.
 fn json_lines(source: &[u8]) -> Option<Events> {
-    let first = source.split(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty())?;
-    let first: Value = serde_json::from_slice(first).ok()?;
-    if !first.is_object() {
+    let lines = || source.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.trim_ascii().is_empty());
+    let first: Vec<Option<Value>> = lines().take(FIRST_LINES).map(|(_, line)| first_value(line)).collect();
+    let objects = || first.iter().flatten().filter(|value| value.is_object());
+    if objects().count() * 2 < first.len() || objects().next().is_none() {
         return None;
     }
-    let unit = if first.get("index").is_some() { "message" } else { "line" };
+    let unit = if objects().any(|value| value.get("index").is_some()) { "message" } else { "line" };
     let mut reader = Reader::new(unit);
-    for (number, line) in source.split(|byte| *byte == b'\n').enumerate() {
-        if line.trim_ascii().is_empty() {
-            continue;
+    for (number, line) in lines() {
+        let mut at = number + 1;
+        // Two processes that write one file can leave two values on a line, and a killed one leaves a torn line.
+        for value in serde_json::Deserializer::from_slice(line).into_iter::<Value>() {
+            let Ok(value) = value else {
+                reader.events.unparsed.push(number as u64 + 1);
+                break;
+            };
+            at = value.get("index").and_then(Value::as_u64).map_or(at, |index| index as usize);
+            reader.record(&value, at);
         }
-        // A torn last line is what a killed program leaves behind.
-        let Ok(value) = serde_json::from_slice::<Value>(line) else { continue };
-        let at = value.get("index").and_then(Value::as_u64).map_or(number + 1, |index| index as usize);
-        reader.line(&value, at);
     }
     reader.done()
+}
+
+fn first_value(line: &[u8]) -> Option<Value> {
+    serde_json::Deserializer::from_slice(line).into_iter().next()?.ok()
 }
 
 /// One JSON document: a list of messages, or an object that has one.
@@ -53,7 +64,7 @@ fn json_document(source: &[u8]) -> Option<Events> {
     };
     let mut reader = Reader::new("message");
     for (number, message) in messages.iter().enumerate() {
-        reader.line(message, number);
+        reader.record(message, number);
     }
     reader.done()
 }
@@ -98,6 +109,15 @@ impl Reader {
         (!self.events.list.is_empty()).then_some(self.events)
     }
 
+    /// Reads a record, and notes it if it says nothing of the run.
+    fn record(&mut self, value: &Value, at: usize) {
+        let before = self.events.size();
+        self.line(value, at);
+        if self.events.size() == before {
+            self.events.metadata.push(at as u64);
+        }
+    }
+
     fn line(&mut self, value: &Value, at: usize) {
         // Recordings of two-way protocols keep the direction beside the message.
         let value = value.get("msg").filter(|message| message.is_object()).unwrap_or(value);
@@ -112,6 +132,10 @@ impl Reader {
         match kind {
             "response_item" | "event_msg" | "item.completed" | "item.started" | "error" | "turn.failed" | "compacted" => {
                 codex::line(self, kind, value, at);
+            }
+            // Claude Code's summary of what was said before it was compacted.
+            "user" if value["isCompactSummary"] == true => {
+                self.events.push(at, Kind::Said, tools::text_of(&value["message"]["content"]));
             }
             // Claude Code: a message in a wrapper.
             "user" | "assistant" if value.get("message").is_some() => self.message(&value["message"], kind, at),
