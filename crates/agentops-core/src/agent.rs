@@ -31,40 +31,56 @@ pub struct FrontMatter {
     pub settings: BTreeMap<String, String>,
 }
 
-/// A list of tools in either of the two spellings in use.
+/// A list of tools in any of the spellings in use.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Tools {
     /// `[Read, Grep]`
     List(Vec<String>),
-    /// `Read, Grep`
+    /// `Read, Grep` as subagents write it, or `Read Grep` as Agent Skills do.
     Line(String),
 }
 
 impl Tools {
-    /// The names, trimmed, without empty ones. A comma inside parentheses belongs to the name: `Bash(git log, git show)`.
+    /// The names, trimmed, without empty ones. Commas and spaces inside parentheses belong to the name:
+    /// `Bash(git log, git show)`, `Bash(git add:*)`.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         match self {
             Tools::List(names) => names.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
-            Tools::Line(line) => {
-                let mut names = vec![String::new()];
-                let mut depth = 0u32;
-                for c in line.chars() {
-                    match c {
-                        '(' => depth += 1,
-                        ')' => depth = depth.saturating_sub(1),
-                        _ => {}
-                    }
-                    match names.last_mut() {
-                        Some(last) if c != ',' || depth > 0 => last.push(c),
-                        _ => names.push(String::new()),
-                    }
-                }
-                names.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
-            }
+            Tools::Line(line) => names_of_line(line),
         }
     }
+}
+
+fn names_of_line(line: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let mut name = String::new();
+    let mut depth = 0u32;
+    for c in line.chars() {
+        let separates = depth == 0 && (c == ',' || c.is_whitespace());
+        if separates {
+            if !name.is_empty() {
+                names.push(std::mem::take(&mut name));
+            }
+            continue;
+        }
+        if c == '(' && name.is_empty() {
+            // `Bash (git log)`: parentheses belong to the tool before them.
+            name = names.pop().unwrap_or_default();
+        }
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        name.push(c);
+    }
+    let name = name.trim_end();
+    if !name.is_empty() {
+        names.push(name.to_owned());
+    }
+    names
 }
 
 /// An agent as a run uses it: fixed at the start, found again by hash.
@@ -93,11 +109,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_spellings_of_tools() {
-        assert_eq!(
-            Tools::Line("Read, Grep,Bash(git log, git show) ,".into()).names(),
-            ["Read", "Grep", "Bash(git log, git show)"]
-        );
+    fn all_spellings_of_tools() {
+        let line = |text: &str| Tools::Line(text.into()).names();
+        assert_eq!(line("Read, Grep,Bash(git log, git show) ,"), ["Read", "Grep", "Bash(git log, git show)"]);
+        assert_eq!(line("Read Grep Bash(python:*)"), ["Read", "Grep", "Bash(python:*)"]);
+        assert_eq!(line("Bash(git add:*) Bash(git log -1)\tRead"), ["Bash(git add:*)", "Bash(git log -1)", "Read"]);
+        assert_eq!(line("Read, Bash (git add:*) mcp__a__b"), ["Read", "Bash(git add:*)", "mcp__a__b"]);
+        assert_eq!(line("Bash(f(x), g) Read"), ["Bash(f(x), g)", "Read"]);
+        assert_eq!(line("Read) Bash(never closed"), ["Read)", "Bash(never closed"]);
+        assert_eq!(line(" , "), [""; 0]);
         assert_eq!(Tools::List(vec![" Read".into(), String::new()]).names(), ["Read"]);
     }
 }

@@ -6,6 +6,7 @@
 mod examples;
 mod front;
 pub mod layout;
+pub mod rules;
 
 use agentops_core::agent::FrontMatter;
 use serde::{Deserialize, Serialize};

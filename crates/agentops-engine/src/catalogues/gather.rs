@@ -8,7 +8,8 @@ use std::path::Path;
 
 use agentops_core::id::Name;
 use agentops_git::{Git, Limits, Source, plain_file};
-use agentops_route::catalogue::layout::{self, Kind, Layout};
+use agentops_route::catalogue::layout::{self, Candidate, Kind, Layout};
+use agentops_route::catalogue::rules;
 use agentops_route::catalogue::{FILE_BYTES_MAX, Markdown, Note};
 use agentops_safe::Redactor;
 
@@ -22,6 +23,8 @@ pub const TOTAL_BYTES_MAX: u64 = 48 << 20;
 /// The most files and folders that are looked at, and how deep.
 const ENTRIES_MAX: usize = 500_000;
 const DEPTH_MAX: usize = 24;
+/// Why a README and the like are left out.
+const DOCUMENT: &str = "a document by its name";
 
 /// Files as they were found, before anybody looked at what they say.
 #[derive(Debug, Default)]
@@ -107,12 +110,15 @@ fn candidates(root: &Path, left_out: &mut Vec<(String, String)>) -> Result<Vec<S
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_dir() && depth < DEPTH_MAX && layout::may_be_agent(&format!("{path}/x.md")) {
                 next.push((path, depth + 1));
-            } else if kind.is_dir() || !layout::may_be_agent(&path) {
+            } else if kind.is_dir() {
                 continue;
-            } else if kind.is_file() {
-                paths.push(path);
             } else {
-                left_out.push((path, "no plain file; links are not followed".into()));
+                match layout::candidate(&path) {
+                    Candidate::Foreign => {}
+                    Candidate::Document => left_out.push((path, DOCUMENT.into())),
+                    Candidate::Agent if kind.is_file() => paths.push(path),
+                    Candidate::Agent => left_out.push((path, "no plain file; links are not followed".into())),
+                }
             }
         }
     }
@@ -132,7 +138,7 @@ fn to_read<'a>(
         match layout.kind(path) {
             Kind::PartOfSkill => left_out.push((path.to_owned(), "belongs to a skill".into())),
             Kind::Command => left_out.push((path.to_owned(), "a command, not an agent".into())),
-            Kind::Agent | Kind::InAgentsFolder | Kind::Skill => read.push(path),
+            Kind::Agent | Kind::InAgentsFolder | Kind::InCapitals | Kind::Skill => read.push(path),
         }
     }
     read
@@ -148,8 +154,14 @@ pub fn repository(git: &Git, source: &Source, under: Option<&str>, scratch: &Pat
     let left_out = RefCell::new(Vec::new());
     let relative = |path: &'_ Path| path.to_str()?.strip_prefix(&prefix).map(str::to_owned);
     let wanted = |paths: &[&Path]| {
-        let below: Vec<Option<String>> =
-            paths.iter().map(|path| relative(path).filter(|path| layout::may_be_agent(path))).collect();
+        let mut below: Vec<Option<String>> = Vec::new();
+        for path in paths.iter().map(|path| relative(path)) {
+            let candidate = path.as_deref().map_or(Candidate::Foreign, layout::candidate);
+            if let (Candidate::Document, Some(path)) = (candidate, &path) {
+                left_out.borrow_mut().push((path.clone(), DOCUMENT.to_owned()));
+            }
+            below.push(path.filter(|_| candidate == Candidate::Agent));
+        }
         let candidates = below.iter().flatten().map(String::as_str);
         let read: BTreeSet<&str> = to_read(candidates, &root_name, &mut left_out.borrow_mut()).into_iter().collect();
         below.iter().map(|path| path.as_deref().is_some_and(|path| read.contains(path))).collect()
@@ -186,8 +198,16 @@ fn agent(name: &Name, layout: &Layout, path: &str, bytes: &[u8], redactor: &Reda
     let kind = layout.kind(path);
     let read = Markdown::read(bytes).map_err(|e| e.to_string())?;
     let says = |key: &str| read.keys.as_ref().is_some_and(|keys| keys.iter().any(|known| known.eq_ignore_ascii_case(key)));
+    let file_name = path.rsplit('/').next().unwrap_or(path);
+    let rule = rules::rule_kind(read.keys.as_deref().unwrap_or_default(), file_name);
+    if let Some(rule) = rule.filter(|_| kind != Kind::Skill) {
+        return Err(rule.reason().into());
+    }
     if kind == Kind::Agent && !says("name") && !says("description") {
         return Err("a document: neither name nor description in its front matter".into());
+    }
+    if kind == Kind::InCapitals && !(says("name") && says("description")) {
+        return Err("a document: its name is in capitals, and it has no name and description of its own".into());
     }
     // What is kept is what is used: read again after the redactor.
     let text = redactor.redact(std::str::from_utf8(bytes).unwrap_or_default()).into_owned();

@@ -168,11 +168,50 @@ fn folders_are_read_with_their_limits_and_links_are_not_followed() {
     let expected = ["agents/plain", "other/reviewer", "pdf", "team/reviewer", "x/japanese", "x/program"];
     assert_eq!(labels, expected.map(|label| format!("col/{label}")));
     let out: Vec<_> = made.left_out.iter().map(|(path, _)| path.as_str()).collect();
-    assert_eq!(out, ["docs/guide.md", "pdf/forms.md", "x/binary.md", "x/huge.md", "x/link.md"]);
+    assert_eq!(out, ["README.md", "docs/guide.md", "pdf/forms.md", "x/binary.md", "x/huge.md", "x/link.md"]);
     let notes = |label: &str| &made.agents.iter().find(|(agent, _)| agent.label == label).unwrap().0.notes;
     assert!(notes("col/x/program")[0].ends_with("driver, settings"), "{:?}", notes("col/x/program"));
     assert_eq!(notes("col/agents/plain").len(), 3);
     assert!(notes("col/pdf").is_empty());
+}
+
+#[test]
+fn rules_and_documents_are_left_out_with_the_reason() {
+    let root = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let agent = |name: &str| format!("---\nname: {name}\ndescription: does {name}\n---\nYou do it.\n");
+    put(
+        "examples/rule.local.md",
+        "---\nname: warn-debug\nenabled: true\nevent: file\npattern: debugger;\naction: warn\n---\nA debugger statement was added.\n",
+    );
+    put(
+        "agents/typescript.md",
+        "---\ndescription: Style of TypeScript\nglobs: '**/*.ts'\nalwaysApply: false\n---\nUse strict.\n",
+    );
+    put("agents/x.markdown", &agent("markdown"));
+    put("agents/UPPER.MD", &agent("upper"));
+    put("agents/QUICK_START.md", "# How to begin\n");
+    put("LICENSE.md", "Do what you like.\n");
+    put(
+        "skills/s1/SKILL.md",
+        "---\nname: s1\ndescription: a skill\nallowed-tools: Read Grep Bash(python:*) Bash(git add:*)\nlicense: MIT\nmetadata:\n  version: \"1.0\"\n---\nYou do it.\n",
+    );
+    let made = gather::agents(&name(), gather::folder(root.path()).unwrap(), &Redactor::new([]));
+    let labels: Vec<_> = made.agents.iter().map(|(agent, _)| agent.label.as_str()).collect();
+    assert_eq!(labels, ["col/agents/UPPER", "col/agents/x", "col/skills/s1"]);
+    let expected = [
+        ("LICENSE.md", "a document by its name"),
+        ("agents/QUICK_START.md", "a document: its name is in capitals, and it has no name and description of its own"),
+        ("agents/typescript.md", "instructions for matching files, not an agent"),
+        ("examples/rule.local.md", "a hook rule (event and pattern), not an agent"),
+    ];
+    assert_eq!(made.left_out, expected.map(|(path, why)| (path.to_owned(), why.to_owned())));
+    let skill = Markdown::read(made.agents[2].1.as_bytes()).unwrap();
+    assert_eq!(skill.front.tools.unwrap().names(), ["Read", "Grep", "Bash(python:*)", "Bash(git add:*)"]);
 }
 
 #[test]

@@ -4,8 +4,27 @@ use std::collections::BTreeSet;
 
 /// The longest path in a collection, in bytes.
 const PATH_BYTES_MAX: usize = 300;
-/// A skill's file; its folder is the skill.
-const SKILL: &str = "SKILL.md";
+/// The name of a skill's file without its ending, in any case; its folder is the skill.
+const SKILL: &str = "SKILL";
+/// Endings of Markdown files, in any case.
+const ENDINGS: [&str; 2] = [".md", ".markdown"];
+/// Documents that lie beside agents, by the beginning of their names and in any case.
+const DOCUMENTS: [&str; 14] = [
+    "agents",
+    "authors",
+    "changelog",
+    "claude",
+    "code_of_conduct",
+    "contributing",
+    "copying",
+    "gemini",
+    "licence",
+    "license",
+    "notice",
+    "readme",
+    "security",
+    "support",
+];
 /// Hidden folders that agents are kept in; others are somebody's tools.
 const HIDDEN: [&str; 3] = [".claude", ".agents", ".opencode"];
 /// Folders whose files are no agents, whatever they say.
@@ -30,32 +49,66 @@ const FRAMES: [&str; 16] = [
     "external_plugins",
 ];
 
-/// Whether a file may be an agent, by its path from the collection's root, with `/` between its parts.
+/// What a file of a collection can be, by its path alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Candidate {
+    /// It may be an agent: its text decides.
+    Agent,
+    /// It is a document such as a README, and no agent.
+    Document,
+    /// It is not looked at: no Markdown file, or in a folder of something else.
+    Foreign,
+}
+
+/// What a file can be, by its path from the collection's root, with `/` between its parts.
 #[must_use]
-pub fn may_be_agent(path: &str) -> bool {
-    let Some(name) = path.rsplit('/').next() else { return false };
-    let Some(stem) = stem(name) else { return false };
+pub fn candidate(path: &str) -> Candidate {
+    let Some(name) = path.rsplit('/').next() else { return Candidate::Foreign };
+    let Some(stem) = stem(name) else { return Candidate::Foreign };
     let folders = || path.split('/').rev().skip(1);
     let hidden = |part: &str| part.starts_with('.') && !HIDDEN.contains(&part);
-    !name.starts_with('.')
+    let is_looked_at = !name.starts_with('.')
         && path.len() <= PATH_BYTES_MAX
         && !path.chars().any(char::is_control)
         && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
-        && !folders().any(|part| hidden(part) || NEVER.contains(&part))
-        && (name == SKILL || !is_document(stem))
+        && !folders().any(|part| hidden(part) || NEVER.contains(&part));
+    match is_looked_at {
+        false => Candidate::Foreign,
+        // README.zh-CN.md is a README, too.
+        true if DOCUMENTS.iter().any(|document| first_word(stem).eq_ignore_ascii_case(document)) => Candidate::Document,
+        true => Candidate::Agent,
+    }
 }
 
-/// README, CONTRIBUTING, README.zh-CN: documents are written in capitals, agents are not.
-fn is_document(stem: &str) -> bool {
-    let word = stem.split('.').next().unwrap_or(stem);
-    let documents = ["readme", "claude", "contributing", "changelog", "license", "agents", "gemini", "security"];
-    let capitals = word.bytes().all(|b| !b.is_ascii_lowercase()) && word.bytes().any(|b| b.is_ascii_uppercase());
-    capitals || documents.iter().any(|document| word.eq_ignore_ascii_case(document))
+/// Whether a file may be an agent, by its path.
+#[must_use]
+pub fn may_be_agent(path: &str) -> bool {
+    candidate(path) == Candidate::Agent
 }
 
-fn stem(name: &str) -> Option<&str> {
-    let at = name.len().checked_sub(".md".len()).filter(|at| *at > 0 && name.is_char_boundary(*at))?;
-    name[at..].eq_ignore_ascii_case(".md").then_some(&name[..at])
+/// Whether a name is written in capitals, as documents are and agents are not: such a file must say that it is an agent.
+fn is_in_capitals(stem: &str) -> bool {
+    let word = first_word(stem);
+    word.bytes().all(|b| !b.is_ascii_lowercase()) && word.bytes().any(|b| b.is_ascii_uppercase())
+}
+
+fn first_word(stem: &str) -> &str {
+    stem.split('.').next().unwrap_or(stem)
+}
+
+/// A Markdown file's path without its ending.
+fn stem(path: &str) -> Option<&str> {
+    ENDINGS.iter().find_map(|ending| {
+        let at = path.len().checked_sub(ending.len()).filter(|at| *at > 0 && path.is_char_boundary(*at))?;
+        path[at..].eq_ignore_ascii_case(ending).then_some(&path[..at])
+    })
+}
+
+/// The folder of a skill's file, with a `/` at its end unless it is the root; nothing for other files.
+fn skill_folder(path: &str) -> Option<&str> {
+    let stem = stem(path)?;
+    let at = stem.rfind('/').map_or(0, |at| at + 1);
+    stem[at..].eq_ignore_ascii_case(SKILL).then_some(&path[..at])
 }
 
 /// What a file is, by where it lies.
@@ -65,6 +118,8 @@ pub enum Kind {
     Agent,
     /// A file in a folder for agents: one also without front matter.
     InAgentsFolder,
+    /// A file whose name is written in capitals: an agent, if it has a name and a description of its own.
+    InCapitals,
     /// A skill.
     Skill,
     /// A file that a skill brings along.
@@ -85,9 +140,8 @@ impl Layout {
     /// From the paths of all files that [`may_be_agent`]. `root_name` is the name of the collection's folder, where it has one.
     #[must_use]
     pub fn new<'a>(paths: impl Iterator<Item = &'a str> + Clone, root_name: &str) -> Self {
-        let skill_files = paths.clone().filter(|path| path.rsplit('/').next() == Some(SKILL));
-        let skills = skill_files.map(|path| path[..path.len() - SKILL.len()].to_owned()).collect();
-        let others = paths.filter(|path| path.rsplit('/').next() != Some(SKILL));
+        let skills = paths.clone().filter_map(skill_folder).map(str::to_owned).collect();
+        let others = paths.filter(|path| skill_folder(path).is_none());
         let labels_taken = others.filter_map(stem).map(str::to_owned).collect();
         Self { skills, labels_taken, root_is_agents: root_name == "agents" }
     }
@@ -95,7 +149,7 @@ impl Layout {
     /// What a file is.
     #[must_use]
     pub fn kind(&self, path: &str) -> Kind {
-        if path.rsplit('/').next() == Some(SKILL) {
+        if skill_folder(path).is_some() {
             return Kind::Skill;
         }
         let mut folders = path.match_indices('/').map(|(at, _)| &path[..=at]);
@@ -103,10 +157,13 @@ impl Layout {
             return Kind::PartOfSkill;
         }
         let mut names: Vec<&str> = path.split('/').collect();
-        names.pop();
+        let name = names.pop().unwrap_or_default();
         // The nearest folder that says what it holds: commands are kept in groups, too.
         if names.iter().rev().find(|name| ["commands", "agents", "skills"].contains(name)) == Some(&"commands") {
             return Kind::Command;
+        }
+        if stem(name).is_some_and(is_in_capitals) {
+            return Kind::InCapitals;
         }
         let direct = names.is_empty() || self.root_is_agents;
         if direct || names.contains(&"agents") { Kind::InAgentsFolder } else { Kind::Agent }
@@ -115,7 +172,7 @@ impl Layout {
     /// The label of a file in a collection of this name: its path without the ending, a skill's folder.
     #[must_use]
     pub fn label(&self, collection: &str, path: &str) -> String {
-        let folder = path.strip_suffix(SKILL).and_then(|rest| rest.strip_suffix('/'));
+        let folder = skill_folder(path).and_then(|folder| folder.strip_suffix('/'));
         match folder.filter(|folder| !self.labels_taken.contains(*folder)) {
             Some(folder) => format!("{collection}/{folder}"),
             None => format!("{collection}/{}", stem(path).unwrap_or(path)),
@@ -127,8 +184,8 @@ impl Layout {
 #[must_use]
 pub fn group(path: &str) -> String {
     let mut names: Vec<&str> = path.split('/').collect();
-    let file = names.pop();
-    if file == Some(SKILL) {
+    names.pop();
+    if skill_folder(path).is_some() {
         names.pop();
     }
     let group = names.iter().rev().find(|name| !FRAMES.contains(name)).copied().unwrap_or_default();
@@ -144,8 +201,22 @@ mod tests {
 
     #[test]
     fn documents_and_other_peoples_folders_are_no_agents() {
-        for path in ["a.md", "x/agents/a.MD", "skills/pdf/SKILL.md", ".claude/agents/a.md", "c++-pro.md", "x/ä.md"] {
+        for path in [
+            "a.md",
+            "x/agents/a.MD",
+            "x/a.markdown",
+            "agents/UPPER.MD",
+            "skills/pdf/SKILL.md",
+            "skills/pdf/skill.Markdown",
+            ".claude/agents/a.md",
+            "c++-pro.md",
+            "x/ä.md",
+            "QUICK_START.md",
+        ] {
             assert!(may_be_agent(path), "{path}");
+        }
+        for path in ["README.md", "x/readme.markdown", "README.zh-CN.md", "LICENSE.md", "x/AGENTS.md"] {
+            assert_eq!(candidate(path), Candidate::Document, "{path}");
         }
         for path in [
             "README.md",
@@ -154,10 +225,11 @@ mod tests {
             "CONTRIBUTING.md",
             "x/CHANGELOG.md",
             "README.zh-CN.md",
-            "QUICK_START.md",
             "AGENTS.md",
             "a.txt",
+            "a.mdx",
             ".md",
+            ".markdown",
             "md",
             "",
             ".github/agents/a.md",
@@ -184,6 +256,11 @@ mod tests {
         assert_eq!(layout.label("c", "agents/a.md"), "c/agents/a");
         let both = Layout::new(["pdf.md", "pdf/SKILL.md"].into_iter(), "agents");
         assert_eq!((both.label("c", "pdf.md"), both.label("c", "pdf/SKILL.md")), ("c/pdf".into(), "c/pdf/SKILL".into()));
+        let paths = ["a/skill.MD", "a/x.md", "b/SKILL.markdown", "agents/UPPER.MD", "x/agents/y.markdown"];
+        let layout = Layout::new(paths.iter().copied(), "repo");
+        assert_eq!(paths.map(|path| layout.kind(path)), [Skill, PartOfSkill, Skill, InCapitals, InAgentsFolder]);
+        let labels = paths.map(|path| layout.label("c", path));
+        assert_eq!(labels, ["c/a", "c/a/x", "c/b", "c/agents/UPPER", "c/x/agents/y"]);
         let whole = Layout::new(["SKILL.md", "x.md"].into_iter(), "skill");
         assert_eq!((whole.kind("SKILL.md"), whole.kind("x.md")), (Skill, PartOfSkill));
     }
