@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use agentops_text::decode::decode;
 use serde::Deserialize;
 
 use crate::sessions::{Session, Sessions};
@@ -152,7 +153,7 @@ fn read_file(file: &Path) -> Result<String, CorpusError> {
     if fs::metadata(file).map_err(unreadable)?.len() > FILE_BYTES_MAX {
         return Err(unreadable(io::Error::other("it is larger than 256 MiB")));
     }
-    Ok(String::from_utf8_lossy(&fs::read(file).map_err(unreadable)?).into_owned())
+    Ok(decode(&fs::read(file).map_err(unreadable)?).text.into_owned())
 }
 
 fn read_lines<T: for<'de> Deserialize<'de>>(file: &Path, skipped: &mut u64) -> Result<Vec<T>, CorpusError> {

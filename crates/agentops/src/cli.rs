@@ -363,6 +363,10 @@ pub enum SchemaOf {
     Recall,
     /// Output of `agents --json`
     Agents,
+    /// Output of `agents list CATALOGUE --json`
+    CatalogueAgents,
+    /// Output of `agents search --json`
+    FoundAgents,
     /// Output of `agents show --json`
     ShownAgent,
     /// Output of `agents add --json`
@@ -389,7 +393,13 @@ pub struct AgentsArgs {
 #[derive(Debug, Subcommand)]
 pub enum AgentsCommand {
     /// List what can be run: the repository's, yours, the built-in ones, and catalogues
-    List,
+    List {
+        /// List every agent of this catalogue instead
+        #[arg(value_name = "CATALOGUE")]
+        catalogue: Option<Name>,
+    },
+    /// Find agents by words, over your own agents and all catalogues; best first
+    Search(SearchArgs),
     /// Add a catalogue of agents or skills, or update it; it is data, and nothing of it runs
     Add(AddArgs),
     /// Remove a catalogue
@@ -404,6 +414,17 @@ pub enum AgentsCommand {
         #[arg(value_name = "LABEL")]
         agent: String,
     },
+}
+
+/// `agentops agents search`
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// What the agent is for, in plain words
+    #[arg(value_name = "WORDS", required = true)]
+    pub words: Vec<String>,
+    /// Maximum number of agents
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub limit: usize,
 }
 
 /// `agentops agents add`

@@ -6,6 +6,7 @@ mod context;
 pub mod env;
 pub mod error;
 mod interruption;
+mod labels;
 mod live;
 mod printer;
 mod repository_changes;

@@ -10,6 +10,7 @@ use agentops_engine::view::spending::SpentView;
 use agentops_engine::view::{GateView, LaneView, PhaseStateView, PhaseView, RunView, SessionView};
 use agentops_route::router::Decision;
 
+use crate::labels;
 use crate::printer::Printer;
 use crate::repository_changes;
 
@@ -98,7 +99,8 @@ fn routed_agent(chosen: &Chosen) -> Option<String> {
     let others = || agents.ranked.iter().filter(|agent| !works(&agent.label));
     let also = || also(others().map(|agent| (agent.label.as_str(), f64::from(agent.likely))));
     let of = |label: &str| agents.ranked.iter().find(|agent| agent.label == label);
-    let name = agentops_safe::inert_line(taken, 60);
+    let labels = || agents.ranked.iter().map(|agent| agent.label.as_str());
+    let name = labels::among(taken, labels(), 60);
     let first = agents.ranked.first();
     Some(match (chosen.agent_by, first) {
         (By::Auto, _) => {
@@ -106,7 +108,7 @@ fn routed_agent(chosen: &Chosen) -> Option<String> {
             spaced(&[&name, &how, &of(taken).map(because).unwrap_or_default(), &also()])
         }
         (By::Default, Some(first)) if chosen.suggested().is_some() => {
-            let label = agentops_safe::inert_line(&first.label, 80);
+            let label = labels::among(&first.label, labels(), 80);
             let more = format!("likelier: {label} {}", likely(f64::from(first.likely)));
             spaced(&[&name, &more, &because(first)])
         }
@@ -114,7 +116,7 @@ fn routed_agent(chosen: &Chosen) -> Option<String> {
         (By::Default, Some(_)) if agents.in_scope < 0.01 => spaced(&[&name, "no other fits"]),
         (By::Default, Some(_)) if matches!(agents.decision, Decision::Ask | Decision::Abstain) => {
             let nearest = others().next().map(|agent| {
-                let label = agentops_safe::inert_line(&agent.label, 60);
+                let label = labels::among(&agent.label, labels(), 60);
                 format!("nothing fits well; nearest: {label} {}", likely(f64::from(agent.likely)))
             });
             spaced(&[&name, &nearest.unwrap_or_default()])
@@ -127,12 +129,7 @@ fn routed_agent(chosen: &Chosen) -> Option<String> {
 /// What to type for the agent that was not taken because nobody could be asked.
 pub fn untaken(chosen: &Chosen, printer: &Printer) -> Option<String> {
     let label = chosen.suggested()?;
-    Some(line(
-        printer,
-        "",
-        "",
-        &format!("take it with: --agent {}", agentops_safe::inert_line(&agentops_git::shell_word(label), 120)),
-    ))
+    Some(line(printer, "", "", &format!("take it with: --agent {}", labels::whole(&agentops_git::shell_word(label)))))
 }
 
 /// What is risky about a task, where something is, and what became of the approvals.
@@ -147,7 +144,8 @@ fn risks(chosen: &Chosen, approve: Approve) -> Option<String> {
 pub fn question(chosen: &Chosen, profile: &str, most: usize, printer: &Printer) -> Vec<String> {
     let mut lines: Vec<String> = routed(chosen, profile, Approve::None, printer).into_iter().take(1).collect();
     let agents: Vec<_> = chosen.routed.agent.ranked.iter().take(most).collect();
-    let label = |agent: &RankedAgent| agentops_safe::inert_line(&agent.label, 60);
+    let all = || chosen.routed.agent.ranked.iter().map(|agent| agent.label.as_str());
+    let label = |agent: &RankedAgent| labels::among(&agent.label, all(), 60);
     let width = agents.iter().map(|agent| label(agent).chars().count()).max().unwrap_or(0);
     for (at, agent) in agents.into_iter().enumerate() {
         let name = format!("{:<width$}", label(agent));
@@ -170,7 +168,7 @@ pub fn reasons(chosen: &Chosen) -> Vec<String> {
         let like: Vec<String> =
             agent.like.iter().map(|task| format!("\"{}\"", agentops_safe::inert_line(task, 60))).collect();
         let like = if like.is_empty() { String::new() } else { format!("like: {}", like.join(", ")) };
-        let label = agentops_safe::inert_line(&agent.label, 80);
+        let label = labels::whole(&agent.label);
         let words = because(&RankedAgent { like: Vec::new(), ..agent.clone() });
         lines.push(format!("  {}", spaced(&["agent", &label, &likely(f64::from(agent.likely)), &words, &like])));
     }
@@ -194,12 +192,15 @@ fn because(agent: &RankedAgent) -> String {
 
 /// `also: quick 0.04, mine 0.02`
 fn also<'a>(others: impl Iterator<Item = (&'a str, f64)>) -> String {
+    let others: Vec<(&str, f64)> = others.collect();
+    let names: Vec<&str> = others.iter().map(|(name, _)| *name).collect();
     let named: Vec<String> = others
+        .into_iter()
         .take(ALSO_MAX)
         .enumerate()
         .filter(|(at, (_, chance))| *at == 0 || *chance >= WORTH_NAMING)
         .map(|(_, other)| other)
-        .map(|(name, chance)| format!("{} {}", agentops_safe::inert_line(name, 60), likely(chance)))
+        .map(|(name, chance)| format!("{} {}", labels::among(name, names.iter().copied(), 60), likely(chance)))
         .collect();
     if named.is_empty() { String::new() } else { format!("   also: {}", named.join(", ")) }
 }

@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use agentops_text::decode::decode;
+
 use super::gaps::{GapReason, Gaps};
 
 /// Largest file that is read, in bytes.
@@ -130,7 +132,11 @@ impl FileReader {
             }
         };
         self.bytes_left -= bytes.len() as u64;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        let decoded = decode(&bytes);
+        if decoded.undecoded_bytes > 0 {
+            gaps.add(GapReason::UndecodedText, shown);
+        }
+        Some(decoded.text.into_owned())
     }
 }
 
@@ -151,6 +157,40 @@ mod tests {
             Some((_, "json")) => FileFormat::Unknown,
             _ => FileFormat::Foreign,
         }
+    }
+
+    #[test]
+    fn every_encoding_is_read() {
+        let root = tempfile::tempdir().unwrap();
+        let text = "{\"a\":\"Größe\"}\n";
+        let utf16 = |order: fn(u16) -> [u8; 2], mark: &[u16]| -> Vec<u8> {
+            mark.iter().copied().chain(text.encode_utf16()).flat_map(order).collect()
+        };
+        let files = [
+            ("bom", [b"\xef\xbb\xbf", text.as_bytes()].concat()),
+            ("utf16le", utf16(u16::to_le_bytes, &[0xfeff])),
+            ("utf16be", utf16(u16::to_be_bytes, &[0xfeff])),
+            ("utf16 without a mark", utf16(u16::to_le_bytes, &[])),
+            ("windows-1252", text.chars().map(|c| c as u8).collect()),
+        ];
+        for (name, bytes) in &files {
+            fs::write(root.path().join(format!("{name}.jsonl")), bytes).unwrap();
+        }
+        let mut gaps = Gaps::default();
+        let mut reader = FileReader::default();
+        for file in find(&[root.path().to_owned()], format, &mut gaps) {
+            assert_eq!(reader.text(&file, &mut gaps).as_deref(), Some(text), "{}", file.path.display());
+        }
+        assert_eq!(gaps.into_list(), []);
+        fs::write(root.path().join("z.jsonl"), [0xff, 0xfe, b'a', 0, 0, 0xd8]).unwrap();
+        let mut gaps = Gaps::default();
+        let found = find(
+            &[root.path().to_owned()],
+            |name| if name == "z.jsonl" { format(name) } else { FileFormat::Foreign },
+            &mut gaps,
+        );
+        assert!(reader.text(&found[0], &mut gaps).unwrap().starts_with('a'));
+        assert_eq!(gaps.into_list()[0].reason, GapReason::UndecodedText);
     }
 
     #[test]

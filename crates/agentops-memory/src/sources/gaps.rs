@@ -30,6 +30,8 @@ pub enum GapReason {
     CompressedFile,
     /// A compressed copy beside the same file, which was read.
     CompressedCopy,
+    /// A file of which some bytes belong to no character; the rest was searched.
+    UndecodedText,
     /// A record of a run that is no JSON, or names no task.
     UnparsedRecord,
     /// A line that is no JSON object.
@@ -44,7 +46,10 @@ impl GapReason {
     /// Whether the gap is a whole file or folder rather than a line of a file.
     #[must_use]
     pub fn is_file(self) -> bool {
-        !matches!(self, Self::UnparsedRecord | Self::UnparsedLine | Self::UnknownRecord | Self::EncryptedSummary)
+        !matches!(
+            self,
+            Self::UndecodedText | Self::UnparsedRecord | Self::UnparsedLine | Self::UnknownRecord | Self::EncryptedSummary
+        )
     }
 
     /// The reason in words, before a number: `unreadable files: 2`.
@@ -59,6 +64,7 @@ impl GapReason {
             Self::UnknownFormat => "files of an unknown format",
             Self::CompressedFile => "compressed files",
             Self::CompressedCopy => "compressed copies of files that were read",
+            Self::UndecodedText => "files of which some bytes are no text",
             Self::UnparsedRecord => "records that are no record of a run",
             Self::UnparsedLine => "lines that are no JSON object",
             Self::UnknownRecord => "records of an unknown type",
@@ -131,7 +137,7 @@ impl Gaps {
         self.0.iter().filter(|gap| gap.reason.is_file()).map(|gap| gap.count).sum()
     }
 
-    /// Number of lines and records that were not understood.
+    /// Number of lines and records that were not understood, and of files with bytes that are no text.
     #[must_use]
     pub fn lines(&self) -> u64 {
         self.0.iter().filter(|gap| !gap.reason.is_file()).map(|gap| gap.count).sum()

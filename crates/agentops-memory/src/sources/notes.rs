@@ -82,6 +82,35 @@ pub fn passages(text: &str) -> Vec<Passage> {
     passages
 }
 
+/// The passages of a document that an agent wrote: those of its Markdown, or of its JSON the texts under each key.
+#[must_use]
+pub fn document(text: &str) -> Vec<Passage> {
+    let Ok(Value::Object(document)) = serde_json::from_str::<Value>(text) else { return passages(text) };
+    let mut made = Vec::new();
+    for (key, value) in &document {
+        let mut texts = Vec::new();
+        strings(value, &mut texts);
+        let text = texts.join("\n");
+        if !text.trim().is_empty() {
+            let text = format!("{key}: {text}");
+            let passage =
+                |(_, piece): (u64, &str)| Passage { line: None, speaker: None, date: None, text: piece.to_owned() };
+            made.extend(pieces(&text).into_iter().map(passage));
+        }
+    }
+    made
+}
+
+/// All strings of a JSON value, fields in the order of their names. The parser limits how deep a value is nested.
+fn strings<'v>(value: &'v Value, into: &mut Vec<&'v str>) {
+    match value {
+        Value::String(text) => into.push(text),
+        Value::Array(items) => items.iter().for_each(|item| strings(item, into)),
+        Value::Object(fields) => fields.values().for_each(|field| strings(field, into)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// What a run's record says in words: the task, what was refused, and with which agents it was done.
 fn record(text: &str) -> Option<Vec<Passage>> {
     let record: Value = serde_json::from_str(text).ok()?;
@@ -138,6 +167,14 @@ mod tests {
         assert_eq!(passages[1].text, "## Decisions\n- Jitter, not backoff.");
         assert_eq!((passages[0].line, passages[1].line), (Some(8), Some(12)));
         assert_eq!(passages[0].date.as_deref(), Some("2031-04-05"));
+    }
+
+    #[test]
+    fn a_document_in_json_is_read_by_its_keys() {
+        let json = r#"{"learning":{"text":"Retry with jitter.","evidence":["api.rs"]},"count":3,"open":[]}"#;
+        let texts: Vec<_> = document(json).into_iter().map(|passage| passage.text).collect();
+        assert_eq!(texts, ["learning: api.rs\nRetry with jitter."]);
+        assert_eq!(document("# Plan\n\nRetry.\n")[0].text, "# Plan\nRetry.");
     }
 
     #[test]

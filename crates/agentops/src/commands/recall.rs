@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use agentops_engine::blobs::Blobs;
 use agentops_engine::ledger::Ledger;
 use agentops_git::Repo;
+use agentops_memory::copies::{self, Fingerprint, Group};
 use agentops_memory::corpus::{self, CorpusError};
-use agentops_memory::passages::{self, Found, Kind, Passage, Source};
+use agentops_memory::passages::{self, Kind, Passage, Source};
 use agentops_memory::sources::gaps::{GapReason, Gaps, SearchGap};
 use agentops_memory::sources::{self, Searched, Wanted, claude, codex, notes};
 use agentops_safe::{Redactor, inert_line};
@@ -27,6 +28,11 @@ const RUNS_MAX: u32 = 200;
 const SHOWN_BYTES_MAX: usize = 1200;
 /// See [`SHOWN_BYTES_MAX`].
 const NEIGHBOUR_BYTES_MAX: usize = 240;
+
+/// Groups of passages that are made for each passage that is asked for: some do not fit the budget.
+const GROUPS_A_PASSAGE: usize = 8;
+/// Copies of a passage that are named for people.
+const COPIES_NAMED_MAX: usize = 2;
 
 /// What recall found.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -62,6 +68,8 @@ pub struct PassageView {
     pub text: String,
     /// What stands after it.
     pub after: Option<String>,
+    /// Other places that say the same, best first.
+    pub copies: Vec<String>,
 }
 
 /// `agentops recall`
@@ -89,7 +97,8 @@ pub fn recall(global: &Global, args: &RecallArgs, printer: &Printer) -> Result<u
     let (sources, searched) = gather(here.as_ref(), projects.as_deref(), &redactor);
     let found = passages::find(&sources, &query);
     let mut view = RecallView { query, passages: Vec::new(), tokens: 0, searched };
-    choose(&mut view, &sources, &found, here.as_ref(), args, &redactor);
+    let groups = copies::group(&sources, &found, args.limit.saturating_mul(GROUPS_A_PASSAGE));
+    choose(&mut view, &sources, &groups, here.as_ref(), args, &redactor);
     if printer.json() {
         printer.value(&view);
     } else {
@@ -172,7 +181,7 @@ fn runs(here: &Context, redactor: &Redactor) -> (Vec<Source>, Searched) {
                 gaps.add(GapReason::UnreadableFile, format!("run {} {name}", line.run));
                 continue;
             };
-            let mut passages = notes::passages(&text);
+            let mut passages = notes::document(&text);
             passages.iter_mut().for_each(|passage| passage.date.clone_from(&date));
             let project = Some(here.repo.work_tree().display().to_string());
             sources.push(Source { kind: Kind::Run, name: format!("run {} {name}", line.run), project, passages });
@@ -181,34 +190,45 @@ fn runs(here: &Context, redactor: &Redactor) -> (Vec<Source>, Searched) {
     (sources, searched.with_gaps(gaps))
 }
 
-/// Takes the best passages that fit the budget.
+/// Takes the best passages that fit the budget, each statement once.
 fn choose(
     view: &mut RecallView,
     sources: &[Source],
-    found: &[Found],
+    groups: &[Group],
     here: Option<&Context>,
     args: &RecallArgs,
     redactor: &Redactor,
 ) {
     let head = here.and_then(|here| here.repo.head().ok());
     let mut shown: Vec<(usize, usize)> = Vec::new();
-    let mut texts: Vec<String> = Vec::new();
-    for found in found {
+    // What is shown in full, neighbours included.
+    let mut statements: Vec<Fingerprint> = Vec::new();
+    for group in groups {
         if view.passages.len() >= args.limit {
             break;
         }
+        let found = &group.found;
         // A neighbour of what is shown is shown already.
         if shown.iter().any(|(source, passage)| *source == found.source && passage.abs_diff(found.passage) <= 1) {
             continue;
         }
         let source = &sources[found.source];
         let passage = &source.passages[found.passage];
-        let text = cut(redactor, passage, SHOWN_BYTES_MAX);
-        if texts.contains(&text) {
+        let own = Fingerprint::of(&passage.text);
+        if statements.iter().any(|statement| statement.covers(&own)) {
             continue;
         }
-        let near = |at: Option<usize>| {
-            at.and_then(|at| source.passages.get(at)).map(|near| cut(redactor, near, NEIGHBOUR_BYTES_MAX))
+        let mut near_statements: Vec<Fingerprint> = Vec::new();
+        let mut near = |at: Option<usize>| {
+            let near = source.passages.get(at?)?;
+            let statement = Fingerprint::of(&near.text);
+            if own.covers(&statement) || statements.iter().any(|shown| shown.covers(&statement)) {
+                return None;
+            }
+            if near.text.len() <= NEIGHBOUR_BYTES_MAX {
+                near_statements.push(statement);
+            }
+            Some(cut(redactor, near, NEIGHBOUR_BYTES_MAX))
         };
         let in_git = matches!(source.kind, Kind::Memory | Kind::RunRecord | Kind::Bundle);
         let commit = head.as_ref().filter(|_| in_git).zip(here).and_then(|(head, here)| {
@@ -216,14 +236,15 @@ fn choose(
         });
         let made = PassageView {
             kind: source.kind,
-            source: passage.line.map_or_else(|| source.name.clone(), |line| format!("{}:{line}", source.name)),
+            source: place(source, found.passage),
             commit,
             project: source.project.clone(),
             date: passage.date.clone(),
             speaker: passage.speaker.clone(),
             before: near(found.passage.checked_sub(1)),
-            text: text.clone(),
+            text: cut(redactor, passage, SHOWN_BYTES_MAX),
             after: near(Some(found.passage + 1)),
+            copies: group.copies.iter().map(|(source, passage)| place(&sources[*source], *passage)).collect(),
         };
         let cost = tokens::text_tokens(&written(&made));
         if view.tokens + cost > args.budget {
@@ -231,8 +252,17 @@ fn choose(
         }
         view.tokens += cost;
         shown.push((found.source, found.passage));
-        texts.push(text);
+        statements.push(own);
+        statements.extend(near_statements);
         view.passages.push(made);
+    }
+}
+
+/// Where a passage stands: `path:12`.
+fn place(source: &Source, passage: usize) -> String {
+    match source.passages[passage].line {
+        Some(line) => format!("{}:{line}", source.name),
+        None => source.name.clone(),
     }
 }
 
@@ -254,6 +284,12 @@ fn written(passage: &PassageView) -> String {
     ];
     let about: Vec<String> = about.into_iter().flatten().collect();
     let mut text = format!("## {}\n{}\n", passage.source, about.join(" · "));
+    if !passage.copies.is_empty() {
+        let named: Vec<&str> = passage.copies.iter().take(COPIES_NAMED_MAX).map(String::as_str).collect();
+        let more = passage.copies.len() - named.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        text.push_str(&format!("also in {}{more}\n", named.join(", ")));
+    }
     for (part, mark) in [(passage.before.as_ref(), "  ┆ "), (Some(&passage.text), ""), (passage.after.as_ref(), "  ┆ ")]
     {
         for line in part.into_iter().flat_map(|part| part.lines()) {

@@ -198,7 +198,7 @@ fn said(doubt: &Doubt) -> String {
     let wrong: Vec<String> = wrong
         .iter()
         .take(WRONG_SHOWN)
-        .map(|(text, label)| format!("\u{201c}{}\u{201d} belongs to {}", inert_line(text, 80), inert_line(label, 80)))
+        .map(|(text, label)| format!("\u{201c}{}\u{201d} belongs to {}", inert_line(text, 80), crate::labels::whole(label)))
         .collect();
     let wrong = wrong.join("; ");
     format!("{wrong}; right of the {all} held-back examples of {profile}: {before} before, {after} with it")

@@ -90,6 +90,70 @@ fn a_folder_is_added_updated_and_removed() {
 }
 
 #[test]
+fn one_catalogue_is_listed_and_agents_are_found_by_words() {
+    let room = Room::new();
+    let from = collection(&room);
+    let deep = "a-folder-with-a-very-long-name/".repeat(4);
+    put(&room, &format!("{deep}one/security-auditor.md"), agent("security-auditor", "Audits logins for holes."));
+    put(&room, &format!("{deep}two/security-auditor.md"), agent("security-auditor", "Audits payments for holes."));
+    room.run(&["agents", "add", &from]).expect(0);
+    let list = room.run(&["agents", "list", "collection", "--json"]).expect(0).json();
+    assert_eq!(list["catalogue"]["agents"], 4);
+    assert_eq!(list["agents"].as_array().unwrap().len(), 4);
+    let people = room.run(&["agents", "list", "collection"]).expect(0);
+    for label in ["review/code-reviewer", &format!("{deep}one/security-auditor"), &format!("{deep}two/security-auditor")] {
+        assert!(people.stdout.contains(&format!("  collection/{label}\n")), "labels are whole: {people:#?}");
+    }
+    let absent = room.run(&["agents", "list", "other"]).expect(NOT_NOW.into());
+    assert!(absent.stderr.contains("there is no catalogue `other`") && absent.stderr.contains("hint:"), "{absent:#?}");
+
+    let found = room.run(&["agents", "search", "audit", "the", "payments", "--json"]).expect(0).json();
+    assert_eq!(found["agents"][0]["label"], format!("collection/{deep}two/security-auditor"), "{found:#}");
+    assert_eq!((found["searched"].as_u64(), found["agents"][1]["name"].as_str()), (Some(9), Some("security-auditor")));
+    let found = room.run(&["agents", "search", "review", "--json"]).expect(0).json();
+    let origins: Vec<_> = found["agents"].as_array().unwrap().iter().map(|agent| agent["origin"].as_str()).collect();
+    assert!(origins.contains(&Some("built-in")) && origins.contains(&Some("catalogue")), "own agents, too: {found:#}");
+    let limited = room.run(&["agents", "search", "review", "--limit", "1"]).expect(0);
+    assert_eq!(limited.stdout.lines().count(), 2, "{limited:#?}");
+    let none = room.run(&["agents", "search", "zebra"]).expect(0);
+    assert!(none.stdout.is_empty() && none.stderr.contains("none of 9 agents has these words"), "{none:#?}");
+    room.run(&["agents", "search"]).expect(USAGE.into());
+    let script = room.run(&["completions", "bash"]).expect(0);
+    assert!(script.stdout.contains("agentops__subcmd__agents__subcmd__search"), "the shell completes it");
+
+    // Both labels are longer than a line of `route` and differ in their middle.
+    let routed = room.run(&["route", "audit logins and payments for holes"]).expect(0);
+    for folder in ["one", "two"] {
+        assert!(routed.stdout.contains(&format!("{folder}/security-auditor")), "{routed:#?}");
+    }
+}
+
+#[test]
+fn rules_are_no_agents_and_every_markdown_file_is_taken_or_named() {
+    let room = Room::new();
+    let rule = "---\nname: warn-debug\nenabled: true\nevent: file\npattern: debugger;\naction: warn\n---\nA debugger statement was added.\n";
+    put(&room, "examples/rule.local.md", rule);
+    put(&room, "agents/UPPER.MD", agent("upper", "Has an upper-case extension."));
+    put(&room, "agents/x.markdown", agent("long", "Has a long extension."));
+    put(&room, "NOTES.md", "# Notes\n");
+    put(
+        &room,
+        "skills/s1/SKILL.md",
+        "---\nname: s1\ndescription: a skill\nallowed-tools: Read Grep Bash(python:*)\nmetadata:\n  version: \"1.0\"\n---\nYou do it.\n",
+    );
+    let from = room.root().join("collection").display().to_string();
+    let added = room.run(&["agents", "add", &from, "--json"]).expect(0).json();
+    let expected = ["collection/agents/UPPER", "collection/agents/x", "collection/skills/s1"];
+    assert_eq!(added["added"], serde_json::json!(expected));
+    let left_out: Vec<_> = added["left_out"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect();
+    assert_eq!(left_out, ["NOTES.md", "examples/rule.local.md"]);
+    let shown = room.run(&["agents", "show", "s1", "--json"]).expect(0).json();
+    assert_eq!(shown["tools"], serde_json::json!(["Read", "Grep", "Bash(python:*)"]));
+    let people = room.run(&["agents", "add", &from]).expect(0);
+    assert!(people.stderr.contains("left out: 1, a hook rule (event and pattern), not an agent"), "{people:#?}");
+}
+
+#[test]
 fn a_git_repository_is_read_without_a_checkout_and_nothing_of_it_runs() {
     let room = Room::new();
     room.file("agents/runner.md", &agent("runner", "Runs."));
@@ -181,7 +245,7 @@ fn hostile_and_broken_files_are_said_and_harm_nothing() {
     .unwrap();
     let added = room.run(&["agents", "add", &from, "--json"]).expect(0).json();
     let out: Vec<_> = added["left_out"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect();
-    assert_eq!(out, ["a/binary.md", "a/huge.md", "a/link.md", "a/pipe.md", "skill/reference.md"]);
+    assert_eq!(out, ["README.md", "a/binary.md", "a/huge.md", "a/link.md", "a/pipe.md", "skill/reference.md"]);
     assert_eq!(added["catalogue"]["agents"], 9);
     assert_eq!(added["same_name"]["code-reviewer"].as_array().map(Vec::len), Some(2));
     let notes = |label: &str| added["notes"][format!("collection/{label}")].to_string();
@@ -191,7 +255,15 @@ fn hostile_and_broken_files_are_said_and_harm_nothing() {
     assert!(twice.stderr.contains("collection/b/code-reviewer") && twice.stderr.contains("by its label"), "{twice:#?}");
     let shown = room.run(&["agents", "show", "collection/a/übersetzer"]).expect(0);
     assert!(shown.stdout.contains("文書"), "{shown:#?}");
-    for args in [&["agents", "show", "steer"][..], &["agents", "show", "steer", "--json"], &["agents", "--json"]] {
+    for args in [
+        &["agents", "show", "steer"][..],
+        &["agents", "show", "steer", "--json"],
+        &["agents", "--json"],
+        &["agents", "list", "collection"],
+        &["agents", "list", "collection", "--json"],
+        &["agents", "search", "steer red"],
+        &["agents", "search", "steer red", "--json"],
+    ] {
         let ran = room.run(args).expect(0);
         assert!(!ran.stdout.contains('\x1b') && !ran.stdout.contains('\x07'), "{ran:#?}");
     }
@@ -299,7 +371,7 @@ fn outside_of_a_repository_and_by_nobodys_leave() {
     assert!(!list.to_string().contains("Claude Code's"));
     room.run(&["agents", "add", claude.to_str().unwrap(), "--name", "claude"]).expect(0);
     assert_eq!(labels(&room.run(&["agents", "list", "--json"]).expect(0).json())[0], "claude/mine");
-    for of in ["agents", "added-agents", "shown-agent"] {
+    for of in ["agents", "catalogue-agents", "found-agents", "added-agents", "shown-agent"] {
         room.run(&["schema", of]).expect(0).json();
     }
 }

@@ -113,6 +113,55 @@ fn what_was_not_read_is_counted_and_named() {
     }
 }
 
+#[test]
+fn one_learning_appears_once() {
+    let room = remembering();
+    let learning = "The webhook must retry with jitter: all shops called at the same second.";
+    // A branch with the same learning was merged, a run's bundle quotes it, and two sessions say it.
+    room.file(
+        ".agentops/memory/learnings/2031-04-07-r-def456.md",
+        &format!("---\nrun: r-def456\ndate: 2031-04-07\n---\n\n# Webhooks\n\n- {learning}\n"),
+    );
+    room.file(".agentops/bundles/b1/bundle.md", &format!("# What we know\n\n{learning}\n"));
+    let here = room.repo().canonicalize().unwrap();
+    let day = room.root().join("home/.codex/sessions/2031/04/08");
+    std::fs::create_dir_all(&day).unwrap();
+    let said = json!({ "type": "response_item", "payload": { "type": "message", "role": "assistant", "content": [{ "type": "output_text", "text": format!("I wrote down: {learning} Done.") }] } });
+    let head = json!({ "type": "session_meta", "payload": { "cwd": here } });
+    for name in ["rollout-a.jsonl", "rollout-fork-of-a.jsonl"] {
+        std::fs::write(day.join(name), format!("{head}\n{said}\n")).unwrap();
+    }
+    let found = room.run(&["recall", "webhook retry jitter", "--json"]).expect(0).json();
+    let text = found["passages"].to_string();
+    assert_eq!(text.matches("at the same second").count(), 1, "{found:#}");
+    let first = &found["passages"][0];
+    assert_eq!((first["kind"].as_str(), first["copies"].as_array().map(Vec::len)), (Some("memory"), Some(4)), "{found:#}");
+    let people = room.run(&["recall", "webhook retry jitter"]).expect(0);
+    assert_eq!(people.stdout.matches("at the same second").count(), 1, "{people:#?}");
+    assert!(people.stdout.contains("\nalso in ") && people.stdout.contains(" and 2 more\n"), "{people:#?}");
+}
+
+#[test]
+fn transcripts_in_other_encodings_are_found() {
+    let room = Room::empty();
+    let claude = room.root().join("home/.claude/projects/-repo");
+    std::fs::create_dir_all(&claude).unwrap();
+    let line = |text: &str| {
+        let message = json!({ "role": "user", "content": text });
+        json!({ "type": "user", "cwd": "/home/ada", "message": message }).to_string() + "\n"
+    };
+    let utf16 = |text: String| -> Vec<u8> {
+        std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+    };
+    std::fs::write(claude.join("a.jsonl"), [b"\xef\xbb\xbf", line("Where is the walrus?").as_bytes()].concat()).unwrap();
+    std::fs::write(claude.join("b.jsonl"), utf16(line("Where is the lemur of Größe 3?"))).unwrap();
+    for (query, file) in [("walrus", "a.jsonl:1"), ("lemur Größe", "b.jsonl:1")] {
+        let found = room.run(&["recall", query, "--all", "--json"]).expect(0).json();
+        assert!(found["passages"][0]["source"].as_str().unwrap().ends_with(file), "{found:#}");
+        assert_eq!(found["searched"][0]["not_understood"], 0, "{found:#}");
+    }
+}
+
 /// Copies a folder with everything in it.
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).unwrap();

@@ -5,6 +5,7 @@ use agentops_route::router::Decision;
 use agentops_safe::inert_line;
 
 use super::RouteView;
+use crate::labels;
 use crate::printer::Printer;
 
 /// How many agents are shown.
@@ -19,7 +20,7 @@ fn percent(share: f64) -> String {
 pub fn routed(view: &RouteView, printer: &Printer) {
     let agent = &view.routed.agent;
     let first = agent.ranked.first().map_or("none", |first| first.label.as_str());
-    let first = inert_line(first, 100);
+    let first = labels::whole(first);
     printer.data(&match agent.decision {
         Decision::Auto => format!("agent     {first}, without asking ({})", percent(agent.confidence.into())),
         Decision::Suggest => format!("agent     {first} is likely ({}); the first ones:", percent(agent.confidence.into())),
@@ -27,7 +28,8 @@ pub fn routed(view: &RouteView, printer: &Printer) {
         Decision::Abstain => "agent     nothing here fits this task; the nearest:".to_owned(),
     });
     for (place, ranked) in agent.ranked.iter().take(SHOWN).enumerate() {
-        self::ranked(place + 1, ranked, agent.decision != Decision::Abstain, printer);
+        let label = labels::among(&ranked.label, agent.ranked.iter().map(|agent| agent.label.as_str()), 60);
+        self::ranked(place + 1, &label, ranked, agent.decision != Decision::Abstain, printer);
     }
     if agent.decision == Decision::Abstain {
         printer.note("the workflow's own agent does it; add agents that fit with: agentops agents add DIR, or a git URL");
@@ -51,10 +53,9 @@ pub fn routed(view: &RouteView, printer: &Printer) {
     printer.note("say where it belongs with: agentops route correct TASK --agent LABEL --workflow NAME");
 }
 
-fn ranked(place: usize, agent: &RankedAgent, fits: bool, printer: &Printer) {
+fn ranked(place: usize, label: &str, agent: &RankedAgent, fits: bool, printer: &Printer) {
     // Shares among agents of which none fits would look like sureness.
     let likely = if fits { percent(agent.likely.into()) } else { String::new() };
-    let label = inert_line(&agent.label, 60);
     printer.data(&format!("  {place}  {likely:>5}  {label}  {}", inert_line(&agent.description, 60)));
     if !agent.words.is_empty() {
         printer.data(&format!("            words: {}", inert_line(&agent.words.join(", "), 90)));
@@ -95,7 +96,7 @@ pub fn eval(view: &EvalView, printer: &Printer) {
         printer.data("runs: merged, put away, failed");
     }
     for run in &view.runs {
-        let agent = run.agent.as_deref().map_or_else(String::new, |agent| format!(" with {}", inert_line(agent, 60)));
+        let agent = run.agent.as_deref().map_or_else(String::new, |agent| format!(" with {}", labels::whole(agent)));
         let name = inert_line(run.workflow.as_deref().unwrap_or("unknown"), 40);
         printer.data(&format!("  {name}{agent}: {}, {}, {}", run.merged, run.discarded, run.failed));
     }
