@@ -8,6 +8,11 @@ mod facts;
 mod salience;
 mod turns;
 
+use std::collections::BTreeMap;
+
+use turns::Talk;
+
+use crate::coverage::{self, Coverage, Omission, OmissionReason, ShownWords};
 use crate::{Compressed, SourceError};
 
 /// Makes a conversation, a chat export or notes fit into `budget` o200k tokens.
@@ -21,12 +26,36 @@ pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
     let signals = salience::of(&talk);
     let (text, after) = choice::within(&talk, &signals, budget);
     let facts = facts::of(&talk, &signals);
-    Ok(Compressed::new(text, talk.tokens, after, facts))
+    let (coverage, omitted) = account(&talk, &text);
+    Ok(Compressed::new(text, talk.tokens, after, facts).covering(coverage, omitted))
+}
+
+/// Accounts for every line of every turn, and for what is no turn.
+fn account(talk: &Talk, text: &str) -> (Coverage, Vec<Omission>) {
+    let shown = ShownWords::of(text);
+    let said = talk.turns.iter().map(|turn| (turn.number, turn.text.as_str()));
+    let headings = talk.headings.iter().map(|(number, title)| (*number, title.as_str()));
+    let mut lines = 0;
+    let mut missing: BTreeMap<u64, u64> = BTreeMap::new();
+    for (number, text) in said.chain(headings) {
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            lines += 1;
+            if !shown.has(line) {
+                *missing.entry(number).or_default() += 1;
+            }
+        }
+    }
+    let mut omitted = coverage::ranges(talk.unit, talk.unparsed.iter().copied(), OmissionReason::NotParsed);
+    omitted.extend(coverage::ranges_of(talk.unit, missing, OmissionReason::Budget));
+    omitted.extend(coverage::ranges(talk.unit, talk.metadata.iter().copied(), OmissionReason::Metadata));
+    let records = (talk.unparsed.len() + talk.metadata.len()) as u64;
+    (Coverage::of_lines(lines + records, &omitted), omitted)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fidelity::percent;
     use proptest::prelude::*;
 
     #[test]
@@ -47,7 +76,36 @@ mod tests {
         assert!(made.text.contains("17 B: I moved to Lisbon on 3 May 2021"), "{}", made.text);
         assert!(made.after <= 60 && made.before > 300);
         assert_eq!(made.facts.iter().map(|fact| fact.place.as_str()).collect::<Vec<_>>(), ["D1:17"]);
-        assert_eq!(made.fidelity().score(), Some(1.0));
+        let report = made.fidelity();
+        assert_eq!((report.score().map(percent), report.lost), (Some(99), vec![]), "39 turns are not there");
+    }
+
+    #[test]
+    fn a_statement_in_the_middle_of_a_long_paragraph_is_found() {
+        let words = "so it goes on and on without an end ".repeat(8_000);
+        let source = format!("{words}. We must delete all 73 backups before Friday. {words}");
+        let made = compress(source.as_bytes(), 600).expect("notes");
+        assert!(made.text.contains("We must delete all 73 backups before Friday."), "{}", made.text);
+        assert!(made.after <= 600 && made.fidelity().score() < Some(1.0));
+    }
+
+    #[test]
+    fn broken_lines_of_a_chat_are_named() {
+        let said = |text: &str| serde_json::json!({"speaker": "Ann", "text": text}).to_string();
+        let source = [
+            said("I moved to Rome on 3 May."),
+            r#"{"speaker": "Bob", "text": "half a rec"#.to_owned(),
+            said("The rent is 900 euros.") + &said("The lease ends in 2031."),
+            r#"{"speaker": "Bob", "reaction": "thumbs up"}"#.to_owned(),
+        ];
+        let made = compress(source.join("\n").as_bytes(), 300).expect("a chat");
+        assert!(made.text.contains("900 euros") && made.text.contains("2031"), "{}", made.text);
+        let named = [
+            Omission::new("message 2", 1, OmissionReason::NotParsed),
+            Omission::new("message 4", 1, OmissionReason::Metadata),
+        ];
+        assert_eq!(made.omitted, named);
+        assert!(made.fidelity().score() < Some(0.9));
     }
 
     #[test]

@@ -114,6 +114,14 @@ fn transcript(planted: usize) -> String {
     (0..300).map(line).collect()
 }
 
+/// Notes of one paragraph a line.
+fn notes(planted: usize) -> String {
+    let line = |at: usize| {
+        if at == planted { format!("{PLANTED}\n") } else { format!("Room {} was cleaned again by the crew.\n\n", at % 9) }
+    };
+    (0..300).map(line).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -123,12 +131,16 @@ proptest! {
         planted in 0_usize..300,
         budget in 20_u64..1_500,
     ) {
-        for (kind, source) in [(Kind::Log, log(planted)), (Kind::Transcript, transcript(planted))] {
-            let bytes = stored.bytes(&source);
-            prop_assert_eq!(Kind::of(&bytes), if kind == Kind::Transcript { Kind::Conversation } else { kind });
-            let source = SourceText::read(&bytes, &Redactor::new([]));
+        for (kind, source) in [
+            (Kind::Log, log(planted)),
+            (Kind::Transcript, transcript(planted)),
+            (Kind::Conversation, transcript(planted)),
+            (Kind::Notes, notes(planted)),
+        ] {
+            let number = source.lines().position(|line| line.contains(PLANTED)).expect("it is there") as u64 + 1;
+            let source = SourceText::read(&stored.bytes(&source), &Redactor::new([]));
             let made = mixed::of_source(kind, &source, budget).expect("no error");
-            accounts_for(&made, planted as u64 + 1, PLANTED);
+            accounts_for(&made, number, PLANTED);
         }
     }
 }

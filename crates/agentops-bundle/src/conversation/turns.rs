@@ -9,19 +9,23 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-/// A turn longer than this is cut: no reader of a bundle needs a megabyte of one statement.
+/// A turn of several lines does not grow beyond this: what follows is a turn of its own.
 const TURN_BYTES_MAX: usize = 64 << 10;
 
 /// A turn up to this length is kept or left out as a whole.
 const WHOLE_BYTES_MAX: usize = 600;
 /// A longer one falls into parts of about this length.
 const PART_BYTES: usize = 300;
+/// A sentence that is longer than this is divided between two words.
+const SENTENCE_BYTES_MAX: usize = 1200;
 
 /// One thing that was said or noted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
     /// Its id in the source, else `line 12`; parts of a long turn have the same.
     pub place: String,
+    /// Its line in a text, or the number of its message, from 1.
+    pub number: u64,
     /// Its group, an index.
     pub group: usize,
     /// Who said it; empty in notes.
@@ -39,16 +43,28 @@ pub struct Talk {
     pub groups: Vec<String>,
     /// What was read counts this many tokens, with time and speaker before each turn.
     pub tokens: u64,
+    /// What the turns' numbers count: `line` or `message`.
+    pub unit: &'static str,
+    /// Headings, with the numbers of their lines.
+    pub headings: Vec<(u64, String)>,
+    /// Lines that are not JSON among others that are.
+    pub unparsed: Vec<u64>,
+    /// Records in which nobody says anything.
+    pub metadata: Vec<u64>,
 }
 
 impl Talk {
-    fn push(&mut self, place: String, speaker: &str, text: &str) {
-        let text = &text[..floor(text, TURN_BYTES_MAX)];
+    fn push(&mut self, place: String, number: u64, speaker: &str, text: &str) {
         if !text.trim().is_empty() {
             let group = self.groups.len().saturating_sub(1);
             let text = text.trim().to_owned();
-            self.turns.push(Turn { place, group, speaker: speaker.trim().to_owned(), text });
+            self.turns.push(Turn { place, number, group, speaker: speaker.trim().to_owned(), text });
         }
+    }
+
+    fn heading(&mut self, number: u64, title: &str) {
+        self.headings.push((number, title.to_owned()));
+        self.groups.push(title.to_owned());
     }
 }
 
@@ -63,7 +79,7 @@ pub fn floor(text: &str, at: usize) -> usize {
 
 /// Reads a source of any of the forms.
 pub fn read(source: &[u8]) -> Talk {
-    let mut talk = objects(source).map_or_else(|| text(&String::from_utf8_lossy(source)), |objects| of_objects(&objects));
+    let mut talk = objects(source).map_or_else(|| text(&String::from_utf8_lossy(source)), |records| of_objects(&records));
     if talk.groups.is_empty() {
         talk.groups.push(String::new());
     }
@@ -83,7 +99,13 @@ fn parted(turn: Turn) -> Vec<Turn> {
         let mut rest = line;
         while rest.len() > PART_BYTES {
             let from = floor(rest, PART_BYTES / 2);
-            let Some(end) = rest[from..].find(". ").map(|at| from + at + 1) else { break };
+            let to = floor(rest, SENTENCE_BYTES_MAX);
+            let sentence = rest[from..to].find(". ").map(|at| from + at + 1);
+            if sentence.is_none() && rest.len() <= SENTENCE_BYTES_MAX {
+                break;
+            }
+            let between_words = || rest[from..to].rfind(char::is_whitespace).map_or(to, |at| from + at);
+            let end = sentence.unwrap_or_else(between_words);
             parts.push(&rest[..end]);
             rest = rest[end..].trim_start();
         }
@@ -92,32 +114,63 @@ fn parted(turn: Turn) -> Vec<Turn> {
     let part = |text: &str| Turn {
         text: text.to_owned(),
         place: turn.place.clone(),
+        number: turn.number,
         speaker: turn.speaker.clone(),
         group: turn.group,
     };
     parts.into_iter().filter(|text| !text.is_empty()).map(part).collect()
 }
 
+/// Records of a source in JSON, each with the number of its message or line.
+#[derive(Default)]
+struct Records {
+    list: Vec<(u64, Value)>,
+    unparsed: Vec<u64>,
+}
+
+impl Records {
+    fn of_list(list: Vec<Value>) -> Self {
+        Self { list: (1..).zip(list).collect(), unparsed: Vec::new() }
+    }
+
+    /// JSON values, usually one a line.
+    fn of_lines(source: &[u8]) -> Self {
+        let mut records = Self::default();
+        for (number, line) in (1..).zip(source.split(|byte| *byte == b'\n')) {
+            for value in serde_json::Deserializer::from_slice(line).into_iter() {
+                match value {
+                    Ok(value) => records.list.push((number, value)),
+                    Err(_) => {
+                        records.unparsed.push(number);
+                        break;
+                    }
+                }
+            }
+        }
+        records
+    }
+}
+
 /// The objects of JSON lines, of a list, or of the list within an object.
-fn objects(source: &[u8]) -> Option<Vec<Value>> {
+fn objects(source: &[u8]) -> Option<Records> {
     let first = source.iter().find(|byte| !byte.is_ascii_whitespace())?;
     if !matches!(first, b'[' | b'{') {
         return None;
     }
-    let list = match serde_json::from_slice::<Value>(source) {
-        Ok(Value::Array(list)) => list,
+    let records = match serde_json::from_slice::<Value>(source) {
+        Ok(Value::Array(list)) => Records::of_list(list),
         Ok(Value::Object(mut object)) => {
             let list = ["messages", "turns", "conversation", "chat"].iter().find_map(|key| object.remove(*key));
             match list {
-                Some(Value::Array(list)) => list,
-                _ => vec![Value::Object(object)],
+                Some(Value::Array(list)) => Records::of_list(list),
+                _ => Records::of_list(vec![Value::Object(object)]),
             }
         }
         Ok(_) => return None,
-        Err(_) => source.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect(),
+        Err(_) => Records::of_lines(source),
     };
-    let speaks = |value: &&Value| !words(value).is_empty();
-    (list.iter().filter(speaks).count() * 2 > list.len()).then_some(list)
+    let speaking = records.list.iter().filter(|(_, value)| !words(value).is_empty()).count();
+    (speaking * 2 > records.list.len() + records.unparsed.len()).then_some(records)
 }
 
 /// The words of a turn: a string, or the texts of content blocks.
@@ -134,15 +187,19 @@ fn words(value: &Value) -> String {
     found.unwrap_or_default()
 }
 
-fn of_objects(objects: &[Value]) -> Talk {
-    let mut talk = Talk::default();
+fn of_objects(records: &Records) -> Talk {
+    let mut talk = Talk { unit: "message", unparsed: records.unparsed.clone(), ..Talk::default() };
     let mut key: Option<String> = None;
-    for (number, object) in objects.iter().enumerate() {
+    for (number, object) in &records.list {
         let field = |keys: &[&str]| {
             let found = keys.iter().find_map(|key| object.get(*key)).filter(|value| value.is_string() || value.is_number());
             found.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default()
         };
         let text = words(object);
+        if text.trim().is_empty() {
+            talk.metadata.push(*number);
+            continue;
+        }
         let speaker = field(&["speaker", "role", "author", "user", "from", "name", "sender"]);
         let date = field(&["date", "time", "timestamp", "ts", "created_at", "datetime"]);
         let session = field(&["session", "thread", "channel", "conversation_id"]);
@@ -154,7 +211,7 @@ fn of_objects(objects: &[Value]) -> Talk {
             key = Some(group);
         }
         talk.tokens += agentops_text::tokens::text_tokens(&format!("{date} {speaker}: {text}\n"));
-        talk.push(if id.is_empty() { format!("message {}", number + 1) } else { id }, &speaker, &text);
+        talk.push(if id.is_empty() { format!("message {number}") } else { id }, *number, &speaker, &text);
     }
     talk
 }
@@ -190,7 +247,7 @@ fn text(text: &str) -> Talk {
         }
     }
     let named: usize = names.values().filter(|count| **count > 1).sum();
-    let mut talk = Talk { tokens: agentops_text::tokens::text_tokens(text), ..Talk::default() };
+    let mut talk = Talk { tokens: agentops_text::tokens::text_tokens(text), unit: "line", ..Talk::default() };
     if named * 2 > lines {
         chat(text, &mut talk)
     } else {
@@ -201,7 +258,7 @@ fn text(text: &str) -> Talk {
 
 fn chat(text: &str, talk: &mut Talk) {
     let mut last_day = None;
-    for (number, line) in text.lines().enumerate() {
+    for (number, line) in (1..).zip(text.lines()) {
         if let Some(found) = SAYS.captures(line) {
             let part = |name: &str| found.name(name).map(|part| part.as_str()).unwrap_or_default();
             let day = part("time").split([',', ' ', 'T']).next().filter(|day| day.len() >= 8).unwrap_or_default();
@@ -209,15 +266,15 @@ fn chat(text: &str, talk: &mut Talk) {
                 talk.groups.push(day.to_owned());
                 last_day = Some(day);
             }
-            talk.push(format!("line {}", number + 1), part("name"), part("text"));
+            talk.push(format!("line {number}"), number, part("name"), part("text"));
         } else if let Some(title) = line.strip_prefix('#') {
-            talk.groups.push(title.trim_start_matches('#').trim().to_owned());
+            talk.heading(number, title.trim_start_matches('#').trim());
         } else if let Some(last) = talk.turns.last_mut().filter(|last| last.text.len() + line.len() < TURN_BYTES_MAX) {
             // A turn of several lines.
             last.text.push('\n');
             last.text.push_str(line);
         } else {
-            talk.push(format!("line {}", number + 1), "", line);
+            talk.push(format!("line {number}"), number, "", line);
         }
     }
     for turn in &mut talk.turns {
@@ -228,10 +285,10 @@ fn chat(text: &str, talk: &mut Talk) {
 /// Headings are groups, list items and lines of code are turns, wrapped lines of a paragraph are one.
 fn notes(text: &str, talk: &mut Talk) {
     talk.groups.push(String::new());
-    let mut start = 0;
+    let mut start = 1;
     let mut paragraph = String::new();
     let mut fenced = false;
-    for (number, line) in text.lines().chain([""]).enumerate() {
+    for (number, line) in (1..).zip(text.lines().chain([""])) {
         let item = line.trim_start();
         let is_fence = item.starts_with("```");
         let is_heading = !fenced && item.starts_with('#') && item.trim_start_matches('#').starts_with(' ');
@@ -241,13 +298,13 @@ fn notes(text: &str, talk: &mut Talk) {
                 .is_some_and(|(head, _)| !head.is_empty() && head.len() < 4 && head.bytes().all(|b| b.is_ascii_digit()));
         let ends = item.is_empty() || is_heading || is_item || fenced || is_fence || paragraph.len() > TURN_BYTES_MAX / 2;
         if ends && !paragraph.is_empty() {
-            talk.push(format!("line {}", start + 1), "", &paragraph);
+            talk.push(format!("line {start}"), start, "", &paragraph);
             paragraph.clear();
         }
         if is_fence {
             fenced = !fenced;
         } else if is_heading {
-            talk.groups.push(item.trim_start_matches('#').trim().to_owned());
+            talk.heading(number, item.trim_start_matches('#').trim());
         } else if !item.is_empty() {
             if paragraph.is_empty() {
                 start = number;
@@ -258,7 +315,7 @@ fn notes(text: &str, talk: &mut Talk) {
         }
     }
     if !paragraph.is_empty() {
-        talk.push(format!("line {}", start + 1), "", &paragraph);
+        talk.push(format!("line {start}"), start, "", &paragraph);
     }
 }
 
