@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use super::clean;
 use super::header::Header;
-use super::words;
+use super::severity::{self, Severity};
+use super::{clean, clip, words};
 
 /// Lines that are looked at after the first.
 const LOOKED_AT: usize = 120;
@@ -14,32 +14,72 @@ const SHOWN_MAX: usize = 14;
 /// Frames of a trace that are shown: those nearest to the trouble.
 const FRAMES_MAX: usize = 4;
 
+/// Lines below an error that say what was wrong.
+const TELLING_MAX: usize = 5;
+/// Bytes of a line that are shown.
+const LINE_BYTES: usize = 300;
+
+/// A line within a block.
+#[derive(Debug)]
+pub(super) struct BlockLine {
+    /// The byte in the source at which it begins.
+    pub(super) at: usize,
+    /// Its text without the header.
+    text: String,
+}
+
 /// What belongs to a line.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     /// Where it stands in the source, the first line included.
     pub(super) bytes: Range<usize>,
-    /// What is shown below the first line.
-    pub(super) below: Vec<String>,
+    /// The lines below the first one.
+    pub(super) lines: Vec<BlockLine>,
+    /// Which of them say what was wrong.
+    pub(super) telling: Vec<usize>,
+    /// Which of them are worth showing, the telling ones included.
+    pub(super) worth_showing: Vec<usize>,
+}
+
+impl Block {
+    /// Some of the lines in their order, with the number of those between them.
+    pub(super) fn text(&self, indexes: &[usize]) -> String {
+        let mut shown = Vec::new();
+        let mut next = 0;
+        for index in indexes {
+            skipped(&mut shown, index - next);
+            shown.push(format!("  {}", clip::clip(self.lines[*index].text.trim_end(), LINE_BYTES).text));
+            next = index + 1;
+        }
+        skipped(&mut shown, self.lines.len() - next);
+        shown.join("\n")
+    }
+
+    /// Whether a line is shown in full.
+    pub(super) fn is_shown_whole(&self, index: usize) -> bool {
+        self.lines[index].text.trim_end().len() <= LINE_BYTES
+    }
 }
 
 /// What belongs to the line that begins at `at`; nothing below it if it stands alone.
 pub(super) fn below(source: &[u8], at: usize, header: &Header) -> Block {
     let mut scratch = Vec::new();
-    let first = header.strip(clean::line(clean::line_at(source, at), &mut scratch));
-    let mut next = at + clean::line_at(source, at).len() + 1;
-    let mut lines: Vec<String> = Vec::new();
+    let first_line = clean::line_at(source, at);
+    let first = header.strip(clean::line(first_line, &mut scratch));
+    let mut next = clean::after_end(source, at + first_line.len()).0;
+    let mut lines: Vec<BlockLine> = Vec::new();
     let mut end = next;
     let mut blanks = 0;
     let is_section = words::begins_section(&first);
     let mut in_trace = first.starts_with("Traceback");
     while lines.len() < LOOKED_AT && next < source.len() {
-        let raw = clean::line_at(source, next);
+        let start = next;
+        let raw = clean::line_at(source, start);
         let cleaned = clean::line(raw, &mut scratch);
         let stripped = header.strip(cleaned);
         // A line with a header of its own is an event of its own.
         let is_own = !header.is_empty() && stripped.len() < cleaned.len();
-        next += raw.len() + 1;
+        next = clean::after_end(source, start + raw.len()).0;
         if stripped.is_empty() {
             blanks += 1;
             if !is_section || blanks > 2 {
@@ -62,13 +102,14 @@ pub(super) fn below(source: &[u8], at: usize, header: &Header) -> Block {
             break;
         }
         blanks = 0;
-        lines.push(stripped);
+        lines.push(BlockLine { at: start, text: stripped });
         end = next;
         if closes_trace {
             break;
         }
     }
-    Block { bytes: at..end.min(source.len()), below: fold(&lines) }
+    let (telling, worth_showing) = fold(&lines);
+    Block { bytes: at..end.min(source.len()), lines, telling, worth_showing }
 }
 
 fn indent(line: &str) -> usize {
@@ -88,46 +129,51 @@ fn ends_section(line: &str) -> bool {
         || words::is_passing_test(line)
 }
 
-/// The lines that say most, in their order, with how many were left out between them.
-fn fold(lines: &[String]) -> Vec<String> {
-    let any_own =
-        lines.iter().any(|line| words::is_telling(line) || (words::is_frame(line) && !words::is_library_frame(line)));
+/// The lines that say what was wrong, and those that are worth showing, each in their order.
+fn fold(lines: &[BlockLine]) -> (Vec<usize>, Vec<usize>) {
+    let is_own = |line: &str| words::is_frame(line) && !words::is_library_frame(line);
+    let any_own = lines.iter().any(|line| words::is_telling(&line.text) || is_own(&line.text));
     let (mut frames, mut own) = (0, 0);
-    let mut rank: Vec<(u8, usize)> = lines
-        .iter()
-        .enumerate()
-        .map(|(index, line)| {
-            let is_last = index + 1 == lines.len();
-            let rank = if words::is_frame(line) {
-                frames += 1;
-                if any_own && words::is_library_frame(line) {
-                    4
-                } else {
-                    own += 1;
-                    if own <= FRAMES_MAX { 1 } else { 4 }
-                }
-            } else if words::is_telling(line) || line.starts_with("Caused by") || (is_last && frames > 0) {
-                0
-            } else if index < 3 {
-                2
+    let mut first_frame = None;
+    let mut rank: Vec<(u8, usize)> = Vec::with_capacity(lines.len());
+    for (index, line) in lines.iter().enumerate() {
+        let line = line.text.as_str();
+        let is_last = index + 1 == lines.len();
+        let is_telling = || {
+            words::is_telling(line)
+                || line.starts_with("Caused by")
+                || (is_last && frames > 0)
+                || severity::of(line) == Severity::Error
+        };
+        let value = if words::is_frame(line) {
+            frames += 1;
+            if any_own && words::is_library_frame(line) {
+                4
             } else {
-                3
-            };
-            (rank, index)
-        })
-        .collect();
-    rank.sort_unstable();
-    let mut kept: Vec<usize> = rank.iter().filter(|(rank, _)| *rank < 4).take(SHOWN_MAX).map(|(_, index)| *index).collect();
-    kept.sort_unstable();
-    let mut shown = Vec::new();
-    let mut next = 0;
-    for index in kept {
-        skipped(&mut shown, index - next);
-        shown.push(format!("  {}", lines[index].trim_end()));
-        next = index + 1;
+                own += 1;
+                first_frame = first_frame.or(Some(index));
+                if own <= FRAMES_MAX { 1 } else { 4 }
+            }
+        } else if is_telling() {
+            0
+        } else if index < 3 {
+            2
+        } else {
+            3
+        };
+        rank.push((value, index));
     }
-    skipped(&mut shown, lines.len() - next);
-    shown
+    rank.sort_unstable();
+    let best = rank.iter().filter(|(rank, _)| *rank < 4).take(SHOWN_MAX);
+    let mut worth_showing: Vec<usize> = best.map(|(_, index)| *index).collect();
+    // The first frame says where.
+    let telling = rank.iter().filter(|(rank, _)| *rank == 0).map(|(_, index)| *index);
+    let mut telling: Vec<usize> = telling.take(TELLING_MAX).chain(first_frame).collect();
+    telling.sort_unstable();
+    worth_showing.extend(&telling);
+    worth_showing.sort_unstable();
+    worth_showing.dedup();
+    (telling, worth_showing)
 }
 
 fn skipped(shown: &mut Vec<String>, lines: usize) {
@@ -141,7 +187,8 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> Vec<String> {
-        below(text.as_bytes(), 0, &Header::default()).below
+        let block = below(text.as_bytes(), 0, &Header::default());
+        block.text(&block.worth_showing).lines().map(str::to_owned).collect()
     }
 
     #[test]

@@ -1,25 +1,34 @@
-//! Lines as a terminal would have shown them in the end: without colours, and of a progress line what was written last.
+//! Lines without the control sequences of a terminal.
+//!
+//! A line ends with a line feed or a carriage return. So every state of a progress line is a line, and none of them hides
+//! another one.
 
 use std::borrow::Cow;
-
-/// A longer line is shown cut, with a word on how much is missing.
-const SHOWN_BYTES_MAX: usize = 2000;
 
 /// The line that begins at this byte, without its end.
 pub(super) fn line_at(source: &[u8], at: usize) -> &[u8] {
     let rest = source.get(at..).unwrap_or_default();
-    &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())]
+    &rest[..memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len())]
 }
 
-/// The line without what steers a terminal and without blanks at its end. Most lines have nothing to remove and are not
-/// copied.
+/// Where the line after the one that ends at `end` begins, and whether a line feed is between them. Carriage returns
+/// before a line feed belong to it.
+pub(super) fn after_end(source: &[u8], end: usize) -> (usize, bool) {
+    let mut at = end;
+    while source.get(at) == Some(&b'\r') {
+        at += 1;
+    }
+    let is_feed = source.get(at) == Some(&b'\n');
+    (at + usize::from(is_feed), is_feed)
+}
+
+/// The line without control sequences of a terminal and without blanks at its end. Most lines have nothing to remove and are
+/// not copied.
 pub(super) fn line<'a>(line: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
     let line = line.trim_ascii_end();
-    if memchr::memchr3(0x1b, b'\r', 0x08, line).is_none() {
+    if memchr::memchr2(0x1b, 0x08, line).is_none() {
         return line;
     }
-    // What a carriage return writes over is gone.
-    let line = line.rsplit(|byte| *byte == b'\r').find(|part| !part.trim_ascii().is_empty()).unwrap_or_default();
     scratch.clear();
     let mut at = 0;
     while at < line.len() {
@@ -57,18 +66,10 @@ fn escape(text: &[u8]) -> usize {
     }
 }
 
-/// A line as it is shown: valid text, no control characters, not endless.
+/// A line as it is shown: valid text without control characters.
 pub(super) fn shown(line: &[u8]) -> String {
-    let mut cut = line.len().min(SHOWN_BYTES_MAX);
-    while cut < line.len() && cut > 0 && line[cut] & 0xc0 == 0x80 {
-        cut -= 1;
-    }
-    let text: Cow<str> = String::from_utf8_lossy(&line[..cut]);
-    let mut shown: String = text.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect();
-    if cut < line.len() {
-        shown.push_str(&format!(" … ({} bytes more)", line.len() - cut));
-    }
-    shown
+    let text: Cow<str> = String::from_utf8_lossy(line);
+    text.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect()
 }
 
 #[cfg(test)]
@@ -81,18 +82,19 @@ mod tests {
     }
 
     #[test]
-    fn colours_and_what_was_written_over_are_gone() {
+    fn control_sequences_are_removed() {
         assert_eq!(cleaned("\x1b[1;31merror\x1b[0m: no \x1b]8;;http://x\x07link\x1b]8;;\x1b\\ \r"), "error: no link");
-        assert_eq!(cleaned(" 10 %\r 50 %\r100 %\r\r"), "100 %");
         assert_eq!(cleaned("ab\x08c  "), "ac");
         assert_eq!(cleaned("\x1b"), "");
     }
 
     #[test]
-    fn an_endless_line_is_cut_at_a_character() {
-        let text = "ö".repeat(5000);
-        let shown = shown(text.as_bytes());
-        assert!(shown.ends_with("(8000 bytes more)") && !shown.contains('\u{fffd}'), "{shown}");
+    fn a_carriage_return_ends_a_line() {
+        let source = b" 10 %\r100 %\r\r\nnext";
+        assert_eq!(line_at(source, 0), b" 10 %");
+        assert_eq!(after_end(source, 5), (6, false));
+        assert_eq!((line_at(source, 6), after_end(source, 11)), (&b"100 %"[..], (14, true)));
+        assert_eq!((line_at(source, 14), after_end(source, 18)), (&b"next"[..], (18, false)));
     }
 
     proptest! {

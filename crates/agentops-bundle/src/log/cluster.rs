@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::severity::Severity;
 use super::{scan, words};
 
 /// A kind joins a group if at least this share of the words is the same.
@@ -26,8 +27,8 @@ pub(super) struct Group {
     pub(super) kinds: Vec<usize>,
     /// Lines of all of them.
     pub(super) count: u64,
-    /// Whether it tells of trouble.
-    pub(super) trouble: bool,
+    /// How severe its lines are.
+    pub(super) severity: Severity,
     /// The words that all of them have, in order.
     pub(super) event: String,
     /// Whether it stays as it is: each failing test is an event.
@@ -55,15 +56,15 @@ impl Group {
 }
 
 /// Puts the kinds into groups. `texts` are the first lines of the kinds, as they are shown.
-pub(super) fn groups(texts: &[String], counts: &[u64]) -> Vec<Group> {
+pub(super) fn groups(texts: &[String], severities: &[Severity], counts: &[u64]) -> Vec<Group> {
     let mut names: HashMap<&str, u32> = HashMap::new();
     let mut groups: Vec<Group> = Vec::new();
-    // By number of words, trouble, first word.
-    let mut leaves: HashMap<(usize, bool, Option<u32>), Vec<usize>> = HashMap::new();
+    // By number of words, severity, first word.
+    let mut leaves: HashMap<(usize, Severity, Option<u32>), Vec<usize>> = HashMap::new();
     let mut passing: Option<usize> = None;
     for (kind, text) in texts.iter().enumerate() {
         let words = words_of(text, &mut names);
-        let trouble = words::is_trouble(text);
+        let severity = severities[kind];
         let alone = words::failing_test(text).is_some() || words::begins_section(text);
         if words::is_passing_test(text) {
             // How many passed is all there is to know.
@@ -74,7 +75,7 @@ pub(super) fn groups(texts: &[String], counts: &[u64]) -> Vec<Group> {
                     groups.push(Group {
                         kinds: vec![kind],
                         count: counts[kind],
-                        trouble: false,
+                        severity: Severity::Normal,
                         alone: true,
                         event: String::new(),
                         words,
@@ -83,7 +84,7 @@ pub(super) fn groups(texts: &[String], counts: &[u64]) -> Vec<Group> {
             }
             continue;
         }
-        let leaf = leaves.entry((words.len(), trouble, words.first().copied().flatten())).or_default();
+        let leaf = leaves.entry((words.len(), severity, words.first().copied().flatten())).or_default();
         let compared = leaf.len().saturating_sub(COMPARED_MAX);
         let mut best: Option<(usize, f64)> = None;
         for group in leaf[compared..].iter().filter(|_| !alone) {
@@ -98,7 +99,7 @@ pub(super) fn groups(texts: &[String], counts: &[u64]) -> Vec<Group> {
                 if !alone {
                     leaf.push(groups.len());
                 }
-                groups.push(Group { kinds: vec![kind], count: counts[kind], trouble, alone, event: String::new(), words });
+                groups.push(Group { kinds: vec![kind], count: counts[kind], severity, alone, event: String::new(), words });
             }
         }
     }
@@ -116,7 +117,7 @@ pub(super) fn groups(texts: &[String], counts: &[u64]) -> Vec<Group> {
 fn many_values(groups: Vec<Group>) -> Vec<Group> {
     // Without one of its words a group has the same hash as the others without theirs.
     let without = |group: &Group, place: usize, whole: u64| {
-        (whole ^ word_hash(place, group.words[place]), place, group.words.len(), group.trouble)
+        (whole ^ word_hash(place, group.words[place]), place, group.words.len(), group.severity)
     };
     let hashes: Vec<u64> = groups
         .iter()
@@ -169,7 +170,7 @@ fn word_hash(place: usize, word: Option<u32>) -> u64 {
 
 /// Lists of different lengths: groups that have the same words, whatever number of variable ones, are one.
 fn same_words(groups: Vec<Group>) -> Vec<Group> {
-    let mut by_words: HashMap<(BTreeSet<u32>, bool), usize> = HashMap::new();
+    let mut by_words: HashMap<(BTreeSet<u32>, Severity), usize> = HashMap::new();
     let mut merged: Vec<Group> = Vec::new();
     for group in groups {
         let set: BTreeSet<u32> = group.words.iter().flatten().copied().collect();
@@ -177,7 +178,7 @@ fn same_words(groups: Vec<Group>) -> Vec<Group> {
             merged.push(group);
             continue;
         }
-        match by_words.entry((set, group.trouble)) {
+        match by_words.entry((set, group.severity)) {
             std::collections::hash_map::Entry::Occupied(at) => {
                 let whole = &mut merged[*at.get()];
                 whole.kinds.extend(group.kinds);
@@ -212,11 +213,17 @@ fn words_of<'a>(text: &'a str, names: &mut HashMap<&'a str, u32>) -> Vec<Option<
 
 #[cfg(test)]
 mod tests {
+    use super::super::severity;
     use super::*;
+
+    fn grouped_texts(texts: &[String]) -> Vec<Group> {
+        let severities: Vec<Severity> = texts.iter().map(|text| severity::of(text)).collect();
+        groups(texts, &severities, &vec![1; texts.len()])
+    }
 
     fn grouped(lines: &[&str]) -> Vec<Vec<usize>> {
         let texts: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-        groups(&texts, &vec![1; lines.len()]).into_iter().map(|group| group.kinds).collect()
+        grouped_texts(&texts).into_iter().map(|group| group.kinds).collect()
     }
 
     #[test]
@@ -228,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_and_failing_tests_stay_apart() {
+    fn problems_and_failing_tests_stay_apart() {
         assert_eq!(grouped(&["unit a of b is ready", "unit a of b is corrupt"]).len(), 2);
         assert_eq!(grouped(&["test a ... FAILED", "test b ... FAILED", "test c ... ok", "test d ... ok"]).len(), 3);
     }
@@ -237,7 +244,7 @@ mod tests {
     fn many_words_in_one_place_are_names() {
         let lines: Vec<String> =
             ('a'..='j').map(|c| format!("Compiling lib{c} fast")).chain(["Compiling x slow".into()]).collect();
-        let groups = groups(&lines, &[1; 11]);
+        let groups = grouped_texts(&lines);
         assert_eq!(groups.len(), 2);
         assert_eq!((groups[0].count, groups[0].event.as_str()), (10, "Compiling fast"));
     }
@@ -245,6 +252,6 @@ mod tests {
     #[test]
     fn the_event_is_the_words_in_common() {
         let texts = ["user alice logged in from home".to_owned(), "user bob logged in from home".to_owned()];
-        assert_eq!(groups(&texts, &[1, 1])[0].event, "user logged in from home");
+        assert_eq!(grouped_texts(&texts)[0].event, "user logged in from home");
     }
 }

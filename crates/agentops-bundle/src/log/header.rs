@@ -159,6 +159,13 @@ impl Header {
         clean::shown(text.trim_ascii_end())
     }
 
+    /// The end of a line that is shown without a gap: what follows the header.
+    pub(super) fn tail(&self, line: &[u8]) -> String {
+        let mut tail = &line[..0];
+        self.each_part(line, |part| tail = part);
+        clean::shown(tail.trim_ascii_end())
+    }
+
     /// Whether there is nothing to leave out.
     pub(super) fn is_empty(&self) -> bool {
         self.columns.is_empty()

@@ -2,7 +2,8 @@
 //!
 //! Two lines are of one kind if they are the same after what differs from line to line is masked: words with a digit in
 //! them, long runs of hexadecimal letters, and what only joins such words (`10.0.0.1`, `12:30:01`, `a1-b2`). A kind is
-//! known by a hash, so the memory grows with the number of kinds and not with the log, and that number has a limit. The
+//! known by a hash, so the memory grows with the number of kinds and not with the log, and that number has a limit. Numbers
+//! that say how something ended, such as exit codes, are not masked but classed. The
 //! log is cut into chunks of a fixed size that threads take in turn; tables are merged in the order of the chunks, so the
 //! result does not depend on how many threads there are.
 
@@ -14,17 +15,18 @@ use std::thread;
 
 use super::clean;
 use super::header::Header;
+use super::severity::{self, Severity};
 
 /// Work is handed out in pieces of about this size; fixed, so that limits hit at the same place on every machine.
 const CHUNK_BYTES: usize = 4 << 20;
 /// Threads beyond this add little: the pass is bound by memory.
 const THREADS_MAX: usize = 8;
-/// Of a longer line only the beginning says which kind it is.
-const LINE_BYTES_MAX: usize = 4096;
 /// With more kinds than this, further lines are told apart by their first words and their number of words only.
 const KINDS_MAX: usize = 1 << 16;
-/// And with more than this not at all.
-const COARSE_MAX: usize = KINDS_MAX + (1 << 14);
+/// Kinds beyond [`KINDS_MAX`] that report an error and are told apart all the same.
+const ERRORS_MAX: usize = 1 << 13;
+/// With more kinds than this, lines are not told apart at all.
+const COARSE_MAX: usize = KINDS_MAX + ERRORS_MAX + (1 << 14);
 
 /// A kind of line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub(super) struct Kinds {
     pub(super) lines: u64,
     /// Whether there were more kinds than are told apart.
     pub(super) crowded: bool,
+    /// Kinds that were told apart although there were too many.
+    errors: usize,
 }
 
 /// The keys are hashes.
@@ -135,14 +139,15 @@ fn scan_chunk(chunk: &[u8], start: usize, header: &Header) -> Kinds {
     let mut kinds = Kinds::default();
     let mut scratch = Vec::new();
     let mut at = 0;
+    let mut is_fed = true;
     while at < chunk.len() {
-        let end = memchr::memchr(b'\n', &chunk[at..]).map_or(chunk.len(), |found| at + found);
-        kinds.lines += 1;
+        let end = memchr::memchr2(b'\n', b'\r', &chunk[at..]).map_or(chunk.len(), |found| at + found);
+        kinds.lines += u64::from(is_fed);
         let line = clean::line(&chunk[at..end], &mut scratch);
         if !line.is_empty() {
             kinds.add(line, start + at, header);
         }
-        at = end + 1;
+        (at, is_fed) = clean::after_end(chunk, end);
     }
     kinds
 }
@@ -150,18 +155,22 @@ fn scan_chunk(chunk: &[u8], start: usize, header: &Header) -> Kinds {
 impl Kinds {
     fn add(&mut self, line: &[u8], at: usize, header: &Header) {
         let hash = kind_of(line, header);
-        self.put(Kind { hash, count: 1, first: self.lines, at, second: None, last: self.lines, last_at: at }, || {
-            coarse(line, header)
-        });
+        let new = Kind { hash, count: 1, first: self.lines, at, second: None, last: self.lines, last_at: at };
+        self.put(new, line, header);
     }
 
     /// Adds what came once or more often under this hash, or under the coarse one where there are too many kinds.
-    fn put(&mut self, mut new: Kind, coarse: impl FnOnce() -> u64) {
+    fn put(&mut self, mut new: Kind, line: &[u8], header: &Header) {
         if self.kinds.len() >= KINDS_MAX && !self.index.contains_key(&new.hash) {
             self.crowded = true;
-            new.hash = coarse();
+            let is_error = severity::of(&String::from_utf8_lossy(line)) == Severity::Error;
+            if is_error && self.errors < ERRORS_MAX {
+                self.errors += 1;
+            } else {
+                new.hash = coarse(line, header, is_error);
+            }
             if self.kinds.len() >= COARSE_MAX && !self.index.contains_key(&new.hash) {
-                new.hash = 0;
+                new.hash = u64::from(is_error);
             }
         }
         let next = self.kinds.len() as u32;
@@ -171,9 +180,19 @@ impl Kinds {
             return;
         };
         kind.count += new.count;
+        if kind.last == new.last && kind.first == new.first && kind.second.is_none() {
+            // States of one progress line: the last one says how it went.
+            kind.at = new.at;
+        } else {
+            kind.second = kind.second.or(Some((new.first, new.at)));
+        }
         kind.last = new.last;
         kind.last_at = new.last_at;
-        kind.second = kind.second.or(Some((new.first, new.at)));
+    }
+
+    /// The kind with this hash.
+    pub(super) fn index_of(&self, hash: u64) -> Option<usize> {
+        self.index.get(&hash).map(|index| *index as usize)
     }
 
     /// Adds what was found in the next chunk.
@@ -187,8 +206,8 @@ impl Kinds {
             if let Some((line, _)) = &mut kind.second {
                 *line += before;
             }
-            let at = kind.at;
-            self.put(kind, || coarse(clean::line(clean::line_at(source, at), &mut scratch), header));
+            let line = clean::line(clean::line_at(source, kind.at), &mut scratch);
+            self.put(kind, line, header);
         }
         self.lines += part.lines;
     }
@@ -196,16 +215,14 @@ impl Kinds {
 
 /// The hash of a line's kind.
 pub(super) fn kind_of(line: &[u8], header: &Header) -> u64 {
-    let line = &line[..line.len().min(LINE_BYTES_MAX)];
     let mut hash = SEED;
     header.each_part(line, |part| hash = masked(hash, part));
     hash
 }
 
 /// Fewer kinds: the first two words, and how many blanks there are.
-fn coarse(line: &[u8], header: &Header) -> u64 {
-    let line = &line[..line.len().min(LINE_BYTES_MAX)];
-    let mut hash = !SEED;
+fn coarse(line: &[u8], header: &Header, is_error: bool) -> u64 {
+    let mut hash = mix(!SEED, u64::from(is_error));
     header.each_part(line, |part| {
         let words = part.iter().filter(|byte| **byte == b' ').count();
         let end = part.iter().enumerate().filter(|(_, byte)| **byte == b' ').nth(1).map_or(part.len(), |(at, _)| at);
@@ -270,6 +287,8 @@ pub(super) fn is_word(byte: u8) -> bool {
 fn masked(mut hash: u64, text: &[u8]) -> u64 {
     let mut at = 0;
     let mut after_mask = false;
+    // The last word that was not masked, if a number after it tells how something ended.
+    let mut outcome = Outcome::None;
     // A byte that joins two masked words, if another one follows.
     let mut joint = 0;
     while at < text.len() {
@@ -300,10 +319,15 @@ fn masked(mut hash: u64, text: &[u8]) -> u64 {
                 if !after_mask {
                     hash = mix(hash, MASK);
                 }
+                if outcome != Outcome::None || is_http_error(text, start, at) {
+                    hash = mix(hash, outcome_class(&text[start..at], outcome));
+                    outcome = Outcome::None;
+                }
                 after_mask = true;
                 joint = 0;
                 continue;
             }
+            outcome = OUTCOMES[(word & OUTCOMES_MASK) as usize];
             if joint != 0 {
                 hash = mix(hash, joint);
             }
@@ -332,6 +356,88 @@ fn masked(mut hash: u64, text: &[u8]) -> u64 {
     hash
 }
 
+/// Whether the number after a word tells how something ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    None,
+    /// A number of few classes.
+    Class,
+    /// A code of up to five digits, which is told apart as it is.
+    Code,
+}
+
+const OUTCOMES_MASK: u64 = 4095;
+
+/// By the lower bits of a word's hash. A word that falls on another one's bits only makes a kind finer.
+static OUTCOMES: [Outcome; OUTCOMES_MASK as usize + 1] = {
+    let mut table = [Outcome::None; OUTCOMES_MASK as usize + 1];
+    let classes: [&[u8]; 17] = [
+        b"code",
+        b"Code",
+        b"exit",
+        b"exited",
+        b"status",
+        b"Status",
+        b"value",
+        b"returned",
+        b"rc",
+        b"signal",
+        b"level",
+        b"severity",
+        b"severityNumber",
+        b"statusCode",
+        b"exitCode",
+        b"status_code",
+        b"exit_code",
+    ];
+    let codes: [&[u8]; 8] = [b"error", b"Error", b"ERROR", b"errno", b"returning", b"errorCode", b"error_code", b"PRIORITY"];
+    let mut at = 0;
+    while at < classes.len() {
+        table[(word_hash(classes[at]) & OUTCOMES_MASK) as usize] = Outcome::Class;
+        at += 1;
+    }
+    at = 0;
+    while at < codes.len() {
+        table[(word_hash(codes[at]) & OUTCOMES_MASK) as usize] = Outcome::Code;
+        at += 1;
+    }
+    table
+};
+
+/// The hash of a word, as [`masked`] computes it.
+const fn word_hash(word: &[u8]) -> u64 {
+    let (mut hash, mut at) = (SEED, 0);
+    while at < word.len() {
+        hash = (hash ^ word[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        at += 1;
+    }
+    hash
+}
+
+/// Whether a number is the status of a request that failed, in the common log format: `"GET / HTTP/1.1" 503 12`.
+fn is_http_error(text: &[u8], start: usize, end: usize) -> bool {
+    end - start == 3 && matches!(text[start], b'4' | b'5') && start >= 2 && text[start - 2..start] == *b"\" "
+}
+
+/// A number that tells how something ended, as one of few classes.
+fn outcome_class(number: &[u8], outcome: Outcome) -> u64 {
+    let hex = number.strip_prefix(b"0x");
+    if hex.unwrap_or(number).iter().all(|byte| *byte == b'0') {
+        return 1;
+    }
+    if hex.is_some() || number.len() > 5 || !number.iter().all(u8::is_ascii_digit) {
+        return 2;
+    }
+    let value = number.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0'));
+    match number.len() {
+        _ if outcome == Outcome::Code => 1000 + value,
+        1 => 10 + value,
+        2 => 20 + value / 10,
+        3 => 30 + value / 100,
+        _ => 3,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,6 +457,33 @@ mod tests {
         assert!(!same("opened", "closed"));
         assert!(!same("face", "cafe"));
         assert!(!same("a.b", "a:b"));
+    }
+
+    #[test]
+    fn numbers_that_say_how_something_ended_are_classed() {
+        for (good, bad) in [
+            ("Return value 1.", "Return value 3."),
+            ("job exited with code 0", "job exited with code 137"),
+            ("engine is returning 0", "engine is returning 1603"),
+            ("\"GET /a HTTP/1.1\" 200 17", "\"GET /a HTTP/1.1\" 503 17"),
+            ("{\"status\":204}", "{\"status\":500}"),
+            ("{\"level\":30,\"v\":1}", "{\"level\":50,\"v\":1}"),
+            ("HRESULT code 0x00000000", "HRESULT code 0x80070005"),
+            ("error 1603 in a", "error 1402 in a"),
+        ] {
+            assert!(!same(good, bad), "{good} {bad}");
+        }
+        assert!(same("status: 201", "status: 204") && same("code 12345", "code 54321"));
+        assert!(same("\"GET /a HTTP/1.1\" 200 500", "\"GET /a HTTP/1.1\" 200 412"));
+    }
+
+    #[test]
+    fn states_of_a_progress_line_are_lines() {
+        let kinds = scan(b"load 1 %\rload 50 %\rload 99 %\r\nend\r\n", &Header::default());
+        assert_eq!((kinds.lines, kinds.kinds.len()), (2, 2));
+        let load = &kinds.kinds[0];
+        assert_eq!((load.count, load.first, load.last, load.at), (3, 1, 1, 19));
+        assert_eq!(kinds.kinds[1].first, 2);
     }
 
     #[test]
@@ -388,7 +521,7 @@ mod tests {
             }
         }
         let kinds = scan(source.as_bytes(), &Header::default());
-        assert!(kinds.crowded && kinds.kinds.len() <= COARSE_MAX + 1, "{}", kinds.kinds.len());
+        assert!(kinds.crowded && kinds.kinds.len() <= COARSE_MAX + 2, "{}", kinds.kinds.len());
         assert_eq!(kinds.kinds.iter().map(|kind| kind.count).sum::<u64>(), kinds.lines);
     }
 
@@ -397,7 +530,8 @@ mod tests {
         fn any_bytes_are_counted(source in prop::collection::vec(any::<u8>(), 0..600)) {
             let kinds = scan(&source, &Header::learn(&source));
             let counted: u64 = kinds.kinds.iter().map(|kind| kind.count).sum();
-            prop_assert!(counted <= kinds.lines);
+            let returns = source.iter().filter(|byte| **byte == b'\r').count() as u64;
+            prop_assert!(counted <= kinds.lines + returns);
             prop_assert!(kinds.kinds.iter().all(|kind| kind.at <= source.len() && kind.first <= kind.last));
         }
     }

@@ -1,34 +1,15 @@
-//! What a line says about itself: trouble, a test's outcome, a frame of a stack trace.
+//! What a line says about itself: a test's outcome, a frame of a stack trace, the beginning of a section.
 //!
 //! The words are those that runtimes and test runners print; no format of one log is known here.
 
 use std::sync::LazyLock;
 
-use regex::{Match, Regex};
+use regex::Regex;
 
 /// A pattern of ours: it compiles, or the test below fails.
 fn pattern(text: &str) -> Regex {
     Regex::new(text).unwrap_or_else(|error| unreachable!("pattern of ours: {error}"))
 }
-
-static TROUBLE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?ix-u) \b( err(or)?s? | fatal | fail(ed|ures?|s|ing)? | exceptions? | critical | crit | emerg | alert | panic(ked|s)?
-        | abort(ed|s|ing)? | severe | denied | refused | invalid | illegal | timed?[ -]?out | timeout | unable | cannot
-        | can(')?t | could\ not | couldn't | corrupt(ed|ion)? | unreachable | crash(ed|es)? | core\ dumped | segfault
-        | segmentation\ fault | killed | out\ of\ memory | oom | deadlock | violation | unexpected | traceback | assert(ion)?
-        | broken\ pipe | reset\ by\ peer | not\ found | no\ such | undefined | unresolved | mismatch | rejected | severed
-        | lost | mis?sing )\b
-        | (?-i: [A-Za-z](Error|Exception|Failure|Fault)\b | ^[EF]/ | ^[EF]\ [A-Za-z] | ^E\ \  )",
-    )
-});
-
-/// Words that make a count of trouble one of none.
-static NO_TROUBLE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?ix-u) \b(0|no|without|zero)\ (errors?|failures?|failed|warnings?|exceptions?)\b | \b(errors?|failures?|failed)\s*[=:]\s*0\b",
-    )
-});
 
 static FRAME: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
@@ -81,14 +62,6 @@ static TELLING: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-/// Whether a line tells of trouble.
-pub(crate) fn is_trouble(line: &str) -> bool {
-    // `0 errors` and `errors=0` are good news; what else stands there may not be.
-    let is_good =
-        |found: Match| NO_TROUBLE.find_iter(line).any(|good| good.start() <= found.start() && found.end() <= good.end());
-    TROUBLE.find_iter(line).any(|found| !is_good(found))
-}
-
 /// Whether a line is a frame of a stack trace.
 pub(super) fn is_frame(line: &str) -> bool {
     FRAME.is_match(line)
@@ -128,18 +101,6 @@ pub(super) fn is_telling(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn trouble_is_seen_and_good_news_is_not() {
-        for line in
-            ["connection refused", "java.io.IOException: x", "E AudioManager: x", "2 errors, 0 failures", "error: 0 errors"]
-        {
-            assert!(is_trouble(line), "{line}");
-        }
-        for line in ["0 errors", "finished, failures: 0", "no warnings", "terror", "errors=0 failed=0"] {
-            assert!(!is_trouble(line), "{line}");
-        }
-    }
 
     #[test]
     fn outcomes_of_tests_by_runner() {
