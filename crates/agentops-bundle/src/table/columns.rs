@@ -29,6 +29,12 @@ pub(super) enum Unusual {
     Severe,
 }
 
+/// Whether a number is written with a zero before its other digits, as `00501` is and `0.5` is not.
+fn is_padded(number: &str) -> bool {
+    let digits = number.trim_start_matches(['-', '+']).as_bytes();
+    digits.len() > 1 && digits[0] == b'0' && digits[1].is_ascii_digit()
+}
+
 /// One column.
 #[derive(Debug)]
 pub(super) struct Column {
@@ -52,6 +58,7 @@ impl Column {
         let mut counts: HashMap<&str, usize> = HashMap::new();
         let mut numbers: Vec<(f64, &str)> = Vec::new();
         let (mut empty, mut filled, mut whole, mut lists, mut infinite) = (0, 0, true, 0, 0);
+        let mut padded = false;
         for row in &table.rows {
             let cell = row.cells.get(at).map(String::as_str).unwrap_or_default();
             if cell.is_empty() {
@@ -63,6 +70,7 @@ impl Column {
             match cell.parse::<f64>() {
                 Ok(number) if number.is_finite() => {
                     whole &= !cell.contains(['.', 'e', 'E']);
+                    padded |= is_padded(cell);
                     numbers.push((number, cell));
                 }
                 // `NaN`, `Infinity`, and what is larger than a number of 64 bits.
@@ -77,6 +85,8 @@ impl Column {
         let is_number = !numbers.is_empty() && strangers * 20 <= filled;
         let is_flag = filled > 0 && counts.keys().all(|value| matches!(*value, "true" | "false"));
         let kind = match (is_number, is_flag) {
+            // Postal codes and numbers of articles: nobody counts with them.
+            (true, _) if padded => "digits",
             (true, _) if whole && infinite == 0 => "integer",
             (true, _) => "number",
             (_, true) => "flag",

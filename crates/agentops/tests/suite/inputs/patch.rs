@@ -86,3 +86,12 @@ fn a_patch_in_latin_1_or_utf_16_is_read() {
 fn a_patch_with_carriage_returns_counts_the_same() {
     shortened(CHANGE.replace('\n', "\r\n")).holds(&["-drei", "+fünf", "+1 −1"]).lacks(&["\r"]);
 }
+
+#[test]
+fn an_endless_line_in_a_change_hides_no_other_change() {
+    let long = "x".repeat(300_000);
+    let diff = format!(
+        "diff --git a/app.min.js b/app.min.js\n--- a/app.min.js\n+++ b/app.min.js\n@@ -1 +1 @@\n-{long}\n+{long}y\ndiff --git a/src/cart.js b/src/cart.js\n--- a/src/cart.js\n+++ b/src/cart.js\n@@ -1 +1 @@\n-total(1)\n+total(2)\n"
+    );
+    patch(&diff, 300).holds(&["src/cart.js", "+total(2)", "app.min.js"]).names_a_loss();
+}
