@@ -29,6 +29,29 @@ fn agents(room: &Room) -> Vec<Value> {
 const REVIEWER: &str = "---\nname: reviewer\ndescription: Reviews code.\ntools: Read, Grep\n---\n\nYou review.\n";
 
 #[test]
+fn a_rule_for_hooks_is_no_agent() {
+    let rule = "---\nname: warn-rm\nenabled: true\nevent: bash\npattern: rm\\s+-rf\n---\n\nDangerous command.\n";
+    let (room, added) = add(&[("agents/reviewer.md", REVIEWER), ("examples/rule.local.md", rule)]);
+    let agents = agents(&room);
+    assert_eq!(agents.len(), 1, "{agents:#?}");
+    assert!(!added["added"].to_string().contains("rule"), "{added:#}");
+}
+
+#[test]
+fn markdown_by_any_of_its_names_is_taken_or_named() {
+    let (room, added) = add(&[
+        ("agents/reviewer.md", REVIEWER),
+        ("agents/UPPER.MD", "---\nname: upper\ndescription: Writes upper case.\n---\n\nYou write.\n"),
+        ("agents/x.markdown", "---\nname: long-name\ndescription: Has a long ending.\n---\n\nYou are long.\n"),
+    ]);
+    let listed = format!("{added}{:?}", agents(&room));
+    assert!(
+        listed.to_lowercase().contains("upper") && listed.contains("long-name") || listed.contains("x.markdown"),
+        "{listed}"
+    );
+}
+
+#[test]
 fn tools_that_spaces_part_are_several_tools() {
     let skill = "---\nname: charts\ndescription: Draws charts.\nallowed-tools: Read Grep Bash(python:*)\n---\n\nDraw.\n";
     let (room, _) = add(&[("skills/charts/SKILL.md", skill), ("agents/reviewer.md", REVIEWER)]);

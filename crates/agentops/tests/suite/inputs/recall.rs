@@ -6,6 +6,20 @@ use serde_json::{Value, json};
 
 use crate::room::Room;
 
+/// A frame of Zstandard that stores its content as it is (RFC 8878: single segment, raw blocks).
+fn stored_zst(content: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0b1010_0000];
+    frame.extend(u32::try_from(content.len()).unwrap().to_le_bytes());
+    let mut blocks = content.chunks(60_000).peekable();
+    while let Some(block) = blocks.next() {
+        let last = u32::from(blocks.peek().is_none());
+        let header = (u32::try_from(block.len()).unwrap() << 3) | last;
+        frame.extend(&header.to_le_bytes()[..3]);
+        frame.extend(block);
+    }
+    frame
+}
+
 /// A rollout of Codex in which this was said.
 fn rollout(text: &str) -> String {
     let meta =
@@ -28,6 +42,18 @@ fn codex(files: &[(&str, Vec<u8>)]) -> Room {
 #[track_caller]
 fn found(room: &Room, query: &str) -> Value {
     room.run(&["recall", query, "--all", "--json"]).expect(0).json()
+}
+
+#[test]
+fn a_compressed_rollout_is_found_or_counted_as_not_read() {
+    let room = codex(&[(
+        "sessions/2031/04/02/rollout-2031-04-02T10-00-00-b.jsonl.zst",
+        stored_zst(rollout("The walrus retries with jitter.").as_bytes()),
+    )]);
+    let found = found(&room, "walrus jitter");
+    let not_read: u64 =
+        found["searched"].as_array().unwrap().iter().map(|searched| searched["not_read"].as_u64().unwrap_or(0)).sum();
+    assert!(found["passages"].to_string().contains("walrus retries") || not_read == 1, "{found:#}");
 }
 
 #[test]

@@ -45,10 +45,33 @@ fn a_byte_order_mark_changes_nothing() {
 }
 
 #[test]
+fn what_stands_behind_a_broken_line_is_read_and_the_line_is_named() {
+    let mut lines = session();
+    lines.insert(20, "{\"type\":\"attachment\",\"content\":\"half writ".to_owned());
+    let made = transcript(lines.join("\n"), 600);
+    made.holds(&FACTS).names_a_loss();
+    assert!(made.view["fidelity"]["omitted"].to_string().contains("line 21"), "{:#}", made.view["fidelity"]);
+}
+
+#[test]
 fn a_broken_first_line_hides_no_session() {
     let mut lines = session();
     lines.insert(0, "undefined".to_owned());
     transcript(lines.join("\n"), 600).holds(&FACTS).lacks(&["{\"type\""]);
+}
+
+#[test]
+fn two_records_on_one_line_are_both_read() {
+    let lines = session();
+    let (last, rest) = lines.split_last().unwrap();
+    transcript(format!("{}{last}\n", rest.join("\n")), 600).holds(&FACTS);
+}
+
+#[test]
+fn a_torn_end_costs_only_itself() {
+    let text = session().join("\n");
+    let torn = format!("{text}\n{}", &record("assistant", "I will now write the fix.")[..60]);
+    transcript(torn, 600).holds(&FACTS).names_a_loss();
 }
 
 #[test]
@@ -102,6 +125,24 @@ fn history_before_a_parent_that_is_missing_is_read() {
     };
     let lines: Vec<String> = session().iter().enumerate().map(|(at, line)| linked(at, line)).collect();
     transcript(lines.join("\n"), 600).holds(&FACTS);
+}
+
+#[test]
+fn a_summary_of_a_compaction_is_not_said_by_the_user() {
+    let item = |payload: Value| {
+        json!({ "timestamp": "2026-09-01T10:00:00Z", "type": "response_item", "payload": payload }).to_string()
+    };
+    let said = |role: &str, text: &str| {
+        item(json!({ "type": "message", "role": role, "content": [{ "type": "input_text", "text": text }] }))
+    };
+    let lines = [
+        json!({ "type": "session_meta", "payload": { "id": "x", "cwd": "/shop" } }).to_string(),
+        said("user", "Make the webhook idempotent."),
+        json!({ "type": "compacted", "payload": { "message": "So far: key webhook-7 was chosen.", "replacement_history": [] } }).to_string(),
+        said("assistant", "Done."),
+    ];
+    let made = transcript(lines.join("\n"), 400);
+    made.holds(&["Make the webhook idempotent", "key webhook-7 was chosen"]);
 }
 
 #[test]
