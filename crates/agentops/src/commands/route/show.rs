@@ -28,8 +28,7 @@ pub fn routed(view: &RouteView, printer: &Printer) {
         Decision::Abstain => "agent     nothing here fits this task; the nearest:".to_owned(),
     });
     for (place, ranked) in agent.ranked.iter().take(SHOWN).enumerate() {
-        let label = labels::among(&ranked.label, agent.ranked.iter().map(|agent| agent.label.as_str()), 60);
-        self::ranked(place + 1, &label, ranked, agent.decision != Decision::Abstain, printer);
+        self::ranked(place + 1, ranked, agent.decision != Decision::Abstain, printer);
     }
     if agent.decision == Decision::Abstain {
         printer.note("the workflow's own agent does it; add agents that fit with: agentops agents add DIR, or a git URL");
@@ -53,10 +52,13 @@ pub fn routed(view: &RouteView, printer: &Printer) {
     printer.note("say where it belongs with: agentops route correct TASK --agent LABEL --workflow NAME");
 }
 
-fn ranked(place: usize, label: &str, agent: &RankedAgent, fits: bool, printer: &Printer) {
+fn ranked(place: usize, agent: &RankedAgent, fits: bool, printer: &Printer) {
     // Shares among agents of which none fits would look like sureness.
     let likely = if fits { percent(agent.likely.into()) } else { String::new() };
-    printer.data(&format!("  {place}  {likely:>5}  {label}  {}", inert_line(&agent.description, 60)));
+    printer.data(&format!("  {place}  {likely:>5}  {}", labels::whole(&agent.label)));
+    if !agent.description.is_empty() {
+        printer.data(&format!("            {}", inert_line(&agent.description, 66)));
+    }
     if !agent.words.is_empty() {
         printer.data(&format!("            words: {}", inert_line(&agent.words.join(", "), 90)));
     }
