@@ -16,8 +16,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use agentops_route::catalogue::Entry;
 use agentops_route::corpus::{self, Question};
-use agentops_route::eval::wilson;
+use agentops_route::eval::{self, wilson};
 use agentops_route::router::{Decision, Example, OUTSIDE, Router};
 use serde_json::Value;
 
@@ -87,6 +88,9 @@ fn main() {
     }
     if wanted("agents") {
         agents(&data.join("agents"), &peers);
+    }
+    if wanted("few") {
+        few(&data);
     }
     if wanted("online") {
         online(&data.join("clinc150"));
@@ -285,16 +289,9 @@ fn auroc(inside: &[&Row], outside: &[&Row]) -> String {
     format!("{:.3}", sum / (inside.len() * outside.len()) as f64)
 }
 
-/// Expected calibration error over fifteen bins of equal width.
 fn calibration_error(rows: &[&Row]) -> f64 {
-    let mut bins = [(0.0, 0.0, 0.0); 15];
-    for row in rows {
-        let (confidence, right, all) = &mut bins[((row.confidence * 15.0).ceil() as usize).clamp(1, 15) - 1];
-        *confidence += row.confidence;
-        *right += f64::from(u8::from(row.is_hit(row.ranked.first())));
-        *all += 1.0;
-    }
-    bins.iter().map(|(confidence, right, _)| (confidence - right).abs()).sum::<f64>() / rows.len() as f64
+    let rows: Vec<(f64, bool)> = rows.iter().map(|row| (row.confidence, row.is_hit(row.ranked.first()))).collect();
+    eval::calibration_error(&rows)
 }
 
 /// Real agents with nothing but their files, asked the first example request of each.
@@ -306,11 +303,8 @@ fn agents(folder: &Path, peers: &[(String, PathBuf)]) {
     let rows = answers(&router, &rows_of(folder, &["train.jsonl"]));
     println!("\n| {} real agents | top 1 / 3 / 5 % | µs p50 / p99 |\n|---|---|---|", entries.len());
     let show = |name: &str, rows: &[Row]| {
-        let top = |most: usize| {
-            100.0
-                * rows.iter().filter(|row| row.ranked.iter().take(most).any(|label| row.is_hit(Some(label)))).count() as f64
-                / rows.len() as f64
-        };
+        let all: Vec<&Row> = rows.iter().collect();
+        let top = |most: usize| top(&all, most);
         let mut latency: Vec<f64> = rows.iter().map(|row| row.latency_us).collect();
         latency.sort_by(f64::total_cmp);
         let at = |share: f64| latency[(latency.len() as f64 * share) as usize];
@@ -353,6 +347,78 @@ fn agents(folder: &Path, peers: &[(String, PathBuf)]) {
         strangers.len(),
         rows.iter().chain(&strangers).all(|row| !row.is_auto)
     );
+}
+
+/// A few labelled requests for each label, or for half of the labels, beside none at all: learning must not lower any of
+/// these figures. Of the agents one half of the requests is learnt and the other asked, in three ways.
+fn few(data: &Path) {
+    println!("\n| set | learnt | labels that have some | top 1 % | top 3 % | ECE | without any: top 1 % | top 3 % | ECE |");
+    println!("|---|---|---|---|---|---|---|---|---|");
+    let folder = data.join("agents");
+    let entries = corpus::entries(&read(&folder.join("catalogue.jsonl"))).expect("the catalogue of agents");
+    let all = rows_of(&folder, &["train.jsonl"]);
+    for seed in 0..3 {
+        let (learnt, asked): (Vec<Value>, Vec<Value>) =
+            all.iter().cloned().partition(|row| spread(row["label"].as_str().unwrap_or_default(), seed).is_multiple_of(2));
+        let learnt: Vec<Example> =
+            learnt.into_iter().map(|row| serde_json::from_value(row).expect("a labelled request")).collect();
+        few_line("agents", &entries, &learnt, &asked);
+    }
+    for set in ["clinc150", "banking77", "hwu64", "k8s_sig", "toole"] {
+        let folder = data.join(set);
+        let entries = corpus::entries(&read(&folder.join("catalogue.jsonl"))).expect("the set's catalogue");
+        let all = examples(&folder.join("train.jsonl"));
+        let rows = rows_of(&folder, &["valid.jsonl"]);
+        for half in [false, true] {
+            for each in [1, 2, 5, 10] {
+                few_line(set, &entries, &taken(&all, each, half), &rows);
+            }
+        }
+    }
+}
+
+/// So many requests of each label, or of every other label; always the same ones.
+fn taken(all: &[Example], each: usize, half: bool) -> Vec<Example> {
+    let mut order: Vec<&Example> = all.iter().filter(|row| !half || spread(&row.label, 0).is_multiple_of(2)).collect();
+    order.sort_by_key(|row| spread(&row.text, 1));
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    order.retain(|row| {
+        let count = counts.entry(row.label.as_str()).or_default();
+        *count += 1;
+        *count <= each
+    });
+    order.into_iter().cloned().collect()
+}
+
+/// A number that looks random and is always the same for the same text: FNV-1a with the finaliser of SplitMix64.
+fn spread(text: &str, seed: u64) -> u64 {
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325 ^ seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let mixed = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed ^ (mixed >> 27)
+}
+
+fn few_line(set: &str, entries: &[Entry], learnt: &[Example], rows: &[Value]) {
+    let without = Router::new(entries);
+    let mut with = Router::new(entries);
+    with.fit(learnt, &[]);
+    let mut labels: Vec<&str> = learnt.iter().map(|example| example.label.as_str()).collect();
+    labels.sort_unstable();
+    labels.dedup();
+    let figures = |router: &Router| {
+        let rows = answers(router, rows);
+        let rows: Vec<&Row> = rows.iter().collect();
+        format!("{:.1} | {:.1} | {:.3}", top(&rows, 1), top(&rows, 3), calibration_error(&rows))
+    };
+    let (after, before) = (figures(&with), figures(&without));
+    println!("| {set} | {} | {} of {} | {after} | {before} |", learnt.len(), labels.len(), entries.len());
+}
+
+/// How many percent of the rows have a right label among the first ones.
+fn top(rows: &[&Row], most: usize) -> f64 {
+    let hits = rows.iter().filter(|row| row.ranked.iter().take(most).any(|label| row.is_hit(Some(label)))).count();
+    100.0 * hits as f64 / rows.len().max(1) as f64
 }
 
 /// Five requests a label, then whatever comes, each routed first and then learnt.

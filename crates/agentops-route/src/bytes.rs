@@ -5,7 +5,7 @@
 use crate::features::hash;
 
 /// Changes with everything that changes what the bytes mean, or what a router learns from the same requests.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Puts numbers one behind another, lowest byte first.
 #[derive(Debug, Default)]

@@ -50,10 +50,31 @@ pub fn wilson(right: usize, all: usize) -> (f64, f64) {
     (((middle - half) / whole).clamp(0.0, share), ((middle + half) / whole).clamp(share, 1.0))
 }
 
+/// Expected calibration error: over 15 bins of equal width, the mean distance between confidence and share that was right,
+/// 0 to 1 (Naeini, Cooper, Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", 2015). Each row is a
+/// confidence from 0 to 1 and whether the answer was right. Of nothing the error is 0.
+#[must_use]
+pub fn calibration_error(rows: &[(f64, bool)]) -> f64 {
+    let mut bins = [(0.0, 0.0); 15];
+    for (confidence, right) in rows {
+        let (confidences, rights) = &mut bins[((confidence * 15.0).ceil() as usize).clamp(1, 15) - 1];
+        *confidences += confidence;
+        *rights += f64::from(u8::from(*right));
+    }
+    bins.iter().map(|(confidences, rights)| f64::abs(confidences - rights)).sum::<f64>() / rows.len().max(1) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn calibration_error_is_the_distance_in_each_bin() {
+        assert!(calibration_error(&[]).abs() < 1e-9);
+        let rows = [(0.9, true), (0.9, false), (0.1, false), (0.1, false)];
+        assert!((calibration_error(&rows) - (2.0 * 0.4 + 2.0 * 0.1) / 4.0).abs() < 1e-9);
+    }
 
     #[test]
     fn known_intervals() {

@@ -2,10 +2,12 @@
 //!
 //! Pure: no disk, clock, network or randomness. The same catalogue, examples and feedback give the same decisions.
 
+pub mod blend;
 pub mod bytes;
 pub mod catalogue;
 pub mod corpus;
 pub mod eval;
+pub mod example_index;
 pub mod features;
 pub mod feedback;
 pub mod grow;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::bytes::{Reader, Writer};
 use crate::catalogue::Entry;
+use crate::example_index::ExampleIndex;
 use crate::features::{hash, stem, stems, words};
 use crate::scope::logistic;
 
@@ -23,6 +24,8 @@ const DESCRIPTION: Field = Field { weight: 6.0, length: 0.5 };
 /// Requests that the author gave say how people ask; measured without any, so it is as heavy as what is said beside them.
 const EXAMPLES: Field = Field { weight: 6.0, length: 0.5 };
 const BODY: Field = Field { weight: 1.0, length: 0.75 };
+/// Labelled requests, as the author's own.
+const LABELLED: Field = EXAMPLES;
 /// How soon more occurrences count less.
 const K1: f32 = 8.0;
 /// How much rarer words count more: the power of the usual inverse document frequency.
@@ -49,7 +52,7 @@ pub struct Prior {
     words: Vec<u64>,
     rarity: Vec<f32>,
     begins: Vec<u32>,
-    /// Entry and what the word adds to it.
+    /// Entry and the word's weighted occurrences in it, before [`K1`] damps them.
     postings: Vec<(u32, f32)>,
     /// Entry by entry the words of its name.
     names: Vec<Vec<u64>>,
@@ -104,14 +107,13 @@ impl Prior {
                 }
             }
             for (word, count) in counts {
-                found.entry(word).or_default().push((entry, count / (K1 + count)));
+                found.entry(word).or_default().push((entry, count));
             }
         }
         let mut prior = Self { entries: u32::try_from(entries.len()).unwrap_or(u32::MAX), ..Self::default() };
         for (word, postings) in found {
-            let rarity = agentops_text::bm25::idf(entries.len(), postings.len()) as f32;
             prior.words.push(word);
-            prior.rarity.push(rarity.powf(RARITY));
+            prior.rarity.push(prior.rarity_of(postings.len()));
             prior.begins.push(u32::try_from(prior.postings.len()).unwrap_or(u32::MAX));
             prior.postings.extend(postings);
         }
@@ -127,24 +129,45 @@ impl Prior {
     }
 
     pub(crate) fn tell_words(&self, request: &[String]) -> Told {
-        let mut terms: Vec<u64> =
-            stems(request).into_iter().zip(request).filter(|(_, word)| !is_stop(word)).map(|(stem, _)| stem).collect();
+        self.tell_with(request, &ExampleIndex::default())
+    }
+
+    /// How much a request is about each entry, by its files and its labelled requests together.
+    pub(crate) fn tell_with(&self, request: &[String], examples: &ExampleIndex) -> Told {
+        let mut terms = terms_of(request);
         terms.sort_unstable();
         let mut told = Told { scores: vec![0.0; self.entries as usize], words: request.len() };
-        // A word that no entry has is as rare as can be.
-        let unknown = (agentops_text::bm25::idf(self.entries as usize, 0) as f32).powf(RARITY);
         let mut all = 0.0;
         for same in terms.chunk_by(|a, b| a == b) {
             let often = (same.len() as f32).sqrt();
-            let Ok(at) = self.words.binary_search(&same[0]) else {
-                all += unknown * often;
-                continue;
+            let by_files = self.words.binary_search(&same[0]).ok();
+            let in_files = by_files.map_or(&[][..], |at| self.postings(at));
+            let in_examples = examples.labels_with(same[0]);
+            let rarity = match by_files {
+                Some(at) if in_examples.is_empty() => self.rarity[at],
+                _ => self.rarity_of(having(in_files, in_examples)),
             };
-            let weight = self.rarity[at] * often;
+            let weight = rarity * often;
             all += weight;
-            for (entry, adds) in self.postings(at) {
-                told.scores[*entry as usize] += weight * adds;
+            let mut add = |entry: u32, count: f32| {
+                if let Some(score) = told.scores.get_mut(entry as usize) {
+                    *score += weight * damped(count);
+                }
+            };
+            // Both lists are sorted by entry; damping needs the sum of both counts.
+            let mut rest = in_examples.iter().peekable();
+            let labelled = |entry: u32, count: u32| {
+                let long = 1.0 - LABELLED.length + LABELLED.length * examples.relative_length(entry);
+                LABELLED.weight * count as f32 / long
+            };
+            for (entry, count) in in_files {
+                while let Some((other, times)) = rest.next_if(|(other, _)| other < entry) {
+                    add(*other, labelled(*other, *times));
+                }
+                let more = rest.next_if(|(other, _)| other == entry).map_or(0.0, |(_, times)| labelled(*entry, *times));
+                add(*entry, count + more);
             }
+            rest.for_each(|(other, times)| add(*other, labelled(*other, *times)));
         }
         if all == 0.0 {
             return told;
@@ -154,6 +177,11 @@ impl Prior {
             *score *= (1.0 + NAMED * named as f32 / name.len().max(1) as f32) / all;
         }
         told
+    }
+
+    /// The weight of a word that so many entries have. One that none has is as rare as can be.
+    fn rarity_of(&self, having: usize) -> f32 {
+        (agentops_text::bm25::idf(self.entries as usize, having) as f32).powf(RARITY)
     }
 
     /// The words of a request that an entry answers, those first that say most.
@@ -168,7 +196,7 @@ impl Prior {
             if let Some((_, adds)) = adds
                 && because.iter().all(|(known, _)| *known != word)
             {
-                because.push((word, self.rarity[at] * adds));
+                because.push((word, self.rarity[at] * damped(*adds)));
             }
         }
         because.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -210,6 +238,23 @@ impl Prior {
             && prior.postings.iter().all(|(entry, _)| *entry < prior.entries);
         fits.then_some(prior)
     }
+}
+
+/// Occurrences beyond the first ones count less and less.
+fn damped(count: f32) -> f32 {
+    count / (K1 + count)
+}
+
+/// How many entries have a word in their files, their labelled requests, or both.
+fn having(in_files: &[(u32, f32)], in_examples: &[(u32, u32)]) -> usize {
+    let only_there =
+        in_examples.iter().filter(|(label, _)| in_files.binary_search_by_key(label, |(entry, _)| *entry).is_err());
+    in_files.len() + only_there.count()
+}
+
+/// The stems of a request's words, as hashes, without stop words.
+pub(crate) fn terms_of(request: &[String]) -> Vec<u64> {
+    stems(request).into_iter().zip(request).filter(|(_, word)| !is_stop(word)).map(|(stem, _)| stem).collect()
 }
 
 fn terms(text: &str) -> Vec<u64> {

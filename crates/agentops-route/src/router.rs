@@ -1,16 +1,19 @@
 //! The router: what files say, what was learnt and what is remembered, put together.
 //!
-//! Without labelled requests only the files speak. With every labelled request the learner counts more, first for the labels
-//! that have some. A request much like a remembered one goes where that one went, whatever the rest says.
+//! Without labelled requests only the files decide. With labelled requests, their words are searched with the files, and a
+//! trained network counts more with every request of a label; see [`crate::blend`]. A request much like a remembered one
+//! goes where that one went, whatever the rest says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use crate::blend::{self, Learnt};
 use crate::bytes::{Reader, Writer};
 use crate::catalogue::Entry;
+use crate::example_index::ExampleIndex;
 use crate::features::{Kind, features, of_words, words};
 use crate::memory::{Like, Memory};
 use crate::net::Net;
-use crate::prior::Prior;
+use crate::prior::{Prior, terms_of};
 use crate::scope::{Held, Scope, logit, signals};
 
 /// The label of requests that are about nothing that is here.
@@ -69,10 +72,6 @@ const SUGGEST: f32 = 0.35;
 const INSIDE: f32 = 0.5;
 /// Labelled requests that a label needs before it is taken without asking.
 const AUTO_MIN: u32 = 3;
-/// Labelled requests of a label from which its learner counts as much as its file.
-const EVEN: f32 = 0.5;
-/// The power of the prior's scores that its likelihoods are: how much better an entry is counts, not how good it is.
-const STEEP: f32 = 7.0;
 /// How alike a remembered request must be to say anything.
 const ALIKE: f32 = 0.45;
 /// Words of a description that stand for a request.
@@ -85,6 +84,8 @@ pub struct Router {
     numbers: HashMap<String, usize>,
     described: Vec<String>,
     prior: Prior,
+    /// The words of the labelled requests.
+    examples: ExampleIndex,
     net: Net,
     /// The net's number of each label that has labelled requests, and back.
     learnt: Vec<Option<u32>>,
@@ -110,6 +111,7 @@ impl Router {
         }
         router.learnt = vec![None; router.labels.len()];
         router.counts = vec![0; router.labels.len()];
+        router.examples = ExampleIndex::new(router.labels.len());
         router
     }
 
@@ -149,23 +151,42 @@ impl Router {
         if inside.is_empty() {
             return;
         }
-        let mut rows = Vec::new();
+        let mut rows = Rows::default();
         if held.is_empty() {
+            // Many requests are measured well enough by one fold.
             let folds = if inside.len() > 4_000 { 1 } else { FOLDS };
             for fold in 0..folds {
-                // Nothing is learnt yet, so this copies no more than the files' words.
-                let mut half = self.clone();
-                half.learn_all(inside.iter().enumerate().filter(|(at, _)| at % FOLDS != fold).map(|(_, example)| *example));
-                rows.extend(inside.iter().skip(fold).step_by(FOLDS).map(|example| half.held(example)));
-                rows.extend(outside.iter().skip(fold).step_by(folds).map(|example| half.held(example)));
+                let is_held = |at: usize, _: &Example| at % FOLDS == fold;
+                let trained = self.trained_without(&inside, is_held);
+                let held_back = inside.iter().skip(fold).step_by(FOLDS).chain(outside.iter().skip(fold).step_by(folds));
+                rows.extend(&trained, held_back.copied());
+            }
+            let labels: HashSet<usize> =
+                inside.iter().filter_map(|example| self.numbers.get(&example.label).copied()).collect();
+            if labels.len() < self.labels.len() {
+                for fold in 0..folds.min(LABEL_FOLDS) {
+                    let is_held = |_: usize, example: &Example| {
+                        self.numbers.get(&example.label).is_some_and(|label| label % FOLDS == fold)
+                    };
+                    let trained = self.trained_without(&inside, is_held);
+                    rows.extend(&trained, inside.iter().copied().filter(|example| is_held(0, example)));
+                }
             }
         }
         self.learn_all(inside.into_iter());
         if !held.is_empty() {
-            rows.extend(held.iter().map(|example| self.held(example)));
-            rows.extend(outside.iter().map(|example| self.held(example)));
+            rows.extend(self, held.iter().chain(outside));
         }
-        self.scope = Scope::fit(&rows);
+        self.scope = rows.scope(1.0 - self.label_of.len() as f32 / self.labels.len() as f32);
+    }
+
+    /// A router that learnt all requests but those that are held back. It must be called before anything is learnt.
+    fn trained_without(&self, inside: &[&Example], is_held: impl Fn(usize, &Example) -> bool) -> Self {
+        let mut trained = self.clone();
+        trained.learn_all(
+            inside.iter().enumerate().filter(|(at, example)| !is_held(*at, example)).map(|(_, example)| *example),
+        );
+        trained
     }
 
     /// Leaves nothing but what the files say.
@@ -173,22 +194,17 @@ impl Router {
         self.learnt.fill(None);
         self.counts.fill(0);
         self.label_of.clear();
+        self.examples = ExampleIndex::new(self.labels.len());
         (self.net, self.memory, self.scope) = Default::default();
-    }
-
-    fn held(&self, example: &Example) -> Held {
-        let heard = self.hear(&example.text);
-        let best = heard.likely.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(label, _)| label);
-        let right = (example.label != OUTSIDE).then(|| best == self.numbers.get(&example.label).copied());
-        Held { signals: heard.signals, right }
     }
 
     fn learn_all<'a>(&mut self, examples: impl Iterator<Item = &'a Example>) {
         let examples: Vec<(&str, usize)> =
             examples.filter_map(|example| Some((example.text.as_str(), *self.numbers.get(&example.label)?))).collect();
-        for (_, label) in &examples {
+        for (text, label) in &examples {
             self.counts[*label] += 1;
             self.admit(*label);
+            self.examples.add(&terms_of(&words(text)), *label);
         }
         // What a label's file says stands beside its requests, as one more of them.
         let described =
@@ -222,6 +238,7 @@ impl Router {
             self.net.meet(&described, learnt);
         }
         self.net.meet(&features(text), learnt);
+        self.examples.add(&terms_of(&words(text)), label);
         self.memory.remember(text, label);
         true
     }
@@ -254,27 +271,29 @@ impl Router {
 
     /// How likely the first label is right, and the request about anything here.
     fn figures(&self, heard: &HeardAll, first: usize, best: f32) -> (f32, f32) {
+        let is_learnt = self.counts.get(first).is_some_and(|count| *count > 0);
+        let each = self.evidence() as f32 / self.label_of.len().max(1) as f32;
         if !self.scope.is_fitted() {
-            return (best, heard.inside.max(heard.alike));
+            // A few requests make the learner surer than it should be; the files alone are not.
+            let files = heard.by_files.get(first).copied().unwrap_or_default();
+            let share = if is_learnt { 1.0 / (each + 2.0) } else { 1.0 };
+            return ((1.0 - share) * best + share * files, heard.inside.max(heard.alike));
         }
         let inside = self.scope.inside(&heard.signals).max(heard.alike);
-        let confidence = self.scope.confidence(&heard.signals);
-        // Of labels that were never learnt the learner knows nothing: there the files are asked as well.
-        let is_learnt = self.counts.get(first).is_some_and(|count| *count > 0);
+        // When requests were held back, their labels had fewer requests than now. For labels with few requests that makes the
+        // calibrated confidence too low, and the probability itself is too high.
+        let trust = each / (each + 1.0);
+        let confidence = trust * self.scope.confidence(&heard.signals) + (1.0 - trust) * best;
         let is_whole = self.label_of.len() == self.labels.len();
-        (if is_learnt { confidence } else { confidence.min(best) }, if is_whole { inside } else { inside.max(heard.inside) })
+        (if is_learnt { confidence } else { best }, if is_whole { inside } else { inside.max(heard.inside) })
     }
 
     fn hear(&self, text: &str) -> HeardAll {
         let words = words(text);
         let told = self.prior.tell_words(&words);
-        let top = told.scores.iter().copied().fold(0.0, f32::max);
-        // Where no word stands anywhere, each is as likely as the next.
-        let share = |score: &f32| if top > 0.0 { (score / top).powf(STEEP) } else { 1.0 };
-        let mut likely: Vec<f32> = told.scores.iter().map(share).collect();
-        let sum = likely.iter().sum::<f32>().max(1e-9);
-        likely.iter_mut().for_each(|likely| *likely /= sum);
-        let mut all = HeardAll { likely, signals: Default::default(), inside: told.inside(), alike: 0.0 };
+        let likely = blend::from_files(&told.scores);
+        let mut all =
+            HeardAll { by_files: likely.clone(), likely, signals: Default::default(), inside: told.inside(), alike: 0.0 };
         if self.label_of.is_empty() {
             return all;
         }
@@ -282,22 +301,17 @@ impl Router {
         let heard = self.net.hear(&self.net.rows(&features));
         let known = self.net.known_share(&features);
         let length = features.iter().filter(|feature| feature.kind == Kind::Words).count();
-        // The learner speaks for the labels that it learnt, with the weight that the files give them together or more.
-        let weights: Vec<f32> = self
+        let learnt: Vec<Learnt> = self
             .label_of
             .iter()
-            .map(|label| {
-                let count = self.counts[*label as usize] as f32;
-                count / (count + EVEN)
+            .zip(&heard.likely)
+            .map(|(label, network)| {
+                let label = *label as usize;
+                Learnt { label, count: self.counts[label], network: *network }
             })
             .collect();
-        let files: f32 = self.label_of.iter().map(|label| all.likely[*label as usize]).sum();
-        let whole = self.label_of.len() as f32 / self.labels.len() as f32;
-        let mass = files.max(whole);
-        for (learnt, label) in self.label_of.iter().enumerate() {
-            let likely = &mut all.likely[*label as usize];
-            *likely = (1.0 - weights[learnt]) * *likely + weights[learnt] * heard.likely[learnt] * mass;
-        }
+        let with_examples = self.prior.tell_with(&words, &self.examples);
+        all.likely = blend::from_everything(&told.scores, &with_examples.scores, &learnt);
         let like = self.memory.like_words(&words, 5);
         if let Some(Like { alike, .. }) = like.first().filter(|like| like.alike > ALIKE) {
             all.alike = *alike;
@@ -308,8 +322,7 @@ impl Router {
                 all.likely[like.label] += weight * like.alike.powi(4) / sum;
             }
         }
-        let sum = all.likely.iter().sum::<f32>().max(1e-9);
-        all.likely.iter_mut().for_each(|likely| *likely /= sum);
+        blend::normalize(&mut all.likely);
         all.signals = signals(&all.likely, heard.clear, known, length);
         all
     }
@@ -324,6 +337,7 @@ impl Router {
         to.many(&self.counts);
         to.one(self.vanished as u64);
         self.prior.write(&mut to);
+        self.examples.write(&mut to);
         self.net.write(&mut to);
         self.memory.write(&mut to);
         self.scope.write(&mut to);
@@ -340,6 +354,7 @@ impl Router {
         router.counts = from.many()?;
         router.vanished = usize::try_from(from.one::<u64>()?).ok()?;
         router.prior = Prior::read(&mut from)?;
+        router.examples = ExampleIndex::read(&mut from)?;
         router.net = Net::read(&mut from)?;
         router.memory = Memory::read(&mut from)?;
         router.scope = Scope::read(&mut from)?;
@@ -402,9 +417,52 @@ const BECAUSE_MAX: usize = 4;
 
 /// Every how manieth request is held back in turn.
 const FOLDS: usize = 5;
+/// How many of these folds are also taken over labels, where some labels have no requests.
+const LABEL_FOLDS: usize = 2;
+
+/// Held-back requests, routed by a router that did not learn them.
+#[derive(Default)]
+struct Rows {
+    /// Of labels that the router had learnt, and those about nothing here.
+    learnt: Vec<Held>,
+    /// Of labels without any request that was learnt. Those that went to such a label are left out: of them the files speak.
+    unlearnt: Vec<Held>,
+    /// How many requests were of labels without any request that was learnt, those left out too.
+    unlearnt_all: usize,
+}
+
+impl Rows {
+    fn extend<'a>(&mut self, trained: &Router, examples: impl Iterator<Item = &'a Example>) {
+        for example in examples {
+            let heard = trained.hear(&example.text);
+            let best = heard.likely.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(label, _)| label);
+            let has_learnt = |label: usize| trained.counts.get(label).is_some_and(|count| *count > 0);
+            let label = trained.numbers.get(&example.label).copied().filter(|_| example.label != OUTSIDE);
+            let held = Held { signals: heard.signals, right: label.map(|label| label == best) };
+            match label {
+                Some(label) if !has_learnt(label) => {
+                    self.unlearnt_all += 1;
+                    if has_learnt(best) {
+                        self.unlearnt.push(held);
+                    }
+                }
+                _ => self.learnt.push(held),
+            }
+        }
+    }
+
+    /// The scope for a catalogue in which this share of the labels was never learnt: as many requests are expected to be about
+    /// them.
+    fn scope(&self, unlearnt_share: f32) -> Scope {
+        let inside = self.learnt.iter().filter(|held| held.right.is_some()).count() as f32;
+        let expected = unlearnt_share / (1.0 - unlearnt_share).max(1e-3) * inside;
+        Scope::fit_with(&self.learnt, &self.unlearnt, expected / self.unlearnt_all.max(1) as f32)
+    }
+}
 
 struct HeardAll {
     likely: Vec<f32>,
+    by_files: Vec<f32>,
     signals: crate::scope::Signals,
     inside: f32,
     alike: f32,

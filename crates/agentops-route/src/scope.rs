@@ -93,6 +93,13 @@ impl Scope {
     /// may be automatic.
     #[must_use]
     pub fn fit(held: &[Held]) -> Self {
+        Self::fit_with(held, &[], 0.0)
+    }
+
+    /// The same for a catalogue in which some labels were never learnt. `unlearnt` are requests about such labels that went to
+    /// a learnt one; each counts `unlearnt_weight` times as much as one of `held`.
+    #[must_use]
+    pub fn fit_with(held: &[Held], unlearnt: &[Held], unlearnt_weight: f32) -> Self {
         let inside: Vec<&Held> = held.iter().filter(|held| held.right.is_some()).collect();
         let mut scope = Self::default();
         if inside.len() < 10 {
@@ -116,14 +123,22 @@ impl Scope {
                 held.iter().map(|held| (scope.relative(&held.signals), held.right.is_some(), weight(held))).collect();
             (scope.weights, scope.bias) = regress(&rows, WEIGHTS, BIAS);
         }
+        let weighted: Vec<(&Held, f32)> = held
+            .iter()
+            .map(|held| (held, weight(held)))
+            .chain(unlearnt.iter().map(|held| (held, unlearnt_weight)))
+            .filter(|(_, weight)| *weight > 0.0)
+            .collect();
         let rows: Vec<([f32; 2], bool, f32)> =
-            held.iter().map(|held| (scope.odds(&held.signals), held.right == Some(true), weight(held))).collect();
+            weighted.iter().map(|(held, weight)| (scope.odds(&held.signals), held.right == Some(true), *weight)).collect();
         (scope.sure, scope.sure_bias) = regress(&rows, [1.0, 0.3], 0.0);
-        let mut sorted: Vec<(f32, &Held)> = held.iter().map(|held| (scope.sureness(&held.signals), held)).collect();
+        let mut sorted: Vec<(f32, &Held, f32)> =
+            weighted.into_iter().map(|(held, weight)| (scope.sureness(&held.signals), held, weight)).collect();
         sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let within: Vec<(f32, bool)> = sorted.iter().filter_map(|(at, held)| Some((*at, held.right?))).collect();
+        let within: Vec<(f32, bool, f32)> =
+            sorted.iter().filter_map(|(at, held, weight)| Some((*at, held.right?, *weight))).collect();
         let all: Vec<(f32, bool, f32)> =
-            sorted.iter().map(|(at, held)| (*at, held.right == Some(true), weight(held))).collect();
+            sorted.iter().map(|(at, held, weight)| (*at, held.right == Some(true), *weight)).collect();
         scope.steps = rising(&within);
         scope.auto = threshold(&all);
         scope
@@ -222,7 +237,10 @@ fn threshold(sorted: &[(f32, bool, f32)]) -> Option<f32> {
             best = Some(*sureness);
         }
     }
-    best
+    // Where even the least sure request passes, none shows where routing begins to fail. The threshold then lies half way
+    // to where the model of sureness expects it.
+    let least = sorted.first().map(|(sureness, ..)| *sureness);
+    best.map(|best| if Some(best) == least { best.min((best + logit(AIMED)) / 2.0) } else { best })
 }
 
 /// Logistic regression by gradients with AdaGrad's steps, held near the weights it begins with: a few out-of-scope requests must not make
@@ -254,14 +272,14 @@ fn regress<const N: usize>(rows: &[([f32; N], bool, f32)], begin: [f32; N], begi
 }
 
 /// The share that was right at each sureness, made to rise: pool adjacent violators (Ayer et al. 1955) over groups of equal
-/// size, each with one right and one wrong request more than it has.
-fn rising(sorted: &[(f32, bool)]) -> Vec<(f32, f32)> {
+/// size, each with half a right and half a wrong request more than it has.
+fn rising(sorted: &[(f32, bool, f32)]) -> Vec<(f32, f32)> {
     let group = (sorted.len() / 10).max(40);
     let mut pools: Vec<(f32, f32, f32)> = Vec::new(); // sureness, right and all, summed
     for chunk in sorted.chunks(group) {
-        let right = chunk.iter().filter(|(_, right)| *right).count() as f32;
-        let mean = chunk.iter().map(|(at, _)| at).sum::<f32>();
-        pools.push((mean, right, chunk.len() as f32));
+        let right = chunk.iter().filter(|(_, right, _)| *right).map(|(.., weight)| weight).sum::<f32>();
+        let mean = chunk.iter().map(|(at, _, weight)| at * weight).sum::<f32>();
+        pools.push((mean, right, chunk.iter().map(|(.., weight)| weight).sum::<f32>()));
         while let [.., a, b] = pools.as_slice() {
             if a.1 / a.2 < b.1 / b.2 {
                 break;
