@@ -61,7 +61,11 @@ impl DiffFile<'_> {
         LOCKS.contains(&base)
             || ENDINGS.iter().any(|ending| base.ends_with(ending))
             || self.path.split('/').any(|folder| FOLDERS.contains(&folder))
-            || self.hunks.iter().flat_map(|hunk| &hunk.lines).any(|line| is_generated_mark(line) || line.len() > 5000)
+            || self
+                .hunks
+                .iter()
+                .flat_map(|hunk| &hunk.lines)
+                .any(|line| is_generated_mark(line.text) || line.text.len() > 5000)
     }
 }
 
@@ -88,7 +92,7 @@ pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
         })
         .collect();
     if !files.iter().any(|file| !file.hunks.is_empty() || !file.notes.is_empty()) {
-        let detail = String::from("neither a line `diff --git` nor a hunk `@@ -1 +1 @@`");
+        let detail = String::from("neither a line `diff --git` nor a hunk such as `@@ -1 +1 @@`");
         return Err(SourceError::Form { expected: "diff", detail });
     }
     let facts = facts(&files);
@@ -163,25 +167,24 @@ impl Draft {
     }
 
     fn hunk(&mut self, hunk: &DiffHunk<'_>, file: usize) {
-        let value = if hunk.definition().is_empty() { 0.5 } else { 2.0 };
+        let value = if hunk.definition.is_empty() { 0.5 } else { 2.0 };
         let head = self.line(hunk.line, hunk.header, value, Some(file));
         let mut rank = 0.0;
-        let is_change = |at: usize| hunk.lines.get(at).is_some_and(|line| hunk.change(line) != LineChange::Context);
+        let is_change = |at: usize| hunk.lines.get(at).is_some_and(|line| line.change != LineChange::Context);
         for (at, line) in hunk.lines.iter().enumerate() {
-            let slight = if is_slight(line) { 0.2 } else { 1.0 };
-            let change = hunk.change(line);
-            let is_definition = change != LineChange::Context && DEFINES.is_match(hunk.signs(line).1);
+            let slight = if is_slight(line.text) { 0.2 } else { 1.0 };
+            let is_definition = line.change != LineChange::Context && DEFINES.is_match(line.content);
             let defines = if is_definition { 2.0 } else { 1.0 };
             // The first lines of a long hunk say most of what it does.
             let share = 1.0 / (1.0 + rank / 30.0);
-            let value = match change {
+            let value = match line.change {
                 LineChange::Added => share,
                 LineChange::Removed => 0.7 * share,
                 LineChange::Context if is_change(at + 1) || at > 0 && is_change(at - 1) => 0.15,
                 LineChange::Context => 0.05,
             };
-            rank += if change == LineChange::Added { 1.0 } else { 0.0 };
-            self.line(hunk.line + 1 + at, line, value * slight * defines, Some(head));
+            rank += if line.change == LineChange::Added { 1.0 } else { 0.0 };
+            self.line(hunk.line + 1 + at, line.text, value * slight * defines, Some(head));
         }
     }
 
@@ -211,6 +214,9 @@ fn text_value(line: &str, names_commit: &mut bool) -> f64 {
         return 2.0;
     }
     let is_stat = line.starts_with(' ') && (line.contains(" | ") || line.contains(" changed, ") || line.contains(" mode 1"));
+    if line.starts_with("Only in ") {
+        return 4.0;
+    }
     if is_stat || ["Author: ", "Date: ", "Merge: ", "index "].iter().any(|word| line.starts_with(word)) { 0.2 } else { 1.0 }
 }
 
@@ -226,15 +232,15 @@ fn facts(files: &[&DiffFile<'_>]) -> Vec<Fact> {
             continue;
         }
         for hunk in &file.hunks {
-            let definition = hunk.definition();
+            let definition = hunk.definition;
             if !definition.is_empty() && definitions.len() < DEFINITIONS_MAX && definitions.insert(definition) {
                 facts.push(Fact::new(Class::Definition, definition, format!("line {}", hunk.line)));
             }
             for (at, line) in hunk.lines.iter().enumerate() {
-                if hunk.change(line) != LineChange::Added || is_slight(line) || line.len() > LINE_BYTES_MAX {
+                if line.change != LineChange::Added || is_slight(line.text) || line.text.len() > LINE_BYTES_MAX {
                     continue;
                 }
-                let added = flat(hunk.signs(line).1);
+                let added = flat(line.content);
                 if changes.len() < CHANGES_MAX && changes.insert(added.clone()) {
                     facts.push(Fact::new(Class::Change, added, format!("{}, line {}", file.path, hunk.line + 1 + at)));
                 }
@@ -247,6 +253,11 @@ fn facts(files: &[&DiffFile<'_>]) -> Vec<Fact> {
 /// Whether a line is the header of a hunk, of a unified or of a combined diff.
 pub(crate) fn is_hunk_header(line: &str) -> bool {
     parse::ranges(line).is_some()
+}
+
+/// Whether a line is the header of a hunk of diff's normal format.
+pub(crate) fn is_normal_header(line: &str) -> bool {
+    parse::is_normal_range(line)
 }
 
 fn is_slight(line: &str) -> bool {

@@ -152,6 +152,16 @@ fn is_diff(lines: &[&str]) -> bool {
     let is_header = |line: &str| {
         line.starts_with("index ") || line.contains(" mode ") || line.contains("similarity") || line.starts_with("--- ")
     };
+    let is_normal = |lines: &[&str]| matches!(lines, [range, first, ..] if diff::is_normal_header(range) && (first.starts_with("< ") || first.starts_with("> ")));
+    let is_context = |three: &[&str]| {
+        three[0].starts_with("*** ") && three[1].starts_with("--- ") && three[2].starts_with("***************")
+    };
+    if is_normal(lines) || lines.first().is_some_and(|line| line.starts_with("diff ")) && is_normal(&lines[1..]) {
+        return true;
+    }
+    if lines.windows(3).any(is_context) {
+        return true;
+    }
     lines.windows(2).enumerate().any(|(at, two)| {
         two[0].starts_with("--- ") && two[1].starts_with("+++ ") && has_hunk(&lines[at..])
             || begins(two[0]) && (is_header(two[1]) || diff::is_hunk_header(two[1]))
@@ -295,6 +305,8 @@ mod tests {
                 "commit 1\nMerge: 2 3\n\n    m\n\ndiff --cc f\nindex 1,2..3\n--- a/f\n+++ b/f\n@@@ -1 -1 +1 @@@\n- a\n -b\n++c\n",
                 Kind::Diff,
             ),
+            ("*** a/f\t2026-01-01\n--- b/f\t2026-01-02\n***************\n*** 1 ****\n! a\n--- 1 ----\n! b\n", Kind::Diff),
+            ("diff -r a/f b/f\n1c1\n< a\n---\n> b\n", Kind::Diff),
             ("diff --combined f\nindex 1,2..3\n@@@ -1 -1 +1 @@@\n- a\n -b\n++c\n", Kind::Diff),
             ("{\n  \"name\": \"x\",\n  \"deps\": {\"a\": 1}\n}", Kind::Json),
             ("{\"a\":1,\"b\":2}\n{\"a\":2,\"b\":3}\n", Kind::Table),

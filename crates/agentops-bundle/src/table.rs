@@ -126,7 +126,7 @@ impl Draft {
             let what = if remark.is_broken { "broken, as it stands: " } else { "" };
             let text = format!("line {}: {what}{}\n", remark.line, shown.text);
             let is_fact = count < REMARK_FACTS_MAX;
-            let value = if remark.is_broken { 60.0 } else { 6.0 };
+            let value = if remark.is_broken { 60.0 } else { 20.0 };
             let piece = self.piece(text, if is_fact { value } else { 1.0 }, None);
             let place = Place::Numbered(String::from("line"), remark.line as u64);
             if remark.is_broken {

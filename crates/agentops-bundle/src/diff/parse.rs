@@ -1,7 +1,8 @@
-//! Reads diffs: unified ones as git, diff and Subversion write them, and the combined ones that git shows for a merge.
+//! Reads diffs: unified ones as git, diff and Subversion write them, the combined ones that git shows for a merge, and the
+//! context and normal formats of diff.
 //!
 //! Every line of the source is in exactly one place of the result: a line of text, a header of a file, a hunk's header or a line
-//! of a hunk. The formats are described in git's `diff-generate-patch` documentation.
+//! of a hunk. The formats are described in git's `diff-generate-patch` documentation and in the manual of GNU diffutils.
 
 use std::borrow::Cow;
 
@@ -54,12 +55,23 @@ pub(super) struct DiffFile<'a> {
 pub(super) struct DiffHunk<'a> {
     /// The line with the ranges.
     pub header: &'a str,
-    /// Versions that the new one is compared with: 1, or a merge's parents.
-    pub parents: usize,
+    /// The definition that is named behind the ranges; empty where there is none.
+    pub definition: &'a str,
     /// The number of the header, from 1. The lines follow without a gap.
     pub line: usize,
-    /// The lines with their signs.
-    pub lines: Vec<&'a str>,
+    /// The lines.
+    pub lines: Vec<HunkLine<'a>>,
+}
+
+/// A line of a hunk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HunkLine<'a> {
+    /// The line with its signs.
+    pub text: &'a str,
+    /// The line without its signs.
+    pub content: &'a str,
+    /// What it does.
+    pub change: LineChange,
 }
 
 /// What a line of a hunk does.
@@ -73,31 +85,26 @@ pub(super) enum LineChange {
     Context,
 }
 
-impl<'a> DiffHunk<'a> {
-    /// The definition that git names behind the ranges.
-    pub fn definition(&self) -> &'a str {
-        let ranges = self.header.trim_start_matches('@');
-        ranges.split_once(&"@".repeat(self.parents + 1)).map_or("", |(_, definition)| definition.trim())
+impl DiffFile<'_> {
+    fn count(&mut self, change: LineChange) {
+        self.added += usize::from(change == LineChange::Added);
+        self.removed += usize::from(change == LineChange::Removed);
     }
+}
 
-    /// The signs of a line, one for each parent, and what stands behind them.
-    pub fn signs(&self, line: &'a str) -> (&'a [u8], &'a str) {
-        let is_sign = |byte: &&u8| matches!(**byte, b' ' | b'+' | b'-');
-        let count = line.as_bytes().iter().take(self.parents).take_while(is_sign).count();
-        (&line.as_bytes()[..count], &line[count..])
-    }
-
-    /// What a line does.
-    pub fn change(&self, line: &'a str) -> LineChange {
-        let (signs, _) = self.signs(line);
-        if signs.contains(&b'+') {
-            LineChange::Added
-        } else if signs.contains(&b'-') {
-            LineChange::Removed
-        } else {
-            LineChange::Context
-        }
-    }
+/// The signs of a line, at most one for each parent, what stands behind them, and what they say.
+fn signs(line: &str, parents: usize) -> (&[u8], &str, LineChange) {
+    let is_sign = |byte: &&u8| matches!(**byte, b' ' | b'+' | b'-');
+    let count = line.as_bytes().iter().take(parents).take_while(is_sign).count();
+    let signs = &line.as_bytes()[..count];
+    let change = if signs.contains(&b'+') {
+        LineChange::Added
+    } else if signs.contains(&b'-') {
+        LineChange::Removed
+    } else {
+        LineChange::Context
+    };
+    (signs, &line[count..], change)
 }
 
 /// Reads a source. Whatever is no diff is text.
@@ -121,6 +128,10 @@ enum State {
     Binary,
     /// In a hunk that has so many lines more: of each parent, and of the new version.
     Hunk { old: Vec<usize>, new: usize },
+    /// In a hunk of the context format: in the lines of the old version, or of the new one.
+    ContextHunk { is_new: bool },
+    /// In a hunk of the normal format.
+    NormalHunk,
 }
 
 struct Parser<'a> {
@@ -137,13 +148,13 @@ impl<'a> Parser<'a> {
     }
 
     fn line(&mut self, number: usize, line: &'a str, next: &str) {
-        if self.in_hunk(line, next) {
+        if self.in_hunk(line, next) || self.in_context_hunk(line, next) || self.in_normal_hunk(line) {
             return;
         }
         if self.begins_file(number, line, next) {
             return self.header_line(number);
         }
-        if self.begins_hunk(number, line) || self.is_header(number, line) {
+        if self.begins_hunk(number, line, next) || self.is_header(number, line) {
             return;
         }
         self.state = State::Text;
@@ -157,10 +168,9 @@ impl<'a> Parser<'a> {
         let Some(DiffSection::File(file)) = self.sections.last_mut() else { return false };
         let Some(hunk) = file.hunks.last_mut() else { return false };
         let is_full = *new == 0 && old.iter().all(|count| *count == 0);
-        let (signs, rest) = hunk.signs(line);
+        let (signs, content, change) = signs(line, old.len());
         let is_remark = line.starts_with('\\');
-        let is_line = is_remark || rest.is_empty() || signs.len() == hunk.parents;
-        let change = hunk.change(line);
+        let is_line = is_remark || content.is_empty() || signs.len() == old.len();
         let is_file = line.starts_with("--- ") && next.starts_with("+++ ");
         let is_signature = line.trim_end() == "--";
         let is_more = is_remark || change != LineChange::Context && !is_file && !is_signature;
@@ -176,9 +186,51 @@ impl<'a> Parser<'a> {
             }
             *new = new.saturating_sub(usize::from(change != LineChange::Removed));
         }
-        hunk.lines.push(line);
-        file.added += usize::from(change == LineChange::Added);
-        file.removed += usize::from(change == LineChange::Removed);
+        hunk.lines.push(HunkLine { text: line, content, change });
+        file.count(change);
+        true
+    }
+
+    /// Adds the line to the hunk of the context format that is open: the old lines, then the new ones, each with two signs.
+    fn in_context_hunk(&mut self, line: &'a str, next: &str) -> bool {
+        let State::ContextHunk { is_new } = &mut self.state else { return false };
+        let Some(DiffSection::File(file)) = self.sections.last_mut() else { return false };
+        let Some(hunk) = file.hunks.last_mut() else { return false };
+        let is_range =
+            line.starts_with("*** ") && line.ends_with(" ****") || line.starts_with("--- ") && line.ends_with(" ----");
+        let change = match line.get(..2) {
+            Some("! ") if *is_new => LineChange::Added,
+            Some("! ") => LineChange::Removed,
+            Some("+ ") => LineChange::Added,
+            Some("- ") => LineChange::Removed,
+            Some("  ") => LineChange::Context,
+            _ if is_range && !(line.starts_with("*** ") && next.starts_with("--- ") && *is_new) => {
+                *is_new = line.starts_with("--- ");
+                LineChange::Context
+            }
+            _ if line.starts_with('\\') || line.is_empty() && next.starts_with("  ") => LineChange::Context,
+            _ => return false,
+        };
+        hunk.lines.push(HunkLine { text: line, content: line.get(2..).unwrap_or_default(), change });
+        file.count(change);
+        true
+    }
+
+    /// Adds the line to the hunk of the normal format that is open.
+    fn in_normal_hunk(&mut self, line: &'a str) -> bool {
+        if self.state != State::NormalHunk {
+            return false;
+        }
+        let Some(DiffSection::File(file)) = self.sections.last_mut() else { return false };
+        let Some(hunk) = file.hunks.last_mut() else { return false };
+        let change = match line.as_bytes() {
+            [b'<'] | [b'<', b' ', ..] => LineChange::Removed,
+            [b'>'] | [b'>', b' ', ..] => LineChange::Added,
+            b"---" | [b'\\', ..] => LineChange::Context,
+            _ => return false,
+        };
+        hunk.lines.push(HunkLine { text: line, content: line.get(2..).unwrap_or_default(), change });
+        file.count(change);
         true
     }
 
@@ -208,7 +260,8 @@ impl<'a> Parser<'a> {
             self.open(number, Cow::Borrowed(path.trim()), true, true);
             return true;
         }
-        let is_followed = ["--- ", "Binary files ", "Files "].iter().any(|word| next.starts_with(word));
+        let is_followed = ["--- ", "*** ", "Binary files ", "Files "].iter().any(|word| next.starts_with(word));
+        let is_followed = is_followed || is_normal_range(next);
         if let Some(arguments) = line.strip_prefix("diff -").filter(|_| is_followed) {
             let path = arguments.rsplit(' ').next().unwrap_or_default();
             self.open(number, Cow::Borrowed(path), true, false);
@@ -223,7 +276,16 @@ impl<'a> Parser<'a> {
             self.note(format!("submodule {note}"));
             return true;
         }
-        if let Some(name) = line.strip_prefix("--- ").filter(|_| next.starts_with("+++ ")) {
+        if let Some(name) = line.strip_prefix("*** ").filter(|_| next.starts_with("--- ") && !line.ends_with(" ****")) {
+            if !matches!(self.state, State::Headers { awaits_paths: true, .. }) {
+                self.open(number, path::of_header(name), true, false);
+            }
+            return true;
+        }
+        if let Some(name) = line.strip_prefix("--- ").filter(|_| next.starts_with("+++ ") || next.starts_with("*****")) {
+            if next.starts_with('*') {
+                return self.names_new_file(name);
+            }
             if !matches!(self.state, State::Headers { awaits_paths: true, .. }) {
                 self.open(number, path::of_header(name), true, false);
             } else if let (State::Headers { is_sure_of_path: false, .. }, false) = (&self.state, is_no_file(name))
@@ -233,23 +295,36 @@ impl<'a> Parser<'a> {
             }
             return true;
         }
-        if let Some(name) = line.strip_prefix("+++ ")
-            && let State::Headers { awaits_paths: true, is_sure_of_path } = self.state
-        {
-            if !is_sure_of_path
-                && !is_no_file(name)
-                && let Some(file) = self.file()
-            {
-                file.path = path::of_header(name);
-            }
-            self.state = State::Headers { awaits_paths: false, is_sure_of_path: true };
-            return true;
-        }
-        false
+        line.strip_prefix("+++ ").is_some_and(|name| self.names_new_file(name))
     }
 
-    fn begins_hunk(&mut self, number: usize, line: &'a str) -> bool {
-        let Some((old, new)) = ranges(line) else { return false };
+    /// Takes the second path of a file whose headers are open.
+    fn names_new_file(&mut self, name: &'a str) -> bool {
+        let State::Headers { awaits_paths: true, is_sure_of_path } = self.state else { return false };
+        if !is_sure_of_path
+            && !is_no_file(name)
+            && let Some(file) = self.file()
+        {
+            file.path = path::of_header(name);
+        }
+        self.state = State::Headers { awaits_paths: false, is_sure_of_path: true };
+        true
+    }
+
+    fn begins_hunk(&mut self, number: usize, line: &'a str, next: &str) -> bool {
+        let is_context = line.starts_with("***************") && next.starts_with("*** ") && next.ends_with(" ****");
+        let is_normal = is_normal_range(line) && next.starts_with(['<', '>']);
+        let (state, definition) = if is_context {
+            (State::ContextHunk { is_new: false }, line.trim_matches(['*', ' ']))
+        } else if is_normal {
+            (State::NormalHunk, "")
+        } else if let Some((old, new)) = ranges(line) {
+            let signs = &line[..=old.len()];
+            let definition = line[signs.len()..].split_once(signs).map_or("", |(_, definition)| definition.trim());
+            (State::Hunk { old, new }, definition)
+        } else {
+            return false;
+        };
         // Blank lines between two hunks end no file.
         while matches!(self.sections.last(), Some(DiffSection::Text { text, .. }) if text.trim().is_empty()) {
             self.sections.pop();
@@ -257,11 +332,10 @@ impl<'a> Parser<'a> {
         if self.file().is_none() {
             self.open(number, Cow::Borrowed("(no file named)"), false, true);
         }
-        let hunk = DiffHunk { header: line, parents: old.len(), line: number, lines: Vec::new() };
         if let Some(file) = self.file() {
-            file.hunks.push(hunk);
+            file.hunks.push(DiffHunk { header: line, definition, line: number, lines: Vec::new() });
         }
-        self.state = State::Hunk { old, new };
+        self.state = state;
         true
     }
 
@@ -332,6 +406,15 @@ fn is_no_file(name: &str) -> bool {
 /// Files that are neither executable nor links have a mode that says nothing.
 fn with_mode(what: &str, mode: &str) -> String {
     if mode.split([',', '.']).all(|mode| mode == "100644") { what.to_owned() } else { format!("{what}, mode {mode}") }
+}
+
+/// Whether a line is the header of a hunk of the normal format: `3c3`, `8a12,15`, `5,7d3`.
+pub(super) fn is_normal_range(line: &str) -> bool {
+    let is_range = |text: &str| {
+        let (first, last) = text.split_once(',').unwrap_or((text, "0"));
+        [first, last].iter().all(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    line.trim_end().split_once(['a', 'c', 'd']).is_some_and(|(old, new)| is_range(old) && is_range(new))
 }
 
 /// The lines of each old version and of the new one, from `@@ -10,7 +10,9 @@`, or for a merge `@@@ -1,3 -1,3 +1,3 @@@`.

@@ -125,6 +125,20 @@ fn headers_of_files_are_told_in_the_heading() {
 }
 
 #[test]
+fn the_context_and_normal_formats_are_read() {
+    let context = "*** old/a.c\t2026-01-01\n--- new/a.c\t2026-01-02\n*************** int counted(void)\n*** 1,4 ****\n  int before;\n! int from_zero = 0;\n- int removed;\n  int behind;\n--- 1,4 ----\n  int before;\n! int from_one = 1;\n+ int more_added;\n  int behind;\n";
+    let made = shortened(context);
+    assert!(made.text.contains("## new/a.c (+2 −2)\n*************** int counted(void)\n"), "{}", made.text);
+    assert!(made.text.contains("! int from_zero = 0;") && made.text.contains("! int from_one = 1;"), "{}", made.text);
+    let normal = "diff -r old/a.c new/a.c\n2c2\n< int from_zero = 0;\n---\n> int from_one = 1;\n5a6,7\n> int more_added;\n> int and_more;\nOnly in new: b.c\n";
+    let made = shortened(normal);
+    let hunks =
+        "## new/a.c (+3 −1)\n2c2\n< int from_zero = 0;\n…\n> int from_one = 1;\n5a6,7\n> int more_added;\n> int and_more;\n";
+    assert!(made.text.replace("---\n", "…\n").contains(hunks) && made.text.contains("Only in new: b.c\n"), "{}", made.text);
+    assert_eq!(made.fidelity().lost, []);
+}
+
+#[test]
 fn commits_in_a_row_keep_their_messages_where_they_stand() {
     let commit = |at: usize| {
         format!(
@@ -156,7 +170,7 @@ fn changed_lines_beyond_wrong_counts_belong_to_their_hunk() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn never_over_budget(body in "(diff --git a/x b/x\n|diff --cc x\n|--- a/x\n|[+]{3} b/x\n|@@ -1,2 [+]1,2 @@ f\n|@@@ -1,2 -1 [+]1,2 @@@ f\n|GIT binary patch\n|[ +-]{1,2}[a-z]{0,9}\n|\\PC\n){0,30}", budget in 0u64..200) {
+    fn never_over_budget(body in "(diff --git a/x b/x\n|diff --cc x\n|--- a/x\n|[+]{3} b/x\n|@@ -1,2 [+]1,2 @@ f\n|@@@ -1,2 -1 [+]1,2 @@@ f\n|GIT binary patch\n|[*]{3} x\n|[*]{15}\n|[*]{3} 1 [*]{4}\n|1c1\n|[<>!] a\n|[ +-]{1,2}[a-z]{0,9}\n|\\PC\n){0,30}", budget in 0u64..200) {
         if let Ok(made) = compress(body.as_bytes(), budget) {
             prop_assert!(made.after <= budget && made.after == text_tokens(&made.text));
         }

@@ -11,6 +11,8 @@ const DISTINCT_MAX: usize = 10_000;
 const NAMED_MAX: usize = 8;
 /// Columns with at most this many distinct values are described by all of them.
 const KINDS_MAX: usize = 12;
+/// A value among many others is named if at least one of this many rows has it.
+const FREQUENT_SHARE: usize = 30;
 /// Nothing is unusual among fewer rows.
 const ROWS_MIN: usize = 8;
 /// A value is rare if at most one of this many rows has it.
@@ -130,9 +132,11 @@ impl Column {
         described
     }
 
-    /// The most frequent values with their counts; empty where no value comes twice.
+    /// The most frequent values with their counts; empty where no value is frequent.
     pub fn values(&self, shown: impl Fn(&str) -> String) -> String {
-        let named = self.common.iter().filter(|(_, count)| self.distinct <= KINDS_MAX || *count > 1).take(NAMED_MAX);
+        // Of many distinct values only those that at least one row in this many has say something.
+        let is_named = |count: usize| self.distinct <= KINDS_MAX || count > 1 && count * FREQUENT_SHARE >= self.filled;
+        let named = self.common.iter().filter(|(_, count)| is_named(*count)).take(NAMED_MAX);
         let named: Vec<String> = named.map(|(value, count)| format!("{} ×{count}", shown(value))).collect();
         let more = if self.distinct > named.len() { ", …" } else { "" };
         if named.is_empty() || self.distinct == self.filled { String::new() } else { format!("{}{more}", named.join(", ")) }

@@ -5,8 +5,9 @@
 
 /// Bytes of the beginning from which the separator is told.
 const SAMPLE_BYTES: usize = 256 << 10;
-/// After this many quotes without an end, all quotes are characters like any others: looking for ends takes time.
-const UNCLOSED_MAX: usize = 100;
+/// Ends of quotes are looked for in vain within at most this many times the source's length. After that all quotes are characters
+/// like any others.
+const SEARCHES_MAX: usize = 8;
 
 /// How the cells of a source are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +80,7 @@ impl Dialect {
 
     /// Reads all records. Blank lines are none, and neither is the line that declares the separator.
     pub fn records<'a>(&self, text: &'a str) -> Vec<Record<'a>> {
-        let mut reader = Reader { text, at: 0, line: 1, dialect: *self, unclosed: 0 };
+        let mut reader = Reader { text, at: 0, line: 1, dialect: *self, unclosed: 0, searched_bytes: 0 };
         if self.is_declared {
             reader.skip_line();
         }
@@ -122,7 +123,10 @@ struct Reader<'a> {
     at: usize,
     line: usize,
     dialect: Dialect,
+    /// Quotes without an end so far.
     unclosed: usize,
+    /// Bytes that were searched for their ends.
+    searched_bytes: usize,
 }
 
 /// A cell in quotes that was read.
@@ -192,14 +196,18 @@ impl<'a> Reader<'a> {
         while matches!(self.byte(at), Some(byte) if byte == b' ' && byte != self.dialect.separator) {
             at += 1;
         }
-        if self.byte(at) == Some(b'"') && self.unclosed < UNCLOSED_MAX && !is_comment {
+        let may_search = self.searched_bytes <= SEARCHES_MAX * self.text.len();
+        if self.byte(at) == Some(b'"') && may_search && !is_comment {
             match self.quoted(at) {
-                Some(quoted) => {
+                Ok(quoted) => {
                     self.line += line_breaks(&self.text[at..quoted.end]);
                     self.at = quoted.end;
                     return quoted.text.trim().to_owned();
                 }
-                None => self.unclosed += 1,
+                Err(searched_bytes) => {
+                    self.unclosed += 1;
+                    self.searched_bytes += searched_bytes;
+                }
             }
         }
         self.at = self.plain_end(start);
@@ -211,14 +219,16 @@ impl<'a> Reader<'a> {
         memchr::memchr3(self.dialect.separator, b'\n', b'\r', rest).map_or(self.text.len(), |end| from + end)
     }
 
-    /// The cell whose quote is at `open`; `None` if the quote has no end, or an end in the middle of a cell of a later line.
-    fn quoted(&self, open: usize) -> Option<Quoted> {
+    /// The cell whose quote is at `open`. If the quote has no end, or an end in the middle of a cell of a later line, the number
+    /// of bytes that were searched.
+    fn quoted(&self, open: usize) -> Result<Quoted, usize> {
         let bytes = self.text.as_bytes();
         let mut text = String::new();
         let mut from = open + 1;
         let mut at = from;
         loop {
-            let found = at + memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+            let rest = bytes.get(at..).unwrap_or_default();
+            let found = at + memchr::memchr2(b'"', b'\\', rest).ok_or(bytes.len() - open)?;
             if bytes[found] == b'\\' {
                 let is_escape = self.dialect.has_backslash && matches!(self.byte(found + 1), Some(b'"' | b'\\'));
                 if is_escape {
@@ -238,14 +248,14 @@ impl<'a> Reader<'a> {
             let end = self.plain_end(found + 1);
             let rest = &behind[..end - found - 1];
             if rest.trim().is_empty() {
-                return Some(Quoted { text, end });
+                return Ok(Quoted { text, end });
             }
             if text.contains(['\n', '\r']) {
-                return None;
+                return Err(found - open);
             }
             // `"a" b` is the cell `a b`.
             text.push_str(rest);
-            return Some(Quoted { text, end });
+            return Ok(Quoted { text, end });
         }
     }
 }
