@@ -78,40 +78,72 @@ pub(super) fn select(log: &Log<'_>, budget: u64) -> Selection {
         let order = a.phase.cmp(&b.phase).then(b.rank.total_cmp(&a.rank));
         order.then((a.key, a.level).cmp(&(b.key, b.level)))
     });
-    let head = head(log);
-    // With nothing shown, the last line is as long as it can be.
-    let foot = foot(log, &HashSet::new());
-    let mut left = budget.checked_sub(tokens::text_tokens(&head) + tokens::text_tokens(&foot));
+    let frame = Frame::of(log);
+    let mut additions: Vec<Addition<'_>> = steps.iter().map(Addition::Step).collect();
+    additions.insert(TIMES_AFTER.min(additions.len()), Addition::Times);
+    additions.insert(HEAD_AFTER.min(additions.len()), Addition::Head);
+    let mut left = budget;
     let mut costs: HashMap<(u64, usize, bool), u64> = HashMap::new();
     let mut taken = 0;
-    for step in &steps {
-        let cost = tokens::text_tokens(&step.text) + 1;
-        let known = costs.insert(step.key, cost).unwrap_or_default();
-        left = left.and_then(|left| (left + known).checked_sub(cost));
-        if left.is_none() {
-            break;
-        }
+    for addition in &additions {
+        let (cost, known) = match addition {
+            Addition::Step(step) => {
+                let cost = tokens::text_tokens(&step.text) + 1;
+                (cost, costs.insert(step.key, cost).unwrap_or_default())
+            }
+            Addition::Head => (frame.head_tokens, 0),
+            Addition::Times => (tokens::text_tokens(&frame.times), 0),
+        };
+        let Some(after) = (left + known).checked_sub(cost) else { break };
+        left = after;
         taken += 1;
     }
     while taken > 0 {
-        let selection = Selection::of(log, &head, &steps[..taken]);
+        let selection = Selection::of(log, &frame, &additions[..taken]);
         // Counted line by line it fitted; whole it may be a token more.
         if tokens::text_tokens(&selection.text) <= budget {
             return selection;
         }
         taken -= 1;
     }
-    first_only(log, &head, steps.first(), budget)
+    first_only(log, &frame, steps.first(), budget)
 }
 
-/// The first step alone, where not even the head and one line fit.
-fn first_only(log: &Log<'_>, head: &str, first: Option<&Step>, budget: u64) -> Selection {
-    let none = |text: String| Selection { text, lines: Vec::new(), groups: HashSet::new() };
-    let Some(step) = first else { return none(cut(head, budget)) };
-    let alone = format!("{}\n", step.text);
-    if tokens::text_tokens(&alone) <= budget {
-        return Selection { text: alone, lines: step.lines.clone(), groups: step.group.into_iter().collect() };
+/// Steps after which the head and the last line come, and after which the first and last time come. A smaller budget has room for
+/// the worst errors and for nothing else.
+const HEAD_AFTER: usize = 3;
+/// See [`HEAD_AFTER`].
+const TIMES_AFTER: usize = 8;
+
+/// What a larger budget adds.
+enum Addition<'a> {
+    Step(&'a Step),
+    Head,
+    Times,
+}
+
+/// What stands around the lines.
+struct Frame {
+    head: String,
+    /// The first and last time, or nothing.
+    times: String,
+    /// Tokens of the head and of the last line.
+    head_tokens: u64,
+}
+
+impl Frame {
+    fn of(log: &Log<'_>) -> Self {
+        let head = head(log);
+        // With nothing shown, the last line is as long as it can be.
+        let head_tokens = tokens::text_tokens(&head) + tokens::text_tokens(&foot(log, &HashSet::new()));
+        Self { head, times: times(log), head_tokens }
     }
+}
+
+/// The beginning of the first step, where not even it fits.
+fn first_only(log: &Log<'_>, frame: &Frame, first: Option<&Step>, budget: u64) -> Selection {
+    let none = |text: String| Selection { text, lines: Vec::new(), groups: HashSet::new() };
+    let Some(step) = first else { return none(cut(&frame.head, budget)) };
     let text = step.lines.first().map_or_else(String::new, |line| line_at(log.source, line.at, &log.header));
     for bytes in [80, 50] {
         let brief = clip::clip(&text, bytes).text;
@@ -130,12 +162,17 @@ fn cut(text: &str, budget: u64) -> String {
 }
 
 impl Selection {
-    fn of(log: &Log<'_>, head: &str, steps: &[Step]) -> Self {
+    fn of(log: &Log<'_>, frame: &Frame, additions: &[Addition<'_>]) -> Self {
         let mut taken: BTreeMap<(u64, usize, bool), &Step> = BTreeMap::new();
-        for step in steps {
-            taken.insert(step.key, step);
+        let (mut text, mut times, mut has_foot) = (String::new(), "", false);
+        for addition in additions {
+            match addition {
+                Addition::Step(step) => _ = taken.insert(step.key, step),
+                Addition::Head => (text, has_foot) = (frame.head.clone(), true),
+                Addition::Times => times = &frame.times,
+            }
         }
-        let mut text = head.to_owned();
+        text.push_str(times);
         let (mut lines, mut groups) = (Vec::new(), HashSet::new());
         for step in taken.values() {
             text.push_str(&step.text);
@@ -143,7 +180,9 @@ impl Selection {
             lines.extend(step.lines.iter().copied());
             groups.extend(step.group);
         }
-        text.push_str(&foot(log, &groups));
+        if has_foot {
+            text.push_str(&foot(log, &groups));
+        }
         Self { text, lines, groups }
     }
 }
@@ -182,13 +221,18 @@ fn head(log: &Log<'_>) -> String {
         head.push_str(&format!("; {passed} lines of tests that passed or were skipped"));
     }
     head.push_str(".\n");
+    head
+}
+
+/// The first and the last time of the log, if times are left out of its lines.
+fn times(log: &Log<'_>) -> String {
     if log.header.left_out().is_some()
         && let (Some(first), Some(last)) = (log.kinds.kinds.first(), log.kinds.kinds.iter().map(|kind| kind.last_at).max())
     {
         let times = [first.at, last].map(|at| log.header.left(clean::line_at(log.source, at)));
-        head.push_str(&format!("First and last: {} … {}\n", times[0], times[1]));
+        return format!("First and last: {} … {}\n", times[0], times[1]);
     }
-    head
+    String::new()
 }
 
 /// A line with what stands below it.

@@ -121,6 +121,16 @@ fn a_lone_error_of_a_build_is_shown_in_300_tokens() {
 }
 
 #[test]
+fn the_smallest_budgets_show_errors_before_they_explain_the_form() {
+    let log = noise_around("fatal: walrus 7 is gone");
+    for budget in [12, 20, 40, 60, 80] {
+        let bundle = compress(log.as_bytes(), budget).unwrap();
+        assert!(bundle.text.contains("walrus 7 is gone"), "{budget}\n{}", bundle.text);
+    }
+    assert!(compress(log.as_bytes(), 60).unwrap().text.lines().count() > 1);
+}
+
+#[test]
 fn the_one_record_with_an_error_is_shown() {
     let record = |n: u64| match n {
         900 => "{\"id\": 900, \"err\": \"walrus\", \"v\": 5}\n".to_owned(),
