@@ -169,3 +169,19 @@ fn a_small_source_does_not_grow() {
         assert!(view["tokens_after"].as_u64() <= view["tokens_before"].as_u64(), "{file}: {view:#}");
     }
 }
+
+#[test]
+fn a_kept_bundle_reads_any_encoding_and_names_what_is_no_text() {
+    let room = Room::new();
+    room.file("notes.md", "We keep the export, because two customers read it.\n");
+    fs::write(room.repo().join("install.log"), super::utf16("INFO start\r\nERROR 1603 fatal error\r\nINFO end\r\n"))
+        .unwrap();
+    fs::write(room.repo().join("old.log.gz"), b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b\x2d\x2a\xca\x2f\x02\x00")
+        .unwrap();
+    let made = room.run(&["bundle", "create", "--json", "notes.md", "install.log", "old.log.gz"]).expect(0).json();
+    let body = made["body"].as_str().unwrap();
+    assert!(body.contains("ERROR 1603 fatal error") && body.contains("two customers read it"), "{made:#}");
+    assert!(made["kept"].as_f64().unwrap() < 1.0, "{made:#}");
+    assert!(made["manifest"]["fidelity"]["omitted"].to_string().contains("old.log.gz"), "{made:#}");
+    room.run(&["bundle", "create", "/dev/zero"]).refused(USAGE, &["/dev/zero", "device"]);
+}

@@ -49,6 +49,13 @@ fn notes_in_latin_1_and_utf_16_keep_their_statements() {
 }
 
 #[test]
+fn a_paragraph_without_end_loses_nothing_unnamed() {
+    let filler = "the weather was fine and we walked along the river without any plan ".repeat(3000);
+    let text = format!("{filler}. We must delete all 73 backups before Friday. {filler}\n");
+    conversation(&text, 300).accounts_for("We must delete all 73 backups before Friday");
+}
+
+#[test]
 fn a_decision_in_a_table_and_in_code_is_kept() {
     let filler = "Some words that say nothing new about anything at all.\n\n".repeat(150);
     let text = format!(

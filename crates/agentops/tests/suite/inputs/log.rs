@@ -155,9 +155,27 @@ fn nul_bytes_from_a_crash_hide_no_line() {
 }
 
 #[test]
+fn an_error_in_the_middle_of_a_line_without_end_is_kept_or_named() {
+    let filler = "step=ok duration=12ms;".repeat(60_000);
+    log(format!("{filler}ERROR: cell 88 overheated;{filler}\n"), 300).holds(&["cell 88 overheated"]);
+}
+
+#[test]
 fn one_error_among_thousands_of_lines_is_kept_at_a_small_budget() {
     log(amid(6000, "2026-01-02 03:50:00 ERROR export: cannot open /var/data/export.csv: permission denied"), 150)
         .holds(&["permission denied"]);
+}
+
+#[test]
+fn a_lone_compiler_error_is_kept_at_a_small_budget() {
+    let mut build = String::new();
+    for at in 0..900 {
+        writeln!(build, "  Shop.Module{at} -> C:\\build\\bin\\Release\\Shop.Module{at}.dll").unwrap();
+        if at == 433 {
+            writeln!(build, "C:\\build\\Cart.cs(42,17): error CS1061: 'Cart' does not contain a definition for 'Sum' [C:\\build\\Shop.csproj]").unwrap();
+        }
+    }
+    log(&build, 300).holds(&["Cart.cs(42,17)", "CS1061", "does not contain a definition for 'Sum'"]);
 }
 
 #[test]
