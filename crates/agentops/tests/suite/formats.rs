@@ -97,13 +97,20 @@ fn status_of(room: &Room, run: &str) -> Value {
     runs.iter().find(|line| line["run"] == run).unwrap_or_else(|| panic!("no {run} in {runs:?}"))["status"].clone()
 }
 
-/// Files of a branch that are no records of the run.
+/// Files of a branch that are no records of the run. Bundles are records: another version of the compressors makes others of the
+/// same sources.
 fn work_on(room: &Room, branch: &str) -> Vec<String> {
     let listed = room.git(&["ls-tree", "-r", branch]);
     let is_record = |line: &&str| {
-        ["memory/", "runs/", ".gitattributes"].iter().any(|name| line.contains(&format!("\t.agentops/{name}")))
+        let names = ["memory/", "runs/", "bundles/", ".gitattributes"];
+        names.iter().any(|name| line.contains(&format!("\t.agentops/{name}")))
     };
     listed.lines().filter(|line| !is_record(line)).map(str::to_owned).collect()
+}
+
+/// The number of bundles on a branch.
+fn bundles_on(room: &Room, branch: &str) -> usize {
+    room.git(&["ls-tree", "-r", "--name-only", branch]).lines().filter(|path| path.ends_with("/bundle.md")).count()
 }
 
 /// The ledger of the finished run folds to what it was.
@@ -126,7 +133,9 @@ fn goes_on(room: &Room, interrupted: &str, finished: &str) {
     let view = room.run(&["resume", interrupted, "--json"]).expect(0).json();
     assert_eq!(view["status"]["status"], "done");
     let branch = view["branch"].as_str().unwrap();
-    assert_eq!(work_on(room, branch), work_on(room, &format!("agentops/{finished}")));
+    let finished = format!("agentops/{finished}");
+    assert_eq!(work_on(room, branch), work_on(room, &finished));
+    assert_eq!(bundles_on(room, branch), bundles_on(room, &finished));
     let effects = std::fs::read_to_string(room.root().join("effects")).unwrap();
     let times = |session: &str| effects.lines().filter(|line| line.ends_with(&format!("{interrupted}/{session}"))).count();
     assert_eq!(times("implement/first/1"), 1, "a finished session does not run again: {effects}");
