@@ -10,6 +10,10 @@ use std::fmt::Write as _;
 /// Values that are nested deeper stay as they are written.
 const DEPTH_MAX: usize = 64;
 
+/// Broken values that span many lines are read again from later lines: at most this many times the source's length. What is
+/// behind is named as broken.
+const REREAD_MAX: usize = 4;
+
 /// A value. Text that could be read as it stands borrows from the source.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Json<'a> {
@@ -199,6 +203,7 @@ fn sequence(text: &str) -> Option<JsonSource<'_>> {
     let mut values = Vec::new();
     let mut broken = Vec::new();
     let mut read_bytes = 0;
+    let mut wasted_bytes = 0;
     loop {
         reader.skip_blank();
         while reader.peek() == Some(b',') {
@@ -222,7 +227,9 @@ fn sequence(text: &str) -> Option<JsonSource<'_>> {
                 values.push((start, value));
             }
             Err(Broken::Form) => {
-                let end = next_value_line(text, start);
+                wasted_bytes += reader.at - start;
+                let may_go_on = wasted_bytes <= REREAD_MAX * text.len();
+                let end = if may_go_on { next_value_line(text, start) } else { text.len() };
                 broken.push((start, text[start..end].trim_end()));
                 reader.at = end;
             }
@@ -664,6 +671,13 @@ mod tests {
         assert_eq!(compact(&deep).concat(), deep);
         assert!(read(&"[".repeat(200_000)).is_none_or(|source| source.ends_early));
         assert!(read(&"{\"a\":".repeat(200_000)).is_none_or(|source| source.ends_early));
+    }
+
+    #[test]
+    fn broken_values_within_each_other_are_not_read_again_without_end() {
+        let block = format!("{}{}x\n{}", "[\n".repeat(60), "{\"a\":1},".repeat(1000), "]\n".repeat(60));
+        let text = block.repeat(100);
+        assert!(read(&text).is_none_or(|source| source.values.len() < 50 * 1000), "all values were reached");
     }
 
     fn json() -> impl Strategy<Value = serde_json::Value> {
