@@ -30,6 +30,7 @@ use agentops_safe::Redactor;
 use agentops_text::tokens;
 
 use crate::{Compressed, Fact, SourceError};
+pub use kind::Role;
 use omissions::Account;
 use open::Opened;
 use query::Query;
@@ -66,6 +67,12 @@ pub fn compress(root: &Path, task: &str, budget: u64, redactor: &Redactor) -> Re
         return Err(SourceError::Budget { budget, needed });
     }
     Ok(sources.bundle(budget))
+}
+
+/// What a file is for, by its path below the root and its text.
+#[must_use]
+pub fn role(path: &str, text: &str) -> Role {
+    kind::of(path, text).role
 }
 
 /// A repository that was read for a task. Bundles of several sizes can be made of it.

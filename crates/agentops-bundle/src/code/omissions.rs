@@ -91,7 +91,7 @@ impl Account {
 }
 
 fn is_text_by_name(path: &str) -> bool {
-    !matches!(kind::of(path, "").role, Role::Made)
+    !matches!(kind::of(path, "").role, Role::Data)
 }
 
 /// `*.png`, or words for a name without an ending.

@@ -129,7 +129,7 @@ pub fn files(query: &Query, scanned: &Scanned, weights: &Weights) -> Vec<FileRan
         figures[12] = is(Role::Document);
         figures[13] = is(Role::Manifest);
         figures[14] = is(Role::Settings);
-        figures[15] = is(Role::Record) + is(Role::Made);
+        figures[15] = is(Role::Record) + is(Role::Data) + is(Role::Generated) + is(Role::Vendored);
         figures[16] = is(Role::Test) * f64::from(u8::from(about_tests));
         figures[17] = is(Role::Document) * f64::from(u8::from(about_documents));
         figures[18] = is(Role::Manifest) * f64::from(u8::from(about_needs));
