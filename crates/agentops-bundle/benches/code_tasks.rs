@@ -14,10 +14,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
-use agentops_bundle::code::{self, Role};
+use agentops_bundle::code;
 use agentops_safe::Redactor;
 use agentops_text::tokens;
 use regex::Regex;
@@ -241,7 +240,7 @@ fn sections<'a>(text: &str, tree: &'a BTreeMap<String, String>) -> BTreeMap<&'a 
     let mut sections: BTreeMap<&str, String> = BTreeMap::new();
     let mut current: Option<&str> = None;
     for line in text.lines() {
-        let heading = line.strip_prefix("## ").and_then(|rest| tree.get_key_value(rest.split("  ").next().unwrap_or(rest)));
+        let heading = line.strip_prefix("## ").and_then(|rest| tree.get_key_value(rest.split(' ').next().unwrap_or(rest)));
         if let Some((path, _)) = heading {
             current = Some(path);
         }

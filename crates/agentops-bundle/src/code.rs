@@ -17,6 +17,7 @@ mod query;
 mod rank;
 mod render;
 mod scan;
+mod select;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -33,26 +34,34 @@ use crate::{Compressed, Fact, SourceError};
 pub use kind::Role;
 use omissions::Account;
 use open::Opened;
+use pack::{Chosen, Step, Tests};
 use query::Query;
-use rank::{FileRank, PartRank};
+use rank::FileRank;
+use render::Style;
 use scan::Scanned;
+use select::Selection;
 
 /// How many tokens of the budget there are for each file that is looked into, and the least and most such files.
 const TOKENS_A_FILE: u64 = 60;
-const OPENED: (usize, usize) = (60, 1500);
+const OPENED: (usize, usize) = (134, 1500);
 /// How many tokens of the budget there are for each file whose definitions are read with a grammar, and the least such files:
 /// of less likely ones little more than a signature is shown, for which the look of the lines does.
 const TOKENS_A_GRAMMAR: u64 = 120;
-const GRAMMARS_MIN: usize = 30;
+const GRAMMARS_MIN: usize = 67;
 /// The most text that is looked into, in bytes.
 const OPENED_BYTES_MAX: u64 = 48 << 20;
-/// What was not read is named in a budget of at least this.
+/// A legend, what was not read and a summary of files that were left out are in a budget of at least this.
 const NOTE_BUDGET_MIN: u64 = 1_000;
+/// Tokens of the legend at most.
+const LEGEND_TOKENS: u64 = 60;
+/// The summary of files that were left out takes one in so many tokens.
+const SUMMARY_SHARE: u64 = 100;
 /// So many of them by name.
 const NOTED_MAX: usize = 5;
 
-/// The parts of a repository that a task needs, as Markdown: a heading `## path` for each file, the likeliest first, below it
-/// lines as they stand in the file; `@N` where what follows begins at line N.
+/// The parts of a repository that a task needs, as Markdown: a heading `## path first-last` for each file, the likeliest first,
+/// below it lines in a fence as they stand in the file; `@N` where what follows begins at line N. Where all of a small
+/// repository fits, nothing but headings is added to its files, and nothing at all to a single one.
 ///
 /// [`Compressed::before`] counts all text files below the root: exactly up to 4 MiB of text, beyond that from an even sample of
 /// that size. Files that are never sources (locks, pictures, archives), files over 4 MiB, repositories within the repository and what
@@ -78,9 +87,13 @@ pub fn role(path: &str, text: &str) -> Role {
 /// A repository that was read for a task. Bundles of several sizes can be made of it.
 pub struct Sources {
     tokens: u64,
+    /// Files with at least one line that is not blank.
+    files: usize,
     opened: Vec<Opened>,
-    ranks: Vec<Vec<PartRank>>,
+    /// The lines in the order in which they go in.
+    steps: Vec<Step>,
     facts: Vec<Fact>,
+    finds_task: bool,
     account: Account,
     note: String,
 }
@@ -117,44 +130,141 @@ impl Sources {
         opened.iter_mut().for_each(|file| file.find_headings(|word| paths.contains(word)));
         let ranks = rank::parts(&opened, &weights);
         let facts = facts::of(&scanned, &files, &opened, &ranks);
+        let tests = if query.is_about_tests() { Tests::Wanted } else { Tests::Wait };
+        let steps = pack::order(&opened, &ranks, tests, budget_max.saturating_add(budget_max / 8));
         let unread = scanned.unread.iter_mut().chain(&mut scanned.excluded);
         unread.for_each(|(path, _)| *path = shown(path, redactor));
         let account = Account::of(&scanned);
         let note = note(&scanned);
-        Ok(Self { tokens: scanned.tokens, opened, ranks, facts, account, note })
+        let finds_task = weights.file.iter().any(|weight| *weight > 0.0) || files.iter().any(FileRank::is_named);
+        let files = scanned.sources.iter().filter(|source| source.lines > 0).count();
+        Ok(Self { tokens: scanned.tokens, files, opened, steps, facts, finds_task, account, note })
     }
 
-    /// A bundle of at most `budget` tokens.
+    /// Whether a word of the task stands anywhere in the repository.
+    #[must_use]
+    pub fn finds_task(&self) -> bool {
+        self.finds_task
+    }
+
+    /// Whether the folder has no text at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.files == 0
+    }
+
+    /// A bundle of at most `budget` tokens. It has all lines of a bundle of fewer tokens.
     #[must_use]
     pub fn bundle(&self, budget: u64) -> Compressed {
-        let note = if budget >= NOTE_BUDGET_MIN || self.opened.is_empty() { self.note.as_str() } else { "" };
-        let fits = |text: &str| tokens::text_tokens(text) <= budget;
-        let room = budget.saturating_sub(tokens::text_tokens(note));
-        let make = |room: u64| {
-            let chosen = pack::choose(&self.opened, &self.ranks, room);
-            (render::render(&self.opened, &chosen, note), chosen)
-        };
-        let (mut text, mut chosen) = make(room);
-        // Lines are counted one by one, which is a little more than they count together: what is left is used once more. Should
-        // it ever be less, it is made smaller until it fits.
-        let used = tokens::text_tokens(&text);
-        if used < budget {
-            let more = make(room + (budget - used));
-            if fits(&more.0) {
-                (text, chosen) = more;
-            }
-        }
-        let mut room = room;
-        while !fits(&text) && room > 0 {
-            room -= room.div_ceil(20);
-            (text, chosen) = make(room);
-        }
-        if !fits(&text) {
-            (text, chosen) = (String::new(), Vec::new());
-        }
+        let (text, chosen) = self.whole(budget).unwrap_or_else(|| self.part(budget));
         let after = tokens::text_tokens(&text);
         let (coverage, omitted) = self.account.covering(&self.opened, &chosen);
         Compressed::new(text, self.tokens, after, self.facts.clone()).covering(coverage, omitted)
+    }
+
+    /// All lines, where they fit: in the first form that is not larger than the files. The headings of several files are all
+    /// that may be added to them.
+    fn whole(&self, budget: u64) -> Option<(String, Vec<Chosen>)> {
+        let is_all = self.tokens <= budget && self.opened.len() == self.files;
+        if !is_all || self.opened.is_empty() {
+            return None;
+        }
+        let chosen: Vec<Chosen> = self.opened.iter().map(Chosen::all).collect();
+        let in_style = |style: Style| {
+            let mut text = String::new();
+            for at in self.shown_order() {
+                render::section(&self.opened[at], &chosen[at], style, &mut text);
+            }
+            text + self.note.trim_start()
+        };
+        let fenced = in_style(Style::Fenced);
+        if tokens::text_tokens(&fenced) <= self.tokens {
+            return Some((fenced, chosen));
+        }
+        let text = match self.opened.as_slice() {
+            [file] if self.note.is_empty() && file.is_shown_whole() => file.text().to_owned(),
+            _ => in_style(Style::Bare),
+        };
+        (tokens::text_tokens(&text) <= budget).then_some((text, chosen))
+    }
+
+    /// The lines that are worth most, with a legend and a summary of other files where there is room.
+    fn part(&self, budget: u64) -> (String, Vec<Chosen>) {
+        if self.opened.is_empty() {
+            let fits = tokens::text_tokens(&self.note) <= budget;
+            return (if fits { self.note.clone() } else { String::new() }, Vec::new());
+        }
+        let note_tokens = tokens::text_tokens(&self.note);
+        // From the threshold on, lines have what the rest leaves; just below it no more than that, so that they never get less.
+        let rest = |budget: u64| LEGEND_TOKENS + note_tokens + budget / SUMMARY_SHARE;
+        let has_notes = budget >= NOTE_BUDGET_MIN + note_tokens;
+        let lines_max = if has_notes {
+            budget - rest(budget)
+        } else {
+            let threshold = NOTE_BUDGET_MIN + note_tokens;
+            budget.min(threshold - rest(threshold))
+        };
+        let chosen = Selection::within(&self.opened, &self.steps, lines_max).chosen;
+        let mut text = String::new();
+        for at in self.shown_order() {
+            render::section(&self.opened[at], &chosen[at], Style::Fenced, &mut text);
+        }
+        if has_notes {
+            text.push_str(&self.summaries(&chosen, budget / SUMMARY_SHARE));
+            text.push_str(&self.note);
+            text = self.with_legend(&text, &chosen);
+        }
+        if tokens::text_tokens(&text) > budget {
+            return (String::new(), Vec::new());
+        }
+        (text, chosen)
+    }
+
+    /// Tests, and then generated and vendored files, stand after all others.
+    fn shown_order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.opened.len()).collect();
+        order.sort_by_key(|at| {
+            let file = &self.opened[*at];
+            (!file.wanted, file.role == Role::Test)
+        });
+        order
+    }
+
+    /// One line for each of the likeliest files of which nothing is shown, and the number of the others.
+    fn summaries(&self, chosen: &[Chosen], tokens_max: u64) -> String {
+        let shown = chosen.iter().filter(|chosen| chosen.any()).count();
+        let mut others = self.files - shown.min(self.files);
+        if others == 0 {
+            return String::new();
+        }
+        let mut text = String::from("Left out, the likeliest first:\n");
+        for (file, _) in self.opened.iter().zip(chosen).filter(|(_, chosen)| !chosen.any()) {
+            let line = render::summary(file);
+            if tokens::text_tokens(&text) + tokens::text_tokens(&line) + 8 > tokens_max {
+                break;
+            }
+            text.push_str(&line);
+            others -= 1;
+        }
+        if others > 0 {
+            text.push_str(&format!("- {others} other files\n"));
+        }
+        text
+    }
+
+    /// The text below its legend, which says how many tokens both have.
+    fn with_legend(&self, text: &str, chosen: &[Chosen]) -> String {
+        let shown = chosen.iter().filter(|chosen| chosen.any()).count();
+        let whole = |tokens: u64| {
+            let of_all = format!("{shown} of {} files, {tokens} of {} tokens", self.files, self.tokens);
+            format!("{of_all}. {}\n\n{text}", render::LEGEND)
+        };
+        // The number of tokens depends on the digits of that number.
+        let mut tokens = tokens::text_tokens(text);
+        for _ in 0..3 {
+            tokens = tokens::text_tokens(&whole(tokens));
+        }
+        whole(tokens)
     }
 }
 

@@ -57,6 +57,12 @@ pub enum Role {
 }
 
 impl Role {
+    /// Whether people leave files of this role to a program or to others.
+    #[must_use]
+    pub fn is_seldom_edited(self) -> bool {
+        matches!(self, Self::Generated | Self::Vendored)
+    }
+
     /// The name in tables.
     #[must_use]
     pub fn name(self) -> &'static str {

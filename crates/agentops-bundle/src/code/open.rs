@@ -36,6 +36,8 @@ pub struct Opened {
     pub role: Role,
     /// How likely the task is about it.
     pub likely: f64,
+    /// See [`FileRank::wanted`].
+    pub wanted: bool,
     /// Its text, without secrets.
     text: String,
     /// Where each line begins in the text, and the end.
@@ -44,6 +46,8 @@ pub struct Opened {
     pub definitions: Vec<Definition>,
     /// Its parts.
     pub parts: Vec<Part>,
+    /// The innermost definition of each line that is no holder of others.
+    owners: Vec<Option<u32>>,
     hits: Vec<Hit>,
     /// Which lines would read as the heading of a file.
     headings: Vec<bool>,
@@ -74,16 +78,23 @@ impl Opened {
             path: source.path.clone(),
             role: source.kind.role,
             likely: rank.likely,
+            wanted: rank.wanted,
             text,
             starts,
             definitions: Vec::new(),
             parts: Vec::new(),
+            owners: Vec::new(),
             hits,
             headings: Vec::new(),
         };
         let lines = file.lines();
         let definitions = outline::of(&file.text, &lines, source.kind, with_grammar);
         let parts = parts::of(&lines, &definitions);
+        let mut owners = vec![None; lines.len()];
+        for (index, definition) in definitions.iter().enumerate().filter(|(_, definition)| !definition.holds) {
+            owners[definition.signature..definition.end].fill(u32::try_from(index).ok());
+        }
+        file.owners = owners;
         file.definitions = definitions;
         file.parts = parts;
         Some(file)
@@ -102,6 +113,32 @@ impl Opened {
     /// Whether a line may be shown.
     pub fn is_shown(&self, at: usize) -> bool {
         self.line(at).len() <= LINE_BYTES_MAX && !self.headings.get(at).copied().unwrap_or(false)
+    }
+
+    /// Whether the function of this line goes on after it.
+    pub fn is_cut_after(&self, at: usize) -> bool {
+        let end = self.owner_of(at).map_or(0, |definition| definition.end);
+        (at + 1..end).any(|line| !self.line(line).trim().is_empty())
+    }
+
+    /// Whether the function of this line begins before it.
+    pub fn is_cut_before(&self, at: usize) -> bool {
+        self.owner_of(at).is_some_and(|definition| definition.signature < at)
+    }
+
+    fn owner_of(&self, at: usize) -> Option<&Definition> {
+        let index = (*self.owners.get(at)?)?;
+        self.definitions.get(index as usize)
+    }
+
+    /// Whether all lines may be shown.
+    pub fn is_shown_whole(&self) -> bool {
+        (0..self.line_count()).all(|line| self.is_shown(line))
+    }
+
+    /// The whole text.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// How many lines it has.

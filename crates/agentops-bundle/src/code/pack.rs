@@ -1,33 +1,59 @@
-//! What goes in: the lines that are worth most for what they cost, until the budget is spent.
+//! In which order lines go in: what is worth most for its tokens comes first.
 //!
 //! A line is worth how likely the task is about its part. The first lines of a file are worth more, because an agent that
 //! knows of a file can read the rest, and so is a signature for its definition. What has been shown is worth nothing again. So the
 //! budget spreads over files where the ranking is unsure, and stays with one where it is sure.
+//!
+//! The order does not depend on the budget: a larger bundle has all lines of a smaller one. Tests wait while they have more
+//! than their share, unless the task is about tests.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use agentops_text::tokens;
 
+use super::kind::Role;
 use super::open::Opened;
 use super::parts::Shape;
 use super::rank::PartRank;
 
 /// How many lines say that a file is there.
 const KNOWN_LINES: usize = 3;
-/// What a mark of a gap costs.
+/// Tokens of the mark at a gap, of a heading beside its path, and of the lines around a file's text.
 const GAP_TOKENS: u64 = 4;
+const HEADING_TOKENS: u64 = 16;
+/// The share of the tokens that tests may take while other files have lines to offer.
+const TESTS_SHARE: f64 = 0.5;
+
+/// One line of the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// Which file.
+    pub file: usize,
+    /// Which line of it, from 0.
+    pub line: usize,
+    /// Tokens of the line with the marks and headings that it may need: an upper bound.
+    pub cost: u64,
+}
 
 /// What was chosen of a file.
 #[derive(Debug, Clone, Default)]
 pub struct Chosen {
     /// Which lines.
     pub lines: Vec<bool>,
-    /// How many of them say something.
-    pub telling: usize,
 }
 
 impl Chosen {
+    /// Nothing of each file.
+    pub fn nothing(opened: &[Opened]) -> Vec<Self> {
+        opened.iter().map(|file| Self { lines: vec![false; file.line_count()] }).collect()
+    }
+
+    /// All lines of a file that may be shown.
+    pub fn all(file: &Opened) -> Self {
+        Self { lines: (0..file.line_count()).map(|line| file.is_shown(line)).collect() }
+    }
+
     /// Whether anything was chosen.
     pub fn any(&self) -> bool {
         self.lines.iter().any(|line| *line)
@@ -42,7 +68,7 @@ struct Worth {
 }
 
 /// What knowing of a file, seeing a definition's signature and reading a part are worth when the task is about them.
-const WORTH: Worth = Worth { file: 0.3, definition: 1.0, line: 1.2 };
+const WORTH: Worth = Worth { file: 0.5, definition: 1.15, line: 1.25 };
 
 struct State<'a> {
     opened: &'a [Opened],
@@ -51,7 +77,10 @@ struct State<'a> {
     costs: Vec<Vec<u32>>,
     headers: Vec<u64>,
     chosen: Vec<Chosen>,
+    /// How many chosen lines of each file say something.
+    telling: Vec<usize>,
     buffer: String,
+    steps: Vec<Step>,
 }
 
 /// One thing that can be added.
@@ -77,51 +106,62 @@ impl Ord for Candidate {
     }
 }
 
-/// What header a file has in the result.
-pub fn header(path: &str) -> String {
-    format!("## {path}\n")
+/// Whether tests may take as much as other files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tests {
+    /// The task is about them.
+    Wanted,
+    /// They wait while they have more than their share.
+    Wait,
 }
 
-/// Chooses lines worth at most `budget` tokens.
-pub fn choose(opened: &[Opened], ranks: &[Vec<PartRank>], budget: u64) -> Vec<Chosen> {
+/// The order of lines up to about `tokens_max` tokens. A smaller limit gives the beginning of the same order.
+pub fn order(opened: &[Opened], ranks: &[Vec<PartRank>], tests: Tests, tokens_max: u64) -> Vec<Step> {
     let mut state = State {
         opened,
         ranks,
         costs: opened.iter().map(|file| vec![0; file.line_count()]).collect(),
-        headers: opened.iter().map(|file| tokens::text_tokens(&header(&file.path)) + 1).collect(),
-        chosen: opened.iter().map(|file| Chosen { lines: vec![false; file.line_count()], telling: 0 }).collect(),
+        headers: opened.iter().map(|file| tokens::text_tokens(&file.path) + HEADING_TOKENS).collect(),
+        chosen: Chosen::nothing(opened),
+        telling: vec![0; opened.len()],
         buffer: String::new(),
+        steps: Vec::new(),
     };
-    let mut heap = BinaryHeap::new();
+    let waits = |file: usize| tests == Tests::Wait && opened[file].role == Role::Test;
+    let (mut heap, mut waiting) = (BinaryHeap::new(), BinaryHeap::new());
     for file in 0..opened.len() {
-        state.offer(file, &mut heap);
+        state.offer(file, if waits(file) { &mut waiting } else { &mut heap });
     }
-    let mut left = budget;
-    let mut misses = 0;
-    while let Some(candidate) = heap.pop() {
+    let (mut used, mut used_by_tests) = (0_u64, 0_u64);
+    while used < tokens_max {
+        let is_over = used_by_tests as f64 > TESTS_SHARE * used as f64;
+        let from_waiting = match (heap.peek(), waiting.peek()) {
+            (None, None) => break,
+            (None, Some(_)) => true,
+            (Some(_), None) => false,
+            (Some(first), Some(test)) => !is_over && test > first,
+        };
+        let from = if from_waiting { &mut waiting } else { &mut heap };
+        let Some(candidate) = from.pop() else { break };
         let Some((value, cost)) = state.look(&candidate) else { continue };
         let density = value / cost as f64;
         // Something near it was taken meanwhile.
         if density < candidate.density * 0.999 {
-            heap.push(Candidate { density, ..candidate });
+            from.push(Candidate { density, ..candidate });
             continue;
         }
-        if cost > left {
-            misses += 1;
-            if misses > 2_000 {
-                break;
-            }
-            continue;
-        }
-        left -= cost;
         let first = !state.chosen[candidate.file].any();
-        state.take(&candidate);
+        let taken = state.take(&candidate);
+        used += taken;
+        if from_waiting {
+            used_by_tests += taken;
+        }
         if first {
             // Its header is paid for: all of it is cheaper now.
-            state.offer(candidate.file, &mut heap);
+            state.offer(candidate.file, from);
         }
     }
-    state.chosen
+    state.steps
 }
 
 impl State<'_> {
@@ -183,7 +223,8 @@ impl State<'_> {
         }
         let likely = self.ranks[candidate.file][candidate.part].likely;
         let known = |lines: usize| lines.min(KNOWN_LINES) as f64 / KNOWN_LINES as f64;
-        let mut value = WORTH.file * file.likely * (known(chosen.telling + telling) - known(chosen.telling));
+        let before = self.telling[candidate.file];
+        let mut value = WORTH.file * file.likely * (known(before + telling) - known(before));
         let in_part = new.iter().filter(|line| (part.start..part.end).contains(*line)).count();
         value += WORTH.line * likely * in_part as f64 / (part.end - part.start) as f64;
         if let Some(definition) = part.definition.filter(|_| part.shape != Shape::Between) {
@@ -216,16 +257,29 @@ impl State<'_> {
         u64::from(self.costs[file][line])
     }
 
-    fn take(&mut self, candidate: &Candidate) {
-        let Some(wanted) = self.wanted(candidate) else { return };
-        let file = &self.opened[candidate.file];
-        let chosen = &mut self.chosen[candidate.file];
-        for line in wanted {
-            if !chosen.lines[line] && file.is_shown(line) {
-                chosen.lines[line] = true;
-                chosen.telling += usize::from(tells(file.line(line)));
+    /// Adds a candidate's lines to the order; returns what they cost.
+    fn take(&mut self, candidate: &Candidate) -> u64 {
+        let mut sum = 0;
+        for line in self.wanted(candidate).unwrap_or_default() {
+            let file = &self.opened[candidate.file];
+            if self.chosen[candidate.file].lines[line] || !file.is_shown(line) {
+                continue;
             }
+            let mut cost = self.cost(candidate.file, line);
+            if !self.chosen[candidate.file].any() {
+                cost += self.headers[candidate.file];
+            }
+            // A line may end a gap and begin another one.
+            if line == 0 || !self.chosen[candidate.file].lines[line - 1] {
+                cost += GAP_TOKENS;
+            }
+            let chosen = &mut self.chosen[candidate.file];
+            chosen.lines[line] = true;
+            self.telling[candidate.file] += usize::from(tells(file.line(line)));
+            self.steps.push(Step { file: candidate.file, line, cost });
+            sum += cost;
         }
+        sum
     }
 }
 

@@ -182,6 +182,33 @@ impl Query {
     }
 }
 
+impl Query {
+    /// Whether one of these words is in the task.
+    pub fn asks(&self, words: &[&str]) -> bool {
+        self.terms.iter().any(|term| words.contains(&term.text.as_str()))
+    }
+
+    /// Whether the task is about tests.
+    pub fn is_about_tests(&self) -> bool {
+        self.asks(&["test", "tests", "testing", "coverage"])
+    }
+
+    /// Whether the task is about code that programs wrote or that others keep.
+    pub fn is_about_generated(&self) -> bool {
+        self.asks(&[
+            "generated",
+            "codegen",
+            "regenerate",
+            "protobuf",
+            "snapshot",
+            "snapshots",
+            "vendor",
+            "vendored",
+            "minified",
+        ])
+    }
+}
+
 /// The part of a first line that names where the change is, and the rest.
 fn scope(line: &str) -> (&str, &str) {
     match line.find(": ") {

@@ -31,7 +31,20 @@ pub struct FileRank {
     figures: [f64; FILE_FIGURES],
     /// How likely the task is about it.
     pub likely: f64,
+    /// Whether it is no generated or vendored file, or the task asks for such files.
+    pub wanted: bool,
 }
+
+impl FileRank {
+    /// Whether the task names the file's path or words of it.
+    pub fn is_named(&self) -> bool {
+        self.figures[1] > 0.0 || self.figures[7] > 0.0
+    }
+}
+
+/// How much less likely a task is about generated and vendored files, which people do not edit. Too few changes of the fitted
+/// projects touched such files for a fit.
+const SELDOM_EDITED: f64 = 0.02;
 
 /// A bit in the amount of a hit: it stands on a line that defines something.
 pub const ON_DEFINITION: u8 = 0x80;
@@ -70,8 +83,9 @@ pub fn files(query: &Query, scanned: &Scanned, weights: &Weights) -> Vec<FileRan
     let path_weights = path_weights(query, sources);
     let scope_total: f64 =
         query.terms.iter().zip(&path_weights).filter(|(term, _)| term.scope).map(|(_, w)| w).sum::<f64>().max(1e-9);
-    let asks = |stems: &[&str]| query.terms.iter().any(|term| stems.contains(&term.text.as_str()));
-    let about_tests = asks(&["test", "tests", "testing", "coverage"]);
+    let asks = |words: &[&str]| query.asks(words);
+    let about_tests = query.is_about_tests();
+    let about_generated = query.is_about_generated();
     let about_documents =
         asks(&["doc", "docs", "document", "documentation", "readme", "typo", "typos", "comment", "comments"]);
     let about_needs = asks(&["dependency", "dependencies", "dep", "deps", "version", "bump", "upgrade", "package", "crate"]);
@@ -134,7 +148,7 @@ pub fn files(query: &Query, scanned: &Scanned, weights: &Weights) -> Vec<FileRan
         figures[17] = is(Role::Document) * f64::from(u8::from(about_documents));
         figures[18] = is(Role::Manifest) * f64::from(u8::from(about_needs));
         figures[19] = (1.0 + f64::from(source.counted.lines)).ln() / 10.0;
-        ranks.push(FileRank { source: index, figures, likely: 0.0 });
+        ranks.push(FileRank { source: index, figures, likely: 0.0, wanted: true });
     }
     for figure in [0, 1, 2, 3, 4, 5] {
         let max = ranks.iter().map(|rank| rank.figures[figure]).fold(1e-9, f64::max);
@@ -146,6 +160,12 @@ pub fn files(query: &Query, scanned: &Scanned, weights: &Weights) -> Vec<FileRan
     companions(&mut ranks, sources);
     for rank in &mut ranks {
         rank.likely = model(&rank.figures, &FILE);
+        // A path that the task spells is wanted, whatever it is.
+        let is_spelled = rank.figures[7] > 0.0;
+        if sources[rank.source].kind.role.is_seldom_edited() && !about_generated && !is_spelled {
+            rank.likely *= SELDOM_EDITED;
+            rank.wanted = false;
+        }
     }
     ranks.sort_by(|a, b| b.likely.total_cmp(&a.likely).then(a.source.cmp(&b.source)));
     ranks
@@ -378,7 +398,8 @@ pub fn parts(opened: &[Opened], weights: &Weights) -> Vec<Vec<PartRank>> {
                 }
                 sum / max_name
             });
-            of_file.push(PartRank { likely: model(&figures, &PART) });
+            let wanted = if file.wanted { 1.0 } else { SELDOM_EDITED };
+            of_file.push(PartRank { likely: wanted * model(&figures, &PART) });
         }
         ranks.push(of_file);
     }

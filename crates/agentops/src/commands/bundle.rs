@@ -11,9 +11,9 @@ use std::path::Path;
 
 use agentops_bundle::fidelity::percent;
 use agentops_bundle::kind::Kind;
-use agentops_bundle::mixed::{self, Part, Source};
 use agentops_bundle::source_text::SourceText;
 use agentops_bundle::{Compressed, Fidelity, Omission, SourceError};
+use agentops_bundle::{code, mixed};
 use agentops_text::decode::decode;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -60,8 +60,7 @@ pub fn bundle(global: &Global, args: &BundleArgs, printer: &Printer) -> Result<u
                 (None, None) => String::new(),
             };
             refuse_code(args, &task)?;
-            let part = Part { name: String::new(), source: Source::Folder(args.root.clone()) };
-            print(&part.compress(&context::redacted(&task), args.budget, &context::redactor())?, printer);
+            print(&code_for(args, &task)?, printer);
             return Ok(error::SUCCESS);
         }
         BundleCommand::Transcript(args) => file(args, Kind::Transcript, printer)?,
@@ -92,6 +91,17 @@ fn refuse_code(args: &CodeArgs, task: &str) -> Result<(), CommandError> {
             .hint("give --root a folder; name the file in --task"));
     }
     refuse_budget(args.budget)
+}
+
+/// The parts of a folder that a task needs. Refuses a task of which no word stands in the folder.
+fn code_for(args: &CodeArgs, task: &str) -> Result<Compressed, CommandError> {
+    let sources = code::Sources::read(&args.root, &context::redacted(task), args.budget, &context::redactor())?;
+    if !sources.finds_task() && !sources.is_empty() {
+        let shown = agentops_safe::inert_line(task, 60);
+        return Err(CommandError::new(USAGE, format!("no word of the task stands in {}: {shown}", args.root.display()))
+            .hint("check --root, or name a file, a function or a message of the code"));
+    }
+    Ok(sources.bundle(args.budget))
 }
 
 /// Refuses a budget that is too small for any kind of bundle.

@@ -137,6 +137,12 @@ fn wrong_input_is_refused_with_words() {
     refuse(&["bundle", "create", "absent.md"], USAGE, &["absent.md"]);
     refuse(&["bundle", "create", "--budget=1", "a.md"], USAGE, &["not enough", "--budget"]);
     refuse(&["bundle", "code", "--task=a task of several words", "--budget=2"], USAGE, &["not enough"]);
+    refuse(&["bundle", "code", "--task", " \n"], USAGE, &["the task is empty"]);
+    // An option that follows `--task` is its text.
+    refuse(&["bundle", "code", "--task", "--budget=500"], USAGE, &["no word of the task", "--budget=500"]);
+    refuse(&["bundle", "code", "--task", "qwxzv jjkkq"], USAGE, &["no word of the task", "qwxzv jjkkq", "--root"]);
+    let dashes = room.run(&["bundle", "code", "--task", "--flag of the words"]).expect(0);
+    assert!(dashes.stdout.contains("Words."), "a task may begin with dashes: {dashes:?}");
     refuse(&["bundle", "show", "b-0123456789abcdef"], NOT_NOW, &["there is no bundle", "bundle list"]);
     refuse(&["bundle", "verify", "b-0123456789abcdef"], NOT_NOW, &["there is no bundle"]);
     refuse(&["bundle", "patch", "--file=a.md"], USAGE, &["no diff", "--help"]);
