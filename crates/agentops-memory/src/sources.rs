@@ -8,6 +8,7 @@ pub mod codex;
 mod files;
 pub mod gaps;
 pub mod notes;
+mod zstd;
 
 use std::path::{Path, PathBuf};
 

@@ -8,8 +8,9 @@ use std::time::SystemTime;
 use agentops_text::decode::decode;
 
 use super::gaps::{GapReason, Gaps};
+use super::zstd::{self, ZstdEnd};
 
-/// Largest file that is read, in bytes.
+/// Largest file that is read, in bytes, also after decompression.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Most bytes that are read of one kind of source, newest files first.
 const ALL_BYTES_MAX: u64 = 512 << 20;
@@ -23,7 +24,7 @@ const ZSTD_ENDING: &str = ".zst";
 /// How a file is taken, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileFormat {
-    /// It is read. Compressed as `name.zst` it is not.
+    /// It is read. `name.zst` is read like `name`.
     Readable,
     /// It belongs to this source, and its format is not known.
     Unknown,
@@ -37,6 +38,7 @@ pub struct SourceFile {
     modified: SystemTime,
     /// Its path.
     pub path: PathBuf,
+    is_compressed: bool,
 }
 
 /// The files of some folders whose names `format` takes, newest first.
@@ -76,18 +78,18 @@ pub fn find(folders: &[PathBuf], format: impl Fn(&str) -> FileFormat, gaps: &mut
                 FileFormat::Readable if plain.is_some_and(|plain| names.iter().any(|name| name == plain)) => {
                     gaps.add(GapReason::CompressedCopy, shown());
                 }
-                FileFormat::Readable if plain.is_some() => gaps.add(GapReason::CompressedFile, shown()),
                 FileFormat::Readable => {
                     let metadata = entry.metadata();
                     let bytes = metadata.as_ref().map_or(u64::MAX, fs::Metadata::len);
                     let modified = metadata.and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+                    let is_compressed = plain.is_some();
                     if bytes > FILE_BYTES_MAX {
                         gaps.add(GapReason::TooLarge, shown());
                     } else if found.len() >= FILES_MAX {
                         gaps.add(GapReason::BeyondLimit, shown());
                     } else {
                         names.push(name);
-                        found.push(SourceFile { modified, path });
+                        found.push(SourceFile { modified, path, is_compressed });
                     }
                 }
             }
@@ -120,18 +122,38 @@ impl FileReader {
             gaps.add(too_large, shown);
             return None;
         }
-        let bytes = match read(&file.path, limit) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => {
-                gaps.add(too_large, shown);
-                return None;
-            }
-            Err(_) => {
+        let bytes = if file.is_compressed {
+            let Ok(source) = File::open(&file.path) else {
                 gaps.add(GapReason::UnreadableFile, shown);
                 return None;
+            };
+            let made = zstd::decompress(source, limit);
+            self.bytes_left = self.bytes_left.saturating_sub(made.cost);
+            match made.end {
+                ZstdEnd::Complete => {}
+                ZstdEnd::Damaged => gaps.add(GapReason::DamagedFile, shown.clone()),
+                ZstdEnd::TooLarge => {
+                    gaps.add(too_large, shown);
+                    return None;
+                }
+            }
+            made.bytes
+        } else {
+            match read(&file.path, limit) {
+                Ok(Some(bytes)) => {
+                    self.bytes_left -= bytes.len() as u64;
+                    bytes
+                }
+                Ok(None) => {
+                    gaps.add(too_large, shown);
+                    return None;
+                }
+                Err(_) => {
+                    gaps.add(GapReason::UnreadableFile, shown);
+                    return None;
+                }
             }
         };
-        self.bytes_left -= bytes.len() as u64;
         let decoded = decode(&bytes);
         if decoded.undecoded_bytes > 0 {
             gaps.add(GapReason::UndecodedText, shown);
@@ -150,6 +172,7 @@ fn read(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
     fn format(name: &str) -> FileFormat {
         match name.rsplit_once('.') {
@@ -197,9 +220,11 @@ mod tests {
     fn every_file_is_read_or_named() {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
+        let compressed = compress_to_vec(&b"compressed"[..], CompressionLevel::Fastest);
         fs::write(at("a.jsonl"), "plain").unwrap();
-        fs::write(at("a.jsonl.zst"), "compressed").unwrap();
-        fs::write(at("b.jsonl.zst"), "compressed").unwrap();
+        fs::write(at("a.jsonl.zst"), &compressed).unwrap();
+        fs::write(at("b.jsonl.zst"), &compressed).unwrap();
+        fs::write(at("c.jsonl.zst"), &compressed[..compressed.len() - 2]).unwrap();
         fs::write(at("d.json"), "{}").unwrap();
         fs::write(at("e.txt"), "notes").unwrap();
         std::os::unix::fs::symlink(at("a.jsonl"), at("f.jsonl")).unwrap();
@@ -210,13 +235,28 @@ mod tests {
         let mut gaps = Gaps::default();
         let found = find(&[root.path().to_owned()], format, &mut gaps);
         let mut reader = FileReader::default();
-        let texts: Vec<_> = found.iter().filter_map(|file| reader.text(file, &mut gaps)).collect();
-        assert_eq!(texts, ["plain"]);
+        let mut texts: Vec<_> = found.iter().filter_map(|file| reader.text(file, &mut gaps)).collect();
+        texts.sort();
+        assert_eq!(texts.len(), 3);
+        assert_eq!(texts[1..], ["compressed", "plain"], "and the beginning of the damaged file");
         let mut reasons: Vec<_> = gaps.into_list().into_iter().map(|gap| (gap.reason, gap.count)).collect();
         reasons.sort_by_key(|(reason, _)| *reason as u8);
         use GapReason::*;
         let expected =
-            [(UnreadableFolder, 1), (Link, 1), (TooLarge, 1), (UnknownFormat, 1), (CompressedFile, 1), (CompressedCopy, 1)];
+            [(UnreadableFolder, 1), (Link, 1), (TooLarge, 1), (DamagedFile, 1), (UnknownFormat, 1), (CompressedCopy, 1)];
         assert_eq!(reasons, expected);
+    }
+
+    #[test]
+    fn compressed_files_count_by_what_they_hold() {
+        let root = tempfile::tempdir().unwrap();
+        let zeros = compress_to_vec(&vec![0; 100_000][..], CompressionLevel::Fastest);
+        fs::write(root.path().join("a.jsonl.zst"), zeros).unwrap();
+        let mut gaps = Gaps::default();
+        let found = find(&[root.path().to_owned()], format, &mut gaps);
+        let mut reader = FileReader { bytes_left: 99_999 };
+        assert_eq!(reader.text(&found[0], &mut gaps), None);
+        assert_eq!(gaps.into_list()[0].reason, GapReason::BeyondLimit);
+        assert_eq!(reader.bytes_left, 0);
     }
 }

@@ -20,14 +20,14 @@ pub enum GapReason {
     UnreadableFile,
     /// A link, which is not followed.
     Link,
-    /// A file that is larger than the limit.
+    /// A file that is larger than the limit, also after decompression.
     TooLarge,
     /// A file beyond the limit on all files together; newer files are read first.
     BeyondLimit,
+    /// A compressed file whose data is damaged: only its beginning was searched.
+    DamagedFile,
     /// A transcript in a format that this program does not read.
     UnknownFormat,
-    /// A compressed file, which this program does not decompress.
-    CompressedFile,
     /// A compressed copy beside the same file, which was read.
     CompressedCopy,
     /// A file of which some bytes belong to no character; the rest was searched.
@@ -48,7 +48,12 @@ impl GapReason {
     pub fn is_file(self) -> bool {
         !matches!(
             self,
-            Self::UndecodedText | Self::UnparsedRecord | Self::UnparsedLine | Self::UnknownRecord | Self::EncryptedSummary
+            Self::UndecodedText
+                | Self::DamagedFile
+                | Self::UnparsedRecord
+                | Self::UnparsedLine
+                | Self::UnknownRecord
+                | Self::EncryptedSummary
         )
     }
 
@@ -61,8 +66,8 @@ impl GapReason {
             Self::Link => "links",
             Self::TooLarge => "files that are too large",
             Self::BeyondLimit => "files beyond the limit of what is read",
+            Self::DamagedFile => "damaged compressed files, searched only up to the damage",
             Self::UnknownFormat => "files of an unknown format",
-            Self::CompressedFile => "compressed files",
             Self::CompressedCopy => "compressed copies of files that were read",
             Self::UndecodedText => "files of which some bytes are no text",
             Self::UnparsedRecord => "records that are no record of a run",
@@ -137,7 +142,7 @@ impl Gaps {
         self.0.iter().filter(|gap| gap.reason.is_file()).map(|gap| gap.count).sum()
     }
 
-    /// Number of lines and records that were not understood, and of files with bytes that are no text.
+    /// Number of lines and records that were not understood, and of files that were read only in part.
     #[must_use]
     pub fn lines(&self) -> u64 {
         self.0.iter().filter(|gap| !gap.reason.is_file()).map(|gap| gap.count).sum()
