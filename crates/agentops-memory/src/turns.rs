@@ -5,7 +5,7 @@
 //! named in the question is who should have said it; a question about a time wants words about time. The weights are those
 //! at which LoCoMo's conversations (every second one) changed least when any of them was moved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -32,6 +32,12 @@ const SPEAKER: f64 = 2.0;
 const TIME: f64 = 1.5;
 /// Who asks does not tell.
 const ASKING: f64 = 0.75;
+/// Number of the best turns whose words extend a question (pseudo-relevance feedback).
+const FEEDBACK_TURNS: usize = 10;
+/// Maximum number of words that these turns add to a question.
+const FEEDBACK_TERMS: usize = 20;
+/// Weight of the best added word; a word of the question itself has weight 1.
+const FEEDBACK_WEIGHT: f64 = 0.07;
 
 /// Something that was said.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -100,11 +106,42 @@ impl<'t> Conversation<'t> {
     /// How well each turn fits a question, in the order of the turns; zero where nothing of it is there.
     #[must_use]
     pub fn scores(&self, question: &str) -> Vec<f64> {
+        let query = self.query(question);
+        let first = self.scores_for(question, &query);
+        let extended = self.extended(query, &first);
+        self.scores_for(question, &extended)
+    }
+
+    /// The question with the rarest words of the turns that answer it best: an answer is often given in several turns, and
+    /// only some of them have the question's own words.
+    fn extended(&self, mut query: Query, scores: &[f64]) -> Query {
+        let best = ranked(scores, |a, b| a.cmp(&b));
+        let Some(highest) = best.first().map(|turn| scores[*turn]).filter(|highest| *highest > 0.0) else {
+            return query;
+        };
+        let mut weights: BTreeMap<String, f64> = BTreeMap::new();
+        for turn in best.into_iter().take(FEEDBACK_TURNS) {
+            let terms: BTreeSet<String> = terms::terms(&self.turns[turn].text).into_iter().collect();
+            // Long turns have many words that are not about the question.
+            let share = scores[turn] / highest / (terms.len() as f64).sqrt();
+            for term in terms.into_iter().filter(|term| !query.contains_key(term)) {
+                let idf = self.text.idf(&term);
+                *weights.entry(term).or_default() += idf * share;
+            }
+        }
+        let mut weights: Vec<(String, f64)> = weights.into_iter().collect();
+        weights.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        weights.truncate(FEEDBACK_TERMS);
+        let largest = weights.first().map_or(1.0, |(_, weight)| *weight);
+        query.extend(weights.into_iter().map(|(term, weight)| (term, FEEDBACK_WEIGHT * weight / largest)));
+        query
+    }
+
+    fn scores_for(&self, question: &str, query: &Query) -> Vec<f64> {
         let lower = question.to_lowercase();
         let named: Vec<&String> = self.speakers.keys().filter(|name| has_word(&lower, name)).collect();
-        let query = self.query(question);
-        let own = self.text.scores(&query, &vec![true; self.turns.len()], HELD_BACK);
-        let sessions = self.sessions(&query);
+        let own = self.text.scores(query, &vec![true; self.turns.len()], HELD_BACK);
+        let sessions = self.sessions(query);
         let mut dates = vec![0.0; self.turns.len()];
         let asked: Query =
             DATE_WORDS.find_iter(question).flat_map(|word| terms::terms(word.as_str())).map(|term| (term, 1.0)).collect();
@@ -158,8 +195,8 @@ impl<'t> Conversation<'t> {
     /// What the words tell that each session has.
     fn sessions(&self, query: &Query) -> BTreeMap<u64, f64> {
         let mut told: BTreeMap<u64, f64> = BTreeMap::new();
-        for term in query.keys() {
-            let idf = self.text.idf(term);
+        for (term, weight) in query {
+            let idf = self.text.idf(term) * weight;
             let mut having: Vec<u64> = self.text.having(term).map(|turn| self.turns[turn].session).collect();
             having.dedup();
             having.sort_unstable();
@@ -220,6 +257,18 @@ mod tests {
         assert_eq!(first("What did Ada plant?"), "3");
         assert_eq!(first("What did Ben plant?"), "4");
         assert_eq!(first("What was planted on 9 June?"), "4");
+    }
+
+    #[test]
+    fn words_of_the_best_turns_extend_a_question() {
+        let said = |id: &str, session: u64, text: &str| turn(id, session, "", "Ada", text);
+        let turns = [
+            said("1", 1, "Our greenhouse has a barometer from Oslo."),
+            said("2", 2, "The train was late."),
+            said("3", 3, "That barometer broke."),
+        ];
+        let scores = Conversation::new(&turns).scores("Tell about the greenhouse");
+        assert!(scores[0] > scores[2] && scores[2] > 0.0 && scores[1] == 0.0, "{scores:?}");
     }
 
     proptest! {
