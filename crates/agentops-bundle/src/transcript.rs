@@ -151,6 +151,30 @@ mod tests {
         assert_eq!((report.lost, score.map(percent)), (vec![], Some(99)), "the long look is not all there");
     }
 
+    /// A larger budget shows the code around an edit, and how the project is built, before other views of the same length.
+    #[test]
+    fn code_around_an_edit_comes_before_other_views() {
+        let view = |name: &str| (0..60).map(|n| format!("    {name}_{n} = compute({n})\n")).collect::<String>();
+        let output = |text: String| ("user", format!("<returncode>0</returncode>\n<output>\n{text}</output>"));
+        let said = |text: &str| ("assistant", text.to_owned());
+        let messages = [
+            ("user", "Use the right rate for taxes.".to_owned()),
+            said("I look.\n\n```bash\nls\n```"),
+            output("LICENSE\nREADME.rst\nsrc\ntox.ini\n".to_owned()),
+            said("The other module first.\n\n```bash\ncat src/other.py\n```"),
+            output(view("other")),
+            said("This one.\n\n```bash\ncat src/tax.py\n```"),
+            output(view("tax")),
+            said("Now the fix.\n\n```bash\ncat <<'EOF' > src/tax.py\n    tax_30 = compute(30)\nEOF\n```"),
+        ];
+        let line = |(role, text): &(&str, String)| serde_json::json!({"role": role, "text": text});
+        let made = text(&lines(&messages.iter().map(line).collect::<Vec<_>>()), 330);
+        for wanted in ["tax_25 = compute(25)", "tax_35 = compute(35)", "tox.ini"] {
+            assert!(made.text.contains(wanted), "{wanted} is missing in\n{}", made.text);
+        }
+        assert!(!made.text.contains("other_"), "{}", made.text);
+    }
+
     #[test]
     fn edits_of_tools_are_written_lines() {
         let source = lines(&[

@@ -32,6 +32,8 @@ pub struct History {
     touched: HashMap<String, usize>,
     /// Files that were put into others, or elsewhere, after they were written.
     moved: Marks,
+    /// Lines that edits wrote or replaced.
+    edited: HashSet<String>,
     /// Files with the last event that changed them, in the order of their first change.
     changed: Vec<(String, usize)>,
 }
@@ -67,6 +69,8 @@ impl History {
                     }
                     history.touch(path, index);
                     let new: HashSet<String> = event.text.lines().map(lines::norm).collect();
+                    history.edited.extend(new.iter().cloned());
+                    history.edited.extend(old.lines().map(lines::norm));
                     for line in old.lines().map(lines::norm).filter(|line| !new.contains(line)) {
                         history.replaced.insert(line, index);
                     }
@@ -122,6 +126,7 @@ impl History {
             }
         }
         for document in &command.documents {
+            self.edited.extend(document.lines.iter().map(|line| lines::norm(line)));
             if let Some(path) = document.path {
                 if !document.appends {
                     self.written.put(path, index);
@@ -171,6 +176,16 @@ impl History {
             .iter()
             .filter(move |(path, index)| self.stands(path, *index) && !is_gone(path, *index))
             .map(|(path, _)| path.as_str())
+    }
+
+    /// Whether the run changes a file with this path, and the change is still there at its end.
+    pub fn is_changed(&self, path: &str) -> bool {
+        self.changed().any(|known| is_same(known, path.trim_start_matches("./")))
+    }
+
+    /// Whether an edit wrote or replaced this line.
+    pub fn is_edited(&self, norm: &str) -> bool {
+        !lines::is_slight(norm) && self.edited.contains(norm)
     }
 
     /// Whether the line is shown after this event.

@@ -53,6 +53,35 @@ pub fn line(text: &str) -> Line {
     }
 }
 
+/// Files that say how a project is built and tested.
+const MANIFESTS: &[&str] = &[
+    "BUILD.bazel",
+    "CMakeLists.txt",
+    "Cargo.toml",
+    "Gemfile",
+    "Makefile",
+    "build.gradle",
+    "build.gradle.kts",
+    "deno.json",
+    "go.mod",
+    "justfile",
+    "meson.build",
+    "noxfile.py",
+    "package.json",
+    "pom.xml",
+    "pyproject.toml",
+    "pytest.ini",
+    "setup.cfg",
+    "setup.py",
+    "tox.ini",
+];
+
+/// Whether a line of a listing names a file that says how a project is built and tested.
+pub fn is_manifest(line: &str) -> bool {
+    let name = super::shell::base(line.rsplit(' ').next().unwrap_or(line));
+    MANIFESTS.binary_search(&name).is_ok()
+}
+
 /// The names of the tests in a line.
 pub fn tests(text: &str) -> impl Iterator<Item = &str> {
     TEST.find_iter(text).map(|found| found.as_str())
@@ -121,6 +150,16 @@ mod tests {
         assert_eq!(line("===== 1 failed, 3 passed in 0.2s ====="), Line::Summary);
         assert_eq!(line("    return self.error"), Line::Other);
         assert_eq!(tests("FAILED a/test_b.py::T::test_c[1]").collect::<Vec<_>>(), ["a/test_b.py::T::test_c[1]"]);
+    }
+
+    #[test]
+    fn files_that_build_a_project_are_known_in_listings() {
+        assert!(MANIFESTS.is_sorted());
+        for line in ["setup.py", "-rw-r--r-- 1 root root 1991 Oct 24 2024 tox.ini", "./web/../package.json", "./Cargo.toml"]
+        {
+            assert!(is_manifest(line), "{line}");
+        }
+        assert!(!is_manifest("setup.pyc") && !is_manifest("run setup.py now") && !is_manifest(""));
     }
 
     #[test]

@@ -7,6 +7,15 @@ use super::{lines, shell};
 /// An output longer than this many lines is seen by its beginning and its end only.
 const OUTPUT_LINES_MAX: usize = 20_000;
 
+/// Value of a line that lists a file which says how the project is built and tested.
+const MANIFEST: f64 = 0.2;
+/// Value of a line in a view of a file that the run changes: the next agent reads it before it goes on.
+const VIEW_CHANGED: f64 = 0.04;
+/// The same within [`NEAR_LINES`] lines of one that an edit wrote or replaced.
+const NEAR_EDIT: f64 = 0.11;
+/// Number of lines around an edited line that belong to its context.
+const NEAR_LINES: usize = 8;
+
 impl Maker<'_> {
     /// The lines of what came back.
     pub(super) fn output(&mut self, index: usize, text: &str, failed: bool) {
@@ -16,6 +25,8 @@ impl Maker<'_> {
         let is_run = self.is_run;
         let views_touched = !is_run && shell::paths(command).any(|path| self.history.is_touched_before(path, index));
         let fresh = if views_touched { self.fresh(&all, index) } else { vec![0.0; count] };
+        let views_changed = !is_run && shell::paths(command).any(|path| self.history.is_changed(path));
+        let edited = if views_changed { self.edited(&all) } else { Vec::new() };
         let mut diff = Diff::default();
         for (number, line) in all.iter().enumerate() {
             if count > OUTPUT_LINES_MAX && number > OUTPUT_LINES_MAX / 2 && number < count - OUTPUT_LINES_MAX / 2 {
@@ -44,6 +55,10 @@ impl Maker<'_> {
                     },
                     LINE_BYTES_MAX,
                 ),
+                lines::Line::Other if views_changed => {
+                    (Class::Other, if is_near(&edited, number) { NEAR_EDIT } else { VIEW_CHANGED }, LINE_BYTES_MAX)
+                }
+                lines::Line::Other if lines::is_manifest(line) => (Class::Other, MANIFEST, LINE_BYTES_MAX),
                 lines::Line::Other => (Class::Other, 0.02, LINE_BYTES_MAX),
             };
             let norm = if class == Class::Error { crate::fidelity::flat(line) } else { lines::norm(line) };
@@ -51,6 +66,11 @@ impl Maker<'_> {
             let again = if self.shown.insert(norm.clone()) { 1.0 } else { 0.3 };
             self.put(index, shortened(line.trim_end(), limit), norm, class, value * slight * again);
         }
+    }
+
+    /// Indices of the lines of a view that some edit of the run wrote or replaced, ascending.
+    fn edited(&self, all: &[&str]) -> Vec<usize> {
+        (0..all.len()).filter(|at| self.history.is_edited(&lines::norm(all[*at]))).collect()
     }
 
     /// Lines of a view of a changed file that were never shown before, or with another indentation: what they are worth. With
@@ -76,6 +96,13 @@ impl Maker<'_> {
         };
         (0..all.len()).map(value).collect()
     }
+}
+
+/// Whether an edited line is at most [`NEAR_LINES`] lines away. `edited` ascends.
+fn is_near(edited: &[usize], number: usize) -> bool {
+    let next = edited.partition_point(|at| *at < number);
+    let is_after = edited.get(next).is_some_and(|at| at - number <= NEAR_LINES);
+    is_after || edited[..next].last().is_some_and(|at| number - at <= NEAR_LINES)
 }
 
 /// Where in a unified diff an output is.
