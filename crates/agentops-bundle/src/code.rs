@@ -136,7 +136,13 @@ impl Sources {
         unread.for_each(|(path, _)| *path = shown(path, redactor));
         let account = Account::of(&scanned);
         let note = note(&scanned);
-        let finds_task = weights.file.iter().any(|weight| *weight > 0.0) || files.iter().any(FileRank::is_named);
+        // A file that could not be read may be the one that the task is about.
+        let names_unread = scanned.unread.iter().any(|(path, _)| {
+            let path = path.to_lowercase();
+            query.terms.iter().any(|term| path.contains(&term.text.to_lowercase()))
+        });
+        let is_found = weights.file.iter().any(|weight| *weight > 0.0) || files.iter().any(FileRank::is_named);
+        let finds_task = is_found || names_unread;
         let files = scanned.sources.iter().filter(|source| source.lines > 0).count();
         Ok(Self { tokens: scanned.tokens, files, opened, steps, facts, finds_task, account, note })
     }
