@@ -40,7 +40,7 @@ fn account(talk: &Talk, text: &str) -> (Coverage, Vec<Omission>) {
     for (number, text) in said.chain(headings) {
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             lines += 1;
-            if !shown.has(line) {
+            if !shown.has_all(line) {
                 *missing.entry(number).or_default() += 1;
             }
         }

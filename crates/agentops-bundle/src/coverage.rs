@@ -211,7 +211,8 @@ pub(crate) struct ShownWords<'a> {
 
 impl<'a> ShownWords<'a> {
     pub(crate) fn of(result: &'a str) -> Self {
-        let words: Vec<&str> = result.split_whitespace().collect();
+        // A word that no text has stands between two lines: no line goes on in the next one.
+        let words: Vec<&str> = result.lines().flat_map(|line| line.split_whitespace().chain(["\n"])).collect();
         let mut at: HashMap<(&str, &str), Vec<u32>> = HashMap::new();
         for (index, pair) in words.windows(2).enumerate() {
             at.entry((pair[0], pair[1])).or_default().push(index as u32);
@@ -226,6 +227,11 @@ impl<'a> ShownWords<'a> {
     pub(crate) fn has(&self, line: &str) -> bool {
         let words: Vec<&str> = line.split_whitespace().collect();
         (0..=HEADER_WORDS_MAX.min(words.len() / 2)).any(|start| self.has_words(&words[start..]))
+    }
+
+    /// Whether the result has all of the line's words.
+    pub(crate) fn has_all(&self, line: &str) -> bool {
+        self.has_words(&line.split_whitespace().collect::<Vec<_>>())
     }
 
     fn has_words(&self, wanted: &[&str]) -> bool {

@@ -30,62 +30,22 @@ pub(crate) struct Selection {
     pub is_taken: Vec<bool>,
 }
 
-/// A choice of pieces that can be filled up, printed, and taken back from its end.
-pub(crate) trait Choice {
-    /// Takes what fits into so many tokens more, the best first.
-    fn fill(&mut self, left: u64);
-    /// What is taken, in the order in which it was.
-    fn taken(&mut self) -> &mut Vec<usize>;
-    /// What a piece counts at most.
-    fn cost(&self, at: usize) -> u64;
-    /// The text of what is taken.
-    fn print(&self) -> String;
-}
-
-/// Fills a choice as far as its text stays within the budget; the text and its tokens. Marks and gaps are counted before it is
-/// known whether they are needed, so what is left is filled again, at most `rounds` times.
-pub(crate) fn settled(choice: &mut impl Choice, head_tokens: u64, rounds: usize, budget: u64) -> (String, u64) {
-    let mut left = budget.saturating_sub(head_tokens);
-    let mut best = None;
-    for _ in 0..rounds {
-        let before = choice.taken().len();
-        choice.fill(left);
-        if choice.taken().len() == before && best.is_some() {
-            break;
-        }
-        let text = choice.print();
+/// The text of as many steps, from the first one on, as fit into the budget, with its tokens. `print` gives the text of the first
+/// steps, and its length grows with their number. The steps and their order must not depend on the budget: then a larger budget
+/// keeps all that a smaller one keeps. The last figure is the number of steps in the text.
+pub(crate) fn first_steps(steps: usize, budget: u64, print: impl Fn(usize) -> String) -> (String, u64, usize) {
+    let bare = cut(&print(0), budget).to_owned();
+    let mut best = (text_tokens(&bare), bare);
+    let count = largest(steps, |count| {
+        let text = print(count);
         let tokens = text_tokens(&text);
-        if tokens > budget {
-            break;
+        let fits = tokens <= budget;
+        if fits {
+            best = (tokens, text);
         }
-        left = budget - tokens;
-        best = Some((text, tokens));
-    }
-    best.unwrap_or_else(|| trimmed(choice, budget))
-}
-
-/// The text of a choice without the last that it took, where it is over the budget. The sum of parts is nearly always an upper
-/// bound; where it is not, the least valuable go.
-pub(crate) fn trimmed(choice: &mut impl Choice, budget: u64) -> (String, u64) {
-    loop {
-        let text = choice.print();
-        let tokens = text_tokens(&text);
-        if tokens <= budget {
-            return (text, tokens);
-        }
-        if choice.taken().is_empty() {
-            let text = cut(&text, budget).to_owned();
-            let tokens = text_tokens(&text);
-            return (text, tokens);
-        }
-        let mut over = tokens - budget;
-        while let Some(at) = choice.taken().pop() {
-            over = over.saturating_sub(choice.cost(at));
-            if over == 0 {
-                break;
-            }
-        }
-    }
+        fits
+    });
+    (best.1, best.0, count)
 }
 
 /// Chooses pieces and prints them behind `head`. `gap` stands where pieces of one heading are left out. Each piece counts as if
@@ -163,7 +123,7 @@ impl Steps {
 
 /// The largest count up to `max` that fits. What is tried next depends only on the answers so far, so a larger budget, for which
 /// whatever fitted still fits, never leads to a smaller count.
-fn largest(max: usize, mut fits: impl FnMut(usize) -> bool) -> usize {
+pub(crate) fn largest(max: usize, mut fits: impl FnMut(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, 1);
     while low < max && fits(high.min(max)) {
         low = high.min(max);

@@ -149,3 +149,28 @@ proptest! {
 fn a_larger_budget_never_keeps_less_of_a_log() {
     score_never_falls(crate::log::compress, log(120).as_bytes(), (0..1_200).step_by(20));
 }
+
+/// What people say, and what an agent says and runs, of all lengths.
+fn messages() -> impl Strategy<Value = Vec<(bool, String)>> {
+    let words = "(We chose [A-Z][a-z]{3,8} because it costs [0-9]{2,4} euros\\. |[a-z]{2,9} |I moved on [0-9] May\\. |And you\\? ){1,12}";
+    let command = "```bash\n(cargo test|sed -i 's/a/b/' src/[a-z]{2,5}\\.rs|cat [a-z]{3}\\.py)\n```";
+    let output = "(error: [a-z ]{5,30}|test [a-z]{3,8} \\.\\.\\. (ok|FAILED)|[a-z0-9 ]{3,60}\n){1,6}";
+    let text = prop_oneof![4 => words, 2 => command, 2 => output];
+    prop::collection::vec((any::<bool>(), text.prop_map(|text: String| text)), 1..25)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_larger_budget_never_keeps_less_of_what_was_said(messages in messages()) {
+        let line = |(is_user, text): &(bool, String)| {
+            format!("{}\n", serde_json::json!({"role": if *is_user { "user" } else { "assistant" }, "content": text}))
+        };
+        let source: String = messages.iter().map(line).collect();
+        let notes: String = messages.iter().map(|(_, text)| format!("{text}\n\n")).collect();
+        score_never_falls(crate::transcript::compress, source.as_bytes(), (0..500).step_by(9));
+        score_never_falls(crate::conversation::compress, source.as_bytes(), (0..500).step_by(9));
+        score_never_falls(crate::conversation::compress, notes.as_bytes(), (0..500).step_by(9));
+    }
+}

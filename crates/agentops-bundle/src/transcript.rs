@@ -59,12 +59,17 @@ pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
 /// Accounts for every line of every event, by its message, and for records that are no events.
 fn account(events: &Events, text: &str) -> (Coverage, Vec<Omission>) {
     let shown = ShownWords::of(text);
+    // Of prose, sentences are shown one by one, and one that was said twice only once.
+    let is_shown = |line: &str| {
+        let mut sentences = lines::sentences(line).peekable();
+        shown.has_all(line) || sentences.peek().is_some() && sentences.all(|sentence| shown.has_all(sentence))
+    };
     let mut lines = 0;
     let mut missing: BTreeMap<u64, u64> = BTreeMap::new();
     for event in &events.list {
         for line in event.text.lines().filter(|line| !line.trim().is_empty()) {
             lines += 1;
-            if !shown.has(line) {
+            if !is_shown(line) {
                 *missing.entry(event.at as u64).or_default() += 1;
             }
         }

@@ -12,6 +12,9 @@ use crate::pick;
 /// Of two turns of the same value per token the longer one is taken: each counts as if it had these more.
 const TURN_TOKENS: f64 = 8.0;
 
+/// Words of a turn, with its number and speaker, of which at least one more is shown where it does not fit whole.
+const PART_WORDS_MIN: usize = 8;
+
 /// The text of the best choice, and its tokens.
 pub fn within(talk: &Talk, signals: &[Signals], budget: u64) -> (String, u64) {
     let printer = Printer::of(talk);
@@ -23,80 +26,59 @@ pub fn within(talk: &Talk, signals: &[Signals], budget: u64) -> (String, u64) {
             titles[turn.group] = title(&talk.groups[turn.group], &turn.place);
         }
     }
-    let title_costs: Vec<u64> = titles.iter().map(|title| text_tokens(title)).collect();
     let density = |at: usize| signals[at].value() / (costs[at] as f64 + TURN_TOKENS);
     let mut order: Vec<usize> = (0..lines.len()).collect();
     order.sort_by(|a, b| density(*b).total_cmp(&density(*a)).then(a.cmp(b)));
 
-    let (open, head_tokens) = (vec![false; titles.len()], text_tokens(&printer.head));
-    let (kept, taken) = (HashSet::new(), Vec::new());
-    let mut turns = Turns { talk, printer, lines, costs, titles, title_costs, order, open, kept, taken };
-    // Titles are counted with the first of their turns, so nothing is left over to be filled again.
-    pick::settled(&mut turns, head_tokens, 1, budget)
+    // What was said before in the same words adds nothing.
+    let mut said = HashSet::new();
+    order.retain(|at| said.insert(talk.turns[*at].text.as_str()));
+    let whole = |count: usize| print(talk, &printer, &lines, &titles, &order[..count]);
+    let (text, tokens, count) = pick::first_steps(order.len(), budget, whole);
+    // The rest of the budget goes to the beginning of the next turn: a larger budget shows more of the same one.
+    let Some(next) = order.get(count) else { return (text, tokens) };
+    let line = lines[*next].clone();
+    let ends: Vec<usize> = line.match_indices(' ').map(|(at, _)| at).skip(PART_WORDS_MIN).collect();
+    let mut lines = lines;
+    let mut best = (text, tokens);
+    pick::largest(ends.len(), |words| {
+        lines[*next] = format!("{} …\n", &line[..ends[words - 1]]);
+        let text = print(talk, &printer, &lines, &titles, &order[..=count]);
+        let tokens = text_tokens(&text);
+        let fits = tokens <= budget;
+        if fits {
+            best = (text, tokens);
+        }
+        fits
+    });
+    best
 }
 
-struct Turns<'a> {
-    talk: &'a Talk,
-    printer: Printer,
-    lines: Vec<String>,
-    costs: Vec<u64>,
-    titles: Vec<String>,
-    title_costs: Vec<u64>,
-    order: Vec<usize>,
-    /// Groups that have a turn already.
-    open: Vec<bool>,
-    kept: HashSet<&'a str>,
-    taken: Vec<usize>,
-}
-
-impl pick::Choice for Turns<'_> {
-    fn fill(&mut self, mut left: u64) {
-        for at in self.order.iter().copied() {
-            let turn = &self.talk.turns[at];
-            let cost = self.costs[at] + if self.open[turn.group] { 0 } else { self.title_costs[turn.group] };
-            if cost > left || self.kept.contains(turn.text.as_str()) {
-                continue;
-            }
-            left -= cost;
-            self.open[turn.group] = true;
-            self.kept.insert(&turn.text);
-            self.taken.push(at);
+/// These turns in their order, each group below its title.
+fn print(talk: &Talk, printer: &Printer, lines: &[String], titles: &[String], taken: &[usize]) -> String {
+    let mut shown = taken.to_vec();
+    shown.sort_unstable();
+    let mut text = printer.head.clone();
+    let mut group = None;
+    let mut before: Option<usize> = None;
+    for at in shown {
+        let turn = &talk.turns[at];
+        if group != Some(turn.group) {
+            group = Some(turn.group);
+            text.push_str(&titles[turn.group]);
         }
-    }
-
-    fn taken(&mut self) -> &mut Vec<usize> {
-        &mut self.taken
-    }
-
-    fn cost(&self, at: usize) -> u64 {
-        self.costs[at]
-    }
-
-    fn print(&self) -> String {
-        let mut shown = self.taken.clone();
-        shown.sort_unstable();
-        let mut text = self.printer.head.clone();
-        let mut group = None;
-        let mut before: Option<usize> = None;
-        for at in shown {
-            let turn = &self.talk.turns[at];
-            if group != Some(turn.group) {
-                group = Some(turn.group);
-                text.push_str(&self.titles[turn.group]);
-            }
-            // Parts of one turn stand under one name.
-            let goes_on = before.is_some_and(|before| {
-                let last = &self.talk.turns[before];
-                !turn.speaker.is_empty() && last.place == turn.place && last.group == turn.group
-            });
-            match self.lines[at].split_once(": ") {
-                Some((_, said)) if goes_on => text.push_str(said),
-                _ => text.push_str(&self.lines[at]),
-            }
-            before = Some(at);
+        // Parts of one turn stand under one name.
+        let goes_on = before.is_some_and(|before| {
+            let last = &talk.turns[before];
+            !turn.speaker.is_empty() && last.place == turn.place && last.group == turn.group
+        });
+        match lines[at].split_once(": ") {
+            Some((_, said)) if goes_on => text.push_str(said),
+            _ => text.push_str(&lines[at]),
         }
-        text
+        before = Some(at);
     }
+    text
 }
 
 struct Printer {

@@ -1,7 +1,7 @@
 //! Which atoms go into a budget, and how they are printed.
 //!
-//! Greedy by value per token, which is within a constant of the best for values that shrink as more is taken (Sviridenko, "A note
-//! on maximizing a submodular set function subject to a knapsack constraint", 2004). A line that is there already adds nothing.
+//! All that may be shown stands in one order, the most value per token first, and a budget takes as much from its beginning as
+//! fits. So a larger budget keeps all that a smaller one keeps. A line that is there already adds nothing.
 
 use std::collections::HashSet;
 
@@ -12,8 +12,6 @@ use super::event::{Events, Kind};
 use super::history::History;
 use crate::pick;
 
-/// What an event's mark costs: `[12] ` and the line's end.
-const MARK_TOKENS: u64 = 5;
 /// Of very short atoms not all can be taken before one that matters: each counts as if it had these more.
 const ATOM_TOKENS: f64 = 4.0;
 /// What is worth less is left out even where there is room: it takes attention as well as tokens.
@@ -21,11 +19,10 @@ const VALUE_MIN: f64 = 0.002;
 /// Bytes of a token of code, about; only for the order.
 const BYTES_PER_TOKEN: f64 = 3.6;
 
-/// What is left of the budget is filled again so often: marks of events and gaps are counted before it is known whether they are
-/// needed.
-const ROUNDS: usize = 4;
-/// No atom is counted that is this many times longer in bytes than what is left in tokens: few texts have so many bytes a token.
-const BYTES_PER_TOKEN_MAX: usize = 8;
+/// Tokens of the legend, about.
+const HEAD_TOKENS: f64 = 30.0;
+/// The paths of changed files take one of this many tokens.
+const PATHS_SHARE: f64 = 8.0;
 
 /// What stands before a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,116 +35,82 @@ pub enum Legend {
 
 /// The text of the best choice, and its tokens.
 pub fn within(events: &Events, history: &History, atoms: &[Atom], legend: Legend, budget: u64) -> (String, u64) {
-    let head = match legend {
-        Legend::Full => head(events, history, budget),
-        Legend::None => String::new(),
+    let changed: Vec<&str> = history.changed().collect();
+    let steps = steps(&changed, atoms, legend);
+    let print = |count: usize| {
+        let mut paths = 0;
+        let mut taken = Vec::new();
+        for step in &steps[..count] {
+            match step {
+                Step::Path => paths += 1,
+                Step::Atom { at, head } => taken.extend(head.iter().chain([at])),
+            }
+        }
+        let head = match legend {
+            Legend::Full => head(events, &changed, paths),
+            Legend::None => String::new(),
+        };
+        print(&head, events, atoms, &taken)
     };
-    let tokens = text_tokens(&head);
-    pick::settled(&mut Atoms::of(head, events, atoms), tokens, ROUNDS, budget)
+    let (text, tokens, _) = pick::first_steps(steps.len(), budget, print);
+    (text, tokens)
 }
 
-struct Atoms<'a> {
-    head: String,
-    events: &'a Events,
-    atoms: &'a [Atom],
-    /// By value per token, as estimated from the bytes: counting all that will not be taken would take most of the time.
-    order: Vec<usize>,
-    taken: Vec<usize>,
-    is_taken: Vec<bool>,
-    /// Events that have an atom already.
-    marked: Vec<bool>,
-    kept: HashSet<&'a str>,
+/// One thing more that is shown.
+enum Step {
+    /// The next file that was changed.
+    Path,
+    /// An atom, with the one without which it says nothing if that is not there yet.
+    Atom { at: usize, head: Option<usize> },
 }
 
-impl<'a> Atoms<'a> {
-    fn of(head: String, events: &'a Events, atoms: &'a [Atom]) -> Self {
-        let density = |at: usize| atoms[at].value / (atoms[at].text.len() as f64 / BYTES_PER_TOKEN + ATOM_TOKENS);
-        let mut order: Vec<usize> = (0..atoms.len()).collect();
-        order.sort_by(|a, b| density(*b).total_cmp(&density(*a)).then(a.cmp(b)));
-        Self {
-            head,
-            events,
-            atoms,
-            order,
-            taken: Vec::new(),
-            is_taken: vec![false; atoms.len()],
-            marked: vec![false; events.list.len()],
-            kept: HashSet::new(),
+/// Everything that may be shown, the most value per token first. Files that were changed come in between, so that their paths
+/// take about an eighth of the tokens.
+fn steps(changed: &[&str], atoms: &[Atom], legend: Legend) -> Vec<Step> {
+    let tokens = |atom: &Atom| atom.text.len() as f64 / BYTES_PER_TOKEN + ATOM_TOKENS;
+    let density = |at: usize| atoms[at].value / tokens(&atoms[at]);
+    let mut order: Vec<usize> = (0..atoms.len()).filter(|at| atoms[*at].value >= VALUE_MIN).collect();
+    order.sort_by(|a, b| density(*b).total_cmp(&density(*a)).then(a.cmp(b)));
+    let mut paths = changed.iter().filter(|_| legend == Legend::Full).map(|path| text_tokens(path) as f64 + 1.0).peekable();
+    let mut steps = Vec::new();
+    let mut is_taken = vec![false; atoms.len()];
+    let mut seen: HashSet<&str> = HashSet::new();
+    // Tokens of the atoms and of the paths so far.
+    let (mut used, mut used_by_paths) = (HEAD_TOKENS, 0.0);
+    for at in order {
+        let atom = &atoms[at];
+        if is_taken[at] || (!atom.norm.is_empty() && seen.contains(atom.norm.as_str())) {
+            continue;
         }
-    }
-}
-
-impl pick::Choice for Atoms<'_> {
-    fn fill(&mut self, mut left: u64) {
-        for place in 0..self.order.len() {
-            let at = self.order[place];
-            let atom = &self.atoms[at];
-            if left < 3 {
-                break;
-            }
-            if self.is_taken[at]
-                || atom.value < VALUE_MIN
-                || (atom.text.len() / BYTES_PER_TOKEN_MAX) as u64 > left
-                || (!atom.norm.is_empty() && self.kept.contains(atom.norm.as_str()))
-            {
-                continue;
-            }
-            let with = atom.needs.filter(|head| !self.is_taken[*head]);
-            let mark = if self.marked[atom.event] { 0 } else { MARK_TOKENS };
-            let cost = cost(atom) + mark + with.map_or(0, |head| cost(&self.atoms[head]));
-            if cost > left {
-                continue;
-            }
-            left -= cost;
-            self.marked[atom.event] = true;
-            for at in with.into_iter().chain([at]) {
-                self.is_taken[at] = true;
-                self.taken.push(at);
-                let norm = &self.atoms[at].norm;
-                if !super::lines::is_slight(norm) {
-                    self.kept.insert(norm);
-                }
+        let head = atom.needs.filter(|head| !is_taken[*head]);
+        for at in head.into_iter().chain([at]) {
+            is_taken[at] = true;
+            used += tokens(&atoms[at]);
+            if !super::lines::is_slight(&atoms[at].norm) {
+                seen.insert(&atoms[at].norm);
             }
         }
+        while let Some(path) = paths.next_if(|path| used_by_paths + path <= used / PATHS_SHARE) {
+            used_by_paths += path;
+            steps.push(Step::Path);
+        }
+        steps.push(Step::Atom { at, head });
     }
-
-    fn taken(&mut self) -> &mut Vec<usize> {
-        &mut self.taken
-    }
-
-    fn cost(&self, at: usize) -> u64 {
-        cost(&self.atoms[at])
-    }
-
-    fn print(&self) -> String {
-        print(&self.head, self.events, self.atoms, &self.taken)
-    }
+    steps.extend(paths.map(|_| Step::Path));
+    steps
 }
 
-/// What an atom takes: its words, the line's end, and what marks that lines of an edit are left out.
-fn cost(atom: &Atom) -> u64 {
-    text_tokens(&atom.text) + if atom.class == Class::Change { 2 } else { 1 }
-}
-
-/// What the reader must know first: what the marks mean, and which files were changed.
-fn head(events: &Events, history: &History, budget: u64) -> String {
+/// What the reader must know first: what the marks mean, and the first of the files that were changed.
+fn head(events: &Events, changed: &[&str], shown: usize) -> String {
     let last = events.list.last().map_or(0, |event| event.at);
     let mut head = format!("Agent run, shortened; [n] = {} n of {last}, > output, … lines left out.\n", events.unit);
-    let mut left = budget / 8;
-    let mut changed = history.changed().peekable();
-    if changed.peek().is_some() {
+    if !changed.is_empty() {
         head.push_str("Changed:");
-        for path in changed {
-            let cost = text_tokens(path) + 1;
-            if cost > left {
-                head.push_str(" …");
-                break;
-            }
-            left -= cost;
+        for path in &changed[..shown] {
             head.push(' ');
             head.push_str(path);
         }
-        head.push('\n');
+        head.push_str(if shown < changed.len() { " …\n" } else { "\n" });
     }
     head
 }
