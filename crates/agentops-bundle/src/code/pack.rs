@@ -8,7 +8,7 @@
 //! than their share, unless the task is about tests.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 
 use agentops_text::tokens;
 
@@ -24,6 +24,9 @@ const GAP_TOKENS: u64 = 4;
 const HEADING_TOKENS: u64 = 16;
 /// The share of the tokens that tests may take while other files have lines to offer.
 const TESTS_SHARE: f64 = 0.5;
+
+/// Signatures of the same words that are shown at their full value; each further one is worth less.
+const REPEATED_MAX: u32 = 4;
 
 /// One line of the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +82,8 @@ struct State<'a> {
     chosen: Vec<Chosen>,
     /// How many chosen lines of each file say something.
     telling: Vec<usize>,
+    /// How often each signature was chosen: the tenth `fn name(&self) -> &str` of a file tells nothing new.
+    signatures: HashMap<&'a str, u32>,
     buffer: String,
     steps: Vec<Step>,
 }
@@ -124,6 +129,7 @@ pub fn order(opened: &[Opened], ranks: &[Vec<PartRank>], tests: Tests, tokens_ma
         headers: opened.iter().map(|file| tokens::text_tokens(&file.path) + HEADING_TOKENS).collect(),
         chosen: Chosen::nothing(opened),
         telling: vec![0; opened.len()],
+        signatures: HashMap::new(),
         buffer: String::new(),
         steps: Vec::new(),
     };
@@ -230,7 +236,8 @@ impl State<'_> {
         if let Some(definition) = part.definition.filter(|_| part.shape != Shape::Between) {
             let signature = file.definitions[definition].signature;
             if new.contains(&signature) {
-                value += WORTH.definition * likely;
+                let times = self.signatures.get(file.line(signature).trim()).copied().unwrap_or_default();
+                value += WORTH.definition * likely / f64::from(1 + times.saturating_sub(REPEATED_MAX));
             }
         }
         let mut cost = if chosen.any() { 0 } else { self.headers[candidate.file] };
@@ -260,6 +267,15 @@ impl State<'_> {
     /// Adds a candidate's lines to the order; returns what they cost.
     fn take(&mut self, candidate: &Candidate) -> u64 {
         let mut sum = 0;
+        let opened = self.opened;
+        let part = &opened[candidate.file].parts[candidate.part];
+        if let Some(definition) = part.definition {
+            let file = &opened[candidate.file];
+            let line = file.definitions[definition].signature;
+            if !self.chosen[candidate.file].lines[line] {
+                *self.signatures.entry(file.line(line).trim()).or_default() += 1;
+            }
+        }
         for line in self.wanted(candidate).unwrap_or_default() {
             let file = &self.opened[candidate.file];
             if self.chosen[candidate.file].lines[line] || !file.is_shown(line) {

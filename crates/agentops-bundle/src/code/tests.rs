@@ -432,3 +432,19 @@ fn every_line_is_shown_or_within_an_omission() {
         assert_eq!(report.score() < Some(1.0), omitted > 0);
     }
 }
+
+#[test]
+fn the_same_signature_is_not_shown_again_and_again() {
+    let root = tempfile::tempdir().unwrap();
+    let flag = |n: usize| {
+        format!(
+            "struct Flag{n};\nimpl Flag for Flag{n} {{\n    fn long_help(&self) -> &'static str {{\n        // The flag {n} prints matches.\n        let text = \"prints matching lines {n}\";\n        text\n    }}\n}}\n\n"
+        )
+    };
+    write(root.path(), "src/flags.rs", (0..60).map(flag).collect::<String>());
+    write(root.path(), "src/search.rs", "/// Prints matching lines.\npub fn print_matches() {\n    let printed = 1;\n}\n");
+    let made = bundle(root.path(), "add a flag that prints the number of matching lines", 700);
+    let repeated = made.text.matches("fn long_help(&self)").count();
+    let told = made.text.matches("prints match").count();
+    assert!(repeated <= told + 4, "{repeated} signatures with {told} lines of text in\n{}", made.text);
+}
