@@ -2,6 +2,8 @@
 //!
 //! Secrets are looked for after decoding, since a secret in UTF-16 has other bytes than the same secret in UTF-8.
 
+use std::borrow::Cow;
+
 use agentops_safe::Redactor;
 use agentops_text::decode::{self, Encoding};
 
@@ -39,8 +41,9 @@ impl SourceText {
             let more = decoded.undecoded_bytes - listed;
             undecoded.push(Omission::new(format!("{more} more bytes"), 1, OmissionReason::NotDecoded));
         }
+        let visible = without_invisible(&decoded.text);
         let mut stream = redactor.stream();
-        let mut clean = stream.push(decoded.text.as_bytes());
+        let mut clean = stream.push(visible.as_bytes());
         clean.extend(stream.finish());
         // The redactor replaces whole characters only.
         let text = String::from_utf8(clean).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
@@ -70,6 +73,24 @@ impl SourceText {
     }
 }
 
+/// A text without the characters that a terminal or a reader does not see. A secret that has one in its middle would not be found,
+/// and would be whole again where the text is shown. Tabs, line breaks and escape sequences stay, and so do the joiners that
+/// emoji and some scripts need.
+#[must_use]
+pub fn without_invisible(text: &str) -> Cow<'_, str> {
+    if text.contains(is_invisible) { Cow::Owned(text.replace(is_invisible, "")) } else { Cow::Borrowed(text) }
+}
+
+fn is_invisible(c: char) -> bool {
+    match c {
+        '\t' | '\n' | '\r' | '\u{1b}' => false,
+        '\u{ad}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => {
+            true
+        }
+        c => c.is_control(),
+    }
+}
+
 /// The account of a source that is not text: it is named, and nothing of it was read.
 #[must_use]
 pub fn not_text(text: String, after: u64) -> Compressed {
@@ -92,6 +113,17 @@ mod tests {
         let source = SourceText::read(&utf16("the key is very-secret-value-9\n"), &redactor);
         assert_eq!(source.text, "the key is [redacted:KEY]\n");
         assert_eq!(source.encoding, Encoding::Utf16Le);
+    }
+
+    #[test]
+    fn s6_a_secret_with_an_invisible_character_in_it_is_redacted() {
+        let redactor = Redactor::new([("KEY".to_owned(), "very-secret-value-9".to_owned())]);
+        for hidden in ["\0", "\x7f", "\u{8}", "\u{85}", "\u{90}", "\u{200b}", "\u{ad}", "\u{202e}"] {
+            let text = format!("the key is very-sec{hidden}ret-value-9, ghp_01234567{hidden}89abcdefghijABCDEFGHIJ012345\n");
+            let source = SourceText::read(text.as_bytes(), &redactor);
+            assert!(source.text.starts_with("the key is [redacted:KEY], [redacted"), "{hidden:?}: {}", source.text);
+        }
+        assert_eq!(SourceText::read("a\tb\r\n👩\u{200d}🚀".as_bytes(), &redactor).text, "a\tb\r\n👩\u{200d}🚀");
     }
 
     #[test]

@@ -113,7 +113,12 @@ fn unmarked_utf16(bytes: &[u8]) -> Option<Encoding> {
         odd += usize::from(pair[1] == 0 && pair[0] != 0);
     }
     let (most, least, encoding) = if odd > even { (odd, even, Encoding::Utf16Le) } else { (even, odd, Encoding::Utf16Be) };
-    if most < 2 || most * 50 < sample.len() / 2 || least * 10 > most {
+    let pairs = sample.len() / 2;
+    // Text in UTF-8 can have zero bytes too, one a line for example. Where UTF-16 has few of them, its other bytes are
+    // hardly ever valid UTF-8.
+    let is_utf8 = std::str::from_utf8(sample).map_or_else(|e| e.valid_up_to() + 4 > sample.len(), |_| true);
+    let least_wanted = if is_utf8 { pairs / 3 } else { pairs / 400 };
+    if most < 2 || most < least_wanted || least * 10 > most {
         return None;
     }
     let odd_characters = char::decode_utf16(sample.chunks_exact(2).map(|pair| unit16(pair, encoding)))
@@ -294,6 +299,15 @@ mod tests {
         let text = "東京都千代田区は日本の首都である。\n".repeat(40) + "エラー 1603\n";
         for big in [false, true] {
             assert_eq!(decode(&utf16(&text, false, big)).text, text);
+        }
+    }
+
+    #[test]
+    fn utf_8_with_a_zero_byte_in_each_line_is_utf_8() {
+        let text = "2031-04-05 INFO step done ok\0\n".repeat(100);
+        assert_eq!(text.find('\0').map(|at| at % 2), Some(0), "all on one side, as in UTF-16");
+        for text in [text.clone(), format!(" {text}")] {
+            assert_eq!(decode(text.as_bytes()).text, text);
         }
     }
 

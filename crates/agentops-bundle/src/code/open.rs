@@ -11,6 +11,7 @@ use super::query::Query;
 use super::rank::FileRank;
 use super::scan::{self, Source};
 use super::words::{self, Hit};
+use crate::source_text::without_invisible;
 
 /// A longer line is left out: nobody wrote it, in bytes.
 const LINE_BYTES_MAX: usize = 2_000;
@@ -64,10 +65,8 @@ impl Opened {
         with_grammar: bool,
     ) -> Option<Self> {
         let (text, _) = scan::read_text(root, Path::new(&source.path)).ok()?;
-        let text = match redactor.redact(&text) {
-            std::borrow::Cow::Borrowed(_) => text,
-            std::borrow::Cow::Owned(clean) => clean,
-        };
+        let visible = without_invisible(&text);
+        let text = redactor.redact(&visible).into_owned();
         let hits = words::count(text.as_bytes(), &query.table).hits;
         let mut starts = vec![0];
         starts.extend(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1));
