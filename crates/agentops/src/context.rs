@@ -314,7 +314,12 @@ pub fn redactor() -> Redactor {
 
 /// A person's words without the secrets that this terminal knows.
 pub fn redacted(words: &str) -> String {
-    redactor().redact(words).into_owned()
+    without_secrets(&redactor(), words)
+}
+
+/// A text without secrets, also where an invisible character divides one: a terminal would show it whole.
+pub fn without_secrets(redactor: &Redactor, text: &str) -> String {
+    redactor.redact(&agentops_bundle::source_text::without_invisible(text)).into_owned()
 }
 
 /// This program's own path.
@@ -326,4 +331,18 @@ pub fn exe() -> Result<PathBuf, CommandError> {
 pub fn unwritable(folder: &Path, error: &std::io::Error) -> CommandError {
     CommandError::new(FAILED, format!("the state folder {} cannot be written: {error}", folder.display()))
         .hint("name another with --state-dir, or mend its permissions")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s6_a_secret_with_an_invisible_character_in_it_is_not_shown() {
+        let redactor = Redactor::new([("KEY".to_owned(), "very-secret-value-9".to_owned())]);
+        for hidden in ["", "\x7f", "\0", "\u{200b}"] {
+            let shown = without_secrets(&redactor, &format!("very-sec{hidden}ret-value-9"));
+            assert_eq!(shown, "[redacted:KEY]", "{hidden:?}");
+        }
+    }
 }

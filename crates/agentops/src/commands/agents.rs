@@ -203,8 +203,8 @@ fn own_view(name: &str, found: &Found, read: &Markdown) -> AgentView {
         name: name.to_owned(),
         group: String::new(),
         origin,
-        description: redactor.redact(&read.front.description).into_owned(),
-        examples: read.examples.iter().map(|example| redactor.redact(example).into_owned()).collect(),
+        description: context::without_secrets(&redactor, &read.front.description),
+        examples: read.examples.iter().map(|example| context::without_secrets(&redactor, example)).collect(),
         hash: blobs::hash(found.text.as_bytes()).to_string(),
         notes: Vec::new(),
     }

@@ -268,7 +268,7 @@ fn place(source: &Source, passage: usize) -> String {
 
 /// A passage without secrets, and not endless. It is cut after that, so that no half of a secret is left.
 fn cut(redactor: &Redactor, passage: &Passage, bytes_max: usize) -> String {
-    let clean = redactor.redact(passage.text.trim());
+    let clean = context::without_secrets(redactor, passage.text.trim());
     let text = sources::beginning(&clean, bytes_max);
     if text.len() < clean.len() { format!("{} …", text.trim_end()) } else { text.to_owned() }
 }
