@@ -272,6 +272,10 @@ proptest! {
         for (name, expression, form) in generators() {
             let strategy = proptest::string::string_regex(expression).expect("an expression");
             let secret = strategy.new_tree(&mut runner).expect("a tree").current();
+            // Four stars at an end are what a program leaves of a secret that it hid itself.
+            if secret.starts_with("****") || secret.ends_with("****") {
+                continue;
+            }
             let text = with_secret(form, &secret);
             let around = || vec![text.clone(), format!("x\n{text}"), format!("\x1b[1m{text}\x1b[0m")];
             let places = if form == "@" { placed(&text) } else { around() };
