@@ -314,10 +314,10 @@ pub fn redactor() -> Redactor {
 
 /// A person's words without the secrets that this terminal knows.
 pub fn redacted(words: &str) -> String {
-    without_secrets(&redactor(), words)
+    redactor().redact(words).into_owned()
 }
 
-/// A text without secrets, also where an invisible character divides one: a terminal would show it whole.
+/// A text to show, without secrets, also where an invisible character divides one: a terminal would show it whole.
 pub fn without_secrets(redactor: &Redactor, text: &str) -> String {
     redactor.redact(&agentops_bundle::source_text::without_invisible(text)).into_owned()
 }
