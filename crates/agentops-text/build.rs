@@ -37,10 +37,16 @@ fn vocabulary() -> (Vec<u8>, Vec<u8>) {
         while slots[slot] != 0 {
             slot = (slot + 1) % SLOTS;
         }
-        slots[slot] = hash::entry(hash, rank, bytes.len(), token.len());
+        slots[slot] = entry(hash, rank, bytes.len(), token.len());
         bytes.extend_from_slice(&token);
     }
     (slots.into_iter().flat_map(u64::to_le_bytes).collect(), bytes)
+}
+
+/// An entry of the table.
+fn entry(hash: u64, rank: u32, offset: usize, length: usize) -> u64 {
+    let place = (offset as u64) << (RANK_BITS + LENGTH_BITS);
+    hash::tag(hash) | place | (length as u64) << RANK_BITS | u64::from(rank)
 }
 
 /// The ranges of characters beyond ASCII that the pattern tells apart, as the body of an array in Rust.

@@ -123,7 +123,7 @@ fn run(tasks: &[Task], mirrors: &BTreeMap<&str, &str>, budget: u64) {
     }
 }
 
-/// What bundles spent on files of one role, and what of these files had to be changed.
+/// Tokens that bundles spent on files of one role, and the lines of these files that had to be changed.
 #[derive(Default)]
 struct RoleTotals {
     tokens: u64,

@@ -8,11 +8,9 @@ mod facts;
 mod salience;
 mod turns;
 
-use std::collections::BTreeMap;
-
 use turns::Talk;
 
-use crate::coverage::{self, Coverage, Omission, OmissionReason, ShownWords};
+use crate::coverage::{self, Coverage, Omission, OtherRecords, ShownWords};
 use crate::{Compressed, SourceError};
 
 /// Makes a conversation, a chat export or notes fit into `budget` o200k tokens.
@@ -30,31 +28,19 @@ pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
     Ok(Compressed::new(text, talk.tokens, after, facts).covering(coverage, omitted))
 }
 
-/// Accounts for every line of every turn, and for what is no turn.
+/// Accounts for every line of every turn and heading, and for all other records.
 fn account(talk: &Talk, text: &str) -> (Coverage, Vec<Omission>) {
     let shown = ShownWords::of(text);
     let said = talk.turns.iter().map(|turn| (turn.number, turn.text.as_str()));
     let headings = talk.headings.iter().map(|(number, title)| (*number, title.as_str()));
-    let mut lines = 0;
-    let mut missing: BTreeMap<u64, u64> = BTreeMap::new();
-    for (number, text) in said.chain(headings) {
-        for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            lines += 1;
-            if !shown.has_all(line) {
-                *missing.entry(number).or_default() += 1;
-            }
-        }
-    }
-    let mut omitted = coverage::ranges(talk.unit, talk.unparsed.iter().copied(), OmissionReason::NotParsed);
-    omitted.extend(coverage::ranges_of(talk.unit, missing, OmissionReason::Budget));
-    omitted.extend(coverage::ranges(talk.unit, talk.metadata.iter().copied(), OmissionReason::Metadata));
-    let records = (talk.unparsed.len() + talk.metadata.len()) as u64;
-    (Coverage::of_lines(lines + records, &omitted), omitted)
+    let others = OtherRecords { unparsed: &talk.unparsed, metadata: &talk.metadata };
+    coverage::by_numbered_texts(talk.unit, said.chain(headings), |line| shown.has_all(line), &others)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OmissionReason;
     use crate::fidelity::percent;
     use proptest::prelude::*;
 

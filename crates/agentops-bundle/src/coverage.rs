@@ -4,7 +4,7 @@
 //! each compressor also accounts for every line of its source: it is in the result, or an [`Omission`] names the place where
 //! it stands and the reason.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -161,6 +161,38 @@ pub fn by_lines(source: &str, result: &str, reason: OmissionReason) -> (Coverage
     });
     let omitted = ranges("line", missing.collect::<Vec<u64>>(), reason);
     (Coverage::of_lines(lines, &omitted), omitted)
+}
+
+/// Records of a source that have no text to look for.
+pub(crate) struct OtherRecords<'a> {
+    /// Numbers of lines that could not be parsed.
+    pub unparsed: &'a [u64],
+    /// Numbers of records that hold metadata only.
+    pub metadata: &'a [u64],
+}
+
+/// Accounts for a source that was read as numbered texts: each of their lines is shown, as `is_shown` says, or omitted.
+pub(crate) fn by_numbered_texts<'a>(
+    unit: &str,
+    texts: impl Iterator<Item = (u64, &'a str)>,
+    is_shown: impl Fn(&str) -> bool,
+    others: &OtherRecords<'_>,
+) -> (Coverage, Vec<Omission>) {
+    let mut lines = 0;
+    let mut missing: BTreeMap<u64, u64> = BTreeMap::new();
+    for (number, text) in texts {
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            lines += 1;
+            if !is_shown(line) {
+                *missing.entry(number).or_default() += 1;
+            }
+        }
+    }
+    let mut omitted = ranges(unit, others.unparsed.iter().copied(), OmissionReason::NotParsed);
+    omitted.extend(ranges_of(unit, missing, OmissionReason::Budget));
+    omitted.extend(ranges(unit, others.metadata.iter().copied(), OmissionReason::Metadata));
+    let records = (others.unparsed.len() + others.metadata.len()) as u64;
+    (Coverage::of_lines(lines + records, &omitted), omitted)
 }
 
 /// Omissions for numbered lines, rows or messages. `numbers` is in ascending order. Neighbours become one range, and at most

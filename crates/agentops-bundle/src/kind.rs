@@ -195,7 +195,7 @@ fn json(text: &str, lines: &[&str]) -> Option<Kind> {
     let objects = list.map(|list| objects_of(list)).unwrap_or_default();
     let kind = of_objects(&objects.iter().collect::<Vec<_>>());
     match document {
-        // A lone brace that the end cuts off is no document.
+        // A lone opening brace at the end of the source is not a document.
         Json::List(list) if list.is_empty() && source.ends_early => None,
         Json::Object(object) if object.is_empty() && source.ends_early => None,
         _ if objects.is_empty() => Some(Kind::Json),

@@ -33,7 +33,7 @@ pub(crate) struct Selection {
 /// The text of as many steps, from the first one on, as fit into the budget, with its tokens. `print` gives the text of the first
 /// steps, and its length grows with their number. The steps and their order must not depend on the budget: then a larger budget
 /// keeps all that a smaller one keeps. The last figure is the number of steps in the text.
-pub(crate) fn first_steps(steps: usize, budget: u64, print: impl Fn(usize) -> String) -> (String, u64, usize) {
+pub(crate) fn first_steps(steps: usize, budget: u64, mut print: impl FnMut(usize) -> String) -> (String, u64, usize) {
     let bare = cut(&print(0), budget).to_owned();
     let mut best = (text_tokens(&bare), bare);
     let count = largest(steps, |count| {
@@ -123,7 +123,7 @@ impl Steps {
 
 /// The largest count up to `max` that fits. What is tried next depends only on the answers so far, so a larger budget, for which
 /// whatever fitted still fits, never leads to a smaller count.
-pub(crate) fn largest(max: usize, mut fits: impl FnMut(usize) -> bool) -> usize {
+fn largest(max: usize, mut fits: impl FnMut(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, 1);
     while low < max && fits(high.min(max)) {
         low = high.min(max);

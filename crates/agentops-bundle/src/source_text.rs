@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use agentops_safe::Redactor;
 use agentops_text::decode::{self, Encoding};
 
+use crate::Compressed;
 use crate::coverage::{Coverage, Omission, OmissionReason, Share};
-use crate::{Compressed, Fact};
 
 /// A source as text without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +31,8 @@ impl SourceText {
         let mut undecoded: Vec<Omission> = Vec::new();
         for stretch in &decoded.undecoded {
             let place = format!("line {}", stretch.line);
-            match undecoded.last_mut().filter(|last| last.place == place) {
-                Some(last) => last.amount = 1,
-                None => undecoded.push(Omission::new(place, 1, OmissionReason::NotDecoded)),
+            if undecoded.last().is_none_or(|last| last.place != place) {
+                undecoded.push(Omission::new(place, 1, OmissionReason::NotDecoded));
             }
         }
         let listed: usize = decoded.undecoded.iter().map(|stretch| stretch.bytes).sum();
@@ -95,8 +94,8 @@ fn is_invisible(c: char) -> bool {
 #[must_use]
 pub fn not_text(text: String, after: u64) -> Compressed {
     let omitted = vec![Omission::new("the whole source", 1, OmissionReason::NotText)];
-    let facts: Vec<Fact> = Vec::new();
-    Compressed::new(text, 0, after, facts).covering(Coverage { read: Share::new(0, 1), shown: Share::new(0, 1) }, omitted)
+    Compressed::new(text, 0, after, Vec::new())
+        .covering(Coverage { read: Share::new(0, 1), shown: Share::new(0, 1) }, omitted)
 }
 
 #[cfg(test)]

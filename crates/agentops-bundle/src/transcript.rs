@@ -19,13 +19,11 @@ mod read;
 mod shell;
 mod tools;
 
-use std::collections::BTreeMap;
-
 use agentops_text::tokens::text_tokens;
 use choice::Legend;
 use event::{Event, Events, Kind};
 
-use crate::coverage::{self, Coverage, Omission, OmissionReason, ShownWords};
+use crate::coverage::{self, Coverage, Omission, OtherRecords, ShownWords};
 use crate::{Compressed, SourceError};
 
 /// What a message takes beside its words, about: its role and the marks around it.
@@ -56,7 +54,7 @@ pub fn compress(source: &[u8], budget: u64) -> Result<Compressed, SourceError> {
     Ok(Compressed::new(text, before, after, facts).covering(coverage, omitted))
 }
 
-/// Accounts for every line of every event, by its message, and for records that are no events.
+/// Accounts for every line of every event by the number of its message, and for all other records.
 fn account(events: &Events, text: &str) -> (Coverage, Vec<Omission>) {
     let shown = ShownWords::of(text);
     // Of prose, sentences are shown one by one, and one that was said twice only once.
@@ -64,28 +62,16 @@ fn account(events: &Events, text: &str) -> (Coverage, Vec<Omission>) {
         let mut sentences = lines::sentences(line).peekable();
         shown.has_all(line) || sentences.peek().is_some() && sentences.all(|sentence| shown.has_all(sentence))
     };
-    let mut lines = 0;
-    let mut missing: BTreeMap<u64, u64> = BTreeMap::new();
-    for event in &events.list {
-        for line in event.text.lines().filter(|line| !line.trim().is_empty()) {
-            lines += 1;
-            if !is_shown(line) {
-                *missing.entry(event.at as u64).or_default() += 1;
-            }
-        }
-    }
-    let mut omitted = coverage::ranges(events.unit, events.unparsed.iter().copied(), OmissionReason::NotParsed);
-    omitted.extend(coverage::ranges_of(events.unit, missing, OmissionReason::Budget));
-    omitted.extend(coverage::ranges(events.unit, events.metadata.iter().copied(), OmissionReason::Metadata));
-    let records = (events.unparsed.len() + events.metadata.len()) as u64;
-    (Coverage::of_lines(lines + records, &omitted), omitted)
+    let texts = events.list.iter().map(|event| (event.at as u64, event.text.as_str()));
+    let others = OtherRecords { unparsed: &events.unparsed, metadata: &events.metadata };
+    coverage::by_numbered_texts(events.unit, texts, is_shown, &others)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Class;
     use crate::fidelity::percent;
+    use crate::{Class, OmissionReason};
     use proptest::prelude::*;
 
     fn text(source: &str, budget: u64) -> Compressed {

@@ -47,7 +47,7 @@ pub struct Opened {
     pub definitions: Vec<Definition>,
     /// Its parts.
     pub parts: Vec<Part>,
-    /// The innermost definition of each line that is no holder of others.
+    /// For each line the innermost definition around it that contains no other definitions.
     owners: Vec<Option<u32>>,
     hits: Vec<Hit>,
     /// Which lines would read as the heading of a file.

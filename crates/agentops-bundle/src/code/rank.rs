@@ -31,7 +31,7 @@ pub struct FileRank {
     figures: [f64; FILE_FIGURES],
     /// How likely the task is about it.
     pub likely: f64,
-    /// Whether it is no generated or vendored file, or the task asks for such files.
+    /// Whether people edit this file. A generated or vendored file counts only if the task asks for such files.
     pub wanted: bool,
 }
 

@@ -40,18 +40,15 @@ pub fn within(talk: &Talk, signals: &[Signals], budget: u64) -> (String, u64) {
     let line = lines[*next].clone();
     let ends: Vec<usize> = line.match_indices(' ').map(|(at, _)| at).skip(PART_WORDS_MIN).collect();
     let mut lines = lines;
-    let mut best = (text, tokens);
-    pick::largest(ends.len(), |words| {
-        lines[*next] = format!("{} …\n", &line[..ends[words - 1]]);
-        let text = print(talk, &printer, &lines, &titles, &order[..=count]);
-        let tokens = text_tokens(&text);
-        let fits = tokens <= budget;
-        if fits {
-            best = (text, tokens);
+    let with_part = |words: usize| match words.checked_sub(1) {
+        None => text.clone(),
+        Some(last) => {
+            lines[*next] = format!("{} …\n", &line[..ends[last]]);
+            print(talk, &printer, &lines, &titles, &order[..=count])
         }
-        fits
-    });
-    best
+    };
+    let (text, tokens, _) = pick::first_steps(ends.len(), budget, with_part);
+    (text, tokens)
 }
 
 /// These turns in their order, each group below its title.

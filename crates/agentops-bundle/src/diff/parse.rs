@@ -107,7 +107,7 @@ fn signs(line: &str, parents: usize) -> (&[u8], &str, LineChange) {
     (signs, &line[count..], change)
 }
 
-/// Reads a source. Whatever is no diff is text.
+/// Reads a source. Lines outside of a diff are kept as text.
 pub(super) fn parse(text: &str) -> Vec<DiffSection<'_>> {
     let lines: Vec<&str> = text.lines().collect();
     let mut parser = Parser { sections: Vec::new(), state: State::Text };

@@ -39,10 +39,3 @@ pub fn slot(hash: u64) -> usize {
 pub fn tag(hash: u64) -> u64 {
     hash << TAG_SHIFT
 }
-
-/// An entry of the table.
-#[allow(dead_code, reason = "only the build script writes entries")]
-pub fn entry(hash: u64, rank: u32, offset: usize, length: usize) -> u64 {
-    let place = (offset as u64) << (RANK_BITS + LENGTH_BITS);
-    tag(hash) | place | (length as u64) << RANK_BITS | u64::from(rank)
-}
